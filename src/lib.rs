@@ -1,0 +1,2 @@
+//! A supervised Redis layer for actix.
+#![cfg_attr(docsrs, feature(doc_cfg))]
