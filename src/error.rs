@@ -1,0 +1,241 @@
+//! What can go wrong, and what became of the command when it did.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+/// The result of everything in this crate that talks to Redis.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What became of a command that failed: the one thing a caller needs to know before repeating it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// No server has seen the whole command, so it cannot have run. Repeating it is safe.
+    NotSent,
+    /// The server answered with an error and did not do what was asked. Repeating it unchanged will
+    /// most likely fail again.
+    Rejected,
+    /// Bytes left this process and no usable answer came back: the command may have run. Repeat it only
+    /// if running it twice does no harm.
+    Unknown,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSent => "the command was not sent",
+            Self::Rejected => "the server rejected the command",
+            Self::Unknown => "the command may have run",
+        })
+    }
+}
+
+/// How far a command had come when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It waited for room in the in-flight window of a healthy connection.
+    Queued,
+    /// It waited for a connection to be established.
+    Connecting,
+    /// Some or all of its bytes had been handed to the socket.
+    Sent,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "queued",
+            Self::Connecting => "waiting for a connection",
+            Self::Sent => "sent",
+        })
+    }
+}
+
+/// The kind of an [`Error`], for programs to branch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration is wrong.
+    Config,
+    /// The command was refused here, before anything was sent: malformed, empty, or not allowed on a
+    /// shared, prefixed connection.
+    InvalidCommand,
+    /// The bounds on queued or in-flight commands are reached. Slow down and try again.
+    Overloaded,
+    /// The command's deadline passed.
+    Timeout,
+    /// The connection was lost or could not be established.
+    Disconnected,
+    /// The server refuses the login (wrong password, missing permission, unknown database) or its
+    /// certificate is not trusted. The connection is retried at the longest delay until that is mended.
+    Refused,
+    /// The server answered with an error; [`Error::code`] has its code.
+    Server,
+    /// The command ran, but its reply does not fit the type that was asked for.
+    Decode,
+    /// What the server sent is not RESP, or an answer to nothing. The connection was closed.
+    Protocol,
+    /// The connection was shut down, or its supervisor gave up.
+    Closed,
+}
+
+/// A failed command, or a failed attempt to start.
+///
+/// Its text says what happened, to which command and what to do; it never contains keys, values or
+/// credentials of the caller. Cloning is cheap: one lost connection fails many commands.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    fate: Fate,
+    phase: Option<Phase>,
+    state: Option<&'static str>,
+    code: Option<Box<str>>,
+    command: Option<Box<str>>,
+    message: Cow<'static, str>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, fate: Fate, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            fate,
+            phase: None,
+            state: None,
+            code: None,
+            command: None,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    /// An error of a command that was never handed to a connection, for [`Command`](crate::Command)
+    /// implementations that find their own arguments unusable.
+    #[must_use]
+    pub fn invalid_command(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::InvalidCommand, Fate::NotSent, message)
+    }
+
+    /// An error of a command that ran, whose reply cannot be understood, for
+    /// [`Command::reply`](crate::Command::reply).
+    #[must_use]
+    pub fn decode(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Decode, Fate::Unknown, message)
+    }
+
+    /// The error reply of a server: its first word is the code, the rest is for people.
+    pub(crate) fn server(code: &str, detail: Option<&str>) -> Self {
+        let mut error =
+            Self::new(ErrorKind::Server, Fate::Rejected, detail.unwrap_or("no detail given").trim_end().to_owned());
+        error.0.code = Some(code.into());
+        error
+    }
+
+    #[must_use]
+    pub(crate) fn in_phase(mut self, phase: Phase, state: &'static str) -> Self {
+        self.0.phase = Some(phase);
+        self.0.state = Some(state);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_fate(mut self, fate: Fate) -> Self {
+        self.0.fate = fate;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn of_command(mut self, name: impl Into<Box<str>>) -> Self {
+        self.0.command.get_or_insert_with(|| name.into());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the command can have run.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.0.fate
+    }
+
+    /// How far the command had come, if it was on its way at all.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        self.0.phase
+    }
+
+    /// The server's error code (`WRONGTYPE`, `OOM`, `NOPERM`, ...). Decide by this, not by the text:
+    /// texts differ between servers and versions.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The name of the command that failed, without its arguments.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        self.0.command.as_deref()
+    }
+
+    /// The words of the failure alone, without command, code and fate.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(command) = &inner.command {
+            write!(f, "{command}: ")?;
+        }
+        if let Some(code) = &inner.code {
+            write!(f, "server answered {code}: ")?;
+        }
+        f.write_str(&inner.message)?;
+        if let (Some(phase), Some(state)) = (inner.phase, inner.state) {
+            write!(f, " ({phase}, connection {state}; {})", inner.fate)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("fate", &self.0.fate)
+            .field("phase", &self.0.phase)
+            .field("code", &self.0.code)
+            .field("command", &self.0.command)
+            .field("message", &self.0.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<redis::ParsingError> for Error {
+    fn from(error: redis::ParsingError) -> Self {
+        // The parsing error quotes the reply, which is the caller's data: only its existence is told.
+        drop(error);
+        Self::decode("the reply does not fit the requested type; ask for another reply type, or redis::Value to see it")
+    }
+}

@@ -1,0 +1,497 @@
+//! One command on its way to the server, with every argument marked for what it is.
+//!
+//! A frame is encoded where the caller builds it, except for its prefix: that is written in between when
+//! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
+
+use std::{fmt, io, time::Duration};
+
+use bytes::BytesMut;
+use redis::{RedisWrite, ToRedisArgs};
+use smallvec::SmallVec;
+
+use crate::error::{Error, Result};
+use crate::prefix::KeyPrefix;
+
+/// The server's own limit for one argument (`proto-max-bulk-len`).
+const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
+/// The server's own limit for the number of arguments of one command.
+const MAX_ARGUMENTS: u32 = 1024 * 1024;
+
+/// Commands whose first argument names what is done, so that errors can say `XGROUP CREATE`.
+const CONTAINERS: &[&str] = &[
+    "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT", "PUBSUB",
+    "SCRIPT", "SLOWLOG", "XGROUP", "XINFO",
+];
+
+/// Where a reply carries names that must lose the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ReplyKeys {
+    /// Nowhere.
+    #[default]
+    None,
+    /// The first element is a name (`BLPOP`, `LMPOP`).
+    First,
+    /// Every element is a name (`KEYS`).
+    Each,
+    /// Every other element is a name, from the first on (`PUBSUB NUMSUB`).
+    Even,
+    /// A cursor, then a page of names (`SCAN`).
+    ScanPage,
+    /// The first element of each element, or each key of a map (`XREAD`).
+    Streams,
+}
+
+/// What a frame wants while there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenDown {
+    /// Wait in the offline queue until the deadline. The default.
+    #[default]
+    Queue,
+    /// Fail at once with [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
+    FailFast,
+}
+
+/// One command: its name and arguments, and how it may be treated on the way.
+///
+/// Keys, patterns and channels are marked when they are added; only they get the prefix.
+///
+/// ```
+/// use redis_actix::Frame;
+///
+/// let frame = Frame::new("HGET").key("user:1").arg("last_seen").read_only();
+/// assert_eq!(frame.name(), "HGET");
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "a frame does nothing until a message carries it to a connection"]
+pub struct Frame {
+    /// `$len\r\nbytes\r\n` for every argument, unprefixed; with several commands, their headers too.
+    encoded: Vec<u8>,
+    marks: SmallVec<[Mark; 1]>,
+    arguments: u32,
+    /// How many replies the server owes for this frame; 0 stands for a single command.
+    commands: u32,
+    /// Milliseconds; 0 stands for the connection's own command timeout.
+    timeout: u32,
+    /// Milliseconds that the server may hold the answer back by design.
+    hold: u32,
+    traits: Traits,
+    fault: Option<Error>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Traits {
+    repeatable: bool,
+    when_down: Option<WhenDown>,
+    reply_keys: ReplyKeys,
+}
+
+/// An argument that takes the prefix, by its offsets in `encoded`.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    header: u32,
+    body: u32,
+    /// Where the prefix goes: not the body's start for `__keyspace@0__:name`.
+    insert: u32,
+    len: u32,
+    glob: bool,
+}
+
+impl Frame {
+    /// A command without arguments. A container's subcommand follows after a space: `XGROUP CREATE`.
+    pub fn new(name: &str) -> Self {
+        let mut frame = Self { encoded: Vec::with_capacity(name.len() + 48), ..Self::default() };
+        for word in name.split(' ') {
+            frame.push(word.as_bytes());
+        }
+        if name.is_empty() {
+            frame.fail("a command needs a name");
+        }
+        frame
+    }
+
+    /// Adds a key: it gets the prefix.
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.push_marked(key.as_ref(), 0, false);
+        self
+    }
+
+    /// Adds keys: each gets the prefix.
+    pub fn keys<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        for key in keys {
+            self.push_marked(key.as_ref(), 0, false);
+        }
+        self
+    }
+
+    /// Adds a glob pattern for keys or channels: it gets the prefix with its glob characters escaped.
+    pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
+        let pattern = pattern.as_ref();
+        self.push_marked(pattern, keyspace_offset(pattern), true);
+        self
+    }
+
+    /// Adds a channel: it gets the prefix; in `__keyspace@n__:key` the key gets it.
+    pub fn channel(mut self, channel: impl AsRef<[u8]>) -> Self {
+        let channel = channel.as_ref();
+        self.push_marked(channel, keyspace_offset(channel), false);
+        self
+    }
+
+    /// Adds an argument, or as many as `value` stands for, exactly as given.
+    pub fn arg(mut self, value: impl ToRedisArgs) -> Self {
+        value.write_redis_args(&mut Arguments(&mut self));
+        self
+    }
+
+    /// Marks a command that only reads: it may be sent again when a link broke before its reply came.
+    pub fn read_only(mut self) -> Self {
+        self.traits.repeatable = true;
+        self
+    }
+
+    /// Marks a command of which running it twice does the same as running it once.
+    pub fn idempotent(mut self) -> Self {
+        self.traits.repeatable = true;
+        self
+    }
+
+    /// Sets the deadline of this command alone, from now until its reply, over every phase. Whole
+    /// milliseconds, at least 1; without it the connection's `command_timeout` holds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = millis(timeout).max(1);
+        self
+    }
+
+    /// Says that the server may hold the answer back that long by design (`BLOCK`), so that its silence
+    /// is not taken for a dead link. Without a timeout of its own the deadline grows by as much.
+    pub fn hold(mut self, longest: Duration) -> Self {
+        self.hold = millis(longest);
+        self
+    }
+
+    /// Sets what becomes of this command while there is no connection.
+    pub fn when_down(mut self, what: WhenDown) -> Self {
+        self.traits.when_down = Some(what);
+        self
+    }
+
+    /// Says where the reply carries names that must lose the prefix.
+    pub fn reply_keys(mut self, keys: ReplyKeys) -> Self {
+        self.traits.reply_keys = keys;
+        self
+    }
+
+    /// Makes the frame unusable, for builders that find their arguments wrong: sending it fails with
+    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) and these words.
+    pub fn invalid(mut self, why: &'static str) -> Self {
+        self.fail(why);
+        self
+    }
+
+    /// Joins frames into one unit, sent together and in order; its reply is the array of their replies.
+    pub fn join(frames: impl IntoIterator<Item = Self>) -> Self {
+        let mut unit = Self { traits: Traits { repeatable: true, ..Traits::default() }, ..Self::default() };
+        for frame in frames {
+            unit.append(frame);
+        }
+        if unit.commands == 0 {
+            unit.fail("a pipeline needs at least one command");
+        }
+        unit
+    }
+
+    /// The command's name, with its subcommand, in upper case.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut words = self.args().map(|word| String::from_utf8_lossy(word).to_ascii_uppercase());
+        let mut name = words.next().unwrap_or_default();
+        if CONTAINERS.contains(&name.as_str())
+            && let Some(subcommand) = words.next()
+        {
+            name.push(' ');
+            name.push_str(&subcommand);
+        }
+        name
+    }
+
+    /// The arguments as given, the name first, without any prefix.
+    pub fn args(&self) -> impl Iterator<Item = &[u8]> {
+        Words(&self.encoded)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.fault {
+            Some(fault) => Err(fault.clone().of_command(self.name())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.traits.repeatable
+    }
+
+    pub(crate) fn own_timeout(&self) -> Option<Duration> {
+        (self.timeout > 0).then(|| Duration::from_millis(self.timeout.into()))
+    }
+
+    pub(crate) fn longest_hold(&self) -> Duration {
+        Duration::from_millis(self.hold.into())
+    }
+
+    pub(crate) fn own_when_down(&self) -> Option<WhenDown> {
+        self.traits.when_down
+    }
+
+    pub(crate) fn keys_in_reply(&self) -> ReplyKeys {
+        self.traits.reply_keys
+    }
+
+    /// How many replies the server owes for this frame.
+    pub(crate) fn expected_replies(&self) -> usize {
+        self.commands.max(1) as usize
+    }
+
+    /// Whether the reply is the array of several replies, even of one.
+    pub(crate) fn is_unit(&self) -> bool {
+        self.commands > 0
+    }
+
+    /// The bytes this frame keeps in memory and, but for the prefix, on the wire.
+    pub(crate) fn size(&self) -> usize {
+        self.encoded.len()
+    }
+
+    fn fail(&mut self, why: &'static str) {
+        self.fault.get_or_insert_with(|| Error::invalid_command(why));
+    }
+
+    /// Appends one argument and returns where its body begins.
+    fn push(&mut self, bytes: &[u8]) -> usize {
+        if bytes.len() > MAX_ARGUMENT {
+            self.fail("an argument is longer than the 512 MiB that a server accepts");
+            return 0;
+        }
+        if self.arguments >= MAX_ARGUMENTS {
+            self.fail("more than the 1,048,576 arguments that a server accepts; send several commands");
+            return 0;
+        }
+        self.arguments += 1;
+        self.encoded.reserve(bytes.len() + 16);
+        self.encoded.push(b'$');
+        self.encoded.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
+        self.encoded.extend_from_slice(b"\r\n");
+        let body = self.encoded.len();
+        self.encoded.extend_from_slice(bytes);
+        self.encoded.extend_from_slice(b"\r\n");
+        body
+    }
+
+    fn push_marked(&mut self, bytes: &[u8], offset: usize, glob: bool) {
+        let header = self.encoded.len();
+        let body = self.push(bytes);
+        let (Ok(header), Ok(body), Ok(insert), Ok(len)) =
+            (u32::try_from(header), u32::try_from(body), u32::try_from(body + offset), u32::try_from(bytes.len()))
+        else {
+            self.fail("a command is longer than 4 GiB");
+            return;
+        };
+        self.marks.push(Mark { header, body, insert, len, glob });
+    }
+
+    fn append(&mut self, frame: Self) {
+        let mut header = itoa::Buffer::new();
+        if frame.commands == 0 {
+            self.encoded.push(b'*');
+            self.encoded.extend_from_slice(header.format(frame.arguments).as_bytes());
+            self.encoded.extend_from_slice(b"\r\n");
+        }
+        let Ok(shift) = u32::try_from(self.encoded.len() + frame.encoded.len()) else {
+            self.fail("a pipeline is longer than 4 GiB");
+            return;
+        };
+        let shift = shift - frame.encoded.len() as u32;
+        self.encoded.extend_from_slice(&frame.encoded);
+        self.marks.extend(frame.marks.iter().map(|mark| Mark {
+            header: mark.header + shift,
+            body: mark.body + shift,
+            insert: mark.insert + shift,
+            ..*mark
+        }));
+        self.commands += frame.commands.max(1);
+        self.hold = self.hold.max(frame.hold);
+        self.traits.repeatable &= frame.traits.repeatable;
+        if self.fault.is_none() {
+            self.fault = frame.check().err();
+        }
+    }
+}
+
+/// Payloads stay out of logs: the name and the number of arguments are all that is shown.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("name", &self.name())
+            .field("arguments", &self.arguments)
+            .field("keys", &self.marks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frame together with the prefix of its connection: the only thing the wire takes.
+pub(crate) struct Sealed<'a> {
+    frame: &'a Frame,
+    prefix: &'a KeyPrefix,
+}
+
+impl<'a> Sealed<'a> {
+    pub(crate) fn new(frame: &'a Frame, prefix: &'a KeyPrefix) -> Self {
+        Self { frame, prefix }
+    }
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        let encoded = &self.frame.encoded;
+        let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
+        out.reserve(encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
+        let mut number = itoa::Buffer::new();
+        if !self.frame.is_unit() {
+            out.extend_from_slice(b"*");
+            out.extend_from_slice(number.format(self.frame.arguments).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        let mut from = 0;
+        for mark in &self.frame.marks {
+            let prefix = if mark.glob { glob } else { plain };
+            out.extend_from_slice(part(encoded, from, mark.header));
+            out.extend_from_slice(b"$");
+            out.extend_from_slice(number.format(mark.len as usize + prefix.len()).as_bytes());
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(part(encoded, mark.body, mark.insert));
+            out.extend_from_slice(prefix);
+            from = mark.insert;
+        }
+        out.extend_from_slice(encoded.get(from as usize..).unwrap_or_default());
+    }
+}
+
+fn part(bytes: &[u8], from: u32, to: u32) -> &[u8] {
+    bytes.get(from as usize..to as usize).unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// In `__keyspace@0__:key` the tenant's part begins after the colon; everywhere else at the start.
+fn keyspace_offset(channel: &[u8]) -> usize {
+    if !channel.starts_with(b"__keyspace@") {
+        return 0;
+    }
+    channel.windows(3).position(|end| end == b"__:").map_or(0, |at| at + 3)
+}
+
+/// Lets [`ToRedisArgs`] write into a frame.
+struct Arguments<'a>(&'a mut Frame);
+
+impl RedisWrite for Arguments<'_> {
+    fn write_arg(&mut self, arg: &[u8]) {
+        self.0.push(arg);
+    }
+
+    fn writer_for_next_arg(&mut self) -> impl io::Write + '_ {
+        NextArgument { frame: self.0, bytes: Vec::new() }
+    }
+}
+
+/// Collects an argument that is written piecewise; it is whole when the writer goes.
+struct NextArgument<'a> {
+    frame: &'a mut Frame,
+    bytes: Vec<u8>,
+}
+
+impl io::Write for NextArgument<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for NextArgument<'_> {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.frame.push(&bytes);
+    }
+}
+
+/// Reads the arguments back out of their encoding, skipping the headers of joined commands.
+struct Words<'a>(&'a [u8]);
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let line_end = self.0.iter().position(|&byte| byte == b'\n')?;
+            let (line, rest) = self.0.split_at_checked(line_end + 1)?;
+            let (kind, digits) = line.split_first()?;
+            self.0 = rest;
+            if *kind == b'$' {
+                let len: usize = std::str::from_utf8(digits).ok()?.trim_end().parse().ok()?;
+                let (word, rest) = rest.split_at_checked(len)?;
+                self.0 = rest.get(2..)?;
+                return Some(word);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(frame: &Frame, prefix: &KeyPrefix) -> String {
+        let mut out = BytesMut::new();
+        prefix.seal(frame).map(|sealed| sealed.encode(&mut out)).map_err(|e| e.to_string()).unwrap_or_default();
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn keys_take_the_prefix_and_nothing_else_does() {
+        let prefix = KeyPrefix::new("a?b:").expect("valid");
+        let frame = Frame::new("SORT").key("list").arg("LIMIT").arg(0).arg(10).pattern("x*");
+        assert_eq!(
+            sealed(&frame, &prefix),
+            "*6\r\n$4\r\nSORT\r\n$8\r\na?b:list\r\n$5\r\nLIMIT\r\n$1\r\n0\r\n$2\r\n10\r\n$7\r\na\\?b:x*\r\n"
+        );
+        assert_eq!(frame.args().count(), 6);
+    }
+
+    #[test]
+    fn a_keyspace_channel_takes_the_prefix_after_its_colon() {
+        let prefix = KeyPrefix::new("p:").expect("valid");
+        let frame = Frame::new("SSUBSCRIBE").channel("__keyspace@0__:k");
+        assert!(sealed(&frame, &prefix).ends_with("$18\r\n__keyspace@0__:p:k\r\n"));
+    }
+
+    #[test]
+    fn joined_frames_keep_their_own_headers() {
+        let prefix = KeyPrefix::new("p:").expect("valid");
+        let unit = Frame::join([Frame::new("GET").key("a"), Frame::new("INCR").key("b")]);
+        assert_eq!(sealed(&unit, &prefix), "*2\r\n$3\r\nGET\r\n$3\r\np:a\r\n*2\r\n$4\r\nINCR\r\n$3\r\np:b\r\n");
+        assert_eq!(unit.expected_replies(), 2);
+        assert!(Frame::join([]).check().is_err());
+    }
+
+    #[test]
+    fn an_unusable_frame_names_its_command_and_never_its_arguments() {
+        let frame = Frame::new("DEL").arg("secret").invalid("needs at least one key");
+        let error = frame.check().expect_err("invalid");
+        assert_eq!(error.to_string(), "DEL: needs at least one key");
+        assert!(!format!("{frame:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,175 @@
+//! The prefix that every key gets before execution and loses in every reply.
+
+use std::{fmt, sync::Arc};
+
+use crate::error::{Error, Result};
+use crate::frame::{Frame, Sealed};
+
+/// At most this many bytes: a prefix is repeated in every key, and stored with each.
+const MAX_LEN: usize = 1024;
+
+/// The characters a prefix may end with, so that `shop:1` and `shop:10` cannot be the prefixes of two
+/// tenants of which one contains the other.
+const DELIMITERS: &[char] = &[':', '/', '.', '_', '-', '|', '#', '}'];
+
+/// The prefix of every key, channel and stream name that passes through one connection.
+///
+/// Cloning is cheap.
+///
+/// ```
+/// use redis_actix::KeyPrefix;
+///
+/// let prefix = KeyPrefix::new("shop:test:")?;
+/// assert_eq!(prefix.prefix_key("user:1"), b"shop:test:user:1");
+/// assert_eq!(prefix.unprefix_key(b"shop:test:user:1"), Some(&b"user:1"[..]));
+/// assert_eq!(prefix.unprefix_key(b"somebody else's"), None);
+/// # Ok::<(), redis_actix::InvalidPrefix>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPrefix(Arc<Forms>);
+
+#[derive(PartialEq, Eq)]
+struct Forms {
+    plain: Box<str>,
+    glob: Box<[u8]>,
+}
+
+/// Why a prefix cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidPrefix(&'static str);
+
+impl fmt::Display for InvalidPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the key prefix {}", self.0)
+    }
+}
+
+impl std::error::Error for InvalidPrefix {}
+
+impl From<InvalidPrefix> for Error {
+    fn from(error: InvalidPrefix) -> Self {
+        Self::new(crate::ErrorKind::Config, crate::Fate::NotSent, error.to_string())
+    }
+}
+
+impl KeyPrefix {
+    /// A prefix such as `shop:production:`.
+    ///
+    /// # Errors
+    /// It must not be empty ([`KeyPrefix::none`] is the explicit way), must end with one of
+    /// `: / . _ - | #`, must not exceed 1 KiB, and must not contain `*`, `{`, `}`, control characters or
+    /// white space: `*` would turn keys into patterns in SORT, braces would move every key into one
+    /// cluster slot.
+    pub fn new(prefix: impl AsRef<str>) -> Result<Self, InvalidPrefix> {
+        let prefix = prefix.as_ref();
+        if prefix.contains(['{', '}']) {
+            return Err(InvalidPrefix(
+                "contains `{` or `}`: that would put every key into one cluster slot; use KeyPrefix::with_hash_tag if that is meant",
+            ));
+        }
+        Self::checked(prefix)
+    }
+
+    /// A prefix that contains one complete hash tag, such as `{shop}:`, which puts every key of this
+    /// connection into one cluster slot.
+    ///
+    /// # Errors
+    /// As [`KeyPrefix::new`], and when there is not exactly one `{tag}` with something in it.
+    pub fn with_hash_tag(prefix: impl AsRef<str>) -> Result<Self, InvalidPrefix> {
+        let prefix = prefix.as_ref();
+        let braces: Vec<char> = prefix.chars().filter(|c| matches!(c, '{' | '}')).collect();
+        if braces != ['{', '}'] || prefix.contains("{}") {
+            return Err(InvalidPrefix("must contain exactly one complete hash tag, such as `{shop}:`"));
+        }
+        Self::checked(prefix)
+    }
+
+    /// No prefix at all: every key of the database is within reach. An explicit choice, never a default.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::from_valid("")
+    }
+
+    fn checked(prefix: &str) -> Result<Self, InvalidPrefix> {
+        if prefix.is_empty() {
+            return Err(InvalidPrefix("is empty; say so explicitly with KeyPrefix::none()"));
+        }
+        if prefix.len() > MAX_LEN {
+            return Err(InvalidPrefix("is longer than 1024 bytes"));
+        }
+        if prefix.contains('*') {
+            return Err(InvalidPrefix("contains `*`, which SORT would take for a pattern"));
+        }
+        if prefix.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(InvalidPrefix("contains white space or control characters"));
+        }
+        if !prefix.ends_with(DELIMITERS) {
+            return Err(InvalidPrefix("must end with a delimiter, one of : / . _ - | #"));
+        }
+        Ok(Self::from_valid(prefix))
+    }
+
+    fn from_valid(prefix: &str) -> Self {
+        Self(Arc::new(Forms { plain: prefix.into(), glob: escape_glob(prefix.as_bytes()).into() }))
+    }
+
+    /// The prefix as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0.plain
+    }
+
+    /// The prefix with its glob characters escaped, as patterns get it.
+    pub(crate) fn as_glob(&self) -> &[u8] {
+        &self.0.glob
+    }
+
+    /// The name that `key` has on the server.
+    #[must_use]
+    pub fn prefix_key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
+        [self.as_str().as_bytes(), key.as_ref()].concat()
+    }
+
+    /// The name that callers use for a key of the server, or `None` for a key of somebody else.
+    #[must_use]
+    pub fn unprefix_key<'k>(&self, key: &'k (impl AsRef<[u8]> + ?Sized)) -> Option<&'k [u8]> {
+        key.as_ref().strip_prefix(self.as_str().as_bytes())
+    }
+
+    /// The only way to make what the wire accepts: an unprefixed path does not compile.
+    ///
+    /// # Errors
+    /// When the frame was built from unusable arguments.
+    pub(crate) fn seal<'a>(&'a self, frame: &'a Frame) -> Result<Sealed<'a>> {
+        frame.check()?;
+        Ok(Sealed::new(frame, self))
+    }
+}
+
+impl fmt::Debug for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyPrefix").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Display for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Escapes what Redis' glob matching treats specially, so that the result matches `text` alone.
+///
+/// The rule is `stringmatchlen` of the server: `*`, `?`, `[` and `\` are special wherever they stand.
+#[must_use]
+pub fn escape_glob(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    let mut escaped = Vec::with_capacity(text.len());
+    for &byte in text {
+        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    escaped
+}
