@@ -11,7 +11,9 @@
     )
 )]
 
+mod core;
 mod error;
+mod events;
 mod frame;
 mod messages;
 mod prefix;

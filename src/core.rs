@@ -1,0 +1,8 @@
+//! Decisions only: no sockets, no clock, no actors. Time and chance are arguments, so every path of these
+//! machines can be driven by a test.
+
+pub(crate) mod admission;
+pub(crate) mod lane;
+pub(crate) mod link;
+pub(crate) mod liveness;
+pub(crate) mod retry;

@@ -1,0 +1,300 @@
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use super::*;
+use crate::events::CauseKind;
+use proptest::prelude::*;
+
+type Outcomes = Rc<RefCell<BTreeMap<u32, Vec<Result<Value, Error>>>>>;
+
+/// A command that writes down how it was answered.
+struct Probe {
+    id: u32,
+    frame: Frame,
+    abandoned: bool,
+    outcomes: Outcomes,
+}
+
+impl Ticket for Probe {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    fn complete(self, outcome: Result<Value, Error>) {
+        self.outcomes.borrow_mut().entry(self.id).or_default().push(outcome);
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        in_flight: 8,
+        in_flight_bytes: 4096,
+        queued: 8,
+        queued_bytes: 4096,
+        lost_links: 3,
+        timeout: Duration::from_secs(5),
+    }
+}
+
+/// A link reduced to its count of bytes, and a server that runs what it has seen whole.
+struct Bench {
+    admission: Admission<Probe>,
+    outcomes: Outcomes,
+    now: Instant,
+    encoded: u64,
+    written: u64,
+    up: bool,
+    next_id: u32,
+    on_link: Vec<(u32, u64)>,
+    runs: BTreeMap<u32, u32>,
+    sent_order: Vec<u32>,
+}
+
+const SIZE: u64 = 10;
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            admission: Admission::new(limits()),
+            outcomes: Outcomes::default(),
+            now: Instant::now(),
+            encoded: 0,
+            written: 0,
+            up: false,
+            next_id: 0,
+            on_link: Vec::new(),
+            runs: BTreeMap::new(),
+            sent_order: Vec::new(),
+        }
+    }
+
+    fn state(&self) -> ConnectionState {
+        if self.up { ConnectionState::Ready } else { ConnectionState::Backoff }
+    }
+
+    fn submit(&mut self, frame: Frame) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let probe = Probe { id, frame, abandoned: false, outcomes: self.outcomes.clone() };
+        let deadline = self.admission.deadline(&probe.frame, self.now);
+        if self.up && self.admission.may_send(probe.frame.size()) {
+            let span = self.encode(id);
+            self.admission.sent(probe, deadline, span);
+        } else {
+            self.admission.enqueue(probe, deadline, self.state());
+        }
+        id
+    }
+
+    fn encode(&mut self, id: u32) -> Range<u64> {
+        let start = self.encoded;
+        self.encoded += SIZE;
+        self.on_link.push((id, self.encoded));
+        self.sent_order.push(id);
+        start..self.encoded
+    }
+
+    fn release(&mut self) {
+        while self.up
+            && let Some(next) = self.admission.next_to_send(self.now)
+        {
+            let id = next.queued.ticket.as_ref().map(|probe| probe.id).expect("somebody waits");
+            let span = self.encode(id);
+            self.admission.sent_from_queue(next, span);
+        }
+    }
+
+    /// The socket takes up to `bytes`; the server runs whatever is whole.
+    fn write(&mut self, bytes: u64) {
+        let before = self.written;
+        self.written = (self.written + bytes).min(self.encoded);
+        for (id, end) in &self.on_link {
+            if *end > before && *end <= self.written {
+                *self.runs.entry(*id).or_default() += 1;
+            }
+        }
+    }
+
+    fn reply(&mut self) {
+        // A server answers only what it has seen whole.
+        let answerable = self.on_link.first().is_some_and(|(_, end)| *end <= self.written);
+        if self.up && answerable {
+            let (id, _) = self.on_link.remove(0);
+            if let Some((probe, value)) = self.admission.replied(Value::Int(id.into())).expect("it was asked") {
+                probe.complete(Ok(value));
+            }
+            self.release();
+        }
+    }
+
+    fn lose(&mut self) -> Settlement {
+        self.up = false;
+        self.on_link.clear();
+        let cause = Cause::new(CauseKind::Broken, "cut");
+        let settlement = self.admission.settle(self.written, &cause, ConnectionState::Ready);
+        (self.encoded, self.written) = (0, 0);
+        settlement
+    }
+
+    fn fates(&self, id: u32) -> Vec<Option<Fate>> {
+        let outcomes = self.outcomes.borrow();
+        outcomes.get(&id).into_iter().flatten().map(|outcome| outcome.as_ref().err().map(Error::fate)).collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write,
+    Read,
+    WithOwnTimeout(u8),
+    SocketTakes(u8),
+    Reply,
+    Up,
+    Lost,
+    Wait(u16),
+    Refused,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        5 => Just(Step::Write),
+        3 => Just(Step::Read),
+        1 => any::<u8>().prop_map(Step::WithOwnTimeout),
+        6 => (0..60_u8).prop_map(Step::SocketTakes),
+        8 => Just(Step::Reply),
+        3 => Just(Step::Up),
+        2 => Just(Step::Lost),
+        1 => (0..3_000_u16).prop_map(Step::Wait),
+        1 => prop::bool::weighted(0.2).prop_map(|refused| if refused { Step::Refused } else { Step::Up }),
+    ];
+    prop::collection::vec(step, 0..150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// The delivery contract: everybody is answered exactly once, by nobody else's reply; a write is never
+    /// run twice, and never called unsent when it ran; the bounds hold.
+    #[test]
+    fn the_delivery_contract_holds(steps in steps()) {
+        let mut bench = Bench::new();
+        let mut writes = Vec::new();
+        for step in steps {
+            match step {
+                Step::Write => writes.push(bench.submit(Frame::new("INCR").key("k"))),
+                Step::Read => { bench.submit(Frame::new("GET").key("k").read_only()); }
+                Step::WithOwnTimeout(ms) => {
+                    let own = Duration::from_millis(ms.into());
+                    writes.push(bench.submit(Frame::new("INCR").key("k").timeout(own)));
+                }
+                Step::SocketTakes(bytes) => bench.write(bytes.into()),
+                Step::Reply => bench.reply(),
+                Step::Up => { bench.up = true; bench.release(); }
+                Step::Lost => { bench.lose(); }
+                Step::Wait(ms) => {
+                    bench.now += Duration::from_millis(ms.into());
+                    let state = bench.state();
+                    bench.admission.expire(bench.now, state);
+                }
+                Step::Refused => {
+                    bench.lose();
+                    let cause = Cause::new(CauseKind::Refused, "no");
+                    bench.admission.fail_queued(&cause, ConnectionState::Parked);
+                }
+            }
+            prop_assert!(bench.admission.in_flight() <= limits().in_flight);
+            prop_assert!(bench.admission.queued() <= limits().queued + limits().in_flight, "replays may exceed by a window");
+        }
+        bench.lose();
+        bench.now += Duration::from_secs(600);
+        bench.admission.expire(bench.now, ConnectionState::Backoff);
+        for id in 0..bench.next_id {
+            prop_assert_eq!(bench.fates(id).len(), 1, "command {} is answered once", id);
+            if let Some(Ok(value)) = bench.outcomes.borrow()[&id].first() {
+                prop_assert_eq!(value, &Value::Int(id.into()), "somebody else's reply");
+            }
+        }
+        for id in writes {
+            let runs = bench.runs.get(&id).copied().unwrap_or(0);
+            prop_assert!(runs <= 1, "write {} ran {} times", id, runs);
+            match bench.fates(id)[..] {
+                [None] => prop_assert_eq!(runs, 1),
+                [Some(Fate::NotSent)] => prop_assert_eq!(runs, 0, "write {} ran and was called unsent", id),
+                _ => {}
+            }
+        }
+        let mut first_sends = bench.sent_order.clone();
+        let mut seen = std::collections::BTreeSet::new();
+        first_sends.retain(|id| seen.insert(*id));
+        prop_assert!(first_sends.is_sorted(), "overtaken: {:?}", first_sends);
+    }
+}
+
+#[test]
+fn half_a_command_is_sent_again_and_a_whole_one_is_not() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let whole = bench.submit(Frame::new("INCR").key("k"));
+    let half = bench.submit(Frame::new("INCR").key("k"));
+    let read = bench.submit(Frame::new("GET").key("k").read_only());
+    bench.write(SIZE + SIZE / 2);
+    let settlement = bench.lose();
+    assert_eq!(settlement, Settlement { replayed: 2, failed: 0, unknown: 1 });
+    assert_eq!(bench.fates(whole), [Some(Fate::Unknown)]);
+    assert!(bench.fates(half).is_empty() && bench.fates(read).is_empty());
+    bench.up = true;
+    bench.release();
+    assert_eq!(bench.sent_order, [whole, half, read, half, read]);
+}
+
+#[test]
+fn a_pipeline_of_which_any_byte_left_may_have_run() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let unit = bench.submit(Frame::join([Frame::new("INCR").key("a"), Frame::new("INCR").key("b")]));
+    bench.write(1);
+    assert_eq!(bench.lose(), Settlement { replayed: 0, failed: 0, unknown: 1 });
+    assert_eq!(bench.fates(unit), [Some(Fate::Unknown)]);
+}
+
+#[test]
+fn a_unit_is_answered_when_its_last_reply_came() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let unit = bench.submit(Frame::join([Frame::new("INCR").key("a"), Frame::new("INCR").key("b")]));
+    assert!(bench.admission.replied(Value::Int(1)).expect("asked").is_none());
+    let (probe, value) = bench.admission.replied(Value::Int(2)).expect("asked").expect("whole");
+    assert_eq!((probe.id, value), (unit, Value::Array(vec![Value::Int(1), Value::Int(2)])));
+    assert!(bench.admission.replied(Value::Okay).is_err(), "an answer to nothing");
+}
+
+#[test]
+fn a_command_lives_through_a_bounded_number_of_links() {
+    let mut bench = Bench::new();
+    let read = bench.submit(Frame::new("GET").key("k").read_only());
+    for _ in 0..limits().lost_links {
+        bench.up = true;
+        bench.release();
+        bench.write(SIZE);
+        assert_eq!(bench.lose().replayed, 1);
+    }
+    bench.up = true;
+    bench.release();
+    bench.lose();
+    assert_eq!(bench.fates(read), [Some(Fate::Unknown)]);
+}
+
+#[test]
+fn the_queue_is_bounded_by_count_and_bytes_but_one_large_command_passes() {
+    let mut bench = Bench::new();
+    let large = bench.submit(Frame::new("SET").key("k").arg(vec![b'x'; 100_000]));
+    assert!(bench.fates(large).is_empty());
+    let refused = bench.submit(Frame::new("SET").key("k").arg("v"));
+    assert_eq!(bench.fates(refused), [Some(Fate::NotSent)]);
+    let outcomes = bench.outcomes.borrow();
+    let error = outcomes[&refused][0].as_ref().expect_err("full");
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Overloaded, Some(Phase::Connecting)));
+}

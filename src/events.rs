@@ -1,0 +1,270 @@
+//! What happened to a connection, and what it is doing now.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Message, Recipient};
+use tokio::sync::watch;
+
+use crate::error::{Error, ErrorKind, Fate};
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// Nobody has asked for anything yet.
+    Idle,
+    /// Dialling or greeting the server.
+    Connecting,
+    /// Commands flow.
+    Ready,
+    /// Waiting before the next attempt.
+    Backoff,
+    /// The server refuses us; tried again at the longest delay.
+    Parked,
+    /// Finishing what was admitted before the shutdown.
+    Draining,
+    /// Over for good.
+    Closed,
+}
+
+impl ConnectionState {
+    /// The state as one lower-case word, as errors and logs use it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Ready => "ready",
+            Self::Backoff => "backoff",
+            Self::Parked => "parked",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The kind of a [`Cause`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CauseKind {
+    /// The address cannot be resolved or reached.
+    Unreachable,
+    /// An established link ended or broke.
+    Broken,
+    /// The peer is silent.
+    Stalled,
+    /// The server is there but not ready: loading, too many clients, no primary.
+    NotReady,
+    /// The server refuses the login.
+    Refused,
+    /// TLS verification failed, or its files are unusable.
+    Untrusted,
+    /// What came was not RESP, or an answer to nothing.
+    Protocol,
+    /// The server became a replica.
+    ReadOnly,
+    /// A panic took the actor down.
+    Panicked,
+    /// Somebody asked for it.
+    Shutdown,
+}
+
+/// Why a connection is not there, in words. Never contains credentials. Cloning is cheap.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cause {
+    kind: CauseKind,
+    text: Arc<str>,
+}
+
+impl Cause {
+    pub(crate) fn new(kind: CauseKind, text: impl Into<Arc<str>>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// What kind of cause it is.
+    #[must_use]
+    pub fn kind(&self) -> CauseKind {
+        self.kind
+    }
+
+    /// Whether trying again soon is pointless until somebody mends something.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.kind, CauseKind::Refused | CauseKind::Untrusted)
+    }
+
+    /// The error of a command that met this cause.
+    pub(crate) fn error(&self, fate: Fate) -> Error {
+        let kind = match self.kind {
+            CauseKind::Refused | CauseKind::Untrusted => ErrorKind::Refused,
+            CauseKind::Shutdown => ErrorKind::Closed,
+            CauseKind::Protocol => ErrorKind::Protocol,
+            _ => ErrorKind::Disconnected,
+        };
+        Error::new(kind, fate, self.text.to_string())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({})", self.kind, self.text)
+    }
+}
+
+/// Something happened to the connection; sent to every recipient of `Redis::builder().on_event(..)`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// A dial begins.
+    Connecting {
+        /// Counts dials over the life of the connection.
+        generation: u64,
+        /// Counts dials since the connection was last stable.
+        attempt: u32,
+    },
+    /// Commands flow.
+    Connected {
+        /// The dial that succeeded.
+        generation: u64,
+        /// How many dials it took.
+        attempts: u32,
+        /// How long there was no connection, if there had been one before.
+        outage: Option<Duration>,
+    },
+    /// An established connection is gone.
+    Disconnected {
+        /// The dial that had made it.
+        generation: u64,
+        /// Why.
+        cause: Cause,
+        /// Commands in flight that will be sent again on the next link.
+        replayed: usize,
+        /// Commands in flight that ended with [`Fate::NotSent`].
+        failed: usize,
+        /// Commands in flight that ended with [`Fate::Unknown`].
+        unknown: usize,
+    },
+    /// Another attempt follows.
+    Retrying {
+        /// Counts dials since the connection was last stable.
+        attempt: u32,
+        /// How long until the next one.
+        delay: Duration,
+        /// Why the last one failed.
+        cause: Cause,
+    },
+    /// The server refuses us; callers fail fast until it does not.
+    Refused {
+        /// What it said.
+        cause: Cause,
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+    /// The actor was restarted by its supervisor, with its address and mailbox.
+    Restarted {
+        /// Counts restarts over the life of the actor.
+        restarts: u64,
+        /// Why.
+        cause: Cause,
+    },
+    /// Nothing more is admitted.
+    Draining,
+    /// Over for good.
+    Closed {
+        /// Why.
+        cause: Cause,
+    },
+}
+
+impl Message for ConnectionEvent {
+    type Result = ();
+}
+
+/// The connection at a glance; see `Redis::status`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// What it is doing.
+    pub state: ConnectionState,
+    /// Since when.
+    pub since: Instant,
+    /// Counts dials over its life.
+    pub generation: u64,
+    /// Counts dials since it was last stable.
+    pub attempt: u32,
+    /// Why there is no connection, if there is none.
+    pub cause: Option<Cause>,
+    /// How often an established link was lost.
+    pub disconnects: u64,
+    /// How often the supervisor restarted the actor.
+    pub restarts: u64,
+}
+
+impl Status {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            state: ConnectionState::Idle,
+            since: now,
+            generation: 0,
+            attempt: 0,
+            cause: None,
+            disconnects: 0,
+            restarts: 0,
+        }
+    }
+
+    /// Whether a command sent now has a fair chance: ready, or not tried yet.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        matches!(self.state, ConnectionState::Ready | ConnectionState::Idle)
+    }
+}
+
+/// Hands events to whoever asked, and keeps the status that late-comers read.
+pub(crate) struct Fanout {
+    recipients: Vec<Recipient<ConnectionEvent>>,
+    status: watch::Sender<Status>,
+}
+
+impl Fanout {
+    pub(crate) fn new(recipients: Vec<Recipient<ConnectionEvent>>, status: watch::Sender<Status>) -> Self {
+        Self { recipients, status }
+    }
+
+    pub(crate) fn subscribe(&mut self, recipient: Recipient<ConnectionEvent>) {
+        self.recipients.push(recipient);
+    }
+
+    pub(crate) fn publish(&mut self, event: &ConnectionEvent) {
+        // A recipient is a strong address: one whose actor is gone would be kept for ever.
+        self.recipients.retain(|recipient| {
+            recipient.do_send(event.clone());
+            recipient.connected()
+        });
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_modify(change);
+    }
+
+    /// Recipients are strong: holding them past the end keeps other actors alive.
+    pub(crate) fn release(&mut self) {
+        self.recipients.clear();
+    }
+}
