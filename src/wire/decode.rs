@@ -3,7 +3,7 @@
 //! The caller owns the read buffer and hands over what is unread; [`Decoder::decode`] moves the position over what it
 //! used. It gives the values that redis-rs' own parser gives, with these exceptions, each held by a test:
 //!
-//! - Stricter: numbers carry no blanks and at most 20 digits; `_` is followed by nothing; a big number is made of digits;
+//! - Stricter: numbers carry no blanks and at most 19 digits; `_` is followed by nothing; a big number is made of digits;
 //!   -1 is the only negative length, and only where RESP2 knew a nil (`$`, `*`, `~`); a push has at least its kind; an
 //!   error text is no longer than a line. Lengths beyond the [`Limits`] are refused as soon as they are announced.
 //! - More lenient: a status that is not UTF-8 becomes a bulk string with every byte kept, and an error that is not UTF-8 is

@@ -4,8 +4,9 @@ use redis::{ServerError, Value, VerbatimFormat};
 
 use super::limits::ProtocolError;
 
-/// Digits of a number, leading zeros included. Without a bound a peer that sends zeros for ever would fill the read buffer.
-const DIGITS: usize = 20;
+/// Digits of a number, leading zeros included: as many as the largest has. Without a bound a peer that sends zeros for ever
+/// would fill the read buffer.
+const DIGITS: usize = 19;
 
 /// What a string of announced length becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,39 +20,41 @@ pub(super) enum BodyKind {
 #[inline]
 pub(super) fn number(bytes: &[u8]) -> Result<Option<(i64, usize)>, ProtocolError> {
     let (negative, digits) = match bytes {
+        [b'0'..=b'9', ..] => (false, bytes),
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
         [b'?', ..] => return Err(ProtocolError::Streamed),
         _ => (false, bytes),
     };
-    // Gathered below zero, where the range is larger by the one that i64::MIN needs.
-    let mut value: i64 = 0;
-    for (at, &byte) in digits.iter().enumerate() {
+    let mut size: u64 = 0;
+    let mut end = digits;
+    while let [byte, rest @ ..] = end {
         let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 && at < DIGITS {
-            value = value
-                .checked_mul(10)
-                .and_then(|value| value.checked_sub(i64::from(digit)))
-                .ok_or(ProtocolError::Integer)?;
-            continue;
+        if digit > 9 {
+            break;
         }
-        if byte != b'\r' || at == 0 {
-            return Err(ProtocolError::Integer);
-        }
-        return match digits.get(at + 1) {
-            None => Ok(None),
-            Some(b'\n') => {
-                let value = if negative {
-                    value
-                } else {
-                    value.checked_neg().ok_or(ProtocolError::Integer)?
-                };
-                Ok(Some((value, bytes.len() - digits.len() + at + 2)))
-            }
-            Some(_) => Err(ProtocolError::Integer),
-        };
+        // Wraps from the 20th digit on, and that many are refused below.
+        size = size.wrapping_mul(10).wrapping_add(u64::from(digit));
+        end = rest;
     }
-    Ok(None)
+    let at = digits.len() - end.len();
+    match end {
+        _ if at > DIGITS => Err(ProtocolError::Integer),
+        [b'\r', b'\n', ..] if at > 0 => {
+            let value = if negative {
+                0i64.checked_sub_unsigned(size)
+            } else {
+                i64::try_from(size).ok()
+            };
+            let used = bytes.len() - end.len() + 2;
+            value
+                .map(|value| Some((value, used)))
+                .ok_or(ProtocolError::Integer)
+        }
+        [] => Ok(None),
+        [b'\r'] if at > 0 => Ok(None),
+        _ => Err(ProtocolError::Integer),
+    }
 }
 
 /// A length where -1 means nil.

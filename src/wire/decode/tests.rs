@@ -199,7 +199,7 @@ fn each_broken_rule() {
         (b":1 \r\n", ProtocolError::Integer),
         (b":1\rx", ProtocolError::Integer),
         (b":9223372036854775808\r\n", ProtocolError::Integer),
-        (b":000000000000000000000", ProtocolError::Integer),
+        (b":00000000000000000000", ProtocolError::Integer),
         (b"$a", ProtocolError::Integer),
         (b"$-2\r\n", ProtocolError::NegativeLength),
         (b"*-2\r\n", ProtocolError::NegativeLength),
