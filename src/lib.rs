@@ -17,6 +17,7 @@ mod events;
 mod frame;
 mod messages;
 mod prefix;
+mod wire;
 
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use frame::{Frame, ReplyKeys, WhenDown};

@@ -1,0 +1,6 @@
+//! The wire: replies decoded into [`redis::Value`], and sockets dialled.
+//!
+//! Nothing in here knows an actor. [`decode`] turns bytes into values without a socket, [`dial`] makes the socket
+//! without reading a reply, and [`transport`] is that socket, whatever kind it is.
+
+pub(crate) mod decode;
