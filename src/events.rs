@@ -196,6 +196,28 @@ impl Message for ConnectionEvent {
     type Result = ();
 }
 
+impl ConnectionEvent {
+    /// One line for the log, at the level an operator would want it.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Connecting { generation, attempt } => tracing::debug!(generation, attempt, "connecting to redis"),
+            Self::Connected { generation, attempts, outage } => {
+                tracing::info!(generation, attempts, ?outage, "connected to redis");
+            }
+            Self::Disconnected { generation, cause, replayed, failed, unknown } => {
+                tracing::warn!(generation, %cause, replayed, failed, unknown, "lost the connection to redis");
+            }
+            Self::Retrying { attempt, delay, cause } => {
+                tracing::warn!(attempt, ?delay, %cause, "no connection to redis, trying again");
+            }
+            Self::Refused { cause, retry_in } => tracing::error!(%cause, ?retry_in, "redis refuses the connection"),
+            Self::Restarted { restarts, cause } => tracing::error!(restarts, %cause, "the redis actor was restarted"),
+            Self::Draining => tracing::info!("finishing before the connection to redis is closed"),
+            Self::Closed { cause } => tracing::info!(%cause, "the connection to redis is closed"),
+        }
+    }
+}
+
 /// The connection at a glance; see `Redis::status`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

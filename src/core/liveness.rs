@@ -23,14 +23,13 @@ pub(crate) struct Liveness {
     waiting_since: Option<Instant>,
     /// Until when the server may be silent by design, because somebody asked it to block.
     held_until: Option<Instant>,
-    /// When the next look was due. A look that comes much later means that this thread was stalled, and
-    /// then the silence may be its own.
-    due: Instant,
+    /// No verdict before this, whatever the rest says.
+    grace: Option<Instant>,
 }
 
 impl Liveness {
     pub(crate) fn new(patience: Duration, now: Instant) -> Self {
-        Self { patience, last_byte: now, waiting_since: None, held_until: None, due: now + patience }
+        Self { patience, last_byte: now, waiting_since: None, held_until: None, grace: None }
     }
 
     /// A request was sent; the server may hold its answer back for `hold`.
@@ -45,6 +44,7 @@ impl Liveness {
     /// Bytes came; `idle` says that nothing is owed any more.
     pub(crate) fn received(&mut self, idle: bool, now: Instant) {
         self.last_byte = now;
+        self.grace = None;
         if idle {
             self.waiting_since = None;
             self.held_until = None;
@@ -53,22 +53,28 @@ impl Liveness {
         }
     }
 
-    pub(crate) fn look(&mut self, now: Instant) -> Verdict {
+    /// When [`look`](Self::look) may have something to say.
+    pub(crate) fn next_look(&self) -> Instant {
         let silent_since = self.waiting_since.map_or(self.last_byte, |since| since.max(self.last_byte));
         let free_from = self.held_until.map_or(silent_since, |until| until.max(silent_since));
-        let verdict_at = free_from + self.patience;
-        if now < verdict_at {
-            self.due = verdict_at;
-            return Verdict::Look(verdict_at);
+        self.grace.unwrap_or(free_from + self.patience)
+    }
+
+    pub(crate) fn look(&mut self, now: Instant) -> Verdict {
+        let due = self.next_look();
+        if now < due {
+            return Verdict::Look(due);
         }
         if self.waiting_since.is_none() {
+            self.grace = Some(now + self.patience);
             return Verdict::Ping;
         }
-        let late = now.saturating_duration_since(self.due.max(verdict_at));
-        if late > self.patience / 4 {
-            // Whatever arrived while we were stalled has not been read yet: read first, judge later.
-            self.due = now + self.patience / 8;
-            return Verdict::Look(self.due);
+        if now - due > self.patience / 4 {
+            // We come late, so this thread was stalled, and the silence may be its own: read first what
+            // arrived meanwhile, judge later.
+            let again = now + self.patience / 8;
+            self.grace = Some(again);
+            return Verdict::Look(again);
         }
         Verdict::Dead
     }
@@ -91,6 +97,7 @@ mod tests {
         assert_eq!(link.look(start), Verdict::Look(start + PATIENCE));
         assert_eq!(link.look(start + PATIENCE), Verdict::Ping);
         link.sent(Duration::ZERO, start + PATIENCE);
+        assert_eq!(link.next_look(), start + seconds(20));
         assert_eq!(link.look(start + seconds(19)), Verdict::Look(start + seconds(20)));
         assert_eq!(link.look(start + seconds(20)), Verdict::Dead);
     }

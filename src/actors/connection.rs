@@ -1,0 +1,195 @@
+//! The actor that owns the connection.
+
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context as TaskContext, Poll},
+    time::{Duration, Instant},
+};
+
+use actix::{
+    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, MessageResponse, Recipient, Supervised,
+    dev::OneshotSender,
+};
+use tokio::sync::oneshot;
+
+use super::driver::{Driver, ShutdownReport};
+use super::ticket::{BoxedTicket, Silent, Waiter};
+use crate::events::ConnectionEvent;
+use crate::messages::Command;
+use crate::wire::session::Greeting;
+
+/// The actor that owns one connection to Redis and executes every [`Command`] sent to it.
+///
+/// It is made by [`Redis::builder`](crate::Redis::builder), under a supervisor that keeps its address and
+/// mailbox through lost links, stops and panics. Its mailbox has no bound of its own: a full queue answers
+/// with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded).
+///
+/// ```no_run
+/// # async fn example(redis: redis_actix::Redis) -> Result<(), Box<dyn std::error::Error>> {
+/// use redis_actix::{Get, RedisActor};
+///
+/// let addr: &actix::Addr<RedisActor> = redis.addr();
+/// let name: Option<String> = addr.send(Get::new("user:1")).await??;
+/// # Ok(())
+/// # }
+/// ```
+pub struct RedisActor {
+    driver: Rc<RefCell<Driver>>,
+}
+
+impl RedisActor {
+    pub(crate) fn new(driver: Rc<RefCell<Driver>>) -> Self {
+        Self { driver }
+    }
+}
+
+impl Actor for RedisActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // The one future of this actor. Nothing else is spawned: actix polls every spawned future at every
+        // wake-up, so one for each command would cost more than the command.
+        ctx.spawn(Turns);
+    }
+}
+
+/// Restarting drops the futures and keeps the mailbox; the driver was told by the supervisor.
+impl Supervised for RedisActor {}
+
+/// Polls the driver after each draining of the mailbox.
+struct Turns;
+
+impl ActorFuture<RedisActor> for Turns {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut RedisActor,
+        ctx: &mut Context<RedisActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let mut driver = actor.driver.borrow_mut();
+        // tokio's budget of 128 operations is shared by all that this task polls. When the mailbox has used
+        // it up, the socket would look busy until the next turn, and throughput halves. The driver bounds its
+        // own work.
+        let turn = tokio::task::unconstrained(std::future::poll_fn(|cx| {
+            driver.poll(cx);
+            Poll::Ready(())
+        }));
+        let done = std::pin::pin!(turn).poll(task);
+        debug_assert!(done.is_ready());
+        if driver.is_idle() && !ctx.connected() {
+            // This future alone would keep the actor alive after its last address is gone.
+            ctx.stop();
+        }
+        Poll::Pending
+    }
+}
+
+/// Takes over the reply channel, so that nothing is spawned and no future is boxed for a command.
+pub struct Deferred<M> {
+    driver: Rc<RefCell<Driver>>,
+    message: M,
+}
+
+impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
+    fn handle(self, _: &mut Context<RedisActor>, reply: Option<OneshotSender<M::Result>>) {
+        let frame = self.message.into_frame();
+        let ticket: BoxedTicket = match reply {
+            Some(reply) => Box::new(Waiter::<M>::new(frame, reply)),
+            None => Box::new(Silent::new(frame)),
+        };
+        self.driver.borrow_mut().submit(ticket, None);
+    }
+}
+
+impl<M: Command> Handler<M> for RedisActor {
+    type Result = Deferred<M>;
+
+    fn handle(&mut self, message: M, _: &mut Context<Self>) -> Deferred<M> {
+        Deferred { driver: self.driver.clone(), message }
+    }
+}
+
+/// A command from a [`Redis`](crate::Redis) handle, with its own reply channel and the time it was asked.
+pub(crate) struct Submit {
+    pub(crate) ticket: BoxedTicket,
+    pub(crate) asked: Instant,
+}
+
+impl Message for Submit {
+    type Result = ();
+}
+
+impl Handler<Submit> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
+        self.driver.borrow_mut().submit(submit.ticket, Some(submit.asked));
+    }
+}
+
+/// Asks for a connection before there is a command.
+pub(crate) struct Connect;
+
+impl Message for Connect {
+    type Result = ();
+}
+
+impl Handler<Connect> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Connect, _: &mut Context<Self>) {
+        self.driver.borrow_mut().connect();
+    }
+}
+
+/// Asks for the events of the connection from now on.
+pub(crate) struct Subscribe(pub(crate) Recipient<ConnectionEvent>);
+
+impl Message for Subscribe {
+    type Result = ();
+}
+
+impl Handler<Subscribe> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, subscribe: Subscribe, _: &mut Context<Self>) {
+        self.driver.borrow_mut().subscribe(subscribe.0);
+    }
+}
+
+/// Asks what the server said of itself when it was greeted last.
+pub(crate) struct Introduce;
+
+impl Message for Introduce {
+    type Result = Greeting;
+}
+
+impl Handler<Introduce> for RedisActor {
+    type Result = actix::MessageResult<Introduce>;
+
+    fn handle(&mut self, _: Introduce, _: &mut Context<Self>) -> Self::Result {
+        actix::MessageResult(self.driver.borrow().greeting().clone())
+    }
+}
+
+/// Drains the connection.
+pub(crate) struct ShutDown {
+    pub(crate) within: Duration,
+    pub(crate) done: oneshot::Sender<ShutdownReport>,
+}
+
+impl Message for ShutDown {
+    type Result = ();
+}
+
+impl Handler<ShutDown> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, shutdown: ShutDown, _: &mut Context<Self>) {
+        self.driver.borrow_mut().shut_down(shutdown.within, shutdown.done);
+    }
+}

@@ -1,0 +1,488 @@
+//! The engine behind a connection actor: it moves bytes and asks the machines of [`crate::core`] what that
+//! means. It knows neither mailbox nor supervisor.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use redis::Value;
+use tokio::{sync::oneshot, time::Sleep};
+
+use super::ticket::{BoxedTicket, Silent};
+use crate::core::{
+    admission::{Admission, Limits, Ticket, waiting_phase},
+    lane::Deadline,
+    link::{Action, Event, Link},
+    liveness::{Liveness, Verdict},
+    retry::ReconnectPolicy,
+};
+use crate::error::{Error, ErrorKind, Fate};
+use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
+use crate::frame::{Frame, WhenDown};
+use crate::gauges::Gauges;
+use crate::prefix::KeyPrefix;
+use crate::wire::session::{Greeting, Recipe, Session, establish};
+use crate::wire::stream::Wire;
+
+/// So many commands are gathered before the socket is written to in the middle of a turn: fewer cost system
+/// calls, waiting for the end of the turn lets the server idle.
+const BATCH: u32 = 64;
+/// So many reads of a socket before other actors of this thread get their turn.
+const READS_PER_TURN: u32 = 16;
+
+/// What a shutdown left behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Commands that the server answered while the connection was draining.
+    pub completed: u64,
+    /// Commands that ended unsent at the deadline.
+    pub failed: u64,
+    /// Commands that ended at the deadline with their bytes sent and no answer.
+    pub unknown: u64,
+    /// Commands whose deadline passed, or whose callers went away, while the connection was draining.
+    pub abandoned: u64,
+}
+
+struct Established {
+    wire: Wire,
+    liveness: Liveness,
+}
+
+type Dialling = Pin<Box<dyn Future<Output = Result<Session, Cause>>>>;
+
+/// See the module.
+pub(crate) struct Driver {
+    recipe: Arc<Recipe>,
+    prefix: KeyPrefix,
+    when_down: WhenDown,
+    link: Link,
+    admission: Admission<BoxedTicket>,
+    dialling: Option<(u64, Dialling)>,
+    established: Option<Established>,
+    greeting: Greeting,
+    fanout: Fanout,
+    gauges: Arc<Gauges>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    /// This turn's clock, if it was read already.
+    now: Option<Instant>,
+    since_flush: u32,
+    lost_at: Option<Instant>,
+    drain: Drain,
+}
+
+#[derive(Default)]
+struct Drain {
+    report: ShutdownReport,
+    outstanding_at_start: u64,
+    waiting: Vec<oneshot::Sender<ShutdownReport>>,
+}
+
+impl Driver {
+    pub(crate) fn new(recipe: Arc<Recipe>, policy: ReconnectPolicy, fanout: Fanout, gauges: Arc<Gauges>) -> Self {
+        let config = &recipe.config;
+        let limits = Limits {
+            in_flight: config.max_in_flight(),
+            in_flight_bytes: config.max_in_flight_bytes(),
+            queued: config.max_queued(),
+            queued_bytes: config.max_queued_bytes(),
+            lost_links: config.max_retries(),
+            timeout: config.command_timeout(),
+        };
+        Self {
+            prefix: config.key_prefix().clone(),
+            when_down: config.when_down(),
+            link: Link::new(policy, fastrand::Rng::new()),
+            admission: Admission::new(limits),
+            dialling: None,
+            established: None,
+            greeting: Greeting::default(),
+            fanout,
+            gauges,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            now: None,
+            since_flush: 0,
+            lost_at: None,
+            drain: Drain::default(),
+            recipe,
+        }
+    }
+
+    pub(crate) fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.admission.is_empty()
+    }
+
+    pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {
+        self.fanout.subscribe(recipient);
+    }
+
+    /// The clock, read once a turn: a thousand commands of one turn need not ask a thousand times.
+    fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+
+    /// Makes a connection if there is none and none is on the way.
+    pub(crate) fn connect(&mut self) {
+        self.feed(Event::Demand);
+    }
+
+    /// Takes a command in: onto the link, into the queue, or back with an error.
+    pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
+        let asked = asked.unwrap_or_else(|| self.now());
+        let deadline = self.admission.deadline(ticket.frame(), asked);
+        let state = self.link.state();
+        if let Some(established) = &mut self.established
+            && state == ConnectionState::Ready
+            && established.wire.has_room()
+            && self.admission.may_send(ticket.frame().size())
+        {
+            match self.prefix.seal(ticket.frame()) {
+                Ok(sealed) => {
+                    let span = established.wire.encode(&sealed);
+                    let hold = ticket.frame().longest_hold();
+                    self.admission.sent(ticket, deadline, span);
+                    self.note_sent(hold);
+                }
+                Err(error) => ticket.complete(Err(error)),
+            }
+            return;
+        }
+        self.admit_without_link(ticket, deadline, state);
+    }
+
+    fn note_sent(&mut self, hold: Duration) {
+        let now = self.now();
+        if let Some(established) = &mut self.established {
+            established.liveness.sent(hold, now);
+            self.since_flush += 1;
+            if self.since_flush >= BATCH {
+                self.since_flush = 0;
+                established.wire.flush_now();
+            }
+        }
+    }
+
+    fn admit_without_link(&mut self, ticket: BoxedTicket, deadline: Deadline, state: ConnectionState) {
+        if let Err(error) = self.prefix.seal(ticket.frame()) {
+            ticket.complete(Err(error));
+            return;
+        }
+        let refused = match state {
+            ConnectionState::Draining => {
+                Some(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection is shutting down"))
+            }
+            ConnectionState::Closed | ConnectionState::Parked => self.link.cause().map(|cause| cause.error(Fate::NotSent)),
+            ConnectionState::Ready => None,
+            ConnectionState::Idle | ConnectionState::Connecting | ConnectionState::Backoff => {
+                let policy = ticket.frame().own_when_down().unwrap_or(self.when_down);
+                (policy == WhenDown::FailFast).then(|| self.no_connection())
+            }
+        };
+        match refused {
+            Some(error) => ticket.complete(Err(error.in_phase(waiting_phase(state), state.as_str()))),
+            None => self.admission.enqueue(ticket, deadline, state),
+        }
+        if state == ConnectionState::Idle {
+            self.connect();
+        }
+    }
+
+    fn no_connection(&self) -> Error {
+        let cause = self.link.cause().cloned();
+        cause.unwrap_or_else(|| Cause::new(CauseKind::Unreachable, "there is no connection yet")).error(Fate::NotSent)
+    }
+
+    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
+    pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
+        if self.link.state() == ConnectionState::Closed {
+            let _ = done.send(self.drain.report);
+            return;
+        }
+        self.drain.waiting.push(done);
+        if !self.link.is_draining() {
+            self.drain.outstanding_at_start = (self.admission.queued() + self.admission.in_flight()) as u64;
+        }
+        let deadline = self.now() + within;
+        self.feed(Event::Shutdown { deadline });
+    }
+
+    /// The supervisor restarts the actor: its futures are gone, and whatever was half done is suspect.
+    pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
+        self.now = None;
+        self.armed = None;
+        self.tell(ConnectionEvent::Restarted { restarts, cause: cause.clone() });
+        self.fanout.update(|status| status.restarts = restarts);
+        if let Some((generation, _)) = self.dialling.take() {
+            self.feed(Event::Failed { generation, cause });
+        } else {
+            self.lose(cause);
+        }
+    }
+
+    /// It is over, and everybody who waits is told.
+    pub(crate) fn abort(&mut self, cause: Cause) {
+        self.feed(Event::Abort { cause });
+    }
+
+    /// One turn: bounded work, then `Pending` with wakers set for the socket, the dial and the clock.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        self.now = None;
+        self.since_flush = 0;
+        loop {
+            self.poll_dial(cx);
+            self.poll_established(cx);
+            if self.link.is_draining() && self.admission.is_empty() {
+                self.feed(Event::Drained);
+            }
+            if !self.poll_timer(cx) {
+                break;
+            }
+        }
+        self.gauges.set(self.admission.queued(), self.admission.in_flight());
+        self.now = None;
+    }
+
+    fn poll_dial(&mut self, cx: &mut Context<'_>) {
+        while let Some((generation, dialling)) = &mut self.dialling {
+            let generation = *generation;
+            let Poll::Ready(outcome) = dialling.as_mut().poll(cx) else { return };
+            self.dialling = None;
+            self.now = None;
+            match outcome {
+                Ok(Session { wire, greeting }) => {
+                    let patience = self.recipe.config.liveness();
+                    let liveness = Liveness::new(patience, self.now());
+                    self.established = Some(Established { wire, liveness });
+                    self.greeting = greeting;
+                    self.feed(Event::Established { generation });
+                }
+                Err(cause) => self.feed(Event::Failed { generation, cause }),
+            }
+        }
+    }
+
+    fn poll_established(&mut self, cx: &mut Context<'_>) {
+        if self.established.is_none() {
+            return;
+        }
+        let outcome = self.flush(cx).and_then(|()| self.read(cx)).and_then(|()| self.flush(cx));
+        if let Err(cause) = outcome {
+            self.lose(cause);
+        }
+    }
+
+    /// Fills the wire from the queue and empties it into the socket, until one of them has enough.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
+        loop {
+            let before = self.admission.in_flight();
+            self.release();
+            let Some(established) = &mut self.established else { return Ok(()) };
+            match established.wire.poll_flush(cx) {
+                Poll::Ready(Err(error)) => return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}"))),
+                Poll::Ready(Ok(())) if self.admission.in_flight() > before => {}
+                Poll::Pending | Poll::Ready(Ok(())) => return Ok(()),
+            }
+        }
+    }
+
+    /// Moves commands from the queue onto the wire, in order, while there is room.
+    fn release(&mut self) {
+        let now = self.now();
+        while let Some(established) = &mut self.established
+            && established.wire.has_room()
+            && let Some(next) = self.admission.next_to_send(now)
+        {
+            let Some(frame) = next.frame() else { continue };
+            // Checked when it was admitted; a frame does not change in the queue.
+            let Ok(sealed) = self.prefix.seal(frame) else { continue };
+            let span = established.wire.encode(&sealed);
+            established.liveness.sent(frame.longest_hold(), now);
+            self.admission.sent_from_queue(next, span);
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
+        for _ in 0..READS_PER_TURN {
+            let now = self.now();
+            let Some(established) = &mut self.established else { return Ok(()) };
+            match established.wire.poll_fill(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(Cause::new(CauseKind::Broken, "the server closed the connection")),
+                Poll::Ready(Err(error)) => return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}"))),
+                Poll::Ready(Ok(_)) => {}
+            }
+            while let Some(value) =
+                established.wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))?
+            {
+                if matches!(value, Value::Push { .. }) {
+                    continue;
+                }
+                let answered = self.admission.replied(value).map_err(|_| {
+                    Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
+                })?;
+                if let Some((ticket, value)) = answered {
+                    self.drain.report.completed += 1;
+                    answer(ticket, value, &self.prefix)?;
+                }
+            }
+            established.liveness.received(self.admission.in_flight() == 0, now);
+        }
+        // There may be more, and others of this thread wait: come back in the next turn.
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Arms the one timer for whatever comes first. Returns whether it has fired.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let looks = self.established.as_ref().map(|established| established.liveness.next_look());
+        let next = self.link.wake_at().into_iter().chain(self.admission.next_deadline()).chain(looks).min();
+        let Some(next) = next else {
+            return false;
+        };
+        if self.armed.is_none_or(|armed| next < armed) {
+            self.timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.armed = None;
+        self.now = None;
+        self.tick();
+        true
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.feed(Event::Tick);
+        self.admission.expire(now, self.link.state());
+        let verdict = self.established.as_mut().map(|established| established.liveness.look(now));
+        match verdict {
+            Some(Verdict::Ping) => self.ping(now),
+            Some(Verdict::Dead) => {
+                let patience = self.recipe.config.liveness();
+                let words = format!("the server has not answered anything for {patience:?}");
+                self.lose(Cause::new(CauseKind::Stalled, words));
+            }
+            Some(Verdict::Look(_)) | None => {}
+        }
+    }
+
+    fn ping(&mut self, now: Instant) {
+        let ticket: BoxedTicket = Box::new(Silent::new(Frame::new("PING").read_only()));
+        self.submit(ticket, Some(now));
+    }
+
+    fn lose(&mut self, cause: Cause) {
+        let generation = self.link.generation();
+        self.feed(Event::Lost { generation, cause });
+    }
+
+    fn feed(&mut self, event: Event) {
+        let now = self.now();
+        for action in self.link.on(event, now) {
+            self.act(action, now);
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Dial { generation, attempt } => {
+                self.dialling = Some((generation, Box::pin(establish(self.recipe.clone()))));
+                self.tell(ConnectionEvent::Connecting { generation, attempt });
+            }
+            Action::Release { generation, attempts } => {
+                let outage = self.lost_at.take().map(|lost| now.saturating_duration_since(lost));
+                self.tell(ConnectionEvent::Connected { generation, attempts, outage });
+            }
+            Action::Settle { generation, cause } => {
+                self.lost_at = Some(now);
+                let written = self.established.take().map_or(0, |established| established.wire.written());
+                let settled = self.admission.settle(written, &cause, ConnectionState::Ready);
+                self.drain.report.failed += settled.failed as u64;
+                self.drain.report.unknown += settled.unknown as u64;
+                self.gauges.disconnects.fetch_add(1, Ordering::Relaxed);
+                self.fanout.update(|status| status.disconnects += 1);
+                self.tell(ConnectionEvent::Disconnected {
+                    generation,
+                    cause,
+                    replayed: settled.replayed,
+                    failed: settled.failed,
+                    unknown: settled.unknown,
+                });
+            }
+            Action::Retry { attempt, delay, cause } => self.tell(ConnectionEvent::Retrying { attempt, delay, cause }),
+            Action::Park { delay, cause } => {
+                self.admission.fail_queued(&cause, ConnectionState::Parked);
+                self.tell(ConnectionEvent::Refused { cause, retry_in: delay });
+            }
+            Action::Drain => {
+                self.drain.report = ShutdownReport::default();
+                self.tell(ConnectionEvent::Draining);
+            }
+            Action::Finish { cause } => self.finish(cause),
+        }
+    }
+
+    fn finish(&mut self, cause: Cause) {
+        self.dialling = None;
+        let left = self.admission.fail_queued(&cause, ConnectionState::Closed);
+        let report = &mut self.drain.report;
+        report.failed += left.failed as u64;
+        report.unknown += left.unknown as u64;
+        let accounted = report.completed + report.failed + report.unknown;
+        report.abandoned = self.drain.outstanding_at_start.saturating_sub(accounted);
+        self.tell(ConnectionEvent::Closed { cause });
+        for waiting in self.drain.waiting.drain(..) {
+            let _ = waiting.send(self.drain.report);
+        }
+        self.fanout.release();
+    }
+
+    /// Logs the event, keeps the status, and hands it to whoever asked.
+    fn tell(&mut self, event: ConnectionEvent) {
+        let (state, cause) = (self.link.state(), self.link.cause().cloned());
+        let (generation, attempt) = (self.link.generation(), self.link.attempt());
+        let now = self.now();
+        self.fanout.update(|status| {
+            if status.state != state {
+                status.since = now;
+            }
+            (status.state, status.cause) = (state, cause);
+            (status.generation, status.attempt) = (generation, attempt);
+        });
+        event.log();
+        self.fanout.publish(&event);
+    }
+}
+
+/// Gives an answer to the one who asked, its names without the prefix.
+///
+/// # Errors
+/// When the answer means that this link is of no more use.
+fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Result<(), Cause> {
+    let value = prefix.strip_reply(ticket.frame().keys_in_reply(), value);
+    match value {
+        Value::ServerError(error) => {
+            let error = Error::server(error.code(), error.details());
+            // After a failover the same address may lead to a replica: ask the resolver again.
+            let demoted = error.code() == Some("READONLY");
+            ticket.complete(Err(error));
+            if demoted {
+                return Err(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica"));
+            }
+        }
+        value => ticket.complete(Ok(value)),
+    }
+    Ok(())
+}

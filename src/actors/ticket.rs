@@ -1,0 +1,95 @@
+//! Who waits for a command: the typed end of the reply channel, behind one erased type.
+
+use std::marker::PhantomData;
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use crate::core::admission::Ticket;
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::messages::Command;
+
+/// A [`Ticket`] whose reply type is not known any more.
+pub(crate) trait Pending: Send {
+    fn frame(&self) -> &Frame;
+    fn is_abandoned(&self) -> bool;
+    fn complete(self: Box<Self>, outcome: Result<Value>);
+}
+
+pub(crate) type BoxedTicket = Box<dyn Pending>;
+
+impl Ticket for BoxedTicket {
+    fn frame(&self) -> &Frame {
+        Pending::frame(&**self)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        Pending::is_abandoned(&**self)
+    }
+
+    fn complete(self, outcome: Result<Value>) {
+        Pending::complete(self, outcome);
+    }
+}
+
+/// Somebody who waits for the reply of an `M`.
+pub(crate) struct Waiter<M: Command> {
+    frame: Frame,
+    reply: oneshot::Sender<Result<M::Reply>>,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M: Command> Waiter<M> {
+    pub(crate) fn new(frame: Frame, reply: oneshot::Sender<Result<M::Reply>>) -> Self {
+        Self { frame, reply, message: PhantomData }
+    }
+}
+
+impl<M: Command> Pending for Waiter<M> {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn complete(self: Box<Self>, outcome: Result<Value>) {
+        let reply = outcome.and_then(M::reply).map_err(|error| named(error, &self.frame));
+        // The caller may have gone: a late reply goes to nobody.
+        let _ = self.reply.send(reply);
+    }
+}
+
+/// A command that nobody waits for: `do_send`, or a PING of the connection's own.
+pub(crate) struct Silent {
+    frame: Frame,
+}
+
+impl Silent {
+    pub(crate) fn new(frame: Frame) -> Self {
+        Self { frame }
+    }
+}
+
+impl Pending for Silent {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+
+    fn complete(self: Box<Self>, outcome: Result<Value>) {
+        if let Err(error) = outcome {
+            let error = named(error, &self.frame);
+            tracing::debug!(%error, "a command that nobody waits for failed");
+        }
+    }
+}
+
+fn named(error: Error, frame: &Frame) -> Error {
+    error.of_command(frame.name())
+}

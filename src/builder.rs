@@ -1,0 +1,156 @@
+//! Placing a connection actor: its settings, its supervisor, its thread.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+
+use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
+use tokio::sync::watch;
+
+use crate::actors::connection::RedisActor;
+use crate::actors::driver::Driver;
+use crate::config::{Mode, RedisConfig};
+use crate::core::retry::ReconnectPolicy;
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
+use crate::gate::Gate;
+use crate::gauges::Gauges;
+use crate::handle::{Redis, Shared};
+use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::wire::dial::Target;
+use crate::wire::session::Recipe;
+
+/// Configures and places a connection; made by [`Redis::builder`].
+#[must_use = "nothing runs until it is started"]
+pub struct RedisBuilder {
+    config: RedisConfig,
+    policy: ReconnectPolicy,
+    limit: RestartLimit,
+    recipients: Vec<Recipient<ConnectionEvent>>,
+    arbiter: Option<ArbiterHandle>,
+}
+
+impl RedisBuilder {
+    pub(crate) fn new(config: RedisConfig) -> Self {
+        Self {
+            config,
+            policy: ReconnectPolicy::default(),
+            limit: RestartLimit::default(),
+            recipients: Vec::new(),
+            arbiter: None,
+        }
+    }
+
+    /// Sets how a lost connection is dialled again.
+    pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets how often the actor may fall before its supervisor gives up.
+    pub fn restarts(mut self, limit: RestartLimit) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sends every event of the connection to `recipient`, from the first on. It is let go of when its
+    /// actor ends or the connection is closed.
+    pub fn on_event(mut self, recipient: Recipient<ConnectionEvent>) -> Self {
+        self.recipients.push(recipient);
+        self
+    }
+
+    /// Runs the actor on this arbiter instead of the current one.
+    pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
+        self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Starts the actor. Never blocks, and needs no server: the first command dials.
+    ///
+    /// # Errors
+    /// When there is no actix arbiter to run on, the arbiter has ended, or the mode is not supported.
+    pub fn start(self) -> Result<Redis> {
+        let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
+            config_error("there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]")
+        })?;
+        let (redis, seed) = self.prepare()?;
+        let placed = arbiter.spawn_fn(move || {
+            actix::spawn(seed.grow());
+        });
+        if placed { Ok(redis) } else { Err(config_error("the arbiter has ended; start on one that runs")) }
+    }
+
+    /// Starts the actor on a thread of its own, under any executor or none. The thread ends with the actor.
+    ///
+    /// # Errors
+    /// When the thread cannot be made, or the mode is not supported.
+    pub fn start_on_own_thread(self) -> Result<Redis> {
+        let (redis, seed) = self.prepare()?;
+        std::thread::Builder::new()
+            .name("redis-actix".to_owned())
+            .spawn(move || {
+                actix_rt::System::new().block_on(async move { seed.grow().await });
+            })
+            .map_err(|error| config_error("no thread could be made for the connection").caused_by(error))?;
+        Ok(redis)
+    }
+
+    fn prepare(self) -> Result<(Redis, Seed)> {
+        let Mode::Single(address) = self.config.mode() else {
+            return Err(config_error("only single servers are supported so far, not cluster or sentinel"));
+        };
+        let target = Target::new(address.clone(), self.config.tls().cloned());
+        // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
+        // a `send` that finds the mailbox full keeps its message until it is polled.
+        let (sender, receiver) = channel::channel::<RedisActor>(0);
+        let (status_sender, status) = watch::channel(Status::new(Instant::now()));
+        let gauges = Arc::new(Gauges::default());
+        let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
+        let shared =
+            Shared { config: self.config.clone(), status, gauges: gauges.clone(), gate: Gate::new(room) };
+        let client_name = self.config.client_name().map(str::to_owned);
+        let seed = Seed {
+            recipe: Arc::new(Recipe { config: self.config, target, client_name }),
+            policy: self.policy,
+            limit: self.limit,
+            fanout: Fanout::new(self.recipients, status_sender),
+            gauges,
+            receiver,
+        };
+        Ok((Redis::assemble(Addr::new(sender), shared), seed))
+    }
+}
+
+/// Everything an actor grows from, on its way to the thread it will live on.
+struct Seed {
+    recipe: Arc<Recipe>,
+    policy: ReconnectPolicy,
+    limit: RestartLimit,
+    fanout: Fanout,
+    gauges: Arc<Gauges>,
+    receiver: channel::AddressReceiver<RedisActor>,
+}
+
+impl Seed {
+    async fn grow(self) {
+        let driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
+        let driver = Rc::new(RefCell::new(driver));
+        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone()));
+        let falls = driver.clone();
+        Guardian::new(actor, self.limit, move |fall| {
+            let mut driver = falls.borrow_mut();
+            match fall {
+                Fall::Restart(restarts, reason) => driver.restarted(restarts, Cause::new(CauseKind::Panicked, reason)),
+                Fall::GiveUp(reason) => {
+                    driver.abort(Cause::new(CauseKind::Panicked, format!("the actor fell too often; last: {reason}")));
+                }
+            }
+        })
+        .await;
+        // The last address is gone, or the supervisor gave up: whoever reads the status is told.
+        driver.borrow_mut().abort(Cause::new(CauseKind::Shutdown, "nobody holds the connection any more"));
+    }
+}
+
+fn config_error(words: &'static str) -> Error {
+    Error::new(ErrorKind::Config, Fate::NotSent, words)
+}

@@ -1,0 +1,348 @@
+//! The handle that services hold, and the one that a whole process may share.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use actix::{Addr, Recipient};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Sleep,
+};
+
+use crate::actors::connection::{Connect, Introduce, RedisActor, ShutDown, Submit, Subscribe};
+use crate::actors::driver::ShutdownReport;
+use crate::actors::ticket::Waiter;
+use crate::builder::RedisBuilder;
+use crate::config::{Mode, RedisConfig};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::{ConnectionEvent, ConnectionState, Status};
+use crate::gate::{Gate, Pass};
+use crate::gauges::Gauges;
+use crate::messages::{Command, server::Ping};
+use crate::prefix::KeyPrefix;
+
+/// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
+///
+/// It is `Send` and `Sync`: it can be used from any thread and any executor. The connection ends when
+/// [`shutdown`](Self::shutdown) was called, or when the last handle and address are gone.
+///
+/// ```no_run
+/// use redis_actix::prelude::*;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let redis = Redis::builder(RedisConfig::from_env()?).start()?;
+/// redis.send(Set::new("user:1", "ada")).await?;
+/// let name: Option<String> = redis.send(Get::new("user:1")).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    addr: Addr<RedisActor>,
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: RedisConfig,
+    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) gate: Arc<Gate>,
+}
+
+impl Redis {
+    /// Configures a connection of one's own; [`get_redis`] gives the one of the process.
+    pub fn builder(config: RedisConfig) -> RedisBuilder {
+        RedisBuilder::new(config)
+    }
+
+    pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {
+        Self { addr, shared: Arc::new(shared) }
+    }
+
+    /// Sends a command. It is on its way when this returns, not when the future is first polled, so
+    /// commands keep the order of the calls; only when the connection's bounds are reached does the future
+    /// wait for room.
+    ///
+    /// # Errors
+    /// Every failure of the command; [`Error::fate`] says whether it can have run. It is answered within its
+    /// deadline, whatever happens to the connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the command if it was not written yet. If it was, it runs, and its reply
+    /// goes to nobody.
+    pub fn send<M: Command>(&self, message: M) -> Sending<M> {
+        let asked = Instant::now();
+        let (reply, answer) = oneshot::channel();
+        let frame = message.into_frame();
+        let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
+        let name = || frame.name();
+        match self.shared.gate.try_enter() {
+            Some(pass) => {
+                let ticket = Box::new(Waiter::<M>::new(frame, reply));
+                self.addr.do_send(Submit { ticket, asked });
+                Sending { state: Sent::Under { answer, _pass: pass } }
+            }
+            None => {
+                let name = name();
+                let ticket = Box::new(Waiter::<M>::new(frame, reply));
+                let waiting = Waiting {
+                    entering: Box::pin(self.shared.gate.clone().enter()),
+                    deadline: Box::pin(tokio::time::sleep(limit)),
+                    submit: Some((self.addr.clone(), Submit { ticket, asked })),
+                    name,
+                };
+                Sending { state: Sent::Waiting { answer: Some(answer), waiting: Box::new(waiting) } }
+            }
+        }
+    }
+
+    /// The actor's address, for [`Recipient`]s and for code that speaks actix only.
+    #[must_use]
+    pub fn addr(&self) -> &Addr<RedisActor> {
+        &self.addr
+    }
+
+    /// What every key gets.
+    #[must_use]
+    pub fn key_prefix(&self) -> &KeyPrefix {
+        self.shared.config.key_prefix()
+    }
+
+    /// The configuration it was started with.
+    #[must_use]
+    pub fn config(&self) -> &RedisConfig {
+        &self.shared.config
+    }
+
+    /// Connects, if that was not done yet, and waits until commands flow.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] as soon as the server refuses the login, [`ErrorKind::Disconnected`] with the
+    /// last cause when `within` passed, [`ErrorKind::Closed`] after a shutdown.
+    pub async fn ready(&self, within: Duration) -> Result<()> {
+        let mut status = self.status();
+        self.addr.do_send(Connect);
+        let settled = status.wait_for(|status| {
+            matches!(status.state, ConnectionState::Ready | ConnectionState::Parked | ConnectionState::Closed)
+        });
+        let last = match tokio::time::timeout(within, settled).await {
+            Ok(Ok(status)) => status.clone(),
+            Ok(Err(_)) => return Err(gone()),
+            Err(_) => self.status().borrow().clone(),
+        };
+        match (last.state, &last.cause) {
+            (ConnectionState::Ready, _) => Ok(()),
+            (_, Some(cause)) => Err(cause.error(Fate::NotSent)),
+            (state, None) => {
+                let words = format!("no connection within {within:?}, still {state}");
+                Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words))
+            }
+        }
+    }
+
+    /// What the connection is doing, now and from now on.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.shared.status.clone()
+    }
+
+    /// Sends the events of the connection to `recipient` from now on; what is, is in
+    /// [`status`](Self::status).
+    pub fn on_event(&self, recipient: Recipient<ConnectionEvent>) {
+        self.addr.do_send(Subscribe(recipient));
+    }
+
+    /// Asks the server whether it is there, and tells how the connection does.
+    ///
+    /// # Errors
+    /// When PING is not answered: the error of that command.
+    pub async fn health(&self) -> Result<Health> {
+        let asked = Instant::now();
+        self.send(Ping::new()).await?;
+        let round_trip = asked.elapsed();
+        let greeting = self.addr.send(Introduce).await.map_err(|_| gone())?;
+        let status = self.shared.status.borrow().clone();
+        Ok(Health {
+            round_trip,
+            in_flight: self.shared.gauges.in_flight(),
+            queued: self.shared.gauges.queued(),
+            server: greeting.server,
+            version: greeting.version,
+            role: greeting.role,
+            status,
+        })
+    }
+
+    /// Where the connection leads and what it is doing. Holds no secret.
+    #[must_use]
+    pub fn connection_info(&self) -> ConnectionInfo {
+        let config = &self.shared.config;
+        let (mode, addresses) = match config.mode() {
+            Mode::Single(address) => ("single", vec![address.to_string()]),
+            Mode::Cluster(hosts) => ("cluster", hosts.iter().map(ToString::to_string).collect()),
+            Mode::Sentinel { hosts, .. } => ("sentinel", hosts.iter().map(ToString::to_string).collect()),
+        };
+        ConnectionInfo {
+            mode,
+            addresses,
+            db: config.db(),
+            tls: config.tls().is_some(),
+            prefix: config.key_prefix().as_str().to_owned(),
+            state: self.shared.status.borrow().state,
+        }
+    }
+
+    /// Ends the connection: admits nothing more, finishes what was admitted, and reports. Everything that
+    /// was admitted is answered by the deadline. Every handle to this connection is closed by it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] when the actor is gone already, without a report.
+    ///
+    /// # Cancel safety
+    /// The shutdown goes on when the future is dropped.
+    pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
+        let (done, report) = oneshot::channel();
+        self.addr.do_send(ShutDown { within, done });
+        report.await.map_err(|_| gone())
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("info", &self.connection_info()).finish_non_exhaustive()
+    }
+}
+
+/// A command on its way; see [`Redis::send`].
+#[must_use = "the command was sent, but only awaiting it tells what became of it"]
+pub struct Sending<M: Command> {
+    state: Sent<M>,
+}
+
+type Answer<M> = oneshot::Receiver<Result<<M as Command>::Reply>>;
+
+enum Sent<M: Command> {
+    Under { answer: Answer<M>, _pass: Pass },
+    Waiting { answer: Option<Answer<M>>, waiting: Box<Waiting> },
+}
+
+struct Waiting {
+    entering: Pin<Box<dyn Future<Output = Pass> + Send>>,
+    deadline: Pin<Box<Sleep>>,
+    submit: Option<(Addr<RedisActor>, Submit)>,
+    name: String,
+}
+
+impl<M: Command> Future for Sending<M> {
+    type Output = Result<M::Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut self.state {
+                Sent::Under { answer, .. } => {
+                    return Pin::new(answer).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(gone())));
+                }
+                Sent::Waiting { answer, waiting } => {
+                    if waiting.deadline.as_mut().poll(cx).is_ready() {
+                        let words = "the deadline passed while the connection had no room for another command";
+                        let error = Error::new(ErrorKind::Overloaded, Fate::NotSent, words);
+                        return Poll::Ready(Err(error.of_command(std::mem::take(&mut waiting.name))));
+                    }
+                    let pass = ready!(waiting.entering.as_mut().poll(cx));
+                    if let Some((addr, submit)) = waiting.submit.take() {
+                        addr.do_send(submit);
+                    }
+                    let Some(answer) = answer.take() else { return Poll::Ready(Err(gone())) };
+                    self.state = Sent::Under { answer, _pass: pass };
+                }
+            }
+        }
+    }
+}
+
+impl<M: Command> Unpin for Sending<M> {}
+
+impl<M: Command> fmt::Debug for Sending<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
+/// The reply channel closed without a word: the actor is gone, or was taken down by the command itself.
+fn gone() -> Error {
+    Error::new(ErrorKind::Closed, Fate::Unknown, "the connection actor ended before it could answer")
+}
+
+/// How a connection does; see [`Redis::health`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Health {
+    /// How long PING took from here and back.
+    pub round_trip: Duration,
+    /// Commands written and not answered yet.
+    pub in_flight: usize,
+    /// Commands waiting for the link.
+    pub queued: usize,
+    /// What the server calls itself, if it speaks RESP3.
+    pub server: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Its role when it was greeted.
+    pub role: Option<String>,
+    /// What the connection is doing.
+    pub status: Status,
+}
+
+/// Where a connection leads; see [`Redis::connection_info`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// `single`, `cluster` or `sentinel`.
+    pub mode: &'static str,
+    /// As configured.
+    pub addresses: Vec<String>,
+    /// The database.
+    pub db: u32,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// What every key gets.
+    pub prefix: String,
+    /// What it is doing.
+    pub state: ConnectionState,
+}
+
+static SHARED: Mutex<Option<Redis>> = Mutex::new(None);
+
+/// The connection of this process: made from the environment at the first call, and shared from then on.
+/// It runs on a thread of its own, so that it belongs to no arbiter that might end before others.
+///
+/// # Errors
+/// When the environment is not a valid configuration; see [`RedisConfig::from_env`].
+pub fn get_redis() -> Result<Redis> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(redis) = shared.as_ref().filter(|redis| redis.addr.connected()) {
+        return Ok(redis.clone());
+    }
+    let redis = Redis::builder(RedisConfig::from_env()?).start_on_own_thread()?;
+    *shared = Some(redis.clone());
+    Ok(redis)
+}
+
+/// Ends the connection of this process, if there is one, as [`Redis::shutdown`] does. A later [`get_redis`]
+/// starts anew; handles from before stay closed.
+///
+/// # Errors
+/// As [`Redis::shutdown`].
+pub async fn close_redis(within: Duration) -> Result<ShutdownReport> {
+    let redis = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match redis {
+        Some(redis) => redis.shutdown(within).await,
+        None => Ok(ShutdownReport::default()),
+    }
+}

@@ -1,0 +1,224 @@
+//! From an address to a link on which commands may flow: dial, greet, log in, and ask whether the server is
+//! ready. Everything a new link needs is restored here, so that no caller has to know there was an old one.
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use redis::Value;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::dial::{DialErrorKind, Target, dial};
+use super::stream::Wire;
+use crate::config::RedisConfig;
+use crate::error::{Error, ErrorKind};
+use crate::events::{Cause, CauseKind};
+use crate::frame::Frame;
+use crate::prefix::KeyPrefix;
+
+/// How often a server that is loading or busy is asked again on the same link.
+const NOT_READY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a link is made from; the same for every dial.
+pub(crate) struct Recipe {
+    pub(crate) config: RedisConfig,
+    pub(crate) target: Target,
+    /// What the server sees in CLIENT LIST.
+    pub(crate) client_name: Option<String>,
+}
+
+/// What the server said of itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Greeting {
+    pub(crate) server: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) mode: Option<String>,
+    pub(crate) protocol: u8,
+    pub(crate) client_id: Option<i64>,
+}
+
+/// A link that has answered PING.
+pub(crate) struct Session {
+    pub(crate) wire: Wire,
+    pub(crate) greeting: Greeting,
+}
+
+/// Dials and greets, within the connect timeout.
+pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
+    let limit = recipe.config.connect_timeout();
+    let until = Instant::now() + limit;
+    let transport = dial(&recipe.target, limit).await.map_err(|error| {
+        let kind = match error.kind() {
+            _ if error.is_refusal() => CauseKind::Untrusted,
+            DialErrorKind::Timeout => CauseKind::Stalled,
+            _ => CauseKind::Unreachable,
+        };
+        Cause::new(kind, error.to_string())
+    })?;
+    let mut greeter = Greeter { wire: Wire::new(transport), until };
+    let mut greeting = greeter.hello(&recipe).await?;
+    greeter.select(recipe.config.db()).await?;
+    greeter.introduce(&recipe, &mut greeting).await?;
+    greeter.until_ready().await?;
+    Ok(Session { wire: greeter.wire, greeting })
+}
+
+/// The conversation before commands flow: one question, one answer.
+struct Greeter {
+    wire: Wire,
+    until: Instant,
+}
+
+impl Greeter {
+    /// HELLO 3 with the credentials; a server without HELLO is spoken to in RESP2.
+    async fn hello(&mut self, recipe: &Recipe) -> Result<Greeting, Cause> {
+        let password = recipe.config.password().map_err(|error| {
+            Cause::new(CauseKind::Refused, format!("the password file cannot be read: {}; mend REDIS_PASSWORD_FILE", error.kind()))
+        })?;
+        let username = recipe.config.username();
+        let mut hello = Frame::new("HELLO").arg(3);
+        if let Some(password) = &password {
+            hello = hello.arg("AUTH").arg(username.unwrap_or("default")).arg(password.expose());
+        }
+        let refused = match self.ask_when_ready(&hello).await? {
+            Ok(answer) => return Ok(greeting_from(answer)),
+            Err(refused) => refused,
+        };
+        if !matches!(refused.code(), Some("ERR" | "NOPROTO")) {
+            return Err(login_cause(&refused));
+        }
+        if let Some(password) = &password {
+            let mut auth = Frame::new("AUTH");
+            if let Some(username) = username {
+                auth = auth.arg(username);
+            }
+            if let Err(refused) = self.ask_when_ready(&auth.arg(password.expose())).await? {
+                return Err(login_cause(&refused));
+            }
+        }
+        Ok(Greeting { protocol: 2, ..Greeting::default() })
+    }
+
+    async fn select(&mut self, db: u32) -> Result<(), Cause> {
+        if db == 0 {
+            return Ok(());
+        }
+        match self.ask_when_ready(&Frame::new("SELECT").arg(db)).await? {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("ERR") => Err(Cause::new(
+                CauseKind::Refused,
+                format!("the server has no database {db}: {}; check REDIS_DB", error.message()),
+            )),
+            Err(error) => Err(login_cause(&error)),
+        }
+    }
+
+    /// Names for operators. A server or a proxy may refuse them, and commands flow all the same.
+    async fn introduce(&mut self, recipe: &Recipe, greeting: &mut Greeting) -> Result<(), Cause> {
+        if let Some(name) = &recipe.client_name {
+            self.ask(&Frame::new("CLIENT SETNAME").arg(name.as_str())).await?.ok();
+        }
+        self.ask(&Frame::new("CLIENT SETINFO").arg("LIB-NAME").arg(env!("CARGO_PKG_NAME"))).await?.ok();
+        self.ask(&Frame::new("CLIENT SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"))).await?.ok();
+        if greeting.client_id.is_none()
+            && let Ok(Value::Int(id)) = self.ask(&Frame::new("CLIENT ID")).await?
+        {
+            greeting.client_id = Some(id);
+        }
+        Ok(())
+    }
+
+    /// PING proves what a greeting does not: that the server accepts commands from us.
+    async fn until_ready(&mut self) -> Result<(), Cause> {
+        match self.ask_when_ready(&Frame::new("PING")).await? {
+            Ok(_) => Ok(()),
+            // A user without the right to PING may still have the right to everything the service needs.
+            Err(error) if error.code() == Some("NOPERM") => Ok(()),
+            Err(error) => Err(login_cause(&error)),
+        }
+    }
+
+    /// Asks again on the same link while the server is loading or busy: a new link would not be answered
+    /// sooner, and would cost the server one more.
+    async fn ask_when_ready(&mut self, frame: &Frame) -> Result<Result<Value, Error>, Cause> {
+        loop {
+            let answer = self.ask(frame).await?;
+            match &answer {
+                Err(error) if matches!(error.code(), Some("LOADING" | "BUSY" | "MASTERDOWN")) => {
+                    let again = Instant::now() + NOT_READY_PAUSE;
+                    if again >= self.until {
+                        let words = format!("the server is not ready: {} {}", error.code().unwrap_or_default(), error.message());
+                        return Err(Cause::new(CauseKind::NotReady, words));
+                    }
+                    sleep_until(again).await;
+                }
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    async fn ask(&mut self, frame: &Frame) -> Result<Result<Value, Error>, Cause> {
+        // Nothing of the greeting is a key.
+        let no_prefix = KeyPrefix::none();
+        let sealed = no_prefix.seal(frame).map_err(|error| Cause::new(CauseKind::Refused, error.to_string()))?;
+        self.wire.encode(&sealed);
+        let wire = &mut self.wire;
+        let exchange = async {
+            poll_fn(|cx| wire.poll_flush(cx)).await.map_err(|error| broken(frame, &error.to_string()))?;
+            loop {
+                match wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))? {
+                    Some(Value::Push { .. }) => {}
+                    Some(Value::ServerError(error)) => return Ok(Err(Error::server(error.code(), error.details()))),
+                    Some(value) => return Ok(Ok(value)),
+                    None => {
+                        let read = poll_fn(|cx| wire.poll_fill(cx)).await.map_err(|error| broken(frame, &error.to_string()))?;
+                        if read == 0 {
+                            return Err(broken(frame, "the server closed the connection"));
+                        }
+                    }
+                }
+            }
+        };
+        timeout_at(self.until, exchange).await.unwrap_or_else(|_| {
+            let words = format!("the server accepted the connection but did not answer {} in time", frame.name());
+            Err(Cause::new(CauseKind::Stalled, words))
+        })
+    }
+}
+
+fn broken(frame: &Frame, what: &str) -> Cause {
+    Cause::new(CauseKind::Broken, format!("{what} during {}", frame.name()))
+}
+
+/// Codes decide: texts differ between servers. `ERR` during the login is what a full server says before it
+/// closes, and what an old one says to a wrong password.
+fn login_cause(error: &Error) -> Cause {
+    let code = error.code().unwrap_or_default();
+    let full = error.message().contains("max number of clients");
+    let (kind, advice) = match code {
+        "NOAUTH" => (CauseKind::Refused, "; the server wants a password, set REDIS_PASSWORD"),
+        "WRONGPASS" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
+        "NOPERM" => (CauseKind::Refused, "; the user lacks a permission, see ACL SETUSER"),
+        "ERR" if !full => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
+        _ => (CauseKind::NotReady, ""),
+    };
+    debug_assert_eq!(error.kind(), ErrorKind::Server);
+    Cause::new(kind, format!("the server answered {code}: {}{advice}", error.message()))
+}
+
+fn greeting_from(answer: Value) -> Greeting {
+    let mut greeting = Greeting { protocol: 3, ..Greeting::default() };
+    let Value::Map(fields) = answer else { return greeting };
+    for (name, value) in fields {
+        let Ok(name) = redis::from_redis_value::<String>(name) else { continue };
+        let text = || redis::from_redis_value_ref::<String>(&value).ok();
+        match name.as_str() {
+            "server" => greeting.server = text(),
+            "version" => greeting.version = text(),
+            "role" => greeting.role = text(),
+            "mode" => greeting.mode = text(),
+            "id" => greeting.client_id = redis::from_redis_value_ref(&value).ok(),
+            _ => {}
+        }
+    }
+    greeting
+}
