@@ -1,0 +1,86 @@
+//! TLS through rustls: what is configured, the one configuration built from it, and the words for what went wrong.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+#[cfg(feature = "tls")]
+mod connect;
+#[cfg(feature = "tls")]
+mod refusal;
+#[cfg(all(test, feature = "tls"))]
+mod tests;
+
+#[cfg(feature = "tls")]
+pub(super) use refusal::refusal;
+
+/// Certificates or a key in PEM.
+#[derive(Clone)]
+pub(crate) enum Pem {
+    /// A file, read when the first connection is made, so that a missing one is reported and tried again like a server that is
+    /// not there yet.
+    File(PathBuf),
+    /// The text itself, overwritten when dropped: it may be a private key.
+    Text(Zeroizing<Vec<u8>>),
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text(..)"),
+        }
+    }
+}
+
+impl fmt::Display for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Text(_) => f.write_str("given text"),
+        }
+    }
+}
+
+/// What we show to a server that asks who we are.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientIdentity {
+    /// The certificate, followed by those between it and its authority.
+    pub(crate) certificate: Pem,
+    pub(crate) key: Pem,
+}
+
+/// How the server is verified and what it is shown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsOptions {
+    /// The only authorities that are trusted; without it those of the system.
+    pub(crate) ca: Option<Pem>,
+    pub(crate) identity: Option<ClientIdentity>,
+    /// The name that the server's certificate must carry, where it is not the host that is dialled.
+    pub(crate) server_name: Option<String>,
+}
+
+/// TLS for one target. The configuration is built by the first connection and kept: reading the system's authorities costs
+/// milliseconds, and resumed sessions live in it.
+pub(crate) struct Tls {
+    options: TlsOptions,
+    #[cfg(feature = "tls")]
+    connector: tokio::sync::OnceCell<tokio_rustls::TlsConnector>,
+}
+
+impl Tls {
+    pub(crate) fn new(options: TlsOptions) -> Self {
+        Self {
+            options,
+            #[cfg(feature = "tls")]
+            connector: tokio::sync::OnceCell::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tls").field(&self.options).finish()
+    }
+}

@@ -1,0 +1,144 @@
+//! The rustls configuration and the handshake.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use zeroize::Zeroizing;
+
+use super::super::address::Address;
+use super::super::dial_error::{DialError, DialErrorKind};
+use super::{ClientIdentity, Pem, Tls, TlsOptions, refusal};
+
+/// Certificates in one file that are read: the system's bundles hold about 150.
+const MAX_CERTIFICATES: usize = 4096;
+
+/// Bytes of a PEM file that are read.
+const MAX_PEM: u64 = 16 * 1024 * 1024;
+
+impl Tls {
+    /// The TLS handshake on a connected socket.
+    pub(in crate::wire) async fn secure(
+        &self,
+        address: &Address,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, DialError> {
+        let name = self.options.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            let problem = format!("'{name}' is not a name that a certificate can carry");
+            DialError::new(DialErrorKind::TlsConfig, address, problem)
+        })?;
+        let connector = self.connector(address).await?;
+        connector.connect(name, stream).await.map_err(|error| {
+            refusal(address, &error).unwrap_or_else(|| {
+                DialError::new(
+                    DialErrorKind::TlsHandshake,
+                    address,
+                    format_args!("the tls handshake failed: {error}; does this port speak tls?"),
+                )
+            })
+        })
+    }
+
+    /// The configuration, built once. A failure is not kept: the file that is missing today may be there tomorrow.
+    async fn connector(&self, address: &Address) -> Result<&TlsConnector, DialError> {
+        let bad =
+            |problem: &dyn fmt::Display| DialError::new(DialErrorKind::TlsConfig, address, problem);
+        self.connector
+            .get_or_try_init(|| async {
+                let options = self.options.clone();
+                // On a thread of its own: the files must not hold up the actors of this one.
+                match tokio::task::spawn_blocking(move || client_config(&options)).await {
+                    Ok(Ok(config)) => Ok(TlsConnector::from(Arc::new(config))),
+                    Ok(Err(problem)) => Err(bad(&problem)),
+                    Err(_) => Err(bad(&"reading the certificates was interrupted")),
+                }
+            })
+            .await
+    }
+}
+
+fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
+    // Named, because the process-wide default panics as soon as two providers are compiled in.
+    let provider = Arc::new(crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("tls cannot be configured: {error}"))?
+        .with_root_certificates(match &options.ca {
+            Some(ca) => given_authorities(ca)?,
+            None => system_authorities()?,
+        });
+    let Some(ClientIdentity { certificate, key }) = &options.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(certificate, "client certificate")?;
+    let text = read(key, "client key")?;
+    // The parser's own words are left out: they could quote the key.
+    let private = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|_| format!("the client key in the {key} is not an unencrypted pem key"))?;
+    builder.with_client_auth_cert(chain, private).map_err(|error| {
+        format!(
+            "the client certificate in the {certificate} and the key in the {key} cannot be used together: {error}"
+        )
+    })
+}
+
+fn given_authorities(ca: &Pem) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca, "ca certificate")? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("a ca certificate in the {ca} cannot be used: {error}"))?;
+    }
+    Ok(roots)
+}
+
+fn system_authorities() -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    // Old bundles hold certificates that no verifier takes any more; the others count.
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let cause = found
+            .errors
+            .first()
+            .map_or_else(String::new, |error| format!(" ({error})"));
+        return Err(format!(
+            "no certificate authorities found on this system{cause}; install ca-certificates or set REDIS_TLS_CA"
+        ));
+    }
+    Ok(roots)
+}
+
+fn certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(pem, what)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .take(MAX_CERTIFICATES)
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("the {what} in the {pem} is not pem"))?;
+    if found.is_empty() {
+        return Err(format!("there is no {what} in the {pem}; it must be pem"));
+    }
+    Ok(found)
+}
+
+/// The text of `pem`, overwritten when dropped.
+fn read(pem: &Pem, what: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    let path = match pem {
+        Pem::Text(text) => return Ok(text.clone()),
+        Pem::File(path) => path,
+    };
+    let mut text = Zeroizing::new(Vec::new());
+    File::open(path)
+        .and_then(|file| file.take(MAX_PEM).read_to_end(&mut text))
+        .map_err(|error| format!("the {what} in the {pem} cannot be read: {error}"))?;
+    Ok(text)
+}
