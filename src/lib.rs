@@ -11,11 +11,16 @@
     )
 )]
 
+mod config;
 mod error;
 mod frame;
 mod messages;
 mod prefix;
 
+pub use config::{
+    Address, ConfigError, ConfigProblem, Description, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret,
+    TlsSettings,
+};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use frame::{Frame, ReplyKeys, WhenDown};
 pub use messages::strings::*;

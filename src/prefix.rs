@@ -38,6 +38,13 @@ struct Forms {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidPrefix(&'static str);
 
+impl InvalidPrefix {
+    /// The reason alone, for a sentence whose subject is another name.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.0
+    }
+}
+
 impl fmt::Display for InvalidPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the key prefix {}", self.0)
@@ -64,7 +71,7 @@ impl KeyPrefix {
         let prefix = prefix.as_ref();
         if prefix.contains(['{', '}']) {
             return Err(InvalidPrefix(
-                "contains `{` or `}`: that would put every key into one cluster slot; use KeyPrefix::with_hash_tag if that is meant",
+                "contains `{` or `}`, which would put every key into one cluster slot; if that is meant, use KeyPrefix::with_hash_tag or RedisConfigBuilder::key_hash_tag_prefix",
             ));
         }
         Self::checked(prefix)
@@ -92,7 +99,9 @@ impl KeyPrefix {
 
     fn checked(prefix: &str) -> Result<Self, InvalidPrefix> {
         if prefix.is_empty() {
-            return Err(InvalidPrefix("is empty; say so explicitly with KeyPrefix::none()"));
+            return Err(InvalidPrefix(
+                "is empty; if no prefix is meant, say so with KeyPrefix::none() or RedisConfigBuilder::without_key_prefix()",
+            ));
         }
         if prefix.len() > MAX_LEN {
             return Err(InvalidPrefix("is longer than 1024 bytes"));
