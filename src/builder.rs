@@ -1,13 +1,13 @@
 //! Placing a connection actor: its settings, its supervisor, its thread.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Instant};
 
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
 use tokio::sync::watch;
 
 use crate::actors::connection::RedisActor;
 use crate::actors::driver::Driver;
-use crate::config::{Mode, RedisConfig};
+use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
@@ -17,6 +17,7 @@ use crate::handle::{Redis, Shared};
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
+use crate::wire::tls::{ClientIdentity, Pem, Tls, TlsOptions};
 
 /// Configures and places a connection; made by [`Redis::builder`].
 #[must_use = "nothing runs until it is started"]
@@ -70,7 +71,9 @@ impl RedisBuilder {
     /// When there is no actix arbiter to run on, the arbiter has ended, or the mode is not supported.
     pub fn start(self) -> Result<Redis> {
         let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
-            config_error("there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]")
+            config_error(
+                "there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]",
+            )
         })?;
         let (redis, seed) = self.prepare()?;
         let placed = arbiter.spawn_fn(move || {
@@ -98,15 +101,18 @@ impl RedisBuilder {
         let Mode::Single(address) = self.config.mode() else {
             return Err(config_error("only single servers are supported so far, not cluster or sentinel"));
         };
-        let target = Target::new(address.clone(), self.config.tls().cloned());
+        let target = Target {
+            address: address.clone(),
+            tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
+            user_timeout: self.config.liveness(),
+        };
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let gauges = Arc::new(Gauges::default());
         let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
-        let shared =
-            Shared { config: self.config.clone(), status, gauges: gauges.clone(), gate: Gate::new(room) };
+        let shared = Shared { config: self.config.clone(), status, gauges: gauges.clone(), gate: Gate::new(room) };
         let client_name = self.config.client_name().map(str::to_owned);
         let seed = Seed {
             recipe: Arc::new(Recipe { config: self.config, target, client_name }),
@@ -148,6 +154,16 @@ impl Seed {
         .await;
         // The last address is gone, or the supervisor gave up: whoever reads the status is told.
         driver.borrow_mut().abort(Cause::new(CauseKind::Shutdown, "nobody holds the connection any more"));
+    }
+}
+
+fn tls_options(settings: &TlsSettings) -> TlsOptions {
+    let file = |path: &Path| Pem::File(path.to_owned());
+    let identity = settings.cert().zip(settings.key());
+    TlsOptions {
+        ca: settings.ca().map(file),
+        identity: identity.map(|(cert, key)| ClientIdentity { certificate: file(cert), key: file(key) }),
+        server_name: settings.server_name().map(str::to_owned),
     }
 }
 

@@ -140,4 +140,5 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
+pub(crate) mod server;
 pub(crate) mod strings;

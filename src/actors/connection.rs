@@ -9,8 +9,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, MessageResponse, Recipient, Supervised,
-    dev::OneshotSender,
+    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, Recipient, Supervised,
+    dev::{MessageResponse, OneshotSender},
 };
 use tokio::sync::oneshot;
 

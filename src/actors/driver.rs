@@ -34,6 +34,9 @@ const BATCH: u32 = 64;
 /// So many reads of a socket before other actors of this thread get their turn.
 const READS_PER_TURN: u32 = 16;
 
+/// The patience of somebody who has none to lose.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// What a shutdown left behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -181,7 +184,9 @@ impl Driver {
             ConnectionState::Draining => {
                 Some(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection is shutting down"))
             }
-            ConnectionState::Closed | ConnectionState::Parked => self.link.cause().map(|cause| cause.error(Fate::NotSent)),
+            ConnectionState::Closed | ConnectionState::Parked => {
+                self.link.cause().map(|cause| cause.error(Fate::NotSent))
+            }
             ConnectionState::Ready => None,
             ConnectionState::Idle | ConnectionState::Connecting | ConnectionState::Backoff => {
                 let policy = ticket.frame().own_when_down().unwrap_or(self.when_down);
@@ -260,7 +265,7 @@ impl Driver {
             self.now = None;
             match outcome {
                 Ok(Session { wire, greeting }) => {
-                    let patience = self.recipe.config.liveness();
+                    let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
                     self.established = Some(Established { wire, liveness });
                     self.greeting = greeting;
@@ -288,7 +293,9 @@ impl Driver {
             self.release();
             let Some(established) = &mut self.established else { return Ok(()) };
             match established.wire.poll_flush(cx) {
-                Poll::Ready(Err(error)) => return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}"))),
+                Poll::Ready(Err(error)) => {
+                    return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
+                }
                 Poll::Ready(Ok(())) if self.admission.in_flight() > before => {}
                 Poll::Pending | Poll::Ready(Ok(())) => return Ok(()),
             }
@@ -318,7 +325,9 @@ impl Driver {
             match established.wire.poll_fill(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(Cause::new(CauseKind::Broken, "the server closed the connection")),
-                Poll::Ready(Err(error)) => return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}"))),
+                Poll::Ready(Err(error)) => {
+                    return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
+                }
                 Poll::Ready(Ok(_)) => {}
             }
             while let Some(value) =
@@ -370,9 +379,7 @@ impl Driver {
         match verdict {
             Some(Verdict::Ping) => self.ping(now),
             Some(Verdict::Dead) => {
-                let patience = self.recipe.config.liveness();
-                let words = format!("the server has not answered anything for {patience:?}");
-                self.lose(Cause::new(CauseKind::Stalled, words));
+                self.lose(Cause::new(CauseKind::Stalled, "the server is silent: the link is given up as half-open"));
             }
             Some(Verdict::Look(_)) | None => {}
         }

@@ -98,11 +98,7 @@ impl Decoder {
     /// the next call's input or wherever its `pos` says, followed by new ones; there are never more of them than one line.
     /// An error is final, every later call repeats it: drop the link.
     #[inline]
-    pub(crate) fn decode(
-        &mut self,
-        input: &[u8],
-        pos: &mut usize,
-    ) -> Result<Option<Value>, ProtocolError> {
+    pub(crate) fn decode(&mut self, input: &[u8], pos: &mut usize) -> Result<Option<Value>, ProtocolError> {
         let decoded = match self.element(input, pos) {
             Ok(Element::Value(value)) if self.stack.is_empty() => return Ok(Some(value)),
             Ok(element) => self.nested(element, input, pos),
@@ -184,13 +180,7 @@ impl Decoder {
     }
 
     /// The types that are not on the hot path.
-    fn uncommon(
-        &mut self,
-        tag: u8,
-        after: &[u8],
-        input: &[u8],
-        pos: &mut usize,
-    ) -> Result<Element, ProtocolError> {
+    fn uncommon(&mut self, tag: u8, after: &[u8], input: &[u8], pos: &mut usize) -> Result<Element, ProtocolError> {
         match tag {
             b'+' | b'-' | b',' | b'(' => {
                 let Some(line) = self.line(after)? else {
@@ -211,11 +201,7 @@ impl Decoder {
                     return Ok(Element::Starved);
                 };
                 let len = scalar::count(len)?;
-                let kind = if tag == b'=' {
-                    BodyKind::Verbatim
-                } else {
-                    BodyKind::Error
-                };
+                let kind = if tag == b'=' { BodyKind::Verbatim } else { BodyKind::Error };
                 if kind == BodyKind::Error && len > self.limits.line {
                     return Err(ProtocolError::LineLength(self.limits.line));
                 }
@@ -239,12 +225,7 @@ impl Decoder {
     }
 
     /// Fills aggregates until the outermost one is complete or the input ends.
-    fn nested(
-        &mut self,
-        first: Element,
-        input: &[u8],
-        pos: &mut usize,
-    ) -> Result<Option<Value>, ProtocolError> {
+    fn nested(&mut self, first: Element, input: &[u8], pos: &mut usize) -> Result<Option<Value>, ProtocolError> {
         let mut element = first;
         loop {
             let value = match element {
@@ -306,10 +287,8 @@ impl Decoder {
     /// Takes what `value` holds from the reply's budget: without it many strings of an acceptable length each would still
     /// add up to any amount of memory.
     fn charge(&mut self, value: &Value) -> Result<(), ProtocolError> {
-        self.bytes_left = self
-            .bytes_left
-            .checked_sub(scalar::weight(value))
-            .ok_or(ProtocolError::ReplySize(self.limits.reply))?;
+        self.bytes_left =
+            self.bytes_left.checked_sub(scalar::weight(value)).ok_or(ProtocolError::ReplySize(self.limits.reply))?;
         self.longest = self.limits.bulk.min(self.bytes_left);
         Ok(())
     }
@@ -358,11 +337,7 @@ impl Decoder {
         input: &[u8],
         pos: &mut usize,
     ) -> Result<Element, ProtocolError> {
-        self.resume = Resume::Body(Body {
-            kind,
-            len,
-            bytes: Vec::new(),
-        });
+        self.resume = Resume::Body(Body { kind, len, bytes: Vec::new() });
         self.resumed(input, pos)
     }
 

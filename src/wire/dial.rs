@@ -10,10 +10,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
-use super::address::Address;
 use super::dial_error::{DialError, DialErrorKind};
 use super::tls::Tls;
 use super::transport::Transport;
+use crate::config::{Address, HostPort};
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +54,7 @@ impl Target {
                 | io::ErrorKind::BrokenPipe
         );
         let problem = match (hung_up, self.tls.is_some(), &self.address) {
-            (true, false, Address::Tcp { .. }) => format!(
+            (true, false, Address::Tcp(_)) => format!(
                 "the server hung up before it answered ({error}); if this port speaks tls, use rediss:// or REDIS_TLS=true"
             ),
             (true, true, _) => format!(
@@ -69,14 +69,11 @@ impl Target {
 /// Connects within `connect_timeout`, which covers resolving, every address that is tried, and the TLS handshake.
 ///
 /// Names are resolved anew each time: after a failover the name may stand for another machine.
-pub(crate) async fn dial(
-    target: &Target,
-    connect_timeout: Duration,
-) -> Result<Transport, DialError> {
+pub(crate) async fn dial(target: &Target, connect_timeout: Duration) -> Result<Transport, DialError> {
     let now = Instant::now();
     let deadline = now.checked_add(connect_timeout.min(LONGEST)).unwrap_or(now);
     match &target.address {
-        Address::Tcp { host, port } => {
+        Address::Tcp(HostPort { host, port }) => {
             let addresses = resolve(target, host, *port, deadline).await?;
             let stream = connect_any(target, &addresses, deadline).await?;
             match &target.tls {
@@ -93,19 +90,12 @@ pub(crate) async fn dial(
     }
 }
 
-async fn resolve(
-    target: &Target,
-    host: &str,
-    port: u16,
-    deadline: Instant,
-) -> Result<Vec<SocketAddr>, DialError> {
+async fn resolve(target: &Target, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, DialError> {
     let failed = |cause: &dyn fmt::Display| {
         DialError::new(
             DialErrorKind::Resolve,
             &target.address,
-            format_args!(
-                "the host name does not resolve: {cause}; check the name and the resolver"
-            ),
+            format_args!("the host name does not resolve: {cause}; check the name and the resolver"),
         )
     };
     match timeout_at(deadline, lookup_host((host, port))).await {
@@ -127,11 +117,7 @@ async fn resolve(
 
 /// The first of `addresses` that answers. Each gets an equal share of the time that is left when its turn comes: one dead address
 /// in front of a living one must not eat the whole budget.
-async fn connect_any(
-    target: &Target,
-    addresses: &[SocketAddr],
-    deadline: Instant,
-) -> Result<TcpStream, DialError> {
+async fn connect_any(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
     let mut causes = Vec::new();
     let mut kind = DialErrorKind::Timeout;
     for (at, address) in addresses.iter().enumerate() {
@@ -159,10 +145,7 @@ async fn connect_any(
     Err(DialError::new(
         kind,
         &target.address,
-        format_args!(
-            "{}; is the server running, and reachable from here?",
-            causes.join(", ")
-        ),
+        format_args!("{}; is the server running, and reachable from here?", causes.join(", ")),
     ))
 }
 
@@ -181,9 +164,7 @@ fn prepare(stream: &TcpStream, user_timeout: Option<Duration>) -> io::Result<()>
         target_os = "netbsd",
         target_os = "windows",
     ))]
-    let keepalive = keepalive
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3);
+    let keepalive = keepalive.with_interval(Duration::from_secs(10)).with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
     // Keepalive does not probe while written bytes wait for their acknowledgement, which may take a quarter of an hour.
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -194,11 +175,7 @@ fn prepare(stream: &TcpStream, user_timeout: Option<Duration>) -> io::Result<()>
 }
 
 #[cfg(unix)]
-async fn connect_unix(
-    target: &Target,
-    path: &std::path::Path,
-    deadline: Instant,
-) -> Result<Transport, DialError> {
+async fn connect_unix(target: &Target, path: &std::path::Path, deadline: Instant) -> Result<Transport, DialError> {
     match timeout_at(deadline, tokio::net::UnixStream::connect(path)).await {
         Ok(Ok(stream)) => Ok(Transport::Unix(stream)),
         Ok(Err(error)) => Err(DialError::new(
@@ -215,16 +192,8 @@ async fn connect_unix(
 }
 
 #[cfg(not(unix))]
-async fn connect_unix(
-    target: &Target,
-    _path: &std::path::Path,
-    _deadline: Instant,
-) -> Result<Transport, DialError> {
-    Err(DialError::new(
-        DialErrorKind::Connect,
-        &target.address,
-        "this platform has no unix sockets; use host and port",
-    ))
+async fn connect_unix(target: &Target, _path: &std::path::Path, _deadline: Instant) -> Result<Transport, DialError> {
+    Err(DialError::new(DialErrorKind::Connect, &target.address, "this platform has no unix sockets; use host and port"))
 }
 
 #[cfg(feature = "tls")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::address::Address;
+use crate::config::Address;
 
 /// What kind of failure, for decisions; the words are in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,7 @@ pub(crate) struct DialError {
 
 impl DialError {
     pub(crate) fn new(kind: DialErrorKind, address: &Address, problem: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            message: format!("cannot connect to redis at {address}: {problem}"),
-        }
+        Self { kind, message: format!("cannot connect to redis at {address}: {problem}") }
     }
 
     pub(crate) fn kind(&self) -> DialErrorKind {
@@ -48,9 +45,7 @@ impl DialError {
     /// everything else is worth a try after a short while.
     pub(crate) fn is_refusal(&self) -> bool {
         match self.kind {
-            DialErrorKind::TlsConfig
-            | DialErrorKind::TlsCertificate
-            | DialErrorKind::TlsClientCertificate => true,
+            DialErrorKind::TlsConfig | DialErrorKind::TlsCertificate | DialErrorKind::TlsClientCertificate => true,
             DialErrorKind::Resolve
             | DialErrorKind::Connect
             | DialErrorKind::Timeout

@@ -1,12 +1,13 @@
 //! From an address to a link on which commands may flow: dial, greet, log in, and ask whether the server is
 //! ready. Everything a new link needs is restored here, so that no caller has to know there was an old one.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use redis::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::dial::{DialErrorKind, Target, dial};
+use super::dial::{Target, dial};
+use super::dial_error::{DialError, DialErrorKind};
 use super::stream::Wire;
 use crate::config::RedisConfig;
 use crate::error::{Error, ErrorKind};
@@ -46,15 +47,8 @@ pub(crate) struct Session {
 pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
     let limit = recipe.config.connect_timeout();
     let until = Instant::now() + limit;
-    let transport = dial(&recipe.target, limit).await.map_err(|error| {
-        let kind = match error.kind() {
-            _ if error.is_refusal() => CauseKind::Untrusted,
-            DialErrorKind::Timeout => CauseKind::Stalled,
-            _ => CauseKind::Unreachable,
-        };
-        Cause::new(kind, error.to_string())
-    })?;
-    let mut greeter = Greeter { wire: Wire::new(transport), until };
+    let transport = dial(&recipe.target, limit).await.map_err(|error| dial_cause(&error))?;
+    let mut greeter = Greeter { wire: Wire::new(transport), until, target: &recipe.target };
     let mut greeting = greeter.hello(&recipe).await?;
     greeter.select(recipe.config.db()).await?;
     greeter.introduce(&recipe, &mut greeting).await?;
@@ -63,16 +57,20 @@ pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
 }
 
 /// The conversation before commands flow: one question, one answer.
-struct Greeter {
+struct Greeter<'a> {
     wire: Wire,
     until: Instant,
+    target: &'a Target,
 }
 
-impl Greeter {
+impl Greeter<'_> {
     /// HELLO 3 with the credentials; a server without HELLO is spoken to in RESP2.
     async fn hello(&mut self, recipe: &Recipe) -> Result<Greeting, Cause> {
         let password = recipe.config.password().map_err(|error| {
-            Cause::new(CauseKind::Refused, format!("the password file cannot be read: {}; mend REDIS_PASSWORD_FILE", error.kind()))
+            Cause::new(
+                CauseKind::Refused,
+                format!("the password file cannot be read: {}; mend REDIS_PASSWORD_FILE", error.kind()),
+            )
         })?;
         let username = recipe.config.username();
         let mut hello = Frame::new("HELLO").arg(3);
@@ -146,7 +144,11 @@ impl Greeter {
                 Err(error) if matches!(error.code(), Some("LOADING" | "BUSY" | "MASTERDOWN")) => {
                     let again = Instant::now() + NOT_READY_PAUSE;
                     if again >= self.until {
-                        let words = format!("the server is not ready: {} {}", error.code().unwrap_or_default(), error.message());
+                        let words = format!(
+                            "the server is not ready: {} {}",
+                            error.code().unwrap_or_default(),
+                            error.message()
+                        );
                         return Err(Cause::new(CauseKind::NotReady, words));
                     }
                     sleep_until(again).await;
@@ -161,18 +163,18 @@ impl Greeter {
         let no_prefix = KeyPrefix::none();
         let sealed = no_prefix.seal(frame).map_err(|error| Cause::new(CauseKind::Refused, error.to_string()))?;
         self.wire.encode(&sealed);
-        let wire = &mut self.wire;
+        let (wire, target) = (&mut self.wire, self.target);
+        let broken = |error: io::Error| dial_cause(&target.before_ready(&error));
         let exchange = async {
-            poll_fn(|cx| wire.poll_flush(cx)).await.map_err(|error| broken(frame, &error.to_string()))?;
+            poll_fn(|cx| wire.poll_flush(cx)).await.map_err(broken)?;
             loop {
                 match wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))? {
                     Some(Value::Push { .. }) => {}
                     Some(Value::ServerError(error)) => return Ok(Err(Error::server(error.code(), error.details()))),
                     Some(value) => return Ok(Ok(value)),
                     None => {
-                        let read = poll_fn(|cx| wire.poll_fill(cx)).await.map_err(|error| broken(frame, &error.to_string()))?;
-                        if read == 0 {
-                            return Err(broken(frame, "the server closed the connection"));
+                        if poll_fn(|cx| wire.poll_fill(cx)).await.map_err(broken)? == 0 {
+                            return Err(broken(io::ErrorKind::UnexpectedEof.into()));
                         }
                     }
                 }
@@ -185,8 +187,13 @@ impl Greeter {
     }
 }
 
-fn broken(frame: &Frame, what: &str) -> Cause {
-    Cause::new(CauseKind::Broken, format!("{what} during {}", frame.name()))
+fn dial_cause(error: &DialError) -> Cause {
+    let kind = match error.kind() {
+        _ if error.is_refusal() => CauseKind::Untrusted,
+        DialErrorKind::Timeout => CauseKind::Stalled,
+        _ => CauseKind::Unreachable,
+    };
+    Cause::new(kind, error.to_string())
 }
 
 /// Codes decide: texts differ between servers. `ERR` during the login is what a full server says before it

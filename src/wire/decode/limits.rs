@@ -93,14 +93,10 @@ impl fmt::Display for ProtocolError {
             Self::PushKind => f.write_str("push message without a kind"),
             Self::Streamed => f.write_str("streamed reply, which this client never asks for"),
             // The first byte of a TLS alert or handshake.
-            Self::UnknownType(0x15 | 0x16) => {
-                f.write_str("the answer is tls; use rediss:// or REDIS_TLS=true")
+            Self::UnknownType(0x15 | 0x16) => f.write_str("the answer is tls; use rediss:// or REDIS_TLS=true"),
+            Self::UnknownType(byte) => {
+                write!(f, "unknown reply type '{}', is this a redis server?", byte.escape_ascii())
             }
-            Self::UnknownType(byte) => write!(
-                f,
-                "unknown reply type '{}', is this a redis server?",
-                byte.escape_ascii()
-            ),
         }
     }
 }

@@ -60,13 +60,7 @@ impl Partial {
             Kind::Array | Kind::Set | Kind::Push => (ahead, 0),
             Kind::Map | Kind::Attribute => (0, ahead / 2),
         };
-        Self {
-            kind,
-            missing: elements,
-            items: Vec::with_capacity(items),
-            pairs: Vec::with_capacity(pairs),
-            key: None,
-        }
+        Self { kind, missing: elements, items: Vec::with_capacity(items), pairs: Vec::with_capacity(pairs), key: None }
     }
 
     /// Adds an element and says whether it was the last.
@@ -88,10 +82,9 @@ impl Partial {
             Kind::Array => Value::Array(self.items),
             Kind::Set => Value::Set(self.items),
             Kind::Map => Value::Map(self.pairs),
-            Kind::Attribute => Value::Attribute {
-                data: Box::new(self.key.unwrap_or_default()),
-                attributes: self.pairs,
-            },
+            Kind::Attribute => {
+                Value::Attribute { data: Box::new(self.key.unwrap_or_default()), attributes: self.pairs }
+            }
             Kind::Push => {
                 let mut items = self.items.into_iter();
                 let kind = match items.next() {
@@ -101,18 +94,14 @@ impl Partial {
                     }
                     _ => return Err(ProtocolError::PushKind),
                 };
-                Value::Push {
-                    kind,
-                    data: items.collect(),
-                }
+                Value::Push { kind, data: items.collect() }
             }
         })
     }
 
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.items.capacity() * size_of::<Value>()
-            + self.pairs.capacity() * size_of::<(Value, Value)>()
+        self.items.capacity() * size_of::<Value>() + self.pairs.capacity() * size_of::<(Value, Value)>()
     }
 }
 

@@ -41,15 +41,9 @@ pub(super) fn number(bytes: &[u8]) -> Result<Option<(i64, usize)>, ProtocolError
     match end {
         _ if at > DIGITS => Err(ProtocolError::Integer),
         [b'\r', b'\n', ..] if at > 0 => {
-            let value = if negative {
-                0i64.checked_sub_unsigned(size)
-            } else {
-                i64::try_from(size).ok()
-            };
+            let value = if negative { 0i64.checked_sub_unsigned(size) } else { i64::try_from(size).ok() };
             let used = bytes.len() - end.len() + 2;
-            value
-                .map(|value| Some((value, used)))
-                .ok_or(ProtocolError::Integer)
+            value.map(|value| Some((value, used))).ok_or(ProtocolError::Integer)
         }
         [] => Ok(None),
         [b'\r'] if at > 0 => Ok(None),
@@ -60,11 +54,7 @@ pub(super) fn number(bytes: &[u8]) -> Result<Option<(i64, usize)>, ProtocolError
 /// A length where -1 means nil.
 #[inline]
 pub(super) fn length(len: i64) -> Result<Option<usize>, ProtocolError> {
-    if len == -1 {
-        Ok(None)
-    } else {
-        count(len).map(Some)
-    }
+    if len == -1 { Ok(None) } else { count(len).map(Some) }
 }
 
 /// A length where nil has a type of its own.
@@ -127,8 +117,8 @@ pub(super) fn body(kind: BodyKind, bytes: Vec<u8>) -> Result<Value, ProtocolErro
         BodyKind::Bulk => Ok(Value::BulkString(bytes)),
         BodyKind::Error => server_error(&bytes).map(Value::ServerError),
         BodyKind::Verbatim => {
-            let text = String::from_utf8(bytes)
-                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+            let text =
+                String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
             let (format, text) = text.split_once(':').ok_or(ProtocolError::Verbatim)?;
             Ok(Value::VerbatimString {
                 format: match format {

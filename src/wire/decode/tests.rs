@@ -46,11 +46,7 @@ fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<Option<Value>, ProtocolErro
 fn decode(bytes: &[u8]) -> Result<Option<Value>, ProtocolError> {
     let whole = in_pieces(bytes, &[]);
     for cut in 0..bytes.len().min(200) {
-        assert!(
-            alike(&in_pieces(bytes, &[cut]), &whole),
-            "split at {cut} of {}",
-            bytes.escape_ascii()
-        );
+        assert!(alike(&in_pieces(bytes, &[cut]), &whole), "split at {cut} of {}", bytes.escape_ascii());
     }
     let single: Vec<_> = (0..bytes.len()).collect();
     assert!(alike(&in_pieces(bytes, &single), &whole), "byte by byte");
@@ -93,20 +89,13 @@ fn each_type() {
         (b",inf\r\n", Value::Double(f64::INFINITY)),
         (b",-inf\r\n", Value::Double(f64::NEG_INFINITY)),
         (b",nan\r\n", Value::Double(f64::NAN)),
-        (
-            b"(-12345678901234567890123\r\n",
-            Value::BigNumber(b"-12345678901234567890123".to_vec()),
-        ),
+        (b"(-12345678901234567890123\r\n", Value::BigNumber(b"-12345678901234567890123".to_vec())),
         (b"*0\r\n", Value::Array(vec![])),
         (b"%0\r\n", Value::Map(vec![])),
         (b"~0\r\n", Value::Set(vec![])),
         (
             b"*3\r\n:1\r\n*1\r\n$1\r\na\r\n*0\r\n",
-            Value::Array(vec![
-                Value::Int(1),
-                Value::Array(vec![bulk("a")]),
-                Value::Array(vec![]),
-            ]),
+            Value::Array(vec![Value::Int(1), Value::Array(vec![bulk("a")]), Value::Array(vec![])]),
         ),
         (
             b"%2\r\n+a\r\n:1\r\n%1\r\n_\r\n#t\r\n~1\r\n+b\r\n",
@@ -125,42 +114,17 @@ fn each_type() {
                 attributes: vec![(Value::SimpleString("ttl".into()), Value::Int(9))],
             },
         ),
-        (
-            b"|0\r\n+OK\r\n",
-            Value::Attribute {
-                data: Box::new(Value::Okay),
-                attributes: vec![],
-            },
-        ),
-        (
-            b"=9\r\ntxt:a:b\r\n\r\n",
-            Value::VerbatimString {
-                format: VerbatimFormat::Text,
-                text: "a:b\r\n".into(),
-            },
-        ),
+        (b"|0\r\n+OK\r\n", Value::Attribute { data: Box::new(Value::Okay), attributes: vec![] }),
+        (b"=9\r\ntxt:a:b\r\n\r\n", Value::VerbatimString { format: VerbatimFormat::Text, text: "a:b\r\n".into() }),
         (
             b">3\r\n+message\r\n$1\r\nc\r\n$1\r\nm\r\n",
-            Value::Push {
-                kind: PushKind::Message,
-                data: vec![bulk("c"), bulk("m")],
-            },
+            Value::Push { kind: PushKind::Message, data: vec![bulk("c"), bulk("m")] },
         ),
-        (
-            b">1\r\n$5\r\nother\r\n",
-            Value::Push {
-                kind: PushKind::Other("other".into()),
-                data: vec![],
-            },
-        ),
+        (b">1\r\n$5\r\nother\r\n", Value::Push { kind: PushKind::Other("other".into()), data: vec![] }),
     ];
     for (bytes, expected) in cases {
         let decoded = decode(bytes).unwrap();
-        assert!(
-            alike(&decoded, &Some(expected)),
-            "{}: {decoded:?}",
-            bytes.escape_ascii()
-        );
+        assert!(alike(&decoded, &Some(expected)), "{}: {decoded:?}", bytes.escape_ascii());
     }
 }
 
@@ -168,11 +132,7 @@ fn each_type() {
 fn errors_keep_code_and_text() {
     let cases: [(&[u8], &str, Option<&str>); 6] = [
         (b"-ERR unknown command\r\n", "ERR", Some("unknown command")),
-        (
-            b"-WRONGTYPE not a list\r\n",
-            "WRONGTYPE",
-            Some("not a list"),
-        ),
+        (b"-WRONGTYPE not a list\r\n", "WRONGTYPE", Some("not a list")),
         (b"-MOVED 3999 h:6381\r\n", "MOVED", Some("3999 h:6381")),
         (b"-NOAUTH\r\n", "NOAUTH", None),
         (b"-ERR bad \xff\r\n", "ERR", Some("bad \u{fffd}")),
@@ -216,14 +176,8 @@ fn each_broken_rule() {
         (b"!65537\r\n", ProtocolError::LineLength(limits.line)),
         (b"*2147483647\r\n", ProtocolError::Elements(limits.elements)),
         (b"%8388609\r\n", ProtocolError::Elements(limits.elements)),
-        (
-            b"%9223372036854775807\r\n",
-            ProtocolError::Elements(limits.elements),
-        ),
-        (
-            b"*2\r\n*16777215\r\n",
-            ProtocolError::Elements(limits.elements),
-        ),
+        (b"%9223372036854775807\r\n", ProtocolError::Elements(limits.elements)),
+        (b"*2\r\n*16777215\r\n", ProtocolError::Elements(limits.elements)),
         (b",1,5\r\n", ProtocolError::Double),
         (b",\r\n", ProtocolError::Double),
         (b"(\r\n", ProtocolError::BigNumber),
@@ -244,16 +198,10 @@ fn each_broken_rule() {
     for (bytes, expected) in cases {
         assert_eq!(decode(bytes), Err(expected), "{}", bytes.escape_ascii());
     }
-    assert_eq!(
-        in_pieces(&long_line, &[]),
-        Err(ProtocolError::LineLength(limits.line))
-    );
+    assert_eq!(in_pieces(&long_line, &[]), Err(ProtocolError::LineLength(limits.line)));
     for error in [ProtocolError::Depth(3), ProtocolError::UnknownType(b'\r')] {
         let words = error.to_string();
-        assert!(
-            words.starts_with("the server broke the protocol: "),
-            "{words}"
-        );
+        assert!(words.starts_with("the server broke the protocol: "), "{words}");
         assert!(!words.contains('\r'), "{words}");
     }
 }
@@ -276,11 +224,7 @@ fn the_longest_line_is_taken_on_any_split() {
 fn depth_is_bounded_as_in_redis_rs() {
     let limit = Limits::default().depth;
     for levels in [limit - 1, limit, limit + 1, 10_000] {
-        for (open, close) in [
-            ("*1\r\n", "*0\r\n"),
-            ("%1\r\n+a\r\n", "%0\r\n"),
-            ("|0\r\n", "_\r\n"),
-        ] {
+        for (open, close) in [("*1\r\n", "*0\r\n"), ("%1\r\n+a\r\n", "%0\r\n"), ("|0\r\n", "_\r\n")] {
             let mut bytes = open.repeat(levels - 1);
             bytes.push_str(close);
             let decoded = in_pieces(bytes.as_bytes(), &[]);
@@ -296,21 +240,14 @@ fn depth_is_bounded_as_in_redis_rs() {
 
 #[test]
 fn the_text_of_one_reply_is_bounded() {
-    let limits = Limits {
-        reply: 10,
-        bulk: 8,
-        ..Limits::default()
-    };
+    let limits = Limits { reply: 10, bulk: 8, ..Limits::default() };
     let reply_size = Err(ProtocolError::ReplySize(10));
     let cases: [(&[u8], _); 5] = [
         (b"$9\r\n", Err(ProtocolError::BulkLength(8))),
         (b"*2\r\n$8\r\n12345678\r\n$3\r\n", reply_size),
         (b"*2\r\n$8\r\n12345678\r\n+123\r\n", reply_size),
         (b"*1\r\n*2\r\n$8\r\n12345678\r\n-ERR\r\n", reply_size),
-        (
-            b"*2\r\n$8\r\n12345678\r\n$2\r\nab\r\n*1\r\n$8\r\n12345678\r\n",
-            Ok(2),
-        ),
+        (b"*2\r\n$8\r\n12345678\r\n$2\r\nab\r\n*1\r\n$8\r\n12345678\r\n", Ok(2)),
     ];
     for (bytes, expected) in cases {
         let mut decoder = Decoder::new(limits);
@@ -322,12 +259,7 @@ fn the_text_of_one_reply_is_bounded() {
                 Err(error) => break Err(error),
             }
         };
-        assert_eq!(
-            decoded.map(|_| replies),
-            expected,
-            "{}",
-            bytes.escape_ascii()
-        );
+        assert_eq!(decoded.map(|_| replies), expected, "{}", bytes.escape_ascii());
     }
 }
 
@@ -337,11 +269,7 @@ fn held(decoder: &Decoder) -> usize {
         Resume::Body(body) => body.bytes.capacity(),
         _ => 0,
     };
-    body + decoder
-        .stack
-        .iter()
-        .map(|level| level.capacity())
-        .sum::<usize>()
+    body + decoder.stack.iter().map(|level| level.capacity()).sum::<usize>()
 }
 
 #[test]
@@ -351,19 +279,11 @@ fn announced_lengths_cost_nothing() {
     assert_eq!(decoder.decode(b"$536870912\r\nabc", &mut pos), Ok(None));
     assert!(held(&decoder) <= AHEAD + 6, "{}", held(&decoder));
 
-    for (open, levels) in [
-        ("*160000\r\n", 98),
-        ("%80000\r\n+a\r\n", 98),
-        ("*1\r\n", 98),
-    ] {
+    for (open, levels) in [("*160000\r\n", 98), ("%80000\r\n+a\r\n", 98), ("*1\r\n", 98)] {
         let mut decoder = Decoder::new(Limits::default());
         let bytes = open.repeat(levels);
         assert_eq!(decoder.decode(bytes.as_bytes(), &mut 0), Ok(None));
-        assert!(
-            held(&decoder) < 3 * 1024 * 1024,
-            "{open}: {}",
-            held(&decoder)
-        );
+        assert!(held(&decoder) < 3 * 1024 * 1024, "{open}: {}", held(&decoder));
     }
 }
 
@@ -381,10 +301,7 @@ fn a_large_string_arrives_in_small_reads() {
         let arrived = arrived * read.len();
         assert!(held(&decoder) <= (2 * arrived).max(arrived + AHEAD) + 4096);
     }
-    assert!(
-        held(&decoder) < LEN + 4096,
-        "no room beyond what was announced"
-    );
+    assert!(held(&decoder) < LEN + 4096, "no room beyond what was announced");
     let last = decoder.decode(b"\r\n:1\r\n", &mut 0).unwrap().unwrap();
     match last {
         Value::Array(items) => assert_eq!(items[0], Value::BulkString(vec![7; LEN])),

@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::io::IoSlice;
 use std::net::Ipv4Addr;
@@ -20,18 +15,11 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
 fn target(address: Address) -> Target {
-    Target {
-        address,
-        tls: None,
-        user_timeout: Some(Duration::from_secs(7)),
-    }
+    Target { address, tls: None, user_timeout: Some(Duration::from_secs(7)) }
 }
 
 fn tcp(host: &str, port: u16) -> Target {
-    target(Address::Tcp {
-        host: host.into(),
-        port,
-    })
+    target(Address::Tcp(HostPort { host: host.into(), port }))
 }
 
 /// A listener that takes no more connections: what a host behind a firewall that drops looks like.
@@ -108,14 +96,8 @@ async fn a_refused_port_is_named() {
     assert_eq!(error.kind(), DialErrorKind::Connect);
     assert!(!error.is_refusal(), "the server may come back");
     let words = error.to_string();
-    assert!(
-        words.starts_with(&format!("cannot connect to redis at 127.0.0.1:{port}: ")),
-        "{words}"
-    );
-    assert!(
-        words.contains("refused") && words.contains("is the server running"),
-        "{words}"
-    );
+    assert!(words.starts_with(&format!("cannot connect to redis at 127.0.0.1:{port}: ")), "{words}");
+    assert!(words.contains("refused") && words.contains("is the server running"), "{words}");
 }
 
 #[tokio::test]
@@ -124,28 +106,18 @@ async fn a_host_that_does_not_resolve_is_named() {
     let error = dial(&tcp("no..such..host", 6379), LONG).await.unwrap_err();
     assert_eq!(error.kind(), DialErrorKind::Resolve);
     assert!(!error.is_refusal());
-    assert!(
-        error
-            .to_string()
-            .contains("no..such..host:6379: the host name does not resolve"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("no..such..host:6379: the host name does not resolve"), "{error}");
 }
 
 #[tokio::test]
 async fn silence_is_bounded_by_the_timeout() {
     let (address, _listener, _waiting) = unresponsive().await;
     let started = Instant::now();
-    let error = dial(&tcp("127.0.0.1", address.port()), SHORT)
-        .await
-        .unwrap_err();
+    let error = dial(&tcp("127.0.0.1", address.port()), SHORT).await.unwrap_err();
     assert!(started.elapsed() >= SHORT);
     assert!(started.elapsed() < SHORT * 10, "{:?}", started.elapsed());
     assert_eq!(error.kind(), DialErrorKind::Timeout);
-    assert!(
-        error.to_string().contains("did not answer within"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("did not answer within"), "{error}");
 }
 
 #[tokio::test]
@@ -154,19 +126,11 @@ async fn one_dead_address_leaves_time_for_the_next() {
     let living = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = [dead, living.local_addr().unwrap()];
     let started = Instant::now();
-    let stream = connect_any(&tcp("two.example", 1), &addresses, started + SHORT * 2)
-        .await
-        .unwrap();
+    let stream = connect_any(&tcp("two.example", 1), &addresses, started + SHORT * 2).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
     assert!(started.elapsed() >= SHORT);
 
-    let error = connect_any(
-        &tcp("two.example", 1),
-        &[dead, dead],
-        Instant::now() + SHORT,
-    )
-    .await
-    .unwrap_err();
+    let error = connect_any(&tcp("two.example", 1), &[dead, dead], Instant::now() + SHORT).await.unwrap_err();
     assert_eq!(error.kind(), DialErrorKind::Timeout);
     assert_eq!(error.to_string().matches(&dead.to_string()).count(), 2);
 }
@@ -211,29 +175,17 @@ async fn without_the_feature_tls_is_refused_and_nothing_is_sent() {
     secure.tls = Some(Arc::new(Tls::new(TlsOptions::default())));
     let error = dial(&secure, LONG).await.unwrap_err();
     assert!(error.is_refusal());
-    assert!(
-        error.to_string().contains("without the feature `tls`"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("without the feature `tls`"), "{error}");
     let (mut server, _) = listener.accept().await.unwrap();
     assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 0);
 }
 
 #[test]
 fn addresses_are_shown_as_they_are_written() {
-    let shown = |host: &str| {
-        Address::Tcp {
-            host: host.into(),
-            port: 6379,
-        }
-        .to_string()
-    };
+    let shown = |host: &str| Address::Tcp(HostPort { host: host.into(), port: 6379 }).to_string();
     assert_eq!(shown("redis.example"), "redis.example:6379");
     assert_eq!(shown("::1"), "[::1]:6379");
-    assert_eq!(
-        Address::Unix("/run/r.sock".into()).to_string(),
-        "unix:/run/r.sock"
-    );
+    assert_eq!(Address::Unix("/run/r.sock".into()).to_string(), "unix:/run/r.sock");
 }
 
 #[test]

@@ -13,9 +13,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use zeroize::Zeroizing;
 
-use super::super::address::Address;
 use super::super::dial_error::{DialError, DialErrorKind};
 use super::{ClientIdentity, Pem, Tls, TlsOptions, refusal};
+use crate::config::Address;
 
 /// Certificates in one file that are read: the system's bundles hold about 150.
 const MAX_CERTIFICATES: usize = 4096;
@@ -50,8 +50,7 @@ impl Tls {
 
     /// The configuration, built once. A failure is not kept: the file that is missing today may be there tomorrow.
     async fn connector(&self, address: &Address) -> Result<&TlsConnector, DialError> {
-        let bad =
-            |problem: &dyn fmt::Display| DialError::new(DialErrorKind::TlsConfig, address, problem);
+        let bad = |problem: &dyn fmt::Display| DialError::new(DialErrorKind::TlsConfig, address, problem);
         self.connector
             .get_or_try_init(|| async {
                 let options = self.options.clone();
@@ -85,18 +84,14 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
     let private = PrivateKeyDer::from_pem_slice(&text)
         .map_err(|_| format!("the client key in the {key} is not an unencrypted pem key"))?;
     builder.with_client_auth_cert(chain, private).map_err(|error| {
-        format!(
-            "the client certificate in the {certificate} and the key in the {key} cannot be used together: {error}"
-        )
+        format!("the client certificate in the {certificate} and the key in the {key} cannot be used together: {error}")
     })
 }
 
 fn given_authorities(ca: &Pem) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca, "ca certificate")? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("a ca certificate in the {ca} cannot be used: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("a ca certificate in the {ca} cannot be used: {error}"))?;
     }
     Ok(roots)
 }
@@ -107,10 +102,7 @@ fn system_authorities() -> Result<RootCertStore, String> {
     // Old bundles hold certificates that no verifier takes any more; the others count.
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        let cause = found
-            .errors
-            .first()
-            .map_or_else(String::new, |error| format!(" ({error})"));
+        let cause = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
         return Err(format!(
             "no certificate authorities found on this system{cause}; install ca-certificates or set REDIS_TLS_CA"
         ));

@@ -4,8 +4,8 @@ use std::io;
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
-use super::super::address::Address;
 use super::super::dial_error::{DialError, DialErrorKind};
+use crate::config::Address;
 
 /// Names in a server's certificate that are shown: it may hold thousands, and they are the peer's words.
 const SHOWN_NAMES: usize = 8;
@@ -14,18 +14,14 @@ const SHOWN_NAMES: usize = 8;
 pub(in crate::wire) fn refusal(address: &Address, error: &io::Error) -> Option<DialError> {
     let cause = error.get_ref()?.downcast_ref::<Error>()?;
     let (kind, problem) = match cause {
-        Error::InvalidCertificate(problem) => {
-            (DialErrorKind::TlsCertificate, certificate(problem))
-        }
+        Error::InvalidCertificate(problem) => (DialErrorKind::TlsCertificate, certificate(problem)),
         Error::AlertReceived(alert) => alerted(*alert),
         Error::InvalidMessage(_) => (
             DialErrorKind::TlsHandshake,
-            "the server does not speak tls on this port; use its tls port, or redis:// if plain text is meant".to_owned(),
+            "the server does not speak tls on this port; use its tls port, or redis:// if plain text is meant"
+                .to_owned(),
         ),
-        other => (
-            DialErrorKind::TlsHandshake,
-            format!("the tls handshake failed: {other}"),
-        ),
+        other => (DialErrorKind::TlsHandshake, format!("the tls handshake failed: {other}")),
     };
     Some(DialError::new(kind, address, problem))
 }

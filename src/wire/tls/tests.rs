@@ -1,31 +1,23 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd,
-};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion, crypto, version,
-};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, crypto, version};
 
-use super::super::address::Address;
 use super::super::decode::{Decoder, Limits, ProtocolError};
 use super::super::dial::{Target, dial};
 use super::super::dial_error::{DialError, DialErrorKind};
 use super::super::transport::Transport;
 use super::*;
+use crate::config::{Address, HostPort};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -34,17 +26,12 @@ type Authority = CertifiedIssuer<'static, KeyPair>;
 fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// A certificate for `localhost`, as `change` makes it.
-fn certificate(
-    issuer: &Authority,
-    change: impl FnOnce(&mut CertificateParams),
-) -> (Certificate, KeyPair) {
+fn certificate(issuer: &Authority, change: impl FnOnce(&mut CertificateParams)) -> (Certificate, KeyPair) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     change(&mut params);
     let key = KeyPair::generate().unwrap();
@@ -62,9 +49,7 @@ async fn server(
     versions: &[&'static SupportedProtocolVersion],
 ) -> u16 {
     let provider = Arc::new(crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)
-        .unwrap();
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(authority) => {
@@ -75,9 +60,7 @@ async fn server(
         }
     };
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = builder
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+    let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -95,30 +78,20 @@ async fn server(
 
 fn target(port: u16, options: TlsOptions) -> Target {
     Target {
-        address: Address::Tcp {
-            host: "localhost".into(),
-            port,
-        },
+        address: Address::Tcp(HostPort { host: "localhost".into(), port }),
         tls: Some(Arc::new(Tls::new(options))),
         user_timeout: None,
     }
 }
 
 fn trusting(authority: &Authority) -> TlsOptions {
-    TlsOptions {
-        ca: Some(text(authority.pem())),
-        ..TlsOptions::default()
-    }
+    TlsOptions { ca: Some(text(authority.pem())), ..TlsOptions::default() }
 }
 
 /// Dials, sends PING and gives the answer, or what the first step that failed means.
 async fn ping(target: &Target) -> Result<Vec<u8>, DialError> {
     let mut transport = dial(target, LONG).await?;
-    assert_eq!(
-        matches!(transport, Transport::Tls(_)),
-        target.tls.is_some(),
-        "never plain text where tls is asked for"
-    );
+    assert_eq!(matches!(transport, Transport::Tls(_)), target.tls.is_some(), "never plain text where tls is asked for");
     let mut answer = vec![0; 7];
     let asked = async {
         transport.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
@@ -167,12 +140,7 @@ async fn bytes_can_be_written_without_a_task() {
 
 #[tokio::test]
 async fn an_unknown_issuer_is_refused() {
-    let port = server(
-        certificate(&authority("other"), |_| {}),
-        None,
-        &[&version::TLS13],
-    )
-    .await;
+    let port = server(certificate(&authority("other"), |_| {}), None, &[&version::TLS13]).await;
     let target = target(port, trusting(&authority("ours")));
     refused(&target, DialErrorKind::TlsCertificate, "unknown issuer").await;
     assert!(ping(&target).await.unwrap_err().is_refusal());
@@ -180,45 +148,22 @@ async fn an_unknown_issuer_is_refused() {
 
 #[tokio::test]
 async fn the_systems_authorities_do_not_know_ours() {
-    let port = server(
-        certificate(&authority("other"), |_| {}),
-        None,
-        &[&version::TLS13],
-    )
-    .await;
-    let error = ping(&target(port, TlsOptions::default()))
-        .await
-        .unwrap_err();
+    let port = server(certificate(&authority("other"), |_| {}), None, &[&version::TLS13]).await;
+    let error = ping(&target(port, TlsOptions::default())).await.unwrap_err();
     // A machine without any authority says so instead.
-    assert!(
-        matches!(
-            error.kind(),
-            DialErrorKind::TlsCertificate | DialErrorKind::TlsConfig
-        ),
-        "{error}"
-    );
-    assert!(
-        error.is_refusal() && error.to_string().contains("REDIS_TLS_CA"),
-        "{error}"
-    );
+    assert!(matches!(error.kind(), DialErrorKind::TlsCertificate | DialErrorKind::TlsConfig), "{error}");
+    assert!(error.is_refusal() && error.to_string().contains("REDIS_TLS_CA"), "{error}");
 }
 
 #[tokio::test]
 async fn a_wrong_name_is_refused_unless_it_is_the_one_asked_for() {
     let ca = authority("good");
     let named = certificate(&ca, |params| {
-        params.subject_alt_names = CertificateParams::new(vec!["redis.example".to_owned()])
-            .unwrap()
-            .subject_alt_names;
+        params.subject_alt_names = CertificateParams::new(vec!["redis.example".to_owned()]).unwrap().subject_alt_names;
     });
     let port = server(named, None, &[&version::TLS13]).await;
     let words = "wrong name, it is not made for localhost but for redis.example;";
-    refused(
-        &target(port, trusting(&ca)),
-        DialErrorKind::TlsCertificate,
-        words,
-    )
-    .await;
+    refused(&target(port, trusting(&ca)), DialErrorKind::TlsCertificate, words).await;
 
     let mut options = trusting(&ca);
     options.server_name = Some("redis.example".into());
@@ -245,27 +190,14 @@ async fn a_missing_or_foreign_client_certificate_is_named() {
     let own = |authority: &Authority| {
         let (certificate, key) = certificate(authority, |_| {});
         TlsOptions {
-            identity: Some(ClientIdentity {
-                certificate: text(certificate.pem()),
-                key: text(key.serialize_pem()),
-            }),
+            identity: Some(ClientIdentity { certificate: text(certificate.pem()), key: text(key.serialize_pem()) }),
             ..trusting(&ca)
         }
     };
     let port = server(certificate(&ca, |_| {}), Some(&ca), &[&version::TLS13]).await;
     let wants = DialErrorKind::TlsClientCertificate;
-    refused(
-        &target(port, trusting(&ca)),
-        wants,
-        "wants a client certificate",
-    )
-    .await;
-    refused(
-        &target(port, own(&authority("foreign"))),
-        wants,
-        "refused our client certificate",
-    )
-    .await;
+    refused(&target(port, trusting(&ca)), wants, "wants a client certificate").await;
+    refused(&target(port, own(&authority("foreign"))), wants, "refused our client certificate").await;
     assert_eq!(ping(&target(port, own(&ca))).await.unwrap(), b"+PONG\r\n");
 
     let port = server(certificate(&ca, |_| {}), Some(&ca), &[&version::TLS12]).await;
@@ -295,22 +227,12 @@ async fn a_plain_server_on_the_tls_port_is_named() {
     let options = trusting(&authority("any"));
     let port = plain(Some(b"-ERR unknown command\r\n")).await;
     let words = "does not speak tls on this port";
-    refused(
-        &target(port, options.clone()),
-        DialErrorKind::TlsHandshake,
-        words,
-    )
-    .await;
+    refused(&target(port, options.clone()), DialErrorKind::TlsHandshake, words).await;
 
     let port = plain(None).await;
-    let error = dial(&target(port, options.clone()), Duration::from_millis(300))
-        .await
-        .unwrap_err();
+    let error = dial(&target(port, options.clone()), Duration::from_millis(300)).await.unwrap_err();
     assert_eq!(error.kind(), DialErrorKind::Timeout);
-    assert!(
-        error.to_string().contains("does this port speak tls?"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("does this port speak tls?"), "{error}");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -337,13 +259,7 @@ async fn bad_files_are_named_and_read_again() {
     let ca = authority("good");
     let port = server(certificate(&ca, |_| {}), None, &[&version::TLS13]).await;
     let path = std::env::temp_dir().join(format!("redis-actix-ca-{}.pem", std::process::id()));
-    let late = target(
-        port,
-        TlsOptions {
-            ca: Some(Pem::File(path.clone())),
-            ..TlsOptions::default()
-        },
-    );
+    let late = target(port, TlsOptions { ca: Some(Pem::File(path.clone())), ..TlsOptions::default() });
     refused(&late, DialErrorKind::TlsConfig, "redis-actix-ca-").await;
     std::fs::write(&path, "nothing in here").unwrap();
     refused(&late, DialErrorKind::TlsConfig, "no ca certificate").await;
@@ -356,20 +272,12 @@ async fn bad_files_are_named_and_read_again() {
 
     let (own, _) = certificate(&ca, |_| {});
     let with_key = |key: String| TlsOptions {
-        identity: Some(ClientIdentity {
-            certificate: text(own.pem()),
-            key: text(key),
-        }),
+        identity: Some(ClientIdentity { certificate: text(own.pem()), key: text(key) }),
         ..trusting(&ca)
     };
     let other = KeyPair::generate().unwrap().serialize_pem();
     let mismatch = target(port, with_key(other));
-    refused(
-        &mismatch,
-        DialErrorKind::TlsConfig,
-        "cannot be used together",
-    )
-    .await;
+    refused(&mismatch, DialErrorKind::TlsConfig, "cannot be used together").await;
     let canary = "-----BEGIN PRIVATE KEY-----\nCANARY!!\n-----END PRIVATE KEY-----\n";
     let broken = target(port, with_key(canary.into()));
     let error = ping(&broken).await.unwrap_err();
@@ -377,10 +285,5 @@ async fn bad_files_are_named_and_read_again() {
 
     let mut unnamed = trusting(&ca);
     unnamed.server_name = Some("not a name".into());
-    refused(
-        &target(port, unnamed),
-        DialErrorKind::TlsConfig,
-        "'not a name'",
-    )
-    .await;
+    refused(&target(port, unnamed), DialErrorKind::TlsConfig, "'not a name'").await;
 }

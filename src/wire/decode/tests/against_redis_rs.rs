@@ -23,19 +23,11 @@ fn replies() -> impl Strategy<Value = Vec<u8>> {
         bytes().prop_map(|bytes| body('$', &bytes)),
         bytes().prop_map(|bytes| body('$', &bytes)),
         bytes().prop_map(|bytes| body('!', &bytes)),
-        ("(txt|mkd|xyz)", bytes())
-            .prop_map(|(format, bytes)| body('=', &[format.as_bytes(), b":", &bytes].concat())),
+        ("(txt|mkd|xyz)", bytes()).prop_map(|(format, bytes)| body('=', &[format.as_bytes(), b":", &bytes].concat())),
         any::<f64>().prop_map(|number| line(',', number)),
         "-?[0-9]{1,40}".prop_map(|digits| line('(', digits)),
-        prop_oneof![
-            Just("$-1"),
-            Just("*-1"),
-            Just("~-1"),
-            Just("_"),
-            Just("#t"),
-            Just("#f")
-        ]
-        .prop_map(|constant| format!("{constant}\r\n").into_bytes()),
+        prop_oneof![Just("$-1"), Just("*-1"), Just("~-1"), Just("_"), Just("#t"), Just("#f")]
+            .prop_map(|constant| format!("{constant}\r\n").into_bytes()),
     ];
     leaf.prop_recursive(5, 60, 8, |inner| {
         let kind = "(message|invalidate|psubscribe|new)";
@@ -68,8 +60,7 @@ fn replies() -> impl Strategy<Value = Vec<u8>> {
 /// Bytes that nearly are a reply: fragments of the protocol in any order.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let fragment = prop_oneof![
-        proptest::sample::select(b"+-:$*%~|>_,#!=(;.?\r\n0123456789tfaOK -".as_slice())
-            .prop_map(|byte| vec![byte]),
+        proptest::sample::select(b"+-:$*%~|>_,#!=(;.?\r\n0123456789tfaOK -".as_slice()).prop_map(|byte| vec![byte]),
         proptest::sample::select(b"+-:$*%~|>_,#!=(".as_slice()).prop_map(|byte| vec![byte]),
         (0..4u8).prop_map(|number| format!("{number}\r\n").into_bytes()),
         Just(b"\r\n".to_vec()),

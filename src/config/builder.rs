@@ -1,0 +1,195 @@
+//! Configuration in code.
+
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+
+use super::address::{REDIS_PORT, SENTINEL_PORT, host_list};
+use super::draft::{Draft, Given, Origin, PrefixChoice};
+use super::problem::ConfigError;
+use super::secret::Secret;
+use super::{RedisConfig, env, resolve};
+use crate::frame::WhenDown;
+
+/// Makes a [`RedisConfig`] in code. A setting given twice has its last value; what is left out has the
+/// default that its method names.
+///
+/// Nothing is judged before [`build`](Self::build), which tells every problem at once.
+///
+/// ```
+/// use redis_actix::RedisConfig;
+///
+/// let config = RedisConfig::builder().host("10.0.0.5").port(6379).key_prefix("shop:production:").build()?;
+/// assert_eq!(config.key_prefix().as_str(), "shop:production:");
+/// # Ok::<(), redis_actix::ConfigError>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct RedisConfigBuilder {
+    draft: Draft,
+}
+
+/// By hand: its values are not judged yet, and any of them may be a password in the wrong place.
+impl fmt::Debug for RedisConfigBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfigBuilder").finish_non_exhaustive()
+    }
+}
+
+/// Methods that note one value under their own name.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident($arg:ident: $type:ty) = $value:expr;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $arg: $type) -> Self {
+            self.draft.$name = Some(Given::new($value, Origin::Method(stringify!($name))));
+            self
+        }
+    )*};
+}
+
+impl RedisConfigBuilder {
+    /// Starts from the environment instead of from the defaults, for settings that no variable has:
+    ///
+    /// ```no_run
+    /// use redis_actix::{RedisConfigBuilder, WhenDown};
+    ///
+    /// let config = RedisConfigBuilder::from_env().when_down(WhenDown::FailFast).build()?;
+    /// # Ok::<(), redis_actix::ConfigError>(())
+    /// ```
+    ///
+    /// A method called after it replaces the value of its variable. A malformed variable stays a problem
+    /// all the same. The variables are those of [`RedisConfig::from_env`].
+    pub fn from_env() -> Self {
+        let builder = Self::from_vars(std::env::vars_os());
+        for warning in &builder.draft.warnings {
+            tracing::warn!("{warning}");
+        }
+        builder
+    }
+
+    /// As [`from_env`](Self::from_env), with the given variables instead of those of the process, and
+    /// without logging.
+    pub fn from_vars(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self { draft: env::draft(vars) }
+    }
+
+    settings! {
+        /// A whole address: `redis://[user][:password@]host[:port][/db]`, `rediss://` for TLS, or
+        /// `unix:///path?db=0&user=name&pass=word`, percent-encoded.
+        ///
+        /// It must not contradict the other settings; where they agree, both may stand. Host, port (6379)
+        /// and database (0) count as said even where it leaves them out; user and password may come from
+        /// elsewhere when it has none.
+        url(url: impl Into<Secret>) = url.into();
+        /// The server's host name or IP address. Default `localhost`.
+        host(host: impl Into<String>) = host.into();
+        /// The server's port, 1 to 65535. Default 6379.
+        port(port: u16) = port;
+        /// The path of the server's unix socket, instead of host and port.
+        unix_socket(path: impl Into<PathBuf>) = path.into();
+        /// The ACL user to log in as. Default: the server's default user.
+        username(username: impl Into<String>) = username.into();
+        /// The password to log in with: text or bytes, not empty. Default: none.
+        password(password: impl Into<Secret>) = password.into();
+        /// A file that holds the password, instead of [`password`](Self::password). It is read at every
+        /// login, so a rotated password needs no restart. At most 64 KiB; one line end at its end is not
+        /// part of the password.
+        password_file(path: impl Into<PathBuf>) = path.into();
+        /// The database, 0 to 2147483647 (how many there are is the server's choice, 16 by default).
+        /// Default 0, the only one of a cluster.
+        db(db: u32) = db;
+        /// Whether to speak TLS. Default `false`; a `rediss://` URL implies it.
+        tls(on: bool) = on;
+        /// A PEM file of the certificate authorities to trust. Default: those of the system.
+        tls_ca(path: impl Into<PathBuf>) = path.into();
+        /// A PEM file of the client's certificate chain, together with [`tls_key`](Self::tls_key).
+        /// Default: none.
+        tls_cert(path: impl Into<PathBuf>) = path.into();
+        /// A PEM file of the client's private key, together with [`tls_cert`](Self::tls_cert). Default:
+        /// none.
+        tls_key(path: impl Into<PathBuf>) = path.into();
+        /// The name that the server's certificate must be for. Default: the host that is dialled.
+        tls_server_name(name: impl Into<String>) = name.into();
+        /// How many lost links one command may live through, 0 to 1000. Default 3.
+        max_retries(count: u32) = count;
+        /// How long one attempt to connect may take, 1 millisecond to a day. Default 10 seconds.
+        connect_timeout(time: Duration) = time;
+        /// How long one command may take, over mailbox, queue, reconnects and wire together: 1 millisecond
+        /// to a day. Default 5 seconds.
+        command_timeout(time: Duration) = time;
+        /// How long a link with commands in flight may be silent before it is taken for dead, 1
+        /// millisecond to 2 days; `None` never takes it for dead. Default: twice the command timeout.
+        liveness(time: impl Into<Option<Duration>>) = time.into();
+        /// The name of the environment, a part of the default key prefix. Default `development`.
+        environment(name: impl Into<String>) = name.into();
+        /// The first part of the default key prefix `{namespace}:{environment}:`. Default `whatsapp`.
+        key_namespace(namespace: impl Into<String>) = namespace.into();
+        /// The name that `CLIENT LIST` shows: printable ASCII without spaces. Default: none.
+        client_name(name: impl Into<String>) = name.into();
+        /// What becomes of a command while there is no connection, unless it says so itself. Default:
+        /// [`WhenDown::Queue`].
+        when_down(what: WhenDown) = what;
+        /// At most this many commands are on the wire at once, at least 1. Default 65,536.
+        max_in_flight(commands: usize) = commands;
+        /// At most this many bytes of commands are on the wire at once, at least 1. Default 64 MiB.
+        max_in_flight_bytes(bytes: usize) = bytes;
+        /// At most this many commands wait, at least 1; further ones fail as overloaded. Default 100,000.
+        max_queued(commands: usize) = commands;
+        /// At most this many bytes of commands wait, at least 1; further ones fail as overloaded. Default
+        /// 64 MiB.
+        max_queued_bytes(bytes: usize) = bytes;
+    }
+
+    /// Cluster mode: nodes to find the cluster through, as `host` or `host:port` (default port 6379), an
+    /// IPv6 address in brackets.
+    pub fn cluster_hosts(mut self, hosts: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        match host_list(hosts.iter().map(AsRef::as_ref), REDIS_PORT) {
+            Ok(hosts) => self.draft.cluster_hosts = Some(Given::new(hosts, Origin::Method("cluster_hosts"))),
+            Err(words) => self.draft.problem("cluster_hosts", words),
+        }
+        self
+    }
+
+    /// Sentinel mode: the sentinels, as `host` or `host:port` (default port 26379), an IPv6 address in
+    /// brackets, and the name under which they know the server.
+    pub fn sentinel(mut self, hosts: impl IntoIterator<Item = impl AsRef<str>>, master: impl Into<String>) -> Self {
+        let origin = Origin::Method("sentinel");
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        match host_list(hosts.iter().map(AsRef::as_ref), SENTINEL_PORT) {
+            Ok(hosts) => self.draft.sentinel_hosts = Some(Given::new(hosts, origin)),
+            Err(words) => self.draft.problem("sentinel", words),
+        }
+        self.draft.sentinel_master = Some(Given::new(master.into(), origin));
+        self
+    }
+
+    /// The whole key prefix, such as `shop:production:`, instead of namespace and environment; see
+    /// [`KeyPrefix::new`](crate::KeyPrefix::new) for what it may be.
+    pub fn key_prefix(self, prefix: impl Into<String>) -> Self {
+        self.prefix(PrefixChoice::Plain(prefix.into()), "key_prefix")
+    }
+
+    /// A whole key prefix with a hash tag, such as `{shop}:`, which puts every key into one slot of a
+    /// cluster; see [`KeyPrefix::with_hash_tag`](crate::KeyPrefix::with_hash_tag).
+    pub fn key_hash_tag_prefix(self, prefix: impl Into<String>) -> Self {
+        self.prefix(PrefixChoice::HashTag(prefix.into()), "key_hash_tag_prefix")
+    }
+
+    /// No key prefix: every key of the database is within reach.
+    pub fn without_key_prefix(self) -> Self {
+        self.prefix(PrefixChoice::None, "without_key_prefix")
+    }
+
+    fn prefix(mut self, choice: PrefixChoice, method: &'static str) -> Self {
+        self.draft.key_prefix = Some(Given::new(choice, Origin::Method(method)));
+        self
+    }
+
+    /// Judges the settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, at once, naming the methods (or variables, after
+    /// [`from_env`](Self::from_env)) and never quoting a value.
+    pub fn build(self) -> Result<RedisConfig, ConfigError> {
+        resolve::resolve(self.draft).map(RedisConfig::from)
+    }
+}

@@ -1,0 +1,126 @@
+//! What was said about the configuration so far, by whom, before anybody judged it.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use super::address::HostPort;
+use super::problem::ConfigProblem;
+use super::secret::Secret;
+use crate::frame::WhenDown;
+
+/// Who set a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nobody.
+    Default,
+    /// This environment variable.
+    Variable(&'static str),
+    /// This method of the builder.
+    Method(&'static str),
+}
+
+impl Origin {
+    /// The name to complain about.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Variable(name) | Self::Method(name) => name,
+        }
+    }
+
+    /// What another setting is called by whoever set this one.
+    pub(super) fn sibling(self, variable: &'static str, method: &'static str) -> &'static str {
+        if matches!(self, Self::Method(_)) { method } else { variable }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Variable(name) => name,
+            Self::Method(_) => "builder",
+        })
+    }
+}
+
+/// A value and who set it.
+#[derive(Clone)]
+pub(super) struct Given<T> {
+    pub(super) value: T,
+    pub(super) origin: Origin,
+}
+
+impl<T> Given<T> {
+    pub(super) fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.origin.name()
+    }
+}
+
+/// How keys are prefixed when namespace and environment do not decide it.
+#[derive(Clone)]
+pub(super) enum PrefixChoice {
+    Plain(String),
+    HashTag(String),
+    None,
+}
+
+/// Everything that can be said. Absent means: the default. No `Debug`, for nobody has judged yet which of
+/// it is a password in the wrong place.
+#[derive(Clone, Default)]
+pub(super) struct Draft {
+    pub(super) url: Option<Given<Secret>>,
+    pub(super) host: Option<Given<String>>,
+    pub(super) port: Option<Given<u16>>,
+    pub(super) unix_socket: Option<Given<PathBuf>>,
+    pub(super) username: Option<Given<String>>,
+    pub(super) password: Option<Given<Secret>>,
+    pub(super) password_file: Option<Given<PathBuf>>,
+    pub(super) db: Option<Given<u32>>,
+    pub(super) tls: Option<Given<bool>>,
+    pub(super) tls_ca: Option<Given<PathBuf>>,
+    pub(super) tls_cert: Option<Given<PathBuf>>,
+    pub(super) tls_key: Option<Given<PathBuf>>,
+    pub(super) tls_server_name: Option<Given<String>>,
+    pub(super) cluster_hosts: Option<Given<Vec<HostPort>>>,
+    pub(super) sentinel_hosts: Option<Given<Vec<HostPort>>>,
+    pub(super) sentinel_master: Option<Given<String>>,
+    pub(super) max_retries: Option<Given<u32>>,
+    pub(super) connect_timeout: Option<Given<Duration>>,
+    pub(super) command_timeout: Option<Given<Duration>>,
+    pub(super) liveness: Option<Given<Option<Duration>>>,
+    pub(super) environment: Option<Given<String>>,
+    pub(super) key_namespace: Option<Given<String>>,
+    pub(super) key_prefix: Option<Given<PrefixChoice>>,
+    pub(super) client_name: Option<Given<String>>,
+    pub(super) when_down: Option<Given<WhenDown>>,
+    pub(super) max_in_flight: Option<Given<usize>>,
+    pub(super) max_in_flight_bytes: Option<Given<usize>>,
+    pub(super) max_queued: Option<Given<usize>>,
+    pub(super) max_queued_bytes: Option<Given<usize>>,
+    /// What was unreadable already when it was said.
+    pub(super) problems: Vec<ConfigProblem>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Draft {
+    pub(super) fn problem(&mut self, name: &'static str, text: impl Into<std::borrow::Cow<'static, str>>) {
+        self.problems.push(ConfigProblem::new(name, text));
+    }
+
+    /// Whether something is wrong with it already, so that what would follow from its absence is no news.
+    pub(super) fn reported(&self, name: &str) -> bool {
+        self.problems.iter().any(|problem| problem.variable() == name)
+    }
+}
+
+/// The number of a database: the server counts them with a signed 32-bit integer.
+pub(super) fn database(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|&db| db <= MAX_DB)
+}
+
+/// The highest number a database can have.
+pub(super) const MAX_DB: u32 = i32::MAX as u32;

@@ -1,0 +1,244 @@
+//! The environment: read once, mirrored by `envconfig`, and handed on as a draft.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+    ffi::OsString,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use envconfig::Envconfig;
+
+use super::address::{HostList, PORT_WORDS, REDIS_PORT, SENTINEL_PORT, port};
+use super::draft::{Draft, Given, Origin, PrefixChoice, database};
+use super::problem::ConfigProblem;
+use super::resolve::{DB_WORDS, RETRIES_WORDS, TIMEOUT_WORDS};
+use super::secret::Secret;
+use super::unknown;
+
+/// Every variable that means something here. Two of them are secrets and never enter the mirror, because
+/// the mirror is of plain strings, which stay in memory.
+pub(super) const KNOWN: [&str; 22] = [
+    "REDIS_URL",
+    "REDIS_HOST",
+    "REDIS_PORT",
+    "REDIS_USERNAME",
+    "REDIS_PASSWORD",
+    "REDIS_PASSWORD_FILE",
+    "REDIS_DB",
+    "REDIS_TLS",
+    "REDIS_TLS_CA",
+    "REDIS_TLS_CERT",
+    "REDIS_TLS_KEY",
+    "REDIS_MAX_RETRIES",
+    "REDIS_CONNECT_TIMEOUT",
+    "REDIS_COMMAND_TIMEOUT",
+    "REDIS_CLUSTER_HOSTS",
+    "REDIS_SENTINEL_HOSTS",
+    "REDIS_SENTINEL_MASTER",
+    "REDIS_KEY_NAMESPACE",
+    "REDIS_KEY_PREFIX",
+    "REDIS_CLIENT_NAME",
+    "APP_ENV",
+    "NODE_ENV",
+];
+
+const TLS_WORDS: &str = "must be true, false, 1, 0, yes or no";
+const KUBERNETES_WORDS: &str = "must be a port, a number from 1 to 65535, and is an address such as Kubernetes sets for a \
+     service named redis: set it yourself, or set enableServiceLinks: false in the pod";
+
+/// The variables that are plain text, as they were found.
+#[derive(Envconfig)]
+struct Mirror {
+    #[envconfig(from = "REDIS_HOST")]
+    host: Option<String>,
+    #[envconfig(from = "REDIS_PORT")]
+    port: Option<Read<Port>>,
+    #[envconfig(from = "REDIS_USERNAME")]
+    username: Option<String>,
+    #[envconfig(from = "REDIS_PASSWORD_FILE")]
+    password_file: Option<PathBuf>,
+    #[envconfig(from = "REDIS_DB")]
+    db: Option<Read<Database>>,
+    #[envconfig(from = "REDIS_TLS")]
+    tls: Option<Read<Switch>>,
+    #[envconfig(from = "REDIS_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+    #[envconfig(from = "REDIS_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    #[envconfig(from = "REDIS_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    #[envconfig(from = "REDIS_MAX_RETRIES")]
+    max_retries: Option<Read<Retries>>,
+    #[envconfig(from = "REDIS_CONNECT_TIMEOUT")]
+    connect_timeout: Option<Read<Milliseconds>>,
+    #[envconfig(from = "REDIS_COMMAND_TIMEOUT")]
+    command_timeout: Option<Read<Milliseconds>>,
+    #[envconfig(from = "REDIS_CLUSTER_HOSTS")]
+    cluster_hosts: Option<Read<HostList<REDIS_PORT>>>,
+    #[envconfig(from = "REDIS_SENTINEL_HOSTS")]
+    sentinel_hosts: Option<Read<HostList<SENTINEL_PORT>>>,
+    #[envconfig(from = "REDIS_SENTINEL_MASTER")]
+    sentinel_master: Option<String>,
+    #[envconfig(from = "APP_ENV")]
+    app_env: Option<String>,
+    #[envconfig(from = "NODE_ENV")]
+    node_env: Option<String>,
+    #[envconfig(from = "REDIS_KEY_NAMESPACE")]
+    key_namespace: Option<String>,
+    #[envconfig(from = "REDIS_KEY_PREFIX")]
+    key_prefix: Option<String>,
+    #[envconfig(from = "REDIS_CLIENT_NAME")]
+    client_name: Option<String>,
+}
+
+/// A value, or what would have been one. Reading never fails, because `envconfig` stops at the first
+/// failure, and all of them are wanted.
+struct Read<T>(Result<T, Cow<'static, str>>);
+
+impl<T: FromStr<Err: Into<Cow<'static, str>>>> FromStr for Read<T> {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        // A line end is a common guest in variables that were filled from files.
+        Ok(Self(text.trim().parse().map_err(Into::into)))
+    }
+}
+
+/// A type with the rule by which it is read.
+macro_rules! reading {
+    ($($name:ident($inner:ty) = |$text:ident| $read:expr;)*) => {$(
+        struct $name($inner);
+
+        impl FromStr for $name {
+            type Err = &'static str;
+
+            fn from_str($text: &str) -> Result<Self, &'static str> {
+                $read.map(Self)
+            }
+        }
+
+        impl From<$name> for $inner {
+            fn from(read: $name) -> $inner {
+                read.0
+            }
+        }
+    )*};
+}
+
+reading! {
+    Port(u16) = |text| port(text).ok_or(if text.contains("://") { KUBERNETES_WORDS } else { PORT_WORDS });
+    Database(u32) = |text| database(text).ok_or(DB_WORDS);
+    Retries(u32) = |text| text.parse().map_err(|_| RETRIES_WORDS);
+    Milliseconds(Duration) = |text| text.parse().map(Duration::from_millis).map_err(|_| TIMEOUT_WORDS);
+    Switch(bool) = |text| switch(text).ok_or(TLS_WORDS);
+}
+
+impl<const DEFAULT_PORT: u16> From<HostList<DEFAULT_PORT>> for Vec<super::address::HostPort> {
+    fn from(list: HostList<DEFAULT_PORT>) -> Self {
+        list.0
+    }
+}
+
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Some(true),
+        "false" | "0" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// What the variables say.
+pub(super) fn draft(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Draft {
+    let mut draft = Draft::default();
+    let mut unknown = Vec::new();
+    let mut found: BTreeMap<&'static str, OsString> = BTreeMap::new();
+    for (name, value) in vars {
+        let Some(name) = name.to_str() else { continue };
+        match KNOWN.into_iter().find(|known| *known == name) {
+            Some(known) => drop(found.insert(known, value)),
+            None if name.starts_with("REDIS_") => unknown.push(name.to_owned()),
+            None => {}
+        }
+    }
+    draft.warnings = unknown::warnings(unknown, &KNOWN);
+
+    // Compose files and shells say "unset" by an empty value. An empty prefix is another matter: somebody
+    // may mean "no prefix", and silently giving the default would hide their data from them.
+    if found.get("REDIS_KEY_PREFIX").is_some_and(|value| value.is_empty()) {
+        let text = "must not be empty: unset it for the default prefix; for no prefix at all, which only code can say, \
+                    use RedisConfigBuilder::without_key_prefix()";
+        draft.problem("REDIS_KEY_PREFIX", text);
+    }
+    found.retain(|_, value| !value.is_empty());
+    if found.contains_key("APP_ENV") {
+        found.remove("NODE_ENV");
+    }
+
+    // The bytes move into the secrets, no copy stays behind. A password may be any bytes.
+    let mut secret = |name| found.remove(name).map(|value| Secret::from(value.into_encoded_bytes()));
+    draft.url = secret("REDIS_URL").map(|url| Given::new(url, Origin::Variable("REDIS_URL")));
+    draft.password = secret("REDIS_PASSWORD").map(|word| Given::new(word, Origin::Variable("REDIS_PASSWORD")));
+
+    let mut plain = HashMap::new();
+    for (name, value) in found {
+        match value.into_string() {
+            Ok(value) => drop(plain.insert(name.to_owned(), value)),
+            Err(_) => draft.problem(name, "must be valid UTF-8"),
+        }
+    }
+    match Mirror::init_from_hashmap(&plain) {
+        Ok(mirror) => mirror.into_draft(&mut draft),
+        // All fields are optional and reading them never fails; should that change, it is still said here.
+        Err(envconfig::Error::EnvVarMissing { name }) => draft.problem(name, "must be set"),
+        Err(envconfig::Error::ParseError { name }) => draft.problem(name, "cannot be read"),
+    }
+    draft
+}
+
+impl Mirror {
+    fn into_draft(self, draft: &mut Draft) {
+        draft.host = text("REDIS_HOST", self.host.map(|host| host.trim().to_owned()));
+        draft.username = text("REDIS_USERNAME", self.username);
+        draft.password_file = text("REDIS_PASSWORD_FILE", self.password_file);
+        draft.tls_ca = text("REDIS_TLS_CA", self.tls_ca);
+        draft.tls_cert = text("REDIS_TLS_CERT", self.tls_cert);
+        draft.tls_key = text("REDIS_TLS_KEY", self.tls_key);
+        draft.sentinel_master = text("REDIS_SENTINEL_MASTER", self.sentinel_master);
+        draft.environment = text("APP_ENV", self.app_env).or(text("NODE_ENV", self.node_env));
+        draft.key_namespace = text("REDIS_KEY_NAMESPACE", self.key_namespace);
+        draft.key_prefix = text("REDIS_KEY_PREFIX", self.key_prefix.map(PrefixChoice::Plain));
+        draft.client_name = text("REDIS_CLIENT_NAME", self.client_name);
+
+        let problems = &mut draft.problems;
+        draft.port = read("REDIS_PORT", self.port, problems);
+        draft.db = read("REDIS_DB", self.db, problems);
+        draft.tls = read("REDIS_TLS", self.tls, problems);
+        draft.max_retries = read("REDIS_MAX_RETRIES", self.max_retries, problems);
+        draft.connect_timeout = read("REDIS_CONNECT_TIMEOUT", self.connect_timeout, problems);
+        draft.command_timeout = read("REDIS_COMMAND_TIMEOUT", self.command_timeout, problems);
+        draft.cluster_hosts = read("REDIS_CLUSTER_HOSTS", self.cluster_hosts, problems);
+        draft.sentinel_hosts = read("REDIS_SENTINEL_HOSTS", self.sentinel_hosts, problems);
+    }
+}
+
+fn text<T>(name: &'static str, value: Option<T>) -> Option<Given<T>> {
+    value.map(|value| Given::new(value, Origin::Variable(name)))
+}
+
+fn read<T: Into<U>, U>(
+    name: &'static str,
+    value: Option<Read<T>>,
+    problems: &mut Vec<ConfigProblem>,
+) -> Option<Given<U>> {
+    match value?.0 {
+        Ok(value) => Some(Given::new(value.into(), Origin::Variable(name))),
+        Err(words) => {
+            problems.push(ConfigProblem::new(name, words));
+            None
+        }
+    }
+}

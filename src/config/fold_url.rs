@@ -1,0 +1,76 @@
+//! What a URL says, laid beside what its single settings say.
+
+use super::address::host;
+use super::draft::{Draft, Given, Origin};
+use super::url::{Place, parse};
+
+/// Replaces the URL of a draft by what it says.
+///
+/// A URL is a whole address, so host, port and database count as said even where it leaves them to their
+/// defaults. Credentials that it leaves out may come from elsewhere: that keeps a password out of a URL.
+pub(super) fn fold_url(draft: &mut Draft) {
+    let Some(Given { value: url, origin }) = draft.url.take() else { return };
+    let parts = match parse(&url) {
+        Ok(parts) => parts,
+        Err(words) => return draft.problem(origin.name(), words),
+    };
+    let lists = [&draft.cluster_hosts, &draft.sentinel_hosts].into_iter().flatten().map(Given::name).next();
+    if let Some(list) = lists.or(draft.sentinel_master.as_ref().map(Given::name)) {
+        return draft.problem(
+            origin.name(),
+            format!("cannot be used together with {list}, which says where the servers are: remove one of the two"),
+        );
+    }
+
+    let mut disagreeing = Vec::new();
+    let tls = match parts.place {
+        Place::Tcp { host: name, port, tls } => {
+            let same_host = |given: &String| host(given).is_some_and(|given| given.eq_ignore_ascii_case(&name));
+            disagreeing.extend(disagrees(&draft.host, same_host));
+            disagreeing.extend(disagrees(&draft.port, |&given| given == port));
+            draft.host = Some(Given::new(name, origin));
+            draft.port = Some(Given::new(port, origin));
+            tls
+        }
+        Place::Unix(path) => {
+            disagreeing.extend(disagrees(&draft.unix_socket, |given| *given == path));
+            draft.unix_socket = Some(Given::new(path, origin));
+            false
+        }
+    };
+    disagreeing.extend(disagrees(&draft.db, |&given| given == parts.db));
+    draft.db = Some(Given::new(parts.db, origin));
+    if let Some(name) = parts.username {
+        disagreeing.extend(disagrees(&draft.username, |given| *given == name));
+        draft.username = Some(Given::new(name, origin));
+    }
+    if let Some(password) = parts.password {
+        disagreeing.extend(disagrees(&draft.password, |given| given.expose() == password.expose()));
+        draft.password = Some(Given::new(password, origin));
+    }
+    for name in disagreeing {
+        let url = origin.name();
+        draft.problem(
+            name,
+            format!("contradicts {url}, which says something else (maybe by leaving it out): remove one of the two"),
+        );
+    }
+    fold_tls(draft, tls, origin);
+}
+
+fn fold_tls(draft: &mut Draft, tls: bool, origin: Origin) {
+    if let Some(name) = disagrees(&draft.tls, |&given| given == tls) {
+        let advice = match (draft.unix_socket.is_some(), tls) {
+            (true, _) => "names a unix socket, which has no TLS: remove one of the two",
+            (false, true) => "begins with rediss:// and so asks for TLS: write redis:// there, or leave this out",
+            (false, false) => "begins with redis:// and so means no TLS: write rediss:// there, or leave this out",
+        };
+        draft.problem(name, format!("contradicts {}, which {advice}", origin.name()));
+    }
+    draft.tls = Some(Given::new(tls, origin));
+}
+
+/// The name of a setting that is given and not the `same`.
+fn disagrees<T>(given: &Option<Given<T>>, same: impl FnOnce(&T) -> bool) -> Option<&'static str> {
+    given.as_ref().filter(|given| !same(&given.value)).map(Given::name)
+}

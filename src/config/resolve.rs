@@ -1,0 +1,327 @@
+//! From what was said to what holds: contradictions, ranges, defaults.
+
+use std::{fmt, time::Duration};
+
+use super::address::{Address, HOST_WORDS, HostPort, Mode, PORT_WORDS, REDIS_PORT, host};
+use super::describe::{Description, milliseconds};
+use super::draft::{Draft, Given, MAX_DB, Origin};
+use super::problem::ConfigError;
+use super::secret::PasswordSource;
+use super::tls::TlsSettings;
+use super::{Inner, Limits, fold_url, naming};
+
+pub(super) const DB_WORDS: &str = "must be a database number from 0 to 2147483647";
+pub(super) const RETRIES_WORDS: &str = "must be a number from 0 to 1000";
+pub(super) const TIMEOUT_WORDS: &str = "must be a number of milliseconds from 1 to 86400000 (a day); \
+     there is no value for waiting for ever, and 0 would never wait at all";
+
+const DAY: Duration = Duration::from_millis(86_400_000);
+const MAX_RETRIES: u32 = 1000;
+
+/// Judges a draft.
+pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
+    fold_url::fold_url(&mut draft);
+    let mut rows = Description::default();
+
+    let tls = tls(&mut draft, &mut rows);
+    let mode = mode(&mut draft, &mut rows);
+    let (username, password) = credentials(&mut draft, &mut rows);
+    let db = database(&mut draft, &mode, &mut rows);
+
+    let retries = draft.max_retries.take();
+    let max_retries = settle(&mut draft, &mut rows, "max retries", retries, 3, |&n| n <= MAX_RETRIES, RETRIES_WORDS);
+    let given = draft.connect_timeout.take();
+    let connect_timeout = timeout(&mut draft, &mut rows, "connect timeout", given, 10_000);
+    let given = draft.command_timeout.take();
+    let command_timeout = timeout(&mut draft, &mut rows, "command timeout", given, 5_000);
+    let liveness = liveness(&mut draft, &mut rows, command_timeout);
+
+    let environment = naming::environment(&mut draft, &mut rows);
+    let prefix = naming::key_prefix(&mut draft, &environment, &mut rows);
+    let client_name = naming::client_name(&mut draft, &mut rows);
+    let given = draft.when_down.take();
+    let (when_down, origin) = or_default(given, crate::frame::WhenDown::default());
+    rows.row("when down", format!("{when_down:?}"), origin);
+    let limits = limits(&mut draft, &mut rows);
+
+    if !draft.problems.is_empty() {
+        return Err(ConfigError::new(draft.problems));
+    }
+    Ok(Inner {
+        mode,
+        username,
+        password,
+        db,
+        tls,
+        max_retries,
+        connect_timeout,
+        command_timeout,
+        liveness,
+        prefix,
+        environment: environment.value,
+        client_name,
+        when_down,
+        limits,
+        warnings: draft.warnings,
+        description: rows,
+    })
+}
+
+fn or_default<T>(given: Option<Given<T>>, default: T) -> (T, Origin) {
+    given.map_or((default, Origin::Default), |given| (given.value, given.origin))
+}
+
+/// The given value if it is acceptable, else the default; either way a row of the description.
+fn settle<T: fmt::Display>(
+    draft: &mut Draft,
+    rows: &mut Description,
+    setting: &'static str,
+    given: Option<Given<T>>,
+    default: T,
+    accept: impl FnOnce(&T) -> bool,
+    words: &'static str,
+) -> T {
+    let (value, origin) = or_default(given, default);
+    if !accept(&value) {
+        draft.problem(origin.name(), words);
+    }
+    rows.row(setting, value.to_string(), origin);
+    value
+}
+
+fn timeout(
+    draft: &mut Draft,
+    rows: &mut Description,
+    setting: &'static str,
+    given: Option<Given<Duration>>,
+    default: u64,
+) -> Duration {
+    let (value, origin) = or_default(given, Duration::from_millis(default));
+    if value < Duration::from_millis(1) || value > DAY {
+        draft.problem(origin.name(), TIMEOUT_WORDS);
+    }
+    rows.row(setting, milliseconds(value), origin);
+    value
+}
+
+fn liveness(draft: &mut Draft, rows: &mut Description, command_timeout: Duration) -> Option<Duration> {
+    // Saturating, because a command timeout that was found too long gets here as well.
+    let (value, origin) = or_default(draft.liveness.take(), Some(command_timeout.saturating_mul(2)));
+    if origin != Origin::Default && value.is_some_and(|time| time < Duration::from_millis(1) || time > 2 * DAY) {
+        draft.problem(origin.name(), "must be from 1 millisecond to 2 days, or None to switch the check off");
+    }
+    rows.row("liveness", value.map_or("off".to_owned(), milliseconds), origin);
+    value
+}
+
+/// Whether connections are encrypted, and with what.
+fn tls(draft: &mut Draft, rows: &mut Description) -> Option<TlsSettings> {
+    let (on, origin) = or_default(draft.tls.take(), false);
+    let unsure = ["REDIS_TLS", "REDIS_URL", "url"].iter().any(|name| draft.reported(name));
+    rows.row("tls", if on { "on" } else { "off" }, origin);
+    if on && cfg!(not(feature = "tls")) {
+        draft.problem(
+            origin.name(),
+            "asks for TLS, which this build leaves out: enable the feature `tls` of redis-actix",
+        );
+    }
+    if on && draft.unix_socket.is_some() {
+        draft.problem(origin.name(), "asks for TLS, which a unix socket does not have: remove one of the two");
+    }
+    match (&draft.tls_cert, &draft.tls_key) {
+        (Some(cert), None) => {
+            let text = format!(
+                "needs the private key of the certificate as well: set {}",
+                cert.origin.sibling("REDIS_TLS_KEY", "tls_key")
+            );
+            draft.problem(cert.name(), text);
+        }
+        (None, Some(key)) => {
+            let text = format!(
+                "needs the certificate of the key as well: set {}",
+                key.origin.sibling("REDIS_TLS_CERT", "tls_cert")
+            );
+            draft.problem(key.name(), text);
+        }
+        _ => {}
+    }
+    let (ca, cert, key) = (draft.tls_ca.take(), draft.tls_cert.take(), draft.tls_key.take());
+    let server_name = draft.tls_server_name.take();
+    if let Some(name) = &server_name
+        && host(&name.value).is_none()
+    {
+        draft.problem(name.name(), HOST_WORDS);
+    }
+    if !on && !unsure {
+        let files = [&ca, &cert, &key].into_iter().flatten().map(|file| file.origin);
+        for origin in files.chain(server_name.as_ref().map(|name| name.origin)).collect::<Vec<_>>() {
+            let switch = origin.sibling("REDIS_TLS=true", "tls(true)");
+            draft.problem(
+                origin.name(),
+                format!("has no effect without TLS: set {switch} or use a rediss:// URL, or remove it"),
+            );
+        }
+    }
+    for (setting, file) in [("tls ca", &ca), ("tls cert", &cert), ("tls key", &key)] {
+        if let Some(file) = file {
+            rows.row(setting, file.value.display().to_string(), file.origin);
+        }
+    }
+    if let Some(name) = &server_name {
+        rows.row("tls server name", name.value.clone(), name.origin);
+    }
+    on.then(|| TlsSettings {
+        ca: ca.map(|file| file.value),
+        cert: cert.map(|file| file.value),
+        key: key.map(|file| file.value),
+        server_name: server_name.map(|name| name.value),
+    })
+}
+
+/// One server, a cluster or sentinels.
+fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
+    let (cluster, hosts, master) =
+        (draft.cluster_hosts.take(), draft.sentinel_hosts.take(), draft.sentinel_master.take());
+    let (socket, server, port) = (draft.unix_socket.take(), draft.host.take(), draft.port.take());
+
+    let lists = [&cluster, &hosts].into_iter().flatten().map(Given::name);
+    if let Some(list) = lists.chain(master.as_ref().map(Given::name)).next() {
+        let places =
+            [server.as_ref().map(Given::name), port.as_ref().map(Given::name), socket.as_ref().map(Given::name)];
+        for place in places.into_iter().flatten() {
+            draft.problem(
+                place,
+                format!("cannot be used together with {list}, which says where the servers are: remove one of the two"),
+            );
+        }
+    }
+    if let (Some(cluster), Some(other)) =
+        (&cluster, hosts.as_ref().map(Given::name).or(master.as_ref().map(Given::name)))
+    {
+        draft.problem(other, format!("cannot be used together with {}: remove one of the two", cluster.name()));
+    }
+    if let Some(master) = &master
+        && (master.value.is_empty() || master.value.chars().any(|c| c.is_control() || c.is_whitespace()))
+    {
+        draft.problem(master.name(), "must be the name under which the sentinels know the server, without white space");
+    }
+    match (hosts, master, cluster) {
+        (Some(hosts), Some(master), None) => {
+            rows.row("sentinel hosts", list(&hosts.value), hosts.origin);
+            rows.row("sentinel master", master.value.clone(), master.origin);
+            return Mode::Sentinel { hosts: hosts.value, master: master.value };
+        }
+        (None, None, Some(cluster)) => {
+            rows.row("cluster hosts", list(&cluster.value), cluster.origin);
+            return Mode::Cluster(cluster.value);
+        }
+        (Some(hosts), None, _) => {
+            draft.problem(
+                hosts.name(),
+                "needs the name of the server that the sentinels watch: set REDIS_SENTINEL_MASTER",
+            );
+        }
+        (None, Some(master), _) if !draft.reported("REDIS_SENTINEL_HOSTS") && !draft.reported(master.name()) => {
+            draft.problem(master.name(), "needs the sentinels to ask: set REDIS_SENTINEL_HOSTS");
+        }
+        _ => {}
+    }
+    if let Some(socket) = socket {
+        for place in [server.as_ref().map(Given::name), port.as_ref().map(Given::name)].into_iter().flatten() {
+            draft.problem(
+                place,
+                format!("cannot be used together with the unix socket of {}: remove one of the two", socket.name()),
+            );
+        }
+        if cfg!(not(unix)) {
+            draft.problem(
+                socket.name(),
+                "asks for a unix socket, which this system does not have: use a host and a port",
+            );
+        }
+        if socket.value.as_os_str().is_empty() {
+            draft.problem(socket.name(), "must be the path of a unix socket");
+        }
+        rows.row("unix socket", socket.value.display().to_string(), socket.origin);
+        return Mode::Single(Address::Unix(socket.value));
+    }
+    let (server, origin) = or_default(server, "localhost".to_owned());
+    let server = match host(&server) {
+        Some(name) => name.to_owned(),
+        None => {
+            draft.problem(origin.name(), HOST_WORDS);
+            server
+        }
+    };
+    rows.row("host", server.clone(), origin);
+    let port = settle(draft, rows, "port", port, REDIS_PORT, |&port| port != 0, PORT_WORDS);
+    Mode::Single(Address::Tcp(HostPort { host: server, port }))
+}
+
+fn list(hosts: &[HostPort]) -> String {
+    hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<String>, Option<PasswordSource>) {
+    let username = draft.username.take();
+    match &username {
+        Some(name) => {
+            if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                draft.problem(name.name(), "must be the name of an ACL user, without white space");
+            }
+            rows.row("username", name.value.clone(), name.origin);
+        }
+        None => rows.row("username", "(default user)", Origin::Default),
+    }
+    let password = match (draft.password.take(), draft.password_file.take()) {
+        (Some(password), Some(file)) => {
+            draft.problem(
+                file.name(),
+                format!("cannot be used together with the password of {}: remove one of the two", password.name()),
+            );
+            None
+        }
+        (Some(Given { value, origin }), None) => {
+            if value.expose().is_empty() {
+                draft.problem(origin.name(), "must not be empty; leave it out where there is no password");
+            }
+            Some((PasswordSource::Given(value), origin))
+        }
+        (None, Some(Given { value: path, origin })) => {
+            if path.as_os_str().is_empty() {
+                draft.problem(origin.name(), "must be the path of a file that holds the password");
+            }
+            Some((PasswordSource::File { path, named_by: origin.name() }, origin))
+        }
+        (None, None) => None,
+    };
+    match &password {
+        Some((_, origin)) => rows.row("password", "(set)", *origin),
+        None => rows.row("password", "(none)", Origin::Default),
+    }
+    (username.map(|name| name.value), password.map(|(source, _)| source))
+}
+
+fn database(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> u32 {
+    let given = draft.db.take();
+    if let (Mode::Cluster(_), Some(db)) = (mode, &given)
+        && db.value != 0
+    {
+        draft.problem(db.name(), "must be 0 or absent with a cluster, which has one database");
+    }
+    settle(draft, rows, "db", given, 0, |&db| db <= MAX_DB, DB_WORDS)
+}
+
+fn limits(draft: &mut Draft, rows: &mut Description) -> Limits {
+    const WORDS: &str = "must be at least 1; to fail at once while there is no connection, use when_down";
+    let Draft { max_in_flight, max_in_flight_bytes, max_queued, max_queued_bytes, .. } = draft;
+    let given = [max_in_flight, max_in_flight_bytes, max_queued, max_queued_bytes].map(Option::take);
+    let [in_flight, in_flight_bytes, queued, queued_bytes] = given;
+    let mut limit = |setting, given, default| settle(draft, rows, setting, given, default, |&n| n > 0, WORDS);
+    Limits {
+        max_in_flight: limit("max in flight", in_flight, 65_536),
+        max_in_flight_bytes: limit("max in flight bytes", in_flight_bytes, 64 * 1024 * 1024),
+        max_queued: limit("max queued", queued, 100_000),
+        max_queued_bytes: limit("max queued bytes", queued_bytes, 64 * 1024 * 1024),
+    }
+}
