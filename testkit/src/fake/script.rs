@@ -117,8 +117,11 @@ fn show(argv: &[Vec<u8>]) -> String {
     words.join(" ").chars().take(200).collect()
 }
 
+/// A command's words, and how many bytes it took.
+type Parsed = (Vec<Vec<u8>>, usize);
+
 /// The first command in `bytes` and its length there; `None` where it is not complete yet.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<Parsed>, String> {
     let Some((line, mut at)) = line(bytes, 0) else {
         return Ok(None);
     };

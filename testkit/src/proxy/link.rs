@@ -3,7 +3,6 @@
 use super::plan::{Accept, Direction, Plan, Tricks};
 use crate::tally::{Tally, lock};
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -178,7 +177,10 @@ async fn forward(
     let upstream = lock(&shared.upstream).clone();
     let dialled = tokio::select! {
         dialled = TcpStream::connect(upstream) => dialled,
-        order = next_end(&mut orders) => Err(io::Error::other(format!("{order:?}"))),
+        order = next_end(&mut orders) => match order {
+            Order::Reset => return reset(client),
+            Order::Close | Order::Inject(_) => return Some(client),
+        },
     };
     let Ok(mut server) = dialled else {
         return reset(client);
@@ -218,11 +220,13 @@ async fn forward(
     }
 }
 
-async fn next_end(orders: &mut mpsc::UnboundedReceiver<Order>) -> Option<Order> {
+/// The order that ends a connection whose server is still being dialled.
+async fn next_end(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
     loop {
         match orders.recv().await {
             Some(Order::Inject(_)) => {}
-            end => return end,
+            Some(order) => return order,
+            None => return Order::Close,
         }
     }
 }
@@ -329,6 +333,8 @@ impl<'a> Pump<'a> {
                 .chunk
                 .map_or(left.len(), |size| size.get().min(left.len()));
             let (piece, rest) = left.split_at(size);
+            // Counted before, so that whoever has read the bytes finds them counted.
+            self.shared.passed(self.direction, piece.len());
             if self.to.write_all(piece).await.is_err() {
                 // What the other side said before it went is still on its way through the other direction, which ends the
                 // connection; a client that is gone has nothing to be told.
@@ -337,7 +343,6 @@ impl<'a> Pump<'a> {
                     Direction::ToClient => Err(End::ClientReset),
                 };
             }
-            self.shared.passed(self.direction, piece.len());
             left = rest;
             if !left.is_empty() {
                 tokio::task::yield_now().await;
