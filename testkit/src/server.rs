@@ -60,6 +60,12 @@ impl RedisServer {
             Some(program) => program.clone(),
             None => find_server()?,
         };
+        // It runs in a directory of its own, from where a relative path would lead elsewhere.
+        let program = if program.components().count() > 1 {
+            std::path::absolute(program)?
+        } else {
+            program
+        };
         let (version, valkey) = version_of(&program)?;
         let mut server = Self {
             child: Mutex::new(None),
