@@ -44,6 +44,7 @@ mod builder;
 mod connection;
 mod dir;
 mod fake;
+mod process;
 mod proxy;
 mod reply;
 mod server;

@@ -2,15 +2,14 @@
 
 use crate::binary::{find_server, version_of};
 use crate::builder::RedisServerBuilder;
-use crate::connection::{Connection, PATIENCE};
+use crate::connection::Connection;
 use crate::dir::{TempDir, free_port};
+use crate::process::Process;
 use crate::reply::Reply;
 use crate::tally::lock;
-use rustix::process::{Pid, Signal, kill_process};
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,8 +27,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// called from any thread. Nothing is persisted unless asked for, `DEBUG` is allowed.
 #[derive(Debug)]
 pub struct RedisServer {
-    // Before `dir`: the process must be gone before its directory is removed, see `Drop`.
-    child: Mutex<Option<Child>>,
+    // Before `dir`: fields are dropped in their order, and the process must be gone before its directory is removed.
+    process: Process,
     program: PathBuf,
     version: (u32, u32, u32),
     valkey: bool,
@@ -67,15 +66,16 @@ impl RedisServer {
             program
         };
         let (version, valkey) = version_of(&program)?;
+        let dir = TempDir::create()?;
         let mut server = Self {
-            child: Mutex::new(None),
+            process: Process::new(dir.path().join("server.log")),
             program,
             version,
             valkey,
             password: Mutex::new(options.password.clone()),
             port: 0,
             tls_port: None,
-            dir: TempDir::create()?,
+            dir,
             options,
         };
         let deadline = Instant::now() + START;
@@ -134,7 +134,7 @@ impl RedisServer {
     /// The process, where it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        lock(&self.child).as_ref().map(Child::id)
+        self.process.pid()
     }
 
     /// Major, minor and patch of the server.
@@ -152,18 +152,13 @@ impl RedisServer {
     /// What the server has logged since its first start.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(self.log_path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        self.process.log()
     }
 
     /// Whether the process is there. A frozen one is.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        matches!(
-            lock(&self.child).as_mut().map(Child::try_wait),
-            Some(Ok(None))
-        )
+        self.process.is_running()
     }
 
     /// Kills the process with SIGKILL and waits for its end. Nothing happens where it does not run.
@@ -172,20 +167,7 @@ impl RedisServer {
     ///
     /// Where the system refuses.
     pub fn kill(&self) -> io::Result<()> {
-        match lock(&self.child).take() {
-            Some(mut child) => {
-                // Fails only where it has ended already; `wait` takes the process off the system's list in both cases.
-                child.kill().or_else(|e| {
-                    if e.kind() == io::ErrorKind::InvalidInput {
-                        Ok(())
-                    } else {
-                        Err(e)
-                    }
-                })?;
-                child.wait().map(drop)
-            }
-            None => Ok(()),
-        }
+        self.process.kill()
     }
 
     /// Kills the server where it runs and starts it again: same port, same directory, same options. Returns when it answers and
@@ -223,19 +205,7 @@ impl RedisServer {
     ///
     /// Where it does not run.
     pub fn stop_process(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)?;
-        // The signal is on its way when `kill` returns; a command sent now might still be answered.
-        let deadline = Instant::now() + PATIENCE;
-        while self.state() == Some('R') || self.state() == Some('S') {
-            if Instant::now() > deadline {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the server did not freeze",
-                ));
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        self.process.stop()
     }
 
     /// Lets a frozen process go on (SIGCONT).
@@ -244,7 +214,7 @@ impl RedisServer {
     ///
     /// Where it does not run.
     pub fn cont_process(&self) -> io::Result<()> {
-        self.signal(Signal::CONT)
+        self.process.cont()
     }
 
     /// A connection that is logged in.
@@ -314,7 +284,7 @@ impl RedisServer {
             if Instant::now() > deadline {
                 let text = format!(
                     "the server did not answer within {within:?}:\n{}",
-                    self.log_tail()
+                    self.process.log_tail()
                 );
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
@@ -345,10 +315,6 @@ impl RedisServer {
     }
 
     fn spawn(&self) -> io::Result<()> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())?;
         let mut command = Command::new(&self.program);
         command
             .current_dir(self.dir.path())
@@ -369,60 +335,11 @@ impl RedisServer {
             // `masterauth` too, so that a replica of such a server may be one itself.
             command.args(["--requirepass", password, "--masterauth", password]);
         }
-        command
-            .args(&self.options.extra)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let child = command.spawn().map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!("cannot run {}: {e}", self.program.display()),
-            )
-        })?;
-        *lock(&self.child) = Some(child);
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        // The lock is held meanwhile, so the process cannot be waited for and its number given to another.
-        let child = lock(&self.child);
-        let pid = child
-            .as_ref()
-            .and_then(|child| i32::try_from(child.id()).ok())
-            .and_then(Pid::from_raw)
-            .ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "the server does not run: restart it first",
-                )
-            })?;
-        kill_process(pid, signal).map_err(io::Error::from)
-    }
-
-    /// The process's state letter, on systems that show it in /proc.
-    fn state(&self) -> Option<char> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
-        stat.rsplit_once(") ")?.1.chars().next()
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.dir.path().join("server.log")
-    }
-
-    fn log_tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let skipped = lines.len().saturating_sub(12);
-        lines
-            .into_iter()
-            .skip(skipped)
-            .collect::<Vec<_>>()
-            .join("\n")
+        self.process.spawn(command.args(&self.options.extra))
     }
 
     fn ended(&self) -> io::Error {
-        let tail = self.log_tail();
+        let tail = self.process.log_tail();
         let kind = if tail.contains("ddress already in use") {
             io::ErrorKind::AddrInUse
         } else {
@@ -432,12 +349,5 @@ impl RedisServer {
             kind,
             format!("{} ended at once:\n{tail}", self.program.display()),
         )
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        // A panic here would hide the test's own failure.
-        drop(self.kill());
     }
 }

@@ -2,6 +2,7 @@
 
 use redis_actix_test::{Connection, RedisServer, Reply};
 use std::error::Error;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -147,6 +148,33 @@ fn options_reach_the_server() -> Result {
 }
 
 #[test]
+fn tls_has_a_port_of_its_own() -> Result {
+    let dir = RedisServer::start()?;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (certificate, key) = (dir.dir().join("cert.pem"), dir.dir().join("key.pem"));
+    fs::write(&certificate, made.cert.pem())?;
+    fs::write(&key, made.signing_key.serialize_pem())?;
+    for client_ca in [None, Some(certificate.as_path())] {
+        let server = RedisServer::builder()
+            .tls(&certificate, &key, client_ca)
+            .start()?;
+        assert_eq!(
+            server.command(["PING"])?.text()?,
+            "PONG",
+            "the plain port stays"
+        );
+        let port = server.tls_port().ok_or("no port for TLS")?;
+        // Not TLS, so it is refused, but somebody is there.
+        assert!(
+            Connection::open(("127.0.0.1", port), None)?
+                .command(["PING"])
+                .is_err()
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_cluster_node_starts() -> Result {
     let server = RedisServer::builder().cluster().start()?;
     assert!(
@@ -175,6 +203,28 @@ fn a_server_that_cannot_start_says_why() -> Result {
         error.to_string().contains("/nowhere/redis-server"),
         "{error}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_port_taken_meanwhile_is_waited_for() -> Result {
+    let server = RedisServer::start()?;
+    server.kill()?;
+    let thief = TcpListener::bind(server.addr())?;
+    thread::scope(|scope| {
+        let restarted = scope.spawn(|| server.restart());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !server.log().contains("ddress already in use") {
+            assert!(Instant::now() < deadline, "it did not try");
+            thread::yield_now();
+        }
+        drop(thief);
+        restarted
+            .join()
+            .map_err(|_| "the restart panicked")?
+            .map_err(Box::<dyn Error>::from)
+    })?;
+    assert_eq!(server.command(["PING"])?.text()?, "PONG");
     Ok(())
 }
 
