@@ -248,14 +248,14 @@ fn nothing_is_left_behind_after_a_panic() -> Result {
     let seen = thread::spawn(|| {
         let server = RedisServer::start().map_err(|e| e.to_string())?;
         let left = (server.dir().to_path_buf(), server.addr(), server.pid());
-        std::panic::resume_unwind(Box::new((left, server.pid())));
+        std::panic::resume_unwind(Box::new(left));
         #[expect(unreachable_code, reason = "gives the closure its type")]
         Ok::<(), String>(())
     })
     .join();
-    type Left = ((std::path::PathBuf, String, Option<u32>), Option<u32>);
+    type Left = (std::path::PathBuf, String, Option<u32>);
     let payload = seen.err().ok_or("it did not panic")?;
-    let ((dir, addr, pid), _) = *payload.downcast::<Left>().map_err(|_| "another panic")?;
+    let (dir, addr, pid) = *payload.downcast::<Left>().map_err(|_| "another panic")?;
     assert!(!dir.exists());
     assert!(Connection::open(addr, None).is_err());
     let pid = pid.ok_or("no pid")?;
