@@ -1,2 +1,54 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask demo`, `cargo xtask test`.
+//!
+//! Both need nothing but the Rust toolchain: a Redis server is installed where there is none.
+
+mod args;
+mod cargo;
+mod install;
+mod server;
+mod steps;
+mod totals;
+
+use args::Task;
+use std::env;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
+  test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
+  help             this text
+
+Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
+system's package manager (as root or with `sudo -n`) and say what they run. Exit codes: 0 all well, 1 something
+failed, 2 wrong usage or no server.";
+
+/// Wrong usage, or something is missing that only the user can bring.
+const CANNOT: u8 = 2;
+
+fn main() -> ExitCode {
+    match args::parse(env::args_os().skip(1)) {
+        Ok(Task::Help) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Ok(Task::Demo(args)) => match server::ensure() {
+            Ok(server) => cannot(&cargo::become_demo(&server, &args)),
+            Err(e) => cannot(&e),
+        },
+        Ok(Task::Test { quick }) => match server::ensure() {
+            Ok(server) => steps::run_all(&server, quick),
+            Err(e) => cannot(&e),
+        },
+        Err(e) => {
+            eprintln!("{USAGE}\n");
+            cannot(&e)
+        }
+    }
+}
+
+fn cannot(why: &str) -> ExitCode {
+    eprintln!("xtask: {why}");
+    ExitCode::from(CANNOT)
+}

@@ -1,0 +1,102 @@
+//! What a server needs of the machine: a directory of its own and a free port.
+
+use std::fs::{self, DirBuilder};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, io, process};
+
+/// A directory that is removed with this value.
+#[derive(Debug)]
+pub(crate) struct TempDir {
+    path: PathBuf,
+}
+
+impl TempDir {
+    pub(crate) fn create() -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            // A short name: a unix socket's path may have some hundred bytes at most.
+            let name = format!(
+                "redis-test-{}-{}",
+                process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            );
+            let path = env::temp_dir().join(name);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                // The server reports its directory with links resolved, and is recognised by it.
+                Ok(()) => {
+                    return path.canonicalize().map(|path| Self { path });
+                }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => {
+                    return Err(io::Error::new(
+                        e.kind(),
+                        format!("cannot create {}: {e}", path.display()),
+                    ));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // Nobody is left to be told; the worst is a forgotten directory below the system's temporary one.
+        drop(fs::remove_dir_all(&self.path));
+    }
+}
+
+/// A loopback port that was free a moment ago.
+///
+/// It is at most 55535, so that `port + 10000` (the bus of a Redis cluster node) is a port as well. Another process may take
+/// it before it is used: whoever binds it has to be ready to ask for another.
+///
+/// # Errors
+///
+/// Where the machine gives out no port at all.
+pub fn free_port() -> io::Result<u16> {
+    // Refused ports stay bound until the end, or the system might offer the same one again.
+    let mut refused = Vec::new();
+    for _ in 0..1000 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        if port <= u16::MAX - 10_000 && port != 6379 {
+            return Ok(port);
+        }
+        refused.push(listener);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        "no free loopback port below 55536",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_differ_and_are_removed() -> io::Result<()> {
+        let (one, two) = (TempDir::create()?, TempDir::create()?);
+        assert_ne!(one.path(), two.path());
+        fs::write(one.path().join("file"), "x")?;
+        let path = one.path().to_path_buf();
+        drop(one);
+        assert!(!path.exists());
+        assert!(two.path().exists());
+        Ok(())
+    }
+
+    #[test]
+    fn a_free_port_can_be_bound() -> io::Result<()> {
+        let port = free_port()?;
+        assert!(port <= 55_535);
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! A TCP proxy that breaks the link in exact ways.
+
+mod link;
+mod plan;
+
+use crate::background::Background;
+use crate::tally::lock;
+use link::{Order, Shared};
+pub use plan::Direction;
+use plan::{Accept, Plan};
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long an order may take to be carried out by the proxy's own thread.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// A TCP proxy on a free loopback port, on a thread of its own.
+///
+/// Modes stay until they are changed and go together (`split` and `delay`, say); [`pass`](Self::pass) ends all of them. They
+/// hold from the moment the call returns, for live connections and new ones. `corrupt`, `truncate`, `cut_after` and `inject`
+/// happen once.
+///
+/// An end of the server's (FIN or RST) is passed on to the client as what it was, and so is the client's.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    background: Background,
+}
+
+impl Proxy {
+    /// Starts a proxy to `upstream` (`host:port`), which is looked up and dialled anew for each connection. Where that
+    /// fails the client sees its connection reset.
+    ///
+    /// # Errors
+    ///
+    /// Where no port or thread is to be had.
+    pub fn start(upstream: impl Into<String>) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(upstream.into()));
+        let background = Background::start("redis-test-proxy", {
+            let shared = Arc::clone(&shared);
+            move |listener| link::serve(listener, shared)
+        })?;
+        Ok(Self { shared, background })
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.background.addr().port()
+    }
+
+    /// `127.0.0.1:port`.
+    #[must_use]
+    pub fn addr(&self) -> String {
+        self.background.addr().to_string()
+    }
+
+    /// `redis://127.0.0.1:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.addr())
+    }
+
+    /// Where connections accepted from now on lead, as after a failover.
+    pub fn set_upstream(&self, upstream: impl Into<String>) {
+        *lock(&self.shared.upstream) = upstream.into();
+    }
+
+    /// Ends all modes: everything flows, what was held flows now. One-time faults that did not happen yet are taken back.
+    pub fn pass(&self) {
+        *lock(&self.shared.tricks) = plan::Tricks::default();
+        self.set(|plan| *plan = Plan::default());
+        self.listening(true);
+    }
+
+    /// Holds everything: connections stay open and are accepted, no byte and no end is passed on in either direction. What
+    /// the client sent meanwhile reaches the server with [`pass`](Self::pass), also from connections it has closed since.
+    pub fn hold(&self) {
+        self.set(|plan| (plan.hold_to_server, plan.hold_to_client) = (true, true));
+    }
+
+    /// Holds one direction; the other one flows.
+    pub fn hold_only(&self, direction: Direction) {
+        self.set(|plan| {
+            plan.hold_to_server = direction == Direction::ToServer;
+            plan.hold_to_client = direction == Direction::ToClient;
+        });
+    }
+
+    /// Accepts new connections without ever answering; what they send is read and dropped. They stay silent for their
+    /// whole life, live ones go on.
+    pub fn accept_and_stay_silent(&self) {
+        self.set(|plan| plan.accept = Accept::Silent);
+        self.listening(true);
+    }
+
+    /// Accepts new connections and closes them at once. Live ones go on.
+    pub fn accept_and_close(&self) {
+        self.set(|plan| plan.accept = Accept::Close);
+        self.listening(true);
+    }
+
+    /// Listens no longer: new connections are refused by the system. Live ones go on.
+    pub fn refuse(&self) {
+        self.set(|plan| plan.accept = Accept::Refuse);
+        self.listening(false);
+    }
+
+    /// Passes bytes on in pieces of at most `size` (at least one), both ways.
+    pub fn split(&self, size: usize) {
+        self.set(|plan| plan.chunk = NonZeroUsize::new(size.max(1)));
+    }
+
+    /// Passes each piece on only after this long, both ways.
+    pub fn delay(&self, delay: Duration) {
+        self.set(|plan| plan.delay = delay);
+    }
+
+    /// Flips the highest bit of the next `count` bytes to the client.
+    pub fn corrupt(&self, count: usize) {
+        lock(&self.shared.tricks).corrupt = count;
+    }
+
+    /// Swallows the next `count` bytes to the client; the link stays.
+    pub fn truncate(&self, count: usize) {
+        lock(&self.shared.tricks).truncate = count;
+    }
+
+    /// Passes exactly `count` more bytes in this direction, then closes that connection both ways. With 0 it is closed in
+    /// the place of the next byte, so a command to the server is lost, and a reply to the client.
+    pub fn cut_after(&self, direction: Direction, count: u64) {
+        let mut tricks = lock(&self.shared.tricks);
+        match direction {
+            Direction::ToServer => tricks.cut_to_server = Some(count),
+            Direction::ToClient => tricks.cut_to_client = Some(count),
+        }
+    }
+
+    /// Sends these bytes to the client of every live connection, in between what the server sends.
+    pub fn inject(&self, bytes: &[u8]) {
+        for orders in lock(&self.shared.links).values() {
+            // A link that ended in this moment takes none.
+            let _ = orders.send(Order::Inject(bytes.to_vec()));
+        }
+    }
+
+    /// Resets all live connections (RST, both ways) and returns when they are gone.
+    pub fn reset_all(&self) {
+        self.end_all(|| Order::Reset);
+    }
+
+    /// Closes all live connections (FIN) and returns when they are gone.
+    pub fn close_all(&self) {
+        self.end_all(|| Order::Close);
+    }
+
+    /// How many connections were accepted so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.stats.get(|stats| stats.dials.len())
+    }
+
+    /// How many of them live.
+    #[must_use]
+    pub fn live_connections(&self) -> usize {
+        self.shared.stats.get(|stats| stats.live)
+    }
+
+    /// When each connection was accepted.
+    #[must_use]
+    pub fn dials(&self) -> Vec<Instant> {
+        self.shared.stats.get(|stats| stats.dials.clone())
+    }
+
+    /// Bytes passed on to the server so far.
+    #[must_use]
+    pub fn bytes_to_server(&self) -> u64 {
+        self.shared.bytes_to_server.load(Ordering::Acquire)
+    }
+
+    /// Bytes passed on to the client so far, injected ones included.
+    #[must_use]
+    pub fn bytes_to_client(&self) -> u64 {
+        self.shared.bytes_to_client.load(Ordering::Acquire)
+    }
+
+    /// Blocks until `count` connections were accepted since the start. In an async test that would stop the client too:
+    /// there it is [`connected`](Self::connected).
+    ///
+    /// # Errors
+    ///
+    /// Where there were fewer in that time.
+    pub fn wait_for_connections(&self, count: usize, within: Duration) -> io::Result<()> {
+        self.shared.stats.wait(
+            within,
+            |stats| stats.dials.len() >= count,
+            |stats| stats.describe(count),
+        )
+    }
+
+    /// Waits without blocking until `count` connections were accepted since the start.
+    ///
+    /// # Errors
+    ///
+    /// Where there were fewer in that time.
+    pub async fn connected(&self, count: usize, within: Duration) -> io::Result<()> {
+        self.shared
+            .stats
+            .until(
+                within,
+                |stats| stats.dials.len() >= count,
+                |stats| stats.describe(count),
+            )
+            .await
+    }
+
+    /// Blocks until exactly `count` connections live. In an async test it is [`live`](Self::live).
+    ///
+    /// # Errors
+    ///
+    /// Where it did not happen in that time.
+    pub fn wait_for_live(&self, count: usize, within: Duration) -> io::Result<()> {
+        self.shared.stats.wait(
+            within,
+            |stats| stats.live == count,
+            |stats| stats.describe(count),
+        )
+    }
+
+    /// Waits without blocking until exactly `count` connections live.
+    ///
+    /// # Errors
+    ///
+    /// Where it did not happen in that time.
+    pub async fn live(&self, count: usize, within: Duration) -> io::Result<()> {
+        self.shared
+            .stats
+            .until(
+                within,
+                |stats| stats.live == count,
+                |stats| stats.describe(count),
+            )
+            .await
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Plan)) {
+        self.shared.plan.send_modify(change);
+    }
+
+    /// The listener is opened and closed by the proxy's thread: a dial right after this call must meet the new state.
+    fn listening(&self, wanted: bool) {
+        let waited =
+            self.shared
+                .stats
+                .wait(PROMPT, |stats| stats.listening == wanted, |_| String::new());
+        drop(waited);
+    }
+
+    fn end_all(&self, order: impl Fn() -> Order) {
+        let ids: Vec<u64> = {
+            let links = lock(&self.shared.links);
+            for orders in links.values() {
+                let _ = orders.send(order());
+            }
+            links.keys().copied().collect()
+        };
+        let gone = |_: &link::Stats| {
+            let links = lock(&self.shared.links);
+            ids.iter().all(|id| !links.contains_key(id))
+        };
+        drop(self.shared.stats.wait(PROMPT, gone, |_| String::new()));
+    }
+}
