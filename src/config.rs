@@ -13,7 +13,7 @@ mod naming;
 mod problem;
 mod resolve;
 mod secret;
-#[cfg(test)]
+#[cfg(all(test, feature = "tls"))]
 mod tests;
 mod tls;
 mod unknown;
@@ -275,5 +275,16 @@ impl fmt::Debug for RedisConfig {
             .field("when_down", &self.0.when_down)
             .field("limits", &self.0.limits)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests_without_tls {
+    #[test]
+    fn asking_for_tls_is_an_error_that_names_the_feature() {
+        for (name, value) in [("REDIS_TLS", "true"), ("REDIS_URL", "rediss://h")] {
+            let error = super::RedisConfig::from_vars([(name.into(), value.into())]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("feature `tls`"), "{error}");
+        }
     }
 }

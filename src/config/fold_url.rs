@@ -25,6 +25,15 @@ pub(super) fn fold_url(draft: &mut Draft) {
     let mut disagreeing = Vec::new();
     let tls = match parts.place {
         Place::Tcp { host: name, port, tls } => {
+            if let Some(socket) = draft.unix_socket.take() {
+                draft.problem(
+                    socket.name(),
+                    format!(
+                        "cannot be used together with {}, which names a host: remove one of the two",
+                        origin.name()
+                    ),
+                );
+            }
             let same_host = |given: &String| host(given).is_some_and(|given| given.eq_ignore_ascii_case(&name));
             disagreeing.extend(disagrees(&draft.host, same_host));
             disagreeing.extend(disagrees(&draft.port, |&given| given == port));

@@ -23,10 +23,10 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     fold_url::fold_url(&mut draft);
     let mut rows = Description::default();
 
-    let tls = tls(&mut draft, &mut rows);
     let mode = mode(&mut draft, &mut rows);
     let (username, password) = credentials(&mut draft, &mut rows);
     let db = database(&mut draft, &mode, &mut rows);
+    let tls = tls(&mut draft, &mode, &mut rows);
 
     let retries = draft.max_retries.take();
     let max_retries = settle(&mut draft, &mut rows, "max retries", retries, 3, |&n| n <= MAX_RETRIES, RETRIES_WORDS);
@@ -115,7 +115,7 @@ fn liveness(draft: &mut Draft, rows: &mut Description, command_timeout: Duration
 }
 
 /// Whether connections are encrypted, and with what.
-fn tls(draft: &mut Draft, rows: &mut Description) -> Option<TlsSettings> {
+fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSettings> {
     let (on, origin) = or_default(draft.tls.take(), false);
     let unsure = ["REDIS_TLS", "REDIS_URL", "url"].iter().any(|name| draft.reported(name));
     rows.row("tls", if on { "on" } else { "off" }, origin);
@@ -125,7 +125,7 @@ fn tls(draft: &mut Draft, rows: &mut Description) -> Option<TlsSettings> {
             "asks for TLS, which this build leaves out: enable the feature `tls` of redis-actix",
         );
     }
-    if on && draft.unix_socket.is_some() {
+    if on && matches!(mode, Mode::Single(Address::Unix(_))) {
         draft.problem(origin.name(), "asks for TLS, which a unix socket does not have: remove one of the two");
     }
     match (&draft.tls_cert, &draft.tls_key) {

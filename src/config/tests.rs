@@ -1,1 +1,32 @@
-//! t
+//! What holds, what contradicts, what is refused, and that nothing of it tells a secret.
+
+use std::ffi::OsString;
+
+use super::{ConfigError, RedisConfig};
+
+mod canary;
+mod contradictions;
+mod files;
+mod urls;
+mod values;
+
+/// Variables with their values.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+fn vars(pairs: Pairs<'_>) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn from(pairs: Pairs<'_>) -> Result<RedisConfig, ConfigError> {
+    RedisConfig::from_vars(vars(pairs))
+}
+
+fn valid(pairs: Pairs<'_>) -> RedisConfig {
+    from(pairs).unwrap_or_else(|error| panic!("{pairs:?}: {error}"))
+}
+
+/// The variables that are complained about, in order.
+fn blamed(pairs: Pairs<'_>) -> Vec<String> {
+    let error = from(pairs).err().unwrap_or_else(|| panic!("{pairs:?} was accepted"));
+    error.problems().iter().map(|problem| problem.variable().to_owned()).collect()
+}

@@ -1,0 +1,91 @@
+//! A value may be a secret in the wrong variable, so no text quotes one.
+
+use std::{error::Error as _, ffi::OsString};
+
+use super::vars;
+use crate::config::env::KNOWN;
+use crate::config::{RedisConfig, RedisConfigBuilder};
+
+/// Every text that configuring with these variables brings forth.
+fn texts(vars: Vec<(OsString, OsString)>) -> (bool, String) {
+    let builder = RedisConfigBuilder::from_vars(vars);
+    let debug = format!("{builder:?}");
+    match builder.build() {
+        Ok(config) => {
+            let password = format!("{:?}", config.password());
+            let warnings = config.warnings().join("\n");
+            (
+                true,
+                format!(
+                    "{debug}\n{config:?}\n{config:#?}\n{}\n{:?}\n{password}\n{warnings}",
+                    config.describe(),
+                    config.describe()
+                ),
+            )
+        }
+        Err(error) => {
+            let own = crate::Error::from(error.clone());
+            let source = own.source().map(|source| format!("{source} {source:?}"));
+            (false, format!("{debug}\n{error}\n{error:?}\n{error:#}\n{own}\n{own:?}\n{source:?}"))
+        }
+    }
+}
+
+#[test]
+fn no_malformed_value_is_quoted() {
+    for name in KNOWN {
+        // A value for each kind of variable to choke on, and one that nothing but secrets accept.
+        for value in
+            ["CANARY*{ \n", "\u{7}CANARY://CANARY:CANARY@CANARY:CANARY/CANARY#CANARY", "CANARY:99999999,CANARY"]
+        {
+            let (valid, text) = texts(vars(&[(name, value)]));
+            // What is valid and no secret is described, on purpose: paths, names, prefixes.
+            let shown = valid && name != "REDIS_PASSWORD" && name != "REDIS_PASSWORD_FILE" && name != "REDIS_URL";
+            assert!(shown || !text.contains("CANARY"), "{name}={value:?}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_shown_even_where_it_is_right() {
+    let cases: &[&[(&str, &str)]] = &[
+        &[("REDIS_PASSWORD", "CANARY")],
+        &[("REDIS_PASSWORD_FILE", "/CANARY")],
+        &[("REDIS_URL", "redis://:CANARY@h")],
+        &[("REDIS_URL", "unix:///s?pass=CANARY")],
+        &[("REDIS_URL", "redis://:CANARY@h:x")],
+        &[("REDIS_URL", "redis://:CANARY/CANARY@h")],
+        &[("REDIS_URL", "redis://:CANARY@h/x?CANARY#CANARY")],
+        &[("REDIS_URL", "CANARY")],
+        &[("REDIS_URL", "CANARY://h")],
+        &[("REDIS_URL", "redis://:CANARY@h"), ("REDIS_PASSWORD", "CANARY2")],
+        &[("REDIS_PASSWORD", "CANARY"), ("REDIS_PASSWORD_FILE", "CANARY"), ("REDIS_PORT", "CANARY")],
+        &[("REDIS_HOST", "redis://:CANARY@h"), ("REDIS_CLUSTER_HOSTS", "redis://:CANARY@h")],
+        &[("REDIS_PASWORD", "CANARY"), ("REDIS_CANARX", "CANARY")],
+    ];
+    for pairs in cases {
+        let (_, text) = texts(vars(pairs));
+        assert!(!text.contains("CANARY"), "{pairs:?}\n{text}");
+    }
+    let config = RedisConfig::builder().password("CANARY").url("redis://:CANARY@h");
+    assert!(!format!("{config:?}").contains("CANARY"));
+    assert_eq!(format!("{:?}", crate::Secret::from("CANARY")), "***");
+}
+
+#[cfg(unix)]
+#[test]
+fn bytes_that_are_no_text_are_told_by_name_and_a_password_may_be_any() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let bytes = || OsString::from_vec(b"CANARY\xff".to_vec());
+    for name in KNOWN {
+        let (valid, text) = texts(vec![(name.into(), bytes())]);
+        assert_eq!(valid, name == "REDIS_PASSWORD", "{name}");
+        assert!(valid || text.contains(name) && text.contains("UTF-8"), "{text}");
+        assert!(!text.contains("CANARY"), "{name}\n{text}");
+    }
+    let config = RedisConfig::from_vars([("REDIS_PASSWORD".into(), bytes())]).unwrap();
+    assert_eq!(config.password().unwrap().unwrap().expose(), b"CANARY\xff");
+    // The name of a variable may be no text either; then it is none of ours.
+    assert!(RedisConfig::from_vars([(OsString::from_vec(b"REDIS_\xff".to_vec()), "x".into())]).is_ok());
+}
