@@ -28,24 +28,18 @@ impl Background {
         let addr = listener.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    // Fails only where the runtime has no network driver, and ours has.
-                    if let Ok(listener) = TcpListener::from_std(listener) {
-                        tokio::select! {
-                            _ = stopped => {}
-                            () = main(listener) => {}
-                        }
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                // Fails only where the runtime has no network driver, and ours has.
+                if let Ok(listener) = TcpListener::from_std(listener) {
+                    tokio::select! {
+                        _ = stopped => {}
+                        () = main(listener) => {}
                     }
-                });
-            })?;
-        Ok(Self {
-            addr,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+                }
+            });
+        })?;
+        Ok(Self { addr, stop: Some(stop), thread: Some(thread) })
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {

@@ -46,10 +46,7 @@ impl From<MissingServer> for io::Error {
 /// tests would silently run against another server than the one asked for.
 pub fn find_server() -> Result<PathBuf, MissingServer> {
     let configured = env::var_os(VARIABLE).filter(|value| !value.is_empty());
-    find_in(
-        configured.as_deref(),
-        &env::var_os("PATH").unwrap_or_default(),
-    )
+    find_in(configured.as_deref(), &env::var_os("PATH").unwrap_or_default())
 }
 
 fn find_in(configured: Option<&OsStr>, path: &OsStr) -> Result<PathBuf, MissingServer> {
@@ -61,9 +58,7 @@ fn find_in(configured: Option<&OsStr>, path: &OsStr) -> Result<PathBuf, MissingS
             } else {
                 on_path(value, path)
             };
-            found.ok_or_else(|| MissingServer {
-                configured: Some(value.to_owned()),
-            })
+            found.ok_or_else(|| MissingServer { configured: Some(value.to_owned()) })
         }
         None => ["redis-server", "valkey-server"]
             .iter()
@@ -73,14 +68,11 @@ fn find_in(configured: Option<&OsStr>, path: &OsStr) -> Result<PathBuf, MissingS
 }
 
 fn on_path(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
-    env::split_paths(path)
-        .map(|dir| dir.join(name))
-        .find(|candidate| is_program(candidate))
+    env::split_paths(path).map(|dir| dir.join(name)).find(|candidate| is_program(candidate))
 }
 
 fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Major, minor and patch of the server's program, and whether it is Valkey.
@@ -101,21 +93,12 @@ pub(crate) fn version_of(program: &Path) -> io::Result<((u32, u32, u32), bool)> 
 }
 
 fn parse_version(text: &str) -> Option<((u32, u32, u32), bool)> {
-    let numbers = text
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("v="))?;
-    let mut parts = numbers.split('.').map(|part| {
-        part.chars()
-            .take_while(char::is_ascii_digit)
-            .collect::<String>()
-    });
+    let numbers = text.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
+    let mut parts = numbers.split('.').map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>());
     let major = parts.next()?.parse().ok()?;
     let mut rest = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
     let (minor, patch) = (rest(), rest());
-    Some((
-        (major, minor, patch),
-        text.to_ascii_lowercase().contains("valkey"),
-    ))
+    Some(((major, minor, patch), text.to_ascii_lowercase().contains("valkey")))
 }
 
 #[cfg(test)]
@@ -141,14 +124,8 @@ mod tests {
         assert_eq!(find_in(None, path).ok(), Some(valkey.clone()));
         let redis = program(dir.path(), "redis-server")?;
         assert_eq!(find_in(None, path).ok(), Some(redis));
-        assert_eq!(
-            find_in(Some(valkey.as_os_str()), OsStr::new("")).ok(),
-            Some(valkey.clone())
-        );
-        assert_eq!(
-            find_in(Some(OsStr::new("valkey-server")), path).ok(),
-            Some(valkey)
-        );
+        assert_eq!(find_in(Some(valkey.as_os_str()), OsStr::new("")).ok(), Some(valkey.clone()));
+        assert_eq!(find_in(Some(OsStr::new("valkey-server")), path).ok(), Some(valkey));
         Ok(())
     }
 
@@ -158,11 +135,7 @@ mod tests {
         program(dir.path(), "redis-server")?;
         fs::write(dir.path().join("plain"), "not executable")?;
         let plain = dir.path().join("plain");
-        for value in [
-            OsStr::new("/nowhere/redis-server"),
-            plain.as_os_str(),
-            dir.path().as_os_str(),
-        ] {
+        for value in [OsStr::new("/nowhere/redis-server"), plain.as_os_str(), dir.path().as_os_str()] {
             match find_in(Some(value), dir.path().as_os_str()) {
                 Ok(found) => return Err(io::Error::other(format!("found {found:?}"))),
                 Err(e) => {
@@ -171,13 +144,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(
-            MissingServer { configured: None }
-                .to_string()
-                .lines()
-                .count(),
-            1
-        );
+        assert_eq!(MissingServer { configured: None }.to_string().lines().count(), 1);
         Ok(())
     }
 

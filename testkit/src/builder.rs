@@ -48,16 +48,11 @@ impl RedisServerBuilder {
     /// speaks no TLS. `client_ca` verifies the certificates of clients, which are asked for only where it is given.
     pub fn tls(mut self, certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Self {
         self.tls_port = true;
-        let this = self
-            .arg("--tls-cert-file", certificate.to_string_lossy())
-            .arg("--tls-key-file", key.to_string_lossy());
+        let this =
+            self.arg("--tls-cert-file", certificate.to_string_lossy()).arg("--tls-key-file", key.to_string_lossy());
         match client_ca {
-            Some(ca) => this
-                .arg("--tls-ca-cert-file", ca.to_string_lossy())
-                .arg("--tls-auth-clients", "yes"),
-            None => this
-                .arg("--tls-ca-cert-file", certificate.to_string_lossy())
-                .arg("--tls-auth-clients", "no"),
+            Some(ca) => this.arg("--tls-ca-cert-file", ca.to_string_lossy()).arg("--tls-auth-clients", "yes"),
+            None => this.arg("--tls-ca-cert-file", certificate.to_string_lossy()).arg("--tls-auth-clients", "no"),
         }
     }
 

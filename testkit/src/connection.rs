@@ -35,14 +35,8 @@ impl Connection {
             match TcpStream::connect_timeout(&addr, PATIENCE) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    let timed = Timed {
-                        stream,
-                        deadline: Instant::now() + PATIENCE,
-                    };
-                    return Ok(Self {
-                        reader: BufReader::new(timed),
-                        patience: PATIENCE,
-                    });
+                    let timed = Timed { stream, deadline: Instant::now() + PATIENCE };
+                    return Ok(Self { reader: BufReader::new(timed), patience: PATIENCE });
                 }
                 Err(e) => last = e,
             }
@@ -60,10 +54,7 @@ impl Connection {
     /// # Errors
     ///
     /// Where the link broke, or no complete reply came in time.
-    pub fn command<A: AsRef<[u8]>>(
-        &mut self,
-        args: impl IntoIterator<Item = A>,
-    ) -> io::Result<Reply> {
+    pub fn command<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> io::Result<Reply> {
         self.send(args)?;
         Reply::read(&mut self.reader)
     }
@@ -86,9 +77,7 @@ impl Connection {
         let patience = self.patience;
         let timed = self.reader.get_mut();
         timed.deadline = Instant::now() + patience;
-        timed
-            .stream
-            .set_write_timeout(Some(patience.max(Duration::from_millis(1))))?;
+        timed.stream.set_write_timeout(Some(patience.max(Duration::from_millis(1))))?;
         timed.stream.write_all(bytes).map_err(timed_out)
     }
 
@@ -132,18 +121,16 @@ impl Read for Timed {
         if left.is_zero() {
             return Err(timed_out(io::ErrorKind::TimedOut.into()));
         }
-        self.stream
-            .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         self.stream.read(buffer).map_err(timed_out)
     }
 }
 
 fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the server did not answer in time: it may be frozen or held",
-        ),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time: it may be frozen or held")
+        }
         _ => error,
     }
 }

@@ -18,11 +18,7 @@ impl TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
             // A short name: a unix socket's path may have some hundred bytes at most.
-            let name = format!(
-                "redis-test-{}-{}",
-                process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            );
+            let name = format!("redis-test-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let path = env::temp_dir().join(name);
             match DirBuilder::new().mode(0o700).create(&path) {
                 // The server reports its directory with links resolved, and is recognised by it.
@@ -31,10 +27,7 @@ impl TempDir {
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => {
-                    return Err(io::Error::new(
-                        e.kind(),
-                        format!("cannot create {}: {e}", path.display()),
-                    ));
+                    return Err(io::Error::new(e.kind(), format!("cannot create {}: {e}", path.display())));
                 }
             }
         }
@@ -71,10 +64,7 @@ pub fn free_port() -> io::Result<u16> {
         }
         refused.push(listener);
     }
-    Err(io::Error::new(
-        io::ErrorKind::AddrInUse,
-        "no free loopback port below 55536",
-    ))
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free loopback port below 55536"))
 }
 
 #[cfg(test)]

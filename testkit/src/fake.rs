@@ -162,25 +162,14 @@ impl FakeServer {
     /// All commands in the order they came, the handshake's included.
     #[must_use]
     pub fn received(&self) -> Vec<Vec<Vec<u8>>> {
-        self.shared.record.get(|record| {
-            record
-                .commands
-                .iter()
-                .map(|(_, argv)| argv.clone())
-                .collect()
-        })
+        self.shared.record.get(|record| record.commands.iter().map(|(_, argv)| argv.clone()).collect())
     }
 
     /// The commands of one connection; the first one accepted is 0.
     #[must_use]
     pub fn received_on(&self, connection: usize) -> Vec<Vec<Vec<u8>>> {
         self.shared.record.get(|record| {
-            record
-                .commands
-                .iter()
-                .filter(|(from, _)| *from == connection)
-                .map(|(_, argv)| argv.clone())
-                .collect()
+            record.commands.iter().filter(|(from, _)| *from == connection).map(|(_, argv)| argv.clone()).collect()
         })
     }
 
@@ -218,11 +207,7 @@ impl FakeServer {
     ///
     /// Where there were fewer in that time.
     pub fn wait_for_commands(&self, count: usize, within: Duration) -> io::Result<()> {
-        self.shared.record.wait(
-            within,
-            |record| record.commands.len() >= count,
-            |record| record.describe(count),
-        )
+        self.shared.record.wait(within, |record| record.commands.len() >= count, |record| record.describe(count))
     }
 
     /// Waits without blocking until `count` commands came since the start.
@@ -231,14 +216,7 @@ impl FakeServer {
     ///
     /// Where there were fewer in that time.
     pub async fn commands(&self, count: usize, within: Duration) -> io::Result<()> {
-        self.shared
-            .record
-            .until(
-                within,
-                |record| record.commands.len() >= count,
-                |record| record.describe(count),
-            )
-            .await
+        self.shared.record.until(within, |record| record.commands.len() >= count, |record| record.describe(count)).await
     }
 
     /// Waits without blocking until a command with this name came, in any case of letters.
@@ -252,10 +230,10 @@ impl FakeServer {
             .until(
                 within,
                 |record| {
-                    record.commands.iter().any(|(_, argv)| {
-                        argv.first()
-                            .is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
-                    })
+                    record
+                        .commands
+                        .iter()
+                        .any(|(_, argv)| argv.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes())))
                 },
                 |_| format!("no {name} came"),
             )

@@ -24,27 +24,17 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn new(log: PathBuf) -> Self {
-        Self {
-            child: Mutex::new(None),
-            log,
-            log_start: AtomicU64::new(0),
-        }
+        Self { child: Mutex::new(None), log, log_start: AtomicU64::new(0) }
     }
 
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        self.log_start
-            .store(log.metadata()?.len(), Ordering::Relaxed);
+        self.log_start.store(log.metadata()?.len(), Ordering::Relaxed);
         let mut slot = lock(&self.child);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .map_err(|e| {
-                let program = command.get_program().to_string_lossy().into_owned();
-                io::Error::new(e.kind(), format!("cannot run {program}: {e}"))
-            })?;
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().map_err(|e| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            io::Error::new(e.kind(), format!("cannot run {program}: {e}"))
+        })?;
         let before = slot.replace(child);
         drop(slot);
         // Two starts at once: one of the two processes must not be forgotten.
@@ -56,10 +46,7 @@ impl Process {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        matches!(
-            lock(&self.child).as_mut().map(Child::try_wait),
-            Some(Ok(None))
-        )
+        matches!(lock(&self.child).as_mut().map(Child::try_wait), Some(Ok(None)))
     }
 
     pub(crate) fn kill(&self) -> io::Result<()> {
@@ -71,15 +58,9 @@ impl Process {
         self.signal(Signal::STOP)?;
         // The signal is on its way when `kill` returns; a command sent now might still be answered.
         let deadline = Instant::now() + PATIENCE;
-        while self
-            .state()
-            .is_some_and(|state| !matches!(state, 'T' | 't'))
-        {
+        while self.state().is_some_and(|state| !matches!(state, 'T' | 't')) {
             if Instant::now() > deadline {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the server did not freeze",
-                ));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not freeze"));
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -98,12 +79,7 @@ impl Process {
             .and_then(|child| matches!(child.try_wait(), Ok(None)).then(|| child.id()))
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw)
-            .ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "the server does not run: restart it first",
-                )
-            })?;
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the server does not run: restart it first"))?;
         kill_process(pid, signal).map_err(io::Error::from)
     }
 
@@ -122,10 +98,7 @@ impl Process {
     pub(crate) fn log_tail(&self) -> String {
         let log = self.log_from(self.log_start.load(Ordering::Relaxed));
         let lines: Vec<&str> = log.lines().collect();
-        lines
-            .get(lines.len().saturating_sub(12)..)
-            .unwrap_or_default()
-            .join("\n")
+        lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n")
     }
 
     fn log_from(&self, start: u64) -> String {

@@ -194,11 +194,7 @@ impl Proxy {
     ///
     /// Where there were fewer in that time.
     pub fn wait_for_connections(&self, count: usize, within: Duration) -> io::Result<()> {
-        self.shared.stats.wait(
-            within,
-            |stats| stats.dials.len() >= count,
-            |stats| stats.describe(count),
-        )
+        self.shared.stats.wait(within, |stats| stats.dials.len() >= count, |stats| stats.describe(count))
     }
 
     /// Waits without blocking until `count` connections were accepted since the start.
@@ -207,14 +203,7 @@ impl Proxy {
     ///
     /// Where there were fewer in that time.
     pub async fn connected(&self, count: usize, within: Duration) -> io::Result<()> {
-        self.shared
-            .stats
-            .until(
-                within,
-                |stats| stats.dials.len() >= count,
-                |stats| stats.describe(count),
-            )
-            .await
+        self.shared.stats.until(within, |stats| stats.dials.len() >= count, |stats| stats.describe(count)).await
     }
 
     /// Blocks until exactly `count` connections live. In an async test it is [`live`](Self::live).
@@ -223,11 +212,7 @@ impl Proxy {
     ///
     /// Where it did not happen in that time.
     pub fn wait_for_live(&self, count: usize, within: Duration) -> io::Result<()> {
-        self.shared.stats.wait(
-            within,
-            |stats| stats.live == count,
-            |stats| stats.describe(count),
-        )
+        self.shared.stats.wait(within, |stats| stats.live == count, |stats| stats.describe(count))
     }
 
     /// Waits without blocking until exactly `count` connections live.
@@ -236,14 +221,7 @@ impl Proxy {
     ///
     /// Where it did not happen in that time.
     pub async fn live(&self, count: usize, within: Duration) -> io::Result<()> {
-        self.shared
-            .stats
-            .until(
-                within,
-                |stats| stats.live == count,
-                |stats| stats.describe(count),
-            )
-            .await
+        self.shared.stats.until(within, |stats| stats.live == count, |stats| stats.describe(count)).await
     }
 
     fn set(&self, change: impl FnOnce(&mut Plan)) {
@@ -252,10 +230,7 @@ impl Proxy {
 
     /// The listener is opened and closed by the proxy's thread: a dial right after this call must meet the new state.
     fn listening(&self, wanted: bool) {
-        let waited =
-            self.shared
-                .stats
-                .wait(PROMPT, |stats| stats.listening == wanted, |_| String::new());
+        let waited = self.shared.stats.wait(PROMPT, |stats| stats.listening == wanted, |_| String::new());
         drop(waited);
     }
 

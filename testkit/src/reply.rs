@@ -32,9 +32,7 @@ impl Reply {
         match self {
             Reply::Simple(text) => Ok(text.clone()),
             Reply::Int(number) => Ok(number.to_string()),
-            Reply::Bulk(Some(bytes)) => {
-                String::from_utf8(bytes.clone()).map_err(|_| self.is_not("text"))
-            }
+            Reply::Bulk(Some(bytes)) => String::from_utf8(bytes.clone()).map_err(|_| self.is_not("text")),
             _ => Err(self.is_not("text")),
         }
     }
@@ -47,11 +45,7 @@ impl Reply {
     pub fn int(&self) -> io::Result<i64> {
         match self {
             Reply::Int(number) => Ok(*number),
-            _ => self
-                .text()
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| self.is_not("a number")),
+            _ => self.text().ok().and_then(|text| text.parse().ok()).ok_or_else(|| self.is_not("a number")),
         }
     }
 
@@ -104,10 +98,7 @@ impl Reply {
     }
 
     fn is_not(&self, wanted: &str) -> io::Error {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the reply is not {wanted}: {self:?}"),
-        )
+        io::Error::new(io::ErrorKind::InvalidData, format!("the reply is not {wanted}: {self:?}"))
     }
 
     pub(crate) fn read(reader: &mut impl BufRead) -> io::Result<Self> {
@@ -134,10 +125,9 @@ fn read_reply(reader: &mut impl BufRead, depth: usize) -> io::Result<Reply> {
         },
         Some('*') => match u64::try_from(number(rest)?) {
             Err(_) => Ok(Reply::Bulk(None)),
-            Ok(length) => (0..length)
-                .map(|_| read_reply(reader, depth + 1))
-                .collect::<io::Result<_>>()
-                .map(Reply::Array),
+            Ok(length) => {
+                (0..length).map(|_| read_reply(reader, depth + 1)).collect::<io::Result<_>>().map(Reply::Array)
+            }
         },
         _ => Err(broken("no RESP2 reply", &line)),
     }
@@ -151,25 +141,17 @@ fn read_bulk(reader: &mut impl BufRead, length: u64) -> io::Result<Reply> {
     }
     let mut end = [0; 2];
     reader.read_exact(&mut end)?;
-    if &end == b"\r\n" {
-        Ok(Reply::Bulk(Some(bytes)))
-    } else {
-        Err(broken("string without its end", ""))
-    }
+    if &end == b"\r\n" { Ok(Reply::Bulk(Some(bytes))) } else { Err(broken("string without its end", "")) }
 }
 
 fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
-    reader
-        .by_ref()
-        .take(64 * 1024)
-        .read_until(b'\n', &mut line)?;
+    reader.by_ref().take(64 * 1024).read_until(b'\n', &mut line)?;
     match line.strip_suffix(b"\r\n") {
         Some(text) => Ok(String::from_utf8_lossy(text).into_owned()),
-        None if line.ends_with(b"\n") || line.len() >= 64 * 1024 => Err(broken(
-            "line without its end",
-            &String::from_utf8_lossy(&line),
-        )),
+        None if line.ends_with(b"\n") || line.len() >= 64 * 1024 => {
+            Err(broken("line without its end", &String::from_utf8_lossy(&line)))
+        }
         None => Err(closed()),
     }
 }
@@ -179,18 +161,12 @@ fn number(text: &str) -> io::Result<i64> {
 }
 
 fn closed() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::UnexpectedEof,
-        "the server closed the connection before its reply was complete",
-    )
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection before its reply was complete")
 }
 
 fn broken(what: &str, line: &str) -> io::Error {
     let start: String = line.chars().take(80).collect();
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("broken reply: {what}: {start:?}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("broken reply: {what}: {start:?}"))
 }
 
 #[cfg(test)]
@@ -208,18 +184,9 @@ mod tests {
         assert_eq!(parse(b"$2\r\n42\r\n")?.int()?, 42);
         assert!(parse(b"$-1\r\n")?.is_nil());
         assert!(parse(b"*-1\r\n")?.is_nil());
-        assert_eq!(
-            parse(b"$4\r\na\r\n\xff\r\n")?.bytes(),
-            Some(b"a\r\n\xff".as_slice())
-        );
+        assert_eq!(parse(b"$4\r\na\r\n\xff\r\n")?.bytes(), Some(b"a\r\n\xff".as_slice()));
         let list = parse(b"*2\r\n:1\r\n*1\r\n-ERR no\r\n")?;
-        assert_eq!(
-            list,
-            Reply::Array(vec![
-                Reply::Int(1),
-                Reply::Array(vec![Reply::Error("ERR no".into())])
-            ])
-        );
+        assert_eq!(list, Reply::Array(vec![Reply::Int(1), Reply::Array(vec![Reply::Error("ERR no".into())])]));
         assert_eq!(list.array()?.len(), 2);
         Ok(())
     }

@@ -60,11 +60,7 @@ impl RedisServer {
             None => find_server()?,
         };
         // It runs in a directory of its own, from where a relative path would lead elsewhere.
-        let program = if program.components().count() > 1 {
-            std::path::absolute(program)?
-        } else {
-            program
-        };
+        let program = if program.components().count() > 1 { std::path::absolute(program)? } else { program };
         let (version, valkey) = version_of(&program)?;
         let dir = TempDir::create()?;
         let mut server = Self {
@@ -81,11 +77,7 @@ impl RedisServer {
         let deadline = Instant::now() + START;
         loop {
             server.port = free_port()?;
-            server.tls_port = if server.options.tls_port {
-                Some(free_port()?)
-            } else {
-                None
-            };
+            server.tls_port = if server.options.tls_port { Some(free_port()?) } else { None };
             match server.spawn().and_then(|()| server.wait_ready(START)) {
                 // Somebody else took the port between our look and the server's.
                 Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {}
@@ -181,9 +173,7 @@ impl RedisServer {
         loop {
             self.restart_without_waiting()?;
             match self.wait_ready(RESTART) {
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                    thread::sleep(POLL)
-                }
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => thread::sleep(POLL),
                 other => return other,
             }
         }
@@ -245,11 +235,7 @@ impl RedisServer {
         let mut connection = self.connect()?;
         let own = format!("id={} ", connection.command(["CLIENT", "ID"])?.int()?);
         let list = connection.command(["CLIENT", "LIST"])?.text()?;
-        Ok(list
-            .lines()
-            .filter(|line| !line.starts_with(&own))
-            .map(str::to_owned)
-            .collect())
+        Ok(list.lines().filter(|line| !line.starts_with(&own)).map(str::to_owned).collect())
     }
 
     /// Changes the password of the running server, as an operator rotating it would; clients that are logged in stay so.
@@ -259,8 +245,7 @@ impl RedisServer {
     ///
     /// As [`command`](Self::command).
     pub fn set_password(&self, password: Option<&str>) -> io::Result<()> {
-        self.command(["CONFIG", "SET", "requirepass", password.unwrap_or("")])?
-            .ok()?;
+        self.command(["CONFIG", "SET", "requirepass", password.unwrap_or("")])?.ok()?;
         *lock(&self.password) = password.map(str::to_owned);
         Ok(())
     }
@@ -282,10 +267,7 @@ impl RedisServer {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let text = format!(
-                    "the server did not answer within {within:?}:\n{}",
-                    self.process.log_tail()
-                );
+                let text = format!("the server did not answer within {within:?}:\n{}", self.process.log_tail());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             thread::sleep(POLL);
@@ -340,14 +322,7 @@ impl RedisServer {
 
     fn ended(&self) -> io::Error {
         let tail = self.process.log_tail();
-        let kind = if tail.contains("ddress already in use") {
-            io::ErrorKind::AddrInUse
-        } else {
-            io::ErrorKind::Other
-        };
-        io::Error::new(
-            kind,
-            format!("{} ended at once:\n{tail}", self.program.display()),
-        )
+        let kind = if tail.contains("ddress already in use") { io::ErrorKind::AddrInUse } else { io::ErrorKind::Other };
+        io::Error::new(kind, format!("{} ended at once:\n{tail}", self.program.display()))
     }
 }

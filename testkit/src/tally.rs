@@ -16,11 +16,7 @@ pub(crate) struct Tally<T> {
 
 impl<T> Tally<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self {
-            value: Mutex::new(value),
-            blocked: Condvar::new(),
-            changed: watch::Sender::new(()),
-        }
+        Self { value: Mutex::new(value), blocked: Condvar::new(), changed: watch::Sender::new(()) }
     }
 
     pub(crate) fn get<R>(&self, look: impl FnOnce(&T) -> R) -> R {
@@ -48,11 +44,7 @@ impl<T> Tally<T> {
             if left.is_zero() {
                 return Err(late(within, &what(&value)));
             }
-            value = self
-                .blocked
-                .wait_timeout(value, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            value = self.blocked.wait_timeout(value, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
     }
@@ -87,8 +79,5 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn late(within: Duration, what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("waited {within:?} in vain: {what}"),
-    )
+    io::Error::new(io::ErrorKind::TimedOut, format!("waited {within:?} in vain: {what}"))
 }

@@ -60,10 +60,7 @@ fn hold_keeps_every_byte_until_pass() -> Result {
     connection.set_patience(BRIEF);
 
     proxy.hold();
-    assert_eq!(
-        kind(connection.command(["INCR", "n"])),
-        Some(ErrorKind::TimedOut)
-    );
+    assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::TimedOut));
     let mut late = open(&proxy)?;
     late.set_patience(BRIEF);
     assert_eq!(kind(late.command(["PING"])), Some(ErrorKind::TimedOut));
@@ -85,10 +82,7 @@ fn hold_of_one_direction_lets_the_other_flow() -> Result {
     connection.set_patience(BRIEF);
 
     proxy.hold_only(Direction::ToClient);
-    assert_eq!(
-        kind(connection.command(["INCR", "n"])),
-        Some(ErrorKind::TimedOut)
-    );
+    assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::TimedOut));
     assert_eq!(server.command(["GET", "n"])?.int()?, 1);
     proxy.pass();
     connection.set_patience(SOON);
@@ -96,10 +90,7 @@ fn hold_of_one_direction_lets_the_other_flow() -> Result {
 
     proxy.hold_only(Direction::ToServer);
     connection.set_patience(BRIEF);
-    assert_eq!(
-        kind(connection.command(["INCR", "n"])),
-        Some(ErrorKind::TimedOut)
-    );
+    assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::TimedOut));
     assert_eq!(server.command(["GET", "n"])?.int()?, 1);
     // What was held arrives also where its sender is gone.
     drop(connection);
@@ -173,13 +164,8 @@ fn split_and_delay_change_no_byte() -> Result {
     let mut connection = open(&proxy)?;
     let value: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
     proxy.split(7);
-    connection
-        .command([b"SET".as_slice(), b"k", &value])?
-        .ok()?;
-    assert_eq!(
-        connection.command(["GET", "k"])?.bytes(),
-        Some(value.as_slice())
-    );
+    connection.command([b"SET".as_slice(), b"k", &value])?.ok()?;
+    assert_eq!(connection.command(["GET", "k"])?.bytes(), Some(value.as_slice()));
 
     proxy.pass();
     proxy.delay(BRIEF);
@@ -195,16 +181,10 @@ fn corrupt_and_truncate_hit_the_next_reply_only() -> Result {
     let proxy = Proxy::start(server.addr())?;
     let mut connection = open(&proxy)?;
     proxy.corrupt(1);
-    assert_eq!(
-        kind(connection.command(["PING"])),
-        Some(ErrorKind::InvalidData)
-    );
+    assert_eq!(kind(connection.command(["PING"])), Some(ErrorKind::InvalidData));
     assert_eq!(connection.command(["PING"])?.text()?, "PONG");
     proxy.truncate(1);
-    assert_eq!(
-        kind(connection.command(["ECHO", "x"])),
-        Some(ErrorKind::InvalidData)
-    );
+    assert_eq!(kind(connection.command(["ECHO", "x"])), Some(ErrorKind::InvalidData));
     Ok(())
 }
 
@@ -216,19 +196,13 @@ fn cuts_are_exact() -> Result {
     // The server did it, the client does not know.
     let mut connection = open(&proxy)?;
     proxy.cut_after(Direction::ToClient, 0);
-    assert_eq!(
-        kind(connection.command(["INCR", "n"])),
-        Some(ErrorKind::UnexpectedEof)
-    );
+    assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::UnexpectedEof));
     assert_eq!(server.command(["GET", "n"])?.int()?, 1);
 
     // The server never saw it.
     let mut connection = open(&proxy)?;
     proxy.cut_after(Direction::ToServer, 0);
-    assert_eq!(
-        kind(connection.command(["INCR", "n"])),
-        Some(ErrorKind::UnexpectedEof)
-    );
+    assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::UnexpectedEof));
     assert_eq!(server.command(["GET", "n"])?.int()?, 1);
 
     // The first of two replies and half of the second.
@@ -237,11 +211,7 @@ fn cuts_are_exact() -> Result {
     stream.write_all(b"INCR n\r\nINCR n\r\n")?;
     assert_eq!(end_of(stream)?, b":2\r\n:3");
 
-    assert_eq!(
-        open(&proxy)?.command(["PING"])?.text()?,
-        "PONG",
-        "a cut happens once"
-    );
+    assert_eq!(open(&proxy)?.command(["PING"])?.text()?, "PONG", "a cut happens once");
     proxy.wait_for_live(0, SOON)?;
     Ok(())
 }
@@ -291,9 +261,7 @@ fn another_upstream_counts_for_new_connections() -> Result {
 fn waiting_does_not_stop_the_runtime_it_waits_in() -> Result {
     let server = FakeServer::start()?;
     let proxy = Proxy::start(server.addr())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let addr = proxy.addr();
         let client = tokio::spawn(async move { tokio::net::TcpStream::connect(addr).await });

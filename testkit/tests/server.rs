@@ -19,11 +19,7 @@ fn two_servers_do_not_meet() -> Result {
     one.command(["SET", "k", "1"])?.ok()?;
     assert_eq!(one.command(["GET", "k"])?.int()?, 1);
     assert!(two.command(["GET", "k"])?.is_nil());
-    assert!(
-        one.command(["NOSUCH"])?
-            .error()
-            .is_some_and(|e| e.starts_with("ERR"))
-    );
+    assert!(one.command(["NOSUCH"])?.error().is_some_and(|e| e.starts_with("ERR")));
     assert_eq!(one.command(["CONFIG", "GET", "save"])?.array()?.len(), 2);
     assert!(one.version() >= (6, 0, 0));
     assert!(one.clients()?.is_empty());
@@ -32,10 +28,7 @@ fn two_servers_do_not_meet() -> Result {
 
 #[test]
 fn a_killed_server_comes_back_with_its_data_on_its_port() -> Result {
-    let server = RedisServer::builder()
-        .appendonly(true)
-        .fsync_always()
-        .start()?;
+    let server = RedisServer::builder().appendonly(true).fsync_always().start()?;
     let (port, pid) = (server.port(), server.pid());
     for round in 1..=3 {
         assert_eq!(server.command(["INCR", "n"])?.int()?, round);
@@ -60,10 +53,7 @@ fn a_frozen_server_is_silent_and_goes_on() -> Result {
     connection.set_patience(Duration::from_millis(100));
     server.stop_process()?;
     assert!(server.is_running());
-    let error = connection
-        .command(["PING"])
-        .err()
-        .ok_or("a frozen server answered")?;
+    let error = connection.command(["PING"]).err().ok_or("a frozen server answered")?;
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     server.cont_process()?;
     assert_eq!(connection.read()?, Reply::Simple("PONG".into()));
@@ -80,17 +70,10 @@ fn a_command_in_flight_ends_when_the_server_is_killed() -> Result {
     let waiting = thread::spawn(move || {
         connection.set_patience(Duration::from_secs(30));
         let start = Instant::now();
-        (
-            connection.command(["BLPOP", "nothing", "0"]),
-            start.elapsed(),
-        )
+        (connection.command(["BLPOP", "nothing", "0"]), start.elapsed())
     });
     let deadline = Instant::now() + Duration::from_secs(5);
-    while !server
-        .clients()?
-        .iter()
-        .any(|client| client.contains("cmd=blpop"))
-    {
+    while !server.clients()?.iter().any(|client| client.contains("cmd=blpop")) {
         assert!(Instant::now() < deadline, "BLPOP did not arrive");
         thread::yield_now();
     }
@@ -106,39 +89,23 @@ fn passwords_are_asked_for_rotated_and_kept_over_a_restart() -> Result {
     let server = RedisServer::builder().requirepass("first").start()?;
     assert_eq!(server.command(["PING"])?.text()?, "PONG");
     let mut stranger = Connection::open(server.addr(), None)?;
-    assert!(
-        stranger
-            .command(["PING"])?
-            .error()
-            .is_some_and(|e| e.starts_with("NOAUTH"))
-    );
+    assert!(stranger.command(["PING"])?.error().is_some_and(|e| e.starts_with("NOAUTH")));
     assert!(Connection::open(server.addr(), Some("wrong")).is_err());
     server.set_password(Some("second"))?;
     server.restart()?;
     assert!(Connection::open(server.addr(), Some("first")).is_err());
     assert_eq!(server.command(["PING"])?.text()?, "PONG");
     server.set_password(None)?;
-    assert_eq!(
-        Connection::open(server.addr(), None)?
-            .command(["PING"])?
-            .text()?,
-        "PONG"
-    );
+    assert_eq!(Connection::open(server.addr(), None)?.command(["PING"])?.text()?, "PONG");
     Ok(())
 }
 
 #[test]
 fn options_reach_the_server() -> Result {
-    let server = RedisServer::builder()
-        .arg("--maxmemory", "10mb")
-        .args(["--save", "60", "1000"])
-        .unix_socket(true)
-        .start()?;
+    let server =
+        RedisServer::builder().arg("--maxmemory", "10mb").args(["--save", "60", "1000"]).unix_socket(true).start()?;
     let reply = server.command(["CONFIG", "GET", "maxmemory"])?;
-    assert_eq!(
-        reply.array()?.last().map(Reply::int).transpose()?,
-        Some(10 * 1024 * 1024)
-    );
+    assert_eq!(reply.array()?.last().map(Reply::int).transpose()?, Some(10 * 1024 * 1024));
     UnixStream::connect(server.socket_path())?;
     assert_eq!(server.url(), format!("redis://{}", server.addr()));
     if server.version() >= (7, 0, 0) {
@@ -155,21 +122,11 @@ fn tls_has_a_port_of_its_own() -> Result {
     fs::write(&certificate, made.cert.pem())?;
     fs::write(&key, made.signing_key.serialize_pem())?;
     for client_ca in [None, Some(certificate.as_path())] {
-        let server = RedisServer::builder()
-            .tls(&certificate, &key, client_ca)
-            .start()?;
-        assert_eq!(
-            server.command(["PING"])?.text()?,
-            "PONG",
-            "the plain port stays"
-        );
+        let server = RedisServer::builder().tls(&certificate, &key, client_ca).start()?;
+        assert_eq!(server.command(["PING"])?.text()?, "PONG", "the plain port stays");
         let port = server.tls_port().ok_or("no port for TLS")?;
         // Not TLS, so it is refused, but somebody is there.
-        assert!(
-            Connection::open(("127.0.0.1", port), None)?
-                .command(["PING"])
-                .is_err()
-        );
+        assert!(Connection::open(("127.0.0.1", port), None)?.command(["PING"]).is_err());
     }
     Ok(())
 }
@@ -177,32 +134,16 @@ fn tls_has_a_port_of_its_own() -> Result {
 #[test]
 fn a_cluster_node_starts() -> Result {
     let server = RedisServer::builder().cluster().start()?;
-    assert!(
-        server
-            .command(["CLUSTER", "INFO"])?
-            .text()?
-            .contains("cluster_state")
-    );
+    assert!(server.command(["CLUSTER", "INFO"])?.text()?.contains("cluster_state"));
     Ok(())
 }
 
 #[test]
 fn a_server_that_cannot_start_says_why() -> Result {
-    let error = RedisServer::builder()
-        .arg("--maxmemory", "nonsense")
-        .start()
-        .err()
-        .ok_or("it started")?;
+    let error = RedisServer::builder().arg("--maxmemory", "nonsense").start().err().ok_or("it started")?;
     assert!(error.to_string().contains("maxmemory"), "{error}");
-    let error = RedisServer::builder()
-        .program("/nowhere/redis-server")
-        .start()
-        .err()
-        .ok_or("it started")?;
-    assert!(
-        error.to_string().contains("/nowhere/redis-server"),
-        "{error}"
-    );
+    let error = RedisServer::builder().program("/nowhere/redis-server").start().err().ok_or("it started")?;
+    assert!(error.to_string().contains("/nowhere/redis-server"), "{error}");
     Ok(())
 }
 
@@ -219,10 +160,7 @@ fn a_port_taken_meanwhile_is_waited_for() -> Result {
             thread::yield_now();
         }
         drop(thief);
-        restarted
-            .join()
-            .map_err(|_| "the restart panicked")?
-            .map_err(Box::<dyn Error>::from)
+        restarted.join().map_err(|_| "the restart panicked")?.map_err(Box::<dyn Error>::from)
     })?;
     assert_eq!(server.command(["PING"])?.text()?, "PONG");
     Ok(())
@@ -230,10 +168,7 @@ fn a_port_taken_meanwhile_is_waited_for() -> Result {
 
 #[test]
 fn loading_is_waited_for() -> Result {
-    let server = RedisServer::builder()
-        .appendonly(true)
-        .arg("--key-load-delay", "1000")
-        .start()?;
+    let server = RedisServer::builder().appendonly(true).arg("--key-load-delay", "1000").start()?;
     let mut connection = server.connect()?;
     for key in 0..200 {
         connection.command(["SET", &format!("k{key}"), "v"])?.ok()?;
@@ -260,10 +195,7 @@ fn nothing_is_left_behind_after_a_panic() -> Result {
     assert!(Connection::open(addr, None).is_err());
     let pid = pid.ok_or("no pid")?;
     if Path::new("/proc/self").exists() {
-        assert!(
-            fs::metadata(format!("/proc/{pid}")).is_err(),
-            "the process is still there"
-        );
+        assert!(fs::metadata(format!("/proc/{pid}")).is_err(), "the process is still there");
     }
     Ok(())
 }

@@ -56,17 +56,9 @@ mod tests {
 
     #[test]
     fn the_demo_gets_its_arguments_as_they_are() {
-        let args = ["--messages", "10", "--help", "--"]
-            .map(OsString::from)
-            .to_vec();
-        assert_eq!(
-            parsed(&["demo", "--messages", "10", "--help", "--"]),
-            Ok(Task::Demo(args.clone()))
-        );
-        assert_eq!(
-            parsed(&["demo", "--", "--messages", "10", "--help", "--"]),
-            Ok(Task::Demo(args))
-        );
+        let args = ["--messages", "10", "--help", "--"].map(OsString::from).to_vec();
+        assert_eq!(parsed(&["demo", "--messages", "10", "--help", "--"]), Ok(Task::Demo(args.clone())));
+        assert_eq!(parsed(&["demo", "--", "--messages", "10", "--help", "--"]), Ok(Task::Demo(args)));
         assert_eq!(parsed(&["demo"]), Ok(Task::Demo(Vec::new())));
     }
 

@@ -8,8 +8,8 @@ use std::process::Command;
 
 /// The workspace's directory.
 pub(crate) fn root() -> PathBuf {
-    let manifest = env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest.parent().map(Path::to_path_buf).unwrap_or(manifest)
 }
 
@@ -21,14 +21,9 @@ pub(crate) fn command(server: &Path) -> Command {
     // cargo alternate.
     for (name, _) in env::vars_os() {
         let ours = name.to_str().is_some_and(|name| {
-            [
-                "CARGO_PKG_",
-                "CARGO_MANIFEST_",
-                "CARGO_BIN_NAME",
-                "CARGO_CRATE_NAME",
-            ]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
         });
         if ours {
             command.env_remove(name);
@@ -39,9 +34,6 @@ pub(crate) fn command(server: &Path) -> Command {
 
 /// Becomes the demo, so that its exit code and the signals to it are its own. Comes back only with the reason why not.
 pub(crate) fn become_demo(server: &Path, args: &[OsString]) -> String {
-    let error = command(server)
-        .args(["run", "--release", "--example", "message_service", "--"])
-        .args(args)
-        .exec();
+    let error = command(server).args(["run", "--release", "--example", "message_service", "--"]).args(args).exec();
     format!("cannot run cargo: {error}")
 }

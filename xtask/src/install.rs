@@ -31,16 +31,9 @@ pub(crate) struct Plan {
 
 impl Manager {
     pub(crate) fn choose(exists: impl Fn(&str) -> bool) -> Option<Self> {
-        [
-            Self::Apt,
-            Self::Dnf,
-            Self::Apk,
-            Self::Pacman,
-            Self::Zypper,
-            Self::Brew,
-        ]
-        .into_iter()
-        .find(|manager| exists(manager.program()))
+        [Self::Apt, Self::Dnf, Self::Apk, Self::Pacman, Self::Zypper, Self::Brew]
+            .into_iter()
+            .find(|manager| exists(manager.program()))
     }
 
     fn program(self) -> &'static str {
@@ -102,26 +95,17 @@ impl Manager {
             (_, Rights::None) => return None,
         };
         // Without these Debian asks questions, and starts what it installs, on the port of everybody's own server.
-        let env = if self == Self::Apt {
-            "env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 "
-        } else {
-            ""
-        };
+        let env = if self == Self::Apt { "env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 " } else { "" };
         let words = |line: String| line.split_whitespace().map(str::to_owned).collect();
         let package_command = |line: &str| words(format!("{sudo}{env}{line}"));
         let mut plan = Plan {
             before: self.update().map(package_command).into_iter().collect(),
-            alternatives: self
-                .packages()
-                .iter()
-                .map(|package| package_command(&self.install(package)))
-                .collect(),
+            alternatives: self.packages().iter().map(|package| package_command(&self.install(package))).collect(),
             no_daemon: Vec::new(),
         };
         if self == Self::Apt {
             // systemd does not look at RUNLEVEL.
-            plan.no_daemon
-                .push(words(format!("{sudo}systemctl disable --now redis-server")));
+            plan.no_daemon.push(words(format!("{sudo}systemctl disable --now redis-server")));
         }
         Some(plan)
     }
@@ -137,8 +121,7 @@ mod tests {
 
     #[test]
     fn the_first_manager_there_is_chosen() {
-        let among =
-            |present: &'static [&'static str]| Manager::choose(move |name| present.contains(&name));
+        let among = |present: &'static [&'static str]| Manager::choose(move |name| present.contains(&name));
         assert_eq!(among(&[]), None);
         assert_eq!(among(&["make", "yum"]), None);
         assert_eq!(among(&["apt-get"]), Some(Manager::Apt));
@@ -158,52 +141,29 @@ mod tests {
         assert_eq!(lines(&plan.before), [format!("{env} apt-get update")]);
         assert_eq!(
             lines(&plan.alternatives),
-            [format!(
-                "{env} apt-get install -y --no-install-recommends redis-server"
-            )]
+            [format!("{env} apt-get install -y --no-install-recommends redis-server")]
         );
-        assert_eq!(
-            lines(&plan.no_daemon),
-            ["systemctl disable --now redis-server"]
-        );
+        assert_eq!(lines(&plan.no_daemon), ["systemctl disable --now redis-server"]);
         let plan = Manager::Apt.plan(Rights::Sudo).ok_or("no plan")?;
-        assert_eq!(
-            lines(&plan.before),
-            [format!("sudo -n {env} apt-get update")]
-        );
+        assert_eq!(lines(&plan.before), [format!("sudo -n {env} apt-get update")]);
         Ok(())
     }
 
     #[test]
     fn systems_that_dropped_a_package_get_the_other() -> Result<(), &'static str> {
         let plan = Manager::Dnf.plan(Rights::Sudo).ok_or("no plan")?;
-        assert_eq!(
-            lines(&plan.alternatives),
-            [
-                "sudo -n dnf install -y redis",
-                "sudo -n dnf install -y valkey"
-            ]
-        );
+        assert_eq!(lines(&plan.alternatives), ["sudo -n dnf install -y redis", "sudo -n dnf install -y valkey"]);
         let plan = Manager::Pacman.plan(Rights::Root).ok_or("no plan")?;
         assert_eq!(
             lines(&plan.alternatives),
-            [
-                "pacman -S --noconfirm --needed valkey",
-                "pacman -S --noconfirm --needed redis"
-            ]
+            ["pacman -S --noconfirm --needed valkey", "pacman -S --noconfirm --needed redis"]
         );
         Ok(())
     }
 
     #[test]
     fn without_rights_only_homebrew_installs() {
-        for manager in [
-            Manager::Apt,
-            Manager::Dnf,
-            Manager::Apk,
-            Manager::Pacman,
-            Manager::Zypper,
-        ] {
+        for manager in [Manager::Apt, Manager::Dnf, Manager::Apk, Manager::Pacman, Manager::Zypper] {
             assert_eq!(manager.plan(Rights::None), None);
         }
         let plan = Manager::Brew.plan(Rights::None).unwrap_or_default();

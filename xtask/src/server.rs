@@ -28,15 +28,10 @@ pub(crate) fn ensure() -> Result<PathBuf, String> {
 
 /// Where packages put servers that are not on every user's PATH.
 fn beside_path() -> Option<PathBuf> {
-    [
-        "/usr/sbin",
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/opt/homebrew/bin",
-    ]
-    .iter()
-    .flat_map(|dir| ["redis-server", "valkey-server"].map(|name| Path::new(dir).join(name)))
-    .find(|path| is_program(path))
+    ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"]
+        .iter()
+        .flat_map(|dir| ["redis-server", "valkey-server"].map(|name| Path::new(dir).join(name)))
+        .find(|path| is_program(path))
 }
 
 fn install() -> Result<(), String> {
@@ -78,11 +73,7 @@ fn run(words: &[String]) -> bool {
     let Some((program, args)) = words.split_first() else {
         return false;
     };
-    match Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .status()
-    {
+    match Command::new(program).args(args).stdin(Stdio::null()).status() {
         Ok(status) => status.success(),
         Err(e) => {
             eprintln!("xtask: cannot run {program}: {e}");
@@ -93,11 +84,7 @@ fn run(words: &[String]) -> bool {
 
 fn rights() -> Rights {
     let quietly = |program: &str, args: &[&str]| {
-        Command::new(program)
-            .args(args)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
+        Command::new(program).args(args).stdin(Stdio::null()).stderr(Stdio::null()).output()
     };
     if quietly("id", &["-u"]).is_ok_and(|output| output.stdout.trim_ascii() == b"0") {
         Rights::Root
@@ -109,11 +96,9 @@ fn rights() -> Rights {
 }
 
 pub(crate) fn on_path(name: &str) -> bool {
-    env::var_os("PATH")
-        .is_some_and(|path| env::split_paths(&path).any(|dir| is_program(&dir.join(name))))
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| is_program(&dir.join(name))))
 }
 
 fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

@@ -19,59 +19,27 @@ struct Step {
 const TESTS: &str = "test";
 
 const STEPS: &[Step] = &[
-    Step {
-        name: "fmt",
-        args: &["fmt", "--all", "--check"],
-        env: None,
-        slow: false,
-    },
+    Step { name: "fmt", args: &["fmt", "--all", "--check"], env: None, slow: false },
     Step {
         name: "clippy",
-        args: &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        args: &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
         env: None,
         slow: true,
     },
     Step {
         name: "clippy without features",
-        args: &[
-            "clippy",
-            "--package",
-            "redis-actix",
-            "--lib",
-            "--no-default-features",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        args: &["clippy", "--package", "redis-actix", "--lib", "--no-default-features", "--", "-D", "warnings"],
         env: None,
         slow: true,
     },
-    Step {
-        name: TESTS,
-        args: &["test", "--workspace", "--all-features", "--no-fail-fast"],
-        env: None,
-        slow: false,
-    },
+    Step { name: TESTS, args: &["test", "--workspace", "--all-features", "--no-fail-fast"], env: None, slow: false },
     Step {
         name: "doc",
         args: &["doc", "--workspace", "--no-deps", "--all-features"],
         env: Some(("RUSTDOCFLAGS", "-D warnings")),
         slow: true,
     },
-    Step {
-        name: "deny",
-        args: &["deny", "check"],
-        env: None,
-        slow: false,
-    },
+    Step { name: "deny", args: &["deny", "check"], env: None, slow: false },
 ];
 
 struct Outcome {
@@ -102,11 +70,7 @@ pub(crate) fn run_all(server: &Path, quick: bool) -> ExitCode {
                 false
             }
         };
-        let outcome = Outcome {
-            name: step.name,
-            ok,
-            took: start.elapsed(),
-        };
+        let outcome = Outcome { name: step.name, ok, took: start.elapsed() };
         println!("== {}", line(&outcome));
         outcomes.push(outcome);
     }
@@ -115,20 +79,12 @@ pub(crate) fn run_all(server: &Path, quick: bool) -> ExitCode {
         println!("{}", line(outcome));
     }
     println!("{totals}");
-    if outcomes.iter().all(|outcome| outcome.ok) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if outcomes.iter().all(|outcome| outcome.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn line(outcome: &Outcome) -> String {
     let word = if outcome.ok { "ok" } else { "failed" };
-    format!(
-        "{:<24} {word:<6} {:>7.1} s",
-        outcome.name,
-        outcome.took.as_secs_f64()
-    )
+    format!("{:<24} {word:<6} {:>7.1} s", outcome.name, outcome.took.as_secs_f64())
 }
 
 fn run(step: &Step, server: &Path, totals: &mut Totals) -> io::Result<bool> {
@@ -146,11 +102,7 @@ fn run(step: &Step, server: &Path, totals: &mut Totals) -> io::Result<bool> {
 }
 
 /// Shows the output as it comes and counts the results in it.
-fn count_tests(
-    command: &mut Command,
-    totals: &mut Totals,
-    out: &mut impl Write,
-) -> io::Result<bool> {
+fn count_tests(command: &mut Command, totals: &mut Totals, out: &mut impl Write) -> io::Result<bool> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     if let Some(output) = child.stdout.take() {
         let mut reader = BufReader::new(output);
@@ -171,15 +123,10 @@ mod tests {
     #[test]
     fn results_are_counted_on_their_way_through() -> io::Result<()> {
         let mut totals = Totals::default();
-        let script =
-            r"printf 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured\n\377\n'; exit 3";
+        let script = r"printf 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured\n\377\n'; exit 3";
         // Not to standard output: it would be counted by the run this test is part of.
         let mut shown = Vec::new();
-        let ok = count_tests(
-            Command::new("sh").args(["-c", script]),
-            &mut totals,
-            &mut shown,
-        )?;
+        let ok = count_tests(Command::new("sh").args(["-c", script]), &mut totals, &mut shown)?;
         assert!(shown.ends_with(b"\xff\n"));
         assert!(!ok);
         assert_eq!((totals.passed, totals.skipped), (2, 1));
@@ -188,11 +135,7 @@ mod tests {
 
     #[test]
     fn quick_keeps_the_tests() {
-        let quick: Vec<_> = STEPS
-            .iter()
-            .filter(|step| !step.slow)
-            .map(|step| step.name)
-            .collect();
+        let quick: Vec<_> = STEPS.iter().filter(|step| !step.slow).map(|step| step.name).collect();
         assert_eq!(quick, ["fmt", "test", "deny"]);
     }
 }

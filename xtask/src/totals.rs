@@ -20,30 +20,16 @@ impl Totals {
     }
 
     fn of_line(line: &str) -> Option<Self> {
-        let (_, counts) = line
-            .trim_end()
-            .strip_prefix("test result: ")?
-            .split_once(". ")?;
-        let count = |what: &str| {
-            counts
-                .split("; ")
-                .find_map(|part| part.strip_suffix(what)?.trim_end().parse::<u64>().ok())
-        };
-        Some(Self {
-            passed: count("passed")?,
-            failed: count("failed")?,
-            skipped: count("ignored")?,
-        })
+        let (_, counts) = line.trim_end().strip_prefix("test result: ")?.split_once(". ")?;
+        let count =
+            |what: &str| counts.split("; ").find_map(|part| part.strip_suffix(what)?.trim_end().parse::<u64>().ok());
+        Some(Self { passed: count("passed")?, failed: count("failed")?, skipped: count("ignored")? })
     }
 }
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 

@@ -24,10 +24,7 @@ impl Step {
     /// Waits for this command. Its name is compared in any case of letters, its arguments exactly; arguments that are
     /// left out here are not compared.
     pub fn expect<A: AsRef<[u8]>>(argv: impl IntoIterator<Item = A>) -> Self {
-        Self {
-            expected: argv.into_iter().map(|arg| arg.as_ref().to_vec()).collect(),
-            answer: Answer::Default,
-        }
+        Self { expected: argv.into_iter().map(|arg| arg.as_ref().to_vec()).collect(), answer: Answer::Default }
     }
 
     /// Answers it with these bytes.
@@ -45,18 +42,9 @@ impl Step {
 
     fn matches(&self, argv: &[Vec<u8>]) -> bool {
         argv.len() >= self.expected.len()
-            && self
-                .expected
-                .iter()
-                .zip(argv)
-                .enumerate()
-                .all(|(index, (expected, got))| {
-                    if index == 0 {
-                        expected.eq_ignore_ascii_case(got)
-                    } else {
-                        expected == got
-                    }
-                })
+            && self.expected.iter().zip(argv).enumerate().all(|(index, (expected, got))| {
+                if index == 0 { expected.eq_ignore_ascii_case(got) } else { expected == got }
+            })
     }
 }
 
@@ -68,10 +56,7 @@ pub(super) struct Script {
 
 impl Script {
     pub(super) fn new(steps: Vec<Step>) -> Self {
-        Self {
-            steps: steps.into(),
-            problems: Vec::new(),
-        }
+        Self { steps: steps.into(), problems: Vec::new() }
     }
 
     /// What the script says about this command; `None` where it is at its end.
@@ -92,28 +77,18 @@ impl Script {
 
     pub(super) fn finish(&self) -> io::Result<()> {
         let mut problems = self.problems.clone();
-        problems.extend(
-            self.steps
-                .front()
-                .map(|step| format!("still waiting for {}", show(&step.expected))),
-        );
+        problems.extend(self.steps.front().map(|step| format!("still waiting for {}", show(&step.expected))));
         if problems.is_empty() {
             Ok(())
         } else {
-            Err(io::Error::other(format!(
-                "fake server: {}",
-                problems.join("; ")
-            )))
+            Err(io::Error::other(format!("fake server: {}", problems.join("; "))))
         }
     }
 }
 
 /// A command for a message, in one line and not too long.
 fn show(argv: &[Vec<u8>]) -> String {
-    let words: Vec<String> = argv
-        .iter()
-        .map(|arg| arg.escape_ascii().to_string().chars().take(60).collect())
-        .collect();
+    let words: Vec<String> = argv.iter().map(|arg| arg.escape_ascii().to_string().chars().take(60).collect()).collect();
     words.join(" ").chars().take(200).collect()
 }
 
@@ -126,9 +101,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Parsed>, String> {
         return Ok(None);
     };
     let Some(count) = line.strip_prefix(b"*") else {
-        let words = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty());
+        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         return Ok(Some((words.map(<[u8]>::to_vec).collect(), at)));
     };
     let count = number(count, MAX_ARGS)?;
@@ -179,28 +152,15 @@ mod tests {
     fn commands_are_read_from_every_split() {
         let wire = b"*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\nPING\r\n";
         for end in 0..22 {
-            assert_eq!(
-                parse(wire.get(..end).unwrap_or_default()),
-                Ok(None),
-                "{end}"
-            );
+            assert_eq!(parse(wire.get(..end).unwrap_or_default()), Ok(None), "{end}");
         }
         assert_eq!(parse(wire), Ok(Some((argv(&["GET", "a\r\n"]), 22))));
-        assert_eq!(
-            parse(wire.get(22..).unwrap_or_default()),
-            Ok(Some((argv(&["PING"]), 6)))
-        );
+        assert_eq!(parse(wire.get(22..).unwrap_or_default()), Ok(Some((argv(&["PING"]), 6))));
     }
 
     #[test]
     fn what_is_no_command_is_an_error() {
-        for wire in [
-            "*x\r\n",
-            "*1\r\n+OK\r\n",
-            "*1\r\n$-1\r\n",
-            "*1\r\n$1\r\nabc\r\n",
-            "*99999999\r\n",
-        ] {
+        for wire in ["*x\r\n", "*1\r\n+OK\r\n", "*1\r\n$-1\r\n", "*1\r\n$1\r\nabc\r\n", "*99999999\r\n"] {
             assert!(parse(wire.as_bytes()).is_err(), "{wire:?}");
         }
     }
@@ -212,14 +172,8 @@ mod tests {
             Step::expect(["DEL"]).answer(Answer::Close),
         ]);
         assert!(script.finish().is_err());
-        assert_eq!(
-            script.answer(&argv(&["GET", "a"])),
-            Some(Answer::raw("$1\r\n1\r\n"))
-        );
-        assert_eq!(
-            script.answer(&argv(&["DEL", "x", "y"])),
-            Some(Answer::Close)
-        );
+        assert_eq!(script.answer(&argv(&["GET", "a"])), Some(Answer::raw("$1\r\n1\r\n")));
+        assert_eq!(script.answer(&argv(&["DEL", "x", "y"])), Some(Answer::Close));
         assert_eq!(script.answer(&argv(&["GET", "b"])), None);
         assert!(script.finish().is_ok());
     }
@@ -227,14 +181,8 @@ mod tests {
     #[test]
     fn another_command_than_expected_is_a_problem_and_the_step_stays() {
         let mut script = Script::new(vec![Step::expect(["GET", "a"])]);
-        assert!(
-            matches!(script.answer(&argv(&["GET", "b"])), Some(Answer::Raw(reply)) if reply.starts_with(b"-ERR"))
-        );
+        assert!(matches!(script.answer(&argv(&["GET", "b"])), Some(Answer::Raw(reply)) if reply.starts_with(b"-ERR")));
         assert_eq!(script.answer(&argv(&["GET", "a"])), Some(Answer::Default));
-        assert!(
-            script
-                .finish()
-                .is_err_and(|e| e.to_string().contains("expected GET a, got GET b"))
-        );
+        assert!(script.finish().is_err_and(|e| e.to_string().contains("expected GET a, got GET b")));
     }
 }

@@ -28,10 +28,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn describe(&self, wanted: usize) -> String {
-        format!(
-            "{wanted} commands to the fake server were wanted, {} came",
-            self.commands.len()
-        )
+        format!("{wanted} commands to the fake server were wanted, {} came", self.commands.len())
     }
 }
 
@@ -46,9 +43,7 @@ pub(super) struct Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("record", &self.record)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("record", &self.record).finish_non_exhaustive()
     }
 }
 
@@ -90,17 +85,8 @@ impl Shared {
 }
 
 /// How a real server answers what a client says when it connects; `None` for every other command.
-fn usual(
-    argv: &[Vec<u8>],
-    connection: usize,
-    without_hello: bool,
-    protocol: &mut u8,
-) -> Option<Answer> {
-    let word = |index: usize| {
-        argv.get(index)
-            .map(|word| word.to_ascii_uppercase())
-            .unwrap_or_default()
-    };
+fn usual(argv: &[Vec<u8>], connection: usize, without_hello: bool, protocol: &mut u8) -> Option<Answer> {
+    let word = |index: usize| argv.get(index).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
     let answer = match word(0).as_slice() {
         b"HELLO" if without_hello => Answer::raw("-ERR unknown command 'HELLO'\r\n"),
         b"HELLO" => match word(1).as_slice() {
@@ -139,9 +125,7 @@ fn greeting(connection: usize, protocol: u8) -> String {
 }
 
 fn name_of(argv: &[Vec<u8>]) -> String {
-    argv.first()
-        .map(|name| name.escape_ascii().to_string())
-        .unwrap_or_default()
+    argv.first().map(|name| name.escape_ascii().to_string()).unwrap_or_default()
 }
 
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -156,10 +140,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             record.connections - 1
         });
         lock(&shared.links).insert(connection, orders);
-        let guard = Live {
-            shared: Arc::clone(&shared),
-            connection,
-        };
+        let guard = Live { shared: Arc::clone(&shared), connection };
         tokio::spawn(async move {
             if let Some(stream) = talk(stream, received, &guard.shared, connection).await {
                 drop(guard);
@@ -209,9 +190,7 @@ async fn talk(
             }
             let answer = shared.answer(connection, &argv, &mut protocol);
             // Recorded after the handler was asked, so that a test that waits for a command finds what the handler did.
-            shared
-                .record
-                .update(|record| record.commands.push((connection, argv)));
+            shared.record.update(|record| record.commands.push((connection, argv)));
             match answer {
                 Answer::Raw(reply) => stream.write_all(&reply).await.ok()?,
                 Answer::Silence | Answer::Default => {}

@@ -30,11 +30,7 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) fn describe(&self, wanted: usize) -> String {
-        format!(
-            "{wanted} connections to the proxy were wanted, {} were accepted, {} live",
-            self.dials.len(),
-            self.live
-        )
+        format!("{wanted} connections to the proxy were wanted, {} were accepted, {} live", self.dials.len(), self.live)
     }
 }
 
@@ -55,11 +51,7 @@ impl Shared {
             upstream: Mutex::new(upstream),
             plan: watch::Sender::new(Plan::default()),
             tricks: Mutex::new(Tricks::default()),
-            stats: Tally::new(Stats {
-                dials: Vec::new(),
-                live: 0,
-                listening: true,
-            }),
+            stats: Tally::new(Stats { dials: Vec::new(), live: 0, listening: true }),
             links: Mutex::new(HashMap::new()),
             bytes_to_server: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
@@ -191,8 +183,7 @@ async fn forward(
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         let commands = Pump::new(Direction::ToServer, from_client, to_server, shared).run(None);
-        let replies =
-            Pump::new(Direction::ToClient, from_server, to_client, shared).run(Some(injected));
+        let replies = Pump::new(Direction::ToClient, from_server, to_client, shared).run(Some(injected));
         let ordered = async {
             loop {
                 match orders.recv().await {
@@ -231,10 +222,7 @@ async fn next_end(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
     }
 }
 
-async fn stay_silent(
-    mut client: TcpStream,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-) -> Option<TcpStream> {
+async fn stay_silent(mut client: TcpStream, mut orders: mpsc::UnboundedReceiver<Order>) -> Option<TcpStream> {
     let mut sink = [0; 4096];
     loop {
         tokio::select! {
@@ -264,19 +252,8 @@ struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    fn new(
-        direction: Direction,
-        from: ReadHalf<'a>,
-        to: WriteHalf<'a>,
-        shared: &'a Shared,
-    ) -> Self {
-        Self {
-            direction,
-            from,
-            to,
-            shared,
-            plan: shared.plan.subscribe(),
-        }
+    fn new(direction: Direction, from: ReadHalf<'a>, to: WriteHalf<'a>, shared: &'a Shared) -> Self {
+        Self { direction, from, to, shared, plan: shared.plan.subscribe() }
     }
 
     async fn run(mut self, mut injected: Option<mpsc::UnboundedReceiver<Vec<u8>>>) -> End {
@@ -327,11 +304,7 @@ impl<'a> Pump<'a> {
         let mut left = bytes;
         while !left.is_empty() {
             self.unheld().await;
-            let size = self
-                .plan
-                .borrow()
-                .chunk
-                .map_or(left.len(), |size| size.get().min(left.len()));
+            let size = self.plan.borrow().chunk.map_or(left.len(), |size| size.get().min(left.len()));
             let (piece, rest) = left.split_at(size);
             // Counted before, so that whoever has read the bytes finds them counted.
             self.shared.passed(self.direction, piece.len());

@@ -58,10 +58,7 @@ impl Tricks {
             bytes.drain(..swallowed);
             let flipped = self.corrupt.min(bytes.len());
             self.corrupt -= flipped;
-            bytes
-                .iter_mut()
-                .take(flipped)
-                .for_each(|byte| *byte ^= 0x80);
+            bytes.iter_mut().take(flipped).for_each(|byte| *byte ^= 0x80);
         }
         let cut = match direction {
             Direction::ToServer => &mut self.cut_to_server,
@@ -87,10 +84,7 @@ mod tests {
 
     #[test]
     fn a_cut_lets_exactly_its_count_pass() {
-        let mut tricks = Tricks {
-            cut_to_client: Some(5),
-            ..Tricks::default()
-        };
+        let mut tricks = Tricks { cut_to_client: Some(5), ..Tricks::default() };
         let mut bytes = b"abc".to_vec();
         assert!(!tricks.apply(ToServer, &mut bytes));
         assert!(!tricks.apply(ToClient, &mut bytes));
@@ -102,10 +96,7 @@ mod tests {
 
     #[test]
     fn a_cut_of_zero_takes_the_place_of_the_next_byte() {
-        let mut tricks = Tricks {
-            cut_to_server: Some(0),
-            ..Tricks::default()
-        };
+        let mut tricks = Tricks { cut_to_server: Some(0), ..Tricks::default() };
         assert!(!tricks.apply(ToServer, &mut Vec::new()));
         let mut bytes = b"x".to_vec();
         assert!(tricks.apply(ToServer, &mut bytes));
@@ -114,11 +105,7 @@ mod tests {
 
     #[test]
     fn swallowing_and_flipping_go_over_pieces() {
-        let mut tricks = Tricks {
-            truncate: 3,
-            corrupt: 2,
-            ..Tricks::default()
-        };
+        let mut tricks = Tricks { truncate: 3, corrupt: 2, ..Tricks::default() };
         let mut bytes = b"+O".to_vec();
         assert!(!tricks.apply(ToClient, &mut bytes));
         assert!(bytes.is_empty());
