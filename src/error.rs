@@ -127,8 +127,10 @@ impl Error {
 
     /// The error reply of a server: its first word is the code, the rest is for people.
     pub(crate) fn server(code: &str, detail: Option<&str>) -> Self {
-        let mut error =
-            Self::new(ErrorKind::Server, Fate::Rejected, detail.unwrap_or("no detail given").trim_end().to_owned());
+        // `unknown command 'AUTH', with args beginning with: 'hunter2'`: what was sent stays out of errors.
+        let detail = detail.unwrap_or("no detail given");
+        let words = detail.split(", with args beginning with").next().unwrap_or(detail);
+        let mut error = Self::new(ErrorKind::Server, Fate::Rejected, words.trim_end().to_owned());
         error.0.code = Some(code.into());
         error
     }

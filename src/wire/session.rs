@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::dial::{Target, dial};
 use super::dial_error::{DialError, DialErrorKind};
 use super::stream::Wire;
-use crate::config::RedisConfig;
+use crate::config::{RedisConfig, Secret};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -73,9 +73,11 @@ impl Greeter<'_> {
             )
         })?;
         let username = recipe.config.username();
+        // A user without a password still has to be named, or the server takes us for the default one.
+        let login = password.as_ref().map(Secret::expose).or(username.map(|_| &b""[..]));
         let mut hello = Frame::new("HELLO").arg(3);
-        if let Some(password) = &password {
-            hello = hello.arg("AUTH").arg(username.unwrap_or("default")).arg(password.expose());
+        if let Some(password) = login {
+            hello = hello.arg("AUTH").arg(username.unwrap_or("default")).arg(password);
         }
         let refused = match self.ask_when_ready(&hello).await? {
             Ok(answer) => return Ok(greeting_from(answer)),
@@ -84,12 +86,12 @@ impl Greeter<'_> {
         if !matches!(refused.code(), Some("ERR" | "NOPROTO")) {
             return Err(login_cause(&refused));
         }
-        if let Some(password) = &password {
+        if let Some(password) = login {
             let mut auth = Frame::new("AUTH");
             if let Some(username) = username {
                 auth = auth.arg(username);
             }
-            if let Err(refused) = self.ask_when_ready(&auth.arg(password.expose())).await? {
+            if let Err(refused) = self.ask_when_ready(&auth.arg(password)).await? {
                 return Err(login_cause(&refused));
             }
         }
