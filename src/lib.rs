@@ -1,2 +1,4 @@
 //! A supervised Redis layer for actix.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod prefix;
