@@ -9,3 +9,6 @@ pub(crate) mod replies;
 pub(crate) mod rewrite;
 pub(crate) mod rules;
 pub(crate) mod table;
+
+#[cfg(test)]
+mod proof;
