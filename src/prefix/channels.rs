@@ -101,8 +101,16 @@ mod tests {
         assert_eq!(channel(b"__keyspace@12__:"), Channel::At(16));
         assert_eq!(channel(b"__subkeyspace@0__:k"), Channel::At(18));
         assert_eq!(channel(b"__keyevent@0__:del"), Channel::Keyevent);
-        assert!(matches!(channel(b"__subkeyevent@0__:hset"), Channel::Refused(_)));
-        for ordinary in [&b"__keyspace@__:k"[..], b"__keyspace@x__:k", b"__keyspace@0_:k", b"__keyspace"] {
+        assert!(matches!(
+            channel(b"__subkeyevent@0__:hset"),
+            Channel::Refused(_)
+        ));
+        for ordinary in [
+            &b"__keyspace@__:k"[..],
+            b"__keyspace@x__:k",
+            b"__keyspace@0_:k",
+            b"__keyspace",
+        ] {
             assert_eq!(channel(ordinary), Channel::At(0));
         }
     }
@@ -112,7 +120,12 @@ mod tests {
         assert_eq!(channel_pattern(b"__keyspace@*__:k*"), Channel::At(15));
         assert_eq!(channel_pattern(b"__keyevent@*__:*"), Channel::Keyevent);
         assert_eq!(channel_pattern(b"*"), Channel::At(0));
-        for vague in [&b"__key*__:*"[..], b"__keyspace@?__:*", b"__keyspace*", b"__keyspace@[01]__:k"] {
+        for vague in [
+            &b"__key*__:*"[..],
+            b"__keyspace@?__:*",
+            b"__keyspace*",
+            b"__keyspace@[01]__:k",
+        ] {
             assert!(matches!(channel_pattern(vague), Channel::Refused(_)));
         }
     }

@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn escapes_what_the_server_gives_a_meaning_to() {
-        assert_eq!(escape_glob(b"a*b?c[d]e\\f^g-h\0\xff"), b"a\\*b\\?c\\[d]e\\\\f^g-h\0\xff");
+        assert_eq!(
+            escape_glob(b"a*b?c[d]e\\f^g-h\0\xff"),
+            b"a\\*b\\?c\\[d]e\\\\f^g-h\0\xff"
+        );
     }
 
     #[test]

@@ -49,9 +49,7 @@ impl Policy {
             Self::Administration => {
                 "it changes the server for every service: use `redis.unprefixed()` instead if you operate the server"
             }
-            Self::Unknown => {
-                "its keys are not known: mark them by hand with `Raw::new` instead"
-            }
+            Self::Unknown => "its keys are not known: mark them by hand with `Raw::new` instead",
         })
     }
 }
@@ -123,9 +121,17 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
             _ => Policy::Allowed,
         },
 
-        "acl" | "backup" | "config" | "migrate" | "module" | "restore-asking"
-        | "search.clusterinfo" | "search.clusterrefresh" | "search.clusterset"
-        | "timeseries.clusterset" | "timeseries.refreshcluster" => Policy::Administration,
+        "acl"
+        | "backup"
+        | "config"
+        | "migrate"
+        | "module"
+        | "restore-asking"
+        | "search.clusterinfo"
+        | "search.clusterrefresh"
+        | "search.clusterset"
+        | "timeseries.clusterset"
+        | "timeseries.refreshcluster" => Policy::Administration,
         _ if entry.admin() => Policy::Administration,
 
         "xread" | "xreadgroup" => match stream_options(argv) {
@@ -133,7 +139,12 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
             _ => Policy::Allowed,
         },
         "wait" | "waitaof" => Policy::Blocking,
-        "ts.read" if argv.iter().skip(3).any(|arg| is_word(arg.as_ref(), "BLOCK")) => {
+        "ts.read"
+            if argv
+                .iter()
+                .skip(3)
+                .any(|arg| is_word(arg.as_ref(), "BLOCK")) =>
+        {
             Policy::Blocking
         }
         _ if entry.blocks() => Policy::Blocking,
@@ -191,7 +202,11 @@ mod tests {
         ];
         for (class, lines) in classes {
             for line in lines.split('|') {
-                let line = if line == "_FT.DEBUG x" { "_FT.DEBUG" } else { line };
+                let line = if line == "_FT.DEBUG x" {
+                    "_FT.DEBUG"
+                } else {
+                    line
+                };
                 assert_eq!(of(line), class, "{line}");
             }
         }
@@ -202,7 +217,12 @@ mod tests {
         let classes: std::collections::HashSet<Policy> =
             COMMANDS.iter().map(|entry| policy(&[entry.name])).collect();
         for class in classes {
-            assert!(class.refusal().is_none_or(|words| words.contains("instead")), "{class:?}");
+            assert!(
+                class
+                    .refusal()
+                    .is_none_or(|words| words.contains("instead")),
+                "{class:?}"
+            );
         }
     }
 }

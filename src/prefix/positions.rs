@@ -148,7 +148,9 @@ fn by_specification(
     positions: &mut Positions,
 ) -> Result<(), &'static str> {
     if entry.needs_rule() {
-        return Err("its keys are found by its options, which this version does not know: mark its keys by hand with `Raw::new` instead");
+        return Err(
+            "its keys are found by its options, which this version does not know: mark its keys by hand with `Raw::new` instead",
+        );
     }
     for spec in entry.keys {
         match *spec {
@@ -156,9 +158,7 @@ fn by_specification(
                 let first = usize::from(first);
                 let end = match usize::try_from(last) {
                     Ok(after) => first.saturating_add(after),
-                    Err(_) => argv
-                        .len()
-                        .saturating_sub(usize::from(last.unsigned_abs())),
+                    Err(_) => argv.len().saturating_sub(usize::from(last.unsigned_abs())),
                 };
                 let end = end.min(argv.len().saturating_sub(1));
                 let mut at = first;

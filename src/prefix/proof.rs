@@ -11,6 +11,7 @@ mod checks;
 mod corpus;
 mod live;
 mod random;
+mod replies;
 mod server;
 
 /// Not text, with characters that mean something in a glob. No `*`, which SORT forbids, and no space or line end, which

@@ -62,9 +62,16 @@ pub(crate) fn strip_each(kinds: &[ReplyKeys], prefix: &[u8], value: Value) -> (V
     let mut names = Names { prefix, leaked: 0 };
     let value = match value {
         Value::Array(replies) => {
-            let rules = kinds.iter().copied().chain(std::iter::repeat(ReplyKeys::None));
+            let rules = kinds
+                .iter()
+                .copied()
+                .chain(std::iter::repeat(ReplyKeys::None));
             let stripped = replies.into_iter().zip(rules);
-            Value::Array(stripped.map(|(reply, kind)| names.strip(kind, reply)).collect())
+            Value::Array(
+                stripped
+                    .map(|(reply, kind)| names.strip(kind, reply))
+                    .collect(),
+            )
         }
         other => names.strip(ReplyKeys::None, other),
     };
@@ -152,7 +159,11 @@ impl Names<'_> {
             },
             (ReplyKeys::First, Value::Array(mut reply)) => {
                 let ours = reply.first_mut().is_none_or(|name| self.key(name));
-                if ours { Value::Array(reply) } else { Value::Nil }
+                if ours {
+                    Value::Array(reply)
+                } else {
+                    Value::Nil
+                }
             }
             (ReplyKeys::Each, Value::Array(names)) => Value::Array(self.keys(names)),
             (ReplyKeys::Each, Value::Set(names)) => Value::Set(self.keys(names)),
@@ -212,7 +223,9 @@ impl Names<'_> {
 
     /// Takes the prefix off a name; `false` when it is not ours.
     fn key(&mut self, name: &mut Value) -> bool {
-        let ours = cut(name, 0, self.prefix.len(), |text| text.starts_with(self.prefix));
+        let ours = cut(name, 0, self.prefix.len(), |text| {
+            text.starts_with(self.prefix)
+        });
         self.leaked += usize::from(!ours);
         ours
     }
@@ -232,7 +245,9 @@ impl Names<'_> {
             Some(Source::Named(offset)) => offset,
             None => 0,
         };
-        let ours = cut(name, offset, self.prefix.len(), |text| text.starts_with(self.prefix));
+        let ours = cut(name, offset, self.prefix.len(), |text| {
+            text.starts_with(self.prefix)
+        });
         self.leaked += usize::from(!ours);
         ours
     }
@@ -288,7 +303,10 @@ impl Names<'_> {
 
     fn field(&mut self, name: &Value, mut value: Value) -> Value {
         match (bytes(name), &mut value) {
-            (Some(b"sourceKey" | b"keySelfName"), Value::BulkString(_) | Value::SimpleString(_)) => {
+            (
+                Some(b"sourceKey" | b"keySelfName"),
+                Value::BulkString(_) | Value::SimpleString(_),
+            ) => {
                 if self.key(&mut value) {
                     value
                 } else {

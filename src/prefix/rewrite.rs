@@ -6,10 +6,7 @@ use super::positions::{Form, Positions, Refusal, positions};
 use super::table::lookup;
 
 /// The line as the server gets it, or why it is not sent.
-pub(crate) fn rewrite(
-    prefix: &[u8],
-    argv: &[impl AsRef<[u8]>],
-) -> Result<Vec<Vec<u8>>, Refusal> {
+pub(crate) fn rewrite(prefix: &[u8], argv: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>, Refusal> {
     let found = lookup(argv).ok_or_else(|| Refusal::unknown(argv))?;
     if let Some(reason) = policy(argv).refusal() {
         return Err(Refusal::Policy {
@@ -56,4 +53,3 @@ pub(crate) fn write(
     }
     Some(line)
 }
-

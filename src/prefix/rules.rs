@@ -10,7 +10,8 @@ use super::table::Name;
 
 type Outcome = Result<(), &'static str>;
 
-const SYNTAX: &str = "its options cannot be told from its keys: check their spelling and that each has its value";
+const SYNTAX: &str =
+    "its options cannot be told from its keys: check their spelling and that each has its value";
 
 /// Marks the keys of a command that has a rule; `false` when it has none.
 pub(super) fn apply(
@@ -183,8 +184,8 @@ fn migrate(argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Outcome {
             return Err(SYNTAX);
         }
     }
-    // An empty name stands for the list; without a list it is the key with the empty name.
-    let single = argv.get(3).ok_or(SYNTAX)?.as_ref();
+    // An empty C string stands for the list; without a list it is a key like any other.
+    let single = c_string(argv.get(3).ok_or(SYNTAX)?.as_ref());
     if !single.is_empty() || !has_list {
         marks.key(3);
     }
@@ -214,7 +215,9 @@ fn publish(argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Outcome {
     match channel(argv.get(1).ok_or(SYNTAX)?.as_ref()) {
         Channel::At(offset) => marks.mark(1, offset, Form::Key),
         Channel::Keyevent => {
-            return Err("every service listens to this channel, and only the server may speak on it: publish on a channel of your own");
+            return Err(
+                "every service listens to this channel, and only the server may speak on it: publish on a channel of your own",
+            );
         }
         Channel::Refused(reason) => return Err(reason),
     }

@@ -246,6 +246,8 @@ mod tests {
     fn only_looking_is_repeatable() {
         let pure = |argv: &[&str]| lookup(argv).is_some_and(|found| found.entry.pure_read());
         assert!(pure(&["GET"]) && pure(&["ping"]) && pure(&["SORT_RO"]) && pure(&["EVAL_RO"]));
-        assert!(!pure(&["INCR"]) && !pure(&["EVAL"]) && !pure(&["XREADGROUP"]) && !pure(&["PUBLISH"]));
+        assert!(
+            !pure(&["INCR"]) && !pure(&["EVAL"]) && !pure(&["XREADGROUP"]) && !pure(&["PUBLISH"])
+        );
     }
 }

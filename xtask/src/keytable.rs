@@ -147,11 +147,7 @@ fn generate(sources: &[(String, Source)]) -> Outcome<String> {
         }
     }
     let mut text = String::from("[\n");
-    let mut names = merged
-        .iter()
-        .filter(|(name, _)| !name.contains(' '))
-        .peekable();
-    while let Some((name, entry)) = names.next() {
+    for (name, entry) in merged.iter().filter(|(name, _)| !name.contains(' ')) {
         let prefix = format!("{name} ");
         let subcommands: Vec<_> = merged
             .range(prefix.as_str()..)
@@ -244,9 +240,11 @@ fn keys_from_arguments(name: &str, entry: &Value) -> (i64, Option<Vec<Value>>) {
         .collect();
     let width = |argument: &Value| match argument.get("args").and_then(Value::as_array) {
         Some(inner) if text(argument, "type") == "block" => inner.len(),
-        _ => 1 + usize::from(
-            argument.get("token").is_some() && text(argument, "type") != "pure-token",
-        ),
+        _ => {
+            1 + usize::from(
+                argument.get("token").is_some() && text(argument, "type") != "pure-token",
+            )
+        }
     };
     let arity = first + mandatory.iter().map(|a| width(a)).sum::<usize>();
 
@@ -351,7 +349,10 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 fn words<'a>(value: &'a Value, name: &str) -> Vec<&'a str> {
     let list = value.get(name).and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 fn object(pairs: &[(&str, Value)]) -> Value {

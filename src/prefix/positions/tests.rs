@@ -31,7 +31,10 @@ fn check(line: &str) {
 fn refused(line: &str) {
     let argv: Vec<&str> = line.split(' ').collect();
     let found = positions(&argv);
-    assert!(matches!(found, Err(Refusal::Arguments { .. })), "{line}: {found:?}");
+    assert!(
+        matches!(found, Err(Refusal::Arguments { .. })),
+        "{line}: {found:?}"
+    );
 }
 
 #[test]
@@ -104,7 +107,23 @@ fn a_line_that_can_be_read_in_two_ways_is_refused() {
 
 #[test]
 fn only_a_plain_count_of_keys_is_understood() {
-    for count in ["2.0", "2e0", " 2", "2 ", "+2", "02", "0x2", "-1", "-0", "", "4", "0", "99999999999999999999", "4294967298", "2\0"] {
+    for count in [
+        "2.0",
+        "2e0",
+        " 2",
+        "2 ",
+        "+2",
+        "02",
+        "0x2",
+        "-1",
+        "-0",
+        "",
+        "4",
+        "0",
+        "99999999999999999999",
+        "4294967298",
+        "2\0",
+    ] {
         let argv = ["ZUNION", count, "a", "b", "c"];
         assert!(positions(&argv).is_err(), "{count:?}");
         let argv = ["EVAL", "s", count, "a", "b", "c"];
@@ -131,8 +150,12 @@ fn what_the_table_does_not_know_is_named_and_cut() {
     let long = "x".repeat(1_000_000);
     let refusal = positions(&[long.as_str(), "secret"]).map_err(|refusal| refusal.to_string());
     let words = refusal.err().unwrap_or_default();
-    assert!(words.len() < 200 && words.contains("`xxx") && !words.contains("secret"), "{words}");
-    let refusal = positions(&["client", "nosuch\n", "secret"]).map_err(|refusal| refusal.to_string());
+    assert!(
+        words.len() < 200 && words.contains("`xxx") && !words.contains("secret"),
+        "{words}"
+    );
+    let refusal =
+        positions(&["client", "nosuch\n", "secret"]).map_err(|refusal| refusal.to_string());
     assert!(refusal.is_err_and(|words| words.starts_with("`client nosuch\\n` is not")));
     let nothing: [&str; 0] = [];
     assert!(matches!(positions(&nothing), Err(Refusal::Unknown { .. })));

@@ -136,7 +136,10 @@ pub(super) fn server_is_wrong(line: &Line) -> bool {
         b"georadius" | b"georadiusbymember" => true,
         b"xread" | b"xreadgroup" => {
             let words = line.argv.iter().zip(&line.roles);
-            words.filter(|(arg, _)| arg.eq_ignore_ascii_case(b"STREAMS")).count() > 1
+            words
+                .filter(|(arg, _)| arg.eq_ignore_ascii_case(b"STREAMS"))
+                .count()
+                > 1
         }
         b"migrate" => true,
         b"pfmerge" => line.argv.len() == 2,
@@ -234,7 +237,12 @@ impl Arena {
         strings(&keys, &mut names);
         for name in names {
             if !name.starts_with(PREFIX) && !decoys.iter().any(|decoy| decoy == name) {
-                add(faults, Fault::Footprint, line, &name.escape_ascii().to_string());
+                add(
+                    faults,
+                    Fault::Footprint,
+                    line,
+                    &name.escape_ascii().to_string(),
+                );
             }
         }
         Self::check_reply(line, reply, faults);

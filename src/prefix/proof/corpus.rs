@@ -136,6 +136,9 @@ fn generate(name: &str, args: &[Value], all: &mut BTreeSet<Line>) {
     for case in [Case::Lower, Case::Mixed] {
         add(Pick::Everything(0), 1, case, None);
     }
+    for turn in (0..turns).filter(|_| has_roles) {
+        add(Pick::Everything(turn), 1, Case::Nul, None);
+    }
     for names in HARD_NAMES.iter().filter(|_| has_roles) {
         add(Pick::Nothing, 1, Case::AsIs, Some(names));
         add(Pick::Everything(1), 2, Case::AsIs, Some(names));
@@ -214,6 +217,8 @@ enum Case {
     AsIs,
     Lower,
     Mixed,
+    /// Options end in a NUL and more, which the server's C strings do not see.
+    Nul,
 }
 
 struct Writer<'a> {
@@ -266,7 +271,11 @@ impl<'a> Writer<'a> {
         if !self.wants(node) {
             return;
         }
-        let repeats = if node.has("multiple") { self.repeats } else { 1 };
+        let repeats = if node.has("multiple") {
+            self.repeats
+        } else {
+            1
+        };
         for at in 0..repeats {
             if (at == 0 || node.has("multiple_token"))
                 && let Some(token) = node.arg.get("token").and_then(Value::as_str)
@@ -296,7 +305,10 @@ impl<'a> Writer<'a> {
 
     fn word(&mut self, word: &str) {
         let word = match self.case {
-            Case::AsIs => word.to_owned(),
+            Case::Nul if self.line.argv.len() > self.command.matches(' ').count() => {
+                format!("{word}\0x")
+            }
+            Case::AsIs | Case::Nul => word.to_owned(),
             Case::Lower => word.to_ascii_lowercase(),
             Case::Mixed => word
                 .chars()
@@ -371,7 +383,12 @@ impl<'a> Writer<'a> {
             self.line.argv[at] = keys.to_string().into_bytes();
         }
         // `""` stands for the list of keys; without a list it is the key with the empty name.
-        let has_list = self.line.roles.iter().skip(4).any(|role| *role == Role::Key);
+        let has_list = self
+            .line
+            .roles
+            .iter()
+            .skip(4)
+            .any(|role| *role == Role::Key);
         if self.command == "migrate" && !has_list {
             self.line.roles[3] = Role::Key;
         }

@@ -9,10 +9,45 @@ use crate::prefix::rewrite::{rewrite, write};
 use crate::prefix::table::COMMANDS;
 
 const WORDS: [&[u8]; 40] = [
-    b"STORE", b"storedist", b"BY", b"GET", b"LIMIT", b"STREAMS", b"GROUP", b"COUNT", b"BLOCK",
-    b"MATCH", b"TYPE", b"KEYS", b"AUTH", b"AUTH2", b"DB", b"CLAIM", b"NOACK", b"0", b"1", b"2", b"3",
-    b"-1", b"+2", b" 2", b"2.0", b"99999999999999999999", b"", b"\0", b"\xff", b"a\r\nb", b"*", b"{",
-    b"MATCH\0", b"__keyspace@0__:k", b"__keyspace@*__:*", b"__keyevent@0__:del", b"__key", b"k", b"#",
+    b"STORE",
+    b"storedist",
+    b"BY",
+    b"GET",
+    b"LIMIT",
+    b"STREAMS",
+    b"GROUP",
+    b"COUNT",
+    b"BLOCK",
+    b"MATCH",
+    b"TYPE",
+    b"KEYS",
+    b"AUTH",
+    b"AUTH2",
+    b"DB",
+    b"CLAIM",
+    b"NOACK",
+    b"0",
+    b"1",
+    b"2",
+    b"3",
+    b"-1",
+    b"+2",
+    b" 2",
+    b"2.0",
+    b"99999999999999999999",
+    b"",
+    b"\0",
+    b"\xff",
+    b"a\r\nb",
+    b"*",
+    b"{",
+    b"MATCH\0",
+    b"__keyspace@0__:k",
+    b"__keyspace@*__:*",
+    b"__keyevent@0__:del",
+    b"__key",
+    b"k",
+    b"#",
     b"__subkeyevent@0__:x",
 ];
 
@@ -88,9 +123,15 @@ fn value(random: &mut fastrand::Rng, depth: u8) -> redis::Value {
         2 => Value::SimpleString("message".to_owned()),
         3 | 4 => text(random),
         5 | 6 => Value::Array(list(random)),
-        7 => Value::Map(list(random).into_iter().map(|v| (text(random), v)).collect()),
+        7 => Value::Map(
+            list(random)
+                .into_iter()
+                .map(|v| (text(random), v))
+                .collect(),
+        ),
         _ => Value::Push {
-            kind: [PushKind::Message, PushKind::PMessage, PushKind::Invalidate][random.usize(..3)].clone(),
+            kind: [PushKind::Message, PushKind::PMessage, PushKind::Invalidate][random.usize(..3)]
+                .clone(),
             data: list(random),
         },
     }

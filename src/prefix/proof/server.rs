@@ -70,6 +70,15 @@ impl Connection {
     }
 
     fn exchange<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) -> Vec<Value> {
+        self.send_all(lines);
+        lines.iter().map(|_| self.read()).collect()
+    }
+
+    pub(super) fn send<A: AsRef<[u8]>>(&mut self, line: &[A]) {
+        self.send_all(&[line]);
+    }
+
+    fn send_all<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) {
         let mut bytes = Vec::new();
         for line in lines {
             let line = line.as_ref();
@@ -81,15 +90,16 @@ impl Connection {
             }
         }
         self.0.get_mut().write_all(&bytes).unwrap();
-        lines.iter().map(|_| self.read()).collect()
     }
 
     /// A reader of the test's own: an error may quote a name that is not text, and the library's is not under test.
-    fn read(&mut self) -> Value {
+    pub(super) fn read(&mut self) -> Value {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).unwrap();
         line.truncate(line.len() - 2);
-        let (kind, rest) = line.split_first().expect("the server closed the connection");
+        let (kind, rest) = line
+            .split_first()
+            .expect("the server closed the connection");
         let text = String::from_utf8_lossy(rest).into_owned();
         let length = || text.parse::<i64>().unwrap();
         match kind {
@@ -106,6 +116,8 @@ impl Connection {
                 Value::BulkString(bytes)
             }
             b'*' if length() >= 0 => Value::Array((0..length()).map(|_| self.read()).collect()),
+            // In a push the kind is an element like the others; the library's own reader would name it.
+            b'>' => Value::Array((0..length()).map(|_| self.read()).collect()),
             b'~' => Value::Set((0..length()).map(|_| self.read()).collect()),
             b'%' => Value::Map((0..length()).map(|_| (self.read(), self.read())).collect()),
             b'$' | b'*' | b'_' => Value::Nil,

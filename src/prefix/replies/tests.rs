@@ -55,7 +55,10 @@ fn streams_are_named_in_both_protocols() {
         PREFIX,
         Value::Map(vec![(text("app:s"), entries()), (text("x"), entries())]),
     );
-    assert_eq!((value, leaked), (Value::Map(vec![(text("s"), entries())]), 1));
+    assert_eq!(
+        (value, leaked),
+        (Value::Map(vec![(text("s"), entries())]), 1)
+    );
 }
 
 #[test]
@@ -113,10 +116,18 @@ fn nogroup_quotes_the_key_first_or_last() {
             "NOGROUP No such consumer group 'No such key 'app:x' for key name 's'",
             0,
         ),
-        ("NOGROUP No such key 'x:s' or consumer group 'g'", "NOGROUP no such key or consumer group", 1),
+        (
+            "NOGROUP No such key 'x:s' or consumer group 'g'",
+            "NOGROUP no such key or consumer group",
+            1,
+        ),
         // Codes decide: the same words under another code are left alone.
         ("ERR No such key 'app:s'", "ERR No such key 'app:s'", 0),
-        ("NOGROUP something new 'app:s'", "NOGROUP something new 'app:s'", 0),
+        (
+            "NOGROUP something new 'app:s'",
+            "NOGROUP something new 'app:s'",
+            0,
+        ),
     ] {
         let (value, leaked) = strip(ReplyKeys::None, PREFIX, error(said));
         assert_eq!((value, leaked), (error(wanted), leaks), "{said}");
@@ -136,17 +147,34 @@ fn a_transaction_is_stripped_command_by_command() {
 #[test]
 fn messages_of_others_are_not_delivered() {
     for (message, wanted, leaks) in [
-        (&["message", "app:c", "app:p"][..], Some(&["message", "c", "app:p"][..]), 0),
+        (
+            &["message", "app:c", "app:p"][..],
+            Some(&["message", "c", "app:p"][..]),
+            0,
+        ),
         (&["message", "c", "p"], None, 1),
-        (&["pmessage", "app:*", "app:c", "p"], Some(&["pmessage", "*", "c", "p"]), 0),
-        (&["smessage", "app:c", "p"], Some(&["smessage", "c", "p"]), 0),
+        (
+            &["pmessage", "app:*", "app:c", "p"],
+            Some(&["pmessage", "*", "c", "p"]),
+            0,
+        ),
+        (
+            &["smessage", "app:c", "p"],
+            Some(&["smessage", "c", "p"]),
+            0,
+        ),
         (
             &["message", "__keyspace@0__:app:k", "set"],
             Some(&["message", "__keyspace@0__:k", "set"]),
             0,
         ),
         (
-            &["pmessage", "__keyspace@*__:app:*", "__keyspace@0__:other__:app:x", "set"],
+            &[
+                "pmessage",
+                "__keyspace@*__:app:*",
+                "__keyspace@0__:other__:app:x",
+                "set",
+            ],
             None,
             1,
         ),
@@ -190,5 +218,8 @@ fn an_invalidation_names_our_keys_or_all_keys() {
         (Some(push(list(&["a"]))), 1)
     );
     assert_eq!(strip_push(PREFIX, push(list(&["b"]))), (None, 1));
-    assert_eq!(strip_push(PREFIX, push(Value::Nil)), (Some(push(Value::Nil)), 0));
+    assert_eq!(
+        strip_push(PREFIX, push(Value::Nil)),
+        (Some(push(Value::Nil)), 0)
+    );
 }

@@ -106,7 +106,7 @@ fn key_spec(spec: &Value) -> Value {
         Some("range") if !said.is_empty() => {
             said.push(("last", find(&keys, "lastkey")));
             said.push(("step", find(&keys, "keystep")));
-            if find(&keys, "limit") != Value::from(0) {
+            if find(&keys, "limit") != 0 {
                 said.push(("limit", find(&keys, "limit")));
             }
         }
@@ -154,7 +154,10 @@ fn argument(said: &Value) -> Value {
             kept.push((flag, true.into()));
         }
     }
-    let inner: Vec<Value> = list(&find(said, "arguments")).iter().map(argument).collect();
+    let inner: Vec<Value> = list(&find(said, "arguments"))
+        .iter()
+        .map(argument)
+        .collect();
     if !inner.is_empty() {
         kept.push(("args", inner.into()));
     }
