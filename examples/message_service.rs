@@ -80,7 +80,13 @@ async fn run(options: Options) -> Result<u64, Box<dyn std::error::Error>> {
         .on_event(log.recipient())
         .start()?;
     redis.ready(Duration::from_secs(5)).await?;
-    println!("{} messages, {} consumers, {} kills, on {}", options.messages, options.consumers, chaos.planned(), redis.connection_info().addresses.join(", "));
+    println!(
+        "{} messages, {} consumers, {} kills, on {}",
+        options.messages,
+        options.consumers,
+        chaos.planned(),
+        redis.connection_info().addresses.join(", ")
+    );
 
     let mut consumers = Vec::new();
     for nth in 1..=options.consumers {

@@ -30,16 +30,20 @@ pub enum ReplyKeys {
     /// Nowhere.
     #[default]
     None,
-    /// The first element is a name (`BLPOP`, `LMPOP`).
+    /// Element 0; the reply is about that key alone (`BLPOP`, `LMPOP`).
     First,
-    /// Every element is a name (`KEYS`).
+    /// Every element (`KEYS`).
     Each,
-    /// Every other element is a name, from the first on (`PUBSUB NUMSUB`).
-    Even,
-    /// A cursor, then a page of names (`SCAN`).
+    /// Every element of element 1, behind the cursor (`SCAN`).
     ScanPage,
-    /// The first element of each element, or each key of a map (`XREAD`).
+    /// Element 0 of each stream; the keys of the map in RESP3 (`XREAD`).
     Streams,
+    /// Every element, a channel (`PUBSUB CHANNELS`).
+    Channels,
+    /// Every other element, a channel, each with its count behind it (`PUBSUB NUMSUB`).
+    ChannelCounts,
+    /// `sourceKey` and the keys of `rules` (`TS.INFO`).
+    TimeSeries,
 }
 
 /// What a frame wants while there is no connection.

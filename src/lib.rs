@@ -42,6 +42,6 @@ pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis}
 pub use messages::server::Ping;
 pub use messages::strings::*;
 pub use messages::{Command, decode};
-pub use prefix::{InvalidPrefix, KeyPrefix, escape_glob};
+pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob};
 pub use redis::Value;
 pub use supervisor::RestartLimit;

@@ -1,5 +1,16 @@
 //! The prefix that every key gets before execution and loses in every reply.
 
+pub(crate) mod channels;
+pub(crate) mod glob;
+pub(crate) mod policy;
+pub(crate) mod positions;
+#[cfg(test)]
+mod proof;
+pub(crate) mod replies;
+pub(crate) mod rewrite;
+pub(crate) mod rules;
+pub(crate) mod table;
+
 use std::{fmt, sync::Arc};
 
 use crate::error::{Error, Result};
@@ -119,7 +130,7 @@ impl KeyPrefix {
     }
 
     fn from_valid(prefix: &str) -> Self {
-        Self(Arc::new(Forms { plain: prefix.into(), glob: escape_glob(prefix.as_bytes()).into() }))
+        Self(Arc::new(Forms { plain: prefix.into(), glob: glob::escape_glob(prefix.as_bytes()).into() }))
     }
 
     /// The prefix as text.
@@ -171,20 +182,4 @@ impl fmt::Display for KeyPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// Escapes what Redis' glob matching treats specially, so that the result matches `text` alone.
-///
-/// The rule is `stringmatchlen` of the server: `*`, `?`, `[` and `\` are special wherever they stand.
-#[must_use]
-pub fn escape_glob(text: impl AsRef<[u8]>) -> Vec<u8> {
-    let text = text.as_ref();
-    let mut escaped = Vec::with_capacity(text.len());
-    for &byte in text {
-        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
-            escaped.push(b'\\');
-        }
-        escaped.push(byte);
-    }
-    escaped
 }

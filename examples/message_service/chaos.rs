@@ -41,8 +41,7 @@ impl Chaos {
         let server = RedisServer::builder().appendonly(true).start()?;
         let mut chance = fastrand::Rng::with_seed(seed);
         let share = messages / u64::from(kills + 1).max(1);
-        let mut plan: Vec<u64> =
-            (1..=u64::from(kills)).map(|nth| nth * share - chance.u64(..=share / 3)).collect();
+        let mut plan: Vec<u64> = (1..=u64::from(kills)).map(|nth| nth * share - chance.u64(..=share / 3)).collect();
         plan.reverse();
         Ok(Self { server: Some(Arc::new(server)), planned: plan.len(), plan, chance, ..Self::none() })
     }

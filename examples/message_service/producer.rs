@@ -34,7 +34,8 @@ pub fn start(redis: &Redis, ledger: &Rc<Ledger>, messages: u64, seed: u64) -> ac
 }
 
 fn event(number: u64, chance: &mut fastrand::Rng) -> MessageEvent {
-    const WORDS: [&str; 8] = ["hello", "ok 👍", "see you at 8", "invoice attached", "grüezi", "thanks!", "où es-tu ?", "🎉"];
+    const WORDS: [&str; 8] =
+        ["hello", "ok 👍", "see you at 8", "invoice attached", "grüezi", "thanks!", "où es-tu ?", "🎉"];
     MessageEvent {
         number,
         conversation: chance.u32(..500),

@@ -29,7 +29,9 @@ impl Progress {
     pub fn new(messages: u64) -> Self {
         let bars = MultiProgress::new();
         let style = |template: &str| {
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("━╸ ")
         };
         let bar = |name: &'static str| {
             let bar = bars.add(ProgressBar::new(messages));
@@ -40,7 +42,15 @@ impl Progress {
         let (sent, handled) = (bar("sent"), bar("handled"));
         let line = bars.add(ProgressBar::new_spinner());
         line.set_style(style("         {msg}"));
-        Self { sent, handled, line, bars, samples: VecDeque::new(), last_line: None, plain: !std::io::stderr().is_terminal() }
+        Self {
+            sent,
+            handled,
+            line,
+            bars,
+            samples: VecDeque::new(),
+            last_line: None,
+            plain: !std::io::stderr().is_terminal(),
+        }
     }
 
     pub fn show(&mut self, ledger: &Ledger, redis: &Redis) {
@@ -49,9 +59,10 @@ impl Progress {
         while self.samples.front().is_some_and(|(at, _)| now - *at > SPAN) {
             self.samples.pop_front();
         }
-        let rate = self.samples.front().map_or(0.0, |(at, handled)| {
-            (ledger.handled() - handled) as f64 / (now - *at).as_secs_f64().max(0.05)
-        });
+        let rate = self
+            .samples
+            .front()
+            .map_or(0.0, |(at, handled)| (ledger.handled() - handled) as f64 / (now - *at).as_secs_f64().max(0.05));
         let status = redis.status().borrow().clone();
         let pending = ledger.acknowledged() - ledger.handled().min(ledger.acknowledged());
         let cause = status.cause.map_or_else(String::new, |cause| format!(" ({cause})"));
