@@ -18,7 +18,10 @@ mod prefix;
 
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use frame::{Frame, ReplyKeys, WhenDown};
-pub use messages::strings::*;
-pub use messages::{Command, decode};
+pub use messages::{
+    Command, decode,
+    keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
+    strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
+};
 pub use prefix::{InvalidPrefix, KeyPrefix, escape_glob};
 pub use redis::Value;
