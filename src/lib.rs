@@ -21,6 +21,9 @@ pub use frame::{Frame, ReplyKeys, WhenDown};
 pub use messages::{
     Command, decode,
     keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
+    lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
+    sets::{SAdd, SCard, SIsMember, SMembers, SRem},
+    sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, escape_glob};

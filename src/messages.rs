@@ -190,4 +190,7 @@ fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Fra
 }
 
 pub(crate) mod keys;
+pub(crate) mod lists;
+pub(crate) mod sets;
+pub(crate) mod sorted_sets;
 pub(crate) mod strings;
