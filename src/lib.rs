@@ -20,11 +20,15 @@ pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use frame::{Frame, ReplyKeys, WhenDown};
 pub use messages::{
     Command, decode,
+    fields::to_fields,
+    fields_de::from_fields,
+    hashes::{HDel, HExists, HGet, HGetAll, HIncrBy, HLen, HMGet, HSet},
     keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
+    values::{Json, Struct},
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, escape_glob};
 pub use redis::Value;

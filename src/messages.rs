@@ -189,8 +189,17 @@ fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Fra
     if frame.len() == before { frame.invalid(none) } else { frame }
 }
 
+pub(crate) mod fields;
+pub(crate) mod fields_de;
+mod fields_error;
+pub(crate) mod hashes;
 pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod sets;
+mod shape;
 pub(crate) mod sorted_sets;
 pub(crate) mod strings;
+pub(crate) mod values;
+
+#[cfg(test)]
+mod fields_tests;
