@@ -27,6 +27,16 @@ pub use messages::{
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
+    stream_id::{InvalidStreamId, StreamId},
+    streams::{XAdd, XDel, XLen, XRange, XRead, XRevRange, XTrim},
+    streams_groups::{
+        XAck, XGroupCreate, XGroupCreateConsumer, XGroupDelConsumer, XGroupDestroy, XGroupSetId, XInfoConsumers,
+        XInfoGroups, XInfoStream, XReadGroup,
+    },
+    streams_pending::{XAutoClaim, XClaim, XPending, XPendingEntries},
+    streams_replies::{
+        AutoClaimed, ConsumerInfo, GroupInfo, PendingEntry, PendingSummary, StreamEntry, StreamInfo, StreamPage,
+    },
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
     values::{Json, Struct},
 };

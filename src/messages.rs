@@ -198,6 +198,11 @@ pub(crate) mod lists;
 pub(crate) mod sets;
 mod shape;
 pub(crate) mod sorted_sets;
+pub(crate) mod stream_id;
+pub(crate) mod streams;
+pub(crate) mod streams_groups;
+pub(crate) mod streams_pending;
+pub(crate) mod streams_replies;
 pub(crate) mod strings;
 pub(crate) mod values;
 
