@@ -15,6 +15,7 @@ mod error;
 mod frame;
 mod messages;
 mod prefix;
+pub mod prelude;
 
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use frame::{Frame, ReplyKeys, WhenDown};
@@ -25,6 +26,9 @@ pub use messages::{
     hashes::{HDel, HExists, HGet, HGetAll, HIncrBy, HLen, HMGet, HSet},
     keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
+    pubsub::Publish,
+    raw::Raw,
+    server::Ping,
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
     stream_id::{InvalidStreamId, StreamId},

@@ -195,6 +195,15 @@ mod fields_error;
 pub(crate) mod hashes;
 pub(crate) mod keys;
 pub(crate) mod lists;
+pub(crate) mod pubsub;
+pub(crate) mod raw;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "no message of its own: a part of the stream of keys, with options that every message has"
+)]
+pub(crate) mod scan;
+pub(crate) mod server;
 pub(crate) mod sets;
 mod shape;
 pub(crate) mod sorted_sets;
@@ -208,3 +217,7 @@ pub(crate) mod values;
 
 #[cfg(test)]
 mod fields_tests;
+#[cfg(test)]
+mod replies_tests;
+#[cfg(test)]
+pub(crate) mod tests;
