@@ -16,6 +16,7 @@ use crate::prefix::KeyPrefix;
 const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
 /// The server's own limit for the number of arguments of one command.
 const MAX_ARGUMENTS: u32 = 1024 * 1024;
+const TOO_MANY_ARGUMENTS: &str = "more than the 1,048,576 arguments that a server accepts; send several commands";
 
 /// Commands whose first argument names what is done, so that errors can say `XGROUP CREATE`.
 const CONTAINERS: &[&str] = &[
@@ -100,6 +101,13 @@ struct Mark {
     insert: u32,
     len: u32,
     glob: bool,
+}
+
+impl Mark {
+    /// The same argument, that many bytes further on.
+    fn shifted(self, by: u32) -> Self {
+        Self { header: self.header + by, body: self.body + by, insert: self.insert + by, ..self }
+    }
 }
 
 impl Frame {
@@ -267,18 +275,49 @@ impl Frame {
         self.encoded.len()
     }
 
+    /// How many arguments there are, the name among them; of joined commands, nothing of use.
+    pub(crate) fn len(&self) -> usize {
+        self.arguments as usize
+    }
+
+    /// Appends the arguments of `tail`, a frame without a name of its own: what comes last on the wire
+    /// but is known to a builder before its options are.
+    pub(crate) fn concat(mut self, tail: Self) -> Self {
+        let shift = self.encoded.len() as u32;
+        if u32::try_from(self.encoded.len() + tail.encoded.len()).is_err() {
+            self.fail("a command is longer than 4 GiB");
+            return self;
+        }
+        if self.arguments.saturating_add(tail.arguments) > MAX_ARGUMENTS {
+            self.fail(TOO_MANY_ARGUMENTS);
+        }
+        self.arguments = self.arguments.saturating_add(tail.arguments);
+        self.encoded.extend_from_slice(&tail.encoded);
+        self.marks.extend(tail.marks.iter().map(|mark| mark.shifted(shift)));
+        self.fault = self.fault.or(tail.fault);
+        self
+    }
+
+    /// Which arguments take the prefix, the name being number 0.
+    #[cfg(test)]
+    pub(crate) fn marked(&self) -> Vec<usize> {
+        let start = self.encoded.as_ptr() as usize;
+        let bodies: Vec<usize> = self.args().map(|word| word.as_ptr() as usize - start).collect();
+        self.marks.iter().filter_map(|mark| bodies.iter().position(|&body| body == mark.body as usize)).collect()
+    }
+
     fn fail(&mut self, why: &'static str) {
         self.fault.get_or_insert_with(|| Error::invalid_command(why));
     }
 
     /// Appends one argument and returns where its body begins.
-    fn push(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         if bytes.len() > MAX_ARGUMENT {
             self.fail("an argument is longer than the 512 MiB that a server accepts");
             return 0;
         }
         if self.arguments >= MAX_ARGUMENTS {
-            self.fail("more than the 1,048,576 arguments that a server accepts; send several commands");
+            self.fail(TOO_MANY_ARGUMENTS);
             return 0;
         }
         self.arguments += 1;
@@ -317,12 +356,7 @@ impl Frame {
         };
         let shift = shift - frame.encoded.len() as u32;
         self.encoded.extend_from_slice(&frame.encoded);
-        self.marks.extend(frame.marks.iter().map(|mark| Mark {
-            header: mark.header + shift,
-            body: mark.body + shift,
-            insert: mark.insert + shift,
-            ..*mark
-        }));
+        self.marks.extend(frame.marks.iter().map(|mark| mark.shifted(shift)));
         self.commands += frame.commands.max(1);
         self.hold = self.hold.max(frame.hold);
         self.traits.repeatable &= frame.traits.repeatable;
