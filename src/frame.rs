@@ -137,8 +137,15 @@ impl Frame {
         self
     }
 
-    /// Adds a glob pattern for keys or channels: it gets the prefix with its glob characters escaped.
+    /// Adds a glob pattern for keys: it gets the prefix with its glob characters escaped.
     pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
+        self.push_marked(pattern.as_ref(), 0, true);
+        self
+    }
+
+    /// Adds a glob pattern for channels: it gets the prefix as [`channel`](Self::channel) does, with its glob
+    /// characters escaped.
+    pub fn channel_pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         let pattern = pattern.as_ref();
         self.push_marked(pattern, keyspace_offset(pattern), true);
         self

@@ -70,6 +70,12 @@ impl From<InvalidPrefix> for Error {
     }
 }
 
+impl From<positions::Refusal> for Error {
+    fn from(refusal: positions::Refusal) -> Self {
+        Self::invalid_command(refusal.to_string())
+    }
+}
+
 impl KeyPrefix {
     /// A prefix such as `shop:production:`.
     ///
@@ -156,10 +162,57 @@ impl KeyPrefix {
         key.as_ref().strip_prefix(self.as_str().as_bytes())
     }
 
-    /// Takes the prefix off the names in a reply.
-    pub(crate) fn strip_reply(&self, keys: ReplyKeys, value: redis::Value) -> redis::Value {
-        let _ = keys;
-        value
+    /// What an arbitrary command becomes, without a server: for tests and tooling. It is judged as it would be
+    /// on a connection.
+    ///
+    /// ```
+    /// use redis_actix::KeyPrefix;
+    ///
+    /// let prefix = KeyPrefix::new("shop:")?;
+    /// let sealed = prefix.rewrite(&["SORT", "k", "BY", "w_*", "STORE", "d"])?;
+    /// let words: Vec<_> = sealed.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    /// assert_eq!(words, ["SORT", "shop:k", "BY", "shop:w_*", "STORE", "shop:d"]);
+    /// assert!(prefix.rewrite(&["FLUSHALL"]).is_err());
+    /// # Ok::<(), redis_actix::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) for a command that is not known, not
+    /// allowed on a prefixed connection, or malformed where its keys are.
+    pub fn rewrite(&self, argv: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>> {
+        rewrite::rewrite(self.as_str().as_bytes(), argv).map_err(Into::into)
+    }
+
+    /// The inverse of [`rewrite`](Self::rewrite) for what comes back: takes the prefix off every name that the
+    /// reply of this command carries. Names of others are dropped.
+    #[must_use]
+    pub fn strip(&self, argv: &[impl AsRef<[u8]>], reply: redis::Value) -> redis::Value {
+        self.strip_reply(replies::reply_keys(argv), reply)
+    }
+
+    /// Takes the prefix off the names in a reply, and drops names that lack it: they are somebody else's.
+    pub(crate) fn strip_reply(&self, keys: ReplyKeys, reply: redis::Value) -> redis::Value {
+        if keys == ReplyKeys::None || self.as_str().is_empty() {
+            return reply;
+        }
+        let (reply, leaked) = replies::strip(keys, self.as_str().as_bytes(), reply);
+        if leaked > 0 {
+            tracing::warn!(leaked, "dropped names without the key prefix from a reply");
+        }
+        reply
+    }
+
+    /// The error of a server without the prefix where it quotes a key.
+    pub(crate) fn strip_error(&self, error: &redis::ServerError) -> Error {
+        let text = match (error.code(), error.details()) {
+            ("NOGROUP", Some(text)) => match replies::strip_quoted(self.as_str().as_bytes(), text) {
+                replies::Quoted::None => None,
+                replies::Quoted::Ours(text) => Some(text),
+                replies::Quoted::Leak => Some("no such stream, group or consumer".to_owned()),
+            },
+            _ => None,
+        };
+        Error::server(error.code(), text.as_deref().or(error.details()))
     }
 
     /// The only way to make what the wire accepts: an unprefixed path does not compile.

@@ -20,4 +20,7 @@ pub use crate::messages::streams_pending::*;
 pub use crate::messages::streams_replies::*;
 pub use crate::messages::strings::*;
 pub use crate::messages::values::*;
-pub use crate::{Command, Error, ErrorKind, Fate, Frame, KeyPrefix, WhenDown};
+pub use crate::{
+    Command, ConnectionEvent, Error, ErrorKind, Fate, Frame, KeyPrefix, ReconnectPolicy, Redis, RedisActor,
+    RedisConfig, WhenDown, close_redis, get_redis,
+};

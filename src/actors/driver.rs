@@ -481,7 +481,7 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Result<(), C
     let value = prefix.strip_reply(ticket.frame().keys_in_reply(), value);
     match value {
         Value::ServerError(error) => {
-            let error = Error::server(error.code(), error.details());
+            let error = prefix.strip_error(&error);
             // After a failover the same address may lead to a replica: ask the resolver again.
             let demoted = error.code() == Some("READONLY");
             ticket.complete(Err(error));

@@ -37,9 +37,15 @@ impl<T> Raw<T> {
         self
     }
 
-    /// Adds a glob pattern for keys or channels: it gets the prefix with its glob characters escaped.
+    /// Adds a glob pattern for keys: it gets the prefix with its glob characters escaped.
     pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.pattern(pattern);
+        self
+    }
+
+    /// Adds a glob pattern for channels: it gets the prefix with its glob characters escaped.
+    pub fn channel_pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
+        self.frame = self.frame.channel_pattern(pattern);
         self
     }
 
