@@ -1,4 +1,43 @@
-//! A supervised Redis layer for actix.
+//! A Redis layer for [actix] services that looks after itself.
+//!
+//! One supervised [`RedisActor`] owns the connection; callers send it typed messages; every key is prefixed before
+//! execution. [`Redis`] is the handle to it that services hold, [`get_redis`] the one that a process shares.
+//!
+//! ```no_run
+//! use redis_actix::prelude::*;
+//! use std::time::Duration;
+//!
+//! #[actix::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let redis = Redis::builder(RedisConfig::from_env()?).start()?; // never blocks, and needs no server yet
+//!     redis.send(Set::new("user:1", "ada").expire(Duration::from_secs(60))).await?;
+//!     let name: Option<String> = redis.send(Get::new("user:1")).await?;
+//!     println!("{name:?}");
+//!     redis.shutdown(Duration::from_secs(5)).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What to read
+//!
+//! | for | see |
+//! |---|---|
+//! | settings, from the environment or in code | [`RedisConfig`] |
+//! | commands | the messages of this page, [`Raw`] for any other, [`Command`] for your own |
+//! | what became of a command that failed | [`Error::fate`], [`Error::kind`], [`Error::code`] |
+//! | what the connection is doing | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
+//! | stream consumers | [`StreamConsumer`] |
+//! | the way out | [`Redis::shutdown`], [`close_redis`] |
+//!
+//! # What holds
+//!
+//! A command is answered by its deadline. It is never run twice unasked: one that cannot have run is sent again on the
+//! next link, one that only reads too, and any other ends with [`Fate::Unknown`]. Commands keep their order. Everything
+//! is bounded. A key outside the prefix cannot be reached by a typed message.
+//!
+//! # Features
+//!
+//! `tls` (default): TLS through rustls.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
@@ -67,3 +106,8 @@ pub use messages::{
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob};
 pub use redis::Value;
 pub use supervisor::RestartLimit;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
