@@ -3,6 +3,7 @@
 //! Both need nothing but the Rust toolchain: a Redis server is installed where there is none.
 
 mod args;
+mod bench;
 mod cargo;
 mod install;
 mod server;
@@ -18,6 +19,8 @@ usage: cargo xtask <command>
 
   demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
   test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
+  bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
+                   get64/256); --check counts instructions by valgrind instead and compares, --update stores them
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -39,6 +42,10 @@ fn main() -> ExitCode {
         },
         Ok(Task::Test { quick }) => match server::ensure() {
             Ok(server) => steps::run_all(&server, quick),
+            Err(e) => cannot(&e),
+        },
+        Ok(Task::Bench(args)) => match server::ensure() {
+            Ok(server) => bench::run(&server, &args),
             Err(e) => cannot(&e),
         },
         Err(e) => {
