@@ -51,6 +51,9 @@
 )]
 
 mod actors;
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub mod bench;
 mod builder;
 mod config;
 mod core;
