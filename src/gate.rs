@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::Notify;
@@ -11,14 +11,16 @@ use tokio::sync::Notify;
 /// The lower bits of the count hold bytes, the rest commands: one atomic addition enters with both.
 const BYTES: u32 = 40;
 const BYTES_MASK: u64 = (1 << BYTES) - 1;
-/// Counted in fewer bits than there are, so that callers who are being turned away cannot overflow them.
+/// Fewer than the bits could hold, so that the last one in cannot overflow them.
 const MOST_COMMANDS: u64 = 1 << 22;
 const MOST_BYTES: u64 = 1 << (BYTES - 1);
 
-/// Counts callers in. Uncontended it costs two atomic additions, where a semaphore takes a lock.
+/// Counts callers in. Uncontended it costs three atomic operations, where a semaphore takes a lock.
 #[derive(Debug)]
 pub(crate) struct Gate {
     inside: AtomicU64,
+    /// Callers in [`enter`](Self::enter); whoever leaves calls one of them.
+    waiting: AtomicUsize,
     commands: u64,
     bytes: u64,
     left: Notify,
@@ -35,6 +37,7 @@ impl Gate {
     pub(crate) fn new(commands: usize, bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             inside: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             commands: (commands as u64).clamp(1, MOST_COMMANDS),
             bytes: (bytes as u64).clamp(1, MOST_BYTES),
             left: Notify::new(),
@@ -45,16 +48,11 @@ impl Gate {
     /// command larger than all the room must not wait for ever.
     pub(crate) fn try_enter(self: &Arc<Self>, bytes: usize) -> Option<Pass> {
         let share = (1 << BYTES) | (bytes as u64).min(u32::MAX.into());
-        if !self.is_full(self.inside.fetch_add(share, Ordering::AcqRel)) {
-            return Some(Pass { gate: self.clone(), share });
-        }
-        // While we were counted, somebody who was called may have been turned away because of us: that call
-        // must not be lost. A house that is still full calls nobody, or those who wait would wake each other
-        // for ever.
-        if !self.is_full(self.inside.fetch_sub(share, Ordering::AcqRel) - share) {
-            self.left.notify_one();
-        }
-        None
+        // Never counted in beyond the room, not even for a moment: callers who count themselves in, find the
+        // house full and leave again would keep each other out for ever.
+        let one_more = |inside: u64| (!self.is_full(inside)).then_some(inside + share);
+        self.inside.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        Some(Pass { gate: self.clone(), share })
     }
 
     /// Waits for room.
@@ -62,11 +60,13 @@ impl Gate {
     /// # Cancel safety
     /// Giving up takes no room, and a call for this caller goes to the next.
     pub(crate) async fn enter(self: Arc<Self>, bytes: usize) -> Pass {
+        let _waiting = Waiting::new(&self);
         loop {
             let called = self.left.notified();
             if let Some(pass) = self.try_enter(bytes) {
-                // One large command that left made room for many.
-                if !self.is_full(self.inside.load(Ordering::Acquire)) {
+                // One large command that left made room for many; and of several calls that find nobody
+                // listening yet only one is kept: pass it on.
+                if !self.is_full(self.inside.load(Ordering::SeqCst)) {
                     self.left.notify_one();
                 }
                 return pass;
@@ -82,9 +82,26 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if self.gate.is_full(self.gate.inside.fetch_sub(self.share, Ordering::AcqRel)) {
+        self.gate.inside.fetch_sub(self.share, Ordering::SeqCst);
+        if self.gate.waiting.load(Ordering::SeqCst) > 0 {
             self.gate.left.notify_one();
         }
+    }
+}
+
+/// Counts a caller who waits, however the waiting ends.
+struct Waiting<'a>(&'a Gate);
+
+impl<'a> Waiting<'a> {
+    fn new(gate: &'a Gate) -> Self {
+        gate.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(gate)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -94,7 +111,6 @@ mod tests {
     use std::{
         future::Future,
         pin::pin,
-        sync::atomic::AtomicUsize,
         task::{Context, Poll, Wake},
         time::Duration,
     };

@@ -459,6 +459,6 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause
         "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,
     };
-    ticket.complete(Err(Error::server(error.code(), error.details())));
+    ticket.complete(Err(prefix.strip_error(&error)));
     cause
 }
