@@ -12,9 +12,9 @@ mod support;
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use redis_actix::prelude::*;
-use redis_actix::{ConnectionState, ErrorKind, Fate, Frame, Phase, Value, WhenDown};
+use redis_actix::{ConnectionState, ErrorKind, Fate, Frame, Phase, WhenDown};
 use redis_actix_test::{Answer, Direction, FakeServer, Proxy, RedisServer};
-use support::{Diary, Own, PATIENCE, aside, config, eventually, hasty, ms, until_state};
+use support::{Diary, Own, PATIENCE, config, eventually, hasty, ms, until_state};
 
 /// How long the load of row 1 lasts: 2 s, or the seconds in `FAULTS_SECONDS` (the row asks for 30).
 fn load_time() -> Duration {
@@ -243,15 +243,14 @@ async fn errors_name_the_phase_and_the_state() {
     let connecting = redis.send(Incr::new("k")).await.expect_err("nobody there");
     assert_eq!((connecting.phase(), connecting.fate()), (Some(Phase::Connecting), Fate::NotSent), "{connecting}");
     assert!(connecting.to_string().contains("may have run") ^ connecting.to_string().contains("was not sent"));
-    // One deadline for all phases: it went on while the link changed.
-    proxy.pass();
-    until_state(&redis, ConnectionState::Ready).await;
-    assert_eq!(redis.send(Own(Frame::new("GET").key("k"))).await.expect("answered"), Value::BulkString(b"1".to_vec()));
 }
 
 #[actix::test]
 async fn each_message_says_what_becomes_of_it_without_a_link() {
-    let port = redis_actix_test::free_port().expect("a port");
+    let server = support::server();
+    let proxy = Proxy::start(server.addr()).expect("a proxy");
+    proxy.refuse();
+    let port = proxy.port();
     let patient = hasty(config(port)).start().expect("started");
     let hasty_one = hasty(config(port).when_down(WhenDown::FailFast)).start().expect("started");
     for redis in [&patient, &hasty_one] {
@@ -266,11 +265,10 @@ async fn each_message_says_what_becomes_of_it_without_a_link() {
     }
     assert!(started.elapsed() < ms(1_000));
     let waiting = [patient.send(Incr::new("k")), hasty_one.send(Incr::new("k").when_down(WhenDown::Queue))];
-    let server = aside(move || RedisServer::builder().arg("--port", port.to_string()).start().expect("a server")).await;
+    proxy.pass();
     for waits in waiting {
         waits.await.expect("served when the server came");
     }
-    drop(server);
 }
 
 #[actix::test]
