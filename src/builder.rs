@@ -9,6 +9,7 @@ use crate::actors::connection::RedisActor;
 use crate::actors::driver::Driver;
 use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
+use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
@@ -27,6 +28,7 @@ pub struct RedisBuilder {
     limit: RestartLimit,
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
+    credentials: Option<Provider>,
 }
 
 impl RedisBuilder {
@@ -37,6 +39,7 @@ impl RedisBuilder {
             limit: RestartLimit::default(),
             recipients: Vec::new(),
             arbiter: None,
+            credentials: None,
         }
     }
 
@@ -56,6 +59,13 @@ impl RedisBuilder {
     /// actor ends or the connection is closed.
     pub fn on_event(mut self, recipient: Recipient<ConnectionEvent>) -> Self {
         self.recipients.push(recipient);
+        self
+    }
+
+    /// Asks `provider` for user and password at every login, instead of the configuration. A user name in
+    /// the configuration holds where the provider names none.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.credentials = Some(Provider::new(provider));
         self
     }
 
@@ -110,12 +120,17 @@ impl RedisBuilder {
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
-        let gauges = Arc::new(Gauges::default());
-        let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
-        let shared = Shared { config: self.config.clone(), status, gauges: gauges.clone(), gate: Gate::new(room) };
+        let gauges = Arc::new(Gauges::new());
+        let gate = Gate::new(
+            self.config.max_in_flight().saturating_add(self.config.max_queued()),
+            self.config.max_in_flight_bytes().saturating_add(self.config.max_queued_bytes()),
+        );
         let client_name = self.config.client_name().map(str::to_owned);
+        let config = self.config.clone();
+        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
+        let shared = Shared { config, status, gauges: gauges.clone(), gate, recipe: recipe.clone() };
         let seed = Seed {
-            recipe: Arc::new(Recipe { config: self.config, target, client_name }),
+            recipe,
             policy: self.policy,
             limit: self.limit,
             fanout: Fanout::new(self.recipients, status_sender),

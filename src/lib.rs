@@ -57,6 +57,7 @@ pub mod bench;
 mod builder;
 mod config;
 mod core;
+mod credentials;
 mod error;
 mod events;
 mod frame;
@@ -76,7 +77,9 @@ pub use config::{
     Address, ConfigError, ConfigProblem, Description, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret,
     TlsSettings,
 };
+pub use core::rate::ErrorRate;
 pub use core::retry::ReconnectPolicy;
+pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
