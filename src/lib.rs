@@ -64,6 +64,6 @@ pub use messages::{
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
     values::{Json, Struct},
 };
-pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob};
+pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
 pub use redis::Value;
 pub use supervisor::RestartLimit;

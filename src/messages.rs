@@ -149,7 +149,7 @@ macro_rules! command {
             }
 
             fn into_frame(self) -> $crate::frame::Frame {
-                $crate::messages::Rest::finish(self.rest, self.frame)
+                $crate::messages::Rest::finish(self.rest, self.frame).handed_out()
             }
 
             fn reply(value: redis::Value) -> $crate::error::Result<$reply> {

@@ -386,7 +386,7 @@ impl Driver {
     }
 
     fn ping(&mut self, now: Instant) {
-        let ticket: BoxedTicket = Box::new(Silent::new(Frame::new("PING").read_only()));
+        let ticket: BoxedTicket = Box::new(Silent::new(Frame::known("PING").read_only()));
         self.submit(ticket, Some(now));
     }
 
@@ -481,7 +481,11 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Result<(), C
     let value = prefix.strip_reply(ticket.frame().keys_in_reply(), value);
     match value {
         Value::ServerError(error) => {
-            let error = prefix.strip_error(&error);
+            let error = if ticket.frame().is_unprefixed() {
+                Error::server(error.code(), error.details())
+            } else {
+                prefix.strip_error(&error)
+            };
             // After a failover the same address may lead to a replica: ask the resolver again.
             let demoted = error.code() == Some("READONLY");
             ticket.complete(Err(error));

@@ -1,5 +1,7 @@
 //! Commands that have no message of their own.
 
+use std::time::Duration;
+
 use redis::{ToRedisArgs, Value};
 
 use crate::frame::{Frame, ReplyKeys};
@@ -7,8 +9,10 @@ use crate::frame::{Frame, ReplyKeys};
 command! {
     /// Any command, its keys marked by hand; the reply is whatever type is asked for.
     ///
-    /// Only what is marked gets the prefix: an argument that is a key must be added by [`key`](Self::key),
-    /// or the command reaches beyond the prefix.
+    /// Only what is marked gets the prefix. For a command that this version knows, every key must be marked, or
+    /// nothing is sent; for one that it does not know, mark at least one key or say that there is
+    /// [none](Self::without_keys). What does not belong on a shared, prefixed connection is refused; see
+    /// [`Error::refusal`](crate::Error::refusal).
     ///
     /// ```
     /// use redis_actix::{Command, Raw};
@@ -67,7 +71,21 @@ impl<T> Raw<T> {
         self
     }
 
-    /// Says where the reply carries names of keys or channels, which then lose the prefix.
+    /// Says that the command has no keys, for one that this version does not know: it is sent as it is.
+    pub fn without_keys(mut self) -> Self {
+        self.frame = self.frame.without_keys();
+        self
+    }
+
+    /// Says for how long at most the server may hold the answer back by design, as BLPOP does; see
+    /// [`Frame::hold`].
+    pub fn hold(mut self, longest: Duration) -> Self {
+        self.frame = self.frame.hold(longest);
+        self
+    }
+
+    /// Says where the reply carries names of keys or channels, which then lose the prefix. Without it a command
+    /// that is known has its own rule.
     pub fn reply_keys(mut self, keys: ReplyKeys) -> Self {
         self.frame = self.frame.reply_keys(keys);
         self

@@ -12,7 +12,7 @@ impl Scan {
     /// The page at `cursor` (0 for the first) of the keys that match `pattern`. There is always a pattern:
     /// its prefix keeps other tenants' keys out.
     pub(crate) fn new(cursor: u64, pattern: impl AsRef<[u8]>) -> Self {
-        let frame = Frame::new("SCAN").arg(cursor).arg("MATCH").pattern(pattern);
+        let frame = Frame::known("SCAN").arg(cursor).arg("MATCH").pattern(pattern);
         Self::of(frame.read_only().reply_keys(ReplyKeys::ScanPage))
     }
 

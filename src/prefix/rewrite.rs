@@ -8,8 +8,9 @@ use super::table::lookup;
 /// The line as the server gets it, or why it is not sent.
 pub(crate) fn rewrite(prefix: &[u8], argv: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>, Refusal> {
     let found = lookup(argv).ok_or_else(|| Refusal::unknown(argv))?;
-    if let Some(reason) = policy(argv).refusal() {
-        return Err(Refusal::Policy { command: found.name, reason });
+    let class = policy(argv);
+    if let Some(reason) = class.refusal() {
+        return Err(Refusal::Policy { command: found.name, class, reason });
     }
     let positions = positions(argv)?;
     write(prefix, argv, &positions).ok_or(Refusal::Arguments {

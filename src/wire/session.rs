@@ -75,7 +75,7 @@ impl Greeter<'_> {
         let username = recipe.config.username();
         // A user without a password still has to be named, or the server takes us for the default one.
         let login = password.as_ref().map(Secret::expose).or(username.map(|_| &b""[..]));
-        let mut hello = Frame::new("HELLO").arg(3);
+        let mut hello = Frame::known("HELLO").arg(3);
         if let Some(password) = login {
             hello = hello.arg("AUTH").arg(username.unwrap_or("default")).arg(password);
         }
@@ -87,7 +87,7 @@ impl Greeter<'_> {
             return Err(login_cause(&refused));
         }
         if let Some(password) = login {
-            let mut auth = Frame::new("AUTH");
+            let mut auth = Frame::known("AUTH");
             if let Some(username) = username {
                 auth = auth.arg(username);
             }
@@ -102,7 +102,7 @@ impl Greeter<'_> {
         if db == 0 {
             return Ok(());
         }
-        match self.ask_when_ready(&Frame::new("SELECT").arg(db)).await? {
+        match self.ask_when_ready(&Frame::known("SELECT").arg(db)).await? {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("ERR") => Err(Cause::new(
                 CauseKind::Refused,
@@ -115,12 +115,12 @@ impl Greeter<'_> {
     /// Names for operators. A server or a proxy may refuse them, and commands flow all the same.
     async fn introduce(&mut self, recipe: &Recipe, greeting: &mut Greeting) -> Result<(), Cause> {
         if let Some(name) = &recipe.client_name {
-            self.ask(&Frame::new("CLIENT SETNAME").arg(name.as_str())).await?.ok();
+            self.ask(&Frame::known("CLIENT SETNAME").arg(name.as_str())).await?.ok();
         }
-        self.ask(&Frame::new("CLIENT SETINFO").arg("LIB-NAME").arg(env!("CARGO_PKG_NAME"))).await?.ok();
-        self.ask(&Frame::new("CLIENT SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"))).await?.ok();
+        self.ask(&Frame::known("CLIENT SETINFO").arg("LIB-NAME").arg(env!("CARGO_PKG_NAME"))).await?.ok();
+        self.ask(&Frame::known("CLIENT SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"))).await?.ok();
         if greeting.client_id.is_none()
-            && let Ok(Value::Int(id)) = self.ask(&Frame::new("CLIENT ID")).await?
+            && let Ok(Value::Int(id)) = self.ask(&Frame::known("CLIENT ID")).await?
         {
             greeting.client_id = Some(id);
         }
@@ -129,7 +129,7 @@ impl Greeter<'_> {
 
     /// PING proves what a greeting does not: that the server accepts commands from us.
     async fn until_ready(&mut self) -> Result<(), Cause> {
-        match self.ask_when_ready(&Frame::new("PING")).await? {
+        match self.ask_when_ready(&Frame::known("PING")).await? {
             Ok(_) => Ok(()),
             // A user without the right to PING may still have the right to everything the service needs.
             Err(error) if error.code() == Some("NOPERM") => Ok(()),
