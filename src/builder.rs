@@ -14,6 +14,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -112,7 +113,13 @@ impl RedisBuilder {
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let gauges = Arc::new(Gauges::default());
         let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
-        let shared = Shared { config: self.config.clone(), status, gauges: gauges.clone(), gate: Gate::new(room) };
+        let shared = Shared {
+            config: self.config.clone(),
+            status,
+            gauges: gauges.clone(),
+            gate: Gate::new(room),
+            resolver: Resolver::default(),
+        };
         let client_name = self.config.client_name().map(str::to_owned);
         let seed = Seed {
             recipe: Arc::new(Recipe { config: self.config, target, client_name }),

@@ -469,6 +469,11 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
+/// The arguments of a command of the `redis` crate, the name first. Its own iterator hides the cursor.
+pub(crate) fn line(cmd: &redis::Cmd) -> Vec<Vec<u8>> {
+    Words(&cmd.get_packed_command()).map(<[u8]>::to_vec).collect()
+}
+
 /// Lets [`ToRedisArgs`] write into a frame.
 struct Arguments<'a>(&'a mut Frame);
 

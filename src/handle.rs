@@ -26,6 +26,7 @@ use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
+use crate::resolver::Resolver;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
 ///
@@ -45,7 +46,7 @@ use crate::prefix::KeyPrefix;
 #[derive(Clone)]
 pub struct Redis {
     addr: Addr<RedisActor>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) resolver: Resolver,
 }
 
 impl Redis {

@@ -2,13 +2,16 @@
 
 pub(crate) mod by_hand;
 pub(crate) mod channels;
+#[allow(dead_code, reason = "subscriptions take the rest of it")]
 pub(crate) mod glob;
 pub(crate) mod policy;
 pub(crate) mod positions;
 #[cfg(test)]
 mod proof;
 pub(crate) mod refusal;
+#[allow(dead_code, reason = "subscriptions and transactions take the rest of it")]
 pub(crate) mod replies;
+pub(crate) mod resolve;
 pub(crate) mod rewrite;
 pub(crate) mod rules;
 pub(crate) mod table;

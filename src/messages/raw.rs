@@ -1,10 +1,13 @@
 //! Commands that have no message of their own.
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use redis::{ToRedisArgs, Value};
 
-use crate::frame::{Frame, ReplyKeys};
+use crate::error::Result;
+use crate::frame::{Frame, ReplyKeys, line};
+use crate::prefix::positions::Positions;
+use crate::prefix::rewrite::{Judged, allowed};
 
 command! {
     /// Any command, its keys marked by hand; the reply is whatever type is asked for.
@@ -27,6 +30,49 @@ impl<T> Raw<T> {
     /// The command `name`; a subcommand follows after a space, as in `OBJECT ENCODING`.
     pub fn new(name: &str) -> Self {
         Self::of(Frame::new(name))
+    }
+
+    /// A command of the `redis` crate, its keys found by this version's table of all commands.
+    ///
+    /// ```
+    /// use redis_actix::{Command, Raw};
+    ///
+    /// let count = Raw::<u64>::from_cmd(redis::cmd("PFCOUNT").arg("visitors"))?;
+    /// assert_eq!(count.frame().name(), "PFCOUNT");
+    /// assert!(Raw::<()>::from_cmd(redis::cmd("FLUSHALL")).is_err());
+    /// # Ok::<(), redis_actix::Error>(())
+    /// ```
+    ///
+    /// A command that only reads may be sent again when a link broke before its reply came, as that of a message
+    /// may. SCAN without MATCH gets one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) when the command is not known (see
+    /// [`Redis::resolve`](crate::Redis::resolve)), does not belong on a shared, prefixed connection, or does not
+    /// say for certain which of its arguments are keys.
+    pub fn from_cmd(cmd: impl Borrow<redis::Cmd>) -> Result<Self> {
+        Self::of_line(&line(cmd.borrow()))
+    }
+
+    pub(crate) fn of_line(argv: &[Vec<u8>]) -> Result<Self> {
+        let Judged { positions, only_reads } = allowed(argv)?;
+        Ok(Self::marked(argv, &positions, only_reads))
+    }
+
+    pub(crate) fn marked(argv: &[Vec<u8>], positions: &Positions, only_reads: bool) -> Self {
+        let frame = Frame::of_line(argv, positions);
+        Self::of(if only_reads { frame.read_only() } else { frame })
+    }
+
+    /// A question of this crate's own, about no key.
+    pub(crate) fn question(name: &str, argv: &[Vec<u8>]) -> Self {
+        Self::of(argv.iter().fold(Frame::known(name).read_only(), |frame, arg| frame.arg(arg.as_slice())))
+    }
+
+    /// Without the prefix, for operators.
+    pub(crate) fn unprefixed(mut self) -> Self {
+        self.frame = self.frame.unprefixed();
+        self
     }
 
     /// Adds a key: it gets the prefix.

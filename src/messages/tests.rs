@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::scan::Scan;
+use super::scan::{Keys, Page};
 use super::*;
 use crate::*;
 
@@ -73,7 +73,16 @@ fn keys() -> Vec<Row> {
         (Rename::new("a", "b").frame(), "RENAME a b", &[1, 2], WRITE),
         (crate::Copy::new("a", "b").replace().frame(), "COPY a b REPLACE", &[1, 2], WRITE),
         // A pattern, not a key: the server names no key for it.
-        (Scan::new(7, "u*").count(0).of_type(&KeyType::Hash).frame(), "SCAN 7 MATCH u* COUNT 1 TYPE hash", &[3], READ),
+        (
+            Page::of_keys(7, "u*").count(0).of_type(&KeyType::Hash).frame(),
+            "SCAN 7 MATCH u* COUNT 1 TYPE hash",
+            &[3],
+            READ,
+        ),
+        (Page::of_members("HSCAN", b"h", 7, Some(b"u*")).count(5).frame(), "HSCAN h 7 MATCH u* COUNT 5", &[1], READ),
+        (Page::of_members("SSCAN", b"s", 0, None).frame(), "SSCAN s 0", &[1], READ),
+        (Page::of_members("ZSCAN", b"z", 0, None).frame(), "ZSCAN z 0", &[1], READ),
+        (Keys::new("u*").frame(), "KEYS u*", &[1], READ),
     ]
 }
 
@@ -240,7 +249,7 @@ fn table() -> Vec<Row> {
 }
 
 /// Every message once with all its options, for comparisons with what a server makes of them. `COMMAND
-/// GETKEYS` agrees with [`indices`] on all but SCAN, PUBLISH and PING, which have no keys for it.
+/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH and PING, which have no keys for it.
 pub(crate) fn every_message() -> Vec<Frame> {
     table().into_iter().map(|(frame, ..)| frame).collect()
 }

@@ -38,17 +38,26 @@ pub(crate) fn judge(frame: &Frame) -> Result<()> {
 }
 
 fn unknown(frame: &Frame, argv: &[&[u8]]) -> Result<()> {
-    if argv.is_empty() {
-        return Err(Error::refused(RefusalClass::Unknown, "a command needs a name"));
-    }
-    // A new `CLIENT` subcommand would pass for a module's command.
-    if of_container(argv).is_some_and(|classes| classes.into_iter().any(|class| class != Policy::Allowed)) {
-        return Err(Error::refused(RefusalClass::Unknown, UNKNOWN_SUBCOMMAND));
-    }
+    of_unknown_container(argv)?;
     if frame.says_without_keys() || !frame.marked().marks.is_empty() {
         return Ok(());
     }
     Err(Error::refused(RefusalClass::Unknown, UNKNOWN))
+}
+
+/// The name in lower case of a command that the table does not know, for a cache.
+///
+/// # Errors
+/// When it might be anything: a new `CLIENT` subcommand would pass for the command of a module.
+pub(crate) fn of_unknown_container(argv: &[impl AsRef<[u8]>]) -> Result<Vec<u8>> {
+    let Some(name) = argv.first() else {
+        return Err(Error::refused(RefusalClass::Unknown, "a command needs a name"));
+    };
+    let known = of_container(argv);
+    if known.as_ref().is_some_and(|classes| classes.iter().any(|class| *class != Policy::Allowed)) {
+        return Err(Error::refused(RefusalClass::Unknown, UNKNOWN_SUBCOMMAND));
+    }
+    Ok(name.as_ref().to_ascii_lowercase())
 }
 
 fn compare(found: Found, argv: &[&[u8]], wanted: &Positions, given: &Positions) -> Result<()> {
