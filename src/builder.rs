@@ -15,6 +15,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -128,7 +129,14 @@ impl RedisBuilder {
         let client_name = self.config.client_name().map(str::to_owned);
         let config = self.config.clone();
         let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
-        let shared = Shared { config, status, gauges: gauges.clone(), gate, recipe: recipe.clone() };
+        let shared = Shared {
+            config,
+            status,
+            gauges: gauges.clone(),
+            gate,
+            recipe: recipe.clone(),
+            resolver: Resolver::default(),
+        };
         let seed = Seed {
             recipe,
             policy: self.policy,

@@ -29,6 +29,7 @@ use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
+use crate::resolver::Resolver;
 use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
@@ -49,7 +50,7 @@ use crate::wire::session::Recipe;
 #[derive(Clone)]
 pub struct Redis {
     addr: Addr<RedisActor>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) recipe: Arc<Recipe>,
+    pub(crate) resolver: Resolver,
 }
 
 impl Redis {

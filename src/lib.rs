@@ -64,10 +64,13 @@ mod frame;
 mod gate;
 mod gauges;
 mod handle;
+mod keyspace;
 mod messages;
 mod prefix;
 pub mod prelude;
+mod resolver;
 mod supervisor;
+mod unprefixed;
 mod wire;
 
 pub use actors::connection::RedisActor;
@@ -84,6 +87,9 @@ pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
 pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis};
+pub use keyspace::{
+    ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
+};
 pub use messages::{
     Command, decode,
     fields::to_fields,
@@ -93,6 +99,7 @@ pub use messages::{
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
     pubsub::Publish,
     raw::Raw,
+    scan::Keys,
     server::Ping,
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
@@ -109,9 +116,10 @@ pub use messages::{
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
     values::{Json, Struct},
 };
-pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob};
+pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
 pub use redis::Value;
 pub use supervisor::RestartLimit;
+pub use unprefixed::Unprefixed;
 
 /// The README's program compiles.
 #[cfg(doctest)]

@@ -387,7 +387,7 @@ impl Driver {
     }
 
     fn ping(&mut self, now: Instant) {
-        let ping = Frame::new("PING");
+        let ping = Frame::known("PING");
         if let Some(established) = &mut self.established
             && let Ok(sealed) = self.prefix.seal(&ping)
         {
@@ -459,6 +459,11 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause
         "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,
     };
-    ticket.complete(Err(prefix.strip_error(&error)));
+    let error = if ticket.frame().is_unprefixed() {
+        Error::server(error.code(), error.details())
+    } else {
+        prefix.strip_error(&error)
+    };
+    ticket.complete(Err(error));
     cause
 }
