@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 /// The lower bits of the count hold bytes, the rest commands: one atomic addition enters with both.
 const BYTES: u32 = 40;
@@ -23,6 +23,8 @@ pub(crate) struct Gate {
     waiting: AtomicUsize,
     commands: u64,
     bytes: u64,
+    /// Held by the first of those who wait, so that they go in as they came.
+    turn: Mutex<()>,
     left: Notify,
 }
 
@@ -40,13 +42,21 @@ impl Gate {
             waiting: AtomicUsize::new(0),
             commands: (commands as u64).clamp(1, MOST_COMMANDS),
             bytes: (bytes as u64).clamp(1, MOST_BYTES),
+            turn: Mutex::new(()),
             left: Notify::new(),
         })
     }
 
-    /// Goes in with `bytes` if there is room now. The last one in may bring more than there is room for: a
-    /// command larger than all the room must not wait for ever.
+    /// Goes in with `bytes` if there is room now and nobody came before. The last one in may bring more than
+    /// there is room for: a command larger than all the room must not wait for ever.
     pub(crate) fn try_enter(self: &Arc<Self>, bytes: usize) -> Option<Pass> {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        self.go_in(bytes)
+    }
+
+    fn go_in(self: &Arc<Self>, bytes: usize) -> Option<Pass> {
         let share = (1 << BYTES) | (bytes as u64).min(u32::MAX.into());
         // Never counted in beyond the room, not even for a moment: callers who count themselves in, find the
         // house full and leave again would keep each other out for ever.
@@ -55,20 +65,16 @@ impl Gate {
         Some(Pass { gate: self.clone(), share })
     }
 
-    /// Waits for room.
+    /// Waits for room, behind those who wait already.
     ///
     /// # Cancel safety
-    /// Giving up takes no room, and a call for this caller goes to the next.
+    /// Giving up takes no room and makes way for the next.
     pub(crate) async fn enter(self: Arc<Self>, bytes: usize) -> Pass {
         let _waiting = Waiting::new(&self);
+        let _turn = self.turn.lock().await;
         loop {
             let called = self.left.notified();
-            if let Some(pass) = self.try_enter(bytes) {
-                // One large command that left made room for many; and of several calls that find nobody
-                // listening yet only one is kept: pass it on.
-                if !self.is_full(self.inside.load(Ordering::SeqCst)) {
-                    self.left.notify_one();
-                }
+            if let Some(pass) = self.go_in(bytes) {
                 return pass;
             }
             called.await;
@@ -173,6 +179,8 @@ mod tests {
         assert_eq!(calls.0.load(Ordering::SeqCst), 0);
         drop(inside);
         assert_eq!(calls.0.load(Ordering::SeqCst), 1);
+        assert!(gate.try_enter(1).is_none(), "nobody overtakes those who wait");
+        assert!(two.as_mut().poll(&mut cx).is_pending(), "nor do they each other");
         let Poll::Ready(pass) = one.as_mut().poll(&mut cx) else { panic!("the first in line goes in") };
         drop(pass);
         assert!(two.as_mut().poll(&mut cx).is_ready());

@@ -130,7 +130,7 @@ impl RedisConfigBuilder {
         /// At most this many commands are on the wire at once, at least 1. Default 65,536.
         max_in_flight(commands: usize) = commands;
         /// At most this many bytes of commands are on the wire at once, at least 1. Each counts with its
-        /// arguments and 320 bytes for what is kept about it. Default 64 MiB.
+        /// arguments and 350 bytes for what is kept about it. Default 64 MiB.
         max_in_flight_bytes(bytes: usize) = bytes;
         /// At most this many commands wait for the link, at least 1. Beyond this and
         /// [`max_in_flight`](Self::max_in_flight), `Redis::send` waits for room and `Addr` senders fail as

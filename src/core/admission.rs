@@ -45,7 +45,7 @@ pub(crate) struct Limits {
 struct Queued<R> {
     ticket: Option<R>,
     size: usize,
-    lost_links: u32,
+    lost_links: u16,
     /// Milliseconds by which its own deadline is later than that of its place in the queue.
     beyond: u32,
     /// Its bytes left on an earlier link: it is here because it may run twice.
@@ -55,7 +55,7 @@ struct Queued<R> {
 struct Sent<R> {
     ticket: Option<R>,
     size: usize,
-    lost_links: u32,
+    lost_links: u16,
     may_have_run: bool,
     repeatable: bool,
     /// How many replies the server still owes for it.
@@ -340,7 +340,7 @@ impl<R: Ticket> Admission<R> {
             }
             let may_have_run = sent.may_have_run || !proof;
             let lost_links = sent.lost_links + 1;
-            if (proof || sent.repeatable) && lost_links <= self.limits.lost_links {
+            if (proof || sent.repeatable) && u32::from(lost_links) <= self.limits.lost_links {
                 settlement.replayed += 1;
                 let queued = Queued { ticket: Some(ticket), size: sent.size, lost_links, beyond: 0, may_have_run };
                 again.push((queued, deadline));
@@ -373,7 +373,9 @@ impl<R: Ticket> Admission<R> {
         let mut settlement = Settlement::default();
         while let Some((queued, _)) = self.queue.pop_front() {
             let fate = queued.fate();
-            if queued.ticket.is_some() {
+            if queued.ticket.as_ref().is_some_and(Ticket::is_abandoned) {
+                self.tally.abandoned += 1;
+            } else if queued.ticket.is_some() {
                 match fate {
                     Fate::Unknown => settlement.unknown += 1,
                     Fate::NotSent | Fate::Rejected => settlement.failed += 1,

@@ -139,3 +139,26 @@ impl Command for Own {
 pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
+
+/// Runs a test in a process of its own, for what is counted per process. True in that process.
+pub fn alone(test: &str) -> bool {
+    const ALONE: &str = "FAULTS_ALONE";
+    if std::env::var(ALONE).is_ok_and(|name| name == test) {
+        return true;
+    }
+    let own = std::env::current_exe().expect("a name");
+    let output = std::process::Command::new(own).args([test, "--exact", "--nocapture"]).env(ALONE, test).output();
+    let output = output.expect("started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "no test of that name ran: {said}");
+    false
+}
+
+/// Bytes of this process that are in memory.
+pub fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+}
