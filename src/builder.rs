@@ -27,6 +27,7 @@ pub struct RedisBuilder {
     limit: RestartLimit,
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
+    client_name: Option<String>,
 }
 
 impl RedisBuilder {
@@ -37,6 +38,7 @@ impl RedisBuilder {
             limit: RestartLimit::default(),
             recipients: Vec::new(),
             arbiter: None,
+            client_name: None,
         }
     }
 
@@ -62,6 +64,12 @@ impl RedisBuilder {
     /// Runs the actor on this arbiter instead of the current one.
     pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Names a connection that the crate makes for itself.
+    pub(crate) fn client_name(mut self, name: &str) -> Self {
+        self.client_name = Some(name.to_owned());
         self
     }
 
@@ -112,8 +120,14 @@ impl RedisBuilder {
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let gauges = Arc::new(Gauges::default());
         let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
-        let shared = Shared { config: self.config.clone(), status, gauges: gauges.clone(), gate: Gate::new(room) };
-        let client_name = self.config.client_name().map(str::to_owned);
+        let shared = Shared {
+            config: self.config.clone(),
+            status,
+            gauges: gauges.clone(),
+            gate: Gate::new(room),
+            policy: self.policy.clone(),
+        };
+        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
         let seed = Seed {
             recipe: Arc::new(Recipe { config: self.config, target, client_name }),
             policy: self.policy,

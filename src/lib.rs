@@ -24,6 +24,7 @@ mod handle;
 mod messages;
 mod prefix;
 pub mod prelude;
+mod streams;
 mod supervisor;
 mod wire;
 
@@ -66,4 +67,11 @@ pub use messages::{
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob};
 pub use redis::Value;
+pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};
+pub use streams::consumer::{ConsumerStats, DrainReport, StreamConsumer};
+pub use streams::delivery::{Delivery, FromEntry, RawFields};
+pub use streams::events::{ConsumerName, DeadLetterReason, StreamEvent, StreamEventKind};
+pub use streams::inbox::Inbox;
+pub use streams::lease::Lease;
+pub use streams::outcome::{IntoOutcome, Outcome};
 pub use supervisor::RestartLimit;
