@@ -69,6 +69,7 @@ mod messages;
 mod prefix;
 pub mod prelude;
 mod resolver;
+mod streams;
 mod supervisor;
 mod unprefixed;
 mod wire;
@@ -118,6 +119,13 @@ pub use messages::{
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
 pub use redis::Value;
+pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};
+pub use streams::consumer::{ConsumerStats, DrainReport, StreamConsumer};
+pub use streams::delivery::{Delivery, FromEntry, RawFields};
+pub use streams::events::{ConsumerName, DeadLetterReason, StreamEvent, StreamEventKind};
+pub use streams::inbox::Inbox;
+pub use streams::lease::Lease;
+pub use streams::outcome::{IntoOutcome, Outcome};
 pub use supervisor::RestartLimit;
 pub use unprefixed::Unprefixed;
 

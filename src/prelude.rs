@@ -23,6 +23,6 @@ pub use crate::messages::streams_replies::*;
 pub use crate::messages::strings::*;
 pub use crate::messages::values::*;
 pub use crate::{
-    Command, ConnectionEvent, Error, ErrorKind, Fate, Frame, KeyPrefix, ReconnectPolicy, Redis, RedisActor,
-    RedisConfig, WhenDown, close_redis, get_redis,
+    Command, ConnectionEvent, Delivery, Error, ErrorKind, Fate, Frame, KeyPrefix, Outcome, ReconnectPolicy, Redis,
+    RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind, WhenDown, close_redis, get_redis,
 };
