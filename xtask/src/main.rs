@@ -6,6 +6,7 @@ mod args;
 mod cargo;
 mod install;
 mod keytable;
+mod prefix_report;
 mod server;
 mod steps;
 mod totals;
@@ -20,6 +21,7 @@ usage: cargo xtask <command>
   demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
   test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
+  prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -30,7 +32,9 @@ failed, 2 wrong usage or no server.";
 const CANNOT: u8 = 2;
 
 /// What takes its own arguments and needs no server.
-const TOOLS: &[(&str, fn(&[String]) -> ExitCode)] = &[("keytable", keytable::run)];
+const TOOLS: &[(&str, Tool)] = &[("keytable", keytable::run), ("prefix-report", prefix_report::run)];
+
+type Tool = fn(&[String]) -> ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
