@@ -223,6 +223,16 @@ async fn order_is_kept_across_lost_links() {
         }
     }
     assert!(fates.iter().any(Result::is_err), "no cut hit anything");
+    // What may run twice is sent again, ahead of what waited behind it: the last one written is the last.
+    for round in 0..10 {
+        proxy.cut_after(Direction::ToServer, 333 + 17 * round);
+        let writes: Vec<_> = (0..100).map(|nth| redis.send(Set::new("last", round * 100 + nth).idempotent())).collect();
+        for write in writes {
+            write.await.expect("sent again");
+        }
+        let last = server.command(["GET", "test:last"]).expect("asked").text().expect("a number");
+        assert_eq!(last, (round * 100 + 99).to_string());
+    }
 }
 
 #[actix::test]
