@@ -15,6 +15,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -29,6 +30,7 @@ pub struct RedisBuilder {
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
     credentials: Option<Provider>,
+    client_name: Option<String>,
 }
 
 impl RedisBuilder {
@@ -40,6 +42,7 @@ impl RedisBuilder {
             recipients: Vec::new(),
             arbiter: None,
             credentials: None,
+            client_name: None,
         }
     }
 
@@ -72,6 +75,12 @@ impl RedisBuilder {
     /// Runs the actor on this arbiter instead of the current one.
     pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Names a connection that the crate makes for itself.
+    pub(crate) fn client_name(mut self, name: &str) -> Self {
+        self.client_name = Some(name.to_owned());
         self
     }
 
@@ -125,10 +134,18 @@ impl RedisBuilder {
             self.config.max_in_flight().saturating_add(self.config.max_queued()),
             self.config.max_in_flight_bytes().saturating_add(self.config.max_queued_bytes()),
         );
-        let client_name = self.config.client_name().map(str::to_owned);
+        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
         let config = self.config.clone();
         let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
-        let shared = Shared { config, status, gauges: gauges.clone(), gate, recipe: recipe.clone() };
+        let shared = Shared {
+            config,
+            status,
+            gauges: gauges.clone(),
+            gate,
+            recipe: recipe.clone(),
+            resolver: Resolver::default(),
+            policy: self.policy.clone(),
+        };
         let seed = Seed {
             recipe,
             policy: self.policy,

@@ -22,6 +22,7 @@ use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{Pending, Waiter};
 use crate::builder::RedisBuilder;
 use crate::config::{Mode, RedisConfig};
+use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::WhenDown;
@@ -29,6 +30,7 @@ use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
+use crate::resolver::Resolver;
 use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
@@ -49,7 +51,7 @@ use crate::wire::session::Recipe;
 #[derive(Clone)]
 pub struct Redis {
     addr: Addr<RedisActor>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
@@ -58,12 +60,19 @@ pub(crate) struct Shared {
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) recipe: Arc<Recipe>,
+    pub(crate) resolver: Resolver,
+    pub(crate) policy: ReconnectPolicy,
 }
 
 impl Redis {
     /// Configures a connection of one's own; [`get_redis`] gives the one of the process.
     pub fn builder(config: RedisConfig) -> RedisBuilder {
         RedisBuilder::new(config)
+    }
+
+    /// Another connection like this one, for work that would hold this one up.
+    pub(crate) fn sibling(&self, client_name: &str) -> RedisBuilder {
+        RedisBuilder::new(self.shared.config.clone()).reconnect(self.shared.policy.clone()).client_name(client_name)
     }
 
     pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {

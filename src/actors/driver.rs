@@ -387,7 +387,7 @@ impl Driver {
     }
 
     fn ping(&mut self, now: Instant) {
-        let ping = Frame::new("PING");
+        let ping = Frame::known("PING");
         if let Some(established) = &mut self.established
             && let Ok(sealed) = self.prefix.seal(&ping)
         {
@@ -400,6 +400,13 @@ impl Driver {
     fn lose(&mut self, cause: Cause) {
         let generation = self.link.generation();
         self.feed(Event::Lost { generation, cause });
+    }
+
+    /// Gives the link up, if there is one.
+    pub(crate) fn sever(&mut self, why: &'static str) {
+        if self.link.is_ready() {
+            self.lose(Cause::new(CauseKind::Stalled, why));
+        }
     }
 
     fn feed(&mut self, event: Event) {
@@ -459,6 +466,11 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause
         "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,
     };
-    ticket.complete(Err(prefix.strip_error(&error)));
+    let error = if ticket.frame().is_unprefixed() {
+        Error::server(error.code(), error.details())
+    } else {
+        prefix.strip_error(&error)
+    };
+    ticket.complete(Err(error));
     cause
 }

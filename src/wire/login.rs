@@ -53,7 +53,7 @@ impl Login {
     }
 
     pub(crate) fn auth(&self) -> Frame {
-        let mut auth = Frame::of_the_connection("AUTH");
+        let mut auth = Frame::known("AUTH");
         if let Some(username) = &self.username {
             auth = auth.arg(username.as_str());
         }

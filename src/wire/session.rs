@@ -70,7 +70,7 @@ struct Greeter<'a> {
 impl Greeter<'_> {
     /// HELLO 3 with the credentials; a server without HELLO is spoken to in RESP2.
     async fn hello(&mut self, login: Option<&Login>) -> Result<Greeting, Cause> {
-        let hello = Frame::of_the_connection("HELLO").arg(3);
+        let hello = Frame::known("HELLO").arg(3);
         let hello = match login {
             Some(login) => login.with_hello(hello),
             None => hello,
@@ -98,7 +98,7 @@ impl Greeter<'_> {
         }
         if login.is_none() {
             // Whether it still listens; its answer to this is asked for again at the end.
-            self.ask(&Frame::new("PING")).await.map_err(before)?.ok();
+            self.ask(&Frame::known("PING")).await.map_err(before)?.ok();
         }
         Ok(Greeting { protocol: 2, ..Greeting::default() })
     }
@@ -107,7 +107,7 @@ impl Greeter<'_> {
         if db == 0 {
             return Ok(());
         }
-        match self.ask_when_ready(&Frame::of_the_connection("SELECT").arg(db)).await? {
+        match self.ask_when_ready(&Frame::known("SELECT").arg(db)).await? {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("ERR") => Err(Cause::new(
                 CauseKind::Refused,
@@ -120,12 +120,12 @@ impl Greeter<'_> {
     /// Names for operators. A server or a proxy may refuse them, and commands flow all the same.
     async fn introduce(&mut self, recipe: &Recipe, greeting: &mut Greeting) -> Result<(), Cause> {
         if let Some(name) = &recipe.client_name {
-            self.ask(&Frame::of_the_connection("CLIENT SETNAME").arg(name.as_str())).await?.ok();
+            self.ask(&Frame::known("CLIENT SETNAME").arg(name.as_str())).await?.ok();
         }
-        self.ask(&Frame::of_the_connection("CLIENT SETINFO").arg("LIB-NAME").arg(env!("CARGO_PKG_NAME"))).await?.ok();
-        self.ask(&Frame::of_the_connection("CLIENT SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"))).await?.ok();
+        self.ask(&Frame::known("CLIENT SETINFO").arg("LIB-NAME").arg(env!("CARGO_PKG_NAME"))).await?.ok();
+        self.ask(&Frame::known("CLIENT SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"))).await?.ok();
         if greeting.client_id.is_none()
-            && let Ok(Value::Int(id)) = self.ask(&Frame::of_the_connection("CLIENT ID")).await?
+            && let Ok(Value::Int(id)) = self.ask(&Frame::known("CLIENT ID")).await?
         {
             greeting.client_id = Some(id);
         }
@@ -134,7 +134,7 @@ impl Greeter<'_> {
 
     /// PING proves what a greeting does not: that the server accepts commands from us.
     async fn until_ready(&mut self) -> Result<(), Cause> {
-        match self.ask_when_ready(&Frame::new("PING")).await? {
+        match self.ask_when_ready(&Frame::known("PING")).await? {
             Ok(_) => Ok(()),
             // A user without the right to PING may still have the right to everything the service needs.
             Err(error) if error.code() == Some("NOPERM") => Ok(()),
