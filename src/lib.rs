@@ -39,6 +39,8 @@ pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
 pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis};
+pub use messages::batch::{Batch, TryEach};
+pub use messages::pipeline::Pipeline;
 pub use messages::server::Ping;
 pub use messages::strings::*;
 pub use messages::{Command, decode};

@@ -56,6 +56,15 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
     /// # Errors
     /// When the answer does not fit; see [`Error::decode`](crate::Error::decode).
     fn reply(value: Value) -> Result<Self::Reply>;
+
+    /// As [`reply`](Self::reply), for messages whose replies cannot be read without what was asked.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    fn reply_to(frame: &Frame, value: Value) -> Result<Self::Reply> {
+        let _ = frame;
+        Self::reply(value)
+    }
 }
 
 /// Decodes an answer by redis-rs' [`FromRedisValue`](redis::FromRedisValue).
@@ -140,5 +149,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
+pub(crate) mod batch;
+pub(crate) mod pipeline;
 pub(crate) mod server;
 pub(crate) mod strings;

@@ -1,2 +1,2 @@
 //! What a service needs: `use redis_actix::prelude::*;`.
-pub use crate::{Command, Get, Incr, Ping, Redis, RedisConfig, Set, get_redis};
+pub use crate::{Command, Get, Incr, Ping, Pipeline, Redis, RedisConfig, Set, get_redis};

@@ -292,11 +292,13 @@ impl Driver {
             let before = self.admission.in_flight();
             self.release();
             let Some(established) = &mut self.established else { return Ok(()) };
+            // The end of a large pipeline makes room for those that wait behind it.
+            let was_full = !established.wire.has_room();
             match established.wire.poll_flush(cx) {
                 Poll::Ready(Err(error)) => {
                     return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
                 }
-                Poll::Ready(Ok(())) if self.admission.in_flight() > before => {}
+                Poll::Ready(Ok(())) if was_full || self.admission.in_flight() > before => {}
                 Poll::Pending | Poll::Ready(Ok(())) => return Ok(()),
             }
         }
@@ -478,18 +480,23 @@ impl Driver {
 /// # Errors
 /// When the answer means that this link is of no more use.
 fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Result<(), Cause> {
-    let value = prefix.strip_reply(ticket.frame().keys_in_reply(), value);
-    match value {
-        Value::ServerError(error) => {
-            let error = Error::server(error.code(), error.details());
-            // After a failover the same address may lead to a replica: ask the resolver again.
-            let demoted = error.code() == Some("READONLY");
-            ticket.complete(Err(error));
-            if demoted {
-                return Err(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica"));
-            }
-        }
-        value => ticket.complete(Ok(value)),
-    }
-    Ok(())
+    let frame = ticket.frame();
+    let value = match frame.unit() {
+        None => prefix.strip_reply(frame.keys_in_reply(), value),
+        Some(unit) => unit.strip_replies(prefix, value),
+    };
+    // After a failover the same address may lead to a replica: ask the resolver again.
+    let demoted = match &value {
+        Value::Array(replies) if frame.is_unit() => replies.iter().any(is_read_only),
+        value => is_read_only(value),
+    };
+    ticket.complete(match value {
+        Value::ServerError(error) => Err(Error::server(error.code(), error.details())),
+        value => Ok(value),
+    });
+    if demoted { Err(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")) } else { Ok(()) }
+}
+
+fn is_read_only(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "READONLY")
 }

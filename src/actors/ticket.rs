@@ -56,7 +56,8 @@ impl<M: Command> Pending for Waiter<M> {
     }
 
     fn complete(self: Box<Self>, outcome: Result<Value>) {
-        let reply = outcome.and_then(M::reply).map_err(|error| named(error, &self.frame));
+        let reply = outcome.and_then(|value| M::reply_to(&self.frame, value));
+        let reply = reply.map_err(|error| named(error, &self.frame));
         // The caller may have gone: a late reply goes to nobody.
         let _ = self.reply.send(reply);
     }

@@ -169,7 +169,7 @@ impl<R: Ticket> Admission<R> {
         if let Some(frame) = ticket.as_ref().map(Ticket::frame) {
             repeatable = frame.is_repeatable();
             owed = frame.expected_replies();
-            if frame.is_unit() {
+            if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
                 // The first command of a pipeline may run long before the last one has left.
                 runs_at = span.start + 1;
             }
