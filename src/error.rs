@@ -234,10 +234,21 @@ impl std::error::Error for Error {
     }
 }
 
+/// Marks the words of our own decoders on their way through redis-rs' conversions.
+const OURS: &str = "redis-actix: ";
+
+impl From<Error> for redis::ParsingError {
+    fn from(error: Error) -> Self {
+        format!("{OURS}{}", error.message()).into()
+    }
+}
+
 impl From<redis::ParsingError> for Error {
     fn from(error: redis::ParsingError) -> Self {
-        // The parsing error quotes the reply, which is the caller's data: only its existence is told.
-        drop(error);
+        // Its words quote the reply, which is the caller's data, unless they are our own.
+        if let Some(words) = error.to_string().strip_prefix("Incompatible type - ").and_then(|e| e.strip_prefix(OURS)) {
+            return Self::decode(words.to_owned());
+        }
         Self::decode("the reply does not fit the requested type; ask for another reply type, or redis::Value to see it")
     }
 }

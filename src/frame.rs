@@ -19,6 +19,7 @@ pub(crate) use unit::{Encoding, Extra, Unit};
 const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
 /// The server's own limit for the number of arguments of one command.
 const MAX_ARGUMENTS: u32 = 1024 * 1024;
+const TOO_MANY_ARGUMENTS: &str = "more than the 1,048,576 arguments that a server accepts; send several commands";
 
 /// Commands whose first argument names what is done, so that errors can say `XGROUP CREATE`.
 const CONTAINERS: &[&str] = &[
@@ -33,16 +34,20 @@ pub enum ReplyKeys {
     /// Nowhere.
     #[default]
     None,
-    /// The first element is a name (`BLPOP`, `LMPOP`).
+    /// Element 0; the reply is about that key alone (`BLPOP`, `LMPOP`).
     First,
-    /// Every element is a name (`KEYS`).
+    /// Every element (`KEYS`).
     Each,
-    /// Every other element is a name, from the first on (`PUBSUB NUMSUB`).
-    Even,
-    /// A cursor, then a page of names (`SCAN`).
+    /// Every element of element 1, behind the cursor (`SCAN`).
     ScanPage,
-    /// The first element of each element, or each key of a map (`XREAD`).
+    /// Element 0 of each stream; the keys of the map in RESP3 (`XREAD`).
     Streams,
+    /// Every element, a channel (`PUBSUB CHANNELS`).
+    Channels,
+    /// Every other element, a channel, each with its count behind it (`PUBSUB NUMSUB`).
+    ChannelCounts,
+    /// `sourceKey` and the keys of `rules` (`TS.INFO`).
+    TimeSeries,
 }
 
 /// What a frame wants while there is no connection.
@@ -135,8 +140,15 @@ impl Frame {
         self
     }
 
-    /// Adds a glob pattern for keys or channels: it gets the prefix with its glob characters escaped.
+    /// Adds a glob pattern for keys: it gets the prefix with its glob characters escaped.
     pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
+        self.push_marked(pattern.as_ref(), 0, true);
+        self
+    }
+
+    /// Adds a glob pattern for channels: it gets the prefix as [`channel`](Self::channel) does, with its glob
+    /// characters escaped.
+    pub fn channel_pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         let pattern = pattern.as_ref();
         self.push_marked(pattern, keyspace_offset(pattern), true);
         self
@@ -269,18 +281,49 @@ impl Frame {
         self.unit().map_or(self.encoded.len(), Unit::size)
     }
 
+    /// How many arguments there are, the name among them; of joined commands, nothing of use.
+    pub(crate) fn len(&self) -> usize {
+        self.arguments as usize
+    }
+
+    /// Appends the arguments of `tail`, a frame without a name of its own: what comes last on the wire
+    /// but is known to a builder before its options are.
+    pub(crate) fn concat(mut self, tail: Self) -> Self {
+        let shift = self.encoded.len() as u32;
+        if u32::try_from(self.encoded.len() + tail.encoded.len()).is_err() {
+            self.fail("a command is longer than 4 GiB");
+            return self;
+        }
+        if self.arguments.saturating_add(tail.arguments) > MAX_ARGUMENTS {
+            self.fail(TOO_MANY_ARGUMENTS);
+        }
+        self.arguments = self.arguments.saturating_add(tail.arguments);
+        self.encoded.extend_from_slice(&tail.encoded);
+        self.marks.extend(tail.marks.iter().map(|mark| mark.shifted(shift)));
+        self.fault = self.fault.or(tail.fault);
+        self
+    }
+
+    /// Which arguments take the prefix, the name being number 0.
+    #[cfg(test)]
+    pub(crate) fn marked(&self) -> Vec<usize> {
+        let start = self.encoded.as_ptr() as usize;
+        let bodies: Vec<usize> = self.args().map(|word| word.as_ptr() as usize - start).collect();
+        self.marks.iter().filter_map(|mark| bodies.iter().position(|&body| body == mark.body as usize)).collect()
+    }
+
     fn fail(&mut self, why: &'static str) {
         self.fault.get_or_insert_with(|| Error::invalid_command(why));
     }
 
     /// Appends one argument and returns where its body begins.
-    fn push(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         if bytes.len() > MAX_ARGUMENT {
             self.fail("an argument is longer than the 512 MiB that a server accepts");
             return 0;
         }
         if self.arguments >= MAX_ARGUMENTS {
-            self.fail("more than the 1,048,576 arguments that a server accepts; send several commands");
+            self.fail(TOO_MANY_ARGUMENTS);
             return 0;
         }
         self.arguments += 1;

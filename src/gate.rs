@@ -8,10 +8,12 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// Counts callers in. Uncontended it costs two atomic additions, where a semaphore takes a lock.
+/// Counts callers in. Uncontended it costs three atomic operations, where a semaphore takes a lock.
 #[derive(Debug)]
 pub(crate) struct Gate {
     inside: AtomicUsize,
+    /// Callers in [`enter`](Self::enter); whoever leaves calls one of them.
+    waiting: AtomicUsize,
     room: usize,
     left: Notify,
 }
@@ -22,17 +24,21 @@ pub(crate) struct Pass(Arc<Gate>);
 
 impl Gate {
     pub(crate) fn new(room: usize) -> Arc<Self> {
-        Arc::new(Self { inside: AtomicUsize::new(0), room: room.max(1), left: Notify::new() })
+        Arc::new(Self {
+            inside: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            room: room.max(1),
+            left: Notify::new(),
+        })
     }
 
     /// Goes in if there is room now.
     pub(crate) fn try_enter(self: &Arc<Self>) -> Option<Pass> {
-        if self.inside.fetch_add(1, Ordering::AcqRel) < self.room {
-            return Some(Pass(self.clone()));
-        }
-        // Whoever left while we were counted saw a full house and called somebody; that call must not be lost.
-        self.leave();
-        None
+        // Never counted in beyond the room, not even for a moment: callers who count themselves in, find the
+        // house full and leave again would keep each other out for ever.
+        let one_more = |inside: usize| (inside < self.room).then_some(inside + 1);
+        self.inside.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        Some(Pass(self.clone()))
     }
 
     /// Waits for room.
@@ -40,9 +46,14 @@ impl Gate {
     /// # Cancel safety
     /// Giving up takes no room, and a call for this caller goes to the next.
     pub(crate) async fn enter(self: Arc<Self>) -> Pass {
+        let _waiting = Waiting::new(&self);
         loop {
             let called = self.left.notified();
             if let Some(pass) = self.try_enter() {
+                // Of several calls that find nobody listening yet only one is kept: pass it on.
+                if self.inside.load(Ordering::SeqCst) < self.room {
+                    self.left.notify_one();
+                }
                 return pass;
             }
             called.await;
@@ -50,7 +61,8 @@ impl Gate {
     }
 
     fn leave(&self) {
-        if self.inside.fetch_sub(1, Ordering::AcqRel) >= self.room {
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
             self.left.notify_one();
         }
     }
@@ -59,6 +71,22 @@ impl Gate {
 impl Drop for Pass {
     fn drop(&mut self) {
         self.0.leave();
+    }
+}
+
+/// Counts a caller who waits, however the waiting ends.
+struct Waiting<'a>(&'a Gate);
+
+impl<'a> Waiting<'a> {
+    fn new(gate: &'a Gate) -> Self {
+        gate.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(gate)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

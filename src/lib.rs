@@ -39,11 +39,34 @@ pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
 pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis};
-pub use messages::batch::{Batch, TryEach};
-pub use messages::pipeline::Pipeline;
-pub use messages::server::Ping;
-pub use messages::strings::*;
-pub use messages::{Command, decode};
-pub use prefix::{InvalidPrefix, KeyPrefix, escape_glob};
+pub use messages::{
+    Command,
+    batch::{Batch, TryEach},
+    decode,
+    fields::to_fields,
+    fields_de::from_fields,
+    hashes::{HDel, HExists, HGet, HGetAll, HIncrBy, HLen, HMGet, HSet},
+    keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
+    lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
+    pipeline::Pipeline,
+    pubsub::Publish,
+    raw::Raw,
+    server::Ping,
+    sets::{SAdd, SCard, SIsMember, SMembers, SRem},
+    sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
+    stream_id::{InvalidStreamId, StreamId},
+    streams::{XAdd, XDel, XLen, XRange, XRead, XRevRange, XTrim},
+    streams_groups::{
+        XAck, XGroupCreate, XGroupCreateConsumer, XGroupDelConsumer, XGroupDestroy, XGroupSetId, XInfoConsumers,
+        XInfoGroups, XInfoStream, XReadGroup,
+    },
+    streams_pending::{XAutoClaim, XClaim, XPending, XPendingEntries},
+    streams_replies::{
+        AutoClaimed, ConsumerInfo, GroupInfo, PendingEntry, PendingSummary, StreamEntry, StreamInfo, StreamPage,
+    },
+    strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
+    values::{Json, Struct},
+};
+pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob};
 pub use redis::Value;
 pub use supervisor::RestartLimit;

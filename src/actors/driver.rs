@@ -491,7 +491,7 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Result<(), C
         value => is_read_only(value),
     };
     ticket.complete(match value {
-        Value::ServerError(error) => Err(Error::server(error.code(), error.details())),
+        Value::ServerError(error) => Err(prefix.strip_error(&error)),
         value => Ok(value),
     });
     if demoted { Err(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")) } else { Ok(()) }

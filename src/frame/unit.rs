@@ -191,18 +191,16 @@ impl Unit {
     }
 
     /// Takes the prefix off the names in each reply, by its own command's rule.
-    pub(crate) fn strip_replies(&self, prefix: &KeyPrefix, mut value: Value) -> Value {
-        if let Value::Array(replies) = &mut value {
-            let own = match replies.last_mut() {
-                Some(Value::Array(own)) if self.atomic => own,
-                _ if self.atomic => return value,
-                _ => replies,
-            };
-            for (reply, part) in own.iter_mut().zip(&self.parts) {
-                *reply = prefix.strip_reply(part.reply_keys, std::mem::replace(reply, Value::Nil));
+    pub(crate) fn strip_replies(&self, prefix: &KeyPrefix, value: Value) -> Value {
+        let keys = self.parts.iter().map(|part| part.reply_keys);
+        match value {
+            Value::Array(mut replies) if self.atomic => {
+                let exec = replies.pop().map(|own| prefix.strip_each(keys, own));
+                replies.extend(exec);
+                Value::Array(replies)
             }
+            value => prefix.strip_each(keys, value),
         }
-        value
     }
 }
 
