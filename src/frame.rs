@@ -91,6 +91,7 @@ pub struct Frame {
 #[derive(Clone, Copy, Default)]
 struct Traits {
     repeatable: bool,
+    pinned: bool,
     when_down: Option<WhenDown>,
     reply_keys: ReplyKeys,
 }
@@ -236,6 +237,16 @@ impl Frame {
 
     pub(crate) fn is_repeatable(&self) -> bool {
         self.traits.repeatable
+    }
+
+    /// Binds it to the link it is sent on: on another one it would mean something else.
+    pub(crate) fn pinned(mut self) -> Self {
+        self.traits.pinned = true;
+        self
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.traits.pinned
     }
 
     pub(crate) fn own_timeout(&self) -> Option<Duration> {

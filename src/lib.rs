@@ -21,10 +21,12 @@ mod frame;
 mod gate;
 mod gauges;
 mod handle;
+mod links;
 mod messages;
 mod prefix;
 pub mod prelude;
 mod supervisor;
+mod watch;
 mod wire;
 
 pub use actors::connection::RedisActor;
@@ -39,6 +41,7 @@ pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
 pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis};
+pub use links::LinkLimit;
 pub use messages::{
     Command,
     batch::{Batch, TryEach},
@@ -65,8 +68,10 @@ pub use messages::{
         AutoClaimed, ConsumerInfo, GroupInfo, PendingEntry, PendingSummary, StreamEntry, StreamInfo, StreamPage,
     },
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
+    transaction::Transaction,
     values::{Json, Struct},
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob};
 pub use redis::Value;
 pub use supervisor::RestartLimit;
+pub use watch::{Watch, Watched};

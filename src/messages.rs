@@ -224,7 +224,9 @@ pub(crate) mod streams_groups;
 pub(crate) mod streams_pending;
 pub(crate) mod streams_replies;
 pub(crate) mod strings;
+pub(crate) mod transaction;
 pub(crate) mod values;
+pub(crate) mod watch;
 
 #[cfg(test)]
 mod fields_tests;

@@ -20,8 +20,9 @@ pub use crate::messages::streams_groups::*;
 pub use crate::messages::streams_pending::*;
 pub use crate::messages::streams_replies::*;
 pub use crate::messages::strings::*;
+pub use crate::messages::transaction::*;
 pub use crate::messages::values::*;
 pub use crate::{
     Command, ConnectionEvent, Error, ErrorKind, Fate, Frame, KeyPrefix, ReconnectPolicy, Redis, RedisActor,
-    RedisConfig, WhenDown, close_redis, get_redis,
+    RedisConfig, Watch, Watched, WhenDown, close_redis, get_redis,
 };

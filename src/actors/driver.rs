@@ -51,6 +51,16 @@ pub struct ShutdownReport {
     pub abandoned: u64,
 }
 
+impl ShutdownReport {
+    /// What another connection left behind.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.abandoned += other.abandoned;
+    }
+}
+
 struct Established {
     wire: Wire,
     liveness: Liveness,
@@ -161,6 +171,18 @@ impl Driver {
             return;
         }
         self.admit_without_link(ticket, deadline, state);
+    }
+
+    /// Takes in a command that means something on the link of this generation only: at once, or not at all.
+    pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let room = self.established.as_ref().is_some_and(|established| established.wire.has_room());
+        let ready = self.link.state() == ConnectionState::Ready && self.link.generation() == generation;
+        if ready && room && self.admission.may_send(ticket.frame().size()) {
+            self.submit(ticket, asked);
+        } else {
+            let words = "the connection that this command depends on is gone";
+            ticket.complete(Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words)));
+        }
     }
 
     fn note_sent(&mut self, hold: Duration) {

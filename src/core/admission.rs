@@ -164,11 +164,15 @@ impl<R: Ticket> Admission<R> {
     /// As [`sent`](Self::sent), for a command that had been queued.
     pub(crate) fn sent_from_queue(&mut self, next: Next<R>, span: Range<u64>) {
         let Next { queued, deadline } = next;
-        let Queued { ticket, size, lost_links, may_have_run } = queued;
+        let Queued { ticket, size, mut lost_links, may_have_run } = queued;
         let (mut repeatable, mut owed, mut runs_at) = (false, 1, span.end);
         if let Some(frame) = ticket.as_ref().map(Ticket::frame) {
             repeatable = frame.is_repeatable();
             owed = frame.expected_replies();
+            if frame.is_pinned() {
+                // It lives and dies with this link.
+                lost_links = self.limits.lost_links;
+            }
             if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
                 // The first command of a pipeline may run long before the last one has left.
                 runs_at = span.start + 1;

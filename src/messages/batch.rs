@@ -296,7 +296,7 @@ pub trait Several: Command {
 }
 
 /// Several messages of which one failure hides nothing of the others; made by
-/// [`Pipeline::try_each`](crate::Pipeline::try_each).
+/// [`Pipeline::try_each`](crate::Pipeline::try_each) and [`Transaction::try_each`](crate::Transaction::try_each).
 #[derive(Debug, Clone)]
 #[must_use = "a message does nothing until it is sent"]
 pub struct TryEach<U>(pub(super) U);

@@ -261,6 +261,31 @@ fn a_pipeline_of_which_any_byte_left_may_have_run() {
 }
 
 #[test]
+fn a_transaction_of_which_a_byte_is_missing_cannot_have_run() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let unit = bench.submit(Frame::atomic([Frame::new("INCR").key("a"), Frame::new("INCR").key("b")]));
+    bench.write(SIZE - 1);
+    assert_eq!(bench.lose(), Settlement { replayed: 1, failed: 0, unknown: 0 });
+    bench.up = true;
+    bench.release();
+    bench.write(SIZE);
+    assert_eq!(bench.lose(), Settlement { replayed: 0, failed: 0, unknown: 1 });
+    assert_eq!(bench.fates(unit), [Some(Fate::Unknown)]);
+}
+
+#[test]
+fn a_pinned_command_is_never_sent_on_another_link() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let half = bench.submit(Frame::new("INCR").key("k").pinned());
+    let read = bench.submit(Frame::new("GET").key("k").read_only().pinned());
+    bench.write(SIZE / 2);
+    assert_eq!(bench.lose(), Settlement { replayed: 0, failed: 2, unknown: 0 });
+    assert_eq!((bench.fates(half), bench.fates(read)), (vec![Some(Fate::NotSent)], vec![Some(Fate::NotSent)]));
+}
+
+#[test]
 fn a_unit_is_answered_when_its_last_reply_came() {
     let mut bench = Bench::new();
     bench.up = true;
