@@ -3,6 +3,7 @@
 //! A frame is encoded where the caller builds it, except for its prefix: that is written in between when
 //! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
 
+mod script;
 mod unit;
 
 use std::{fmt, io, sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::prefix::KeyPrefix;
+pub(crate) use script::Source;
 pub(crate) use unit::{Encoding, Extra, Unit};
 
 /// The server's own limit for one argument (`proto-max-bulk-len`).
@@ -108,6 +110,12 @@ struct Mark {
 }
 
 impl Mark {
+    /// The same argument, that many bytes nearer to the start.
+    fn back(self, by: u32) -> Self {
+        let back = |at: u32| at.saturating_sub(by);
+        Self { header: back(self.header), body: back(self.body), insert: back(self.insert), ..self }
+    }
+
     /// The same argument, that many bytes further on.
     fn shifted(self, by: u32) -> Self {
         Self { header: self.header + by, body: self.body + by, insert: self.insert + by, ..self }
@@ -384,6 +392,11 @@ impl<'a> Sealed<'a> {
         Self { frame, prefix }
     }
 
+    /// What it is beyond one plain command.
+    pub(crate) fn extra(&self) -> Option<&Extra> {
+        self.frame.extra()
+    }
+
     /// Joined commands, which are encoded piece by piece; `None` for a single command.
     pub(crate) fn pieces(&self) -> Option<Encoding> {
         Encoding::of(self.frame, self.prefix)
@@ -391,14 +404,26 @@ impl<'a> Sealed<'a> {
 
     /// Encodes a single command.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
+        self.encode_behind(&[], 0, out);
+    }
+
+    /// Encodes a command with the source of its script.
+    pub(crate) fn encode_with(&self, source: &Source, out: &mut BytesMut) {
+        self.encode_behind(source.long(), source.short_len() as u32, out);
+    }
+
+    /// Encodes a command whose first bytes, so many of them, are these instead.
+    #[inline]
+    fn encode_behind(&self, head: &[u8], instead_of: u32, out: &mut BytesMut) {
         let encoded = &self.frame.encoded;
         let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
-        out.reserve(encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
+        out.reserve(head.len() + encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
         let mut number = itoa::Buffer::new();
         out.extend_from_slice(b"*");
         out.extend_from_slice(number.format(self.frame.arguments).as_bytes());
         out.extend_from_slice(b"\r\n");
-        let mut from = 0;
+        out.extend_from_slice(head);
+        let mut from = instead_of;
         for mark in &self.frame.marks {
             let prefix = if mark.glob { glob } else { plain };
             out.extend_from_slice(part(encoded, from, mark.header));

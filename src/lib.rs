@@ -54,6 +54,7 @@ pub use messages::{
     pipeline::Pipeline,
     pubsub::Publish,
     raw::Raw,
+    script::{FCall, FunctionLoad, Invocation, Script},
     server::Ping,
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},

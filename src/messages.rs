@@ -214,6 +214,7 @@ pub(crate) mod raw;
     reason = "no message of its own: a part of the stream of keys, with options that every message has"
 )]
 pub(crate) mod scan;
+pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod sets;
 mod shape;
@@ -226,7 +227,6 @@ pub(crate) mod streams_replies;
 pub(crate) mod strings;
 pub(crate) mod transaction;
 pub(crate) mod values;
-pub(crate) mod watch;
 
 #[cfg(test)]
 mod fields_tests;

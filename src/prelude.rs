@@ -11,6 +11,7 @@ pub use crate::messages::lists::*;
 pub use crate::messages::pipeline::*;
 pub use crate::messages::pubsub::*;
 pub use crate::messages::raw::*;
+pub use crate::messages::script::{FCall, FunctionLoad, Invocation, Script};
 pub use crate::messages::server::*;
 pub use crate::messages::sets::*;
 pub use crate::messages::sorted_sets::*;

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use actix::Message;
+use redis::Value;
 use tokio::time::sleep;
 
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -17,12 +19,7 @@ use crate::events::ConnectionState;
 use crate::frame::Frame;
 use crate::handle::Redis;
 use crate::links::Lease;
-use crate::messages::{
-    Command,
-    batch::Batch,
-    transaction::Transaction,
-    watch::{Unwatch, WatchKeys},
-};
+use crate::messages::{Command, batch::Batch, decode, transaction::Transaction};
 
 /// The pause before another attempt grows up to this; it is drawn at random, so that those who met once do
 /// not meet again.
@@ -212,7 +209,7 @@ impl Session {
         let generation = redis.status().borrow().generation;
         let watched = Watched { redis, generation, over: Arc::default() };
         self.watching = Some(watched.clone());
-        if let Err(error) = watched.redis.send_on::<WatchKeys>(generation, keys.clone()).await {
+        if let Err(error) = watched.redis.send_on::<Unwatch>(generation, keys.clone()).await {
             // Whatever became of WATCH, the transaction was not sent.
             return self.unsettled(&watched, error.with_fate(Fate::NotSent));
         }
@@ -265,7 +262,26 @@ impl Drop for Session {
         if let Some(watched) = self.watching.take() {
             watched.over.store(true, Ordering::Release);
             // Ahead of whatever the next owner of the link sends. If the link is lost, so are its keys.
-            watched.redis.tell_on(watched.generation, Unwatch::new().into_frame());
+            watched.redis.tell_on(watched.generation, Unwatch.into_frame());
         }
+    }
+}
+
+/// `UNWATCH`; WATCH is answered alike.
+struct Unwatch;
+
+impl Message for Unwatch {
+    type Result = Result<()>;
+}
+
+impl Command for Unwatch {
+    type Reply = ();
+
+    fn frame(&self) -> Frame {
+        Frame::new("UNWATCH")
+    }
+
+    fn reply(value: Value) -> Result<()> {
+        decode(value)
     }
 }

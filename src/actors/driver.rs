@@ -12,7 +12,7 @@ use std::{
 use redis::Value;
 use tokio::{sync::oneshot, time::Sleep};
 
-use super::ticket::{BoxedTicket, Silent};
+use super::ticket::{BoxedTicket, Rerun, Silent};
 use crate::core::{
     admission::{Admission, Limits, Ticket, waiting_phase},
     lane::Deadline,
@@ -85,6 +85,8 @@ pub(crate) struct Driver {
     /// This turn's clock, if it was read already.
     now: Option<Instant>,
     since_flush: u32,
+    /// Commands that a reply of this turn sends out once more.
+    again: Vec<(BoxedTicket, Deadline)>,
     lost_at: Option<Instant>,
     drain: Drain,
 }
@@ -121,6 +123,7 @@ impl Driver {
             armed: None,
             now: None,
             since_flush: 0,
+            again: Vec::new(),
             lost_at: None,
             drain: Drain::default(),
             recipe,
@@ -343,6 +346,14 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
+        let outcome = self.read_replies(cx);
+        for (ticket, deadline) in self.again.drain(..).rev() {
+            self.admission.put_back(ticket, deadline);
+        }
+        outcome
+    }
+
+    fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
         for _ in 0..READS_PER_TURN {
             let now = self.now();
             let Some(established) = &mut self.established else { return Ok(()) };
@@ -363,9 +374,14 @@ impl Driver {
                 let answered = self.admission.replied(value).map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;
-                if let Some((ticket, value)) = answered {
-                    self.drain.report.completed += 1;
-                    answer(ticket, value, &self.prefix)?;
+                let Some((ticket, value, deadline)) = answered else { continue };
+                let value = strip(ticket.frame(), value, &self.prefix);
+                match Rerun::of(ticket, value) {
+                    Ok(rerun) => self.again.push((rerun, deadline)),
+                    Err((ticket, value)) => {
+                        self.drain.report.completed += 1;
+                        answer(ticket, value, &self.prefix)?;
+                    }
                 }
             }
             established.liveness.received(self.admission.in_flight() == 0, now);
@@ -497,19 +513,22 @@ impl Driver {
     }
 }
 
-/// Gives an answer to the one who asked, its names without the prefix.
+/// The answer to a frame, its names without the prefix.
+fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
+    match frame.unit() {
+        None => prefix.strip_reply(frame.keys_in_reply(), value),
+        Some(unit) => unit.strip_replies(prefix, value),
+    }
+}
+
+/// Gives an answer to the one who asked.
 ///
 /// # Errors
 /// When the answer means that this link is of no more use.
 fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Result<(), Cause> {
-    let frame = ticket.frame();
-    let value = match frame.unit() {
-        None => prefix.strip_reply(frame.keys_in_reply(), value),
-        Some(unit) => unit.strip_replies(prefix, value),
-    };
     // After a failover the same address may lead to a replica: ask the resolver again.
     let demoted = match &value {
-        Value::Array(replies) if frame.is_unit() => replies.iter().any(is_read_only),
+        Value::Array(replies) if ticket.frame().is_unit() => replies.iter().any(is_read_only),
         value => is_read_only(value),
     };
     ticket.complete(match value {

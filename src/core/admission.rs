@@ -187,7 +187,7 @@ impl<R: Ticket> Admission<R> {
     ///
     /// # Errors
     /// Nothing is in flight: the peer answers what nobody asked.
-    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value)>, Unasked> {
+    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value, Deadline)>, Unasked> {
         let front = self.flight.front_mut().ok_or(Unasked)?;
         front.owed -= 1;
         let is_unit = front.ticket.as_ref().is_some_and(|ticket| ticket.frame().is_unit());
@@ -207,11 +207,19 @@ impl<R: Ticket> Admission<R> {
         }))
     }
 
-    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value)> {
-        let (sent, _) = self.flight.pop_front()?;
+    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Deadline)> {
+        let (sent, deadline) = self.flight.pop_front()?;
         self.flight_bytes -= sent.size;
         let answer = answer(&mut self.partial);
-        sent.ticket.map(|ticket| (ticket, answer))
+        sent.ticket.map(|ticket| (ticket, answer, deadline))
+    }
+
+    /// Puts a command that was answered, and has to be sent once more for that, ahead of all that wait. It was
+    /// admitted already, so no bound refuses it.
+    pub(crate) fn put_back(&mut self, ticket: R, deadline: Deadline) {
+        let size = ticket.frame().size();
+        self.queued_bytes += size;
+        self.queue.push_front(Queued { ticket: Some(ticket), size, lost_links: 0, may_have_run: false }, deadline);
     }
 
     /// Answers everything whose deadline has come. What is in flight keeps its place: its reply will come

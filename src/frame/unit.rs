@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use redis::Value;
 
-use super::{Frame, MAX_ARGUMENTS, Mark, ReplyKeys, Traits, WhenDown, Words, name_of};
+use super::{Frame, MAX_ARGUMENTS, Mark, ReplyKeys, Source, Traits, WhenDown, Words, name_of};
 use crate::error::Error;
 use crate::prefix::KeyPrefix;
 
@@ -22,6 +22,7 @@ const LARGE: usize = 4 * 1024;
 /// What a frame is beyond one plain command.
 pub(crate) enum Extra {
     Unit(Unit),
+    Script(Source),
 }
 
 /// See the module.
@@ -34,6 +35,8 @@ pub(crate) struct Unit {
     /// All or none: between MULTI and EXEC.
     atomic: bool,
     bytes: usize,
+    /// The scripts whose source it carries.
+    sources: Vec<[u8; 20]>,
 }
 
 /// Bytes as they go out, but for the prefix.
@@ -49,6 +52,8 @@ struct Part {
     segment: u32,
     start: u32,
     reply_keys: ReplyKeys,
+    /// The script that it runs by its digest.
+    script: Option<Arc<Extra>>,
 }
 
 impl Frame {
@@ -109,8 +114,16 @@ impl Frame {
 }
 
 impl Unit {
-    fn append(&mut self, frame: Frame) -> Result<(), Error> {
-        if frame.extra.is_some() {
+    fn append(&mut self, mut frame: Frame) -> Result<(), Error> {
+        if let Some(script) = frame.script()
+            && !self.sources.contains(script.digest())
+        {
+            // Later commands may depend on what this one does: running it after them, because the server did
+            // not know it, would be too late.
+            self.sources.push(*script.digest());
+            frame = frame.with_source();
+        }
+        if frame.is_unit() {
             return Err(Error::invalid_command("a pipeline or a transaction cannot hold another one"));
         }
         if self.parts.len() >= MAX_ARGUMENTS as usize {
@@ -123,12 +136,12 @@ impl Unit {
         self.bytes += frame.encoded.len();
         if frame.encoded.len() >= LARGE {
             self.close_segment();
-            self.note_part(0, frame.traits.reply_keys);
+            self.note_part(0, frame.traits.reply_keys, frame.extra);
             self.segments.push(Segment { encoded: frame.encoded, marks: frame.marks.into_vec() });
         } else {
             // Below SEGMENT and LARGE together, so the offsets fit.
             let start = self.open.encoded.len() as u32;
-            self.note_part(start, frame.traits.reply_keys);
+            self.note_part(start, frame.traits.reply_keys, frame.extra);
             self.open.encoded.extend_from_slice(&frame.encoded);
             self.open.marks.extend(frame.marks.iter().map(|mark| mark.shifted(start)));
             if self.open.encoded.len() >= SEGMENT {
@@ -150,8 +163,8 @@ impl Unit {
     }
 
     /// The next bytes are those of a command, in the segment that comes next.
-    fn note_part(&mut self, start: u32, reply_keys: ReplyKeys) {
-        self.parts.push(Part { segment: self.segments.len() as u32, start, reply_keys });
+    fn note_part(&mut self, start: u32, reply_keys: ReplyKeys, script: Option<Arc<Extra>>) {
+        self.parts.push(Part { segment: self.segments.len() as u32, start, reply_keys, script });
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -190,6 +203,25 @@ impl Unit {
         name_of(words.map(Words).into_iter().flatten())
     }
 
+    /// The command at `index` by itself, if it runs a script by its digest.
+    pub(super) fn script_command(&self, index: usize) -> Option<Frame> {
+        let part = self.parts.get(index)?;
+        let script = part.script.clone()?;
+        let segment = self.segments.get(part.segment as usize)?;
+        let encoded = segment.encoded.get(part.start as usize..)?;
+        let (arguments, len) = one_command(encoded);
+        let end = part.start + len as u32;
+        let marks = segment.marks.iter().filter(|mark| (part.start..end).contains(&mark.header));
+        Some(Frame {
+            encoded: encoded.get(..len)?.to_vec(),
+            marks: marks.map(|mark| mark.back(part.start)).collect(),
+            extra: Some(script),
+            arguments,
+            traits: Traits { reply_keys: part.reply_keys, ..Traits::default() },
+            ..Frame::default()
+        })
+    }
+
     /// Takes the prefix off the names in each reply, by its own command's rule.
     pub(crate) fn strip_replies(&self, prefix: &KeyPrefix, value: Value) -> Value {
         let keys = self.parts.iter().map(|part| part.reply_keys);
@@ -202,6 +234,20 @@ impl Unit {
             value => prefix.strip_each(keys, value),
         }
     }
+}
+
+/// How many arguments the first command has, and how many bytes.
+fn one_command(encoded: &[u8]) -> (u32, usize) {
+    let (mut rest, mut arguments) = (encoded, 0);
+    while rest.first() == Some(&b'$') {
+        let mut words = Words(rest);
+        if words.next().is_none() {
+            break;
+        }
+        rest = words.0;
+        arguments += 1;
+    }
+    (arguments, encoded.len() - rest.len())
 }
 
 /// A unit on its way into the wire's buffer, piece by piece.
@@ -223,7 +269,7 @@ impl Encoding {
 
     /// How many bytes it takes on the wire.
     pub(crate) fn len(&self) -> u64 {
-        let Extra::Unit(unit) = &*self.extra;
+        let Extra::Unit(unit) = &*self.extra else { return 0 };
         let marks = unit.segments.iter().flat_map(|segment| &segment.marks);
         (unit.bytes + marks.map(|mark| self.growth(mark)).sum::<usize>()) as u64
     }
@@ -236,7 +282,7 @@ impl Encoding {
 
     /// Appends to `out` until it holds about `limit` bytes. Returns whether that was all.
     pub(crate) fn fill(&mut self, out: &mut BytesMut, limit: usize) -> bool {
-        let Extra::Unit(unit) = &*self.extra;
+        let Extra::Unit(unit) = &*self.extra else { return true };
         while let Some(segment) = unit.segments.get(self.segment) {
             let mark = segment.marks.get(self.mark);
             let until = mark.map_or(segment.encoded.len(), |mark| mark.header as usize);

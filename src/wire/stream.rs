@@ -1,6 +1,7 @@
 //! One established link: its socket, its two buffers, and the count of bytes that proves what left.
 
 use std::{
+    collections::HashSet,
     io,
     ops::Range,
     pin::{Pin, pin},
@@ -13,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::decode::{Decoder, Limits, ProtocolError};
 use super::transport::Transport;
-use crate::frame::{Encoding, Sealed};
+use crate::frame::{Encoding, Extra, Sealed};
 
 /// Room for one read from the socket.
 const READ: usize = 64 * 1024;
@@ -21,6 +22,9 @@ const READ: usize = 64 * 1024;
 const HIGH_WATER: usize = 256 * 1024;
 /// Of a pipeline of any size at most so much is written before others of this thread get their turn.
 const WRITE_PER_TURN: usize = 1024 * 1024;
+
+/// So many scripts are remembered: a service has few, and one that makes them up must not fill the memory.
+const SCRIPTS: usize = 1024;
 
 /// A socket with commands encoded for it and replies decoded from it.
 pub(crate) struct Wire {
@@ -30,6 +34,8 @@ pub(crate) struct Wire {
     output: BytesMut,
     /// The rest of a pipeline that is larger than the output may grow.
     unfinished: Option<Encoding>,
+    /// The scripts whose source went out on this link.
+    scripts: HashSet<[u8; 20]>,
     encoded: u64,
     written: u64,
     needs_flush: bool,
@@ -43,6 +49,7 @@ impl Wire {
             input: BytesMut::with_capacity(READ),
             output: BytesMut::with_capacity(READ),
             unfinished: None,
+            scripts: HashSet::new(),
             encoded: 0,
             written: 0,
             needs_flush: false,
@@ -68,10 +75,23 @@ impl Wire {
             self.refill();
         } else {
             let before = self.output.len();
-            command.encode(&mut self.output);
+            match command.extra() {
+                Some(Extra::Script(script)) if self.is_new(script.digest()) => {
+                    command.encode_with(script, &mut self.output);
+                }
+                _ => command.encode(&mut self.output),
+            }
             self.encoded += (self.output.len() - before) as u64;
         }
         start..self.encoded
+    }
+
+    /// Whether the server may not know a script. It may forget one as well, and says so then.
+    fn is_new(&mut self, digest: &[u8; 20]) -> bool {
+        if self.scripts.len() >= SCRIPTS && !self.scripts.contains(digest) {
+            self.scripts.clear();
+        }
+        self.scripts.insert(*digest)
     }
 
     /// Encodes more of a large pipeline, when most of what was encoded has been written.

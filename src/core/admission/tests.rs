@@ -123,7 +123,7 @@ impl Bench {
         let answerable = self.on_link.first().is_some_and(|(_, end)| *end <= self.written);
         if self.up && answerable {
             let (id, _) = self.on_link.remove(0);
-            if let Some((probe, value)) = self.admission.replied(Value::Int(id.into())).expect("it was asked") {
+            if let Some((probe, value, _)) = self.admission.replied(Value::Int(id.into())).expect("it was asked") {
                 probe.complete(Ok(value));
             }
             self.release();
@@ -291,7 +291,7 @@ fn a_unit_is_answered_when_its_last_reply_came() {
     bench.up = true;
     let unit = bench.submit(Frame::join([Frame::new("INCR").key("a"), Frame::new("INCR").key("b")]));
     assert!(bench.admission.replied(Value::Int(1)).expect("asked").is_none());
-    let (probe, value) = bench.admission.replied(Value::Int(2)).expect("asked").expect("whole");
+    let (probe, value, _) = bench.admission.replied(Value::Int(2)).expect("asked").expect("whole");
     assert_eq!((probe.id, value), (unit, Value::Array(vec![Value::Int(1), Value::Int(2)])));
     assert!(bench.admission.replied(Value::Okay).is_err(), "an answer to nothing");
 }
