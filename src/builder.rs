@@ -9,12 +9,14 @@ use crate::actors::connection::RedisActor;
 use crate::actors::driver::Driver;
 use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
+use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
 use crate::links::{LinkLimit, Links};
+use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -29,6 +31,7 @@ pub struct RedisBuilder {
     links: LinkLimit,
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
+    credentials: Option<Provider>,
 }
 
 impl RedisBuilder {
@@ -40,6 +43,7 @@ impl RedisBuilder {
             links: LinkLimit::default(),
             recipients: Vec::new(),
             arbiter: None,
+            credentials: None,
         }
     }
 
@@ -65,6 +69,13 @@ impl RedisBuilder {
     /// actor ends or the connection is closed.
     pub fn on_event(mut self, recipient: Recipient<ConnectionEvent>) -> Self {
         self.recipients.push(recipient);
+        self
+    }
+
+    /// Asks `provider` for user and password at every login, instead of the configuration. A user name in
+    /// the configuration holds where the provider names none.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.credentials = Some(Provider::new(provider));
         self
     }
 
@@ -116,7 +127,7 @@ impl RedisBuilder {
             user_timeout: self.config.liveness(),
         };
         let client_name = self.config.client_name().map(str::to_owned);
-        let recipe = Arc::new(Recipe { config: self.config, target, client_name });
+        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
         let plan = Plan { recipe, policy: self.policy, limit: self.limit };
         let links = Links::new(plan.clone(), self.links);
         Ok(plan.make(self.recipients, Some(links)))
@@ -139,9 +150,20 @@ impl Plan {
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
-        let gauges = Arc::new(Gauges::default());
-        let room = config.max_in_flight().saturating_add(config.max_queued());
-        let shared = Shared { config, status, gauges: gauges.clone(), gate: Gate::new(room), links };
+        let gauges = Arc::new(Gauges::new());
+        let gate = Gate::new(
+            config.max_in_flight().saturating_add(config.max_queued()),
+            config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
+        );
+        let shared = Shared {
+            config,
+            status,
+            gauges: gauges.clone(),
+            gate,
+            recipe: self.recipe.clone(),
+            resolver: Resolver::default(),
+            links,
+        };
         let seed = Seed {
             recipe: self.recipe.clone(),
             policy: self.policy.clone(),

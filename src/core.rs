@@ -5,4 +5,5 @@ pub(crate) mod admission;
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod liveness;
+pub(crate) mod rate;
 pub(crate) mod retry;

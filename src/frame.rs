@@ -3,6 +3,7 @@
 //! A frame is encoded where the caller builds it, except for its prefix: that is written in between when
 //! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
 
+mod origin;
 mod script;
 mod unit;
 
@@ -13,7 +14,12 @@ use redis::{RedisWrite, ToRedisArgs};
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-use crate::prefix::KeyPrefix;
+use crate::prefix::{
+    KeyPrefix, by_hand,
+    channels::{self, Channel},
+};
+use origin::Origin;
+pub(crate) use origin::Route;
 pub(crate) use script::Source;
 pub(crate) use unit::{Encoding, Extra, Unit};
 
@@ -21,7 +27,12 @@ pub(crate) use unit::{Encoding, Extra, Unit};
 const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
 /// The server's own limit for the number of arguments of one command.
 const MAX_ARGUMENTS: u32 = 1024 * 1024;
+const NO_NAME: &str = "a command needs a name";
 const TOO_MANY_ARGUMENTS: &str = "more than the 1,048,576 arguments that a server accepts; send several commands";
+
+/// What a command costs beside its own bytes, for the bounds: without it a queue of ten million empty
+/// commands would count as nothing. Measured by the test `memory_of_a_queued_command`.
+const BOOKKEEPING: usize = 350;
 
 /// Commands whose first argument names what is done, so that errors can say `XGROUP CREATE`.
 const CONTAINERS: &[&str] = &[
@@ -96,6 +107,9 @@ struct Traits {
     pinned: bool,
     when_down: Option<WhenDown>,
     reply_keys: ReplyKeys,
+    origin: Origin,
+    /// The caller says that a command nobody here knows has no keys.
+    without_keys: bool,
 }
 
 /// An argument that takes the prefix, by its offsets in `encoded`.
@@ -124,14 +138,27 @@ impl Mark {
 
 impl Frame {
     /// A command without arguments. A container's subcommand follows after a space: `XGROUP CREATE`.
+    ///
+    /// What is built by hand is judged before it is sent: every key of a command that is known here must be
+    /// marked, a command that is not known needs a marked key or [`without_keys`](Self::without_keys), and what
+    /// does not belong on a shared, prefixed connection is refused. Nothing is sent then, and the error says what
+    /// to do; [`Error::refusal`] tells the class.
     pub fn new(name: &str) -> Self {
+        let mut frame = Self::known(name);
+        frame.traits.origin = Origin::ByHand;
+        frame
+    }
+
+    /// As [`new`](Self::new), for the messages of this crate: their marks are taken on trust, and proven in tests.
+    pub(crate) fn known(name: &str) -> Self {
         let mut frame = Self { encoded: Vec::with_capacity(name.len() + 48), ..Self::default() };
         for word in name.split(' ') {
             frame.push(word.as_bytes());
         }
         if name.is_empty() {
-            frame.fail("a command needs a name");
+            frame.fail(NO_NAME);
         }
+        frame.traits.origin = Origin::Known;
         frame
     }
 
@@ -159,14 +186,15 @@ impl Frame {
     /// characters escaped.
     pub fn channel_pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         let pattern = pattern.as_ref();
-        self.push_marked(pattern, keyspace_offset(pattern), true);
+        self.push_channel(pattern, channels::channel_pattern(pattern), true);
         self
     }
 
-    /// Adds a channel: it gets the prefix; in `__keyspace@n__:key` the key gets it.
+    /// Adds a channel: it gets the prefix; in `__keyspace@n__:key` the key gets it, and `__keyevent@n__:event`,
+    /// which every service shares, stays as it is.
     pub fn channel(mut self, channel: impl AsRef<[u8]>) -> Self {
         let channel = channel.as_ref();
-        self.push_marked(channel, keyspace_offset(channel), false);
+        self.push_channel(channel, channels::channel(channel), false);
         self
     }
 
@@ -208,7 +236,15 @@ impl Frame {
         self
     }
 
-    /// Says where the reply carries names that must lose the prefix.
+    /// Says that the command has no keys, for one that this version does not know: it is sent as it is. Commands
+    /// that are known keep their rules.
+    pub fn without_keys(mut self) -> Self {
+        self.traits.without_keys = true;
+        self
+    }
+
+    /// Says where the reply carries names that must lose the prefix. Without it a command that is known has its
+    /// own rule.
     pub fn reply_keys(mut self, keys: ReplyKeys) -> Self {
         self.traits.reply_keys = keys;
         self
@@ -236,11 +272,14 @@ impl Frame {
         Words(&self.encoded).chain(self.unit().into_iter().flat_map(Unit::words))
     }
 
+    /// Whether it may be sent. Of joined commands each was asked when it was joined.
     pub(crate) fn check(&self) -> Result<()> {
-        match &self.fault {
-            Some(fault) => Err(fault.clone().of_command(self.name())),
+        let judged = match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None if self.traits.origin == Origin::ByHand && !self.is_unit() => by_hand::judge(self),
             None => Ok(()),
-        }
+        };
+        judged.map_err(|error| error.of_command(self.name()))
     }
 
     pub(crate) fn is_repeatable(&self) -> bool {
@@ -248,9 +287,11 @@ impl Frame {
     }
 
     /// Binds it to the link it is sent on: on another one it would mean something else.
-    pub(crate) fn pinned(mut self) -> Self {
-        self.traits.pinned = true;
-        self
+    pub(crate) fn pinned(self) -> Self {
+        // With the digest alone it might have to be sent once more, and then where?
+        let mut whole = if self.script().is_some() { self.with_source() } else { self };
+        whole.traits.pinned = true;
+        whole
     }
 
     pub(crate) fn is_pinned(&self) -> bool {
@@ -267,10 +308,6 @@ impl Frame {
 
     pub(crate) fn own_when_down(&self) -> Option<WhenDown> {
         self.traits.when_down
-    }
-
-    pub(crate) fn keys_in_reply(&self) -> ReplyKeys {
-        self.traits.reply_keys
     }
 
     pub(crate) fn extra(&self) -> Option<&Extra> {
@@ -295,9 +332,9 @@ impl Frame {
         self.unit().is_some()
     }
 
-    /// The bytes this frame keeps in memory and, but for the prefix, on the wire.
+    /// How many bytes this frame keeps in memory while it waits for its turn and its reply.
     pub(crate) fn size(&self) -> usize {
-        self.unit().map_or(self.encoded.len(), Unit::size)
+        self.unit().map_or(self.encoded.len(), Unit::size) + BOOKKEEPING
     }
 
     /// How many arguments there are, the name among them; of joined commands, nothing of use.
@@ -323,14 +360,6 @@ impl Frame {
         self
     }
 
-    /// Which arguments take the prefix, the name being number 0.
-    #[cfg(test)]
-    pub(crate) fn marked(&self) -> Vec<usize> {
-        let start = self.encoded.as_ptr() as usize;
-        let bodies: Vec<usize> = self.args().map(|word| word.as_ptr() as usize - start).collect();
-        self.marks.iter().filter_map(|mark| bodies.iter().position(|&body| body == mark.body as usize)).collect()
-    }
-
     fn fail(&mut self, why: &'static str) {
         self.fault.get_or_insert_with(|| Error::invalid_command(why));
     }
@@ -343,6 +372,13 @@ impl Frame {
         }
         if self.arguments >= MAX_ARGUMENTS {
             self.fail(TOO_MANY_ARGUMENTS);
+            return 0;
+        }
+        if self.traits.origin == Origin::HandedOut {
+            self.traits.origin = Origin::ByHand;
+        }
+        if self.is_unit() {
+            self.fail("joined commands take no more arguments: add them before they are joined");
             return 0;
         }
         self.arguments += 1;
@@ -366,6 +402,16 @@ impl Frame {
             return;
         };
         self.marks.push(Mark { header, body, insert, len, glob });
+    }
+
+    fn push_channel(&mut self, name: &[u8], rule: Channel, glob: bool) {
+        match rule {
+            Channel::At(offset) => self.push_marked(name, offset, glob),
+            Channel::Keyevent => {
+                self.push(name);
+            }
+            Channel::Refused(why) => self.fail(why),
+        }
     }
 }
 
@@ -458,12 +504,9 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// In `__keyspace@0__:key` the tenant's part begins after the colon; everywhere else at the start.
-fn keyspace_offset(channel: &[u8]) -> usize {
-    if !channel.starts_with(b"__keyspace@") {
-        return 0;
-    }
-    channel.windows(3).position(|end| end == b"__:").map_or(0, |at| at + 3)
+/// The arguments of a command of the `redis` crate, the name first. Its own iterator hides the cursor.
+pub(crate) fn line(cmd: &redis::Cmd) -> Vec<Vec<u8>> {
+    Words(&cmd.get_packed_command()).map(<[u8]>::to_vec).collect()
 }
 
 /// Lets [`ToRedisArgs`] write into a frame.
@@ -538,7 +581,7 @@ mod tests {
     #[test]
     fn keys_take_the_prefix_and_nothing_else_does() {
         let prefix = KeyPrefix::new("a?b:").expect("valid");
-        let frame = Frame::new("SORT").key("list").arg("LIMIT").arg(0).arg(10).pattern("x*");
+        let frame = Frame::known("SORT").key("list").arg("LIMIT").arg(0).arg(10).pattern("x*");
         assert_eq!(
             sealed(&frame, &prefix),
             "*6\r\n$4\r\nSORT\r\n$8\r\na?b:list\r\n$5\r\nLIMIT\r\n$1\r\n0\r\n$2\r\n10\r\n$7\r\na\\?b:x*\r\n"
@@ -549,13 +592,13 @@ mod tests {
     #[test]
     fn a_keyspace_channel_takes_the_prefix_after_its_colon() {
         let prefix = KeyPrefix::new("p:").expect("valid");
-        let frame = Frame::new("SSUBSCRIBE").channel("__keyspace@0__:k");
+        let frame = Frame::known("SSUBSCRIBE").channel("__keyspace@0__:k");
         assert!(sealed(&frame, &prefix).ends_with("$18\r\n__keyspace@0__:p:k\r\n"));
     }
 
     #[test]
     fn an_unusable_frame_names_its_command_and_never_its_arguments() {
-        let frame = Frame::new("DEL").arg("secret").invalid("needs at least one key");
+        let frame = Frame::known("DEL").arg("secret").invalid("needs at least one key");
         let error = frame.check().expect_err("invalid");
         assert_eq!(error.to_string(), "DEL: needs at least one key");
         assert!(!format!("{frame:?}").contains("secret"));

@@ -80,7 +80,7 @@ struct Link {
 
 impl Links {
     pub(crate) fn new(plan: Plan, limit: LinkLimit) -> Arc<Self> {
-        Arc::new(Self { plan, gate: Gate::new(limit.most), idle: limit.idle, state: Mutex::default() })
+        Arc::new(Self { plan, gate: Gate::new(limit.most, usize::MAX), idle: limit.idle, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,7 +96,7 @@ impl Links {
     /// # Cancel safety
     /// Giving up takes no connection.
     pub(crate) async fn lease(self: &Arc<Self>, main: &Addr<RedisActor>, patience: Duration) -> Result<Lease> {
-        let pass = timeout(patience, self.gate.clone().enter()).await.map_err(|_| {
+        let pass = timeout(patience, self.gate.clone().enter(0)).await.map_err(|_| {
             let words =
                 "no connection of its own became free in time; allow more of them with Redis::builder().links(..)";
             Error::new(ErrorKind::Overloaded, Fate::NotSent, words)

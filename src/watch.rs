@@ -44,7 +44,7 @@ impl Watch {
     /// Watches `keys`, at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
         let mut keys = keys.into_iter().peekable();
-        let frame = Frame::new("WATCH");
+        let frame = Frame::known("WATCH");
         let frame = if keys.peek().is_some() { frame.keys(keys) } else { frame.invalid("needs at least one key") };
         Self { keys: frame, attempts: 32 }
     }
@@ -278,7 +278,7 @@ impl Command for Unwatch {
     type Reply = ();
 
     fn frame(&self) -> Frame {
-        Frame::new("UNWATCH")
+        Frame::known("UNWATCH")
     }
 
     fn reply(value: Value) -> Result<()> {

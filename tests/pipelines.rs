@@ -1,4 +1,11 @@
 //! Several commands in one go: typed replies, failures apart, order, and room for the others.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -8,29 +15,16 @@ use std::{
 };
 
 use redis_actix::prelude::*;
-use redis_actix::{ErrorKind, Fate, Frame, Result, Value, decode};
 use redis_actix_test::{Answer, Direction, FakeServer, Proxy};
 use support::{PATIENCE, config, hasty, ms};
 
-/// `RPUSH`, to see an order.
-#[derive(actix::Message)]
-#[rtype(result = "Result<u64>")]
-struct Append(u64);
-
-impl Command for Append {
-    type Reply = u64;
-
-    fn frame(&self) -> Frame {
-        Frame::new("RPUSH").key("order").arg(self.0)
-    }
-
-    fn reply(value: Value) -> Result<u64> {
-        decode(value)
-    }
+/// To see an order.
+fn append(number: u64) -> RPush {
+    RPush::new("order", [number])
 }
 
-fn appends(numbers: impl IntoIterator<Item = u64>) -> Pipeline<Vec<Append>> {
-    Pipeline::new(numbers.into_iter().map(Append).collect())
+fn appends(numbers: impl IntoIterator<Item = u64>) -> Pipeline<Vec<RPush>> {
+    Pipeline::new(numbers.into_iter().map(append).collect())
 }
 
 fn order(server: &redis_actix_test::RedisServer) -> Vec<u64> {
@@ -98,9 +92,9 @@ async fn unusable_pipelines_are_refused_before_anything_is_sent() {
 async fn a_hundred_thousand_commands_in_order_between_those_of_others() {
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    let before = redis.send(Append(0));
+    let before = redis.send(append(0));
     let pipeline = redis.send(appends(1..=100_000).timeout(Duration::from_secs(60)));
-    let after = redis.send(Append(100_001));
+    let after = redis.send(append(100_001));
     assert_eq!(before.await.expect("pushed"), 1);
     assert_eq!(after.await.expect("pushed"), 100_002);
     let lengths = pipeline.await.expect("pushed");
@@ -125,15 +119,16 @@ async fn callers_beside_large_pipelines_are_served() {
         took.sort_unstable();
         took
     });
+    let start = Instant::now();
     for n in 0..10 {
         let lengths = redis.send(appends(n * 10_000..(n + 1) * 10_000)).await.expect("pushed");
         assert_eq!(lengths.len(), 10_000);
     }
     over.store(true, Ordering::Relaxed);
     let took = gets.await.expect("no panic");
-    let p99 = took[took.len() * 99 / 100];
+    let (slowest, all) = (took.last().copied().unwrap_or_default(), start.elapsed());
     // On one link a Get waits for the pipeline before it, never for the ten of them.
-    assert!(took.len() > 10 && p99 < ms(500), "{} gets, the slowest but one in a hundred took {p99:?}", took.len());
+    assert!(took.len() > 10 && slowest < all / 3, "{} gets, the slowest took {slowest:?} of {all:?}", took.len());
     assert!(order(&server).into_iter().eq(0..100_000));
 }
 
@@ -150,7 +145,7 @@ async fn a_pipeline_whose_link_breaks_half_way_is_not_run_twice() {
     proxy.pass();
     let ran = order(&server).len();
     assert!(ran < 100, "{ran}");
-    assert_eq!(redis.send(Append(0)).await.expect("pushed"), ran as u64 + 1);
+    assert_eq!(redis.send(append(0)).await.expect("pushed"), ran as u64 + 1);
 
     proxy.cut_after(Direction::ToServer, 2_000);
     let reads = Pipeline::new((0..10_000).map(|_| Get::<String>::new("k")).collect::<Vec<_>>());

@@ -19,8 +19,8 @@ impl Source {
     pub(crate) fn new(source: &str, read_only: bool) -> Self {
         let digest = sha1_smol::Sha1::from(source).digest();
         let (by_digest, by_source) = if read_only { ("EVALSHA_RO", "EVAL_RO") } else { ("EVALSHA", "EVAL") };
-        let short = Frame::new(by_digest).arg(digest.to_string()).encoded;
-        let long = Frame::new(by_source).arg(source).encoded;
+        let short = Frame::known(by_digest).arg(digest.to_string()).encoded;
+        let long = Frame::known(by_source).arg(source).encoded;
         Self { digest: digest.bytes(), short, long }
     }
 
@@ -43,7 +43,7 @@ impl Frame {
     pub(crate) fn of_script(script: &Arc<Extra>) -> Self {
         let Extra::Script(source) = &**script else { return Self::default().invalid("needs a script") };
         let encoded = source.short.clone();
-        Self { encoded, arguments: 2, extra: Some(script.clone()), ..Self::default() }
+        Self { encoded, arguments: 2, extra: Some(script.clone()), ..Self::known_empty() }
     }
 
     /// The script that it runs by its digest.
@@ -82,7 +82,7 @@ impl Frame {
     pub(crate) fn rerun(&self, answer: &Value) -> Option<(Self, Vec<usize>)> {
         match self.extra()? {
             Extra::Script(_) => is_unknown(answer).then(|| (self.with_source(), Vec::new())),
-            Extra::Unit(unit) if unit.is_atomic() => None,
+            Extra::Unit(unit) if unit.is_atomic() || self.is_pinned() => None,
             Extra::Unit(unit) => {
                 let Value::Array(replies) = answer else { return None };
                 let unknown = replies.iter().enumerate().filter(|(_, reply)| is_unknown(reply));
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn only_the_first_of_a_unit_carries_the_source_and_the_others_can_be_rebuilt() {
         let large = "x".repeat(5000);
-        let unit = Frame::join([cas("k"), Frame::new("GET").key("g"), cas("k").arg(&large), cas("l"), cas("m")]);
+        let unit = Frame::join([cas("k"), Frame::known("GET").key("g"), cas("k").arg(&large), cas("l"), cas("m")]);
         let names: Vec<_> = (0..5).map(|n| unit.unit().expect("a unit").name_of(n)).collect();
         assert_eq!(names, ["EVAL", "GET", "EVALSHA", "EVALSHA", "EVALSHA"]);
         let answer = Value::Array(vec![Value::Int(1), unknown(), unknown(), Value::Int(1), unknown()]);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use redis::Value;
 
-use super::{Frame, MAX_ARGUMENTS, Mark, ReplyKeys, Source, Traits, WhenDown, Words, name_of};
+use super::{Frame, MAX_ARGUMENTS, Mark, ReplyKeys, Source, WhenDown, Words, name_of};
 use crate::error::Error;
 use crate::prefix::KeyPrefix;
 
@@ -72,7 +72,7 @@ impl Frame {
     }
 
     fn united(frames: impl IntoIterator<Item = Self>, atomic: bool) -> Self {
-        let mut whole = Self { traits: Traits { repeatable: true, ..Traits::default() }, ..Self::default() };
+        let mut whole = Self::known_empty().idempotent();
         let mut unit = Unit { atomic, ..Unit::default() };
         if atomic {
             unit.push(MULTI);
@@ -129,6 +129,7 @@ impl Unit {
         if self.parts.len() >= MAX_ARGUMENTS as usize {
             return Err(Error::invalid_command("more than 1,048,576 commands at once; send several pipelines"));
         }
+        let reply_keys = frame.keys_in_reply();
         let mut number = itoa::Buffer::new();
         self.push(b"*");
         self.push(number.format(frame.arguments).as_bytes());
@@ -136,12 +137,12 @@ impl Unit {
         self.bytes += frame.encoded.len();
         if frame.encoded.len() >= LARGE {
             self.close_segment();
-            self.note_part(0, frame.traits.reply_keys, frame.extra);
+            self.note_part(0, reply_keys, frame.extra);
             self.segments.push(Segment { encoded: frame.encoded, marks: frame.marks.into_vec() });
         } else {
             // Below SEGMENT and LARGE together, so the offsets fit.
             let start = self.open.encoded.len() as u32;
-            self.note_part(start, frame.traits.reply_keys, frame.extra);
+            self.note_part(start, reply_keys, frame.extra);
             self.open.encoded.extend_from_slice(&frame.encoded);
             self.open.marks.extend(frame.marks.iter().map(|mark| mark.shifted(start)));
             if self.open.encoded.len() >= SEGMENT {
@@ -217,8 +218,7 @@ impl Unit {
             marks: marks.map(|mark| mark.back(part.start)).collect(),
             extra: Some(script),
             arguments,
-            traits: Traits { reply_keys: part.reply_keys, ..Traits::default() },
-            ..Frame::default()
+            ..Frame::known_empty().reply_keys(part.reply_keys)
         })
     }
 
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn joined_frames_keep_their_own_headers() {
         let prefix = KeyPrefix::new("p:").expect("valid");
-        let unit = Frame::join([Frame::new("GET").key("a"), Frame::new("INCR").key("b")]);
+        let unit = Frame::join([Frame::known("GET").key("a"), Frame::known("INCR").key("b")]);
         let whole = "*2\r\n$3\r\nGET\r\n$3\r\np:a\r\n*2\r\n$4\r\nINCR\r\n$3\r\np:b\r\n";
         assert_eq!(in_pieces(&unit, &prefix, 1000), whole);
         assert_eq!((unit.expected_replies(), unit.name().as_str()), (2, "pipeline"));
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_transaction_stands_between_multi_and_exec() {
-        let unit = Frame::atomic([Frame::new("DEL").key("a")]);
+        let unit = Frame::atomic([Frame::known("DEL").key("a")]);
         let whole = "*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$1\r\na\r\n*1\r\n$4\r\nEXEC\r\n";
         assert_eq!(in_pieces(&unit, &KeyPrefix::none(), 1000), whole);
         assert_eq!((unit.expected_replies(), unit.name().as_str()), (3, "transaction"));
@@ -357,17 +357,17 @@ mod tests {
     #[test]
     fn the_strictest_wish_of_a_command_holds_for_all() {
         let ms = std::time::Duration::from_millis;
-        let read = || Frame::new("GET").key("a").read_only();
+        let read = || Frame::known("GET").key("a").read_only();
         let unit = Frame::join([read(), read().timeout(ms(90)), read().timeout(ms(40)), read().hold(ms(7))]);
         assert_eq!((unit.own_timeout(), unit.longest_hold(), unit.is_repeatable()), (Some(ms(40)), ms(7), true));
-        let unit = Frame::join([read(), Frame::new("INCR").key("a").when_down(WhenDown::FailFast)]);
+        let unit = Frame::join([read(), Frame::known("INCR").key("a").when_down(WhenDown::FailFast)]);
         assert_eq!((unit.is_repeatable(), unit.own_when_down()), (false, Some(WhenDown::FailFast)));
         assert_eq!(Frame::atomic([read().hold(ms(7))]).longest_hold(), ms(0));
     }
 
     #[test]
     fn an_unusable_command_is_named_and_makes_the_unit_unusable() {
-        let unit = Frame::join([Frame::new("GET").key("a"), Frame::new("DEL").invalid("needs at least one key")]);
+        let unit = Frame::join([Frame::known("GET").key("a"), Frame::known("DEL").invalid("needs at least one key")]);
         assert_eq!(unit.check().expect_err("invalid").to_string(), "DEL: needs at least one key");
     }
 
@@ -380,7 +380,7 @@ mod tests {
         ) {
             let prefix = KeyPrefix::new("a?b:").expect("valid");
             let frame = |(key, glob, value): &(Vec<u8>, bool, usize)| {
-                let frame = Frame::new("X").arg(vec![b'v'; *value]);
+                let frame = Frame::known("X").arg(vec![b'v'; *value]);
                 if *glob { frame.pattern(key) } else { frame.channel([b"__keyspace@0__:", &key[..]].concat()).key(key) }
             };
             let mut alone = BytesMut::new();

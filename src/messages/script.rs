@@ -125,13 +125,13 @@ parameters!(FCall);
 impl<T> FCall<T> {
     /// Calls `function`.
     pub fn new(function: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("FCALL").arg(function.as_ref()))
+        Self::of(Frame::known("FCALL").arg(function.as_ref()))
     }
 
     /// Calls `function`, which only reads: the server refuses its writes, and the call may be sent again
     /// when a link broke before its reply came.
     pub fn read_only(function: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("FCALL_RO").arg(function.as_ref()).read_only())
+        Self::of(Frame::known("FCALL_RO").arg(function.as_ref()).read_only())
     }
 }
 
@@ -145,7 +145,7 @@ command! {
 impl FunctionLoad {
     /// The library's code, its first line `#!lua name=...`. An error if there is one of that name.
     pub fn new(code: impl AsRef<[u8]>) -> Self {
-        let mut load = Self::of(Frame::new("FUNCTION LOAD"));
+        let mut load = Self::of(Frame::known("FUNCTION LOAD"));
         load.rest = Frame::default().arg(code.as_ref());
         load
     }
