@@ -32,6 +32,7 @@ pub struct RedisBuilder {
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
     credentials: Option<Provider>,
+    client_name: Option<String>,
 }
 
 impl RedisBuilder {
@@ -44,6 +45,7 @@ impl RedisBuilder {
             recipients: Vec::new(),
             arbiter: None,
             credentials: None,
+            client_name: None,
         }
     }
 
@@ -82,6 +84,12 @@ impl RedisBuilder {
     /// Runs the actor on this arbiter instead of the current one.
     pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Names a connection that the crate makes for itself.
+    pub(crate) fn client_name(mut self, name: &str) -> Self {
+        self.client_name = Some(name.to_owned());
         self
     }
 
@@ -126,7 +134,7 @@ impl RedisBuilder {
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
             user_timeout: self.config.liveness(),
         };
-        let client_name = self.config.client_name().map(str::to_owned);
+        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
         let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
         let plan = Plan { recipe, policy: self.policy, limit: self.limit };
         let links = Links::new(plan.clone(), self.links);
@@ -163,6 +171,7 @@ impl Plan {
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
             links,
+            policy: self.policy.clone(),
         };
         let seed = Seed {
             recipe: self.recipe.clone(),

@@ -22,6 +22,7 @@ use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{Pending, Silent, Waiter};
 use crate::builder::RedisBuilder;
 use crate::config::{Mode, RedisConfig};
+use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::{Frame, WhenDown};
@@ -63,12 +64,18 @@ pub(crate) struct Shared {
     pub(crate) links: Option<Arc<Links>>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
+    pub(crate) policy: ReconnectPolicy,
 }
 
 impl Redis {
     /// Configures a connection of one's own; [`get_redis`] gives the one of the process.
     pub fn builder(config: RedisConfig) -> RedisBuilder {
         RedisBuilder::new(config)
+    }
+
+    /// Another connection like this one, for work that would hold this one up.
+    pub(crate) fn sibling(&self, client_name: &str) -> RedisBuilder {
+        RedisBuilder::new(self.shared.config.clone()).reconnect(self.shared.policy.clone()).client_name(client_name)
     }
 
     pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {

@@ -26,6 +26,7 @@ pub use crate::messages::strings::*;
 pub use crate::messages::transaction::*;
 pub use crate::messages::values::*;
 pub use crate::{
-    Command, ConnectionEvent, Error, ErrorKind, Fate, Frame, KeyPrefix, ReconnectPolicy, Redis, RedisActor,
-    RedisConfig, Watch, Watched, WhenDown, close_redis, get_redis,
+    Command, ConnectionEvent, Delivery, Error, ErrorKind, Fate, Frame, KeyPrefix, Outcome, ReconnectPolicy, Redis,
+    RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind, Watch, Watched, WhenDown, close_redis,
+    get_redis,
 };

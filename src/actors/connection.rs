@@ -194,6 +194,21 @@ impl Handler<Hurry> for RedisActor {
     }
 }
 
+/// Gives the link up, as if it had broken: for those who know that it is dead before it shows.
+pub(crate) struct Sever(pub(crate) &'static str);
+
+impl Message for Sever {
+    type Result = ();
+}
+
+impl Handler<Sever> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, sever: Sever, _: &mut Context<Self>) {
+        self.driver.borrow_mut().sever(sever.0);
+    }
+}
+
 /// Asks for the events of the connection from now on.
 pub(crate) struct Subscribe(pub(crate) Recipient<ConnectionEvent>);
 

@@ -432,6 +432,13 @@ impl Driver {
         self.feed(Event::Lost { generation, cause });
     }
 
+    /// Gives the link up, if there is one.
+    pub(crate) fn sever(&mut self, why: &'static str) {
+        if self.link.is_ready() {
+            self.lose(Cause::new(CauseKind::Stalled, why));
+        }
+    }
+
     fn feed(&mut self, event: Event) {
         let now = self.now();
         for action in self.link.on(event, now) {

@@ -72,7 +72,7 @@ fn is_queued(reply: &Value) -> bool {
 }
 
 /// A watched key changed.
-pub(crate) fn conflict() -> Error {
+fn conflict() -> Error {
     Error::new(ErrorKind::Conflict, Fate::Rejected, "a watched key was changed by somebody else, nothing was done")
 }
 
