@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod install;
 mod keytable;
+mod prefix_report;
 mod server;
 mod steps;
 mod totals;
@@ -23,6 +24,7 @@ usage: cargo xtask <command>
   bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
                    get64/256); --check counts instructions by valgrind instead and compares, --update stores them
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
+  prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -33,7 +35,9 @@ failed, 2 wrong usage or no server.";
 const CANNOT: u8 = 2;
 
 /// What takes its own arguments and needs no server.
-const TOOLS: &[(&str, fn(&[String]) -> ExitCode)] = &[("keytable", keytable::run)];
+const TOOLS: &[(&str, Tool)] = &[("keytable", keytable::run), ("prefix-report", prefix_report::run)];
+
+type Tool = fn(&[String]) -> ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
