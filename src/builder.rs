@@ -9,11 +9,13 @@ use crate::actors::connection::RedisActor;
 use crate::actors::driver::Driver;
 use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
+use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -28,6 +30,7 @@ pub struct RedisBuilder {
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
     client_name: Option<String>,
+    credentials: Option<Provider>,
 }
 
 impl RedisBuilder {
@@ -39,6 +42,7 @@ impl RedisBuilder {
             recipients: Vec::new(),
             arbiter: None,
             client_name: None,
+            credentials: None,
         }
     }
 
@@ -61,9 +65,22 @@ impl RedisBuilder {
         self
     }
 
+    /// Asks `provider` for user and password at every login, instead of the configuration. A user name in
+    /// the configuration holds where the provider names none.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.credentials = Some(Provider::new(provider));
+        self
+    }
+
     /// Runs the actor on this arbiter instead of the current one.
     pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Takes its credentials from wherever another connection does.
+    pub(crate) fn logging_in_as(mut self, other: &Recipe) -> Self {
+        self.credentials.clone_from(&other.credentials);
         self
     }
 
@@ -118,18 +135,25 @@ impl RedisBuilder {
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
-        let gauges = Arc::new(Gauges::default());
-        let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
+        let gauges = Arc::new(Gauges::new());
+        let gate = Gate::new(
+            self.config.max_in_flight().saturating_add(self.config.max_queued()),
+            self.config.max_in_flight_bytes().saturating_add(self.config.max_queued_bytes()),
+        );
+        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
+        let config = self.config.clone();
+        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
         let shared = Shared {
-            config: self.config.clone(),
+            config,
             status,
             gauges: gauges.clone(),
-            gate: Gate::new(room),
+            gate,
             policy: self.policy.clone(),
+            recipe: recipe.clone(),
+            resolver: Resolver::default(),
         };
-        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
         let seed = Seed {
-            recipe: Arc::new(Recipe { config: self.config, target, client_name }),
+            recipe,
             policy: self.policy,
             limit: self.limit,
             fanout: Fanout::new(self.recipients, status_sender),

@@ -6,4 +6,5 @@ pub(crate) mod consumer;
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod liveness;
+pub(crate) mod rate;
 pub(crate) mod retry;

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use crate::prefix::refusal::RefusalClass;
+
 /// The result of everything in this crate that talks to Redis.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -95,6 +97,7 @@ struct Inner {
     command: Option<Box<str>>,
     message: Cow<'static, str>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    refusal: Option<RefusalClass>,
 }
 
 impl Error {
@@ -108,6 +111,7 @@ impl Error {
             command: None,
             message: message.into(),
             source: None,
+            refusal: None,
         }))
     }
 
@@ -116,6 +120,13 @@ impl Error {
     #[must_use]
     pub fn invalid_command(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidCommand, Fate::NotSent, message)
+    }
+
+    /// A command that does not belong where it was going.
+    pub(crate) fn refused(class: RefusalClass, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::invalid_command(message);
+        error.0.refusal = Some(class);
+        error
     }
 
     /// An error of a command that ran, whose reply cannot be understood, for
@@ -176,6 +187,13 @@ impl Error {
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         self.0.phase
+    }
+
+    /// Why the command was refused, if it was refused here for where it reaches and not for a mistake in how it
+    /// was built.
+    #[must_use]
+    pub fn refusal(&self) -> Option<RefusalClass> {
+        self.0.refusal
     }
 
     /// The server's error code (`WRONGTYPE`, `OOM`, `NOPERM`, ...). Decide by this, not by the text:

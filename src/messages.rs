@@ -149,7 +149,7 @@ macro_rules! command {
             }
 
             fn into_frame(self) -> $crate::frame::Frame {
-                $crate::messages::Rest::finish(self.rest, self.frame)
+                $crate::messages::Rest::finish(self.rest, self.frame).handed_out()
             }
 
             fn reply(value: redis::Value) -> $crate::error::Result<$reply> {
@@ -200,7 +200,7 @@ pub(crate) mod raw;
 #[allow(
     dead_code,
     unreachable_pub,
-    reason = "no message of its own: a part of the stream of keys, with options that every message has"
+    reason = "a page is no message of its own: a part of a stream, with options that every message has"
 )]
 pub(crate) mod scan;
 pub(crate) mod server;

@@ -1,12 +1,17 @@
 //! The prefix that every key gets before execution and loses in every reply.
 
+pub(crate) mod by_hand;
 pub(crate) mod channels;
+#[allow(dead_code, reason = "subscriptions take the rest of it")]
 pub(crate) mod glob;
 pub(crate) mod policy;
 pub(crate) mod positions;
 #[cfg(test)]
 mod proof;
+pub(crate) mod refusal;
+#[allow(dead_code, reason = "subscriptions and transactions take the rest of it")]
 pub(crate) mod replies;
+pub(crate) mod resolve;
 pub(crate) mod rewrite;
 pub(crate) mod rules;
 pub(crate) mod table;
@@ -67,12 +72,6 @@ impl std::error::Error for InvalidPrefix {}
 impl From<InvalidPrefix> for Error {
     fn from(error: InvalidPrefix) -> Self {
         Self::new(crate::ErrorKind::Config, crate::Fate::NotSent, error.to_string())
-    }
-}
-
-impl From<positions::Refusal> for Error {
-    fn from(refusal: positions::Refusal) -> Self {
-        Self::invalid_command(refusal.to_string())
     }
 }
 

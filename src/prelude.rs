@@ -3,6 +3,7 @@
 //! It leaves out the names that would hide what every program has: [`Copy`](crate::Copy) and
 //! [`Result`](crate::Result).
 
+pub use crate::keyspace::{ClearPrefix, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet};
 pub use crate::messages::hashes::*;
 pub use crate::messages::keys::{
     Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink,
@@ -10,6 +11,7 @@ pub use crate::messages::keys::{
 pub use crate::messages::lists::*;
 pub use crate::messages::pubsub::*;
 pub use crate::messages::raw::*;
+pub use crate::messages::scan::Keys;
 pub use crate::messages::server::*;
 pub use crate::messages::sets::*;
 pub use crate::messages::sorted_sets::*;

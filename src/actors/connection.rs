@@ -161,6 +161,21 @@ impl Handler<Sever> for RedisActor {
     }
 }
 
+/// Makes an attempt that waits for its delay now. The reply comes when it has begun.
+pub(crate) struct Hurry;
+
+impl Message for Hurry {
+    type Result = ();
+}
+
+impl Handler<Hurry> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
+        self.driver.borrow_mut().hurry();
+    }
+}
+
 /// Asks for the events of the connection from now on.
 pub(crate) struct Subscribe(pub(crate) Recipient<ConnectionEvent>);
 

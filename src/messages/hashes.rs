@@ -42,7 +42,7 @@ command! {
 impl HSet {
     /// Writes fields of the hash at `key`, at least one, which counts as empty while it does not exist.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("HSET").key(key))
+        Self::of(Frame::known("HSET").key(key))
     }
 
     /// Adds a field with its value.
@@ -81,7 +81,7 @@ command! {
 impl<T> HGet<T> {
     /// Reads `field` of the hash at `key`.
     pub fn new(key: impl AsRef<[u8]>, field: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("HGET").key(key).arg(field).read_only())
+        Self::of(Frame::known("HGET").key(key).arg(field).read_only())
     }
 }
 
@@ -97,7 +97,7 @@ command! {
 impl<T> HGetAll<T> {
     /// Reads the hash at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("HGETALL").key(key).read_only())
+        Self::of(Frame::known("HGETALL").key(key).read_only())
     }
 }
 
@@ -122,7 +122,7 @@ command! {
 impl<T> HMGet<T> {
     /// Reads `fields`, at least one, of the hash at `key`.
     pub fn new<F: ToSingleRedisArg>(key: impl AsRef<[u8]>, fields: impl IntoIterator<Item = F>) -> Self {
-        Self::of(some_values(Frame::new("HMGET").key(key), fields, NO_FIELD).read_only())
+        Self::of(some_values(Frame::known("HMGET").key(key), fields, NO_FIELD).read_only())
     }
 }
 
@@ -134,7 +134,7 @@ command! {
 impl HDel {
     /// Removes `fields`, at least one, from the hash at `key`.
     pub fn new<F: ToSingleRedisArg>(key: impl AsRef<[u8]>, fields: impl IntoIterator<Item = F>) -> Self {
-        Self::of(some_values(Frame::new("HDEL").key(key), fields, NO_FIELD))
+        Self::of(some_values(Frame::known("HDEL").key(key), fields, NO_FIELD))
     }
 }
 
@@ -146,7 +146,7 @@ command! {
 impl HIncrBy {
     /// Adds `by` to `field` of the hash at `key`, which counts as 0 while it does not exist.
     pub fn new(key: impl AsRef<[u8]>, field: impl ToSingleRedisArg, by: i64) -> Self {
-        Self::of(Frame::new("HINCRBY").key(key).arg(field).arg(by))
+        Self::of(Frame::known("HINCRBY").key(key).arg(field).arg(by))
     }
 }
 
@@ -158,7 +158,7 @@ command! {
 impl HExists {
     /// Looks for `field` in the hash at `key`.
     pub fn new(key: impl AsRef<[u8]>, field: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("HEXISTS").key(key).arg(field).read_only())
+        Self::of(Frame::known("HEXISTS").key(key).arg(field).read_only())
     }
 }
 
@@ -170,6 +170,6 @@ command! {
 impl HLen {
     /// Counts the fields of the hash at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("HLEN").key(key).read_only())
+        Self::of(Frame::known("HLEN").key(key).read_only())
     }
 }

@@ -24,12 +24,12 @@ command! {
 impl Del {
     /// Deletes `keys`, at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
-        Self::of(some_keys(Frame::new("DEL"), keys))
+        Self::of(some_keys(Frame::known("DEL"), keys))
     }
 
     /// Deletes one key.
     pub fn key(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("DEL").key(key))
+        Self::of(Frame::known("DEL").key(key))
     }
 }
 
@@ -42,12 +42,12 @@ command! {
 impl Unlink {
     /// Deletes `keys`, at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
-        Self::of(some_keys(Frame::new("UNLINK"), keys))
+        Self::of(some_keys(Frame::known("UNLINK"), keys))
     }
 
     /// Deletes one key.
     pub fn key(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("UNLINK").key(key))
+        Self::of(Frame::known("UNLINK").key(key))
     }
 }
 
@@ -59,12 +59,12 @@ command! {
 impl Exists {
     /// Looks for `keys`, at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
-        Self::of(some_keys(Frame::new("EXISTS"), keys).read_only())
+        Self::of(some_keys(Frame::known("EXISTS"), keys).read_only())
     }
 
     /// Looks for one key: the reply is 1 or 0.
     pub fn key(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("EXISTS").key(key).read_only())
+        Self::of(Frame::known("EXISTS").key(key).read_only())
     }
 }
 
@@ -110,7 +110,7 @@ impl Expire {
     /// Lets `key` expire after `ttl`, rounded up to whole seconds, at least 1; [`PExpire`] is finer.
     pub fn new(key: impl AsRef<[u8]>, ttl: Duration) -> Self {
         let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);
-        Self::of(Frame::new("EXPIRE").key(key).arg(seconds))
+        Self::of(Frame::known("EXPIRE").key(key).arg(seconds))
     }
 }
 
@@ -125,7 +125,7 @@ command! {
 impl PExpire {
     /// Lets `key` expire after `ttl` (whole milliseconds, at least 1).
     pub fn new(key: impl AsRef<[u8]>, ttl: Duration) -> Self {
-        Self::of(Frame::new("PEXPIRE").key(key).arg(millis(ttl)))
+        Self::of(Frame::known("PEXPIRE").key(key).arg(millis(ttl)))
     }
 }
 
@@ -139,7 +139,7 @@ command! {
 impl Persist {
     /// Lets `key` stay until it is deleted.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("PERSIST").key(key))
+        Self::of(Frame::known("PERSIST").key(key))
     }
 }
 
@@ -192,7 +192,7 @@ command! {
 impl Ttl {
     /// Asks how long `key` has left.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("TTL").key(key).read_only())
+        Self::of(Frame::known("TTL").key(key).read_only())
     }
 }
 
@@ -204,7 +204,7 @@ command! {
 impl PTtl {
     /// Asks how long `key` has left.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("PTTL").key(key).read_only())
+        Self::of(Frame::known("PTTL").key(key).read_only())
     }
 }
 
@@ -266,7 +266,7 @@ command! {
 impl Type {
     /// Asks what `key` is.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("TYPE").key(key).read_only())
+        Self::of(Frame::known("TYPE").key(key).read_only())
     }
 }
 
@@ -278,7 +278,7 @@ command! {
 impl Rename {
     /// Renames `from` to `to`, overwriting what is there. With a cluster both must be in one slot.
     pub fn new(from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("RENAME").key(from).key(to))
+        Self::of(Frame::known("RENAME").key(from).key(to))
     }
 }
 
@@ -293,7 +293,7 @@ command! {
 impl Copy {
     /// Copies `from` to `to`. With a cluster both must be in one slot.
     pub fn new(from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("COPY").key(from).key(to))
+        Self::of(Frame::known("COPY").key(from).key(to))
     }
 
     /// Overwrites what is at the destination.

@@ -23,7 +23,7 @@ impl LPush {
     /// Adds `values`, at least one, to the list at `key`, which counts as empty while it does not exist.
     /// The last value ends up first. One value of bytes is `[bytes]`.
     pub fn new<V: ToSingleRedisArg>(key: impl AsRef<[u8]>, values: impl IntoIterator<Item = V>) -> Self {
-        Self::of(some_values(Frame::new("LPUSH").key(key), values, NO_VALUE))
+        Self::of(some_values(Frame::known("LPUSH").key(key), values, NO_VALUE))
     }
 }
 
@@ -36,7 +36,7 @@ impl RPush {
     /// Adds `values`, at least one, to the list at `key`, which counts as empty while it does not exist.
     /// One value of bytes is `[bytes]`.
     pub fn new<V: ToSingleRedisArg>(key: impl AsRef<[u8]>, values: impl IntoIterator<Item = V>) -> Self {
-        Self::of(some_values(Frame::new("RPUSH").key(key), values, NO_VALUE))
+        Self::of(some_values(Frame::known("RPUSH").key(key), values, NO_VALUE))
     }
 }
 
@@ -48,7 +48,7 @@ command! {
 impl<T> LPop<T> {
     /// Takes from the head of the list at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("LPOP").key(key))
+        Self::of(Frame::known("LPOP").key(key))
     }
 
     /// Takes up to `count` values. Needs Redis 6.2.
@@ -71,7 +71,7 @@ command! {
 impl<T> RPop<T> {
     /// Takes from the tail of the list at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("RPOP").key(key))
+        Self::of(Frame::known("RPOP").key(key))
     }
 
     /// Takes up to `count` values, the last one first. Needs Redis 6.2.
@@ -94,7 +94,7 @@ command! {
 impl<T> LRange<T> {
     /// Reads from position `start` to `stop`, both included; 0 is the first, -1 the last.
     pub fn new(key: impl AsRef<[u8]>, start: i64, stop: i64) -> Self {
-        Self::of(Frame::new("LRANGE").key(key).arg(start).arg(stop).read_only())
+        Self::of(Frame::known("LRANGE").key(key).arg(start).arg(stop).read_only())
     }
 }
 
@@ -106,6 +106,6 @@ command! {
 impl LLen {
     /// Measures the list at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("LLEN").key(key).read_only())
+        Self::of(Frame::known("LLEN").key(key).read_only())
     }
 }

@@ -3,6 +3,7 @@
 use redis::ToSingleRedisArg;
 
 use crate::frame::Frame;
+use crate::prefix::channels::{Channel, ONLY_THE_SERVER, channel as rule};
 
 command! {
     /// `PUBLISH`: sends a payload to the subscribers of a channel; the reply is how many clients of this
@@ -17,8 +18,11 @@ command! {
 }
 
 impl Publish {
-    /// Publishes `payload` in `channel`, which gets the prefix as a key does.
+    /// Publishes `payload` in `channel`, which gets the prefix as a key does. On the `__keyevent@n__:` channels,
+    /// which every service listens to, only the server may speak.
     pub fn new(channel: impl AsRef<[u8]>, payload: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("PUBLISH").channel(channel).arg(payload))
+        let channel = channel.as_ref();
+        let frame = Frame::known("PUBLISH").channel(channel).arg(payload);
+        Self::of(if rule(channel) == Channel::Keyevent { frame.invalid(ONLY_THE_SERVER) } else { frame })
     }
 }

@@ -17,6 +17,6 @@ impl Ping {
     /// A ping without a payload.
     #[expect(clippy::new_without_default, reason = "messages are made by new; a default one says nothing")]
     pub fn new() -> Self {
-        Self::of(Frame::new("PING").read_only())
+        Self::of(Frame::known("PING").read_only())
     }
 }

@@ -23,7 +23,7 @@ impl SAdd {
     /// Adds `members`, at least one, to the set at `key`, which counts as empty while it does not exist.
     /// One member of bytes is `[bytes]`.
     pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
-        Self::of(some_values(Frame::new("SADD").key(key), members, NO_MEMBER))
+        Self::of(some_values(Frame::known("SADD").key(key), members, NO_MEMBER))
     }
 }
 
@@ -35,7 +35,7 @@ command! {
 impl SRem {
     /// Removes `members`, at least one, from the set at `key`. One member of bytes is `[bytes]`.
     pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
-        Self::of(some_values(Frame::new("SREM").key(key), members, NO_MEMBER))
+        Self::of(some_values(Frame::known("SREM").key(key), members, NO_MEMBER))
     }
 }
 
@@ -47,7 +47,7 @@ command! {
 impl<T> SMembers<T> {
     /// Reads the set at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("SMEMBERS").key(key).read_only())
+        Self::of(Frame::known("SMEMBERS").key(key).read_only())
     }
 }
 
@@ -59,7 +59,7 @@ command! {
 impl SIsMember {
     /// Looks for `member` in the set at `key`.
     pub fn new(key: impl AsRef<[u8]>, member: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("SISMEMBER").key(key).arg(member).read_only())
+        Self::of(Frame::known("SISMEMBER").key(key).arg(member).read_only())
     }
 }
 
@@ -71,6 +71,6 @@ command! {
 impl SCard {
     /// Counts the members of the set at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("SCARD").key(key).read_only())
+        Self::of(Frame::known("SCARD").key(key).read_only())
     }
 }

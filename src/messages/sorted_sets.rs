@@ -30,7 +30,7 @@ impl ZAdd {
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = (impl Into<f64>, M)>,
     ) -> Self {
-        let mut add = Self::of(Frame::new("ZADD").key(key));
+        let mut add = Self::of(Frame::known("ZADD").key(key));
         add.rest = at_least_one(Frame::default(), NO_MEMBER, |frame| {
             members.into_iter().fold(frame, |frame, (score, member)| frame.arg(score.into()).arg(member))
         });
@@ -163,7 +163,7 @@ impl<T> ZRange<T> {
     }
 
     fn between(key: impl AsRef<[u8]>, by: By, from: Vec<u8>, to: Vec<u8>) -> Self {
-        let mut range = Self::of(Frame::new("ZRANGE").key(key).read_only());
+        let mut range = Self::of(Frame::known("ZRANGE").key(key).read_only());
         range.rest = Span { from, to, by, ..Span::default() };
         range
     }
@@ -213,7 +213,7 @@ command! {
 impl ZRem {
     /// Removes `members`, at least one, from the sorted set at `key`. One member of bytes is `[bytes]`.
     pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
-        Self::of(some_values(Frame::new("ZREM").key(key), members, NO_MEMBER))
+        Self::of(some_values(Frame::known("ZREM").key(key), members, NO_MEMBER))
     }
 }
 
@@ -225,7 +225,7 @@ command! {
 impl ZScore {
     /// Reads the score of `member` in the sorted set at `key`.
     pub fn new(key: impl AsRef<[u8]>, member: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("ZSCORE").key(key).arg(member).read_only())
+        Self::of(Frame::known("ZSCORE").key(key).arg(member).read_only())
     }
 }
 
@@ -237,7 +237,7 @@ command! {
 impl ZCard {
     /// Counts the members of the sorted set at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("ZCARD").key(key).read_only())
+        Self::of(Frame::known("ZCARD").key(key).read_only())
     }
 }
 
@@ -250,6 +250,6 @@ impl ZIncrBy {
     /// Adds `by` to the score of `member` in the sorted set at `key`; a member that is not there counts as
     /// 0 and is added.
     pub fn new(key: impl AsRef<[u8]>, by: impl Into<f64>, member: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("ZINCRBY").key(key).arg(by.into()).arg(member))
+        Self::of(Frame::known("ZINCRBY").key(key).arg(by.into()).arg(member))
     }
 }

@@ -116,7 +116,7 @@ impl XAdd {
     /// Adds an entry to the stream at `key`, which is made if it does not exist. The entry needs at least
     /// one field; the server gives it its id.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XADD").key(key))
+        Self::of(Frame::known("XADD").key(key))
     }
 
     /// Adds nothing when there is no such stream; the reply is then `None`. Needs Redis 6.2.
@@ -212,7 +212,7 @@ impl Rest for Trim {
 
 impl XTrim {
     fn new(key: impl AsRef<[u8]>, by: Keep, approx: bool) -> Self {
-        let mut trim = Self::of(Frame::new("XTRIM").key(key));
+        let mut trim = Self::of(Frame::known("XTRIM").key(key));
         trim.rest = Trim::to(by, approx);
         trim
     }
@@ -253,7 +253,7 @@ command! {
 impl XLen {
     /// Counts the entries of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XLEN").key(key).read_only())
+        Self::of(Frame::known("XLEN").key(key).read_only())
     }
 }
 
@@ -275,7 +275,7 @@ impl XRange {
     pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
         let from = StreamId::bound(ids.start_bound(), "-");
         let to = StreamId::bound(ids.end_bound(), "+");
-        Self::of(Frame::new("XRANGE").key(key).arg(&from[..]).arg(&to[..]).read_only())
+        Self::of(Frame::known("XRANGE").key(key).arg(&from[..]).arg(&to[..]).read_only())
     }
 
     /// Reads at most that many entries, at least 1.
@@ -296,7 +296,7 @@ impl XRevRange {
     pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
         let from = StreamId::bound(ids.start_bound(), "-");
         let to = StreamId::bound(ids.end_bound(), "+");
-        Self::of(Frame::new("XREVRANGE").key(key).arg(&to[..]).arg(&from[..]).read_only())
+        Self::of(Frame::known("XREVRANGE").key(key).arg(&to[..]).arg(&from[..]).read_only())
     }
 
     /// Reads at most that many entries, at least 1.
@@ -315,7 +315,7 @@ command! {
 impl XDel {
     /// Removes the entries with these ids, at least one, from the stream at `key`.
     pub fn new<I: Borrow<StreamId>>(key: impl AsRef<[u8]>, ids: impl IntoIterator<Item = I>) -> Self {
-        Self::of(some_ids(Frame::new("XDEL").key(key), ids))
+        Self::of(some_ids(Frame::known("XDEL").key(key), ids))
     }
 }
 
@@ -361,7 +361,7 @@ command! {
 impl XRead {
     /// Reads each stream, at least one, from behind its id on. With a cluster all must be in one slot.
     pub fn new<K: AsRef<[u8]>>(streams: impl IntoIterator<Item = (K, StreamId)>) -> Self {
-        let mut read = Self::of(Frame::new("XREAD").read_only().reply_keys(ReplyKeys::Streams));
+        let mut read = Self::of(Frame::known("XREAD").read_only().reply_keys(ReplyKeys::Streams));
         read.rest = Streams::of(streams);
         read
     }

@@ -61,7 +61,7 @@ impl super::Rest for Start {
 impl XGroupCreate {
     /// Makes `group` for the stream at `key`. It gets every entry that the stream has and will have.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XGROUP CREATE").key(key).arg(group.as_ref()))
+        Self::of(Frame::known("XGROUP CREATE").key(key).arg(group.as_ref()))
     }
 
     /// Begins behind `id`.
@@ -97,7 +97,7 @@ command! {
 impl XGroupSetId {
     /// Lets `group` of the stream at `key` go on behind `id`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, id: StreamId) -> Self {
-        let mut set = Self::of(Frame::new("XGROUP SETID").key(key).arg(group.as_ref()));
+        let mut set = Self::of(Frame::known("XGROUP SETID").key(key).arg(group.as_ref()));
         set.rest.at = Position::After(id);
         set
     }
@@ -124,7 +124,7 @@ command! {
 impl XGroupDestroy {
     /// Removes `group` from the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XGROUP DESTROY").key(key).arg(group.as_ref()))
+        Self::of(Frame::known("XGROUP DESTROY").key(key).arg(group.as_ref()))
     }
 }
 
@@ -137,7 +137,7 @@ command! {
 impl XGroupCreateConsumer {
     /// Makes `consumer` in `group` of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, consumer: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XGROUP CREATECONSUMER").key(key).arg(group.as_ref()).arg(consumer.as_ref()))
+        Self::of(Frame::known("XGROUP CREATECONSUMER").key(key).arg(group.as_ref()).arg(consumer.as_ref()))
     }
 }
 
@@ -150,7 +150,7 @@ command! {
 impl XGroupDelConsumer {
     /// Removes `consumer` from `group` of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, consumer: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XGROUP DELCONSUMER").key(key).arg(group.as_ref()).arg(consumer.as_ref()))
+        Self::of(Frame::known("XGROUP DELCONSUMER").key(key).arg(group.as_ref()).arg(consumer.as_ref()))
     }
 }
 
@@ -170,7 +170,7 @@ command! {
 
 impl XReadGroup {
     fn streams(group: impl AsRef<[u8]>, consumer: impl AsRef<[u8]>, streams: Streams) -> Self {
-        let frame = Frame::new("XREADGROUP").arg("GROUP").arg(group.as_ref()).arg(consumer.as_ref());
+        let frame = Frame::known("XREADGROUP").arg("GROUP").arg(group.as_ref()).arg(consumer.as_ref());
         let mut read = Self::of(frame.reply_keys(ReplyKeys::Streams));
         read.rest = streams;
         read
@@ -227,7 +227,7 @@ impl XAck {
         group: impl AsRef<[u8]>,
         ids: impl IntoIterator<Item = I>,
     ) -> Self {
-        Self::of(some_ids(Frame::new("XACK").key(key).arg(group.as_ref()), ids))
+        Self::of(some_ids(Frame::known("XACK").key(key).arg(group.as_ref()), ids))
     }
 }
 
@@ -239,7 +239,7 @@ command! {
 impl XInfoStream {
     /// Asks about the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XINFO STREAM").key(key).read_only())
+        Self::of(Frame::known("XINFO STREAM").key(key).read_only())
     }
 }
 
@@ -251,7 +251,7 @@ command! {
 impl XInfoGroups {
     /// Asks about the groups of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XINFO GROUPS").key(key).read_only())
+        Self::of(Frame::known("XINFO GROUPS").key(key).read_only())
     }
 }
 
@@ -263,6 +263,6 @@ command! {
 impl XInfoConsumers {
     /// Asks about the consumers of `group` of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XINFO CONSUMERS").key(key).arg(group.as_ref()).read_only())
+        Self::of(Frame::known("XINFO CONSUMERS").key(key).arg(group.as_ref()).read_only())
     }
 }

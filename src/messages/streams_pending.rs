@@ -27,7 +27,7 @@ command! {
 impl XPending {
     /// Asks about `group` of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("XPENDING").key(key).arg(group.as_ref()).read_only())
+        Self::of(Frame::known("XPENDING").key(key).arg(group.as_ref()).read_only())
     }
 }
 
@@ -51,7 +51,7 @@ impl XPendingEntries {
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>, count: u64) -> Self {
         let from = StreamId::bound(ids.start_bound(), "-");
         let to = StreamId::bound(ids.end_bound(), "+");
-        let mut pending = Self::of(Frame::new("XPENDING").key(key).arg(group.as_ref()).read_only());
+        let mut pending = Self::of(Frame::known("XPENDING").key(key).arg(group.as_ref()).read_only());
         pending.rest = Frame::default().arg(&from[..]).arg(&to[..]).arg(count);
         pending
     }
@@ -88,7 +88,7 @@ impl XClaim {
         min_idle: Duration,
         ids: impl IntoIterator<Item = I>,
     ) -> Self {
-        let frame = Frame::new("XCLAIM").key(key).arg(group.as_ref()).arg(consumer.as_ref());
+        let frame = Frame::known("XCLAIM").key(key).arg(group.as_ref()).arg(consumer.as_ref());
         Self::of(some_ids(frame.arg(idle_millis(min_idle)), ids))
     }
 
@@ -142,7 +142,7 @@ impl XAutoClaim {
         min_idle: Duration,
         start: StreamId,
     ) -> Self {
-        let frame = Frame::new("XAUTOCLAIM").key(key).arg(group.as_ref()).arg(consumer.as_ref());
+        let frame = Frame::known("XAUTOCLAIM").key(key).arg(group.as_ref()).arg(consumer.as_ref());
         Self::of(frame.arg(idle_millis(min_idle)).arg(start))
     }
 

@@ -16,7 +16,7 @@ command! {
 impl<T> Get<T> {
     /// Reads `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("GET").key(key).read_only())
+        Self::of(Frame::known("GET").key(key).read_only())
     }
 }
 
@@ -29,7 +29,7 @@ command! {
 impl<T> GetDel<T> {
     /// Reads and deletes `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("GETDEL").key(key))
+        Self::of(Frame::known("GETDEL").key(key))
     }
 }
 
@@ -53,7 +53,7 @@ command! {
 impl Set {
     /// Writes `value` to `key`, whatever was there before, of whatever type.
     pub fn new(key: impl AsRef<[u8]>, value: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("SET").key(key).arg(value))
+        Self::of(Frame::known("SET").key(key).arg(value))
     }
 
     fn with(mut self, option: impl redis::ToRedisArgs) -> Self {
@@ -115,7 +115,7 @@ command! {
 impl Incr {
     /// Adds 1 to `key`, which counts as 0 while it does not exist.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("INCR").key(key))
+        Self::of(Frame::known("INCR").key(key))
     }
 }
 
@@ -127,7 +127,7 @@ command! {
 impl IncrBy {
     /// Adds `by` to `key`, which counts as 0 while it does not exist.
     pub fn new(key: impl AsRef<[u8]>, by: i64) -> Self {
-        Self::of(Frame::new("INCRBY").key(key).arg(by))
+        Self::of(Frame::known("INCRBY").key(key).arg(by))
     }
 }
 
@@ -139,7 +139,7 @@ command! {
 impl Decr {
     /// Subtracts 1 from `key`, which counts as 0 while it does not exist.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("DECR").key(key))
+        Self::of(Frame::known("DECR").key(key))
     }
 }
 
@@ -152,7 +152,7 @@ impl DecrBy {
     /// Subtracts `by` from `key`, which counts as 0 while it does not exist. The server refuses
     /// `i64::MIN`.
     pub fn new(key: impl AsRef<[u8]>, by: i64) -> Self {
-        Self::of(Frame::new("DECRBY").key(key).arg(by))
+        Self::of(Frame::known("DECRBY").key(key).arg(by))
     }
 }
 
@@ -164,7 +164,7 @@ command! {
 impl Append {
     /// Appends `value` to `key`, which counts as empty while it does not exist.
     pub fn new(key: impl AsRef<[u8]>, value: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("APPEND").key(key).arg(value))
+        Self::of(Frame::known("APPEND").key(key).arg(value))
     }
 }
 
@@ -176,7 +176,7 @@ command! {
 impl StrLen {
     /// Measures the value of `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("STRLEN").key(key).read_only())
+        Self::of(Frame::known("STRLEN").key(key).read_only())
     }
 }
 
@@ -189,7 +189,7 @@ command! {
 impl<T> MGet<T> {
     /// Reads `keys`, at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
-        Self::of(some_keys(Frame::new("MGET"), keys).read_only())
+        Self::of(some_keys(Frame::known("MGET"), keys).read_only())
     }
 }
 
@@ -201,7 +201,7 @@ command! {
 impl MSet {
     /// Writes each value to its key, whatever was there before; at least one.
     pub fn new<K: AsRef<[u8]>, V: ToSingleRedisArg>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
-        Self::of(at_least_one(Frame::new("MSET"), "needs at least one key with its value", |frame| {
+        Self::of(at_least_one(Frame::known("MSET"), "needs at least one key with its value", |frame| {
             pairs.into_iter().fold(frame, |frame, (key, value)| frame.key(key).arg(value))
         }))
     }

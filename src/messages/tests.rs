@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::scan::Scan;
+use super::scan::{Keys, Page};
 use super::*;
 use crate::*;
 
@@ -22,6 +22,11 @@ fn at(seconds: u64) -> SystemTime {
 
 fn id(ms: u64) -> StreamId {
     StreamId::new(ms, 0)
+}
+
+/// Which arguments take the prefix, the name being number 0.
+pub(crate) fn indices(frame: &Frame) -> Vec<usize> {
+    frame.marked().marks.iter().map(|mark| mark.index).collect()
 }
 
 fn strings() -> Vec<Row> {
@@ -68,7 +73,16 @@ fn keys() -> Vec<Row> {
         (Rename::new("a", "b").frame(), "RENAME a b", &[1, 2], WRITE),
         (crate::Copy::new("a", "b").replace().frame(), "COPY a b REPLACE", &[1, 2], WRITE),
         // A pattern, not a key: the server names no key for it.
-        (Scan::new(7, "u*").count(0).of_type(&KeyType::Hash).frame(), "SCAN 7 MATCH u* COUNT 1 TYPE hash", &[3], READ),
+        (
+            Page::of_keys(7, "u*").count(0).of_type(&KeyType::Hash).frame(),
+            "SCAN 7 MATCH u* COUNT 1 TYPE hash",
+            &[3],
+            READ,
+        ),
+        (Page::of_members("HSCAN", b"h", 7, Some(b"u*")).count(5).frame(), "HSCAN h 7 MATCH u* COUNT 5", &[1], READ),
+        (Page::of_members("SSCAN", b"s", 0, None).frame(), "SSCAN s 0", &[1], READ),
+        (Page::of_members("ZSCAN", b"z", 0, None).frame(), "ZSCAN z 0", &[1], READ),
+        (Keys::new("u*").frame(), "KEYS u*", &[1], READ),
     ]
 }
 
@@ -235,7 +249,7 @@ fn table() -> Vec<Row> {
 }
 
 /// Every message once with all its options, for comparisons with what a server makes of them. `COMMAND
-/// GETKEYS` agrees with [`Frame::marked`] on all but SCAN, PUBLISH and PING, which have no keys for it.
+/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH and PING, which have no keys for it.
 pub(crate) fn every_message() -> Vec<Frame> {
     table().into_iter().map(|(frame, ..)| frame).collect()
 }
@@ -245,7 +259,7 @@ fn every_message_sends_exactly_its_words_and_marks_its_keys() {
     for (frame, words, keys, read) in table() {
         let sent: Vec<_> = frame.args().map(String::from_utf8_lossy).collect();
         assert_eq!(sent.join(" "), words);
-        assert_eq!(frame.marked(), keys, "{words}");
+        assert_eq!(indices(&frame), keys, "{words}");
         assert_eq!(frame.is_repeatable(), read, "{words}");
         assert!(frame.check().is_ok(), "{words}");
     }
@@ -255,7 +269,7 @@ fn every_message_sends_exactly_its_words_and_marks_its_keys() {
 #[test]
 fn raw_marks_patterns_and_channels() {
     let frame = Raw::<Value>::new("PUBSUB CHANNELS").pattern("a*").channel("c").reply_keys(ReplyKeys::Each).frame();
-    assert_eq!(frame.marked(), [2, 3]);
+    assert_eq!(indices(&frame), [2, 3]);
     assert_eq!(frame.keys_in_reply(), ReplyKeys::Each);
     assert_eq!(frame.name(), "PUBSUB CHANNELS");
 }
@@ -311,5 +325,5 @@ fn any_byte_can_be_in_a_key_a_value_or_a_field() {
     let bytes: Vec<u8> = (0..=255).collect();
     let frame = XAdd::new(&bytes).field(&bytes, &bytes).max_len(1).frame();
     assert_eq!(frame.args().filter(|word| *word == bytes).count(), 3);
-    assert_eq!(frame.marked(), [1]);
+    assert_eq!(indices(&frame), [1]);
 }

@@ -17,6 +17,10 @@ pub(crate) enum Channel {
 /// Notifications whose channel names the key last (those on subkeys came with Redis 8.8).
 const KEY_LAST: [&[u8]; 3] = [b"keyspace", b"subkeyspace", b"subkeyspaceitem"];
 
+/// Why nobody may publish on a keyevent channel.
+pub(crate) const ONLY_THE_SERVER: &str =
+    "every service listens to this channel, and only the server may speak on it: publish on a channel of your own";
+
 const SHARED: &str = "this channel carries the keys of other services in a form that cannot be filtered: subscribe to __keyspace@0__:, __subkeyspace@0__: or __keyevent@0__: channels instead";
 const VAGUE: &str = "a pattern for notifications must begin with __keyspace@<database>__: or __keyevent@<database>__:, the database a number or *";
 

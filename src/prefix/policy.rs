@@ -47,7 +47,7 @@ impl Policy {
             Self::Administration => {
                 "it changes the server for every service: use `redis.unprefixed()` instead if you operate the server"
             }
-            Self::Unknown => "its keys are not known: mark them by hand with `Raw::new` instead",
+            Self::Unknown => "its keys are not known: mark them by hand with `key()` instead",
         })
     }
 }
@@ -58,6 +58,13 @@ pub(crate) fn policy(argv: &[impl AsRef<[u8]>]) -> Policy {
         None => Policy::Unknown,
         Some(found) => by_name(found, argv),
     }
+}
+
+/// The classes of the subcommands that a container is known to have, for a line whose subcommand is not one of them.
+pub(crate) fn of_container(argv: &[impl AsRef<[u8]>]) -> Option<Vec<Policy>> {
+    let found = lookup(argv.get(..1)?)?;
+    let subcommands = found.entry.subcommands().iter();
+    Some(subcommands.map(|sub| policy(&[found.name.command, sub.name])).collect())
 }
 
 fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use super::policy::Policy;
+use super::refusal::RefusalClass;
 use super::rules;
 use super::table::{Entry, Found, KeySpec, Name, lookup};
 
@@ -43,7 +45,7 @@ impl Positions {
         self.mark(index, 0, Form::Key);
     }
 
-    pub(super) fn mark(&mut self, index: usize, offset: usize, form: Form) {
+    pub(crate) fn mark(&mut self, index: usize, offset: usize, form: Form) {
         self.marks.push(Mark { index, offset, form });
     }
 }
@@ -67,6 +69,8 @@ pub(crate) enum Refusal {
     Policy {
         /// The command.
         command: Name,
+        /// Its class.
+        class: Policy,
         /// Why, and what to use instead.
         reason: &'static str,
     },
@@ -79,7 +83,7 @@ impl fmt::Display for Refusal {
                 f,
                 "`{command}` is not a command whose keys are known: mark its keys by hand with `Raw::new` instead"
             ),
-            Self::Arguments { command, reason } | Self::Policy { command, reason } => {
+            Self::Arguments { command, reason } | Self::Policy { command, reason, .. } => {
                 write!(f, "`{command}` is refused: {reason}")
             }
         }
@@ -87,6 +91,14 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
+    pub(crate) fn class(&self) -> RefusalClass {
+        match self {
+            Self::Unknown { .. } => RefusalClass::Unknown,
+            Self::Arguments { .. } => RefusalClass::Arguments,
+            Self::Policy { class, .. } => RefusalClass::of(*class).unwrap_or(RefusalClass::Unknown),
+        }
+    }
+
     /// For a line the table does not know. A name is caller's data: it may be a megabyte, or not text.
     pub(super) fn unknown(argv: &[impl AsRef<[u8]>]) -> Self {
         const SHOWN: usize = 32;

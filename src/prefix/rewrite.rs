@@ -5,16 +5,31 @@ use super::policy::policy;
 use super::positions::{Form, Positions, Refusal, positions};
 use super::table::lookup;
 
+const STAR: &str = "the server replaces the first `*` of a SORT pattern, and the configured prefix has one: choose a prefix without it";
+
+/// What the table says of a line that may be sent.
+pub(crate) struct Judged {
+    pub(crate) positions: Positions,
+    /// Running it twice is the same as running it once.
+    pub(crate) only_reads: bool,
+}
+
+/// Where the keys of a line are, or why it is not sent.
+pub(crate) fn allowed(argv: &[impl AsRef<[u8]>]) -> Result<Judged, Refusal> {
+    let found = lookup(argv).ok_or_else(|| Refusal::unknown(argv))?;
+    let class = policy(argv);
+    if let Some(reason) = class.refusal() {
+        return Err(Refusal::Policy { command: found.name, class, reason });
+    }
+    Ok(Judged { positions: positions(argv)?, only_reads: found.entry.pure_read() })
+}
+
 /// The line as the server gets it, or why it is not sent.
 pub(crate) fn rewrite(prefix: &[u8], argv: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>, Refusal> {
-    let found = lookup(argv).ok_or_else(|| Refusal::unknown(argv))?;
-    if let Some(reason) = policy(argv).refusal() {
-        return Err(Refusal::Policy { command: found.name, reason });
-    }
-    let positions = positions(argv)?;
-    write(prefix, argv, &positions).ok_or(Refusal::Arguments {
-        command: found.name,
-        reason: "the server replaces the first `*` of a SORT pattern, and the configured prefix has one: choose a prefix without it",
+    let Judged { positions, .. } = allowed(argv)?;
+    write(prefix, argv, &positions).ok_or_else(|| match lookup(argv) {
+        Some(found) => Refusal::Arguments { command: found.name, reason: STAR },
+        None => Refusal::unknown(argv),
     })
 }
 

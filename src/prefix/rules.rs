@@ -4,7 +4,7 @@
 //! ends there. `STORE\0x` is STORE to it, so it must be STORE here. A word that is no option is refused: the server
 //! would refuse it too, and a newer server might take it for one that names a key.
 
-use super::channels::{Channel, channel, channel_pattern};
+use super::channels::{Channel, ONLY_THE_SERVER, channel, channel_pattern};
 use super::positions::{Form, Positions};
 use super::table::Name;
 
@@ -198,11 +198,7 @@ fn scan(argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Outcome {
 fn publish(argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Outcome {
     match channel(argv.get(1).ok_or(SYNTAX)?.as_ref()) {
         Channel::At(offset) => marks.mark(1, offset, Form::Key),
-        Channel::Keyevent => {
-            return Err(
-                "every service listens to this channel, and only the server may speak on it: publish on a channel of your own",
-            );
-        }
+        Channel::Keyevent => return Err(ONLY_THE_SERVER),
         Channel::Refused(reason) => return Err(reason),
     }
     Ok(())

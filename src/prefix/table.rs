@@ -39,19 +39,9 @@ const NO_KEYS_OK: u8 = 1 << 6;
 const RULE: u8 = 1 << 7;
 
 impl Entry {
-    /// The command changes keys.
-    pub(crate) fn writes(&self) -> bool {
-        self.flags & WRITE != 0
-    }
-
     /// The command may keep its connection waiting.
     pub(crate) fn blocks(&self) -> bool {
         self.flags & BLOCKING != 0
-    }
-
-    /// The positions depend on the arguments.
-    pub(crate) fn movable_keys(&self) -> bool {
-        self.flags & MOVABLE != 0
     }
 
     /// The command belongs to publish and subscribe.

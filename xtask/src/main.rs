@@ -3,6 +3,7 @@
 //! Both need nothing but the Rust toolchain: a Redis server is installed where there is none.
 
 mod args;
+mod bench;
 mod cargo;
 mod install;
 mod keytable;
@@ -19,6 +20,8 @@ usage: cargo xtask <command>
 
   demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
   test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
+  bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
+                   get64/256); --check counts instructions by valgrind instead and compares, --update stores them
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
   help             this text
 
@@ -50,6 +53,10 @@ fn main() -> ExitCode {
         },
         Ok(Task::Test { quick }) => match server::ensure() {
             Ok(server) => steps::run_all(&server, quick),
+            Err(e) => cannot(&e),
+        },
+        Ok(Task::Bench(args)) => match server::ensure() {
+            Ok(server) => bench::run(&server, &args),
             Err(e) => cannot(&e),
         },
         Err(e) => {
