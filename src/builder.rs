@@ -87,6 +87,12 @@ impl RedisBuilder {
         self
     }
 
+    /// Takes its credentials from wherever another connection does.
+    pub(crate) fn logging_in_as(mut self, other: &Recipe) -> Self {
+        self.credentials.clone_from(&other.credentials);
+        self
+    }
+
     /// Names a connection that the crate makes for itself.
     pub(crate) fn client_name(mut self, name: &str) -> Self {
         self.client_name = Some(name.to_owned());

@@ -75,7 +75,8 @@ impl Redis {
 
     /// Another connection like this one, for work that would hold this one up.
     pub(crate) fn sibling(&self, client_name: &str) -> RedisBuilder {
-        RedisBuilder::new(self.shared.config.clone()).reconnect(self.shared.policy.clone()).client_name(client_name)
+        let builder = RedisBuilder::new(self.shared.config.clone()).reconnect(self.shared.policy.clone());
+        builder.logging_in_as(&self.shared.recipe).client_name(client_name)
     }
 
     pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {
