@@ -14,6 +14,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::intake::{Intake, Outlet};
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -112,7 +113,14 @@ impl RedisBuilder {
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let gauges = Arc::new(Gauges::default());
         let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
-        let shared = Shared { config: self.config.clone(), status, gauges: gauges.clone(), gate: Gate::new(room) };
+        let intake = Arc::new(Intake::default());
+        let shared = Shared {
+            config: self.config.clone(),
+            status,
+            gauges: gauges.clone(),
+            gate: Gate::new(room),
+            intake: intake.clone(),
+        };
         let client_name = self.config.client_name().map(str::to_owned);
         let seed = Seed {
             recipe: Arc::new(Recipe { config: self.config, target, client_name }),
@@ -121,6 +129,7 @@ impl RedisBuilder {
             fanout: Fanout::new(self.recipients, status_sender),
             gauges,
             receiver,
+            outlet: Outlet(intake),
         };
         Ok((Redis::assemble(Addr::new(sender), shared), seed))
     }
@@ -134,13 +143,14 @@ struct Seed {
     fanout: Fanout,
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
+    outlet: Outlet,
 }
 
 impl Seed {
     async fn grow(self) {
         let driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
         let driver = Rc::new(RefCell::new(driver));
-        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone()));
+        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
         let falls = driver.clone();
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();

@@ -24,6 +24,7 @@ mod frame;
 mod gate;
 mod gauges;
 mod handle;
+mod intake;
 mod messages;
 mod prefix;
 pub mod prelude;
