@@ -9,12 +9,14 @@ use crate::actors::connection::RedisActor;
 use crate::actors::driver::Driver;
 use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
+use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
 use crate::intake::{Intake, Outlet};
+use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -28,6 +30,8 @@ pub struct RedisBuilder {
     limit: RestartLimit,
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
+    credentials: Option<Provider>,
+    client_name: Option<String>,
 }
 
 impl RedisBuilder {
@@ -38,6 +42,8 @@ impl RedisBuilder {
             limit: RestartLimit::default(),
             recipients: Vec::new(),
             arbiter: None,
+            credentials: None,
+            client_name: None,
         }
     }
 
@@ -60,9 +66,22 @@ impl RedisBuilder {
         self
     }
 
+    /// Asks `provider` for user and password at every login, instead of the configuration. A user name in
+    /// the configuration holds where the provider names none.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.credentials = Some(Provider::new(provider));
+        self
+    }
+
     /// Runs the actor on this arbiter instead of the current one.
     pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Names a connection that the crate makes for itself.
+    pub(crate) fn client_name(mut self, name: &str) -> Self {
+        self.client_name = Some(name.to_owned());
         self
     }
 
@@ -111,19 +130,27 @@ impl RedisBuilder {
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
-        let gauges = Arc::new(Gauges::default());
-        let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
         let intake = Arc::new(Intake::default());
+        let gauges = Arc::new(Gauges::new());
+        let gate = Gate::new(
+            self.config.max_in_flight().saturating_add(self.config.max_queued()),
+            self.config.max_in_flight_bytes().saturating_add(self.config.max_queued_bytes()),
+        );
+        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
+        let config = self.config.clone();
+        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
         let shared = Shared {
-            config: self.config.clone(),
+            config,
             status,
             gauges: gauges.clone(),
-            gate: Gate::new(room),
+            gate,
+            recipe: recipe.clone(),
+            resolver: Resolver::default(),
+            policy: self.policy.clone(),
             intake: intake.clone(),
         };
-        let client_name = self.config.client_name().map(str::to_owned);
         let seed = Seed {
-            recipe: Arc::new(Recipe { config: self.config, target, client_name }),
+            recipe,
             policy: self.policy,
             limit: self.limit,
             fanout: Fanout::new(self.recipients, status_sender),

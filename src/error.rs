@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use crate::prefix::refusal::RefusalClass;
+
 /// The result of everything in this crate that talks to Redis.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -95,6 +97,7 @@ struct Inner {
     command: Option<Box<str>>,
     message: Cow<'static, str>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    refusal: Option<RefusalClass>,
 }
 
 impl Error {
@@ -108,6 +111,7 @@ impl Error {
             command: None,
             message: message.into(),
             source: None,
+            refusal: None,
         }))
     }
 
@@ -116,6 +120,13 @@ impl Error {
     #[must_use]
     pub fn invalid_command(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidCommand, Fate::NotSent, message)
+    }
+
+    /// A command that does not belong where it was going.
+    pub(crate) fn refused(class: RefusalClass, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::invalid_command(message);
+        error.0.refusal = Some(class);
+        error
     }
 
     /// An error of a command that ran, whose reply cannot be understood, for
@@ -127,8 +138,10 @@ impl Error {
 
     /// The error reply of a server: its first word is the code, the rest is for people.
     pub(crate) fn server(code: &str, detail: Option<&str>) -> Self {
-        let mut error =
-            Self::new(ErrorKind::Server, Fate::Rejected, detail.unwrap_or("no detail given").trim_end().to_owned());
+        // `unknown command 'AUTH', with args beginning with: 'hunter2'`: what was sent stays out of errors.
+        let detail = detail.unwrap_or("no detail given");
+        let words = detail.split(", with args beginning with").next().unwrap_or(detail);
+        let mut error = Self::new(ErrorKind::Server, Fate::Rejected, words.trim_end().to_owned());
         error.0.code = Some(code.into());
         error
     }
@@ -174,6 +187,13 @@ impl Error {
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         self.0.phase
+    }
+
+    /// Why the command was refused, if it was refused here for where it reaches and not for a mistake in how it
+    /// was built.
+    #[must_use]
+    pub fn refusal(&self) -> Option<RefusalClass> {
+        self.0.refusal
     }
 
     /// The server's error code (`WRONGTYPE`, `OOM`, `NOPERM`, ...). Decide by this, not by the text:
@@ -232,10 +252,21 @@ impl std::error::Error for Error {
     }
 }
 
+/// Marks the words of our own decoders on their way through redis-rs' conversions.
+const OURS: &str = "redis-actix: ";
+
+impl From<Error> for redis::ParsingError {
+    fn from(error: Error) -> Self {
+        format!("{OURS}{}", error.message()).into()
+    }
+}
+
 impl From<redis::ParsingError> for Error {
     fn from(error: redis::ParsingError) -> Self {
-        // The parsing error quotes the reply, which is the caller's data: only its existence is told.
-        drop(error);
+        // Its words quote the reply, which is the caller's data, unless they are our own.
+        if let Some(words) = error.to_string().strip_prefix("Incompatible type - ").and_then(|e| e.strip_prefix(OURS)) {
+            return Self::decode(words.to_owned());
+        }
         Self::decode("the reply does not fit the requested type; ask for another reply type, or redis::Value to see it")
     }
 }

@@ -3,6 +3,8 @@
 //! A frame is encoded where the caller builds it, except for its prefix: that is written in between when
 //! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
 
+mod origin;
+
 use std::{fmt, io, time::Duration};
 
 use bytes::{BufMut, BytesMut};
@@ -10,12 +12,23 @@ use redis::{RedisWrite, ToRedisArgs};
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-use crate::prefix::KeyPrefix;
+use crate::prefix::{
+    KeyPrefix, by_hand,
+    channels::{self, Channel},
+};
+use origin::Origin;
+pub(crate) use origin::Route;
 
 /// The server's own limit for one argument (`proto-max-bulk-len`).
 const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
 /// The server's own limit for the number of arguments of one command.
 const MAX_ARGUMENTS: u32 = 1024 * 1024;
+const NO_NAME: &str = "a command needs a name";
+const TOO_MANY_ARGUMENTS: &str = "more than the 1,048,576 arguments that a server accepts; send several commands";
+
+/// What a command costs beside its own bytes, for the bounds: without it a queue of ten million empty
+/// commands would count as nothing. Measured by the test `memory_of_a_queued_command`.
+const BOOKKEEPING: usize = 350;
 
 /// Commands whose first argument names what is done, so that errors can say `XGROUP CREATE`.
 const CONTAINERS: &[&str] = &[
@@ -30,16 +43,20 @@ pub enum ReplyKeys {
     /// Nowhere.
     #[default]
     None,
-    /// The first element is a name (`BLPOP`, `LMPOP`).
+    /// Element 0; the reply is about that key alone (`BLPOP`, `LMPOP`).
     First,
-    /// Every element is a name (`KEYS`).
+    /// Every element (`KEYS`).
     Each,
-    /// Every other element is a name, from the first on (`PUBSUB NUMSUB`).
-    Even,
-    /// A cursor, then a page of names (`SCAN`).
+    /// Every element of element 1, behind the cursor (`SCAN`).
     ScanPage,
-    /// The first element of each element, or each key of a map (`XREAD`).
+    /// Element 0 of each stream; the keys of the map in RESP3 (`XREAD`).
     Streams,
+    /// Every element, a channel (`PUBSUB CHANNELS`).
+    Channels,
+    /// Every other element, a channel, each with its count behind it (`PUBSUB NUMSUB`).
+    ChannelCounts,
+    /// `sourceKey` and the keys of `rules` (`TS.INFO`).
+    TimeSeries,
 }
 
 /// What a frame wants while there is no connection.
@@ -85,6 +102,9 @@ struct Traits {
     repeatable: bool,
     when_down: Option<WhenDown>,
     reply_keys: ReplyKeys,
+    origin: Origin,
+    /// The caller says that a command nobody here knows has no keys.
+    without_keys: bool,
 }
 
 /// An argument that takes the prefix, by its offsets in `encoded`.
@@ -98,16 +118,36 @@ struct Mark {
     glob: bool,
 }
 
+impl Mark {
+    /// The same argument, that many bytes further on.
+    fn shifted(self, by: u32) -> Self {
+        Self { header: self.header + by, body: self.body + by, insert: self.insert + by, ..self }
+    }
+}
+
 impl Frame {
     /// A command without arguments. A container's subcommand follows after a space: `XGROUP CREATE`.
+    ///
+    /// What is built by hand is judged before it is sent: every key of a command that is known here must be
+    /// marked, a command that is not known needs a marked key or [`without_keys`](Self::without_keys), and what
+    /// does not belong on a shared, prefixed connection is refused. Nothing is sent then, and the error says what
+    /// to do; [`Error::refusal`] tells the class.
     pub fn new(name: &str) -> Self {
+        let mut frame = Self::known(name);
+        frame.traits.origin = Origin::ByHand;
+        frame
+    }
+
+    /// As [`new`](Self::new), for the messages of this crate: their marks are taken on trust, and proven in tests.
+    pub(crate) fn known(name: &str) -> Self {
         let mut frame = Self { encoded: Vec::with_capacity(name.len() + 48), ..Self::default() };
         for word in name.as_bytes().split(|byte| *byte == b' ') {
             frame.push(word);
         }
         if name.is_empty() {
-            frame.fail("a command needs a name");
+            frame.fail(NO_NAME);
         }
+        frame.traits.origin = Origin::Known;
         frame
     }
 
@@ -125,17 +165,25 @@ impl Frame {
         self
     }
 
-    /// Adds a glob pattern for keys or channels: it gets the prefix with its glob characters escaped.
+    /// Adds a glob pattern for keys: it gets the prefix with its glob characters escaped.
     pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
-        let pattern = pattern.as_ref();
-        self.push_marked(pattern, keyspace_offset(pattern), true);
+        self.push_marked(pattern.as_ref(), 0, true);
         self
     }
 
-    /// Adds a channel: it gets the prefix; in `__keyspace@n__:key` the key gets it.
+    /// Adds a glob pattern for channels: it gets the prefix as [`channel`](Self::channel) does, with its glob
+    /// characters escaped.
+    pub fn channel_pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
+        let pattern = pattern.as_ref();
+        self.push_channel(pattern, channels::channel_pattern(pattern), true);
+        self
+    }
+
+    /// Adds a channel: it gets the prefix; in `__keyspace@n__:key` the key gets it, and `__keyevent@n__:event`,
+    /// which every service shares, stays as it is.
     pub fn channel(mut self, channel: impl AsRef<[u8]>) -> Self {
         let channel = channel.as_ref();
-        self.push_marked(channel, keyspace_offset(channel), false);
+        self.push_channel(channel, channels::channel(channel), false);
         self
     }
 
@@ -177,7 +225,15 @@ impl Frame {
         self
     }
 
-    /// Says where the reply carries names that must lose the prefix.
+    /// Says that the command has no keys, for one that this version does not know: it is sent as it is. Commands
+    /// that are known keep their rules.
+    pub fn without_keys(mut self) -> Self {
+        self.traits.without_keys = true;
+        self
+    }
+
+    /// Says where the reply carries names that must lose the prefix. Without it a command that is known has its
+    /// own rule.
     pub fn reply_keys(mut self, keys: ReplyKeys) -> Self {
         self.traits.reply_keys = keys;
         self
@@ -221,11 +277,14 @@ impl Frame {
         Words(&self.encoded)
     }
 
+    /// Whether it may be sent. Of joined commands each was asked when it was joined.
     pub(crate) fn check(&self) -> Result<()> {
-        match &self.fault {
-            Some(fault) => Err(fault.clone().of_command(self.name())),
+        let judged = match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None if self.traits.origin == Origin::ByHand && !self.is_unit() => by_hand::judge(self),
             None => Ok(()),
-        }
+        };
+        judged.map_err(|error| error.of_command(self.name()))
     }
 
     pub(crate) fn is_repeatable(&self) -> bool {
@@ -244,10 +303,6 @@ impl Frame {
         self.traits.when_down
     }
 
-    pub(crate) fn keys_in_reply(&self) -> ReplyKeys {
-        self.traits.reply_keys
-    }
-
     /// How many replies the server owes for this frame.
     pub(crate) fn expected_replies(&self) -> usize {
         self.commands.max(1) as usize
@@ -258,9 +313,32 @@ impl Frame {
         self.commands > 0
     }
 
-    /// The bytes this frame keeps in memory and, but for the prefix, on the wire.
+    /// How many bytes this frame keeps in memory while it waits for its turn and its reply.
     pub(crate) fn size(&self) -> usize {
-        self.encoded.len()
+        self.encoded.len() + BOOKKEEPING
+    }
+
+    /// How many arguments there are, the name among them; of joined commands, nothing of use.
+    pub(crate) fn len(&self) -> usize {
+        self.arguments as usize
+    }
+
+    /// Appends the arguments of `tail`, a frame without a name of its own: what comes last on the wire
+    /// but is known to a builder before its options are.
+    pub(crate) fn concat(mut self, tail: Self) -> Self {
+        let shift = self.encoded.len() as u32;
+        if u32::try_from(self.encoded.len() + tail.encoded.len()).is_err() {
+            self.fail("a command is longer than 4 GiB");
+            return self;
+        }
+        if self.arguments.saturating_add(tail.arguments) > MAX_ARGUMENTS {
+            self.fail(TOO_MANY_ARGUMENTS);
+        }
+        self.arguments = self.arguments.saturating_add(tail.arguments);
+        self.encoded.extend_from_slice(&tail.encoded);
+        self.marks.extend(tail.marks.iter().map(|mark| mark.shifted(shift)));
+        self.fault = self.fault.or(tail.fault);
+        self
     }
 
     fn fail(&mut self, why: &'static str) {
@@ -268,13 +346,20 @@ impl Frame {
     }
 
     /// Appends one argument and returns where its body begins.
-    fn push(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         if bytes.len() > MAX_ARGUMENT {
             self.fail("an argument is longer than the 512 MiB that a server accepts");
             return 0;
         }
         if self.arguments >= MAX_ARGUMENTS {
-            self.fail("more than the 1,048,576 arguments that a server accepts; send several commands");
+            self.fail(TOO_MANY_ARGUMENTS);
+            return 0;
+        }
+        if self.traits.origin == Origin::HandedOut {
+            self.traits.origin = Origin::ByHand;
+        }
+        if self.is_unit() {
+            self.fail("joined commands take no more arguments: add them before they are joined");
             return 0;
         }
         self.arguments += 1;
@@ -298,6 +383,16 @@ impl Frame {
         self.marks.push(Mark { header, body, insert, len, glob });
     }
 
+    fn push_channel(&mut self, name: &[u8], rule: Channel, glob: bool) {
+        match rule {
+            Channel::At(offset) => self.push_marked(name, offset, glob),
+            Channel::Keyevent => {
+                self.push(name);
+            }
+            Channel::Refused(why) => self.fail(why),
+        }
+    }
+
     fn append(&mut self, frame: Self) {
         if frame.commands == 0 {
             put_line(&mut self.encoded, b'*', frame.arguments as usize);
@@ -308,12 +403,7 @@ impl Frame {
         };
         let shift = shift - frame.encoded.len() as u32;
         self.encoded.extend_from_slice(&frame.encoded);
-        self.marks.extend(frame.marks.iter().map(|mark| Mark {
-            header: mark.header + shift,
-            body: mark.body + shift,
-            insert: mark.insert + shift,
-            ..*mark
-        }));
+        self.marks.extend(frame.marks.iter().map(|mark| mark.shifted(shift)));
         self.commands += frame.commands.max(1);
         self.hold = self.hold.max(frame.hold);
         self.traits.repeatable &= frame.traits.repeatable;
@@ -389,12 +479,9 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// In `__keyspace@0__:key` the tenant's part begins after the colon; everywhere else at the start.
-fn keyspace_offset(channel: &[u8]) -> usize {
-    if !channel.starts_with(b"__keyspace@") {
-        return 0;
-    }
-    channel.windows(3).position(|end| end == b"__:").map_or(0, |at| at + 3)
+/// The arguments of a command of the `redis` crate, the name first. Its own iterator hides the cursor.
+pub(crate) fn line(cmd: &redis::Cmd) -> Vec<Vec<u8>> {
+    Words(&cmd.get_packed_command()).map(<[u8]>::to_vec).collect()
 }
 
 /// Lets [`ToRedisArgs`] write into a frame.
@@ -469,7 +556,7 @@ mod tests {
     #[test]
     fn keys_take_the_prefix_and_nothing_else_does() {
         let prefix = KeyPrefix::new("a?b:").expect("valid");
-        let frame = Frame::new("SORT").key("list").arg("LIMIT").arg(0).arg(10).pattern("x*");
+        let frame = Frame::known("SORT").key("list").arg("LIMIT").arg(0).arg(10).pattern("x*");
         assert_eq!(
             sealed(&frame, &prefix),
             "*6\r\n$4\r\nSORT\r\n$8\r\na?b:list\r\n$5\r\nLIMIT\r\n$1\r\n0\r\n$2\r\n10\r\n$7\r\na\\?b:x*\r\n"
@@ -480,14 +567,14 @@ mod tests {
     #[test]
     fn a_keyspace_channel_takes_the_prefix_after_its_colon() {
         let prefix = KeyPrefix::new("p:").expect("valid");
-        let frame = Frame::new("SSUBSCRIBE").channel("__keyspace@0__:k");
+        let frame = Frame::known("SSUBSCRIBE").channel("__keyspace@0__:k");
         assert!(sealed(&frame, &prefix).ends_with("$18\r\n__keyspace@0__:p:k\r\n"));
     }
 
     #[test]
     fn joined_frames_keep_their_own_headers() {
         let prefix = KeyPrefix::new("p:").expect("valid");
-        let unit = Frame::join([Frame::new("GET").key("a"), Frame::new("INCR").key("b")]);
+        let unit = Frame::join([Frame::known("GET").key("a"), Frame::known("INCR").key("b")]);
         assert_eq!(sealed(&unit, &prefix), "*2\r\n$3\r\nGET\r\n$3\r\np:a\r\n*2\r\n$4\r\nINCR\r\n$3\r\np:b\r\n");
         assert_eq!(unit.expected_replies(), 2);
         assert!(Frame::join([]).check().is_err());
@@ -495,7 +582,7 @@ mod tests {
 
     #[test]
     fn an_unusable_frame_names_its_command_and_never_its_arguments() {
-        let frame = Frame::new("DEL").arg("secret").invalid("needs at least one key");
+        let frame = Frame::known("DEL").arg("secret").invalid("needs at least one key");
         let error = frame.check().expect_err("invalid");
         assert_eq!(error.to_string(), "DEL: needs at least one key");
         assert!(!format!("{frame:?}").contains("secret"));

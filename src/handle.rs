@@ -15,18 +15,24 @@ use tokio::{
     time::Sleep,
 };
 
+mod care;
+
 use crate::actors::connection::{Connect, Introduce, RedisActor, ShutDown, Submit, Subscribe};
 use crate::actors::driver::ShutdownReport;
-use crate::actors::ticket::Waiter;
+use crate::actors::ticket::{Pending, Waiter};
 use crate::builder::RedisBuilder;
 use crate::config::{Mode, RedisConfig};
+use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
+use crate::frame::WhenDown;
 use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
 use crate::intake::Intake;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
+use crate::resolver::Resolver;
+use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
 ///
@@ -46,7 +52,7 @@ use crate::prefix::KeyPrefix;
 #[derive(Clone)]
 pub struct Redis {
     addr: Addr<RedisActor>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
@@ -55,12 +61,20 @@ pub(crate) struct Shared {
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) resolver: Resolver,
+    pub(crate) policy: ReconnectPolicy,
 }
 
 impl Redis {
     /// Configures a connection of one's own; [`get_redis`] gives the one of the process.
     pub fn builder(config: RedisConfig) -> RedisBuilder {
         RedisBuilder::new(config)
+    }
+
+    /// Another connection like this one, for work that would hold this one up.
+    pub(crate) fn sibling(&self, client_name: &str) -> RedisBuilder {
+        RedisBuilder::new(self.shared.config.clone()).reconnect(self.shared.policy.clone()).client_name(client_name)
     }
 
     pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {
@@ -82,25 +96,30 @@ impl Redis {
         let asked = Instant::now();
         let (reply, answer) = oneshot::channel();
         let frame = message.into_frame();
-        match self.shared.gate.try_enter() {
-            Some(pass) => {
-                let ticket = Box::new(Waiter::<M>::new(frame, reply));
-                self.shared.intake.send(&self.addr, Submit { ticket, asked });
-                Sending { state: Sent::Under { answer, _pass: pass } }
-            }
-            None => {
-                let name = frame.name();
-                let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
-                let ticket = Box::new(Waiter::<M>::new(frame, reply));
-                let waiting = Waiting {
-                    entering: Box::pin(self.shared.gate.clone().enter()),
-                    deadline: Box::pin(tokio::time::sleep(limit)),
-                    submit: Some((self.clone(), Submit { ticket, asked })),
-                    name,
-                };
-                Sending { state: Sent::Waiting { answer: Some(answer), waiting: Box::new(waiting) } }
-            }
+        let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
+        let size = frame.size();
+        let pass = self.shared.gate.try_enter(size);
+        let ticket = Box::new(Waiter::<M>::new(frame, reply));
+        if let Some(pass) = pass {
+            self.shared.intake.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
+            return Sending { state: Sent::Under { answer } };
         }
+        let down = !self.shared.status.borrow().is_available();
+        if (down && ticket.when_down().unwrap_or(self.shared.config.when_down()) == WhenDown::FailFast)
+            // Nobody here can tell the time: an executor without tokio's clock.
+            || tokio::runtime::Handle::try_current().is_err()
+        {
+            ticket.complete(Err(no_room("the connection has no room for another command")));
+            return Sending { state: Sent::Under { answer } };
+        }
+        let waiting = Waiting {
+            entering: Box::pin(self.shared.gate.clone().enter(size)),
+            deadline: Box::pin(tokio::time::sleep(limit)),
+            ticket: Some(ticket),
+            redis: self.clone(),
+            asked,
+        };
+        Sending { state: Sent::Waiting { answer: Some(answer), waiting: Box::new(waiting) } }
     }
 
     /// The actor's address, for [`Recipient`]s and for code that speaks actix only.
@@ -120,7 +139,6 @@ impl Redis {
     }
 
     /// The configuration it was started with.
-    #[must_use]
     pub fn config(&self) -> &RedisConfig {
         &self.shared.config
     }
@@ -157,8 +175,8 @@ impl Redis {
         self.shared.status.clone()
     }
 
-    /// Sends the events of the connection to `recipient` from now on; what is, is in
-    /// [`status`](Self::status).
+    /// Sends the events of the connection to `recipient` from now on, beginning with
+    /// [`ConnectionEvent::Present`].
     pub fn on_event(&self, recipient: Recipient<ConnectionEvent>) {
         self.addr.do_send(Subscribe(recipient));
     }
@@ -233,15 +251,16 @@ pub struct Sending<M: Command> {
 type Answer<M> = oneshot::Receiver<Result<<M as Command>::Reply>>;
 
 enum Sent<M: Command> {
-    Under { answer: Answer<M>, _pass: Pass },
-    Waiting { answer: Option<Answer<M>>, waiting: Box<Waiting> },
+    Under { answer: Answer<M> },
+    Waiting { answer: Option<Answer<M>>, waiting: Box<Waiting<M>> },
 }
 
-struct Waiting {
+struct Waiting<M: Command> {
     entering: Pin<Box<dyn Future<Output = Pass> + Send>>,
     deadline: Pin<Box<Sleep>>,
-    submit: Option<(Redis, Submit)>,
-    name: String,
+    ticket: Option<Box<Waiter<M>>>,
+    redis: Redis,
+    asked: Instant,
 }
 
 impl<M: Command> Future for Sending<M> {
@@ -250,21 +269,24 @@ impl<M: Command> Future for Sending<M> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match &mut self.state {
-                Sent::Under { answer, .. } => {
+                Sent::Under { answer } => {
                     return Pin::new(answer).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(gone())));
                 }
                 Sent::Waiting { answer, waiting } => {
                     if waiting.deadline.as_mut().poll(cx).is_ready() {
-                        let words = "the deadline passed while the connection had no room for another command";
-                        let error = Error::new(ErrorKind::Overloaded, Fate::NotSent, words);
-                        return Poll::Ready(Err(error.of_command(std::mem::take(&mut waiting.name))));
-                    }
-                    let pass = ready!(waiting.entering.as_mut().poll(cx));
-                    if let Some((redis, submit)) = waiting.submit.take() {
-                        redis.shared.intake.send(&redis.addr, submit);
+                        if let Some(ticket) = waiting.ticket.take() {
+                            let words = "the deadline passed while the connection had no room for another command";
+                            ticket.complete(Err(no_room(words)));
+                        }
+                    } else {
+                        let pass = ready!(waiting.entering.as_mut().poll(cx));
+                        if let Some(ticket) = waiting.ticket.take() {
+                            let Redis { addr, shared } = &waiting.redis;
+                            shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: waiting.asked });
+                        }
                     }
                     let Some(answer) = answer.take() else { return Poll::Ready(Err(gone())) };
-                    self.state = Sent::Under { answer, _pass: pass };
+                    self.state = Sent::Under { answer };
                 }
             }
         }
@@ -277,6 +299,10 @@ impl<M: Command> fmt::Debug for Sending<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sending").finish_non_exhaustive()
     }
+}
+
+fn no_room(words: &'static str) -> Error {
+    Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
 }
 
 /// The reply channel closed without a word: the actor is gone, or was taken down by the command itself.

@@ -1,9 +1,9 @@
 //! The message contract: what makes a type a command that a `RedisActor` executes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix::Message;
-use redis::Value;
+use redis::{ToSingleRedisArg, Value};
 
 use crate::error::Result;
 use crate::frame::Frame;
@@ -67,24 +67,42 @@ pub fn decode<T: redis::FromRedisValue>(value: Value) -> Result<T> {
     Ok(T::from_redis_value(value)?)
 }
 
-/// Declares a message that is nothing but a ready frame and the type of its reply: the struct, its
-/// options, and its [`Command`]. The constructors stand in an `impl` of their own beside it.
+/// What a message holds back until it is sent, because more may be added before it on the wire.
+pub(crate) trait Rest: Clone + Default {
+    fn finish(self, head: Frame) -> Frame;
+}
+
+impl Rest for () {
+    fn finish(self, head: Frame) -> Frame {
+        head
+    }
+}
+
+impl Rest for Frame {
+    fn finish(self, head: Frame) -> Frame {
+        head.concat(self)
+    }
+}
+
+/// Declares a message: the struct, its options, and its [`Command`]. The constructors stand in an `impl`
+/// of their own beside it. `rest` is what it holds back, `by` turns the answer into the reply.
 macro_rules! command {
-    ($(#[$meta:meta])* $name:ident $(<$reply_type:ident>)? => $reply:ty) => {
-        command!($(#[$meta])* $name $(<$reply_type>)? => $reply, by $crate::messages::decode);
-    };
-    ($(#[$meta:meta])* $name:ident $(<$reply_type:ident>)? => $reply:ty, by $decode:path) => {
+    (@rest) => { () };
+    (@rest $rest:ty) => { $rest };
+    (@reply $value:ident) => { $crate::messages::decode($value) };
+    (@reply $value:ident $decode:path) => { $decode($value) };
+    ($(#[$meta:meta])* $name:ident $(<$t:ident $(= $default:ty)?>)? $(, rest $rest:ty)? => $reply:ty $(, by $decode:path)?) => {
         $(#[$meta])*
-        #[derive(Clone)]
         #[must_use = "a message does nothing until it is sent"]
-        pub struct $name $(<$reply_type>)? {
+        pub struct $name $(<$t $(= $default)?>)? {
             frame: $crate::frame::Frame,
-            $(reply: std::marker::PhantomData<fn() -> $reply_type>,)?
+            rest: command!(@rest $($rest)?),
+            $(reply: std::marker::PhantomData<fn() -> $t>,)?
         }
 
-        impl $(<$reply_type>)? $name $(<$reply_type>)? {
+        impl $(<$t>)? $name $(<$t>)? {
             fn of(frame: $crate::frame::Frame) -> Self {
-                Self { frame, $(reply: std::marker::PhantomData::<fn() -> $reply_type>)? }
+                Self { frame, rest: Default::default(), $(reply: std::marker::PhantomData::<fn() -> $t>)? }
             }
 
             /// Sets the deadline of this command alone, over every phase; see [`Frame::timeout`](crate::Frame::timeout).
@@ -107,29 +125,35 @@ macro_rules! command {
             }
         }
 
-        impl $(<$reply_type>)? std::fmt::Debug for $name $(<$reply_type>)? {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Debug::fmt(&self.frame, f)
+        impl $(<$t>)? Clone for $name $(<$t>)? {
+            fn clone(&self) -> Self {
+                Self { frame: self.frame.clone(), rest: self.rest.clone(), $(reply: std::marker::PhantomData::<fn() -> $t>)? }
             }
         }
 
-        impl $(<$reply_type: redis::FromRedisValue + Send + 'static>)? actix::Message for $name $(<$reply_type>)? {
+        impl $(<$t>)? std::fmt::Debug for $name $(<$t>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&$crate::messages::Rest::finish(self.rest.clone(), self.frame.clone()), f)
+            }
+        }
+
+        impl $(<$t: redis::FromRedisValue + Send + 'static>)? actix::Message for $name $(<$t>)? {
             type Result = $crate::error::Result<$reply>;
         }
 
-        impl $(<$reply_type: redis::FromRedisValue + Send + 'static>)? $crate::messages::Command for $name $(<$reply_type>)? {
+        impl $(<$t: redis::FromRedisValue + Send + 'static>)? $crate::messages::Command for $name $(<$t>)? {
             type Reply = $reply;
 
             fn frame(&self) -> $crate::frame::Frame {
-                self.frame.clone()
+                self.clone().into_frame()
             }
 
             fn into_frame(self) -> $crate::frame::Frame {
-                self.frame
+                $crate::messages::Rest::finish(self.rest, self.frame).handed_out()
             }
 
             fn reply(value: redis::Value) -> $crate::error::Result<$reply> {
-                $decode(value)
+                command!(@reply value $($decode)?)
             }
         }
     };
@@ -140,5 +164,60 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
+/// Milliseconds since the Unix epoch, or 0 for what lies before it.
+fn unix_millis(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Adds at least one key.
+fn some_keys<K: AsRef<[u8]>>(frame: Frame, keys: impl IntoIterator<Item = K>) -> Frame {
+    at_least_one(frame, "needs at least one key", |frame| frame.keys(keys))
+}
+
+/// Adds at least one value; `none` says what is missing when there is none.
+fn some_values<V: ToSingleRedisArg>(frame: Frame, values: impl IntoIterator<Item = V>, none: &'static str) -> Frame {
+    // `LPush::new("jobs", payload)` with bytes as the payload would push each byte as a number.
+    if std::any::type_name::<V>().trim_start_matches('&') == "u8" {
+        return frame.invalid("takes a list of values, not the bytes of one: write [bytes]");
+    }
+    at_least_one(frame, none, |frame| values.into_iter().fold(frame, Frame::arg))
+}
+
+fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Frame) -> Frame {
+    let before = frame.len();
+    let frame = add(frame);
+    if frame.len() == before { frame.invalid(none) } else { frame }
+}
+
+pub(crate) mod fields;
+pub(crate) mod fields_de;
+mod fields_error;
+pub(crate) mod hashes;
+pub(crate) mod keys;
+pub(crate) mod lists;
+pub(crate) mod pubsub;
+pub(crate) mod raw;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a page is no message of its own: a part of a stream, with options that every message has"
+)]
+pub(crate) mod scan;
 pub(crate) mod server;
+pub(crate) mod sets;
+mod shape;
+pub(crate) mod sorted_sets;
+pub(crate) mod stream_id;
+pub(crate) mod streams;
+pub(crate) mod streams_groups;
+pub(crate) mod streams_pending;
+pub(crate) mod streams_replies;
 pub(crate) mod strings;
+pub(crate) mod values;
+
+#[cfg(test)]
+mod fields_tests;
+#[cfg(test)]
+mod replies_tests;
+#[cfg(test)]
+pub(crate) mod tests;

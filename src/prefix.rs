@@ -1,5 +1,21 @@
 //! The prefix that every key gets before execution and loses in every reply.
 
+pub(crate) mod by_hand;
+pub(crate) mod channels;
+#[allow(dead_code, reason = "subscriptions take the rest of it")]
+pub(crate) mod glob;
+pub(crate) mod policy;
+pub(crate) mod positions;
+#[cfg(test)]
+mod proof;
+pub(crate) mod refusal;
+#[allow(dead_code, reason = "subscriptions and transactions take the rest of it")]
+pub(crate) mod replies;
+pub(crate) mod resolve;
+pub(crate) mod rewrite;
+pub(crate) mod rules;
+pub(crate) mod table;
+
 use std::{fmt, sync::Arc};
 
 use crate::error::{Error, Result};
@@ -119,7 +135,7 @@ impl KeyPrefix {
     }
 
     fn from_valid(prefix: &str) -> Self {
-        Self(Arc::new(Forms { plain: prefix.into(), glob: escape_glob(prefix.as_bytes()).into() }))
+        Self(Arc::new(Forms { plain: prefix.into(), glob: glob::escape_glob(prefix.as_bytes()).into() }))
     }
 
     /// The prefix as text.
@@ -145,10 +161,57 @@ impl KeyPrefix {
         key.as_ref().strip_prefix(self.as_str().as_bytes())
     }
 
-    /// Takes the prefix off the names in a reply.
-    pub(crate) fn strip_reply(&self, keys: ReplyKeys, value: redis::Value) -> redis::Value {
-        let _ = keys;
-        value
+    /// What an arbitrary command becomes, without a server: for tests and tooling. It is judged as it would be
+    /// on a connection.
+    ///
+    /// ```
+    /// use redis_actix::KeyPrefix;
+    ///
+    /// let prefix = KeyPrefix::new("shop:")?;
+    /// let sealed = prefix.rewrite(&["SORT", "k", "BY", "w_*", "STORE", "d"])?;
+    /// let words: Vec<_> = sealed.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    /// assert_eq!(words, ["SORT", "shop:k", "BY", "shop:w_*", "STORE", "shop:d"]);
+    /// assert!(prefix.rewrite(&["FLUSHALL"]).is_err());
+    /// # Ok::<(), redis_actix::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) for a command that is not known, not
+    /// allowed on a prefixed connection, or malformed where its keys are.
+    pub fn rewrite(&self, argv: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>> {
+        rewrite::rewrite(self.as_str().as_bytes(), argv).map_err(Into::into)
+    }
+
+    /// The inverse of [`rewrite`](Self::rewrite) for what comes back: takes the prefix off every name that the
+    /// reply of this command carries. Names of others are dropped.
+    #[must_use]
+    pub fn strip(&self, argv: &[impl AsRef<[u8]>], reply: redis::Value) -> redis::Value {
+        self.strip_reply(replies::reply_keys(argv), reply)
+    }
+
+    /// Takes the prefix off the names in a reply, and drops names that lack it: they are somebody else's.
+    pub(crate) fn strip_reply(&self, keys: ReplyKeys, reply: redis::Value) -> redis::Value {
+        if keys == ReplyKeys::None || self.as_str().is_empty() {
+            return reply;
+        }
+        let (reply, leaked) = replies::strip(keys, self.as_str().as_bytes(), reply);
+        if leaked > 0 {
+            tracing::warn!(leaked, "dropped names without the key prefix from a reply");
+        }
+        reply
+    }
+
+    /// The error of a server without the prefix where it quotes a key.
+    pub(crate) fn strip_error(&self, error: &redis::ServerError) -> Error {
+        let text = match (error.code(), error.details()) {
+            ("NOGROUP", Some(text)) => match replies::strip_quoted(self.as_str().as_bytes(), text) {
+                replies::Quoted::None => None,
+                replies::Quoted::Ours(text) => Some(text),
+                replies::Quoted::Leak => Some("no such stream, group or consumer".to_owned()),
+            },
+            _ => None,
+        };
+        Error::server(error.code(), text.as_deref().or(error.details()))
     }
 
     /// The only way to make what the wire accepts: an unprefixed path does not compile.
@@ -171,20 +234,4 @@ impl fmt::Display for KeyPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// Escapes what Redis' glob matching treats specially, so that the result matches `text` alone.
-///
-/// The rule is `stringmatchlen` of the server: `*`, `?`, `[` and `\` are special wherever they stand.
-#[must_use]
-pub fn escape_glob(text: impl AsRef<[u8]>) -> Vec<u8> {
-    let text = text.as_ref();
-    let mut escaped = Vec::with_capacity(text.len());
-    for &byte in text {
-        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
-            escaped.push(b'\\');
-        }
-        escaped.push(byte);
-    }
-    escaped
 }

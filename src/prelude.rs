@@ -1,2 +1,28 @@
-//! What a service needs: `use redis_actix::prelude::*;`.
-pub use crate::{Command, Get, Incr, Ping, Redis, RedisConfig, Set, get_redis};
+//! What most programs that use this crate need, for `use redis_actix::prelude::*`.
+//!
+//! It leaves out the names that would hide what every program has: [`Copy`](crate::Copy) and
+//! [`Result`](crate::Result).
+
+pub use crate::keyspace::{ClearPrefix, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet};
+pub use crate::messages::hashes::*;
+pub use crate::messages::keys::{
+    Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink,
+};
+pub use crate::messages::lists::*;
+pub use crate::messages::pubsub::*;
+pub use crate::messages::raw::*;
+pub use crate::messages::scan::Keys;
+pub use crate::messages::server::*;
+pub use crate::messages::sets::*;
+pub use crate::messages::sorted_sets::*;
+pub use crate::messages::stream_id::StreamId;
+pub use crate::messages::streams::*;
+pub use crate::messages::streams_groups::*;
+pub use crate::messages::streams_pending::*;
+pub use crate::messages::streams_replies::*;
+pub use crate::messages::strings::*;
+pub use crate::messages::values::*;
+pub use crate::{
+    Command, ConnectionEvent, Delivery, Error, ErrorKind, Fate, Frame, KeyPrefix, Outcome, ReconnectPolicy, Redis,
+    RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind, WhenDown, close_redis, get_redis,
+};

@@ -177,6 +177,36 @@ impl Handler<Connect> for RedisActor {
     }
 }
 
+/// Makes an attempt that waits for its delay now. The reply comes when it has begun.
+pub(crate) struct Hurry;
+
+impl Message for Hurry {
+    type Result = ();
+}
+
+impl Handler<Hurry> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
+        self.driver.borrow_mut().hurry();
+    }
+}
+
+/// Gives the link up, as if it had broken: for those who know that it is dead before it shows.
+pub(crate) struct Sever(pub(crate) &'static str);
+
+impl Message for Sever {
+    type Result = ();
+}
+
+impl Handler<Sever> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, sever: Sever, _: &mut Context<Self>) {
+        self.driver.borrow_mut().sever(sever.0);
+    }
+}
+
 /// Asks for the events of the connection from now on.
 pub(crate) struct Subscribe(pub(crate) Recipient<ConnectionEvent>);
 

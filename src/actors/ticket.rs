@@ -7,13 +7,17 @@ use tokio::sync::oneshot;
 
 use crate::core::admission::Ticket;
 use crate::error::{Error, Result};
-use crate::frame::Frame;
+use crate::frame::{Frame, WhenDown};
+use crate::gate::Pass;
 use crate::messages::Command;
 
 /// A [`Ticket`] whose reply type is not known any more.
 pub(crate) trait Pending: Send {
     fn frame(&self) -> &Frame;
     fn is_abandoned(&self) -> bool;
+    fn is_let_in(&self) -> bool {
+        false
+    }
     fn complete(self: Box<Self>, outcome: Result<Value>);
 }
 
@@ -28,6 +32,10 @@ impl Ticket for BoxedTicket {
         Pending::is_abandoned(&**self)
     }
 
+    fn is_let_in(&self) -> bool {
+        Pending::is_let_in(&**self)
+    }
+
     fn complete(self, outcome: Result<Value>) {
         Pending::complete(self, outcome);
     }
@@ -37,12 +45,23 @@ impl Ticket for BoxedTicket {
 pub(crate) struct Waiter<M: Command> {
     frame: Frame,
     reply: oneshot::Sender<Result<M::Reply>>,
+    /// Held until the outcome: a caller who went away leaves the command behind, and its memory.
+    pass: Option<Pass>,
     message: PhantomData<fn() -> M>,
 }
 
 impl<M: Command> Waiter<M> {
     pub(crate) fn new(frame: Frame, reply: oneshot::Sender<Result<M::Reply>>) -> Self {
-        Self { frame, reply, message: PhantomData }
+        Self { frame, reply, pass: None, message: PhantomData }
+    }
+
+    pub(crate) fn when_down(&self) -> Option<WhenDown> {
+        self.frame.own_when_down()
+    }
+
+    pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket {
+        self.pass = Some(pass);
+        self
     }
 }
 
@@ -53,6 +72,10 @@ impl<M: Command> Pending for Waiter<M> {
 
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    fn is_let_in(&self) -> bool {
+        self.pass.is_some()
     }
 
     fn complete(self: Box<Self>, outcome: Result<Value>) {

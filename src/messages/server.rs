@@ -3,19 +3,20 @@
 use crate::frame::Frame;
 
 command! {
-    /// `PING`: whether the server answers.
+    /// `PING`: answered when the connection works and the server is willing to serve.
+    ///
+    /// ```
+    /// use redis_actix::{Command, Ping};
+    ///
+    /// assert_eq!(Ping::new().frame().name(), "PING");
+    /// ```
     Ping => ()
 }
 
 impl Ping {
-    /// Asks.
+    /// A ping without a payload.
+    #[expect(clippy::new_without_default, reason = "messages are made by new; a default one says nothing")]
     pub fn new() -> Self {
-        Self::of(Frame::new("PING").read_only())
-    }
-}
-
-impl Default for Ping {
-    fn default() -> Self {
-        Self::new()
+        Self::of(Frame::known("PING").read_only())
     }
 }

@@ -1,34 +1,59 @@
 //! Strings and counters.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis::{ToSingleRedisArg, Value};
 
-use super::decode;
+use super::{at_least_one, decode, millis, some_keys, unix_millis};
 use crate::error::Result;
 use crate::frame::Frame;
 
 command! {
-    /// `GET`: the value of a key, or `None`.
+    /// `GET`: the value of a key, or `None` when there is no such key. A read.
     Get<T> => Option<T>
 }
 
 impl<T> Get<T> {
     /// Reads `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("GET").key(key).read_only())
+        Self::of(Frame::known("GET").key(key).read_only())
+    }
+}
+
+command! {
+    /// `GETDEL`: the value of a key, which is deleted; `None` when there was no such key. Not a read: sent
+    /// again after a lost reply, it would answer `None` for a value that it deleted.
+    GetDel<T> => Option<T>
+}
+
+impl<T> GetDel<T> {
+    /// Reads and deletes `key`.
+    pub fn new(key: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("GETDEL").key(key))
     }
 }
 
 command! {
     /// `SET`: writes a value; the reply is whether it was written, always true without a condition.
+    ///
+    /// Without [`keep_ttl`](Self::keep_ttl) or a new expiry, the key no longer expires. Two expiries, or
+    /// both conditions, are refused by the server.
+    ///
+    /// ```
+    /// use redis_actix::{Command, Set};
+    /// use std::time::Duration;
+    ///
+    /// let frame = Set::new("user:1", "ada").expire(Duration::from_secs(60)).if_absent().frame();
+    /// let words: Vec<&[u8]> = frame.args().collect();
+    /// assert_eq!(words, [&b"SET"[..], b"user:1", b"ada", b"PX", b"60000", b"NX"]);
+    /// ```
     Set => bool, by written
 }
 
 impl Set {
-    /// Writes `value` to `key`, whatever was there before.
+    /// Writes `value` to `key`, whatever was there before, of whatever type.
     pub fn new(key: impl AsRef<[u8]>, value: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::new("SET").key(key).arg(value))
+        Self::of(Frame::known("SET").key(key).arg(value))
     }
 
     fn with(mut self, option: impl redis::ToRedisArgs) -> Self {
@@ -38,7 +63,13 @@ impl Set {
 
     /// Lets the key expire after `ttl` (whole milliseconds, at least 1).
     pub fn expire(self, ttl: Duration) -> Self {
-        self.with(("PX", super::millis(ttl)))
+        self.with(("PX", millis(ttl)))
+    }
+
+    /// Lets the key expire at `at` (whole milliseconds, by the server's clock). A time that has passed
+    /// deletes the key at once. Needs Redis 6.2.
+    pub fn expire_at(self, at: SystemTime) -> Self {
+        self.with(("PXAT", unix_millis(at).max(1)))
     }
 
     /// Keeps the time to live that the key has.
@@ -56,7 +87,8 @@ impl Set {
         self.with("XX")
     }
 
-    /// Also reads the value that was there before.
+    /// Also reads the value that was there before, `None` if there was none. Together with
+    /// [`if_absent`](Self::if_absent) it needs Redis 7.0; then `None` means that the value was written.
     pub fn get<T>(self) -> SetGet<T> {
         SetGet::of(self.frame.arg("GET"))
     }
@@ -71,7 +103,7 @@ fn written(value: Value) -> Result<bool> {
 }
 
 command! {
-    /// `SET .. GET`: writes a value and answers what was there before.
+    /// `SET .. GET`: writes a value and answers what was there before; made by [`Set::get`].
     SetGet<T> => Option<T>
 }
 
@@ -83,6 +115,94 @@ command! {
 impl Incr {
     /// Adds 1 to `key`, which counts as 0 while it does not exist.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::new("INCR").key(key))
+        Self::of(Frame::known("INCR").key(key))
+    }
+}
+
+command! {
+    /// `INCRBY`: adds to an integer; the reply is the new value.
+    IncrBy => i64
+}
+
+impl IncrBy {
+    /// Adds `by` to `key`, which counts as 0 while it does not exist.
+    pub fn new(key: impl AsRef<[u8]>, by: i64) -> Self {
+        Self::of(Frame::known("INCRBY").key(key).arg(by))
+    }
+}
+
+command! {
+    /// `DECR`: subtracts 1 from an integer; the reply is the new value.
+    Decr => i64
+}
+
+impl Decr {
+    /// Subtracts 1 from `key`, which counts as 0 while it does not exist.
+    pub fn new(key: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("DECR").key(key))
+    }
+}
+
+command! {
+    /// `DECRBY`: subtracts from an integer; the reply is the new value.
+    DecrBy => i64
+}
+
+impl DecrBy {
+    /// Subtracts `by` from `key`, which counts as 0 while it does not exist. The server refuses
+    /// `i64::MIN`.
+    pub fn new(key: impl AsRef<[u8]>, by: i64) -> Self {
+        Self::of(Frame::known("DECRBY").key(key).arg(by))
+    }
+}
+
+command! {
+    /// `APPEND`: writes to the end of a string; the reply is the new length in bytes.
+    Append => u64
+}
+
+impl Append {
+    /// Appends `value` to `key`, which counts as empty while it does not exist.
+    pub fn new(key: impl AsRef<[u8]>, value: impl ToSingleRedisArg) -> Self {
+        Self::of(Frame::known("APPEND").key(key).arg(value))
+    }
+}
+
+command! {
+    /// `STRLEN`: the length of a string in bytes, 0 when there is no such key. A read.
+    StrLen => u64
+}
+
+impl StrLen {
+    /// Measures the value of `key`.
+    pub fn new(key: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("STRLEN").key(key).read_only())
+    }
+}
+
+command! {
+    /// `MGET`: the values of several keys in their order, `None` for each that does not exist or is no
+    /// string. A read.
+    MGet<T> => Vec<Option<T>>
+}
+
+impl<T> MGet<T> {
+    /// Reads `keys`, at least one.
+    pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
+        Self::of(some_keys(Frame::known("MGET"), keys).read_only())
+    }
+}
+
+command! {
+    /// `MSET`: writes several values at once.
+    MSet => ()
+}
+
+impl MSet {
+    /// Writes each value to its key, whatever was there before; at least one.
+    pub fn new<K: AsRef<[u8]>, V: ToSingleRedisArg>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self::of(at_least_one(Frame::known("MSET"), "needs at least one key with its value", |frame| {
+            pairs.into_iter().fold(frame, |frame, (key, value)| frame.key(key).arg(value))
+        }))
     }
 }

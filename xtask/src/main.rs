@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod cargo;
 mod install;
+mod keytable;
 mod server;
 mod steps;
 mod totals;
@@ -21,6 +22,7 @@ usage: cargo xtask <command>
   test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
   bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
                    get64/256); --check counts instructions by valgrind instead and compares, --update stores them
+  keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -30,7 +32,16 @@ failed, 2 wrong usage or no server.";
 /// Wrong usage, or something is missing that only the user can bring.
 const CANNOT: u8 = 2;
 
+/// What takes its own arguments and needs no server.
+const TOOLS: &[(&str, fn(&[String]) -> ExitCode)] = &[("keytable", keytable::run)];
+
 fn main() -> ExitCode {
+    let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some((name, rest)) = words.split_first()
+        && let Some((_, run)) = TOOLS.iter().find(|(tool, _)| tool == name)
+    {
+        return run(rest);
+    }
     match args::parse(env::args_os().skip(1)) {
         Ok(Task::Help) => {
             println!("{USAGE}");

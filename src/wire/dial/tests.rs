@@ -185,7 +185,7 @@ fn addresses_are_shown_as_they_are_written() {
     let shown = |host: &str| Address::Tcp(HostPort { host: host.into(), port: 6379 }).to_string();
     assert_eq!(shown("redis.example"), "redis.example:6379");
     assert_eq!(shown("::1"), "[::1]:6379");
-    assert_eq!(Address::Unix("/run/r.sock".into()).to_string(), "unix:/run/r.sock");
+    assert_eq!(Address::Unix("/run/r.sock".into()).to_string(), "unix:///run/r.sock");
 }
 
 #[test]

@@ -1,0 +1,116 @@
+//! Who answers for the marks of a frame: this crate for its own messages, a caller for what is built by hand.
+
+use smallvec::SmallVec;
+
+use super::{Frame, ReplyKeys};
+use crate::prefix::{
+    by_hand,
+    policy::{Policy, policy},
+    positions::{Form, Positions},
+    replies::reply_keys,
+};
+
+/// Who answers for the marks of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Origin {
+    /// Its caller: it is judged before it is sent. What is forgotten is judged.
+    #[default]
+    ByHand,
+    /// This crate, whose messages mark their keys; not judged, because that would cost them a look into the table.
+    Known,
+    /// This crate, but callers hold it now: with one more argument it becomes theirs.
+    HandedOut,
+    /// An operator, who asked for no prefix.
+    Unprefixed,
+}
+
+/// Which connection a command goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The one that all callers share.
+    Shared,
+    /// One of its own: the server may hold the answer back, and whoever comes behind would wait too.
+    Alone,
+}
+
+impl Frame {
+    /// A whole command line of a caller, the name first, with the marks that were found for it.
+    pub(crate) fn of_line(argv: &[impl AsRef<[u8]>], positions: &Positions) -> Self {
+        let mut frame = Self::default();
+        let mut marks = positions.marks.iter().peekable();
+        for (index, arg) in argv.iter().enumerate() {
+            match marks.next_if(|mark| mark.index == index) {
+                Some(mark) => frame.push_marked(arg.as_ref(), mark.offset, mark.form == Form::Pattern),
+                None => {
+                    frame.push(arg.as_ref());
+                }
+            }
+        }
+        if positions.lacks_match {
+            frame = frame.arg("MATCH").pattern("*");
+        }
+        frame
+    }
+
+    /// Where the command has to go. By hand a command says itself that it waits, by [`hold`](Self::hold), or is
+    /// known for it.
+    pub(crate) fn route(&self) -> Route {
+        let known = || self.traits.origin == Origin::ByHand && policy(&self.argv()) == Policy::Blocking;
+        if self.hold > 0 || known() { Route::Alone } else { Route::Shared }
+    }
+
+    /// Leaves the crate: what is added from now on is added by hand.
+    pub(crate) fn handed_out(mut self) -> Self {
+        if self.traits.origin == Origin::Known {
+            self.traits.origin = Origin::HandedOut;
+        }
+        self
+    }
+
+    /// The command of an operator, who means every key: as it is, and its reply as it comes.
+    pub(crate) fn unprefixed(mut self) -> Self {
+        if self.fault.is_none() {
+            self.fault = by_hand::judge_unprefixed(&self).err();
+        }
+        self.marks.clear();
+        self.traits.reply_keys = ReplyKeys::None;
+        self.traits.origin = Origin::Unprefixed;
+        self
+    }
+
+    /// Whether nothing in its reply is ours to change.
+    pub(crate) fn is_unprefixed(&self) -> bool {
+        self.traits.origin == Origin::Unprefixed
+    }
+
+    pub(crate) fn says_without_keys(&self) -> bool {
+        self.traits.without_keys
+    }
+
+    /// [`args`](Self::args) all at once.
+    pub(crate) fn argv(&self) -> SmallVec<[&[u8]; 8]> {
+        self.args().collect()
+    }
+
+    /// Which arguments take the prefix, the name being number 0.
+    pub(crate) fn marked(&self) -> Positions {
+        let start = self.encoded.as_ptr() as usize;
+        let mut marks = self.marks.iter().peekable();
+        let mut positions = Positions::default();
+        for (index, word) in self.args().enumerate() {
+            let body = word.as_ptr() as usize - start;
+            if let Some(mark) = marks.next_if(|mark| mark.body as usize == body) {
+                let form = if mark.glob { Form::Pattern } else { Form::Key };
+                positions.mark(index, (mark.insert - mark.body) as usize, form);
+            }
+        }
+        positions
+    }
+
+    pub(crate) fn keys_in_reply(&self) -> ReplyKeys {
+        match self.traits.reply_keys {
+            ReplyKeys::None if self.traits.origin == Origin::ByHand && !self.is_unit() => reply_keys(&self.argv()),
+            keys => keys,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The keys of this prefix as a whole: walking, counting and clearing them, page by page.
+//!
+//! Nothing here keeps the server, or other callers of the connection, from their work: one page is asked for at a
+//! time, and nothing is asked for before the last page is used up.
+
+mod clear;
+mod stream;
+
+pub use clear::{ClearPrefix, ClearProgress, Clearing};
+pub use stream::ScanStream;
+
+use redis::FromRedisValue;
+
+use crate::error::Result;
+use crate::handle::Redis;
+use crate::messages::{decode, keys::KeyType, scan::Page};
+
+/// As many keys or members as the server looks at for one page, unless said otherwise.
+const COUNT: u64 = 250;
+/// The largest page: a server is busy for less than a millisecond with it.
+const MOST: u64 = 10_000;
+/// For walks whose pages nobody looks at.
+const SILENT_COUNT: u64 = 1_000;
+
+/// Which keys to walk, for [`Redis::scan_keys`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing is walked until it is given to `Redis::scan_keys`"]
+pub struct ScanKeys {
+    pattern: Vec<u8>,
+    count: u64,
+    of_type: Option<KeyType>,
+}
+
+impl ScanKeys {
+    /// Keys that match a glob pattern, `*` for every key of this prefix. The prefix stands for itself, whatever
+    /// characters it has; for names that do too, see [`escape_glob`](crate::escape_glob).
+    pub fn new(pattern: impl AsRef<[u8]>) -> Self {
+        Self { pattern: pattern.as_ref().to_vec(), count: COUNT, of_type: None }
+    }
+
+    /// About how many keys the server looks at for one page, 1 to 10,000; 250 unless set. It looks at those of other
+    /// services too: in a large database larger pages mean fewer round trips.
+    pub fn count(mut self, count: u64) -> Self {
+        self.count = count.clamp(1, MOST);
+        self
+    }
+
+    /// Only keys of that type.
+    pub fn of_type(mut self, of: KeyType) -> Self {
+        self.of_type = Some(of);
+        self
+    }
+
+    fn page(&self, cursor: u64) -> Page {
+        let page = Page::of_keys(cursor, &self.pattern).count(self.count);
+        match &self.of_type {
+            Some(of) => page.of_type(of),
+            None => page,
+        }
+    }
+}
+
+/// Which keys to count, for [`Redis::count_keys`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing is counted until it is given to `Redis::count_keys`"]
+pub struct CountKeys(ScanKeys);
+
+impl CountKeys {
+    /// Keys that match a glob pattern, `*` for every key of this prefix.
+    pub fn new(pattern: impl AsRef<[u8]>) -> Self {
+        Self(ScanKeys::new(pattern).count(SILENT_COUNT))
+    }
+
+    /// Only keys of that type.
+    pub fn of_type(self, of: KeyType) -> Self {
+        Self(self.0.of_type(of))
+    }
+}
+
+macro_rules! members {
+    ($(#[$meta:meta])* $name:ident, $command:literal, $items:literal) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone)]
+        #[must_use = "nothing is walked until it is given to the connection"]
+        pub struct $name {
+            key: Vec<u8>,
+            pattern: Option<Vec<u8>>,
+            count: u64,
+        }
+
+        impl $name {
+            #[doc = concat!("All ", $items, " of `key`.")]
+            pub fn new(key: impl AsRef<[u8]>) -> Self {
+                Self { key: key.as_ref().to_vec(), pattern: None, count: COUNT }
+            }
+
+            #[doc = concat!("Only ", $items, " whose name matches a glob pattern.")]
+            pub fn matching(mut self, pattern: impl AsRef<[u8]>) -> Self {
+                self.pattern = Some(pattern.as_ref().to_vec());
+                self
+            }
+
+            #[doc = concat!("About how many ", $items, " the server looks at for one page, 1 to 10,000; 250 unless set.")]
+            ///
+            /// A small key, which the server keeps in one piece, is one page whatever this says.
+            pub fn count(mut self, count: u64) -> Self {
+                self.count = count.clamp(1, MOST);
+                self
+            }
+
+            fn page(&self, cursor: u64) -> Page {
+                Page::of_members($command, &self.key, cursor, self.pattern.as_deref()).count(self.count)
+            }
+        }
+    };
+}
+
+members! {
+    /// Which fields of a hash to walk, for [`Redis::scan_hash`].
+    ScanHash, "HSCAN", "fields"
+}
+members! {
+    /// Which members of a set to walk, for [`Redis::scan_set`].
+    ScanSet, "SSCAN", "members"
+}
+members! {
+    /// Which members of a sorted set to walk, for [`Redis::scan_sorted_set`].
+    ScanSortedSet, "ZSCAN", "members"
+}
+
+impl Redis {
+    /// Walks keys of this prefix, page by page, as a [`Stream`](futures_core::Stream) of their names without the
+    /// prefix. Memory for one page is used, however many keys there are.
+    ///
+    /// As SCAN promises: a key that is there all the time is told at least once, and may be told twice; one that
+    /// comes or goes meanwhile may be told or not.
+    ///
+    /// ```no_run
+    /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
+    /// use redis_actix::{KeyType, ScanKeys};
+    ///
+    /// let mut keys = redis.scan_keys(ScanKeys::new("user:*").of_type(KeyType::Hash));
+    /// while let Some(key) = keys.next().await {
+    ///     println!("{}", String::from_utf8_lossy(&key?));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scan_keys(&self, which: ScanKeys) -> ScanStream<Vec<u8>> {
+        ScanStream::new(self.clone(), move |cursor| which.page(cursor), |items| items.next().map(decode))
+    }
+
+    /// Walks the fields of a hash with their values, page by page; see [`scan_keys`](Self::scan_keys) for what is
+    /// promised.
+    ///
+    /// ```no_run
+    /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
+    /// use redis_actix::ScanHash;
+    ///
+    /// let mut fields = redis.scan_hash::<String, u64>(ScanHash::new("visits").matching("2024-*"));
+    /// while let Some(field) = fields.next().await {
+    ///     let (day, visits) = field?;
+    ///     println!("{day}: {visits}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scan_hash<F: FromRedisValue, V: FromRedisValue>(&self, which: ScanHash) -> ScanStream<(F, V)> {
+        ScanStream::new(
+            self.clone(),
+            move |cursor| which.page(cursor),
+            |items| {
+                Some(items.next().map(decode)?.and_then(|field| Ok((field, decode(items.next().unwrap_or_default())?))))
+            },
+        )
+    }
+
+    /// Walks the members of a set, page by page; see [`scan_keys`](Self::scan_keys) for what is promised.
+    pub fn scan_set<T: FromRedisValue>(&self, which: ScanSet) -> ScanStream<T> {
+        ScanStream::new(self.clone(), move |cursor| which.page(cursor), |items| items.next().map(decode))
+    }
+
+    /// Walks the members of a sorted set with their scores, page by page and in no order; see
+    /// [`scan_keys`](Self::scan_keys) for what is promised.
+    pub fn scan_sorted_set<T: FromRedisValue>(&self, which: ScanSortedSet) -> ScanStream<(T, f64)> {
+        ScanStream::new(
+            self.clone(),
+            move |cursor| which.page(cursor),
+            |items| {
+                Some(
+                    items
+                        .next()
+                        .map(decode)?
+                        .and_then(|member| Ok((member, decode(items.next().unwrap_or_default())?))),
+                )
+            },
+        )
+    }
+
+    /// Counts keys of this prefix by walking them: exact while nothing is written, else as exact as
+    /// [`scan_keys`](Self::scan_keys).
+    ///
+    /// ```no_run
+    /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
+    /// let sessions = redis.count_keys(redis_actix::CountKeys::new("session:*")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The error of the first page that failed.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    pub async fn count_keys(&self, which: CountKeys) -> Result<u64> {
+        let mut keys = self.scan_keys(which.0);
+        let mut count = 0;
+        while let Some(key) = keys.next().await {
+            key?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Removes the keys of this prefix, or those of them that match a pattern: page by page, in the background of
+    /// the server, one batch at a time. Keys of others are not touched.
+    ///
+    /// ```no_run
+    /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
+    /// use redis_actix::ClearPrefix;
+    ///
+    /// let mut clearing = redis.clear_prefix(ClearPrefix::matching("cache:*"))?;
+    /// while let Some(progress) = clearing.next().await {
+    ///     println!("{} keys removed", progress?.removed);
+    /// }
+    /// // Without a look at the progress:
+    /// let removed = redis.clear_prefix(ClearPrefix::everything())?.run().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the connection has no prefix: that would remove the keys of everybody.
+    pub fn clear_prefix(&self, what: ClearPrefix) -> Result<Clearing> {
+        Clearing::new(self.clone(), what)
+    }
+}

@@ -1,0 +1,175 @@
+//! Removing the keys of a prefix.
+
+use std::{
+    fmt,
+    future::{Future as _, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+
+use super::{SILENT_COUNT, ScanKeys, ScanStream};
+use crate::error::{Error, Result};
+use crate::handle::{Redis, Sending};
+use crate::messages::{decode, keys::Unlink};
+use crate::prefix::refusal::RefusalClass;
+
+/// As many keys as go with one UNLINK, unless said otherwise.
+const BATCH: usize = 250;
+const LARGEST_BATCH: usize = 1_000;
+
+/// Which keys to remove, for [`Redis::clear_prefix`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing is removed until it is given to `Redis::clear_prefix`"]
+pub struct ClearPrefix {
+    keys: ScanKeys,
+    batch: usize,
+}
+
+impl ClearPrefix {
+    /// Every key of the prefix.
+    pub fn everything() -> Self {
+        Self::matching("*")
+    }
+
+    /// Keys of the prefix that match a glob pattern.
+    pub fn matching(pattern: impl AsRef<[u8]>) -> Self {
+        Self { keys: ScanKeys::new(pattern).count(SILENT_COUNT), batch: BATCH }
+    }
+
+    /// At most that many keys are removed at once, 1 to 1,000; 250 unless set.
+    pub fn batch(mut self, keys: usize) -> Self {
+        self.batch = keys.clamp(1, LARGEST_BATCH);
+        self
+    }
+}
+
+/// How far the clearing of a prefix is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClearProgress {
+    /// Keys that were removed. When a link broke meanwhile, some may have been removed without being counted.
+    pub removed: u64,
+    /// Pages of keys that were walked through; how many there will be, the server does not tell.
+    pub pages: u64,
+}
+
+/// A clearing under way, as a [`Stream`] of how far it is, page by page; see [`Redis::clear_prefix`].
+///
+/// Keys that are written meanwhile may stay. An error ends it; [`resume`](Self::resume) goes on where it was, and so
+/// does a new one, because what is removed is not found again.
+///
+/// # Cancel safety
+/// Dropping it ends the clearing behind the batch that is on its way.
+#[must_use = "nothing is removed until it is polled"]
+pub struct Clearing {
+    redis: Redis,
+    keys: ScanStream<Vec<u8>>,
+    batch: usize,
+    /// Keys of this page that are not removed yet; the last of them are on their way.
+    left: Vec<Vec<u8>>,
+    removing: Option<Box<Sending<Unlink>>>,
+    progress: ClearProgress,
+    broken: bool,
+}
+
+impl Clearing {
+    pub(super) fn new(redis: Redis, what: ClearPrefix) -> Result<Self> {
+        if redis.key_prefix().as_str().is_empty() {
+            let words = "there is no prefix, so it would remove the keys of every service: configure a prefix, or send FLUSHDB with `redis.unprefixed()` if that is meant";
+            return Err(Error::refused(RefusalClass::Wide, words));
+        }
+        let keys = redis.scan_keys(what.keys);
+        let progress = ClearProgress::default();
+        Ok(Self { redis, keys, batch: what.batch, left: Vec::new(), removing: None, progress, broken: false })
+    }
+
+    /// How far it is after another page; `None` at the end, and after an error.
+    pub async fn next(&mut self) -> Option<Result<ClearProgress>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Goes on behind what an error has kept back.
+    pub fn resume(&mut self) {
+        self.broken = false;
+        self.keys.resume();
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> ClearProgress {
+        self.progress
+    }
+
+    /// Removes them all, and tells how many.
+    ///
+    /// # Errors
+    /// The error of the first command that failed; what was removed until then is.
+    ///
+    /// # Cancel safety
+    /// As dropping the clearing.
+    pub async fn run(mut self) -> Result<u64> {
+        while let Some(progress) = self.next().await {
+            progress?;
+        }
+        Ok(self.progress.removed)
+    }
+
+    fn poll_removed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while !self.left.is_empty() {
+            let first = self.left.len().saturating_sub(self.batch);
+            let removing = match &mut self.removing {
+                Some(removing) => removing,
+                None => {
+                    // Twice removed is removed: it may be sent again when a link broke.
+                    let batch = Unlink::new(self.left.get(first..).unwrap_or_default()).idempotent();
+                    self.removing.insert(Box::new(self.redis.send(batch)))
+                }
+            };
+            let removed = ready!(Pin::new(removing).poll(cx));
+            self.removing = None;
+            self.progress.removed += removed?;
+            self.left.truncate(first);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<()>>> {
+        if self.left.is_empty() {
+            match ready!(self.keys.poll_page(cx)) {
+                Some(Ok(page)) => self.left = page.filter_map(|key| decode(key).ok()).collect(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        self.poll_removed(cx).map(Some)
+    }
+}
+
+impl Stream for Clearing {
+    type Item = Result<ClearProgress>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.broken {
+            return Poll::Ready(None);
+        }
+        match ready!(self.poll_batch(cx)) {
+            Some(Ok(())) => {
+                self.progress.pages += 1;
+                Poll::Ready(Some(Ok(self.progress)))
+            }
+            Some(Err(error)) => {
+                self.broken = true;
+                Poll::Ready(Some(Err(error)))
+            }
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl fmt::Debug for Clearing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clearing").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,255 @@
+//! Sorted sets.
+
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+
+use redis::ToSingleRedisArg;
+
+use super::{Rest, at_least_one, some_values};
+use crate::frame::Frame;
+
+const NO_MEMBER: &str = "needs at least one member";
+
+command! {
+    /// `ZADD`: adds members with their scores, or changes the scores of those that are there; the reply is
+    /// how many are new. With [`incr`](Self::incr) it is another.
+    ///
+    /// ```
+    /// use redis_actix::{Command, ZAdd};
+    ///
+    /// let frame = ZAdd::new("board", [(10.0, "ada"), (7.5, "grace")]).if_greater().frame();
+    /// assert_eq!(frame.args().nth(2), Some(&b"GT"[..]));
+    /// ```
+    ZAdd<T = u64>, rest Frame => T
+}
+
+impl ZAdd {
+    /// Adds pairs of score and member, at least one, to the sorted set at `key`, which counts as empty
+    /// while it does not exist. Scores may be infinite; the server refuses NaN.
+    pub fn new<M: ToSingleRedisArg>(
+        key: impl AsRef<[u8]>,
+        members: impl IntoIterator<Item = (impl Into<f64>, M)>,
+    ) -> Self {
+        let mut add = Self::of(Frame::known("ZADD").key(key));
+        add.rest = at_least_one(Frame::default(), NO_MEMBER, |frame| {
+            members.into_iter().fold(frame, |frame, (score, member)| frame.arg(score.into()).arg(member))
+        });
+        add
+    }
+
+    /// Counts members whose score changed too, not new ones alone.
+    pub fn changed(self) -> Self {
+        self.with("CH")
+    }
+
+    /// Adds the score to that of the one member; the reply is its new score, or `None` when a condition
+    /// did not hold.
+    pub fn incr(self) -> ZAdd<Option<f64>> {
+        let frame = if self.rest.len() == 2 {
+            self.frame.arg("INCR")
+        } else {
+            self.frame.invalid("incr() works on exactly one member")
+        };
+        ZAdd { frame, rest: self.rest, reply: PhantomData }
+    }
+}
+
+impl<T> ZAdd<T> {
+    fn with(mut self, option: &str) -> Self {
+        self.frame = self.frame.arg(option);
+        self
+    }
+
+    /// Adds new members only, changes no score.
+    pub fn if_absent(self) -> Self {
+        self.with("NX")
+    }
+
+    /// Changes scores only, adds no member.
+    pub fn if_present(self) -> Self {
+        self.with("XX")
+    }
+
+    /// Changes a score only to a greater one; new members are added. Needs Redis 6.2.
+    pub fn if_greater(self) -> Self {
+        self.with("GT")
+    }
+
+    /// Changes a score only to a lower one; new members are added. Needs Redis 6.2.
+    pub fn if_less(self) -> Self {
+        self.with("LT")
+    }
+}
+
+/// What lies between two bounds, and how it is read.
+#[derive(Clone, Default)]
+struct Span {
+    from: Vec<u8>,
+    to: Vec<u8>,
+    by: By,
+    reverse: bool,
+    limit: Option<(u64, u64)>,
+    scores: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum By {
+    #[default]
+    Index,
+    Score,
+    Lex,
+}
+
+impl Rest for Span {
+    fn finish(self, head: Frame) -> Frame {
+        // Reversed, the server wants the upper bound of scores and texts first; positions count from the
+        // other end instead.
+        let swap = self.reverse && self.by != By::Index;
+        let (first, second) = if swap { (&self.to, &self.from) } else { (&self.from, &self.to) };
+        let mut frame = head.arg(&first[..]).arg(&second[..]);
+        match self.by {
+            By::Index => {}
+            By::Score => frame = frame.arg("BYSCORE"),
+            By::Lex => frame = frame.arg("BYLEX"),
+        }
+        if self.reverse {
+            frame = frame.arg("REV");
+        }
+        if let Some(limit) = self.limit {
+            frame = match self.by {
+                By::Index => frame.invalid("limit() works with by_score() and by_lex(); give other positions instead"),
+                By::Score | By::Lex => frame.arg("LIMIT").arg(limit),
+            };
+        }
+        match (self.scores, self.by) {
+            (false, _) => frame,
+            (true, By::Lex) => frame.invalid("with_scores() does not work with by_lex()"),
+            (true, By::Index | By::Score) => frame.arg("WITHSCORES"),
+        }
+    }
+}
+
+command! {
+    /// `ZRANGE`: members between two positions, scores or texts in the order of their scores, none when
+    /// there are none or no such key. A read. Needs Redis 6.2.
+    ///
+    /// ```
+    /// use redis_actix::{Command, ZRange};
+    ///
+    /// let best = ZRange::<String>::by_score("board", 10.0..).rev().limit(0, 3).frame();
+    /// let words: Vec<&[u8]> = best.args().skip(2).collect();
+    /// assert_eq!(words, [&b"+inf"[..], b"10.0", b"BYSCORE", b"REV", b"LIMIT", b"0", b"3"]);
+    /// ```
+    ZRange<T>, rest Span => Vec<T>
+}
+
+impl<T> ZRange<T> {
+    /// Reads from position `start` to `stop`, both included; 0 is the lowest score, -1 the highest.
+    pub fn new(key: impl AsRef<[u8]>, start: i64, stop: i64) -> Self {
+        Self::between(key, By::Index, start.to_string().into_bytes(), stop.to_string().into_bytes())
+    }
+
+    /// Reads the members with scores in a range: `1.0..=5.0`, `10.0..`, `..`.
+    pub fn by_score(key: impl AsRef<[u8]>, scores: impl RangeBounds<f64>) -> Self {
+        let from = score_bound(scores.start_bound(), "-inf");
+        Self::between(key, By::Score, from, score_bound(scores.end_bound(), "+inf"))
+    }
+
+    /// Reads members in a range of texts, compared by their bytes, of a sorted set in which all scores are
+    /// the same: `"a".."c"`, `"b"..`.
+    pub fn by_lex<M: AsRef<[u8]>>(key: impl AsRef<[u8]>, members: impl RangeBounds<M>) -> Self {
+        let from = lex_bound(members.start_bound(), b"-");
+        Self::between(key, By::Lex, from, lex_bound(members.end_bound(), b"+"))
+    }
+
+    fn between(key: impl AsRef<[u8]>, by: By, from: Vec<u8>, to: Vec<u8>) -> Self {
+        let mut range = Self::of(Frame::known("ZRANGE").key(key).read_only());
+        range.rest = Span { from, to, by, ..Span::default() };
+        range
+    }
+
+    /// Reads from the highest to the lowest. Positions then count from the highest; ranges stay as they
+    /// were given, the lower bound first.
+    pub fn rev(mut self) -> Self {
+        self.rest.reverse = true;
+        self
+    }
+
+    /// Skips `offset` members, then reads `count` at most. For ranges of scores and texts.
+    pub fn limit(mut self, offset: u64, count: u64) -> Self {
+        self.rest.limit = Some((offset, count));
+        self
+    }
+
+    /// Reads each member with its score. Not for ranges of texts.
+    pub fn with_scores(mut self) -> ZRange<(T, f64)> {
+        self.rest.scores = true;
+        ZRange { frame: self.frame, rest: self.rest, reply: PhantomData }
+    }
+}
+
+fn score_bound(bound: Bound<&f64>, open: &str) -> Vec<u8> {
+    match bound {
+        Bound::Included(score) => format!("{score:?}"),
+        Bound::Excluded(score) => format!("({score:?}"),
+        Bound::Unbounded => open.to_owned(),
+    }
+    .into_bytes()
+}
+
+fn lex_bound<M: AsRef<[u8]>>(bound: Bound<&M>, open: &[u8]) -> Vec<u8> {
+    match bound {
+        Bound::Included(member) => [b"[", member.as_ref()].concat(),
+        Bound::Excluded(member) => [b"(", member.as_ref()].concat(),
+        Bound::Unbounded => open.to_vec(),
+    }
+}
+
+command! {
+    /// `ZREM`: removes members; the reply is how many of them were there.
+    ZRem => u64
+}
+
+impl ZRem {
+    /// Removes `members`, at least one, from the sorted set at `key`. One member of bytes is `[bytes]`.
+    pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
+        Self::of(some_values(Frame::known("ZREM").key(key), members, NO_MEMBER))
+    }
+}
+
+command! {
+    /// `ZSCORE`: the score of a member, or `None` when there is no such key or member. A read.
+    ZScore => Option<f64>
+}
+
+impl ZScore {
+    /// Reads the score of `member` in the sorted set at `key`.
+    pub fn new(key: impl AsRef<[u8]>, member: impl ToSingleRedisArg) -> Self {
+        Self::of(Frame::known("ZSCORE").key(key).arg(member).read_only())
+    }
+}
+
+command! {
+    /// `ZCARD`: how many members a sorted set has, 0 when there is no such key. A read.
+    ZCard => u64
+}
+
+impl ZCard {
+    /// Counts the members of the sorted set at `key`.
+    pub fn new(key: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("ZCARD").key(key).read_only())
+    }
+}
+
+command! {
+    /// `ZINCRBY`: adds to the score of a member; the reply is its new score.
+    ZIncrBy => f64
+}
+
+impl ZIncrBy {
+    /// Adds `by` to the score of `member` in the sorted set at `key`; a member that is not there counts as
+    /// 0 and is added.
+    pub fn new(key: impl AsRef<[u8]>, by: impl Into<f64>, member: impl ToSingleRedisArg) -> Self {
+        Self::of(Frame::known("ZINCRBY").key(key).arg(by.into()).arg(member))
+    }
+}

@@ -1,0 +1,382 @@
+//! Streams: adding, reading, trimming. Consumer groups are in `streams_groups`.
+
+use std::borrow::Borrow;
+use std::marker::PhantomData;
+use std::ops::RangeBounds;
+use std::time::Duration;
+
+use redis::ToSingleRedisArg;
+use serde::Serialize;
+
+use super::stream_id::StreamId;
+use super::streams_replies::{StreamEntry, StreamPage, pages};
+use super::{Rest, at_least_one, fields::Fields, millis};
+use crate::error::Result;
+use crate::frame::{Frame, ReplyKeys};
+
+pub(super) const NO_ID: &str = "needs at least one id";
+pub(super) const NO_STREAM: &str = "needs at least one stream";
+
+/// What a stream is cut down to.
+#[derive(Clone, Default)]
+struct Trim {
+    to: Option<Threshold>,
+    limit: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Threshold {
+    by: Keep,
+    approx: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Keep {
+    Newest(u64),
+    From(StreamId),
+}
+
+impl Trim {
+    fn to(by: Keep, approx: bool) -> Self {
+        Self { to: Some(Threshold { by, approx }), limit: None }
+    }
+
+    fn write(self, frame: Frame) -> Frame {
+        let frame = match self.to {
+            None => frame,
+            Some(Threshold { by, approx }) => {
+                let frame = frame.arg(if matches!(by, Keep::Newest(_)) { "MAXLEN" } else { "MINID" });
+                let frame = if approx { frame.arg("~") } else { frame };
+                match by {
+                    Keep::Newest(length) => frame.arg(length),
+                    Keep::From(id) => frame.arg(id),
+                }
+            }
+        };
+        match (self.limit, self.to) {
+            (None, _) => frame,
+            (Some(limit), Some(Threshold { approx: true, .. })) => frame.arg("LIMIT").arg(limit),
+            (Some(_), _) => frame.invalid("limit() works only with approximate trimming, as of max_len_approx()"),
+        }
+    }
+}
+
+/// What follows the key of XADD.
+#[derive(Clone, Default)]
+struct NewEntry {
+    nomkstream: bool,
+    trim: Trim,
+    id: NewId,
+    fields: Fields,
+}
+
+#[derive(Clone, Copy, Default)]
+enum NewId {
+    #[default]
+    Next,
+    NextOf(u64),
+    Given(StreamId),
+}
+
+impl Rest for NewEntry {
+    fn finish(self, head: Frame) -> Frame {
+        let head = if self.nomkstream { head.arg("NOMKSTREAM") } else { head };
+        let head = self.trim.write(head);
+        let head = match self.id {
+            NewId::Next => head.arg("*"),
+            NewId::NextOf(ms) => head.arg(format!("{ms}-*")),
+            NewId::Given(id) => head.arg(id),
+        };
+        self.fields.finish(head, "needs at least one field")
+    }
+}
+
+command! {
+    /// `XADD`: adds an entry to a stream; the reply is its id.
+    ///
+    /// ```
+    /// use redis_actix::{Command, XAdd};
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Order {
+    ///     customer: &'static str,
+    ///     total: f64,
+    /// }
+    ///
+    /// let order = Order { customer: "ada", total: 9.5 };
+    /// let frame = XAdd::new("orders").entry(&order)?.max_len_approx(100_000).frame();
+    /// let words: Vec<&[u8]> = frame.args().skip(2).collect();
+    /// assert_eq!(words, [&b"MAXLEN"[..], b"~", b"100000", b"*", b"customer", b"ada", b"total", b"9.5"]);
+    /// # Ok::<(), redis_actix::Error>(())
+    /// ```
+    XAdd<T = StreamId>, rest NewEntry => T
+}
+
+impl XAdd {
+    /// Adds an entry to the stream at `key`, which is made if it does not exist. The entry needs at least
+    /// one field; the server gives it its id.
+    pub fn new(key: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("XADD").key(key))
+    }
+
+    /// Adds nothing when there is no such stream; the reply is then `None`. Needs Redis 6.2.
+    pub fn nomkstream(mut self) -> XAdd<Option<StreamId>> {
+        self.rest.nomkstream = true;
+        XAdd { frame: self.frame, rest: self.rest, reply: PhantomData }
+    }
+}
+
+impl<T> XAdd<T> {
+    /// Gives the entry that id; the server refuses one that is not above all before it.
+    pub fn id(mut self, id: StreamId) -> Self {
+        self.rest.id = NewId::Given(id);
+        self
+    }
+
+    /// Gives the entry the next id within that millisecond. Needs Redis 7.0.
+    pub fn id_within(mut self, ms: u64) -> Self {
+        self.rest.id = NewId::NextOf(ms);
+        self
+    }
+
+    /// Adds a field with its value. A name may come several times.
+    pub fn field(mut self, field: impl ToSingleRedisArg, value: impl ToSingleRedisArg) -> Self {
+        self.rest.fields.add(field, value);
+        self
+    }
+
+    /// Adds fields with their values.
+    pub fn fields<F: ToSingleRedisArg, V: ToSingleRedisArg>(
+        mut self,
+        fields: impl IntoIterator<Item = (F, V)>,
+    ) -> Self {
+        for (field, value) in fields {
+            self.rest.fields.add(field, value);
+        }
+        self
+    }
+
+    /// Adds the fields of a struct, a map or an enum; [`to_fields`](crate::to_fields) says how they are
+    /// written.
+    ///
+    /// # Errors
+    /// When `value` cannot be written as fields.
+    pub fn entry<V: Serialize + ?Sized>(mut self, value: &V) -> Result<Self> {
+        self.rest.fields.entry(value)?;
+        Ok(self)
+    }
+
+    fn trim(mut self, by: Keep, approx: bool) -> Self {
+        self.rest.trim.to = Some(Threshold { by, approx });
+        self
+    }
+
+    /// Trims the stream to exactly that many entries. Of several ways to trim the last one counts.
+    pub fn max_len(self, length: u64) -> Self {
+        self.trim(Keep::Newest(length), false)
+    }
+
+    /// Trims the stream to about that many entries, some more when that is cheaper: the better choice.
+    pub fn max_len_approx(self, length: u64) -> Self {
+        self.trim(Keep::Newest(length), true)
+    }
+
+    /// Removes all entries before `id`. Needs Redis 6.2.
+    pub fn min_id(self, id: StreamId) -> Self {
+        self.trim(Keep::From(id), false)
+    }
+
+    /// Removes most entries before `id`, as far as that is cheap. Needs Redis 6.2.
+    pub fn min_id_approx(self, id: StreamId) -> Self {
+        self.trim(Keep::From(id), true)
+    }
+
+    /// Removes at most that many entries at once, with approximate trimming; 0 is without limit, the
+    /// server's default is 100 times the entries of one of its nodes. Needs Redis 6.2.
+    pub fn limit(mut self, entries: u64) -> Self {
+        self.rest.trim.limit = Some(entries);
+        self
+    }
+}
+
+command! {
+    /// `XTRIM`: removes the oldest entries of a stream; the reply is how many were removed.
+    XTrim, rest Trim => u64
+}
+
+impl Rest for Trim {
+    fn finish(self, head: Frame) -> Frame {
+        self.write(head)
+    }
+}
+
+impl XTrim {
+    fn new(key: impl AsRef<[u8]>, by: Keep, approx: bool) -> Self {
+        let mut trim = Self::of(Frame::known("XTRIM").key(key));
+        trim.rest = Trim::to(by, approx);
+        trim
+    }
+
+    /// Leaves exactly the newest `length` entries of the stream at `key`.
+    pub fn max_len(key: impl AsRef<[u8]>, length: u64) -> Self {
+        Self::new(key, Keep::Newest(length), false)
+    }
+
+    /// Leaves about the newest `length` entries, some more when that is cheaper.
+    pub fn max_len_approx(key: impl AsRef<[u8]>, length: u64) -> Self {
+        Self::new(key, Keep::Newest(length), true)
+    }
+
+    /// Removes all entries before `id`. Needs Redis 6.2.
+    pub fn min_id(key: impl AsRef<[u8]>, id: StreamId) -> Self {
+        Self::new(key, Keep::From(id), false)
+    }
+
+    /// Removes most entries before `id`, as far as that is cheap. Needs Redis 6.2.
+    pub fn min_id_approx(key: impl AsRef<[u8]>, id: StreamId) -> Self {
+        Self::new(key, Keep::From(id), true)
+    }
+
+    /// Removes at most that many entries at once, with approximate trimming; 0 is without limit. Needs
+    /// Redis 6.2.
+    pub fn limit(mut self, entries: u64) -> Self {
+        self.rest.limit = Some(entries);
+        self
+    }
+}
+
+command! {
+    /// `XLEN`: how many entries a stream has, 0 when there is no such key. A read.
+    XLen => u64
+}
+
+impl XLen {
+    /// Counts the entries of the stream at `key`.
+    pub fn new(key: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("XLEN").key(key).read_only())
+    }
+}
+
+command! {
+    /// `XRANGE`: entries of a stream from the oldest on, none when there are none or no such key. A read.
+    ///
+    /// ```
+    /// use redis_actix::{Command, StreamId, XRange};
+    ///
+    /// let page = XRange::new("orders", StreamId::new(1_700_000_000_000, 0)..).count(100);
+    /// assert_eq!(page.frame().args().nth(3), Some(&b"+"[..]));
+    /// ```
+    XRange => Vec<StreamEntry>
+}
+
+impl XRange {
+    /// Reads the entries of the stream at `key` with ids in a range: `..`, `id..`, `first..=last`. A bound
+    /// that is excluded needs Redis 6.2.
+    pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
+        let from = StreamId::bound(ids.start_bound(), "-");
+        let to = StreamId::bound(ids.end_bound(), "+");
+        Self::of(Frame::known("XRANGE").key(key).arg(&from[..]).arg(&to[..]).read_only())
+    }
+
+    /// Reads at most that many entries, at least 1.
+    pub fn count(mut self, entries: u64) -> Self {
+        self.frame = self.frame.arg("COUNT").arg(entries.max(1));
+        self
+    }
+}
+
+command! {
+    /// `XREVRANGE`: entries of a stream from the newest on, none when there are none or no such key. A read.
+    XRevRange => Vec<StreamEntry>
+}
+
+impl XRevRange {
+    /// Reads the entries of the stream at `key` with ids in a range, which is given with its lower bound
+    /// first as for [`XRange`].
+    pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
+        let from = StreamId::bound(ids.start_bound(), "-");
+        let to = StreamId::bound(ids.end_bound(), "+");
+        Self::of(Frame::known("XREVRANGE").key(key).arg(&to[..]).arg(&from[..]).read_only())
+    }
+
+    /// Reads at most that many entries, at least 1.
+    pub fn count(mut self, entries: u64) -> Self {
+        self.frame = self.frame.arg("COUNT").arg(entries.max(1));
+        self
+    }
+}
+
+command! {
+    /// `XDEL`: removes entries from a stream; the reply is how many of them were there. Entries that are
+    /// pending in a group stay pending there.
+    XDel => u64
+}
+
+impl XDel {
+    /// Removes the entries with these ids, at least one, from the stream at `key`.
+    pub fn new<I: Borrow<StreamId>>(key: impl AsRef<[u8]>, ids: impl IntoIterator<Item = I>) -> Self {
+        Self::of(some_ids(Frame::known("XDEL").key(key), ids))
+    }
+}
+
+pub(super) fn some_ids<I: Borrow<StreamId>>(frame: Frame, ids: impl IntoIterator<Item = I>) -> Frame {
+    at_least_one(frame, NO_ID, |frame| ids.into_iter().fold(frame, |frame, id| frame.arg(*id.borrow())))
+}
+
+/// The streams of XREAD and XREADGROUP with where to read each: all names, then all ids.
+#[derive(Clone, Default)]
+pub(super) struct Streams {
+    keys: Frame,
+    ids: Frame,
+}
+
+impl Streams {
+    pub(super) fn of<K: AsRef<[u8]>, I: ToSingleRedisArg>(streams: impl IntoIterator<Item = (K, I)>) -> Self {
+        streams
+            .into_iter()
+            .fold(Self::default(), |all, (key, id)| Self { keys: all.keys.key(key), ids: all.ids.arg(id) })
+    }
+}
+
+impl Rest for Streams {
+    fn finish(self, head: Frame) -> Frame {
+        let head = if self.ids.len() == 0 { head.invalid(NO_STREAM) } else { head };
+        head.arg("STREAMS").concat(self.keys).concat(self.ids)
+    }
+}
+
+command! {
+    /// `XREAD`: entries that come after given ids, of one or several streams; only streams that have some
+    /// are in the reply. It does not wait. A read.
+    ///
+    /// ```
+    /// use redis_actix::{Command, StreamId, XRead};
+    ///
+    /// let frame = XRead::new([("orders", StreamId::MIN)]).count(10).frame();
+    /// assert_eq!(frame.args().last(), Some(&b"0-0"[..]));
+    /// ```
+    XRead, rest Streams => Vec<StreamPage>, by pages
+}
+
+impl XRead {
+    /// Reads each stream, at least one, from behind its id on. With a cluster all must be in one slot.
+    pub fn new<K: AsRef<[u8]>>(streams: impl IntoIterator<Item = (K, StreamId)>) -> Self {
+        let mut read = Self::of(Frame::known("XREAD").read_only().reply_keys(ReplyKeys::Streams));
+        read.rest = Streams::of(streams);
+        read
+    }
+
+    /// Reads at most that many entries of each stream, at least 1.
+    pub fn count(mut self, entries: u64) -> Self {
+        self.frame = self.frame.arg("COUNT").arg(entries.max(1));
+        self
+    }
+
+    /// Waits up to `longest` for an entry. For connections of their own only: nobody else is served
+    /// meanwhile.
+    #[cfg_attr(not(test), expect(dead_code, reason = "comes with the connections that may wait"))]
+    pub(crate) fn block(mut self, longest: Duration) -> Self {
+        self.frame = self.frame.arg("BLOCK").arg(millis(longest)).hold(longest);
+        self
+    }
+}

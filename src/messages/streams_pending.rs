@@ -1,0 +1,161 @@
+//! Entries that were delivered and not acknowledged: finding them and taking them over.
+
+use std::borrow::Borrow;
+use std::marker::PhantomData;
+use std::ops::RangeBounds;
+use std::time::{Duration, SystemTime};
+
+use super::stream_id::StreamId;
+use super::streams::some_ids;
+use super::streams_replies::{
+    AutoClaimed, PendingEntry, PendingSummary, StreamEntry, auto_claimed, claimed, pending_entries, pending_summary,
+};
+use super::unix_millis;
+use crate::frame::Frame;
+
+/// An idle time: unlike a time to live it may be 0.
+fn idle_millis(idle: Duration) -> u64 {
+    u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)
+}
+
+command! {
+    /// `XPENDING`: how much is pending in a group and for whom; an error when there is no such group.
+    /// A read.
+    XPending => PendingSummary, by pending_summary
+}
+
+impl XPending {
+    /// Asks about `group` of the stream at `key`.
+    pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("XPENDING").key(key).arg(group.as_ref()).read_only())
+    }
+}
+
+command! {
+    /// `XPENDING` with a range: which entries are pending, since when and how often they were delivered,
+    /// in the order of their ids. A read.
+    ///
+    /// ```
+    /// use redis_actix::{Command, XPendingEntries};
+    /// use std::time::Duration;
+    ///
+    /// let stuck = XPendingEntries::new("orders", "billing", .., 100).min_idle(Duration::from_secs(30));
+    /// assert_eq!(stuck.frame().args().count(), 8);
+    /// ```
+    XPendingEntries, rest Frame => Vec<PendingEntry>, by pending_entries
+}
+
+impl XPendingEntries {
+    /// Reads up to `count` entries that are pending in `group` of the stream at `key`, with ids in a range:
+    /// `..`, `id..`.
+    pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>, count: u64) -> Self {
+        let from = StreamId::bound(ids.start_bound(), "-");
+        let to = StreamId::bound(ids.end_bound(), "+");
+        let mut pending = Self::of(Frame::known("XPENDING").key(key).arg(group.as_ref()).read_only());
+        pending.rest = Frame::default().arg(&from[..]).arg(&to[..]).arg(count);
+        pending
+    }
+
+    /// Only what is pending for that consumer.
+    pub fn consumer(mut self, consumer: impl AsRef<[u8]>) -> Self {
+        self.rest = self.rest.arg(consumer.as_ref());
+        self
+    }
+
+    /// Only what was not delivered for that long (whole milliseconds). Needs Redis 6.2.
+    pub fn min_idle(mut self, idle: Duration) -> Self {
+        self.frame = self.frame.arg("IDLE").arg(idle_millis(idle));
+        self
+    }
+}
+
+command! {
+    /// `XCLAIM`: makes entries that are pending for another consumer pending for this one; the reply is
+    /// those that were taken over. With [`just_id`](Self::just_id) it is their ids.
+    ///
+    /// Entries that were removed from the stream are not in the reply, whatever the server's version; since
+    /// Redis 7.0 they are no longer pending then, before they are.
+    XClaim<T = Vec<StreamEntry>> => T, by claimed
+}
+
+impl XClaim {
+    /// Takes the entries with these ids, at least one, over for `consumer`, if they were not delivered for
+    /// `min_idle` (whole milliseconds, may be 0).
+    pub fn new<I: Borrow<StreamId>>(
+        key: impl AsRef<[u8]>,
+        group: impl AsRef<[u8]>,
+        consumer: impl AsRef<[u8]>,
+        min_idle: Duration,
+        ids: impl IntoIterator<Item = I>,
+    ) -> Self {
+        let frame = Frame::known("XCLAIM").key(key).arg(group.as_ref()).arg(consumer.as_ref());
+        Self::of(some_ids(frame.arg(idle_millis(min_idle)), ids))
+    }
+
+    /// Answers ids instead of entries, and does not count a delivery.
+    pub fn just_id(self) -> XClaim<Vec<StreamId>> {
+        XClaim { frame: self.frame.arg("JUSTID"), rest: (), reply: PhantomData }
+    }
+}
+
+impl<T> XClaim<T> {
+    fn with(mut self, option: &str, value: u64) -> Self {
+        self.frame = self.frame.arg(option).arg(value);
+        self
+    }
+
+    /// Lets them count as delivered that long ago (whole milliseconds, default 0).
+    pub fn idle(self, idle: Duration) -> Self {
+        self.with("IDLE", idle_millis(idle))
+    }
+
+    /// Lets them count as delivered at that time, by the server's clock.
+    pub fn time(self, at: SystemTime) -> Self {
+        self.with("TIME", unix_millis(at))
+    }
+
+    /// Lets them count as delivered that often.
+    pub fn retry_count(self, deliveries: u64) -> Self {
+        self.with("RETRYCOUNT", deliveries)
+    }
+
+    /// Takes over entries of the stream that are pending for nobody, too.
+    pub fn force(mut self) -> Self {
+        self.frame = self.frame.arg("FORCE");
+        self
+    }
+}
+
+command! {
+    /// `XAUTOCLAIM`: as [`XClaim`] for whatever has been pending long enough, page by page. Needs Redis 6.2.
+    XAutoClaim<T = StreamEntry> => AutoClaimed<T>, by auto_claimed
+}
+
+impl XAutoClaim {
+    /// Takes entries with ids from `start` on over for `consumer`, if they were not delivered for
+    /// `min_idle` (whole milliseconds, may be 0). Begin with [`StreamId::MIN`] and go on with the cursor of
+    /// the reply: the server looks at ten times as many entries as it may take over, and no further.
+    pub fn new(
+        key: impl AsRef<[u8]>,
+        group: impl AsRef<[u8]>,
+        consumer: impl AsRef<[u8]>,
+        min_idle: Duration,
+        start: StreamId,
+    ) -> Self {
+        let frame = Frame::known("XAUTOCLAIM").key(key).arg(group.as_ref()).arg(consumer.as_ref());
+        Self::of(frame.arg(idle_millis(min_idle)).arg(start))
+    }
+
+    /// Answers ids instead of entries, and does not count a delivery.
+    pub fn just_id(self) -> XAutoClaim<StreamId> {
+        XAutoClaim { frame: self.frame.arg("JUSTID"), rest: (), reply: PhantomData }
+    }
+}
+
+impl<T> XAutoClaim<T> {
+    /// Takes at most that many entries over, at least 1; the server's default is 100.
+    pub fn count(mut self, entries: u64) -> Self {
+        self.frame = self.frame.arg("COUNT").arg(entries.max(1));
+        self
+    }
+}

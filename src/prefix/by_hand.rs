@@ -1,0 +1,128 @@
+//! Judges commands whose keys a caller has marked by hand.
+//!
+//! The table knows better than the caller, where it knows the command: what it calls a key must be marked as one.
+//! More may be marked, as a value that is the name of a key, but not what decides where the keys are.
+
+use super::policy::{Policy, of_container, policy};
+use super::positions::{Form, Mark, Positions, Refusal, positions};
+use super::refusal::RefusalClass;
+use super::table::{Found, lookup};
+use crate::error::{Error, Result};
+use crate::frame::{Frame, Route};
+
+const BLOCKING: &str = "it may keep the shared connection waiting, and every other caller with it: say for how long at most with `hold()`, or send the message of this crate instead, which has a connection of its own";
+const NO_MATCH: &str =
+    "without MATCH it walks the keys of every service: add `.arg(\"MATCH\").pattern(\"*\")`, or use `ScanKeys` instead";
+const STEERS: &str = "is marked, but where the keys of this command are depends on it: add it with `arg()` instead";
+const UNKNOWN: &str = "this version does not know its keys: mark them by hand with `key()`, ask the server with `Redis::resolve`, or say that it has none with `without_keys()`";
+const UNKNOWN_SUBCOMMAND: &str = "this version does not know this subcommand, and its like changes what other callers or services get: use `redis.unprefixed()` instead if you operate the server";
+
+/// Whether a frame that was built by hand may be sent on a prefixed connection.
+pub(crate) fn judge(frame: &Frame) -> Result<()> {
+    let argv = frame.argv();
+    let Some(found) = lookup(&argv) else {
+        return unknown(frame, &argv);
+    };
+    let class = policy(&argv);
+    if let (Some(words), Some(refusal)) = (class.refusal(), RefusalClass::of(class)) {
+        return Err(Error::refused(refusal, words));
+    }
+    if frame.route() == Route::Alone && frame.longest_hold().is_zero() {
+        return Err(Error::refused(RefusalClass::Blocking, BLOCKING));
+    }
+    let wanted = positions(&argv)?;
+    if wanted.lacks_match {
+        return Err(Error::refused(RefusalClass::Unmarked, NO_MATCH));
+    }
+    compare(found, &argv, &wanted, &frame.marked())
+}
+
+fn unknown(frame: &Frame, argv: &[&[u8]]) -> Result<()> {
+    of_unknown_container(argv)?;
+    if frame.says_without_keys() || !frame.marked().marks.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(RefusalClass::Unknown, UNKNOWN))
+}
+
+/// The name in lower case of a command that the table does not know, for a cache.
+///
+/// # Errors
+/// When it might be anything: a new `CLIENT` subcommand would pass for the command of a module.
+pub(crate) fn of_unknown_container(argv: &[impl AsRef<[u8]>]) -> Result<Vec<u8>> {
+    let Some(name) = argv.first() else {
+        return Err(Error::refused(RefusalClass::Unknown, "a command needs a name"));
+    };
+    let known = of_container(argv);
+    if known.as_ref().is_some_and(|classes| classes.iter().any(|class| *class != Policy::Allowed)) {
+        return Err(Error::refused(RefusalClass::Unknown, UNKNOWN_SUBCOMMAND));
+    }
+    Ok(name.as_ref().to_ascii_lowercase())
+}
+
+fn compare(found: Found, argv: &[&[u8]], wanted: &Positions, given: &Positions) -> Result<()> {
+    for mark in &wanted.marks {
+        let form = if mark.form == Form::Pattern { Form::Pattern } else { Form::Key };
+        if !given.marks.contains(&Mark { form, ..*mark }) {
+            return Err(Error::refused(RefusalClass::Unmarked, unmarked(found, *mark)));
+        }
+    }
+    let extra = given.marks.iter().filter(|mark| wanted.marks.iter().all(|known| known.index != mark.index));
+    let extra: Vec<usize> = extra.map(|mark| mark.index).collect();
+    let Some(first) = extra.first() else {
+        return Ok(());
+    };
+    // With the prefix in front such an argument is no option and no number. What is read without it must be the same.
+    let sent: Vec<&[u8]> =
+        argv.iter().enumerate().map(|(at, arg)| if extra.contains(&at) { b"\xff" } else { *arg }).collect();
+    match positions(&sent) {
+        Ok(same) if same == *wanted && lookup(&sent).is_some_and(|same| same.name == found.name) => Ok(()),
+        _ => Err(Error::refused(RefusalClass::Arguments, format!("argument {first} {STEERS}"))),
+    }
+}
+
+fn unmarked(found: Found, mark: Mark) -> String {
+    let (what, how) = match (mark.form, found.entry.pubsub()) {
+        (Form::Pattern, true) => ("a pattern for channels", "channel_pattern()"),
+        (_, true) => ("a channel", "channel()"),
+        (Form::Pattern, false) => ("a pattern for keys", "pattern()"),
+        (Form::Key, false) => ("a key", "key()"),
+        (Form::Template, false) => ("a pattern for keys, of the kind that SORT fills in", "key()"),
+    };
+    format!("argument {} is {what} and not marked as one: add it with `{how}`", mark.index)
+}
+
+/// Whether an operator's command may be sent on the connection that all callers share.
+pub(crate) fn judge_unprefixed(frame: &Frame) -> Result<()> {
+    let argv = frame.argv();
+    let class = policy(&argv);
+    let steals = |class| matches!(class, Policy::ConnectionState | Policy::Transaction | Policy::Subscribe);
+    if let (true, Some(words), Some(refusal)) = (steals(class), class.refusal(), RefusalClass::of(class)) {
+        return Err(Error::refused(refusal, words));
+    }
+    let unknown = || of_container(&argv).is_some_and(|classes| classes.into_iter().any(steals));
+    if argv.is_empty() || class == Policy::Unknown && unknown() {
+        let words = "this version does not know it, and its like changes the shared connection for every other caller: use a connection of your own instead";
+        return Err(Error::refused(RefusalClass::ConnectionState, words));
+    }
+    if class == Policy::Blocking && frame.longest_hold().is_zero() {
+        return Err(Error::refused(RefusalClass::Blocking, BLOCKING));
+    }
+    Ok(())
+}
+
+/// The part of a refusal that an [`Error`] takes over: it names the command itself.
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let class = refusal.class();
+        match refusal {
+            Refusal::Unknown { command } => Self::refused(class, UNKNOWN).of_command(command),
+            Refusal::Arguments { command, reason } | Refusal::Policy { command, reason, .. } => {
+                Self::refused(class, reason).of_command(command.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use std::time::Duration;
+
+use super::*;
+use crate::error::{ErrorKind, Fate};
+use crate::frame::ReplyKeys;
+use crate::messages::tests::every_message;
+use crate::prefix::table::COMMANDS;
+use crate::{Command as _, KeyPrefix, Raw, Value};
+
+fn refused(frame: &Frame) -> Option<RefusalClass> {
+    let outcome = KeyPrefix::new("p:").unwrap().seal(frame).map(drop);
+    outcome.err().map(|error| {
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::InvalidCommand, Fate::NotSent));
+        error.refusal().expect("a refusal")
+    })
+}
+
+fn words(frame: &Frame) -> String {
+    frame.check().expect_err("refused").to_string()
+}
+
+fn plain(line: &str) -> Frame {
+    line.split(' ').skip(1).fold(Frame::new(line.split(' ').next().unwrap_or_default()), |frame, word| frame.arg(word))
+}
+
+#[test]
+fn what_does_not_belong_on_a_shared_connection_is_refused_by_class() {
+    for (class, lines) in [
+        (RefusalClass::ConnectionState, "SELECT 1|client reply off|AUTH p|QUIT|MONITOR|RESET|CLIENT TRACKING ON"),
+        (RefusalClass::Transaction, "MULTI|EXEC|WATCH k|DISCARD"),
+        (RefusalClass::Subscribe, "SUBSCRIBE c|PSUBSCRIBE p|UNSUBSCRIBE"),
+        (RefusalClass::Wide, "FLUSHALL|DBSIZE|RANDOMKEY|FT.SEARCH i q|COPY a b DB 1"),
+        (RefusalClass::Observing, "CLIENT LIST|INFO|SLOWLOG GET"),
+        (RefusalClass::Administration, "CONFIG GET x|SHUTDOWN|ACL SETUSER x|DEBUG JMAP"),
+        (RefusalClass::Blocking, "BLPOP k 1|WAIT 1 1|XREAD BLOCK 1 STREAMS k 0"),
+        (RefusalClass::Unknown, "NOSUCH k|CLIENT NOSUCH|CONFIG NOSUCH|OBJECT NOSUCH k"),
+        (RefusalClass::Arguments, "GET|SINTERCARD 2.0 a b|EVAL s +1 k|SORT k STOER d|XREAD STREAMS a b 0"),
+        (RefusalClass::Unmarked, "GET k|SCAN 0|KEYS *|SORT k|PUBLISH c m|MSET a 1 b 2|PUBSUB NUMSUB c"),
+    ] {
+        for line in lines.split('|') {
+            assert_eq!(refused(&plain(line)), Some(class), "{line}");
+            // In a pipeline too, and with its name in one piece.
+            assert_eq!(refused(&Frame::join([plain("PING"), plain(line)])), Some(class), "{line}");
+            assert_eq!(refused(&Frame::new(line)), Some(class), "{line}");
+        }
+    }
+}
+
+#[test]
+fn no_state_of_the_connection_can_be_changed_however_it_is_marked() {
+    for class in [Policy::ConnectionState, Policy::Transaction, Policy::Subscribe] {
+        let mut tried = 0;
+        for entry in COMMANDS {
+            let names = std::iter::once(None).chain(entry.subcommands().iter().map(|sub| Some(sub.name)));
+            for sub in names {
+                let argv: Vec<&str> = std::iter::once(entry.name).chain(sub).collect();
+                if policy(&argv) != class {
+                    continue;
+                }
+                let frame = sub.into_iter().fold(Frame::new(entry.name), Frame::arg).arg("x").key("y");
+                assert!(refused(&frame.clone().without_keys().hold(Duration::from_secs(1))).is_some(), "{argv:?}");
+                assert!(frame.unprefixed().check().is_err(), "{argv:?}");
+                tried += 1;
+            }
+        }
+        assert!(tried >= 5, "{class:?}: {tried}");
+    }
+}
+
+#[test]
+fn every_key_must_be_marked_and_the_error_says_which_and_how() {
+    let rows = [
+        (
+            Frame::new("MSET").key("a").arg(1).arg("b").arg(2),
+            "MSET: argument 3 is a key and not marked as one: add it with `key()`",
+        ),
+        (
+            Frame::new("KEYS").key("a*"),
+            "KEYS: argument 1 is a pattern for keys and not marked as one: add it with `pattern()`",
+        ),
+        (Frame::new("GET").pattern("a"), "GET: argument 1 is a key and not marked as one: add it with `key()`"),
+        (
+            Frame::new("SORT").key("a").arg("BY").pattern("w_*"),
+            "SORT: argument 3 is a pattern for keys, of the kind that SORT fills in and not marked as one: add it with `key()`",
+        ),
+        (
+            Frame::new("PUBSUB CHANNELS").pattern("__keyspace@0__:a*"),
+            "PUBSUB CHANNELS: argument 2 is a pattern for channels and not marked as one: add it with `channel_pattern()`",
+        ),
+        (
+            Frame::new("PUBLISH").key("__keyspace@0__:a").arg(1),
+            "PUBLISH: argument 1 is a channel and not marked as one: add it with `channel()`",
+        ),
+        (
+            Frame::new("SINTERCARD").key("1").arg("a"),
+            "SINTERCARD: argument 2 is a key and not marked as one: add it with `key()`",
+        ),
+    ];
+    for (frame, text) in rows {
+        assert_eq!(words(&frame), text);
+    }
+    for frame in [
+        Frame::new("MSET").key("a").arg(1).key("b").arg(2),
+        Frame::new("keys").pattern("a*"),
+        Frame::new("SCAN").arg(0).arg("match").pattern("a*"),
+        Frame::new("SORT").key("a").arg("BY").key("w_*").arg("GET").arg("#").arg("STORE").key("d"),
+        Frame::new("PUBSUB CHANNELS").channel_pattern("__keyspace@0__:a*"),
+        Frame::new("PUBSUB CHANNELS").pattern("a*"),
+        Frame::new("PUBLISH").channel("__keyspace@0__:a").arg(1),
+        Frame::new("XREAD").arg("STREAMS").key("a").arg(0),
+        Frame::new("BLPOP").key("a").arg(1).hold(Duration::from_secs(1)),
+        // A value that is the name of a key.
+        Frame::new("SET").key("a").key("b"),
+        Frame::new("EVAL").arg("return 1").arg(0).key("a"),
+        Frame::new("PING"),
+    ] {
+        assert_eq!(refused(&frame), None, "{frame:?}");
+    }
+}
+
+#[test]
+fn a_mark_does_not_hide_where_the_keys_are() {
+    // Read as given, `LIMIT` takes the two words behind it. As it would be sent, it is no option any more.
+    for frame in [
+        Frame::new("SORT").key("a").key("LIMIT").arg("STORE").arg("d"),
+        Frame::new("XREAD").key("COUNT").arg("STREAMS").arg("STREAMS").key("b").arg(0),
+        Frame::new("SINTERCARD").key("1").key("a"),
+        Frame::new("OBJECT").key("ENCODING").key("a"),
+    ] {
+        assert_eq!(refused(&frame), Some(RefusalClass::Arguments), "{frame:?}");
+    }
+}
+
+#[test]
+fn a_command_nobody_knows_says_that_it_has_keys_or_none() {
+    assert_eq!(refused(&Frame::new("MY.ADD").key("a").arg(1)), None);
+    assert_eq!(refused(&Frame::new("MY.TIME").without_keys()), None);
+    assert_eq!(refused(&Frame::new("MY.TIME").arg("a")), Some(RefusalClass::Unknown));
+    assert_eq!(refused(&Frame::new("GET").arg("a").without_keys()), Some(RefusalClass::Unmarked));
+    assert_eq!(refused(&Frame::new("CLIENT NEW").key("a").without_keys()), Some(RefusalClass::Unknown));
+    assert_eq!(refused(&Frame::default()), Some(RefusalClass::Unknown));
+    assert!(words(&plain("MY.ADD secret")).starts_with("MY.ADD: this version does not know its keys"));
+}
+
+#[test]
+fn a_frame_of_this_crate_is_judged_once_callers_add_to_it() {
+    for frame in every_message() {
+        assert_eq!(refused(&frame), None, "{frame:?}");
+        assert_eq!(judge(&frame.clone().hold(Duration::from_secs(1))).map_err(|e| e.to_string()), Ok(()), "{frame:?}");
+    }
+    let del = crate::Del::key("a").frame();
+    assert_eq!(refused(&del.clone().arg("somebody's")), Some(RefusalClass::Unmarked));
+    assert_eq!(refused(&del.clone().key("b")), None);
+    let joined = Frame::join([del]).arg("FLUSHALL");
+    assert!(words(&joined).contains("joined commands take no more arguments"));
+}
+
+#[test]
+fn names_in_the_reply_of_a_known_command_are_found_without_being_told() {
+    let keys = |frame: Frame| frame.keys_in_reply();
+    assert_eq!(keys(Frame::new("keys").pattern("*")), ReplyKeys::Each);
+    assert_eq!(keys(Frame::new("LMPOP").arg(1).key("a").arg("LEFT")), ReplyKeys::First);
+    assert_eq!(keys(Frame::new("MY.KEYS").key("a")), ReplyKeys::None);
+    assert_eq!(keys(Frame::new("MY.KEYS").key("a").reply_keys(ReplyKeys::Each)), ReplyKeys::Each);
+    assert_eq!(keys(Raw::<Value>::new("XREAD").arg("STREAMS").key("a").arg(0).frame()), ReplyKeys::Streams);
+}
+
+#[test]
+fn what_waits_goes_alone() {
+    let second = Duration::from_secs(1);
+    assert_eq!(Frame::new("BLPOP").key("a").arg(1).route(), Route::Alone);
+    assert_eq!(Frame::new("GET").key("a").route(), Route::Shared);
+    assert_eq!(Frame::known("XREAD").hold(second).route(), Route::Alone);
+    assert_eq!(Frame::new("MY.WAIT").key("a").hold(second).route(), Route::Alone);
+}

@@ -1,0 +1,216 @@
+//! The proofs, each over the whole corpus.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+
+use super::PREFIX;
+use super::checks::{
+    Arena, Fault, Faults, User, Writer, add, check_positions, nothing, prefixing, server_is_wrong, server_keys,
+};
+use super::corpus::{Line, lines};
+use super::server::{Server, strings};
+use crate::prefix::policy::policy;
+use crate::prefix::positions::positions;
+use crate::prefix::table::{COMMANDS, Found, lookup};
+
+fn assert_none(faults: &Faults) {
+    for (fault, found) in faults {
+        let shown: Vec<&str> = found.iter().take(12).map(String::as_str).collect();
+        eprintln!("{fault:?}: {} lines\n  {}", found.len(), shown.join("\n  "));
+    }
+    assert!(faults.is_empty());
+}
+
+fn count(faults: &Faults, fault: Fault) -> usize {
+    faults.get(&fault).map_or(0, Vec::len)
+}
+
+/// Proof 1 against the live server, on both the caller's line and the written one.
+fn check_server_keys(server: &Server, lines: &[Line], writer: Writer, faults: &mut Faults) -> usize {
+    let mut connection = server.connect();
+    let accepted: Vec<(&Line, Vec<Vec<u8>>)> =
+        lines.iter().filter_map(|line| Some((line, writer(&line.argv).ok()?))).collect();
+    let asked: Vec<&[Vec<u8>]> = accepted.iter().map(|(line, _)| line.argv.as_slice()).collect();
+    let written: Vec<&[Vec<u8>]> = accepted.iter().map(|(_, line)| line.as_slice()).collect();
+    let asked = server_keys(&mut connection, &asked);
+    let written = server_keys(&mut connection, &written);
+
+    let mut answered = 0;
+    for (((line, _), asked), written) in accepted.iter().zip(asked).zip(written) {
+        let (Some(asked), Some(written)) = (asked, written) else {
+            continue;
+        };
+        answered += 1;
+        if server_is_wrong(line) {
+            // What it does tell must still be inside, but for the empty name that stands for a list.
+            let outside = |key: &Vec<u8>| !key.starts_with(PREFIX) && !key.is_empty();
+            let channel = line.named().all(|(_, role, _)| role == super::corpus::Role::Channel);
+            if !channel && written.iter().any(outside) {
+                add(faults, Fault::ServerKeys, line, "a key outside");
+            }
+            continue;
+        }
+        let prefixed: Vec<Vec<u8>> = asked.iter().map(|key| [PREFIX, key].concat()).collect();
+        let mut told: Vec<&[u8]> =
+            line.named().filter(|(_, role, _)| *role == super::corpus::Role::Key).map(|(_, _, name)| name).collect();
+        let mut keys: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+        told.sort_unstable();
+        keys.sort_unstable();
+        if prefixed != written || told != keys {
+            let detail = format!("{} of {} keys", written.len(), asked.len());
+            add(faults, Fault::ServerKeys, line, &detail);
+        }
+    }
+    answered
+}
+
+#[test]
+fn the_corpus_is_as_large_as_promised() {
+    let lines = lines();
+    let commands: std::collections::BTreeSet<&[u8]> = lines.iter().map(|line| line.argv[0].as_slice()).collect();
+    println!("{} lines of {} commands", lines.len(), commands.len());
+    assert!(lines.len() >= 2_500);
+}
+
+#[test]
+fn written_lines_are_what_the_trees_and_the_server_say() {
+    let (server, lines) = (Server::start(), lines());
+    let mut faults = Faults::new();
+    for line in &lines {
+        check_positions(line, prefixing, &mut faults);
+    }
+    let answered = check_server_keys(&server, &lines, prefixing, &mut faults);
+    println!("{} lines, the server has an answer for {answered}", lines.len());
+    assert_none(&faults);
+    assert!(answered > 2_500, "{answered}");
+}
+
+#[test]
+fn a_line_reaches_keys_inside_the_prefix_only() {
+    let (server, lines) = (Server::start(), lines());
+    let mut faults = Faults::new();
+    for (user, protocol) in [(User::Limited, 2), (User::Limited, 3), (User::Unlimited, 2)] {
+        let mut arena = Arena::new(&server, user, protocol);
+        for line in &lines {
+            arena.run(line, prefixing, &mut faults);
+        }
+        let Arena { ran, succeeded, .. } = arena;
+        println!("{user:?}, RESP{protocol}: {ran} lines ran, {succeeded} without an error");
+    }
+    assert_none(&faults);
+}
+
+/// A check that cannot fail proves nothing: with prefixing off, each of them does.
+#[test]
+fn without_prefixing_every_check_fails() {
+    let (server, lines) = (Server::start(), lines());
+    let mut faults = Faults::new();
+    for line in &lines {
+        check_positions(line, nothing, &mut faults);
+    }
+    check_server_keys(&server, &lines, nothing, &mut faults);
+    for user in [User::Limited, User::Unlimited] {
+        let mut arena = Arena::new(&server, user, 2);
+        for line in &lines {
+            arena.run(line, nothing, &mut faults);
+        }
+    }
+    for (fault, at_least) in [
+        (Fault::Positions, 2_500),
+        (Fault::ServerKeys, 2_000),
+        (Fault::NoPermission, 2_000),
+        (Fault::Footprint, 1_000),
+        (Fault::Contents, 500),
+        (Fault::ReplyNames, 50),
+    ] {
+        let found = count(&faults, fault);
+        println!("{fault:?}: {found}");
+        assert!(found >= at_least, "{fault:?}: {found}");
+    }
+}
+
+/// Proof 6: a command that the connected server has and the table lacks fails by name.
+#[test]
+fn the_table_knows_every_command_of_the_server() {
+    let server = Server::start();
+    let mut unknown = Vec::new();
+    let mut known = 0;
+    let Value::Array(commands) = server.connect().ask(&["COMMAND"]) else {
+        panic!("COMMAND has no list");
+    };
+    let mut queue: Vec<&Value> = commands.iter().collect();
+    while let Some(Value::Array(fields)) = queue.pop() {
+        let (Some(Value::BulkString(name)), Some(Value::Int(arity))) = (fields.first(), fields.get(1)) else {
+            panic!("{fields:?}");
+        };
+        if let Some(Value::Array(subcommands)) = fields.get(9) {
+            queue.extend(subcommands);
+        }
+        let words: Vec<&[u8]> = name.split(|b| *b == b'|').collect();
+        let needed = usize::try_from(arity.unsigned_abs()).unwrap();
+        match lookup(&words) {
+            Some(Found { entry, .. }) if entry.accepts(needed) => known += 1,
+            _ => unknown.push(String::from_utf8_lossy(name).into_owned()),
+        }
+        // Flags that decide whether a command is repeated or routed.
+        let mut flags = Vec::new();
+        strings(&fields[2], &mut flags);
+        if let Some(Found { entry, name }) = lookup(&words) {
+            let says = |flag: &[u8]| flags.contains(&flag);
+            assert!(!entry.pure_read() || !says(b"write"), "{name}");
+            assert!(!says(b"blocking") || entry.blocks(), "{name}");
+            assert!(!says(b"admin") || entry.admin(), "{name}");
+        }
+    }
+    println!("{known} commands of the server are known");
+    assert!(unknown.is_empty(), "not in the table: {unknown:?}");
+}
+
+/// Where the server has no answer for keys it is known to have, or answers wrongly: the list is closed.
+#[test]
+fn the_server_is_silent_on_few_commands() {
+    let (server, lines) = (Server::start(), lines());
+    let mut connection = server.connect();
+    let known: Vec<&Line> =
+        lines.iter().filter(|line| positions(&line.argv).is_ok_and(|found| !found.marks.is_empty())).collect();
+    let asked: Vec<&[Vec<u8>]> = known.iter().map(|line| line.argv.as_slice()).collect();
+    let mut silent: BTreeMap<String, usize> = BTreeMap::new();
+    let exists: BTreeMap<String, bool> = COMMANDS
+        .iter()
+        .map(|entry| {
+            let info = connection.ask(&["COMMAND", "INFO", entry.name]);
+            let known = matches!(info, Value::Array(found) if found.iter().any(|f| *f != Value::Nil));
+            (entry.name.to_owned(), known)
+        })
+        .collect();
+    for (line, keys) in known.iter().zip(server_keys(&mut connection, &asked)) {
+        let name = String::from_utf8_lossy(&line.argv[0]).to_ascii_lowercase();
+        if keys.is_none() && exists[&name] {
+            *silent.entry(name).or_default() += 1;
+        }
+    }
+    println!("silent: {silent:?}");
+    // ZRANK has taken an option since 7.2 only, so an older server refuses the count.
+    let expected = ["migrate", "pfmerge", "zrank", "zrevrank"];
+    assert!(silent.keys().all(|name| expected.contains(&name.as_str())));
+}
+
+/// Numbers for a person; nothing is decided here.
+#[test]
+fn tell_the_numbers() {
+    let mut classes: BTreeMap<String, usize> = BTreeMap::new();
+    let lines = lines();
+    for line in &lines {
+        let class = match (policy(&line.argv).refusal(), positions(&line.argv)) {
+            (None, Ok(found)) if found.marks.is_empty() => "without keys".to_owned(),
+            (None, Ok(_)) => "rewritten".to_owned(),
+            (None, Err(_)) => "refused: arguments".to_owned(),
+            (Some(_), _) => format!("refused: {:?}", policy(&line.argv)),
+        };
+        *classes.entry(class).or_default() += 1;
+    }
+    let subcommands: usize = COMMANDS.iter().map(|c| c.subcommands().len()).sum();
+    println!("table: {} commands, {subcommands} subcommands", COMMANDS.len());
+    println!("{} lines: {classes:#?}", lines.len());
+}

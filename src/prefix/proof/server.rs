@@ -1,0 +1,135 @@
+//! A server of the test's own, and a connection that shows every reply as it is.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+/// Killed when dropped.
+pub(super) struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    /// `REDIS_SERVER`, else `redis-server` on the path.
+    pub(super) fn start() -> Self {
+        let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let port = {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap().port()
+        };
+        let child = Command::new(&program)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(std::env::temp_dir())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {program}: {e}"));
+        let server = Self { child, port };
+        let patience = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < patience, "{program} does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    pub(super) fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Connection(BufReader::new(stream))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(super) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub(super) fn ask<A: AsRef<[u8]>>(&mut self, argv: &[A]) -> Value {
+        self.ask_all(&[argv]).pop().unwrap()
+    }
+
+    /// In one write; the replies in order, errors among them.
+    pub(super) fn ask_all<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) -> Vec<Value> {
+        lines.chunks(256).flat_map(|lines| self.exchange(lines)).collect()
+    }
+
+    fn exchange<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) -> Vec<Value> {
+        self.send_all(lines);
+        lines.iter().map(|_| self.read()).collect()
+    }
+
+    pub(super) fn send<A: AsRef<[u8]>>(&mut self, line: &[A]) {
+        self.send_all(&[line]);
+    }
+
+    fn send_all<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) {
+        let mut bytes = Vec::new();
+        for line in lines {
+            let line = line.as_ref();
+            write!(bytes, "*{}\r\n", line.len()).unwrap();
+            for arg in line {
+                write!(bytes, "${}\r\n", arg.as_ref().len()).unwrap();
+                bytes.extend_from_slice(arg.as_ref());
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        self.0.get_mut().write_all(&bytes).unwrap();
+    }
+
+    /// A reader of the test's own: an error may quote a name that is not text, and the library's is not under test.
+    pub(super) fn read(&mut self) -> Value {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).unwrap();
+        line.truncate(line.len() - 2);
+        let (kind, rest) = line.split_first().expect("the server closed the connection");
+        let text = String::from_utf8_lossy(rest).into_owned();
+        let length = || text.parse::<i64>().unwrap();
+        match kind {
+            b'+' if text == "OK" => Value::Okay,
+            b'+' => Value::SimpleString(text),
+            b'-' => redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap(),
+            b':' => Value::Int(length()),
+            b',' | b'(' => Value::SimpleString(text),
+            b'#' => Value::Boolean(text == "t"),
+            b'$' | b'=' if length() >= 0 => {
+                let mut bytes = vec![0; usize::try_from(length()).unwrap() + 2];
+                self.0.read_exact(&mut bytes).unwrap();
+                bytes.truncate(bytes.len() - 2);
+                Value::BulkString(bytes)
+            }
+            b'*' if length() >= 0 => Value::Array((0..length()).map(|_| self.read()).collect()),
+            // In a push the kind is an element like the others; the library's own reader would name it.
+            b'>' => Value::Array((0..length()).map(|_| self.read()).collect()),
+            b'~' => Value::Set((0..length()).map(|_| self.read()).collect()),
+            b'%' => Value::Map((0..length()).map(|_| (self.read(), self.read())).collect()),
+            b'$' | b'*' | b'_' => Value::Nil,
+            _ => panic!("{text:?} is no reply"),
+        }
+    }
+}
+
+/// Every string in a reply.
+pub(super) fn strings<'a>(value: &'a Value, to: &mut Vec<&'a [u8]>) {
+    match value {
+        Value::BulkString(text) => to.push(text),
+        Value::SimpleString(text) => to.push(text.as_bytes()),
+        Value::Array(items) | Value::Set(items) => items.iter().for_each(|v| strings(v, to)),
+        Value::Map(pairs) => pairs.iter().for_each(|(k, v)| {
+            strings(k, to);
+            strings(v, to);
+        }),
+        Value::ServerError(error) => to.extend(error.details().map(str::as_bytes)),
+        _ => {}
+    }
+}

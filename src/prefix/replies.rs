@@ -1,0 +1,356 @@
+//! Key names in replies: where they are, and taking the prefix off them.
+//!
+//! A name that lacks the prefix there is a leak: another service's name that a reply of ours must not show. It is
+//! dropped and counted. Values are moved, never cloned.
+
+use redis::{PushKind, ServerError, Value};
+
+use super::channels::{Channel, Source, channel_pattern, source};
+use super::glob::strip_escaped;
+use super::table::lookup;
+use crate::frame::ReplyKeys;
+
+/// Where the reply of a command line carries key names.
+pub(crate) fn reply_keys(argv: &[impl AsRef<[u8]>]) -> ReplyKeys {
+    let Some(found) = lookup(argv) else {
+        return ReplyKeys::None;
+    };
+    match (found.name.command, found.name.subcommand) {
+        ("blpop" | "brpop" | "bzpopmin" | "bzpopmax" | "lmpop" | "blmpop" | "zmpop" | "bzmpop", None) => {
+            ReplyKeys::First
+        }
+        ("xread" | "xreadgroup", None) => ReplyKeys::Streams,
+        ("keys", None) => ReplyKeys::Each,
+        ("scan", None) => ReplyKeys::ScanPage,
+        ("pubsub", Some("channels" | "shardchannels")) => ReplyKeys::Channels,
+        ("pubsub", Some("numsub" | "shardnumsub")) => ReplyKeys::ChannelCounts,
+        ("ts.info", None) => ReplyKeys::TimeSeries,
+        _ => ReplyKeys::None,
+    }
+}
+
+/// The reply without the prefix, and how many names without it were dropped.
+pub(crate) fn strip(kind: ReplyKeys, prefix: &[u8], value: Value) -> (Value, usize) {
+    let mut names = Names { prefix, leaked: 0 };
+    let value = names.strip(kind, value);
+    (value, names.leaked)
+}
+
+/// The replies of a transaction or a pipeline, each by its own command's rule.
+pub(crate) fn strip_each(kinds: &[ReplyKeys], prefix: &[u8], value: Value) -> (Value, usize) {
+    let mut names = Names { prefix, leaked: 0 };
+    let value = match value {
+        Value::Array(replies) => {
+            let rules = kinds.iter().copied().chain(std::iter::repeat(ReplyKeys::None));
+            let stripped = replies.into_iter().zip(rules);
+            Value::Array(stripped.map(|(reply, kind)| names.strip(kind, reply)).collect())
+        }
+        other => names.strip(ReplyKeys::None, other),
+    };
+    (value, names.leaked)
+}
+
+/// A published message, a confirmation or an invalidation without the prefix; `None` when nothing in it is ours.
+///
+/// In RESP2 the kind is the first element of an array. A keyevent message about another service's key is filtered
+/// without being counted: every service listens to the same channel, so it is no leak.
+pub(crate) fn strip_push(prefix: &[u8], value: Value) -> (Option<Value>, usize) {
+    let mut names = Names { prefix, leaked: 0 };
+    let value = match value {
+        Value::Push { kind, mut data } => {
+            let shape = Shape::of_push(&kind);
+            let ours = shape.is_none_or(|shape| names.message(shape, &mut data));
+            ours.then_some(Value::Push { kind, data })
+        }
+        Value::Array(mut all) if !all.is_empty() => {
+            let mut data = all.split_off(1);
+            let shape = all.first().and_then(Shape::of_word);
+            let ours = shape.is_none_or(|shape| names.message(shape, &mut data));
+            all.append(&mut data);
+            ours.then_some(Value::Array(all))
+        }
+        other => Some(other),
+    };
+    (value, names.leaked)
+}
+
+/// What follows the kind of a push message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Channel, payload.
+    Message,
+    /// Pattern, channel, payload.
+    PatternMessage,
+    /// Channel or nil, count.
+    Channel,
+    /// Pattern or nil, count.
+    Pattern,
+    /// A list of keys, or nil for all of them.
+    Keys,
+}
+
+impl Shape {
+    fn of_push(kind: &PushKind) -> Option<Self> {
+        Some(match kind {
+            PushKind::Message | PushKind::SMessage => Self::Message,
+            PushKind::PMessage => Self::PatternMessage,
+            PushKind::Subscribe | PushKind::SSubscribe | PushKind::Unsubscribe | PushKind::SUnsubscribe => {
+                Self::Channel
+            }
+            PushKind::PSubscribe | PushKind::PUnsubscribe => Self::Pattern,
+            PushKind::Invalidate => Self::Keys,
+            _ => return None,
+        })
+    }
+
+    fn of_word(word: &Value) -> Option<Self> {
+        Some(match bytes(word)? {
+            b"message" | b"smessage" => Self::Message,
+            b"pmessage" => Self::PatternMessage,
+            b"subscribe" | b"ssubscribe" | b"unsubscribe" | b"sunsubscribe" => Self::Channel,
+            b"psubscribe" | b"punsubscribe" => Self::Pattern,
+            b"invalidate" => Self::Keys,
+            _ => return None,
+        })
+    }
+}
+
+struct Names<'a> {
+    prefix: &'a [u8],
+    leaked: usize,
+}
+
+impl Names<'_> {
+    fn strip(&mut self, kind: ReplyKeys, value: Value) -> Value {
+        match (kind, value) {
+            (_, Value::ServerError(error)) => self.error(error),
+            (_, Value::Attribute { data, attributes }) => {
+                Value::Attribute { data: Box::new(self.strip(kind, *data)), attributes }
+            }
+            (ReplyKeys::First, Value::Array(mut reply)) => {
+                let ours = reply.first_mut().is_none_or(|name| self.key(name));
+                if ours { Value::Array(reply) } else { Value::Nil }
+            }
+            (ReplyKeys::Each, Value::Array(names)) => Value::Array(self.keys(names)),
+            (ReplyKeys::Each, Value::Set(names)) => Value::Set(self.keys(names)),
+            (ReplyKeys::ScanPage, Value::Array(mut page)) => {
+                if let Some(names) = page.get_mut(1) {
+                    let list = std::mem::take(names);
+                    *names = self.strip(ReplyKeys::Each, list);
+                }
+                Value::Array(page)
+            }
+            (ReplyKeys::Streams, Value::Array(streams)) => Value::Array(retain(streams, |stream| self.leads(stream))),
+            (ReplyKeys::Streams, Value::Map(streams)) => Value::Map(retain(streams, |(name, _)| self.key(name))),
+            (ReplyKeys::Channels, Value::Array(names)) => Value::Array(retain(names, |name| self.channel(name))),
+            (ReplyKeys::Channels, Value::Set(names)) => Value::Set(retain(names, |name| self.channel(name))),
+            (ReplyKeys::ChannelCounts, Value::Array(counts)) => {
+                let counts = retain(pairs(counts), |(name, _)| self.channel(name));
+                Value::Array(counts.into_iter().flat_map(|(a, b)| [a, b]).collect())
+            }
+            (ReplyKeys::ChannelCounts, Value::Map(counts)) => {
+                Value::Map(retain(counts, |(name, _)| self.channel(name)))
+            }
+            (ReplyKeys::TimeSeries, Value::Array(fields)) => {
+                let fields = pairs(fields).into_iter();
+                Value::Array(
+                    fields
+                        .flat_map(|(name, value)| {
+                            let value = self.field(&name, value);
+                            [name, value]
+                        })
+                        .collect(),
+                )
+            }
+            (ReplyKeys::TimeSeries, Value::Map(fields)) => Value::Map(
+                fields
+                    .into_iter()
+                    .map(|(name, value)| {
+                        let value = self.field(&name, value);
+                        (name, value)
+                    })
+                    .collect(),
+            ),
+            (_, value) => value,
+        }
+    }
+
+    fn keys(&mut self, names: Vec<Value>) -> Vec<Value> {
+        retain(names, |name| self.key(name))
+    }
+
+    /// Takes the prefix off a name; `false` when it is not ours.
+    fn key(&mut self, name: &mut Value) -> bool {
+        let ours = cut(name, 0, self.prefix.len(), |text| text.starts_with(self.prefix));
+        self.leaked += usize::from(!ours);
+        ours
+    }
+
+    /// [`Names::key`] for the first element of an array.
+    fn leads(&mut self, list: &mut Value) -> bool {
+        match list {
+            Value::Array(items) => items.first_mut().is_none_or(|name| self.key(name)),
+            _ => true,
+        }
+    }
+
+    fn channel(&mut self, name: &mut Value) -> bool {
+        let offset = match bytes(name).map(source) {
+            // No part of a keyevent channel's name is anybody's.
+            Some(Source::Keyevent) => return true,
+            Some(Source::Named(offset)) => offset,
+            None => 0,
+        };
+        let ours = cut(name, offset, self.prefix.len(), |text| text.starts_with(self.prefix));
+        self.leaked += usize::from(!ours);
+        ours
+    }
+
+    fn pattern(&mut self, pattern: &mut Value) -> bool {
+        let Some(text) = bytes(pattern) else {
+            return false;
+        };
+        let offset = match channel_pattern(text) {
+            Channel::Keyevent => return true,
+            Channel::At(offset) => offset,
+            Channel::Refused(_) => 0,
+        };
+        let own = text.get(offset..).unwrap_or_default();
+        let Some(rest) = strip_escaped(own, self.prefix) else {
+            self.leaked += 1;
+            return false;
+        };
+        let escaped = own.len() - rest.len();
+        cut(pattern, offset, escaped, |_| true)
+    }
+
+    fn message(&mut self, shape: Shape, data: &mut [Value]) -> bool {
+        match (shape, data) {
+            (Shape::Message, [channel, payload]) => self.payload(channel, payload),
+            (Shape::PatternMessage, [pattern, channel, payload]) => {
+                self.pattern(pattern) && self.payload(channel, payload)
+            }
+            (Shape::Channel, [Value::Nil, ..]) | (Shape::Pattern, [Value::Nil, ..]) => true,
+            (Shape::Channel, [channel, ..]) => self.channel(channel),
+            (Shape::Pattern, [pattern, ..]) => self.pattern(pattern),
+            (Shape::Keys, [keys]) => {
+                let list = std::mem::take(keys);
+                *keys = self.strip(ReplyKeys::Each, list);
+                // Nil means every key; an empty list means that none of them was ours.
+                !matches!(keys, Value::Array(names) if names.is_empty())
+            }
+            // A shape this version does not know: it might name anything.
+            _ => {
+                self.leaked += 1;
+                false
+            }
+        }
+    }
+
+    fn payload(&mut self, channel: &mut Value, payload: &mut Value) -> bool {
+        if bytes(channel).map(source) == Some(Source::Keyevent) {
+            let prefix = self.prefix;
+            return cut(payload, 0, prefix.len(), |text| text.starts_with(prefix));
+        }
+        self.channel(channel)
+    }
+
+    fn field(&mut self, name: &Value, mut value: Value) -> Value {
+        match (bytes(name), &mut value) {
+            (Some(b"sourceKey" | b"keySelfName"), Value::BulkString(_) | Value::SimpleString(_)) => {
+                if self.key(&mut value) { value } else { Value::Nil }
+            }
+            (Some(b"rules"), _) => self.strip(ReplyKeys::Streams, value),
+            _ => value,
+        }
+    }
+
+    /// NOGROUP is the one error of the servers that quotes a key.
+    fn error(&mut self, error: ServerError) -> Value {
+        let text = match (error.code(), error.details()) {
+            ("NOGROUP", Some(text)) => text,
+            _ => return Value::ServerError(error),
+        };
+        let text = match strip_quoted(self.prefix, text) {
+            Quoted::None => return Value::ServerError(error),
+            Quoted::Ours(text) => text,
+            Quoted::Leak => {
+                self.leaked += 1;
+                "no such key or consumer group".to_owned()
+            }
+        };
+        // The type has no constructor; what the server sends is one.
+        match redis::parse_redis_value(format!("-NOGROUP {text}\r\n").as_bytes()) {
+            Ok(value @ Value::ServerError(_)) => value,
+            _ => Value::ServerError(error),
+        }
+    }
+}
+
+/// The key that the text of an error quotes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Quoted {
+    /// No key is quoted.
+    None,
+    /// The text without the prefix.
+    Ours(String),
+    /// The key lacks the prefix.
+    Leak,
+}
+
+/// Takes the prefix off the key that a NOGROUP error quotes. Call it for that code only: texts change.
+///
+/// `No such key 'k' or consumer group 'g' ...` has the key first, `No such consumer group 'g' for key name 'k'` has it
+/// last, and a group's name is its caller's to choose.
+pub(crate) fn strip_quoted(prefix: &[u8], text: &str) -> Quoted {
+    const LAST: &str = "for key name '";
+    const FIRST: &str = "No such key '";
+    let at = match (text.starts_with(FIRST), text.rfind(LAST)) {
+        (true, _) => FIRST.len(),
+        (false, Some(at)) => at + LAST.len(),
+        (false, None) => return Quoted::None,
+    };
+    let Some((before, quoted)) = text.split_at_checked(at) else {
+        return Quoted::None;
+    };
+    // The server's text is not UTF-8 when the key is not: a reader has put replacement characters in both alike.
+    match quoted.strip_prefix(String::from_utf8_lossy(prefix).as_ref()) {
+        Some(own) => Quoted::Ours(format!("{before}{own}")),
+        None => Quoted::Leak,
+    }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(text) => Some(text),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Removes `length` bytes at `offset` in place when `ours` holds for what begins there.
+fn cut(name: &mut Value, offset: usize, length: usize, ours: impl Fn(&[u8]) -> bool) -> bool {
+    if let Value::SimpleString(text) = name {
+        *name = Value::BulkString(std::mem::take(text).into_bytes());
+    }
+    match name {
+        Value::BulkString(text) if text.len() >= offset + length && text.get(offset..).is_some_and(ours) => {
+            text.drain(offset..offset + length);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn retain<T>(mut items: Vec<T>, keep: impl FnMut(&mut T) -> bool) -> Vec<T> {
+    items.retain_mut(keep);
+    items
+}
+
+fn pairs(flat: Vec<Value>) -> Vec<(Value, Value)> {
+    let mut items = flat.into_iter();
+    std::iter::from_fn(|| Some((items.next()?, items.next().unwrap_or_default()))).collect()
+}
+
+#[cfg(test)]
+mod tests;
