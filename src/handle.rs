@@ -28,6 +28,7 @@ use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::{Frame, WhenDown};
 use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
+use crate::intake::Intake;
 use crate::links::Links;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     /// Further connections; one of them has none itself.
     pub(crate) links: Option<Arc<Links>>,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
     pub(crate) policy: ReconnectPolicy,
@@ -103,7 +105,7 @@ impl Redis {
         let pass = self.shared.gate.try_enter(size);
         let ticket = Box::new(Waiter::<M>::new(frame, reply));
         if let Some(pass) = pass {
-            self.addr.do_send(Submit { ticket: ticket.let_in(pass), asked });
+            self.shared.intake.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
             return Sending { state: Sent::Under { answer } };
         }
         let down = !self.shared.status.borrow().is_available();
@@ -118,7 +120,7 @@ impl Redis {
             entering: Box::pin(self.shared.gate.clone().enter(size)),
             deadline: Box::pin(tokio::time::sleep(limit)),
             ticket: Some(ticket),
-            addr: self.addr.clone(),
+            redis: self.clone(),
             asked,
         };
         Sending { state: Sent::Waiting { answer: Some(answer), waiting: Box::new(waiting) } }
@@ -143,8 +145,12 @@ impl Redis {
     }
 
     /// The actor's address, for [`Recipient`]s and for code that speaks actix only.
+    ///
+    /// From the first call on commands of every handle take their own places in the actor's mailbox, one by
+    /// one, in order with those sent to the address. Under many callers that costs a tenth of throughput.
     #[must_use]
     pub fn addr(&self) -> &Addr<RedisActor> {
+        self.shared.intake.stand_aside();
         &self.addr
     }
 
@@ -280,7 +286,7 @@ struct Waiting<M: Command> {
     entering: Pin<Box<dyn Future<Output = Pass> + Send>>,
     deadline: Pin<Box<Sleep>>,
     ticket: Option<Box<Waiter<M>>>,
-    addr: Addr<RedisActor>,
+    redis: Redis,
     asked: Instant,
 }
 
@@ -302,7 +308,8 @@ impl<M: Command> Future for Sending<M> {
                     } else {
                         let pass = ready!(waiting.entering.as_mut().poll(cx));
                         if let Some(ticket) = waiting.ticket.take() {
-                            waiting.addr.do_send(Submit { ticket: ticket.let_in(pass), asked: waiting.asked });
+                            let Redis { addr, shared } = &waiting.redis;
+                            shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: waiting.asked });
                         }
                     }
                     let Some(answer) = answer.take() else { return Poll::Ready(Err(gone())) };
