@@ -439,7 +439,8 @@ impl<'a> Sealed<'a> {
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         let encoded = &self.frame.encoded;
         let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
-        out.reserve(encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
+        let marks = if plain.is_empty() { &[] } else { &*self.frame.marks };
+        out.reserve(encoded.len() + marks.len() * (glob.len() + 4) + 16);
         let mut number = itoa::Buffer::new();
         if !self.frame.is_unit() {
             out.extend_from_slice(b"*");
@@ -447,15 +448,22 @@ impl<'a> Sealed<'a> {
             out.extend_from_slice(b"\r\n");
         }
         let mut from = 0;
-        for mark in &self.frame.marks {
+        for mark in marks {
+            // The `$` of the header goes along with what is before it.
+            out.extend_from_slice(part(encoded, from, mark.header + 1));
+            from = mark.insert;
+            if !mark.glob
+                && mark.insert == mark.body
+                && let Some(head) = self.prefix.head(mark.len as usize)
+            {
+                head.write(out);
+                continue;
+            }
             let prefix = if mark.glob { glob } else { plain };
-            out.extend_from_slice(part(encoded, from, mark.header));
-            out.extend_from_slice(b"$");
             out.extend_from_slice(number.format(mark.len as usize + prefix.len()).as_bytes());
             out.extend_from_slice(b"\r\n");
             out.extend_from_slice(part(encoded, mark.body, mark.insert));
             out.extend_from_slice(prefix);
-            from = mark.insert;
         }
         out.extend_from_slice(encoded.get(from as usize..).unwrap_or_default());
     }
