@@ -9,11 +9,14 @@ use crate::actors::connection::RedisActor;
 use crate::actors::driver::Driver;
 use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
+use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::intake::{Intake, Outlet};
+use crate::links::{LinkLimit, Links};
 use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
@@ -26,8 +29,11 @@ pub struct RedisBuilder {
     config: RedisConfig,
     policy: ReconnectPolicy,
     limit: RestartLimit,
+    links: LinkLimit,
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
+    credentials: Option<Provider>,
+    client_name: Option<String>,
 }
 
 impl RedisBuilder {
@@ -36,8 +42,11 @@ impl RedisBuilder {
             config,
             policy: ReconnectPolicy::default(),
             limit: RestartLimit::default(),
+            links: LinkLimit::default(),
             recipients: Vec::new(),
             arbiter: None,
+            credentials: None,
+            client_name: None,
         }
     }
 
@@ -53,6 +62,12 @@ impl RedisBuilder {
         self
     }
 
+    /// Sets how many further connections there may be, for what needs one to itself.
+    pub fn links(mut self, limit: LinkLimit) -> Self {
+        self.links = limit;
+        self
+    }
+
     /// Sends every event of the connection to `recipient`, from the first on. It is let go of when its
     /// actor ends or the connection is closed.
     pub fn on_event(mut self, recipient: Recipient<ConnectionEvent>) -> Self {
@@ -60,9 +75,28 @@ impl RedisBuilder {
         self
     }
 
+    /// Asks `provider` for user and password at every login, instead of the configuration. A user name in
+    /// the configuration holds where the provider names none.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.credentials = Some(Provider::new(provider));
+        self
+    }
+
     /// Runs the actor on this arbiter instead of the current one.
     pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Takes its credentials from wherever another connection does.
+    pub(crate) fn logging_in_as(mut self, other: &Recipe) -> Self {
+        self.credentials.clone_from(&other.credentials);
+        self
+    }
+
+    /// Names a connection that the crate makes for itself.
+    pub(crate) fn client_name(mut self, name: &str) -> Self {
+        self.client_name = Some(name.to_owned());
         self
     }
 
@@ -107,47 +141,76 @@ impl RedisBuilder {
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
             user_timeout: self.config.liveness(),
         };
+        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
+        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
+        let plan = Plan { recipe, policy: self.policy, limit: self.limit };
+        let links = Links::new(plan.clone(), self.links);
+        Ok(plan.make(self.recipients, Some(links)))
+    }
+}
+
+/// What every connection of one handle is made from.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    recipe: Arc<Recipe>,
+    policy: ReconnectPolicy,
+    limit: RestartLimit,
+}
+
+impl Plan {
+    /// A handle, and what its actor grows from.
+    pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, links: Option<Arc<Links>>) -> (Redis, Seed) {
+        let config = self.recipe.config.clone();
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
-        let gauges = Arc::new(Gauges::default());
-        let room = self.config.max_in_flight().saturating_add(self.config.max_queued());
+        let intake = Arc::new(Intake::default());
+        let gauges = Arc::new(Gauges::new());
+        let gate = Gate::new(
+            config.max_in_flight().saturating_add(config.max_queued()),
+            config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
+        );
         let shared = Shared {
-            config: self.config.clone(),
+            config,
             status,
             gauges: gauges.clone(),
-            gate: Gate::new(room),
+            gate,
+            recipe: self.recipe.clone(),
             resolver: Resolver::default(),
+            links,
+            policy: self.policy.clone(),
+            intake: intake.clone(),
         };
-        let client_name = self.config.client_name().map(str::to_owned);
         let seed = Seed {
-            recipe: Arc::new(Recipe { config: self.config, target, client_name }),
-            policy: self.policy,
+            recipe: self.recipe.clone(),
+            policy: self.policy.clone(),
             limit: self.limit,
-            fanout: Fanout::new(self.recipients, status_sender),
+            fanout: Fanout::new(recipients, status_sender),
             gauges,
             receiver,
+            outlet: Outlet(intake),
         };
-        Ok((Redis::assemble(Addr::new(sender), shared), seed))
+        (Redis::assemble(Addr::new(sender), shared), seed)
     }
 }
 
 /// Everything an actor grows from, on its way to the thread it will live on.
-struct Seed {
+pub(crate) struct Seed {
     recipe: Arc<Recipe>,
     policy: ReconnectPolicy,
     limit: RestartLimit,
     fanout: Fanout,
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
+    outlet: Outlet,
 }
 
 impl Seed {
-    async fn grow(self) {
+    pub(crate) async fn grow(self) {
         let driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
         let driver = Rc::new(RefCell::new(driver));
-        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone()));
+        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
         let falls = driver.clone();
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();

@@ -73,6 +73,7 @@ struct Limits {
     max_in_flight_bytes: usize,
     max_queued: usize,
     max_queued_bytes: usize,
+    max_queued_time: Option<Duration>,
 }
 
 impl From<Inner> for RedisConfig {
@@ -240,6 +241,12 @@ impl RedisConfig {
     #[must_use]
     pub fn max_queued_bytes(&self) -> usize {
         self.0.limits.max_queued_bytes
+    }
+
+    /// A command waits at most this long; `None` for as long as its deadline allows.
+    #[must_use]
+    pub fn max_queued_time(&self) -> Option<Duration> {
+        self.0.limits.max_queued_time
     }
 
     /// What is suspicious without being wrong: unknown `REDIS_*` variables, each with the nearest known

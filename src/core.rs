@@ -2,7 +2,9 @@
 //! machines can be driven by a test.
 
 pub(crate) mod admission;
+pub(crate) mod consumer;
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod liveness;
+pub(crate) mod rate;
 pub(crate) mod retry;

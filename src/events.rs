@@ -61,6 +61,8 @@ pub enum CauseKind {
     Unreachable,
     /// An established link ended or broke.
     Broken,
+    /// The server closed a link on which nothing was asked, as it does after its `timeout`.
+    IdleClosed,
     /// The peer is silent.
     Stalled,
     /// The server is there but not ready: loading, too many clients, no primary.
@@ -131,6 +133,11 @@ impl fmt::Debug for Cause {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
+    /// What was true already when the recipient subscribed with `Redis::on_event`; the first event it gets.
+    Present {
+        /// The connection at that moment.
+        status: Status,
+    },
     /// A dial begins.
     Connecting {
         /// Counts dials over the life of the connection.
@@ -200,6 +207,7 @@ impl ConnectionEvent {
     /// One line for the log, at the level an operator would want it.
     pub(crate) fn log(&self) {
         match self {
+            Self::Present { .. } => {}
             Self::Connecting { generation, attempt } => tracing::debug!(generation, attempt, "connecting to redis"),
             Self::Connected { generation, attempts, outage } => {
                 tracing::info!(generation, attempts, ?outage, "connected to redis");
@@ -270,6 +278,8 @@ impl Fanout {
     }
 
     pub(crate) fn subscribe(&mut self, recipient: Recipient<ConnectionEvent>) {
+        // What happened before is over: without the present state it would not know what the next event ends.
+        recipient.do_send(ConnectionEvent::Present { status: self.status.borrow().clone() });
         self.recipients.push(recipient);
     }
 

@@ -1,4 +1,43 @@
-//! A supervised Redis layer for actix.
+//! A Redis layer for [actix] services that looks after itself.
+//!
+//! One supervised [`RedisActor`] owns the connection; callers send it typed messages; every key is prefixed before
+//! execution. [`Redis`] is the handle to it that services hold, [`get_redis`] the one that a process shares.
+//!
+//! ```no_run
+//! use redis_actix::prelude::*;
+//! use std::time::Duration;
+//!
+//! #[actix::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let redis = Redis::builder(RedisConfig::from_env()?).start()?; // never blocks, and needs no server yet
+//!     redis.send(Set::new("user:1", "ada").expire(Duration::from_secs(60))).await?;
+//!     let name: Option<String> = redis.send(Get::new("user:1")).await?;
+//!     println!("{name:?}");
+//!     redis.shutdown(Duration::from_secs(5)).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What to read
+//!
+//! | for | see |
+//! |---|---|
+//! | settings, from the environment or in code | [`RedisConfig`] |
+//! | commands | the messages of this page, [`Raw`] for any other, [`Command`] for your own |
+//! | what became of a command that failed | [`Error::fate`], [`Error::kind`], [`Error::code`] |
+//! | what the connection is doing | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
+//! | stream consumers | [`StreamConsumer`] |
+//! | the way out | [`Redis::shutdown`], [`close_redis`] |
+//!
+//! # What holds
+//!
+//! A command is answered by its deadline. It is never run twice unasked: one that cannot have run is sent again on the
+//! next link, one that only reads too, and any other ends with [`Fate::Unknown`]. Commands keep their order. Everything
+//! is bounded. A key outside the prefix cannot be reached by a typed message.
+//!
+//! # Features
+//!
+//! `tls` (default): TLS through rustls.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
@@ -12,22 +51,30 @@
 )]
 
 mod actors;
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub mod bench;
 mod builder;
 mod config;
 mod core;
+mod credentials;
 mod error;
 mod events;
 mod frame;
 mod gate;
 mod gauges;
 mod handle;
+mod intake;
 mod keyspace;
+mod links;
 mod messages;
 mod prefix;
 pub mod prelude;
 mod resolver;
+mod streams;
 mod supervisor;
 mod unprefixed;
+mod watch;
 mod wire;
 
 pub use actors::connection::RedisActor;
@@ -37,7 +84,9 @@ pub use config::{
     Address, ConfigError, ConfigProblem, Description, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret,
     TlsSettings,
 };
+pub use core::rate::ErrorRate;
 pub use core::retry::ReconnectPolicy;
+pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
@@ -45,16 +94,21 @@ pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis}
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
+pub use links::LinkLimit;
 pub use messages::{
-    Command, decode,
+    Command,
+    batch::{Batch, TryEach},
+    decode,
     fields::to_fields,
     fields_de::from_fields,
     hashes::{HDel, HExists, HGet, HGetAll, HIncrBy, HLen, HMGet, HSet},
     keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
+    pipeline::Pipeline,
     pubsub::Publish,
     raw::Raw,
     scan::Keys,
+    script::{FCall, FunctionLoad, Invocation, Script},
     server::Ping,
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
@@ -69,9 +123,23 @@ pub use messages::{
         AutoClaimed, ConsumerInfo, GroupInfo, PendingEntry, PendingSummary, StreamEntry, StreamInfo, StreamPage,
     },
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
+    transaction::Transaction,
     values::{Json, Struct},
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
 pub use redis::Value;
+pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};
+pub use streams::consumer::{ConsumerStats, DrainReport, StreamConsumer};
+pub use streams::delivery::{Delivery, FromEntry, RawFields};
+pub use streams::events::{ConsumerName, DeadLetterReason, StreamEvent, StreamEventKind};
+pub use streams::inbox::Inbox;
+pub use streams::lease::Lease;
+pub use streams::outcome::{IntoOutcome, Outcome};
 pub use supervisor::RestartLimit;
 pub use unprefixed::Unprefixed;
+pub use watch::{Watch, Watched};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,6 +6,7 @@
 pub(crate) mod decode;
 pub(crate) mod dial;
 pub(crate) mod dial_error;
+pub(crate) mod login;
 pub(crate) mod session;
 pub(crate) mod stream;
 pub(crate) mod tls;

@@ -130,26 +130,36 @@ async fn a_deadline_holds_while_there_is_no_server() {
     assert_eq!((error.fate(), error.phase()), (Fate::NotSent, Some(Phase::Connecting)));
 }
 
-/// Ablation: with the actor's mailbox at its default capacity of 16, sends that were not polled yet are
-/// overtaken by later ones.
+const COMMANDS: u32 = 60_000;
+
+/// Ablation: with the actor's mailbox at its default capacity of 16 (`channel::channel(16)` in the builder), sends
+/// through the address that were not polled yet are overtaken by later ones.
 #[actix::test]
 async fn sixty_thousand_commands_of_one_task_keep_their_order() {
-    const COMMANDS: u32 = 60_000;
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
+    in_order("by handle", &redis, |redis, list, n| redis.send(RPush::new(list, [n]))).await;
+    in_order("by address", &redis, |redis, list, n| redis.addr().send(RPush::new(list, [n]))).await;
+}
+
+/// Sends from one task, leaves most futures unpolled for a while, and awaits some of them out of turn.
+async fn in_order<F: Future>(list: &str, redis: &Redis, send: impl Fn(&Redis, &str, u32) -> F) {
     let mut under_way = Vec::new();
     for n in 0..COMMANDS {
-        under_way.push(redis.send(RPush::new("list", [n])));
-        if n % 7 == 0 {
-            under_way.pop().expect("just pushed").await.expect("pushed");
+        under_way.push(send(redis, list, n));
+        if n % 101 == 0 {
+            under_way.pop().expect("just pushed").await;
         }
-        if n % 1000 == 0 {
-            under_way.clear();
+        if under_way.len() == 1000 {
+            for sent in under_way.drain(..).rev() {
+                sent.await;
+            }
         }
     }
-    let length = redis.send(RPush::new("list", [COMMANDS])).await.expect("pushed");
-    let list: Vec<u32> = redis.send(LRange::new("list", 0, -1)).await.expect("read");
-    assert_eq!(list.len() as i64, length as i64);
-    assert!(list.is_sorted(), "overtaken at {:?}", list.windows(2).find(|pair| pair[0] > pair[1]));
-    assert!(list.len() > COMMANDS as usize / 2, "dropping an unpolled future drops few commands: {}", list.len());
+    for sent in under_way {
+        sent.await;
+    }
+    let pushed: Vec<u32> = redis.send(LRange::new(list, 0, -1)).await.expect("read");
+    assert_eq!(pushed.len(), COMMANDS as usize);
+    assert!(pushed.is_sorted(), "{list}: overtaken at {:?}", pushed.windows(2).find(|pair| pair[0] > pair[1]));
 }

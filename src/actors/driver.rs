@@ -10,11 +10,13 @@ use std::{
 };
 
 use redis::Value;
-use tokio::{sync::oneshot, time::Sleep};
+use tokio::time::Sleep;
 
-use super::ticket::{BoxedTicket, Silent};
+pub use report::ShutdownReport;
+
+use super::ticket::{BoxedTicket, Rerun};
 use crate::core::{
-    admission::{Admission, Limits, Ticket, waiting_phase},
+    admission::{Admission, Limits, Tally, Ticket, waiting_phase},
     lane::Deadline,
     link::{Action, Event, Link},
     liveness::{Liveness, Verdict},
@@ -27,6 +29,9 @@ use crate::gauges::Gauges;
 use crate::prefix::KeyPrefix;
 use crate::wire::session::{Greeting, Recipe, Session, establish};
 use crate::wire::stream::Wire;
+use report::Drain;
+
+mod report;
 
 /// So many commands are gathered before the socket is written to in the middle of a turn: fewer cost system
 /// calls, waiting for the end of the turn lets the server idle.
@@ -37,23 +42,11 @@ const READS_PER_TURN: u32 = 16;
 /// The patience of somebody who has none to lose.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// What a shutdown left behind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// Commands that the server answered while the connection was draining.
-    pub completed: u64,
-    /// Commands that ended unsent at the deadline.
-    pub failed: u64,
-    /// Commands that ended at the deadline with their bytes sent and no answer.
-    pub unknown: u64,
-    /// Commands whose deadline passed, or whose callers went away, while the connection was draining.
-    pub abandoned: u64,
-}
-
 struct Established {
     wire: Wire,
     liveness: Liveness,
+    /// Why no more commands go to this link; it is dropped when those on it are answered.
+    leaving: Option<Cause>,
 }
 
 type Dialling = Pin<Box<dyn Future<Output = Result<Session, Cause>>>>;
@@ -75,15 +68,13 @@ pub(crate) struct Driver {
     /// This turn's clock, if it was read already.
     now: Option<Instant>,
     since_flush: u32,
+    /// Commands that a reply of this turn sends out once more.
+    again: Vec<(BoxedTicket, Deadline)>,
     lost_at: Option<Instant>,
     drain: Drain,
-}
-
-#[derive(Default)]
-struct Drain {
-    report: ShutdownReport,
-    outstanding_at_start: u64,
-    waiting: Vec<oneshot::Sender<ShutdownReport>>,
+    /// Commands turned away before they were admitted, and what the rate of errors knows already.
+    refused: u64,
+    measured: Tally,
 }
 
 impl Driver {
@@ -96,6 +87,7 @@ impl Driver {
             queued_bytes: config.max_queued_bytes(),
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
+            queued_time: config.max_queued_time(),
         };
         Self {
             prefix: config.key_prefix().clone(),
@@ -111,8 +103,11 @@ impl Driver {
             armed: None,
             now: None,
             since_flush: 0,
+            again: Vec::new(),
             lost_at: None,
             drain: Drain::default(),
+            refused: 0,
+            measured: Tally::default(),
             recipe,
         }
     }
@@ -139,6 +134,11 @@ impl Driver {
         self.feed(Event::Demand);
     }
 
+    /// Makes an attempt that waits for its delay now: somebody has mended something.
+    pub(crate) fn hurry(&mut self) {
+        self.feed(Event::Hurry);
+    }
+
     /// Takes a command in: onto the link, into the queue, or back with an error.
     pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
         let asked = asked.unwrap_or_else(|| self.now());
@@ -161,6 +161,18 @@ impl Driver {
             return;
         }
         self.admit_without_link(ticket, deadline, state);
+    }
+
+    /// Takes in a command that means something on the link of this generation only: at once, or not at all.
+    pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let room = self.established.as_ref().is_some_and(|established| established.wire.has_room());
+        let ready = self.link.state() == ConnectionState::Ready && self.link.generation() == generation;
+        if ready && room && self.admission.may_send(ticket.frame().size()) {
+            self.submit(ticket, asked);
+        } else {
+            let words = "the connection that this command depends on is gone";
+            ticket.complete(Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words)));
+        }
     }
 
     fn note_sent(&mut self, hold: Duration) {
@@ -194,7 +206,10 @@ impl Driver {
             }
         };
         match refused {
-            Some(error) => ticket.complete(Err(error.in_phase(waiting_phase(state), state.as_str()))),
+            Some(error) => {
+                self.refused += 1;
+                ticket.complete(Err(error.in_phase(waiting_phase(state), state.as_str())));
+            }
             None => self.admission.enqueue(ticket, deadline, state),
         }
         if state == ConnectionState::Idle {
@@ -205,20 +220,6 @@ impl Driver {
     fn no_connection(&self) -> Error {
         let cause = self.link.cause().cloned();
         cause.unwrap_or_else(|| Cause::new(CauseKind::Unreachable, "there is no connection yet")).error(Fate::NotSent)
-    }
-
-    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
-    pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
-        if self.link.state() == ConnectionState::Closed {
-            let _ = done.send(self.drain.report);
-            return;
-        }
-        self.drain.waiting.push(done);
-        if !self.link.is_draining() {
-            self.drain.outstanding_at_start = (self.admission.queued() + self.admission.in_flight()) as u64;
-        }
-        let deadline = self.now() + within;
-        self.feed(Event::Shutdown { deadline });
     }
 
     /// The supervisor restarts the actor: its futures are gone, and whatever was half done is suspect.
@@ -253,7 +254,7 @@ impl Driver {
                 break;
             }
         }
-        self.gauges.set(self.admission.queued(), self.admission.in_flight());
+        self.measure();
         self.now = None;
     }
 
@@ -267,7 +268,7 @@ impl Driver {
                 Ok(Session { wire, greeting }) => {
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
-                    self.established = Some(Established { wire, liveness });
+                    self.established = Some(Established { wire, liveness, leaving: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -292,12 +293,19 @@ impl Driver {
             let before = self.admission.in_flight();
             self.release();
             let Some(established) = &mut self.established else { return Ok(()) };
+            // The end of a large pipeline makes room for those that wait behind it.
+            let was_full = !established.wire.has_room();
             match established.wire.poll_flush(cx) {
                 Poll::Ready(Err(error)) => {
                     return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
                 }
-                Poll::Ready(Ok(())) if self.admission.in_flight() > before => {}
-                Poll::Pending | Poll::Ready(Ok(())) => return Ok(()),
+                Poll::Ready(Ok(())) if was_full || self.admission.in_flight() > before => {}
+                Poll::Ready(Ok(())) => return Ok(()),
+                Poll::Pending => {
+                    let now = *self.now.get_or_insert_with(Instant::now);
+                    established.liveness.wrote(established.wire.written(), now);
+                    return Ok(());
+                }
             }
         }
     }
@@ -319,11 +327,22 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
+        let outcome = self.read_replies(cx);
+        for (ticket, deadline) in self.again.drain(..).rev() {
+            self.admission.put_back(ticket, deadline);
+        }
+        outcome
+    }
+
+    fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
         for _ in 0..READS_PER_TURN {
             let now = self.now();
             let Some(established) = &mut self.established else { return Ok(()) };
             match established.wire.poll_fill(cx) {
                 Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) if self.admission.in_flight() == 0 => {
+                    return Err(Cause::new(CauseKind::IdleClosed, "the server closed the idle connection"));
+                }
                 Poll::Ready(Ok(0)) => return Err(Cause::new(CauseKind::Broken, "the server closed the connection")),
                 Poll::Ready(Err(error)) => {
                     return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
@@ -339,10 +358,22 @@ impl Driver {
                 let answered = self.admission.replied(value).map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;
-                if let Some((ticket, value)) = answered {
-                    self.drain.report.completed += 1;
-                    answer(ticket, value, &self.prefix)?;
+                let Some((ticket, value, deadline)) = answered else { continue };
+                let value = strip(ticket.frame(), value, &self.prefix);
+                match Rerun::of(ticket, value) {
+                    Ok(rerun) => self.again.push((rerun, deadline)),
+                    Err((ticket, value)) => {
+                        if let Some(cause) = answer(ticket, value, &self.prefix) {
+                            // Those sent before the answer came get the same one: lost with the link, their fate
+                            // would be unknown for nothing.
+                            established.leaving = Some(cause);
+                            self.admission.shut_window();
+                        }
+                    }
                 }
+            }
+            if let Some(cause) = established.leaving.take_if(|_| self.admission.in_flight() == 0) {
+                return Err(cause);
             }
             established.liveness.received(self.admission.in_flight() == 0, now);
         }
@@ -386,13 +417,26 @@ impl Driver {
     }
 
     fn ping(&mut self, now: Instant) {
-        let ticket: BoxedTicket = Box::new(Silent::new(Frame::known("PING").read_only()));
-        self.submit(ticket, Some(now));
+        let ping = Frame::known("PING");
+        if let Some(established) = &mut self.established
+            && let Ok(sealed) = self.prefix.seal(&ping)
+        {
+            established.wire.encode(&sealed);
+            established.liveness.sent(Duration::ZERO, now);
+            self.admission.sent_own(now);
+        }
     }
 
     fn lose(&mut self, cause: Cause) {
         let generation = self.link.generation();
         self.feed(Event::Lost { generation, cause });
+    }
+
+    /// Gives the link up, if there is one.
+    pub(crate) fn sever(&mut self, why: &'static str) {
+        if self.link.is_ready() {
+            self.lose(Cause::new(CauseKind::Stalled, why));
+        }
     }
 
     fn feed(&mut self, event: Event) {
@@ -416,8 +460,6 @@ impl Driver {
                 self.lost_at = Some(now);
                 let written = self.established.take().map_or(0, |established| established.wire.written());
                 let settled = self.admission.settle(written, &cause, ConnectionState::Ready);
-                self.drain.report.failed += settled.failed as u64;
-                self.drain.report.unknown += settled.unknown as u64;
                 self.gauges.disconnects.fetch_add(1, Ordering::Relaxed);
                 self.fanout.update(|status| status.disconnects += 1);
                 self.tell(ConnectionEvent::Disconnected {
@@ -433,67 +475,42 @@ impl Driver {
                 self.admission.fail_queued(&cause, ConnectionState::Parked);
                 self.tell(ConnectionEvent::Refused { cause, retry_in: delay });
             }
-            Action::Drain => {
-                self.drain.report = ShutdownReport::default();
-                self.tell(ConnectionEvent::Draining);
-            }
+            Action::Drain => self.start_draining(),
             Action::Finish { cause } => self.finish(cause),
         }
     }
+}
 
-    fn finish(&mut self, cause: Cause) {
-        self.dialling = None;
-        let left = self.admission.fail_queued(&cause, ConnectionState::Closed);
-        let report = &mut self.drain.report;
-        report.failed += left.failed as u64;
-        report.unknown += left.unknown as u64;
-        let accounted = report.completed + report.failed + report.unknown;
-        report.abandoned = self.drain.outstanding_at_start.saturating_sub(accounted);
-        self.tell(ConnectionEvent::Closed { cause });
-        for waiting in self.drain.waiting.drain(..) {
-            let _ = waiting.send(self.drain.report);
-        }
-        self.fanout.release();
-    }
-
-    /// Logs the event, keeps the status, and hands it to whoever asked.
-    fn tell(&mut self, event: ConnectionEvent) {
-        let (state, cause) = (self.link.state(), self.link.cause().cloned());
-        let (generation, attempt) = (self.link.generation(), self.link.attempt());
-        let now = self.now();
-        self.fanout.update(|status| {
-            if status.state != state {
-                status.since = now;
-            }
-            (status.state, status.cause) = (state, cause);
-            (status.generation, status.attempt) = (generation, attempt);
-        });
-        event.log();
-        self.fanout.publish(&event);
+/// The answer to a frame, its names without the prefix.
+fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
+    match frame.unit() {
+        None => prefix.strip_reply(frame.keys_in_reply(), value),
+        Some(unit) => unit.strip_replies(prefix, value),
     }
 }
 
-/// Gives an answer to the one who asked, its names without the prefix.
-///
-/// # Errors
-/// When the answer means that this link is of no more use.
-fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Result<(), Cause> {
-    let value = prefix.strip_reply(ticket.frame().keys_in_reply(), value);
-    match value {
-        Value::ServerError(error) => {
-            let error = if ticket.frame().is_unprefixed() {
-                Error::server(error.code(), error.details())
-            } else {
-                prefix.strip_error(&error)
-            };
-            // After a failover the same address may lead to a replica: ask the resolver again.
-            let demoted = error.code() == Some("READONLY");
-            ticket.complete(Err(error));
-            if demoted {
-                return Err(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica"));
-            }
-        }
-        value => ticket.complete(Ok(value)),
+/// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
+fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause> {
+    let cause = match &value {
+        Value::Array(replies) if ticket.frame().is_unit() => replies.iter().find_map(of_no_more_use),
+        value => of_no_more_use(value),
+    };
+    let unprefixed = ticket.frame().is_unprefixed();
+    ticket.complete(match value {
+        Value::ServerError(error) if unprefixed => Err(Error::server(error.code(), error.details())),
+        Value::ServerError(error) => Err(prefix.strip_error(&error)),
+        value => Ok(value),
+    });
+    cause
+}
+
+fn of_no_more_use(answer: &Value) -> Option<Cause> {
+    let Value::ServerError(error) = answer else { return None };
+    match error.code() {
+        // After a failover the same address may lead to a replica: ask the resolver again.
+        "READONLY" => Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")),
+        // The login was taken away while we were there; a new one uses the credentials of now.
+        "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
+        _ => None,
     }
-    Ok(())
 }

@@ -129,13 +129,19 @@ impl RedisConfigBuilder {
         when_down(what: WhenDown) = what;
         /// At most this many commands are on the wire at once, at least 1. Default 65,536.
         max_in_flight(commands: usize) = commands;
-        /// At most this many bytes of commands are on the wire at once, at least 1. Default 64 MiB.
+        /// At most this many bytes of commands are on the wire at once, at least 1. Each counts with its
+        /// arguments and 350 bytes for what is kept about it. Default 64 MiB.
         max_in_flight_bytes(bytes: usize) = bytes;
-        /// At most this many commands wait, at least 1; further ones fail as overloaded. Default 100,000.
+        /// At most this many commands wait for the link, at least 1. Beyond this and
+        /// [`max_in_flight`](Self::max_in_flight), `Redis::send` waits for room and `Addr` senders fail as
+        /// overloaded. Default 100,000.
         max_queued(commands: usize) = commands;
-        /// At most this many bytes of commands wait, at least 1; further ones fail as overloaded. Default
-        /// 64 MiB.
+        /// At most this many bytes of commands wait, at least 1, counted and enforced as the two bounds
+        /// above. Default 64 MiB.
         max_queued_bytes(bytes: usize) = bytes;
+        /// A command waits for the link at most this long, 1 millisecond to a day, even when its own deadline
+        /// is later; then it fails as timed out and not sent. Default `None`: as long as its deadline allows.
+        max_queued_time(time: impl Into<Option<Duration>>) = time.into();
     }
 
     /// Cluster mode: nodes to find the cluster through, as `host` or `host:port` (default port 6379), an

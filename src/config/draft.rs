@@ -101,6 +101,7 @@ pub(super) struct Draft {
     pub(super) max_in_flight_bytes: Option<Given<usize>>,
     pub(super) max_queued: Option<Given<usize>>,
     pub(super) max_queued_bytes: Option<Given<usize>>,
+    pub(super) max_queued_time: Option<Given<Option<Duration>>>,
     /// What was unreadable already when it was said.
     pub(super) problems: Vec<ConfigProblem>,
     pub(super) warnings: Vec<String>,

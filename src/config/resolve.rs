@@ -314,6 +314,7 @@ fn database(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> u32 {
 
 fn limits(draft: &mut Draft, rows: &mut Description) -> Limits {
     const WORDS: &str = "must be at least 1; to fail at once while there is no connection, use when_down";
+    let max_queued_time = queued_time(draft, rows);
     let Draft { max_in_flight, max_in_flight_bytes, max_queued, max_queued_bytes, .. } = draft;
     let given = [max_in_flight, max_in_flight_bytes, max_queued, max_queued_bytes].map(Option::take);
     let [in_flight, in_flight_bytes, queued, queued_bytes] = given;
@@ -323,5 +324,15 @@ fn limits(draft: &mut Draft, rows: &mut Description) -> Limits {
         max_in_flight_bytes: limit("max in flight bytes", in_flight_bytes, 64 * 1024 * 1024),
         max_queued: limit("max queued", queued, 100_000),
         max_queued_bytes: limit("max queued bytes", queued_bytes, 64 * 1024 * 1024),
+        max_queued_time,
     }
+}
+
+fn queued_time(draft: &mut Draft, rows: &mut Description) -> Option<Duration> {
+    let (value, origin) = or_default(draft.max_queued_time.take(), None);
+    if value.is_some_and(|time| time < Duration::from_millis(1) || time > DAY) {
+        draft.problem(origin.name(), "must be from 1 millisecond to a day, or None for the deadline of each command");
+    }
+    rows.row("max queued time", value.map_or("deadline".to_owned(), milliseconds), origin);
+    value
 }

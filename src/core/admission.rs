@@ -11,6 +11,7 @@ use crate::core::lane::{Deadline, Lane};
 use crate::error::{Error, ErrorKind, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
 use crate::frame::Frame;
+use put_off::PutOff;
 
 /// A command with somebody who waits for its outcome.
 pub(crate) trait Ticket {
@@ -18,6 +19,11 @@ pub(crate) trait Ticket {
 
     /// Nobody waits any more.
     fn is_abandoned(&self) -> bool;
+
+    /// Somebody bounds these already, by waiting: the queue does not turn them away.
+    fn is_let_in(&self) -> bool {
+        false
+    }
 
     fn complete(self, outcome: Result<Value, Error>);
 }
@@ -32,12 +38,16 @@ pub(crate) struct Limits {
     /// How many lost links one command may live through.
     pub(crate) lost_links: u32,
     pub(crate) timeout: Duration,
+    /// How long a command may wait in the queue, if less than its deadline allows.
+    pub(crate) queued_time: Option<Duration>,
 }
 
 struct Queued<R> {
     ticket: Option<R>,
     size: usize,
-    lost_links: u32,
+    lost_links: u16,
+    /// Milliseconds by which its own deadline is later than that of its place in the queue.
+    beyond: u32,
     /// Its bytes left on an earlier link: it is here because it may run twice.
     may_have_run: bool,
 }
@@ -45,7 +55,7 @@ struct Queued<R> {
 struct Sent<R> {
     ticket: Option<R>,
     size: usize,
-    lost_links: u32,
+    lost_links: u16,
     may_have_run: bool,
     repeatable: bool,
     /// How many replies the server still owes for it.
@@ -68,9 +78,36 @@ pub(crate) struct Settlement {
     pub(crate) unknown: usize,
 }
 
+/// What became of all commands so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) unknown: u64,
+    /// Their deadline passed, or their caller went away.
+    pub(crate) abandoned: u64,
+}
+
+impl Tally {
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            completed: self.completed - earlier.completed,
+            failed: self.failed - earlier.failed,
+            unknown: self.unknown - earlier.unknown,
+            abandoned: self.abandoned - earlier.abandoned,
+        }
+    }
+}
+
 /// The queue before a link, and the commands on it.
 pub(crate) struct Admission<R> {
     limits: Limits,
+    /// How many commands may be in flight now: fewer than the limit while the server is not ready.
+    window: usize,
+    /// This link is being given up: nothing opens the window again before the next one.
+    leaving: bool,
+    put_off: PutOff<R>,
+    tally: Tally,
     queue: Lane<Queued<R>>,
     queued_bytes: usize,
     flight: Lane<Sent<R>>,
@@ -81,11 +118,26 @@ pub(crate) struct Admission<R> {
 
 impl<R: Ticket> Admission<R> {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, queue: Lane::new(), queued_bytes: 0, flight: Lane::new(), flight_bytes: 0, partial: Vec::new() }
+        Self {
+            window: limits.in_flight,
+            leaving: false,
+            put_off: PutOff::new(),
+            tally: Tally::default(),
+            limits,
+            queue: Lane::new(),
+            queued_bytes: 0,
+            flight: Lane::new(),
+            flight_bytes: 0,
+            partial: Vec::new(),
+        }
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.put_off.len()
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -93,7 +145,7 @@ impl<R: Ticket> Admission<R> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.flight.is_empty()
+        self.queue.is_empty() && self.flight.is_empty() && self.put_off.is_empty()
     }
 
     /// The deadline of a command that was asked for at `asked`.
@@ -114,26 +166,34 @@ impl<R: Ticket> Admission<R> {
     /// One command is always let through: one that is larger than the window must not wait for ever.
     fn has_window(&self, size: usize) -> bool {
         self.flight.is_empty()
-            || (self.flight.len() < self.limits.in_flight && self.flight_bytes + size <= self.limits.in_flight_bytes)
+            || (self.flight.len() < self.window && self.flight_bytes + size <= self.limits.in_flight_bytes)
     }
 
     /// Puts a command into the queue, or answers it when the queue is full.
     pub(crate) fn enqueue(&mut self, ticket: R, deadline: Deadline, state: ConnectionState) {
         let size = ticket.frame().size();
         let full = self.queue.len() >= self.limits.queued || self.queued_bytes + size > self.limits.queued_bytes;
-        if full && !self.queue.is_empty() {
+        if full && !self.queue.is_empty() && !ticket.is_let_in() {
+            self.tally.failed += 1;
             let words = "too many commands wait for the connection; send fewer at once or raise max_queued";
             ticket
                 .complete(Err(Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
                     .in_phase(waiting_phase(state), state.as_str())));
             return;
         }
+        let given = ticket.frame().own_timeout().unwrap_or(self.limits.timeout + ticket.frame().longest_hold());
+        let beyond = self.limits.queued_time.map_or(Duration::ZERO, |longest| given.saturating_sub(longest));
+        let beyond = u32::try_from(beyond.as_millis()).unwrap_or(u32::MAX);
         self.queued_bytes += size;
-        self.queue.push_back(Queued { ticket: Some(ticket), size, lost_links: 0, may_have_run: false }, deadline);
+        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, beyond, may_have_run: false };
+        self.queue.push_back(queued, deadline.earlier(beyond));
     }
 
     /// Takes the next command that somebody still waits for and that the window has room for.
     pub(crate) fn next_to_send(&mut self, now: Instant) -> Option<Next<R>> {
+        if self.put_off.is_pausing(now) {
+            return None;
+        }
         loop {
             let size = self.queue.front()?.size;
             if !self.has_window(size) {
@@ -143,13 +203,16 @@ impl<R: Ticket> Admission<R> {
             self.queued_bytes -= queued.size;
             let Some(ticket) = &queued.ticket else { continue };
             if ticket.is_abandoned() {
+                self.tally.abandoned += 1;
                 continue;
             }
             if deadline.at() <= now {
-                let error = timed_out(ConnectionState::Ready, queued.fate());
+                self.tally.abandoned += 1;
+                let error = queued.timed_out(ConnectionState::Ready);
                 queued.answer(error);
                 continue;
             }
+            let deadline = deadline.later(queued.beyond);
             return Some(Next { queued, deadline });
         }
     }
@@ -157,19 +220,23 @@ impl<R: Ticket> Admission<R> {
     /// A command was encoded for the link, at this place in its stream of bytes.
     pub(crate) fn sent(&mut self, ticket: R, deadline: Deadline, span: Range<u64>) {
         let size = ticket.frame().size();
-        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, may_have_run: false };
+        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, beyond: 0, may_have_run: false };
         self.sent_from_queue(Next { queued, deadline }, span);
     }
 
     /// As [`sent`](Self::sent), for a command that had been queued.
     pub(crate) fn sent_from_queue(&mut self, next: Next<R>, span: Range<u64>) {
         let Next { queued, deadline } = next;
-        let Queued { ticket, size, lost_links, may_have_run } = queued;
+        let Queued { ticket, size, mut lost_links, may_have_run, .. } = queued;
         let (mut repeatable, mut owed, mut runs_at) = (false, 1, span.end);
         if let Some(frame) = ticket.as_ref().map(Ticket::frame) {
             repeatable = frame.is_repeatable();
             owed = frame.expected_replies();
-            if frame.is_unit() {
+            if frame.is_pinned() {
+                // It lives and dies with this link.
+                lost_links = u16::MAX - 1;
+            }
+            if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
                 // The first command of a pipeline may run long before the last one has left.
                 runs_at = span.start + 1;
             }
@@ -178,59 +245,95 @@ impl<R: Ticket> Admission<R> {
         self.flight.push_back(Sent { ticket, size, lost_links, may_have_run, repeatable, owed, runs_at }, deadline);
     }
 
+    /// A question of the connection's own was encoded: its reply finds nobody.
+    pub(crate) fn sent_own(&mut self, now: Instant) {
+        let (lost_links, may_have_run, repeatable) = (0, false, false);
+        let sent = Sent { ticket: None, size: 0, lost_links, may_have_run, repeatable, owed: 1, runs_at: 0 };
+        self.flight.push_back(sent, Deadline::Common(now + self.limits.timeout));
+    }
+
     /// A reply came: it belongs to the oldest command in flight. Returns that command's ticket with its
     /// whole answer, if somebody still waits for it and nothing more is owed.
     ///
     /// # Errors
     /// Nothing is in flight: the peer answers what nobody asked.
-    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value)>, Unasked> {
+    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value, Deadline)>, Unasked> {
         let front = self.flight.front_mut().ok_or(Unasked)?;
         front.owed -= 1;
-        let is_unit = front.ticket.as_ref().is_some_and(|ticket| ticket.frame().is_unit());
-        if is_unit {
+        let frame = front.ticket.as_ref().map(Ticket::frame);
+        // Another link is no place for it, and it might get there from among those that wait.
+        let may_wait = !frame.is_some_and(Frame::is_pinned);
+        if let Some(unit) = frame.and_then(Frame::unit) {
             self.partial.push(value);
             if front.owed > 0 {
                 return Ok(None);
             }
+            if may_wait && put_off::is_unit_not_now(&self.partial, unit.is_atomic()) {
+                let refusal = std::mem::take(&mut self.partial).into_iter().find(put_off::is_not_now);
+                self.put_off_front(refusal);
+                return Ok(None);
+            }
+            self.server_is_ready();
             return Ok(self.finish_front(|partial| Value::Array(std::mem::take(partial))));
         }
         if front.owed > 0 {
             return Ok(None);
         }
+        if may_wait && put_off::is_not_now(&value) {
+            self.put_off_front(Some(value));
+            return Ok(None);
+        }
+        self.server_is_ready();
         Ok(self.finish_front(|partial| {
             partial.clear();
             value
         }))
     }
 
-    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value)> {
-        let (sent, _) = self.flight.pop_front()?;
+    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Deadline)> {
+        let (sent, deadline) = self.flight.pop_front()?;
         self.flight_bytes -= sent.size;
         let answer = answer(&mut self.partial);
-        sent.ticket.map(|ticket| (ticket, answer))
+        let ticket = sent.ticket?;
+        self.tally.completed += 1;
+        Some((ticket, answer, deadline))
+    }
+
+    /// Puts a command that was answered, and has to be sent once more for that, ahead of all that wait. It was
+    /// admitted already, so no bound refuses it.
+    pub(crate) fn put_back(&mut self, ticket: R, deadline: Deadline) {
+        let size = ticket.frame().size();
+        self.tally.completed -= 1;
+        self.queued_bytes += size;
+        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, beyond: 0, may_have_run: false };
+        self.queue.push_front(queued, deadline);
     }
 
     /// Answers everything whose deadline has come. What is in flight keeps its place: its reply will come
     /// and must find nobody, rather than the next in line.
     pub(crate) fn expire(&mut self, now: Instant, state: ConnectionState) {
-        let freed = &mut self.queued_bytes;
+        let (freed, abandoned) = (&mut self.queued_bytes, &mut self.tally.abandoned);
         self.queue.expire(now, |queued| {
+            let error = queued.timed_out(state);
             if let Some(ticket) = queued.ticket.take() {
                 *freed -= std::mem::take(&mut queued.size);
-                let fate = queued.fate();
-                ticket.complete(Err(timed_out(state, fate).in_phase(waiting_phase(state), state.as_str())));
+                *abandoned += 1;
+                ticket.complete(Err(error));
             }
         });
+        *abandoned += self.put_off.expire(now, state);
         self.flight.expire(now, |sent| {
             if let Some(ticket) = sent.ticket.take() {
-                ticket.complete(Err(timed_out(state, Fate::Unknown).in_phase(Phase::Sent, state.as_str())));
+                *abandoned += 1;
+                ticket.complete(Err(timed_out(Fate::Unknown).in_phase(Phase::Sent, state.as_str())));
             }
         });
     }
 
     /// When [`expire`](Self::expire) is to be called next.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        self.queue.next_deadline().into_iter().chain(self.flight.next_deadline()).min()
+        let lanes = self.queue.next_deadline().into_iter().chain(self.flight.next_deadline());
+        lanes.chain(self.put_off.next_look()).min()
     }
 
     /// The link broke after `written` bytes were accepted by its socket. Every command in flight is
@@ -240,19 +343,23 @@ impl<R: Ticket> Admission<R> {
     pub(crate) fn settle(&mut self, written: u64, cause: &Cause, state: ConnectionState) -> Settlement {
         let mut settlement = Settlement::default();
         let mut again = Vec::new();
+        let mut may_be_overtaken = false;
         self.partial.clear();
         self.flight_bytes = 0;
         while let Some((sent, deadline)) = self.flight.pop_front() {
+            let proof = written < sent.runs_at;
+            may_be_overtaken |= !proof;
             let Some(ticket) = sent.ticket else { continue };
             if ticket.is_abandoned() {
+                self.tally.abandoned += 1;
                 continue;
             }
-            let proof = written < sent.runs_at;
             let may_have_run = sent.may_have_run || !proof;
             let lost_links = sent.lost_links + 1;
-            if (proof || sent.repeatable) && lost_links <= self.limits.lost_links {
+            if (proof || sent.repeatable) && u32::from(lost_links) <= self.limits.lost_links {
                 settlement.replayed += 1;
-                again.push((Queued { ticket: Some(ticket), size: sent.size, lost_links, may_have_run }, deadline));
+                let queued = Queued { ticket: Some(ticket), size: sent.size, lost_links, beyond: 0, may_have_run };
+                again.push((queued, deadline));
                 continue;
             }
             let fate = if may_have_run { Fate::Unknown } else { Fate::NotSent };
@@ -266,6 +373,14 @@ impl<R: Ticket> Admission<R> {
             self.queued_bytes += queued.size;
             self.queue.push_front(queued, deadline);
         }
+        // They are older than anything that was still in flight.
+        if may_be_overtaken {
+            self.refuse_put_off();
+        }
+        self.take_back_put_off();
+        (self.window, self.leaving, self.put_off.pause) = (self.limits.in_flight, false, None);
+        self.tally.failed += settlement.failed as u64;
+        self.tally.unknown += settlement.unknown as u64;
         settlement
     }
 
@@ -274,7 +389,9 @@ impl<R: Ticket> Admission<R> {
         let mut settlement = Settlement::default();
         while let Some((queued, _)) = self.queue.pop_front() {
             let fate = queued.fate();
-            if queued.ticket.is_some() {
+            if queued.ticket.as_ref().is_some_and(Ticket::is_abandoned) {
+                self.tally.abandoned += 1;
+            } else if queued.ticket.is_some() {
                 match fate {
                     Fate::Unknown => settlement.unknown += 1,
                     Fate::NotSent | Fate::Rejected => settlement.failed += 1,
@@ -283,7 +400,14 @@ impl<R: Ticket> Admission<R> {
             queued.answer(cause.error(fate).in_phase(waiting_phase(state), state.as_str()));
         }
         self.queued_bytes = 0;
+        self.tally.failed += settlement.failed as u64;
+        self.tally.unknown += settlement.unknown as u64;
         settlement
+    }
+
+    /// Sends nothing more on this link: what is in flight is answered, the rest waits for the next one.
+    pub(crate) fn shut_window(&mut self) {
+        (self.window, self.leaving) = (0, true);
     }
 }
 
@@ -294,6 +418,16 @@ pub(crate) struct Unasked;
 impl<R: Ticket> Queued<R> {
     fn fate(&self) -> Fate {
         if self.may_have_run { Fate::Unknown } else { Fate::NotSent }
+    }
+
+    fn timed_out(&self, state: ConnectionState) -> Error {
+        let error = if self.beyond > 0 && !self.may_have_run {
+            let words = "it waited in the queue for longer than max_queued_time";
+            Error::new(ErrorKind::Timeout, Fate::NotSent, words)
+        } else {
+            timed_out(self.fate())
+        };
+        error.in_phase(waiting_phase(state), state.as_str())
     }
 
     fn answer(self, error: Error) {
@@ -314,13 +448,14 @@ pub(crate) fn waiting_phase(state: ConnectionState) -> Phase {
     if matches!(state, ConnectionState::Ready | ConnectionState::Draining) { Phase::Queued } else { Phase::Connecting }
 }
 
-fn timed_out(state: ConnectionState, fate: Fate) -> Error {
+fn timed_out(fate: Fate) -> Error {
     let words = match fate {
         Fate::NotSent => "the deadline passed before the command could be sent",
         Fate::Unknown | Fate::Rejected => "no answer came before the deadline",
     };
-    Error::new(ErrorKind::Timeout, fate, words).in_phase(waiting_phase(state), state.as_str())
+    Error::new(ErrorKind::Timeout, fate, words)
 }
 
+mod put_off;
 #[cfg(test)]
 mod tests;

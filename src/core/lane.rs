@@ -6,7 +6,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// When an entry has to be answered.
@@ -22,6 +22,22 @@ impl Deadline {
     pub(crate) fn at(self) -> Instant {
         match self {
             Self::Common(at) | Self::Own(at) => at,
+        }
+    }
+
+    pub(crate) fn later(self, milliseconds: u32) -> Self {
+        let by = Duration::from_millis(milliseconds.into());
+        match self {
+            Self::Common(at) => Self::Common(at + by),
+            Self::Own(at) => Self::Own(at + by),
+        }
+    }
+
+    pub(crate) fn earlier(self, milliseconds: u32) -> Self {
+        let by = Duration::from_millis(milliseconds.into());
+        match self {
+            Self::Common(at) => Self::Common(at.checked_sub(by).unwrap_or(at)),
+            Self::Own(at) => Self::Own(at.checked_sub(by).unwrap_or(at)),
         }
     }
 }
@@ -135,7 +151,6 @@ impl<T> Lane<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     #[derive(Debug, Clone)]
     enum Step {

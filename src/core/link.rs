@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use crate::core::retry::{ReconnectPolicy, Retry};
 use crate::events::{Cause, CauseKind, ConnectionState};
 
+/// A link that lived as long and was then closed while idle has done its duty.
+const SERVED: Duration = Duration::from_millis(500);
+
 /// What the connection is doing.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Phase {
@@ -33,6 +36,8 @@ pub(crate) enum Event {
     Shutdown { deadline: Instant },
     /// Nothing is queued or in flight any more.
     Drained,
+    /// Something was mended: a waiting attempt is made now.
+    Hurry,
     /// The supervisor gave up.
     Abort { cause: Cause },
 }
@@ -128,7 +133,8 @@ impl Link {
             return Vec::new();
         }
         match (event, &self.phase) {
-            (Event::Demand, Phase::Idle) => self.dial(),
+            (Event::Demand | Event::Hurry, Phase::Idle) => self.dial(),
+            (Event::Hurry, Phase::Backoff { .. } | Phase::Parked { .. }) => self.dial(),
             (Event::Established { generation }, Phase::Connecting { generation: current, .. })
                 if generation == *current =>
             {
@@ -144,7 +150,12 @@ impl Link {
                 if generation == *current =>
             {
                 // A tick that was due but not delivered must not cost a stable link its fresh start.
-                if now.saturating_duration_since(*since) >= self.retry.policy().healthy_after() {
+                let lived = now.saturating_duration_since(*since);
+                if lived >= self.retry.policy().healthy_after() {
+                    self.fresh_start();
+                } else if cause.kind() == CauseKind::IdleClosed && lived >= SERVED {
+                    // A server that closes idle links does so again and again, and is well: the delays must not
+                    // grow until there is no link for half a minute. They start anew at most once in `SERVED`.
                     self.fresh_start();
                 }
                 let mut actions = vec![Action::Settle { generation, cause: cause.clone() }];

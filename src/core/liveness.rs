@@ -25,11 +25,12 @@ pub(crate) struct Liveness {
     held_until: Option<Instant>,
     /// No verdict before this, whatever the rest says.
     grace: Option<Instant>,
+    written: u64,
 }
 
 impl Liveness {
     pub(crate) fn new(patience: Duration, now: Instant) -> Self {
-        Self { patience, last_byte: now, waiting_since: None, held_until: None, grace: None }
+        Self { patience, last_byte: now, waiting_since: None, held_until: None, grace: None, written: 0 }
     }
 
     /// A request was sent; the server may hold its answer back for `hold`.
@@ -38,6 +39,16 @@ impl Liveness {
         if !hold.is_zero() {
             let until = now + hold;
             self.held_until = Some(self.held_until.map_or(until, |earlier| earlier.max(until)));
+        }
+    }
+
+    /// The socket is full, after `written` bytes in all. One that takes more than before has a peer that takes
+    /// them: half a gigabyte on a slow line is answered long after the patience for an answer.
+    pub(crate) fn wrote(&mut self, written: u64, now: Instant) {
+        if written > self.written {
+            self.written = written;
+            self.grace = None;
+            self.waiting_since = self.waiting_since.map(|_| now);
         }
     }
 
@@ -111,6 +122,19 @@ mod tests {
             link.received(false, start + seconds(second));
             assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)));
         }
+    }
+
+    #[test]
+    fn a_request_that_is_still_being_written_is_no_silence() {
+        let start = Instant::now();
+        let mut link = Liveness::new(PATIENCE, start);
+        link.sent(Duration::ZERO, start);
+        for second in 1..100 {
+            link.wrote(second, start + seconds(second));
+            assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)));
+        }
+        link.wrote(99, start + seconds(105));
+        assert_eq!(link.look(start + seconds(109)), Verdict::Dead, "a full socket that takes nothing is");
     }
 
     #[test]

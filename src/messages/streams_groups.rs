@@ -209,7 +209,6 @@ impl XReadGroup {
 
     /// Waits up to `longest` for an entry. For connections of their own only: nobody else is served
     /// meanwhile.
-    #[cfg_attr(not(test), expect(dead_code, reason = "comes with the connections that may wait"))]
     pub(crate) fn block(mut self, longest: Duration) -> Self {
         self.frame = self.frame.arg("BLOCK").arg(millis(longest)).hold(longest);
         self

@@ -8,8 +8,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::dial::{Target, dial};
 use super::dial_error::{DialError, DialErrorKind};
+use super::login::Login;
 use super::stream::Wire;
-use crate::config::{RedisConfig, Secret};
+use crate::config::RedisConfig;
+use crate::credentials::Provider;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -24,6 +26,7 @@ pub(crate) struct Recipe {
     pub(crate) target: Target,
     /// What the server sees in CLIENT LIST.
     pub(crate) client_name: Option<String>,
+    pub(crate) credentials: Option<Provider>,
 }
 
 /// What the server said of itself.
@@ -48,8 +51,9 @@ pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
     let limit = recipe.config.connect_timeout();
     let until = Instant::now() + limit;
     let transport = dial(&recipe.target, limit).await.map_err(|error| dial_cause(&error))?;
+    let login = recipe.login(until.saturating_duration_since(Instant::now())).await?;
     let mut greeter = Greeter { wire: Wire::new(transport), until, target: &recipe.target };
-    let mut greeting = greeter.hello(&recipe).await?;
+    let mut greeting = greeter.hello(login.as_ref()).await?;
     greeter.select(recipe.config.db()).await?;
     greeter.introduce(&recipe, &mut greeting).await?;
     greeter.until_ready().await?;
@@ -65,20 +69,12 @@ struct Greeter<'a> {
 
 impl Greeter<'_> {
     /// HELLO 3 with the credentials; a server without HELLO is spoken to in RESP2.
-    async fn hello(&mut self, recipe: &Recipe) -> Result<Greeting, Cause> {
-        let password = recipe.config.password().map_err(|error| {
-            Cause::new(
-                CauseKind::Refused,
-                format!("the password file cannot be read: {}; mend REDIS_PASSWORD_FILE", error.kind()),
-            )
-        })?;
-        let username = recipe.config.username();
-        // A user without a password still has to be named, or the server takes us for the default one.
-        let login = password.as_ref().map(Secret::expose).or(username.map(|_| &b""[..]));
-        let mut hello = Frame::known("HELLO").arg(3);
-        if let Some(password) = login {
-            hello = hello.arg("AUTH").arg(username.unwrap_or("default")).arg(password);
-        }
+    async fn hello(&mut self, login: Option<&Login>) -> Result<Greeting, Cause> {
+        let hello = Frame::known("HELLO").arg(3);
+        let hello = match login {
+            Some(login) => login.with_hello(hello),
+            None => hello,
+        };
         let refused = match self.ask_when_ready(&hello).await? {
             Ok(answer) => return Ok(greeting_from(answer)),
             Err(refused) => refused,
@@ -86,14 +82,23 @@ impl Greeter<'_> {
         if !matches!(refused.code(), Some("ERR" | "NOPROTO")) {
             return Err(login_cause(&refused));
         }
-        if let Some(password) = login {
-            let mut auth = Frame::known("AUTH");
-            if let Some(username) = username {
-                auth = auth.arg(username);
+        // A server without HELLO goes on listening. One that is full, or closes for another reason, has said
+        // so with the same code, and its words are worth more than those of the broken pipe that follows.
+        let before = |cause: Cause| match cause.kind() {
+            CauseKind::Unreachable => {
+                let words = format!("the server answered ERR: {} and hung up", refused.message());
+                Cause::new(CauseKind::NotReady, words)
             }
-            if let Err(refused) = self.ask_when_ready(&auth.arg(password)).await? {
-                return Err(login_cause(&refused));
-            }
+            _ => cause,
+        };
+        if let Some(login) = login
+            && let Err(refused) = self.ask_when_ready(&login.auth()).await.map_err(before)?
+        {
+            return Err(login_cause(&refused));
+        }
+        if login.is_none() {
+            // Whether it still listens; its answer to this is asked for again at the end.
+            self.ask(&Frame::known("PING")).await.map_err(before)?.ok();
         }
         Ok(Greeting { protocol: 2, ..Greeting::default() })
     }
@@ -168,15 +173,19 @@ impl Greeter<'_> {
         let (wire, target) = (&mut self.wire, self.target);
         let broken = |error: io::Error| dial_cause(&target.before_ready(&error));
         let exchange = async {
-            poll_fn(|cx| wire.poll_flush(cx)).await.map_err(broken)?;
+            // A full server says so and hangs up before it has read anything: the write fails, and the reason
+            // waits to be read.
+            let written = poll_fn(|cx| wire.poll_flush(cx)).await;
             loop {
                 match wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))? {
                     Some(Value::Push { .. }) => {}
                     Some(Value::ServerError(error)) => return Ok(Err(Error::server(error.code(), error.details()))),
                     Some(value) => return Ok(Ok(value)),
                     None => {
-                        if poll_fn(|cx| wire.poll_fill(cx)).await.map_err(broken)? == 0 {
-                            return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+                        let filled = poll_fn(|cx| wire.poll_fill(cx)).await;
+                        if !matches!(filled, Ok(1..)) {
+                            let ended = filled.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                            return Err(broken(written.err().unwrap_or(ended)));
                         }
                     }
                 }
@@ -198,16 +207,14 @@ fn dial_cause(error: &DialError) -> Cause {
     Cause::new(kind, error.to_string())
 }
 
-/// Codes decide: texts differ between servers. `ERR` during the login is what a full server says before it
-/// closes, and what an old one says to a wrong password.
+/// Codes decide: texts differ between servers. `ERR` is what an old one says to a wrong password.
 fn login_cause(error: &Error) -> Cause {
     let code = error.code().unwrap_or_default();
-    let full = error.message().contains("max number of clients");
     let (kind, advice) = match code {
         "NOAUTH" => (CauseKind::Refused, "; the server wants a password, set REDIS_PASSWORD"),
         "WRONGPASS" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
         "NOPERM" => (CauseKind::Refused, "; the user lacks a permission, see ACL SETUSER"),
-        "ERR" if !full => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
+        "ERR" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
         _ => (CauseKind::NotReady, ""),
     };
     debug_assert_eq!(error.kind(), ErrorKind::Server);

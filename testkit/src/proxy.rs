@@ -90,6 +90,11 @@ impl Proxy {
         });
     }
 
+    /// Ends the holding alone: what was held flows now, and meets the other modes and one-time faults.
+    pub fn resume(&self) {
+        self.set(|plan| (plan.hold_to_server, plan.hold_to_client) = (false, false));
+    }
+
     /// Accepts new connections without ever answering; what they send is read and dropped. They stay silent for their
     /// whole life, live ones go on.
     pub fn accept_and_stay_silent(&self) {

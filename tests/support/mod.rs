@@ -1,10 +1,20 @@
 //! What every test of a connection needs.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::{Duration, Instant};
 
+use std::sync::{Arc, Mutex};
+
+use actix::{Actor, Context, Handler};
 use redis_actix::prelude::*;
-use redis_actix::{ReconnectPolicy, RedisBuilder, RedisConfigBuilder};
+use redis_actix::{ConnectionEvent, ConnectionState, Frame, ReconnectPolicy, RedisBuilder, RedisConfigBuilder, Status};
 use redis_actix_test::RedisServer;
 
 /// Long enough for any machine, short enough for a person to wait.
@@ -39,4 +49,116 @@ pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T
         assert!(Instant::now() < deadline, "never saw {what}");
         tokio::time::sleep(ms(5)).await;
     }
+}
+
+/// Waits for the connection to be in a state, by its own word.
+pub async fn until(redis: &Redis, what: &str, reached: impl Fn(&Status) -> bool) -> Status {
+    let mut status = redis.status();
+    let seen = tokio::time::timeout(PATIENCE, status.wait_for(|status| reached(status))).await;
+    match seen {
+        Ok(Ok(status)) => status.clone(),
+        Ok(Err(_)) => panic!("the connection is gone before it was {what}"),
+        Err(_) => panic!("never {what}: {:?}", redis.status().borrow()),
+    }
+}
+
+pub async fn until_state(redis: &Redis, state: ConnectionState) -> Status {
+    until(redis, state.as_str(), |status| status.state == state).await
+}
+
+/// Everything that happens to a connection, in order.
+#[derive(Clone, Default)]
+pub struct Diary(Arc<Mutex<Vec<(Instant, ConnectionEvent)>>>);
+
+struct Writer(Diary);
+
+impl Actor for Writer {
+    type Context = Context<Self>;
+}
+
+impl Handler<ConnectionEvent> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, event: ConnectionEvent, _: &mut Context<Self>) {
+        self.0.0.lock().expect("whole").push((Instant::now(), event));
+    }
+}
+
+impl Diary {
+    /// Keeps the diary of the connection that is being built.
+    pub fn of(builder: RedisBuilder) -> (RedisBuilder, Self) {
+        let diary = Self::default();
+        let writer = Writer(diary.clone()).start();
+        (builder.on_event(writer.recipient()), diary)
+    }
+
+    /// Keeps it from now on.
+    pub fn from_now_on(redis: &Redis) -> Self {
+        let diary = Self::default();
+        redis.on_event(Writer(diary.clone()).start().recipient());
+        diary
+    }
+
+    pub fn events(&self) -> Vec<ConnectionEvent> {
+        self.0.lock().expect("whole").iter().map(|(_, event)| event.clone()).collect()
+    }
+
+    pub fn count(&self, is: impl Fn(&ConnectionEvent) -> bool) -> usize {
+        self.events().iter().filter(|event| is(event)).count()
+    }
+
+    pub async fn entry(&self, what: &str, is: impl Fn(&ConnectionEvent) -> bool) -> ConnectionEvent {
+        eventually(what, || self.events().into_iter().find(|event| is(event))).await
+    }
+}
+
+/// A message with a frame of the test's own.
+pub struct Own(pub Frame);
+
+impl actix::Message for Own {
+    type Result = redis_actix::Result<redis_actix::Value>;
+}
+
+impl Command for Own {
+    type Reply = redis_actix::Value;
+
+    fn frame(&self) -> Frame {
+        self.0.clone()
+    }
+
+    fn into_frame(self) -> Frame {
+        self.0
+    }
+
+    fn reply(value: redis_actix::Value) -> redis_actix::Result<Self::Reply> {
+        Ok(value)
+    }
+}
+
+/// Runs a blocking call of the kit without stopping the client under test.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+/// Runs a test in a process of its own, for what is counted per process. True in that process.
+pub fn alone(test: &str) -> bool {
+    const ALONE: &str = "FAULTS_ALONE";
+    if std::env::var(ALONE).is_ok_and(|name| name == test) {
+        return true;
+    }
+    let own = std::env::current_exe().expect("a name");
+    let output = std::process::Command::new(own).args([test, "--exact", "--nocapture"]).env(ALONE, test).output();
+    let output = output.expect("started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "no test of that name ran: {said}");
+    false
+}
+
+/// Bytes of this process that are in memory.
+pub fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 pub(crate) enum Task {
     Demo(Vec<OsString>),
     Test { quick: bool },
+    Bench(Vec<OsString>),
     Help,
 }
 
@@ -31,8 +32,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, St
             }
             Ok(Task::Test { quick })
         }
+        Some("bench") => Ok(Task::Bench(args.collect())),
         Some("help" | "--help" | "-h") => Ok(Task::Help),
-        _ => Err(format!("unknown command {command:?}: demo, test or help")),
+        _ => Err(format!("unknown command {command:?}: demo, test, bench or help")),
     }
 }
 

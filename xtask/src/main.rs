@@ -3,7 +3,9 @@
 //! Both need nothing but the Rust toolchain: a Redis server is installed where there is none.
 
 mod args;
+mod bench;
 mod cargo;
+mod chaos;
 mod install;
 mod keytable;
 mod prefix_report;
@@ -20,8 +22,12 @@ usage: cargo xtask <command>
 
   demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
   test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
+  bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
+                   get64/256); --check counts instructions by valgrind instead and compares, --update stores them
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
   prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
+  chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account
+  fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -31,8 +37,13 @@ failed, 2 wrong usage or no server.";
 /// Wrong usage, or something is missing that only the user can bring.
 const CANNOT: u8 = 2;
 
-/// What takes its own arguments and needs no server.
-const TOOLS: &[(&str, Tool)] = &[("keytable", keytable::run), ("prefix-report", prefix_report::run)];
+/// What takes its own arguments.
+const TOOLS: &[(&str, Tool)] = &[
+    ("keytable", keytable::run),
+    ("prefix-report", prefix_report::run),
+    ("chaos", chaos::run),
+    ("fault-table", chaos::table),
+];
 
 type Tool = fn(&[String]) -> ExitCode;
 
@@ -54,6 +65,10 @@ fn main() -> ExitCode {
         },
         Ok(Task::Test { quick }) => match server::ensure() {
             Ok(server) => steps::run_all(&server, quick),
+            Err(e) => cannot(&e),
+        },
+        Ok(Task::Bench(args)) => match server::ensure() {
+            Ok(server) => bench::run(&server, &args),
             Err(e) => cannot(&e),
         },
         Err(e) => {

@@ -1,4 +1,8 @@
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use super::*;
 use crate::events::CauseKind;
@@ -36,6 +40,7 @@ fn limits() -> Limits {
         queued_bytes: 4096,
         lost_links: 3,
         timeout: Duration::from_secs(5),
+        queued_time: None,
     }
 }
 
@@ -51,9 +56,20 @@ struct Bench {
     on_link: Vec<(u32, u64)>,
     runs: BTreeMap<u32, u32>,
     sent_order: Vec<u32>,
+    /// Whether the server is loading, whom it has told so on this link, and in which order it ran the others.
+    loading: bool,
+    told: BTreeSet<u32>,
+    run_order: Vec<u32>,
 }
 
 const SIZE: u64 = 10;
+
+fn not_now() -> Value {
+    crate::wire::decode::Decoder::new(Default::default())
+        .decode(b"-LOADING not now\r\n", &mut 0)
+        .expect("valid")
+        .expect("whole")
+}
 
 impl Bench {
     fn new() -> Self {
@@ -68,6 +84,9 @@ impl Bench {
             on_link: Vec::new(),
             runs: BTreeMap::new(),
             sent_order: Vec::new(),
+            loading: false,
+            told: BTreeSet::new(),
+            run_order: Vec::new(),
         }
     }
 
@@ -112,7 +131,13 @@ impl Bench {
         let before = self.written;
         self.written = (self.written + bytes).min(self.encoded);
         for (id, end) in &self.on_link {
-            if *end > before && *end <= self.written {
+            if *end <= before || *end > self.written {
+                continue;
+            }
+            if self.loading {
+                self.told.insert(*id);
+            } else {
+                self.run_order.push(*id);
                 *self.runs.entry(*id).or_default() += 1;
             }
         }
@@ -123,7 +148,8 @@ impl Bench {
         let answerable = self.on_link.first().is_some_and(|(_, end)| *end <= self.written);
         if self.up && answerable {
             let (id, _) = self.on_link.remove(0);
-            if let Some((probe, value)) = self.admission.replied(Value::Int(id.into())).expect("it was asked") {
+            let value = if self.told.remove(&id) { not_now() } else { Value::Int(id.into()) };
+            if let Some((probe, value, _)) = self.admission.replied(value).expect("it was asked") {
                 probe.complete(Ok(value));
             }
             self.release();
@@ -133,6 +159,7 @@ impl Bench {
     fn lose(&mut self) -> Settlement {
         self.up = false;
         self.on_link.clear();
+        self.told.clear();
         let cause = Cause::new(CauseKind::Broken, "cut");
         let settlement = self.admission.settle(self.written, &cause, ConnectionState::Ready);
         (self.encoded, self.written) = (0, 0);
@@ -156,6 +183,7 @@ enum Step {
     Lost,
     Wait(u16),
     Refused,
+    Loading(bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -168,6 +196,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Up),
         2 => Just(Step::Lost),
         1 => (0..3_000_u16).prop_map(Step::Wait),
+        1 => prop::bool::weighted(0.3).prop_map(Step::Loading),
         1 => prop::bool::weighted(0.2).prop_map(|refused| if refused { Step::Refused } else { Step::Up }),
     ];
     prop::collection::vec(step, 0..150)
@@ -199,6 +228,7 @@ proptest! {
                     let state = bench.state();
                     bench.admission.expire(bench.now, state);
                 }
+                Step::Loading(loading) => bench.loading = loading,
                 Step::Refused => {
                     bench.lose();
                     let cause = Cause::new(CauseKind::Refused, "no");
@@ -211,18 +241,24 @@ proptest! {
         bench.lose();
         bench.now += Duration::from_secs(600);
         bench.admission.expire(bench.now, ConnectionState::Backoff);
+        let Tally { completed, failed, unknown, abandoned } = bench.admission.tally();
+        prop_assert_eq!(completed + failed + unknown + abandoned, u64::from(bench.next_id), "each is counted once");
         for id in 0..bench.next_id {
             prop_assert_eq!(bench.fates(id).len(), 1, "command {} is answered once", id);
             if let Some(Ok(value)) = bench.outcomes.borrow()[&id].first() {
                 prop_assert_eq!(value, &Value::Int(id.into()), "somebody else's reply");
             }
         }
+        bench.run_order.retain(|id| writes.contains(id));
+        prop_assert!(bench.run_order.is_sorted(), "overtaken on the server: {:?}", bench.run_order);
         for id in writes {
             let runs = bench.runs.get(&id).copied().unwrap_or(0);
             prop_assert!(runs <= 1, "write {} ran {} times", id, runs);
             match bench.fates(id)[..] {
                 [None] => prop_assert_eq!(runs, 1),
-                [Some(Fate::NotSent)] => prop_assert_eq!(runs, 0, "write {} ran and was called unsent", id),
+                [Some(fate @ (Fate::NotSent | Fate::Rejected))] => {
+                    prop_assert_eq!(runs, 0, "write {} ran and was called {:?}", id, fate);
+                }
                 _ => {}
             }
         }
@@ -261,12 +297,60 @@ fn a_pipeline_of_which_any_byte_left_may_have_run() {
 }
 
 #[test]
+fn a_transaction_of_which_a_byte_is_missing_cannot_have_run() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let unit = bench.submit(Frame::atomic([Frame::known("INCR").key("a"), Frame::known("INCR").key("b")]));
+    bench.write(SIZE - 1);
+    assert_eq!(bench.lose(), Settlement { replayed: 1, failed: 0, unknown: 0 });
+    bench.up = true;
+    bench.release();
+    bench.write(SIZE);
+    assert_eq!(bench.lose(), Settlement { replayed: 0, failed: 0, unknown: 1 });
+    assert_eq!(bench.fates(unit), [Some(Fate::Unknown)]);
+}
+
+#[test]
+fn a_transaction_that_was_not_run_now_waits_and_is_sent_again() {
+    let answers = |second: &str| {
+        let lines = ["+OK", "+QUEUED", second, "-EXECABORT Transaction discarded"];
+        lines.map(|line| redis::parse_redis_value(format!("{line}\r\n").as_bytes()).expect("a reply"))
+    };
+    let unit = || Frame::atomic([Frame::known("INCR").key("a"), Frame::known("INCR").key("b")]);
+    for (frame, second, waits) in [
+        (unit(), "-LOADING Redis is loading", true),
+        (unit(), "-NOPERM no", false),
+        (unit().pinned(), "-LOADING Redis is loading", false),
+    ] {
+        let mut bench = Bench::new();
+        bench.up = true;
+        bench.submit(frame);
+        let mut answered = None;
+        for answer in answers(second) {
+            answered = bench.admission.replied(answer).expect("asked");
+        }
+        assert_eq!((answered.is_none(), bench.admission.queued()), (waits, usize::from(waits)), "{second}");
+    }
+}
+
+#[test]
+fn a_pinned_command_is_never_sent_on_another_link() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let half = bench.submit(Frame::known("INCR").key("k").pinned());
+    let read = bench.submit(Frame::known("GET").key("k").read_only().pinned());
+    bench.write(SIZE / 2);
+    assert_eq!(bench.lose(), Settlement { replayed: 0, failed: 2, unknown: 0 });
+    assert_eq!((bench.fates(half), bench.fates(read)), (vec![Some(Fate::NotSent)], vec![Some(Fate::NotSent)]));
+}
+
+#[test]
 fn a_unit_is_answered_when_its_last_reply_came() {
     let mut bench = Bench::new();
     bench.up = true;
     let unit = bench.submit(Frame::join([Frame::new("INCR").key("a"), Frame::new("INCR").key("b")]));
     assert!(bench.admission.replied(Value::Int(1)).expect("asked").is_none());
-    let (probe, value) = bench.admission.replied(Value::Int(2)).expect("asked").expect("whole");
+    let (probe, value, _) = bench.admission.replied(Value::Int(2)).expect("asked").expect("whole");
     assert_eq!((probe.id, value), (unit, Value::Array(vec![Value::Int(1), Value::Int(2)])));
     assert!(bench.admission.replied(Value::Okay).is_err(), "an answer to nothing");
 }
@@ -297,4 +381,68 @@ fn the_queue_is_bounded_by_count_and_bytes_but_one_large_command_passes() {
     let outcomes = bench.outcomes.borrow();
     let error = outcomes[&refused][0].as_ref().expect_err("full");
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Overloaded, Some(Phase::Connecting)));
+}
+
+#[test]
+fn what_the_server_puts_off_is_sent_again_in_order_after_a_pause() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    bench.loading = true;
+    let first = bench.submit(Frame::new("INCR").key("k"));
+    let second = bench.submit(Frame::new("INCR").key("k"));
+    bench.write(2 * SIZE);
+    bench.reply();
+    let third = bench.submit(Frame::new("INCR").key("k"));
+    bench.reply();
+    assert_eq!(
+        (bench.admission.queued(), bench.sent_order.len()),
+        (3, 2),
+        "nothing goes to a server that is not ready"
+    );
+    let again = bench.admission.next_deadline().expect("it is asked again");
+    assert!(again > bench.now && again < bench.now + Duration::from_secs(1));
+    bench.now = again;
+    bench.release();
+    assert_eq!(bench.sent_order, [first, second, first], "one of them asks for all");
+    bench.loading = false;
+    bench.write(SIZE);
+    bench.reply();
+    assert_eq!(bench.sent_order, [first, second, first, second, third]);
+}
+
+#[test]
+fn what_was_put_off_is_not_run_behind_a_later_one_that_ran() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    bench.loading = true;
+    let first = bench.submit(Frame::new("INCR").key("k"));
+    bench.write(SIZE);
+    bench.loading = false;
+    let second = bench.submit(Frame::new("INCR").key("k"));
+    bench.write(SIZE);
+    bench.reply();
+    bench.reply();
+    assert_eq!((bench.fates(first), bench.fates(second)), (vec![Some(Fate::Rejected)], vec![None]));
+}
+
+#[test]
+fn a_command_waits_in_the_queue_no_longer_than_it_may_and_keeps_its_deadline_on_the_wire() {
+    let mut bench = Bench::new();
+    bench.admission = Admission::new(Limits { queued_time: Some(Duration::from_secs(1)), ..limits() });
+    let start = bench.now;
+    let (common, own) = (Frame::new("INCR").key("k"), Frame::new("INCR").key("k").timeout(Duration::from_secs(60)));
+    let waits = bench.submit(common.clone());
+    let waits_too = bench.submit(own.clone());
+    bench.now = start + Duration::from_secs(1);
+    bench.admission.expire(bench.now, ConnectionState::Backoff);
+    assert_eq!([bench.fates(waits), bench.fates(waits_too)], [[Some(Fate::NotSent)], [Some(Fate::NotSent)]]);
+    let sent = bench.submit(own);
+    bench.up = true;
+    bench.release();
+    bench.now += Duration::from_secs(59);
+    bench.admission.expire(bench.now, ConnectionState::Ready);
+    assert!(bench.fates(sent).is_empty());
+    bench.now += Duration::from_secs(1);
+    bench.admission.expire(bench.now, ConnectionState::Ready);
+    assert_eq!(bench.fates(sent), [Some(Fate::Unknown)]);
 }

@@ -1,0 +1,95 @@
+//! Counts the instructions of every probe under callgrind and compares them with what the repository holds.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
+
+use crate::client::text;
+use crate::{peer, probe};
+
+/// A probe may cost this much more than what is stored; where it costs so much less, the store is out of date.
+const TOLERANCE: f64 = 0.03;
+
+const HEAD: &str = "\
+# Instructions per operation, counted by `cargo xtask bench --check` (valgrind --tool=callgrind), which fails
+# where one costs 3 % more. After a change that is meant, write them anew: `cargo xtask bench --check --update`.
+# They are of x86-64 and depend on the compiler and on the allocator of libc; ratios of changes do not.
+";
+
+/// Runs the check. Exit codes: 0 all well, 1 something costs more, 2 it cannot be counted here.
+#[must_use]
+pub fn run(args: &[String]) -> ExitCode {
+    let update = args.iter().any(|arg| arg == "--update");
+    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!(
+            "bench: valgrind is missing: install it (apt-get install valgrind), instructions are counted with it"
+        );
+        return ExitCode::from(2);
+    }
+    match compare(update) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn compare(update: bool) -> Result<bool, String> {
+    let store = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("instructions.toml");
+    let stored = parse(&fs::read_to_string(&store).unwrap_or_default());
+    let mut counted = String::from(HEAD);
+    let mut well = true;
+    println!("| probe | instructions/op | stored | |\n|---|---|---|---|");
+    for (name, n) in probe::ALL {
+        let (once, twice) = (count(name, n)?, count(name, 2 * n)?);
+        let per_op = (twice.saturating_sub(once)) as f64 / n as f64;
+        counted.push_str(&format!("{name} = {per_op:.0}\n"));
+        let (before, word) = match stored.get(name) {
+            None => (0.0, "new"),
+            Some(before) if per_op > before * (1.0 + TOLERANCE) + 1.0 => {
+                well = false;
+                (*before, "costs more")
+            }
+            Some(before) if per_op < before * (1.0 - TOLERANCE) - 1.0 => (*before, "costs less: --update"),
+            Some(before) => (*before, "as before"),
+        };
+        println!("| {name} | {per_op:.0} | {before:.0} | {word} |");
+    }
+    if update || stored.is_empty() {
+        fs::write(&store, counted).map_err(|error| format!("{}: {error}", store.display()))?;
+        return Ok(true);
+    }
+    Ok(well)
+}
+
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(" = ")).filter_map(|(k, v)| Some((k.to_owned(), v.parse().ok()?))).collect()
+}
+
+/// The instructions of the whole process.
+fn count(name: &str, n: usize) -> Result<u64, String> {
+    let port = match probe::callers(name) {
+        0 => 0,
+        callers => peer::start(callers).map_err(text)?,
+    };
+    let program = env::current_exe().map_err(text)?.with_file_name("probe");
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(&program)
+        .args([name, &n.to_string(), &port.to_string()])
+        .output()
+        .map_err(text)?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{name} failed: {log}"));
+    }
+    let collected =
+        log.lines().find_map(|line| line.split_once("Collected :")).and_then(|(_, n)| n.trim().parse().ok());
+    collected.ok_or_else(|| format!("callgrind said nothing of {name}: {log}"))
+}

@@ -1,0 +1,39 @@
+//! What every contender has to do, in its own idiom.
+
+use std::{future::Future, sync::Arc};
+
+/// One operation, its names and value made ready beforehand: only the client is measured.
+#[derive(Clone)]
+pub enum Op {
+    /// `GET`; the answer's length counts.
+    Get(String),
+    /// `SET`.
+    Set(String, Arc<[u8]>),
+    /// `MGET`; how many values came counts.
+    MGet(Arc<[String]>),
+    /// `HGETALL`; how many fields came counts.
+    HGetAll(String),
+}
+
+/// A handle to one connection, cloned for each caller.
+pub trait Client: Clone + Send + 'static {
+    /// Executes `op` and returns what of its answer counts: bytes, values or fields.
+    fn run(&mut self, op: &Op) -> impl Future<Output = Result<usize, String>> + Send;
+}
+
+/// How clients are made.
+pub trait Connect: 'static {
+    /// What is made.
+    type Client: Client;
+
+    /// Its name in tables.
+    const NAME: &'static str;
+
+    /// Connects to the server on this port, on the runtime that polls this.
+    fn connect(port: u16) -> impl Future<Output = Result<Self::Client, String>> + Send;
+}
+
+/// What every error becomes here: it is counted, and the first one is shown.
+pub fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

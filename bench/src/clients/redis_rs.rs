@@ -1,0 +1,87 @@
+//! redis-rs: its multiplexed connection as it comes and tuned, and its connection manager.
+
+use redis::{
+    AsyncConnectionConfig, IntoConnectionInfo,
+    aio::{ConnectionLike, ConnectionManager, MultiplexedConnection},
+    io::tcp::TcpSettings,
+};
+
+use crate::client::{Client, Connect, Op, text};
+
+/// `MultiplexedConnection`, nothing set.
+pub struct Multiplexed;
+
+/// `MultiplexedConnection` without its response timeout, with TCP_NODELAY and a longer queue.
+pub struct Tuned;
+
+/// `ConnectionManager`, nothing set: the peer that reconnects.
+pub struct Manager;
+
+/// Any of its connections.
+#[derive(Clone)]
+pub struct Handle<C>(C);
+
+impl Connect for Multiplexed {
+    type Client = Handle<MultiplexedConnection>;
+    const NAME: &'static str = "redis-rs";
+
+    async fn connect(port: u16) -> Result<Self::Client, String> {
+        let client = redis::Client::open(("127.0.0.1", port)).map_err(text)?;
+        client.get_multiplexed_async_connection().await.map(Handle).map_err(text)
+    }
+}
+
+impl Connect for Tuned {
+    type Client = Handle<MultiplexedConnection>;
+    const NAME: &'static str = "redis-rs tuned";
+
+    async fn connect(port: u16) -> Result<Self::Client, String> {
+        let info = ("127.0.0.1", port).into_connection_info().map_err(text)?;
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = redis::Client::open(info).map_err(text)?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(4096);
+        client.get_multiplexed_async_connection_with_config(&config).await.map(Handle).map_err(text)
+    }
+}
+
+impl Connect for Manager {
+    type Client = Handle<ConnectionManager>;
+    const NAME: &'static str = "redis-rs manager";
+
+    async fn connect(port: u16) -> Result<Self::Client, String> {
+        let client = redis::Client::open(("127.0.0.1", port)).map_err(text)?;
+        ConnectionManager::new(client).await.map(Handle).map_err(text)
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + 'static> Client for Handle<C> {
+    async fn run(&mut self, op: &Op) -> Result<usize, String> {
+        query(&mut self.0, op).await
+    }
+}
+
+/// The operation on anything of redis-rs' kind.
+///
+/// # Errors
+/// Those of the command.
+pub async fn query<C: ConnectionLike>(connection: &mut C, op: &Op) -> Result<usize, String> {
+    match op {
+        Op::Get(key) => {
+            let value: Option<Vec<u8>> = redis::cmd("GET").arg(key).query_async(connection).await.map_err(text)?;
+            value.map(|value| value.len()).ok_or_else(|| "no such key".to_owned())
+        }
+        Op::Set(key, value) => {
+            let () = redis::cmd("SET").arg(key).arg(&value[..]).query_async(connection).await.map_err(text)?;
+            Ok(value.len())
+        }
+        Op::MGet(keys) => {
+            let values: Vec<Vec<u8>> = redis::cmd("MGET").arg(&keys[..]).query_async(connection).await.map_err(text)?;
+            Ok(values.len())
+        }
+        Op::HGetAll(key) => {
+            let fields: Vec<(Vec<u8>, Vec<u8>)> =
+                redis::cmd("HGETALL").arg(key).query_async(connection).await.map_err(text)?;
+            Ok(fields.len())
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A scripted server in lockstep: it answers when every caller has asked, all at once. So each run of a probe
+//! sees the same batches, whatever else the machine does.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
+    thread,
+};
+
+/// Starts a peer for one connection after the other and returns its port. It lives as long as the process.
+///
+/// # Errors
+/// When no port can be had.
+pub fn start(callers: usize) -> io::Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A probe that ends is no error of the peer.
+            drop(serve(stream, callers));
+        }
+    });
+    Ok(port)
+}
+
+fn serve(mut stream: TcpStream, callers: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let value = format!("$64\r\n{}\r\n", "x".repeat(64));
+    let all = value.repeat(callers);
+    let (mut input, mut chunk, mut waiting) = (Vec::new(), vec![0; 64 * 1024], 0);
+    loop {
+        let len = stream.read(&mut chunk)?;
+        if len == 0 {
+            return Ok(());
+        }
+        input.extend_from_slice(chunk.get(..len).unwrap_or_default());
+        let mut used = 0;
+        while let Some((name, len)) = command(input.get(used..).unwrap_or_default()) {
+            used += len;
+            match name {
+                b"GET" => waiting += 1,
+                // So it is greeted in RESP2, in the fewest words.
+                b"HELLO" => stream.write_all(b"-ERR unknown command\r\n")?,
+                _ => stream.write_all(b"+OK\r\n")?,
+            }
+        }
+        input.drain(..used);
+        if waiting == callers {
+            waiting = 0;
+            stream.write_all(all.as_bytes())?;
+        }
+    }
+}
+
+/// The name of the first command, if it is complete, and the length of all of it.
+fn command(input: &[u8]) -> Option<(&[u8], usize)> {
+    let (mut words, mut at) = number(input, 0)?;
+    let mut name = None;
+    while words > 0 {
+        let (len, body) = number(input, at)?;
+        let word = input.get(body..body + len)?;
+        name.get_or_insert(word);
+        at = body + len + 2;
+        words -= 1;
+    }
+    (at <= input.len()).then_some((name?, at))
+}
+
+/// The number in the line at `at`, behind its first byte, and where the next line begins.
+fn number(input: &[u8], at: usize) -> Option<(usize, usize)> {
+    let line = input.get(at + 1..)?;
+    let len = line.iter().position(|byte| *byte == b'\r')?;
+    let number = std::str::from_utf8(line.get(..len)?).ok()?.parse().ok()?;
+    Some((number, at + 1 + len + 2))
+}

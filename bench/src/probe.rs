@@ -1,0 +1,110 @@
+//! Small things to count the instructions of. Each does its work `n` times; what a run costs besides is found
+//! by running it twice as long.
+
+use std::hint::black_box;
+
+use bytes::BytesMut;
+use redis_actix::{Frame, Get, KeyPrefix, bench};
+
+use crate::client::{Connect, text};
+use crate::clients::ours;
+
+/// So many callers take part in a round trip.
+pub const CALLERS: usize = 256;
+
+/// Every probe, with how often it runs.
+pub const ALL: [(&str, usize); 9] = [
+    ("build_get", 20_000),
+    ("seal_get", 20_000),
+    ("seal_get_without_prefix", 20_000),
+    ("seal_mset_100", 1_000),
+    ("seal_mset_100_without_prefix", 1_000),
+    ("decode_get_64", 20_000),
+    ("decode_mget_100", 500),
+    ("round_trip_256", 256 * 40),
+    ("round_trip_1", 2_000),
+];
+
+/// How many callers wait for the lockstep peer in this probe; 0 when it needs none.
+#[must_use]
+pub fn callers(name: &str) -> usize {
+    match name {
+        "round_trip_256" => CALLERS,
+        "round_trip_1" => 1,
+        _ => 0,
+    }
+}
+
+/// Runs a probe.
+///
+/// # Errors
+/// When there is none of that name, or it fails.
+pub fn run(name: &str, n: usize, port: u16) -> Result<(), String> {
+    let prefix = match name.ends_with("_without_prefix") {
+        true => KeyPrefix::none(),
+        false => KeyPrefix::new(ours::PREFIX).map_err(text)?,
+    };
+    match name.trim_end_matches("_without_prefix") {
+        "build_get" => {
+            for _ in 0..n {
+                let _ = black_box(Get::<Vec<u8>>::new(black_box("user:0001")));
+            }
+        }
+        "seal_get" => seal(&prefix, &Frame::new("GET").key("user:0001"), n)?,
+        "seal_mset_100" => {
+            let value = "x".repeat(64);
+            let pairs = (0..100).map(|key| format!("user:{key:04}"));
+            seal(&prefix, &pairs.fold(Frame::new("MSET"), |frame, key| frame.key(key).arg(&value)), n)?;
+        }
+        "decode_get_64" => decode(&bulk(), n)?,
+        "decode_mget_100" => decode(&format!("*100\r\n{}", bulk().repeat(100)), n)?,
+        "round_trip_256" | "round_trip_1" => round_trips(callers(name), n, port)?,
+        _ => return Err(format!("no probe is called {name}")),
+    }
+    Ok(())
+}
+
+fn seal(prefix: &KeyPrefix, frame: &Frame, n: usize) -> Result<(), String> {
+    let mut out = BytesMut::with_capacity(64 * 1024);
+    for _ in 0..n {
+        out.clear();
+        bench::seal(prefix, black_box(frame), &mut out).map_err(text)?;
+        black_box(&out);
+    }
+    Ok(())
+}
+
+fn bulk() -> String {
+    format!("$64\r\n{}\r\n", "x".repeat(64))
+}
+
+fn decode(reply: &str, n: usize) -> Result<(), String> {
+    // As they come from a socket: many in one buffer.
+    let input = reply.repeat(100);
+    for _ in 0..n.div_ceil(100) {
+        bench::decode_all(black_box(input.as_bytes())).map_err(text)?;
+    }
+    Ok(())
+}
+
+fn round_trips(callers: usize, n: usize, port: u16) -> Result<(), String> {
+    actix_rt::System::new().block_on(async {
+        let ours::Handle(redis) = ours::Here::connect(port).await?;
+        let callers: Vec<_> = (0..callers)
+            .map(|caller| {
+                let (redis, key) = (redis.clone(), format!("user:{caller:04}"));
+                actix_rt::spawn(async move {
+                    for _ in 0..n / callers {
+                        let value: Option<Vec<u8>> = redis.send(Get::new(&key)).await.map_err(text)?;
+                        black_box(value);
+                    }
+                    Ok::<(), String>(())
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.map_err(text)??;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,153 @@
+//! One round of one contender: so many callers, each with one operation outstanding, for so long.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::client::{Client, text};
+use crate::load::Load;
+use crate::meter::{ServerMeter, own_time};
+
+/// Above so many callers only every eighth latency is taken: reading the clock would be part of the result.
+const TIMED_CALLERS: usize = 16;
+
+/// What a round was measured to be.
+pub struct Sample {
+    /// Operations answered.
+    pub ops: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Processor time of this process.
+    pub own: Duration,
+    /// Processor time of the server.
+    pub server: Duration,
+    /// Allocations, where they are counted.
+    pub allocations: u64,
+    /// Nanoseconds.
+    pub latencies: Histogram<u64>,
+}
+
+/// How long a round takes.
+#[derive(Clone, Copy)]
+pub struct Times {
+    /// Before anything counts.
+    pub warm_up: Duration,
+    /// The measured part.
+    pub measured: Duration,
+    /// Callers beside the actors, in the arbiter's own set of tasks, as an actor's futures are; else in the
+    /// runtime's queue, where every peer has its tasks.
+    pub local: bool,
+}
+
+struct State {
+    stop: Cell<bool>,
+    ops: Cell<u64>,
+    error: RefCell<Option<String>>,
+    latencies: RefCell<Option<Histogram<u64>>>,
+}
+
+thread_local! {
+    // All callers live on one thread, and need not be told where to count.
+    static STATE: State = const {
+        State {
+            stop: Cell::new(false),
+            ops: Cell::new(0),
+            error: RefCell::new(None),
+            latencies: RefCell::new(None),
+        }
+    };
+}
+
+/// A connected client, whatever its type.
+pub struct Contender {
+    /// Its name in tables.
+    pub name: &'static str,
+    spawn: Box<dyn Fn(&Load) -> Callers>,
+}
+
+type Callers = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
+impl Contender {
+    /// Makes a contender of a client.
+    pub fn new<C: Client + Sync>(name: &'static str, client: C) -> Self {
+        let spawn = move |load: &Load| {
+            let one_in = if load.callers <= TIMED_CALLERS { 1 } else { 8 };
+            let caller = |n| Box::pin(call(client.clone(), (load.op)(n), one_in)) as Pin<Box<_>>;
+            (0..load.callers).map(caller).collect()
+        };
+        Self { name, spawn: Box::new(spawn) }
+    }
+
+    /// Runs one round.
+    ///
+    /// # Errors
+    /// The first error of any caller: a contender that fails is not measured.
+    pub async fn round(
+        &self,
+        load: &Load,
+        times: Times,
+        server: &mut ServerMeter,
+        allocations: fn() -> u64,
+    ) -> Result<Sample, String> {
+        STATE.with(|state| {
+            state.stop.set(false);
+            state.ops.set(0);
+        });
+        let spawn = if times.local { actix_rt::spawn } else { tokio::spawn };
+        let callers: Vec<_> = (self.spawn)(load).into_iter().map(spawn).collect();
+        tokio::time::sleep(times.warm_up).await;
+        let server_before = server.time().map_err(text)?;
+        // From a nanosecond to longer than any deadline.
+        let fresh = Histogram::new_with_bounds(1, 100_000_000_000, 3).map_err(text)?;
+        STATE.with(|state| {
+            state.ops.set(0);
+            state.latencies.replace(Some(fresh));
+        });
+        let (start, own, allocated) = (Instant::now(), own_time(), allocations());
+        tokio::time::sleep(times.measured).await;
+        let (took, own, allocations) = (start.elapsed(), own_time() - own, allocations() - allocated);
+        let (ops, latencies) = STATE.with(|state| {
+            state.stop.set(true);
+            (state.ops.get(), state.latencies.take())
+        });
+        let server = server.time().map_err(text)? - server_before;
+        for caller in callers {
+            caller.await.map_err(text)?;
+        }
+        if let Some(error) = STATE.with(|state| state.error.take()) {
+            return Err(format!("{} failed: {error}", self.name));
+        }
+        let latencies = latencies.ok_or("the latencies are gone")?;
+        Ok(Sample { ops, took, own, server, allocations, latencies })
+    }
+}
+
+async fn call<C: Client>(mut client: C, op: crate::client::Op, one_in: u32) {
+    let mut until_timed = 0;
+    loop {
+        let start = (until_timed == 0).then(Instant::now);
+        until_timed = if until_timed == 0 { one_in - 1 } else { until_timed - 1 };
+        let outcome = client.run(&op).await;
+        let stop = STATE.with(|state| {
+            state.ops.set(state.ops.get() + 1);
+            if let Some(start) = start
+                && let Some(latencies) = state.latencies.borrow_mut().as_mut()
+            {
+                latencies.saturating_record(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            }
+            if let Err(error) = outcome {
+                state.error.replace(Some(error));
+                state.stop.set(true);
+            }
+            state.stop.get()
+        });
+        if stop {
+            return;
+        }
+    }
+}

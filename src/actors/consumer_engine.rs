@@ -1,0 +1,429 @@
+//! The engine behind a consumer: it carries out what the machine of [`crate::core::consumer`] decides, and
+//! tells it what came of that.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use actix::Recipient;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::{sync::oneshot, time::Sleep};
+
+use super::connection::{Introduce, Sever};
+use super::consumer_errands::{Counted, Errands, SweptPage};
+use super::stream_consumer::{Engine, Order};
+use crate::core::consumer::{
+    Action, Arrival, Burial, Buried, Consumer, Handled, Swept, Taken, Terms, failure::Failure, lease_book::Stage,
+};
+use crate::error::{Error, ErrorKind, Fate};
+use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
+use crate::streams::consumer::{ConsumerStats, DrainReport};
+use crate::streams::delivery::{Delivery, FromEntry, RawFields};
+use crate::streams::events::{StreamEvent, StreamEventKind};
+use crate::streams::inbox::{Inbox, Unanswered};
+use crate::streams::lease::Lease;
+use crate::streams::outcome::Outcome;
+
+/// How long a consumer whose last handle is gone takes to finish.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// How long one wait for the reader's link may take before it is looked at anew.
+const CONNECT: Duration = Duration::from_secs(10);
+/// So many rounds before other actors of this thread get their turn.
+const ROUNDS: usize = 32;
+
+/// Which lane an entry belongs to.
+pub(crate) type LaneOf<T> = Box<dyn Fn(&T) -> u64 + Send>;
+
+/// Everything a consumer is made from.
+pub(crate) struct Parts<T> {
+    pub(crate) terms: Terms,
+    pub(crate) errands: Arc<Errands>,
+    pub(crate) inbox: Box<dyn Inbox<T>>,
+    pub(crate) lane: Option<LaneOf<T>>,
+    pub(crate) events: Vec<Recipient<StreamEvent>>,
+}
+
+/// A decoded entry that waits for its handler.
+struct Parcel<T> {
+    fields: RawFields,
+    payload: T,
+}
+
+/// What came of an errand.
+enum Report {
+    Connected(Result<(u64, Option<i64>), Failure>),
+    Reaped(Result<(), Failure>),
+    Ensured(Result<bool, Failure>),
+    Listed(Result<Vec<StreamId>, Failure>),
+    Took(Result<Vec<Counted>, Failure>),
+    Read(Result<Vec<StreamEntry>, Failure>),
+    Swept(Result<SweptPage, Failure>),
+    Acked(u64, Result<(), Failure>),
+    Leased(Result<Vec<StreamId>, Failure>),
+    Buried(Burial, Result<Buried, Failure>),
+    Nothing,
+}
+
+type Errand = Pin<Box<dyn Future<Output = Report>>>;
+type Handling = Pin<Box<dyn Future<Output = (StreamId, u64, Result<Outcome, Unanswered>)>>>;
+
+/// See the module.
+pub(crate) struct ConsumerEngine<T: FromEntry> {
+    terms: Terms,
+    /// Gone when it is over: it holds connections and somebody else's actor.
+    living: Option<Living<T>>,
+    machine: Consumer<Parcel<T>>,
+    /// The link that the machine believes the reader to have.
+    generation: u64,
+    client: Option<i64>,
+    errands: FuturesUnordered<Errand>,
+    handlers: FuturesUnordered<Handling>,
+    leases: HashMap<StreamId, Lease>,
+    delivered: u64,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    drains: Vec<oneshot::Sender<DrainReport>>,
+    report: DrainReport,
+}
+
+struct Living<T> {
+    errands: Arc<Errands>,
+    inbox: Box<dyn Inbox<T>>,
+    lane: Option<LaneOf<T>>,
+    events: Vec<Recipient<StreamEvent>>,
+}
+
+impl<T: FromEntry> ConsumerEngine<T> {
+    pub(crate) fn new(parts: Parts<T>) -> Self {
+        let Parts { terms, errands, inbox, lane, events } = parts;
+        Self {
+            machine: Consumer::new(terms.clone(), Instant::now(), fastrand::Rng::new()),
+            terms,
+            living: Some(Living { errands, inbox, lane, events }),
+            generation: 0,
+            client: None,
+            errands: FuturesUnordered::new(),
+            handlers: FuturesUnordered::new(),
+            leases: HashMap::new(),
+            delivered: 0,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            drains: Vec::new(),
+            report: DrainReport::default(),
+        }
+    }
+
+    fn act(&mut self, action: Action<Parcel<T>>, now: Instant) {
+        let Some(living) = &mut self.living else { return };
+        let errands = living.errands.clone();
+        let errand: Errand = match action {
+            Action::Connect => Box::pin(async move { Report::Connected(connect(errands).await) }),
+            Action::Reap { client } => Box::pin(async move { Report::Reaped(errands.reap(client).await) }),
+            Action::EnsureGroup => Box::pin(async move { Report::Ensured(errands.ensure_group().await) }),
+            Action::ListPending { after, count } => {
+                Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
+            }
+            Action::Take { ids } => Box::pin(async move { Report::Took(errands.take(ids).await) }),
+            Action::Read { count } => {
+                let (block, generation) = (self.terms.block, self.generation);
+                Box::pin(async move { Report::Read(errands.read(count, block, generation).await) })
+            }
+            Action::Unblock { client } => Box::pin(async move {
+                errands.unblock(client).await;
+                Report::Nothing
+            }),
+            Action::Sweep { cursor, count } => {
+                let min_idle = self.terms.min_idle;
+                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle).await) })
+            }
+            Action::Ack { flight, ids } => {
+                Box::pin(async move { Report::Acked(flight, errands.acknowledge(ids).await) })
+            }
+            Action::Lease { terms } => Box::pin(async move { Report::Leased(errands.lease(terms).await) }),
+            Action::Bury(burial) => Box::pin(async move { Report::Buried(burial.clone(), errands.bury(burial).await) }),
+            Action::Sever => {
+                errands.reader.addr().do_send(Sever("a blocked read did not end in time: the link is given up"));
+                return;
+            }
+            Action::Run { id, run, attempt, payload } => return self.run(id, run, attempt, payload, now),
+            Action::CheckProgress { id, run } => {
+                let progress = self.leases.get(&id).and_then(Lease::last_progress);
+                return self.machine.overdue(id, run, progress, now);
+            }
+            Action::GiveUp { id } => {
+                if let Some(lease) = self.leases.remove(&id) {
+                    lease.give_up();
+                }
+                return;
+            }
+            Action::SignalLost { id } => {
+                if let Some(lease) = self.leases.get(&id) {
+                    lease.lose();
+                }
+                return;
+            }
+            Action::Tell(kind) => return living.tell(kind),
+            Action::Finish => return self.finish(),
+        };
+        self.errands.push(errand);
+    }
+
+    fn run(&mut self, id: StreamId, run: u64, attempt: u64, parcel: Parcel<T>, now: Instant) {
+        let Some(living) = &self.living else { return };
+        let lease = Lease::new(now);
+        self.leases.insert(id, lease.clone());
+        self.delivered += 1;
+        let Parcel { fields, payload } = parcel;
+        let stream = living.errands.name.stream.clone();
+        let answer = std::marker::PhantomData;
+        let answer = living.inbox.deliver(Delivery { id, stream, attempt, fields, payload, lease, answer });
+        self.handlers.push(Box::pin(async move { (id, run, answer.await) }));
+    }
+
+    fn answered(&mut self, id: StreamId, run: u64, answer: Result<Outcome, Unanswered>, now: Instant) {
+        let handled = match answer {
+            Ok(outcome) => Handled::Done(outcome),
+            Err(Unanswered::Gone) => Handled::Unanswered,
+            // Its slot is another run's by now.
+            Err(Unanswered::GivenUp) => return,
+        };
+        if self.machine.book().stage(id) == Some(Stage::Running { run }) {
+            self.leases.remove(&id);
+        }
+        let gone = matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.inbox.is_gone());
+        self.machine.handled(id, run, handled, now);
+        if gone {
+            self.machine.handler_gone(now + FAREWELL);
+        }
+    }
+
+    fn reported(&mut self, report: Report, now: Instant) {
+        match report {
+            Report::Connected(answer) => {
+                let answer = answer.map(|(generation, client)| {
+                    (self.generation, self.client) = (generation, client);
+                    client
+                });
+                self.machine.connected(answer, now);
+            }
+            Report::Reaped(answer) => self.machine.reaped(answer, now),
+            Report::Ensured(answer) => self.machine.ensured(answer, now),
+            Report::Listed(answer) => self.machine.listed(answer, now),
+            Report::Took(answer) => {
+                let taken = answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect());
+                self.machine.took(taken, now);
+            }
+            Report::Read(answer) => {
+                let page = answer.map(|page| page.into_iter().map(|entry| self.arrival(entry, 1)).collect());
+                self.machine.read(page, now);
+            }
+            Report::Swept(answer) => {
+                let swept = answer.map(|page| Swept {
+                    cursor: page.cursor,
+                    entries: page.entries.into_iter().map(|(entry, count)| self.arrival(entry, count)).collect(),
+                    gone: page.gone,
+                });
+                self.machine.swept(swept, now);
+            }
+            Report::Acked(flight, answer) => self.machine.acked(flight, answer, now),
+            Report::Leased(answer) => self.machine.leased(answer, now),
+            Report::Buried(burial, answer) => self.machine.buried(burial, answer, now),
+            Report::Nothing => {}
+        }
+    }
+
+    fn taken(&self, (entry, count): Counted) -> Taken<Parcel<T>> {
+        if entry.is_deleted() { Taken::Gone(entry.id) } else { Taken::Entry(self.arrival(entry, count)) }
+    }
+
+    /// Decodes an entry, and finds its lane. Both are the user's code: a payload on which that panics must
+    /// not take the consumer down, nor its neighbours.
+    fn arrival(&self, entry: StreamEntry, attempt: u64) -> Arrival<Parcel<T>> {
+        let StreamEntry { id, fields } = entry;
+        let size = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let lane_of = self.living.as_ref().and_then(|living| living.lane.as_ref());
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let payload = T::from_entry(id, &fields)?;
+            let lane = lane_of.map(|lane_of| lane_of(&payload));
+            Ok::<_, Error>((payload, lane))
+        }));
+        let (payload, lane) = match decoded {
+            Ok(Ok((payload, lane))) => (Ok(Parcel { fields, payload }), lane),
+            Ok(Err(error)) => (Err(error.message().to_owned()), None),
+            Err(_) => (Err("decoding it panicked".to_owned()), None),
+        };
+        Arrival { id, attempt, lane, size, payload }
+    }
+
+    fn finish(&mut self) {
+        let Some(living) = self.living.take() else { return };
+        let (book, tally) = (self.machine.book(), self.machine.tally());
+        self.report = DrainReport {
+            unfinished: book.running(),
+            unacknowledged: self.machine.unacknowledged(),
+            handed_back: tally.handed_back,
+            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
+        };
+        self.errands.clear();
+        self.handlers.clear();
+        self.leases.clear();
+        let reader = living.errands.reader.clone();
+        drop(living);
+        actix::spawn(async move {
+            // Nothing of use is under way on it.
+            let _ = reader.shutdown(Duration::ZERO).await;
+        });
+        for done in self.drains.drain(..) {
+            let _ = done.send(self.report);
+        }
+    }
+
+    fn stats(&self) -> ConsumerStats {
+        let (book, tally) = (self.machine.book(), self.machine.tally());
+        ConsumerStats {
+            state: self.machine.state(),
+            in_flight: book.running(),
+            waiting: self.machine.waiting(),
+            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
+            unacknowledged: self.machine.unacknowledged(),
+            read: tally.read,
+            recovered: tally.recovered,
+            claimed: tally.claimed,
+            delivered: self.delivered,
+            acked: tally.acked,
+            retried: tally.retried,
+            released: tally.released,
+            dead_lettered: tally.dead_lettered,
+            timed_out: tally.timed_out,
+            lease_lost: tally.lease_lost,
+            trimmed: tally.trimmed,
+            disconnects: tally.disconnects,
+        }
+    }
+
+    /// Carries out all there is to do. Returns whether there was something.
+    fn act_all(&mut self, now: Instant) -> bool {
+        let mut acted = false;
+        while let Some(action) = self.machine.next(now) {
+            acted = true;
+            self.act(action, now);
+        }
+        acted
+    }
+
+    /// Arms the one timer. Returns whether it has fired.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(next) = self.machine.wake_at() else { return false };
+        if self.armed != Some(next) {
+            self.timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+        }
+        let fired = self.timer.as_mut().poll(cx).is_ready();
+        if fired {
+            self.armed = None;
+        }
+        fired
+    }
+}
+
+impl<T: FromEntry> Engine for ConsumerEngine<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..ROUNDS {
+            if self.living.is_none() {
+                return;
+            }
+            let now = Instant::now();
+            let mut busy = false;
+            while let Poll::Ready(Some((id, run, answer))) = self.handlers.poll_next_unpin(cx) {
+                busy = true;
+                self.answered(id, run, answer, now);
+            }
+            while let Poll::Ready(Some(report)) = self.errands.poll_next_unpin(cx) {
+                busy = true;
+                self.reported(report, now);
+            }
+            busy |= self.act_all(now);
+            if !busy && !self.poll_timer(cx) {
+                return;
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn order(&mut self, order: Order) {
+        let now = Instant::now();
+        match order {
+            Order::Pause => self.machine.pause(),
+            Order::Resume => self.machine.resume(now),
+            Order::Drain { done, .. } if self.living.is_none() => {
+                let _ = done.send(self.report);
+            }
+            Order::Drain { within, done } => {
+                self.drains.push(done);
+                self.machine.drain(now + within);
+            }
+            Order::Stats(done) => {
+                let _ = done.send(self.stats());
+            }
+        }
+    }
+
+    fn abandoned(&mut self) {
+        if !self.machine.is_draining() {
+            self.machine.drain(Instant::now() + FAREWELL);
+        }
+    }
+
+    /// What was half done is suspect: everything in hand is pending on the server, and begins anew.
+    fn restarted(&mut self, reason: String) {
+        self.errands.clear();
+        self.handlers.clear();
+        for (_, lease) in self.leases.drain() {
+            lease.lose();
+        }
+        self.machine = Consumer::new(self.terms.clone(), Instant::now(), fastrand::Rng::new());
+        self.machine.suspect(self.client);
+        if let Some(living) = &mut self.living {
+            living.errands.reader.addr().do_send(Sever("the consumer was restarted"));
+            living.tell(StreamEventKind::Restarted { reason });
+        }
+    }
+
+    fn abort(&mut self) {
+        if let Some(living) = &mut self.living {
+            living.tell(StreamEventKind::Closed);
+        }
+        self.finish();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.living.is_none()
+    }
+}
+
+impl<T> Living<T> {
+    fn tell(&mut self, kind: StreamEventKind) {
+        let event = StreamEvent { consumer: self.errands.name.clone(), kind };
+        event.log();
+        // A recipient is a strong address: one whose actor is gone would be kept for ever.
+        self.events.retain(|recipient| {
+            recipient.do_send(event.clone());
+            recipient.connected()
+        });
+    }
+}
+
+/// Waits for the reader's link, and finds out what the server calls it.
+async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
+    errands.reader.ready(CONNECT).await?;
+    let greeting = errands.reader.addr().send(Introduce).await;
+    let greeting = greeting.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
+    let generation = errands.reader.status().borrow().generation;
+    Ok((generation, greeting.client_id))
+}

@@ -1,0 +1,100 @@
+//! What the driver tells: events, the status, the rate of errors, and the report of a shutdown.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Driver;
+use crate::core::{admission::Tally, link::Event};
+use crate::events::{Cause, ConnectionEvent, ConnectionState};
+
+/// What a shutdown left behind. Together these are all the commands that were admitted and not answered yet
+/// when it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Commands that the server answered while the connection was draining.
+    pub completed: u64,
+    /// Commands that ended unsent at the deadline.
+    pub failed: u64,
+    /// Commands that ended at the deadline with their bytes sent and no answer.
+    pub unknown: u64,
+    /// Commands whose deadline passed, or whose callers went away, while the connection was draining.
+    pub abandoned: u64,
+}
+
+impl ShutdownReport {
+    /// What another connection left behind.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.abandoned += other.abandoned;
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Drain {
+    report: ShutdownReport,
+    at_start: Tally,
+    waiting: Vec<oneshot::Sender<ShutdownReport>>,
+}
+
+impl Driver {
+    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
+    pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
+        if self.link.state() == ConnectionState::Closed {
+            let _ = done.send(self.drain.report);
+            return;
+        }
+        self.drain.waiting.push(done);
+        let deadline = self.now() + within;
+        self.feed(Event::Shutdown { deadline });
+    }
+
+    pub(super) fn start_draining(&mut self) {
+        self.drain.at_start = self.admission.tally();
+        self.tell(ConnectionEvent::Draining);
+    }
+
+    pub(super) fn finish(&mut self, cause: Cause) {
+        self.dialling = None;
+        self.admission.fail_queued(&cause, ConnectionState::Closed);
+        let Tally { completed, failed, unknown, abandoned } = self.admission.tally().since(self.drain.at_start);
+        self.drain.report = ShutdownReport { completed, failed, unknown, abandoned };
+        self.tell(ConnectionEvent::Closed { cause });
+        for waiting in self.drain.waiting.drain(..) {
+            let _ = waiting.send(self.drain.report);
+        }
+        self.fanout.release();
+    }
+
+    /// Logs the event, keeps the status, and hands it to whoever asked.
+    pub(super) fn tell(&mut self, event: ConnectionEvent) {
+        let (state, cause) = (self.link.state(), self.link.cause().cloned());
+        let (generation, attempt) = (self.link.generation(), self.link.attempt());
+        let now = self.now();
+        self.fanout.update(|status| {
+            if status.state != state {
+                status.since = now;
+            }
+            (status.state, status.cause) = (state, cause);
+            (status.generation, status.attempt) = (generation, attempt);
+        });
+        event.log();
+        self.fanout.publish(&event);
+    }
+
+    /// Once a turn: a thousand commands that ended in it cost one addition.
+    pub(super) fn measure(&mut self) {
+        self.gauges.set(self.admission.queued(), self.admission.in_flight());
+        let tally = self.admission.tally();
+        let ended = tally.since(self.measured);
+        let failed = ended.failed + ended.unknown + ended.abandoned + std::mem::take(&mut self.refused);
+        if ended.completed + failed > 0 {
+            self.measured = tally;
+            let now = self.now();
+            self.gauges.record(ended.completed, failed, now);
+        }
+    }
+}

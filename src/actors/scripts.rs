@@ -1,0 +1,86 @@
+//! Lua scripts that the crate sends on its own account. They live in files of their own under `src/scripts`.
+
+use std::sync::{Mutex, PoisonError};
+
+use actix::Message;
+use redis::Value;
+
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::handle::Redis;
+use crate::messages::Command;
+
+/// A command that users have no message for.
+pub(crate) struct Internal(pub(crate) Frame);
+
+impl Message for Internal {
+    type Result = Result<Value>;
+}
+
+impl Command for Internal {
+    type Reply = Value;
+
+    fn frame(&self) -> Frame {
+        self.0.clone()
+    }
+
+    fn into_frame(self) -> Frame {
+        self.0
+    }
+
+    fn reply(value: Value) -> Result<Value> {
+        Ok(value)
+    }
+}
+
+/// A script, and the digest that a server gave it.
+pub(crate) struct Lua {
+    text: &'static str,
+    digest: Mutex<Option<String>>,
+}
+
+/// Renews, delays and gives up leases.
+pub(crate) static LEASE: Lua = Lua::new(include_str!("../scripts/lease.lua"));
+/// Delivers again.
+pub(crate) static TAKE: Lua = Lua::new(include_str!("../scripts/take.lua"));
+/// Moves to the dead letters.
+pub(crate) static DEAD_LETTER: Lua = Lua::new(include_str!("../scripts/dead_letter.lua"));
+
+impl Lua {
+    const fn new(text: &'static str) -> Self {
+        Self { text, digest: Mutex::new(None) }
+    }
+
+    /// Runs it on `keys` with the arguments that `args` adds.
+    pub(crate) async fn run<K: AsRef<[u8]>>(
+        &self,
+        redis: &Redis,
+        keys: &[K],
+        args: impl Fn(Frame) -> Frame,
+    ) -> Result<Value> {
+        let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let digest = match digest {
+            Some(digest) => digest,
+            None => self.load(redis).await?,
+        };
+        let call = |digest: &str| {
+            let frame = Frame::known("EVALSHA").arg(digest).arg(keys.len()).keys(keys);
+            Internal(args(frame))
+        };
+        match redis.send(call(&digest)).await {
+            // Another server, or the same one after a restart.
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                let digest = self.load(redis).await?;
+                redis.send(call(&digest)).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn load(&self, redis: &Redis) -> Result<String> {
+        let answer = redis.send(Internal(Frame::known("SCRIPT LOAD").arg(self.text).idempotent())).await?;
+        let digest: String = redis::from_redis_value(answer).map_err(Error::from)?;
+        *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest.clone());
+        Ok(digest)
+    }
+}

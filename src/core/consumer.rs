@@ -1,0 +1,398 @@
+//! A stream consumer's decisions: what to ask the server next, which entry goes to a handler, and what its
+//! answer means.
+//!
+//! Every entry in hand is in one stage of the [`LeaseBook`]; it leaves when the server has said what became of
+//! it. Whatever is forgotten on the way (a lost link, a restart) is still pending on the server, and comes
+//! back: nothing is acknowledged but what a handler has acknowledged.
+
+pub(crate) mod ack_coalescer;
+pub(crate) mod failure;
+pub(crate) mod lanes;
+pub(crate) mod lease_book;
+pub(crate) mod pace;
+mod reports;
+mod schedule;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use reports::{Buried, Swept};
+pub(crate) use settle::Handled;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use ack_coalescer::AckCoalescer;
+use lanes::Lanes;
+use lease_book::{LeaseBook, Stage};
+use pace::Pace;
+
+use crate::messages::stream_id::StreamId;
+use crate::streams::events::{DeadLetterReason, StreamEventKind as Told};
+use crate::streams::outcome::Outcome;
+
+/// How many entries may be in any stage before reading stops: so many wait for another attempt, or for a server
+/// that takes no acknowledgements.
+const MOST: usize = 16 * 1024;
+/// So many entries in one errand that is not a read.
+const CHUNK: usize = 128;
+/// How long after the end of its BLOCK a read may be silent before somebody looks after it.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// The terms of one consumer.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) max_in_flight: usize,
+    pub(crate) batch: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) block: Duration,
+    pub(crate) min_idle: Duration,
+    pub(crate) handler_deadline: Duration,
+    pub(crate) sweep_every: Duration,
+    /// The delays of retries; the last one repeats.
+    pub(crate) retry: Vec<Duration>,
+    pub(crate) max_deliveries: u64,
+}
+
+impl Terms {
+    /// How many entries may be in hand: with handlers, and waiting for one.
+    pub(crate) fn window(&self) -> usize {
+        self.max_in_flight + self.batch
+    }
+
+    fn delay(&self, attempt: u64) -> Duration {
+        let nth = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        let delay = self.retry.get(nth).or(self.retry.last());
+        delay.copied().unwrap_or_default()
+    }
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Action<P> {
+    /// Wait until the reader has a link, and report its client id.
+    Connect,
+    /// End what the reader's last link left on the server.
+    Reap { client: i64 },
+    /// Make the group, if it is not there.
+    EnsureGroup,
+    /// List what is pending for this consumer.
+    ListPending { after: Option<StreamId>, count: usize },
+    /// Have entries delivered again that are still ours.
+    Take { ids: Vec<StreamId> },
+    /// Read new entries.
+    Read { count: usize },
+    /// Let a blocked read go.
+    Unblock { client: i64 },
+    /// Give the reader's link up.
+    Sever,
+    /// Claim what others left.
+    Sweep { cursor: StreamId, count: usize },
+    /// Acknowledge.
+    Ack { flight: u64, ids: Vec<StreamId> },
+    /// Tell the server since when entries count as idle.
+    Lease { terms: Vec<LeaseTerm> },
+    /// Move an entry to the dead letters.
+    Bury(Burial),
+    /// Hand an entry to its handler.
+    Run { id: StreamId, run: u64, attempt: u64, payload: P },
+    /// A handler's deadline has passed: report whether it made progress.
+    CheckProgress { id: StreamId, run: u64 },
+    /// Let a handler's slot go, whatever it does: its answer is of no interest any more.
+    GiveUp { id: StreamId },
+    /// Tell a handler that its entry is somebody else's now.
+    SignalLost { id: StreamId },
+    /// Tell whoever asked for events.
+    Tell(Told),
+    /// Everything is settled, or the deadline passed.
+    Finish,
+}
+
+/// One line of a lease errand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseTerm {
+    pub(crate) id: StreamId,
+    pub(crate) idle: Duration,
+    /// The delivery count to set, if it is to change.
+    pub(crate) count: Option<u64>,
+}
+
+/// An entry on its way to the dead letters.
+#[derive(Debug, Clone)]
+pub(crate) struct Burial {
+    pub(crate) id: StreamId,
+    pub(crate) reason: DeadLetterReason,
+    pub(crate) error: Option<String>,
+}
+
+/// An entry that came from the server; its payload is an error where it could not be decoded.
+#[derive(Debug)]
+pub(crate) struct Arrival<P> {
+    pub(crate) id: StreamId,
+    pub(crate) attempt: u64,
+    pub(crate) lane: Option<u64>,
+    pub(crate) size: usize,
+    pub(crate) payload: Result<P, String>,
+}
+
+/// What a take brought.
+#[derive(Debug)]
+pub(crate) enum Taken<P> {
+    Entry(Arrival<P>),
+    /// It was removed from the stream.
+    Gone(StreamId),
+}
+
+/// The steps before entries are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Connect,
+    Reap,
+    EnsureGroup,
+    List,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Setup(Step),
+    Live,
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Open,
+    /// Until `resume`, or until that moment.
+    Paused(Option<Instant>),
+    Draining(Instant),
+}
+
+/// A read that is under way, and who looks after it when.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    look_at: Instant,
+    unblocked: bool,
+}
+
+/// How far the pending entries of this consumer have been looked through.
+#[derive(Debug, Default)]
+struct Recovery {
+    after: Option<StreamId>,
+    backlog: VecDeque<StreamId>,
+    listed_all: bool,
+    recovered: u64,
+}
+
+/// Counts over the life of a consumer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) read: u64,
+    pub(crate) recovered: u64,
+    pub(crate) claimed: u64,
+    pub(crate) acked: u64,
+    pub(crate) retried: u64,
+    pub(crate) released: u64,
+    pub(crate) handed_back: u64,
+    pub(crate) dead_lettered: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) lease_lost: u64,
+    pub(crate) trimmed: u64,
+    pub(crate) disconnects: u64,
+}
+
+/// See the module.
+pub(crate) struct Consumer<P> {
+    terms: Terms,
+    phase: Phase,
+    flow: Flow,
+    /// The link that the reader has, and the one before it, if that may still be blocked on the server.
+    reader: Option<i64>,
+    zombie: Option<i64>,
+    reading: Option<Reading>,
+    recovery: Recovery,
+    book: LeaseBook,
+    lanes: Lanes<P>,
+    acks: AckCoalescer,
+    /// Entries whose terms the server does not know yet, and those it is being told of.
+    unsaid: VecDeque<StreamId>,
+    saying: Vec<LeaseTerm>,
+    burials: VecDeque<Burial>,
+    /// Whose burial is under way.
+    burying: Option<StreamId>,
+    /// Entries that are being taken.
+    taking: Vec<StreamId>,
+    /// How many entries a sweep that is under way may bring.
+    sweeping: usize,
+    cursor: StreamId,
+    next_sweep: Instant,
+    next_beat: Instant,
+    setup: Pace,
+    read: Pace,
+    take: Pace,
+    sweep: Pace,
+    ack: Pace,
+    lease: Pace,
+    bury: Pace,
+    /// A typical entry's size, to keep a page within the bytes that are free.
+    typical: usize,
+    out: VecDeque<Action<P>>,
+    /// When it was last asked what to do.
+    looked: Option<Instant>,
+    chance: fastrand::Rng,
+    tally: Tally,
+}
+
+impl<P> Consumer<P> {
+    pub(crate) fn new(terms: Terms, now: Instant, chance: fastrand::Rng) -> Self {
+        Self {
+            phase: Phase::Setup(Step::Connect),
+            flow: Flow::Open,
+            reader: None,
+            zombie: None,
+            reading: None,
+            recovery: Recovery::default(),
+            book: LeaseBook::default(),
+            lanes: Lanes::new(),
+            acks: AckCoalescer::default(),
+            unsaid: VecDeque::new(),
+            saying: Vec::new(),
+            burials: VecDeque::new(),
+            burying: None,
+            taking: Vec::new(),
+            sweeping: 0,
+            cursor: StreamId::MIN,
+            next_sweep: now,
+            next_beat: now + terms.min_idle / 3,
+            setup: Pace::default(),
+            read: Pace::default(),
+            take: Pace::default(),
+            sweep: Pace::default(),
+            ack: Pace::default(),
+            lease: Pace::default(),
+            bury: Pace::default(),
+            typical: 0,
+            out: VecDeque::new(),
+            looked: None,
+            chance,
+            tally: Tally::default(),
+            terms,
+        }
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(crate) fn book(&self) -> &LeaseBook {
+        &self.book
+    }
+
+    /// How many entries wait for a handler.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// How many acknowledgements the server has not confirmed yet.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.acks.len()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.flow, Flow::Draining(_))
+    }
+
+    /// An earlier life of this consumer may have left a read under way on that link.
+    pub(crate) fn suspect(&mut self, client: Option<i64>) {
+        self.zombie = client;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// What it is doing, as one lower-case word.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.phase, self.flow) {
+            (Phase::Closed, _) => "closed",
+            (_, Flow::Draining(_)) => "draining",
+            (_, Flow::Paused(_)) => "paused",
+            (Phase::Setup(Step::Connect | Step::Reap), _) => "connecting",
+            (Phase::Setup(Step::EnsureGroup), _) => "ensuring the group",
+            (Phase::Setup(Step::List), _) => "recovering",
+            (Phase::Live, _) => "live",
+        }
+    }
+
+    /// Reads and hands out nothing until [`resume`](Self::resume). What waits goes back for others.
+    pub(crate) fn pause(&mut self) {
+        if matches!(self.flow, Flow::Open | Flow::Paused(Some(_))) && !self.is_closed() {
+            self.flow = Flow::Paused(None);
+            self.tell(Told::Paused { lasts: None });
+            self.hand_back_waiting();
+            self.unblock();
+        }
+    }
+
+    pub(crate) fn resume(&mut self, now: Instant) {
+        if matches!(self.flow, Flow::Paused(_)) && !self.is_closed() {
+            self.flow = Flow::Open;
+            self.next_sweep = self.next_sweep.min(now);
+            self.tell(Told::Resumed);
+        }
+    }
+
+    /// Reads and hands out nothing any more, and finishes at the deadline at the latest.
+    pub(crate) fn drain(&mut self, deadline: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        if let Flow::Draining(earlier) = self.flow {
+            self.flow = Flow::Draining(earlier.min(deadline));
+            return;
+        }
+        self.flow = Flow::Draining(deadline);
+        self.tell(Told::Draining);
+        self.hand_back_waiting();
+        self.unblock();
+    }
+
+    /// The handler's actor has ended: nobody can take what is in hand.
+    pub(crate) fn handler_gone(&mut self, deadline: Instant) {
+        if !matches!(self.flow, Flow::Draining(_)) && !self.is_closed() {
+            self.tell(Told::HandlerGone);
+        }
+        self.drain(deadline);
+    }
+
+    fn hand_back_waiting(&mut self) {
+        for waiting in self.lanes.drain() {
+            self.tally.handed_back += 1;
+            // It gives up its place in its order, which it had not come to the head of.
+            if let Some(hold) = self.book.get_mut(waiting.id) {
+                hold.lane = None;
+            }
+            self.leave(waiting.id, false);
+        }
+    }
+
+    /// A read must never be cancelled, or what it was about to bring is pending for nobody; letting it go by
+    /// CLIENT UNBLOCK makes it answer.
+    fn unblock(&mut self) {
+        if let (Some(reading), Some(client)) = (&mut self.reading, self.reader)
+            && !reading.unblocked
+        {
+            reading.unblocked = true;
+            self.out.push_back(Action::Unblock { client });
+        }
+    }
+
+    fn tell(&mut self, what: Told) {
+        self.out.push_back(Action::Tell(what));
+    }
+
+    /// Lets others have an entry; `counted` says that this delivery counts.
+    fn leave(&mut self, id: StreamId, counted: bool) {
+        self.book.set(id, Stage::Leaving { counted });
+        self.unsaid.push_back(id);
+    }
+}

@@ -1,0 +1,204 @@
+//! Every entry that this consumer has in hand, in exactly one stage.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Instant;
+
+use crate::messages::stream_id::StreamId;
+
+/// What becomes of an entry next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// For a handler.
+    Waiting,
+    /// For its handler's answer; the number tells this run from earlier ones.
+    Running { run: u64 },
+    /// For its next attempt.
+    Delayed { due: Instant },
+    /// For its next attempt, which is being fetched.
+    Taking,
+    /// For the answer to its XACK.
+    Acking,
+    /// For its place among the dead letters.
+    Burying,
+    /// For the server to hear that others may have it.
+    Leaving { counted: bool },
+}
+
+/// One entry in hand.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) stage: Stage,
+    /// Counts deliveries, this one included.
+    pub(crate) attempt: u64,
+    pub(crate) lane: Option<u64>,
+    pub(crate) size: usize,
+    /// Somebody else has it now; only an acknowledgement still counts.
+    pub(crate) lost: bool,
+    /// The server is to forget that it counted this delivery.
+    pub(crate) uncounted: bool,
+    /// When the server last heard that it is ours.
+    renewed: Instant,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseBook {
+    holds: HashMap<StreamId, Hold>,
+    held: usize,
+    running: usize,
+    bytes: usize,
+    runs: u64,
+    /// Handlers' deadlines and retries' due times; those that no longer hold are skipped when they come up.
+    deadlines: BinaryHeap<Reverse<(Instant, StreamId, u64)>>,
+    dues: BinaryHeap<Reverse<(Instant, StreamId)>>,
+}
+
+impl LeaseBook {
+    pub(crate) fn contains(&self, id: StreamId) -> bool {
+        self.holds.contains_key(&id)
+    }
+
+    pub(crate) fn get(&self, id: StreamId) -> Option<&Hold> {
+        self.holds.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Hold> {
+        self.holds.get_mut(&id)
+    }
+
+    pub(crate) fn stage(&self, id: StreamId) -> Option<Stage> {
+        self.holds.get(&id).map(|hold| hold.stage)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.holds.len()
+    }
+
+    /// How many take up the window: those that wait for a handler, and those with one.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.running
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn count(&self, wanted: impl Fn(Stage) -> bool) -> usize {
+        self.holds.values().filter(|hold| wanted(hold.stage)).count()
+    }
+
+    pub(crate) fn insert(&mut self, id: StreamId, attempt: u64, lane: Option<u64>, size: usize, now: Instant) {
+        let hold = Hold { stage: Stage::Waiting, attempt, lane, size, lost: false, uncounted: false, renewed: now };
+        self.leave_stage(id);
+        self.holds.insert(id, hold);
+        self.enter_stage(id);
+    }
+
+    /// Puts an entry down whose fate others decide from now on.
+    pub(crate) fn remove(&mut self, id: StreamId) -> Option<Hold> {
+        self.leave_stage(id);
+        self.holds.remove(&id)
+    }
+
+    pub(crate) fn set(&mut self, id: StreamId, stage: Stage) {
+        self.leave_stage(id);
+        if let Some(hold) = self.holds.get_mut(&id) {
+            hold.stage = stage;
+        }
+        if let Stage::Delayed { due } = stage {
+            self.dues.push(Reverse((due, id)));
+        }
+        self.enter_stage(id);
+    }
+
+    /// Marks an entry as given to its handler, and returns the number of this run.
+    pub(crate) fn run(&mut self, id: StreamId, deadline: Instant) -> u64 {
+        self.runs += 1;
+        self.set(id, Stage::Running { run: self.runs });
+        self.deadlines.push(Reverse((deadline, id, self.runs)));
+        self.runs
+    }
+
+    pub(crate) fn extend(&mut self, id: StreamId, run: u64, deadline: Instant) {
+        self.deadlines.push(Reverse((deadline, id, run)));
+    }
+
+    /// The next handler whose deadline has passed.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<(StreamId, u64)> {
+        while let Some(Reverse((_, id, run))) = pop_due(&mut self.deadlines, now, |entry| entry.0) {
+            if self.stage(id) == Some(Stage::Running { run }) {
+                return Some((id, run));
+            }
+        }
+        None
+    }
+
+    /// Up to `most` entries whose next attempt is due.
+    pub(crate) fn due(&mut self, now: Instant, most: usize) -> Vec<StreamId> {
+        let mut due = Vec::new();
+        while due.len() < most
+            && let Some(Reverse((at, id))) = pop_due(&mut self.dues, now, |entry| entry.0)
+        {
+            if self.stage(id) == Some(Stage::Delayed { due: at }) {
+                due.push(id);
+            }
+        }
+        due
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.peek().map(|Reverse(entry)| entry.0)
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.dues.peek().map(|Reverse(entry)| entry.0)
+    }
+
+    /// The entries whose lease the server should hear of again, because it last did before `before`. Those
+    /// with a delay are among them: the server remembers none longer than its idle time can express.
+    pub(crate) fn aging(&mut self, before: Instant, now: Instant) -> Vec<StreamId> {
+        let mut aging = Vec::new();
+        for (id, hold) in &mut self.holds {
+            let lives = match hold.stage {
+                Stage::Waiting | Stage::Running { .. } | Stage::Burying => true,
+                Stage::Delayed { due } => due > now,
+                Stage::Taking | Stage::Acking | Stage::Leaving { .. } => false,
+            };
+            if lives && !hold.lost && hold.renewed <= before {
+                hold.renewed = now;
+                aging.push(*id);
+            }
+        }
+        aging
+    }
+
+    fn enter_stage(&mut self, id: StreamId) {
+        self.account(id, usize::wrapping_add);
+    }
+
+    fn leave_stage(&mut self, id: StreamId) {
+        self.account(id, usize::wrapping_sub);
+    }
+
+    fn account(&mut self, id: StreamId, with: fn(usize, usize) -> usize) {
+        let Some(hold) = self.holds.get(&id) else { return };
+        let (held, running) = match hold.stage {
+            Stage::Waiting => (1, 0),
+            Stage::Running { .. } => (1, 1),
+            _ => return,
+        };
+        self.held = with(self.held, held);
+        self.running = with(self.running, running);
+        self.bytes = with(self.bytes, hold.size);
+    }
+}
+
+fn pop_due<T: Ord>(heap: &mut BinaryHeap<Reverse<T>>, now: Instant, at: impl Fn(&T) -> Instant) -> Option<Reverse<T>> {
+    let due = heap.peek().is_some_and(|Reverse(entry)| at(entry) <= now);
+    if due { heap.pop() } else { None }
+}

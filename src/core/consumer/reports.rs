@@ -1,0 +1,395 @@
+//! What the server answered.
+
+use super::failure::{Failure, FailureKind};
+use super::*;
+
+impl<P> Consumer<P> {
+    /// The reader has a link.
+    pub(crate) fn connected(&mut self, answer: Result<Option<i64>, Failure>, now: Instant) {
+        match answer {
+            Ok(client) => {
+                self.reader = client;
+                // The same number again: the server has restarted, and counts from the beginning.
+                self.zombie = self.zombie.filter(|zombie| client != Some(*zombie));
+                self.step(Step::Reap);
+            }
+            Err(failure) => self.setup_failed(failure, now),
+        }
+    }
+
+    /// What the old link left is gone. Where the server does not let us look, it stays, and what it still
+    /// takes is claimed back by the sweep.
+    pub(crate) fn reaped(&mut self, answer: Result<(), Failure>, now: Instant) {
+        match answer {
+            Err(failure) if failure.kind == FailureKind::Link => self.setup_failed(failure, now),
+            Ok(()) | Err(_) => {
+                self.zombie = None;
+                self.step(Step::EnsureGroup);
+            }
+        }
+    }
+
+    /// The group is there; `created` says that it was not.
+    pub(crate) fn ensured(&mut self, answer: Result<bool, Failure>, now: Instant) {
+        match answer {
+            Ok(created) => {
+                if created {
+                    self.tell(Told::GroupCreated);
+                }
+                self.recovery = Recovery::default();
+                self.step(Step::List);
+            }
+            Err(failure) => self.setup_failed(failure, now),
+        }
+    }
+
+    /// A page of what is pending for this consumer.
+    pub(crate) fn listed(&mut self, answer: Result<Vec<StreamId>, Failure>, now: Instant) {
+        match answer {
+            Ok(page) => {
+                self.setup.succeeded();
+                self.recovery.listed_all = page.len() < CHUNK;
+                self.recovery.after = page.last().copied().or(self.recovery.after);
+                self.recovery.backlog.extend(page.into_iter().filter(|id| !self.book.contains(*id)));
+                self.go_live_when_recovered();
+            }
+            Err(failure) => self.setup_failed(failure, now),
+        }
+    }
+
+    /// Entries of ours, delivered again.
+    pub(crate) fn took(&mut self, answer: Result<Vec<Taken<P>>, Failure>, now: Instant) {
+        let asked = std::mem::take(&mut self.taking);
+        match answer {
+            Ok(taken) => {
+                self.take.succeeded();
+                let mut gone = Vec::new();
+                for entry in taken {
+                    match entry {
+                        Taken::Entry(arrival) => {
+                            if self.phase == Phase::Setup(Step::List) {
+                                self.recovery.recovered += 1;
+                            }
+                            self.admit(arrival, now);
+                        }
+                        Taken::Gone(id) => gone.push(id),
+                    }
+                }
+                self.trimmed(gone);
+                // What is in none of the answers is somebody else's by now.
+                for id in asked {
+                    if self.book.stage(id) == Some(Stage::Taking) {
+                        self.put_down(id);
+                    }
+                }
+                self.go_live_when_recovered();
+            }
+            Err(failure) => {
+                self.take.failed(now, &mut self.chance);
+                // Whether they were delivered is unknown; asking again is the same as asking once, but for
+                // the count.
+                for id in asked {
+                    match self.book.stage(id) {
+                        Some(Stage::Taking) => self.book.set(id, Stage::Delayed { due: now }),
+                        _ => self.recovery.backlog.push_front(id),
+                    }
+                }
+                self.errand_failed(failure);
+            }
+        }
+    }
+
+    /// New entries.
+    pub(crate) fn read(&mut self, answer: Result<Vec<Arrival<P>>, Failure>, now: Instant) {
+        self.reading = None;
+        match answer {
+            Ok(page) => {
+                self.read.succeeded();
+                self.tally.read += page.len() as u64;
+                for arrival in page {
+                    self.admit(arrival, now);
+                }
+            }
+            Err(failure) if failure.kind == FailureKind::Link => self.reader_lost(failure, now),
+            Err(failure) => {
+                let first = self.read.failed(now, &mut self.chance);
+                match failure.kind {
+                    FailureKind::Closed | FailureKind::NoGroup => self.errand_failed(failure),
+                    // The next read tells more.
+                    FailureKind::Unblocked => self.read.succeeded(),
+                    _ if first => self.tell(Told::Trouble { error: failure.error }),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Entries that others left, and where to look next.
+    pub(crate) fn swept(&mut self, answer: Result<Swept<P>, Failure>, now: Instant) {
+        self.sweeping = 0;
+        match answer {
+            Ok(swept) => {
+                self.cursor = swept.cursor;
+                let more = swept.cursor != StreamId::MIN;
+                let pause = if more { Duration::ZERO } else { self.sweep_pause() };
+                self.next_sweep = now + pause;
+                self.sweep.succeeded();
+                let fresh = |arrival: &Arrival<P>| !matches!(self.book.stage(arrival.id), Some(stage) if !matches!(stage, Stage::Delayed { .. }));
+                let claimed: Vec<_> = swept.entries.into_iter().filter(fresh).collect();
+                if !claimed.is_empty() {
+                    self.tally.claimed += claimed.len() as u64;
+                    self.tell(Told::Claimed { entries: claimed.len() });
+                }
+                for arrival in claimed {
+                    self.admit(arrival, now);
+                }
+                self.trimmed(swept.gone);
+            }
+            Err(failure) => {
+                self.sweep.failed(now, &mut self.chance);
+                self.errand_failed(failure);
+            }
+        }
+    }
+
+    /// An XACK was answered. What was not pending any more is acknowledged too.
+    pub(crate) fn acked(&mut self, flight: u64, answer: Result<(), Failure>, now: Instant) {
+        match answer {
+            Ok(()) => {
+                self.ack.succeeded();
+                let ids = self.acks.returned(flight);
+                self.tally.acked += ids.len() as u64;
+                for id in ids {
+                    if self.book.stage(id) == Some(Stage::Acking) {
+                        self.book.remove(id);
+                    }
+                }
+            }
+            Err(failure) => {
+                let first = self.ack.failed(now, &mut self.chance);
+                self.acks.failed(flight, self.ack.wake_at().unwrap_or(now));
+                self.settling_failed(failure, first);
+            }
+        }
+    }
+
+    /// The server knows the terms, except for entries that are no longer ours.
+    pub(crate) fn leased(&mut self, answer: Result<Vec<StreamId>, Failure>, now: Instant) {
+        let said = std::mem::take(&mut self.saying);
+        match answer {
+            Ok(lost) => {
+                self.lease.succeeded();
+                for term in said {
+                    if matches!(self.book.stage(term.id), Some(Stage::Leaving { .. })) {
+                        self.put_down(term.id);
+                    }
+                }
+                for id in lost {
+                    self.lost(id);
+                }
+            }
+            Err(failure) => {
+                let first = self.lease.failed(now, &mut self.chance);
+                self.unsaid.extend(said.iter().map(|term| term.id));
+                self.settling_failed(failure, first);
+            }
+        }
+    }
+
+    fn lost(&mut self, id: StreamId) {
+        match self.book.stage(id) {
+            Some(Stage::Running { .. }) => {
+                // Its handler may end well: then it is acknowledged all the same. But it is neither retried
+                // nor moved to the dead letters by us, for that is for its new owner to decide.
+                self.tally.lease_lost += 1;
+                if let Some(hold) = self.book.get_mut(id) {
+                    hold.lost = true;
+                }
+                self.out.push_back(Action::SignalLost { id });
+                self.tell(Told::LeaseLost { id });
+            }
+            Some(Stage::Waiting) => {
+                self.tally.lease_lost += 1;
+                self.lanes.remove(id);
+                self.book.remove(id);
+            }
+            // The answer to the burial that is under way says the same, and only then may the entry come back.
+            Some(Stage::Burying) if self.burying == Some(id) => {}
+            Some(Stage::Burying) => {
+                self.burials.retain(|burial| burial.id != id);
+                self.put_down(id);
+            }
+            Some(Stage::Delayed { .. }) => self.put_down(id),
+            Some(Stage::Taking | Stage::Acking | Stage::Leaving { .. }) | None => {}
+        }
+    }
+
+    /// A dead letter is written, or it is none: the entry was not ours, or not there, any more.
+    pub(crate) fn buried(&mut self, burial: Burial, answer: Result<Buried, Failure>, now: Instant) {
+        self.burying = None;
+        match answer {
+            Ok(buried) => {
+                self.bury.succeeded();
+                match buried {
+                    Buried::Written => {
+                        self.tally.dead_lettered += 1;
+                        self.tell(Told::DeadLettered { id: burial.id, reason: burial.reason });
+                    }
+                    Buried::Gone => self.trimmed(vec![burial.id]),
+                    Buried::NotOurs => {}
+                }
+                self.put_down(burial.id);
+            }
+            Err(failure) => {
+                let first = self.bury.failed(now, &mut self.chance);
+                if !matches!(failure.kind, FailureKind::Link | FailureKind::NoGroup) && first {
+                    self.tell(Told::DeadLetterFailed { id: burial.id, error: failure.error.clone() });
+                }
+                self.burials.push_back(burial);
+                self.settling_failed(failure, false);
+            }
+        }
+    }
+
+    fn trimmed(&mut self, ids: Vec<StreamId>) {
+        if ids.is_empty() {
+            return;
+        }
+        for id in &ids {
+            self.put_down(*id);
+        }
+        self.tally.trimmed += ids.len() as u64;
+        self.tell(Told::Trimmed { ids });
+    }
+
+    /// Takes an entry into hand, unless it is there already.
+    fn admit(&mut self, arrival: Arrival<P>, now: Instant) {
+        let Arrival { id, attempt, lane, size, payload } = arrival;
+        let known = self.book.get(id).map(|hold| (hold.stage, hold.lane));
+        let (lane, again) = match known {
+            Some((Stage::Taking | Stage::Delayed { .. }, lane)) => (lane, true),
+            Some(_) => return,
+            None => (lane, false),
+        };
+        self.typical = (self.typical * 7 + size) / 8;
+        let worn_out = attempt > self.terms.max_deliveries;
+        // An entry that never gets in line must not close the line behind it.
+        let keeps_lane = again || !(worn_out || payload.is_err());
+        self.book.insert(id, attempt, lane.filter(|_| keeps_lane), size, now);
+        match payload {
+            Err(error) => self.bury(id, DeadLetterReason::Decode, Some(error)),
+            Ok(_) if worn_out => {
+                self.bury(id, DeadLetterReason::MaxDeliveries, Some("its handler never answered".to_owned()));
+            }
+            Ok(payload) => {
+                let waiting = lanes::Waiting { id, lane, payload };
+                // It had its place in its lane all the time.
+                if again && lane.is_some() {
+                    self.lanes.push_back_in_front(waiting);
+                } else {
+                    self.lanes.push(waiting);
+                }
+                if matches!(self.flow, Flow::Draining(_) | Flow::Paused(None)) {
+                    self.hand_back_waiting();
+                }
+            }
+        }
+    }
+
+    pub(super) fn go_live_when_recovered(&mut self) {
+        let done = self.recovery.listed_all && self.recovery.backlog.is_empty() && self.taking.is_empty();
+        if self.phase == Phase::Setup(Step::List) && done {
+            self.phase = Phase::Live;
+            self.read = Pace::default();
+            self.tally.recovered += self.recovery.recovered;
+            self.tell(Told::Connected { recovered: self.recovery.recovered });
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.setup.succeeded();
+        self.phase = Phase::Setup(step);
+    }
+
+    fn setup_failed(&mut self, failure: Failure, now: Instant) {
+        let first = self.setup.failed(now, &mut self.chance);
+        match failure.kind {
+            FailureKind::Closed => self.close(),
+            FailureKind::NoGroup => {
+                // It vanished between two steps.
+                self.setup = Pace::default();
+                self.phase = Phase::Setup(Step::EnsureGroup);
+            }
+            FailureKind::Link => {}
+            _ if first => self.tell(Told::Trouble { error: failure.error }),
+            _ => {}
+        }
+    }
+
+    /// An errand of a live consumer failed in a way that may concern all of them.
+    fn errand_failed(&mut self, failure: Failure) {
+        let reads = matches!(self.phase, Phase::Live | Phase::Setup(Step::List));
+        match failure.kind {
+            FailureKind::Closed => self.close(),
+            // A read that is under way hears of it too, and must end first.
+            FailureKind::NoGroup if reads && self.reading.is_none() => {
+                self.setup = Pace::default();
+                self.phase = Phase::Setup(Step::EnsureGroup);
+            }
+            _ => {}
+        }
+    }
+
+    /// An errand that settles entries failed: it is repeated, as long as there is a connection to come.
+    fn settling_failed(&mut self, failure: Failure, tell: bool) {
+        let told = !matches!(failure.kind, FailureKind::Link | FailureKind::NoGroup | FailureKind::Closed);
+        if tell && told {
+            self.tell(Told::Trouble { error: failure.error.clone() });
+        }
+        self.errand_failed(failure);
+    }
+
+    /// The reader's link is gone, and with it the answer to what it read. What that took is found by listing
+    /// what is pending for us, once the old link can take no more.
+    fn reader_lost(&mut self, failure: Failure, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        self.tally.disconnects += 1;
+        self.zombie = self.reader.take().or(self.zombie);
+        self.tell(Told::Disconnected { cause: failure.error });
+        // Before the first look at it: a server that accepts and closes must not be asked in a circle.
+        self.setup = Pace::default();
+        self.setup.failed(now, &mut self.chance);
+        self.phase = Phase::Setup(Step::Connect);
+    }
+
+    pub(super) fn close(&mut self) {
+        if !self.is_closed() {
+            self.phase = Phase::Closed;
+            self.tell(Told::Closed);
+            self.out.push_back(Action::Finish);
+        }
+    }
+
+    pub(super) fn sweep_pause(&mut self) -> Duration {
+        self.terms.sweep_every.mul_f64(0.75 + self.chance.f64() / 2.0)
+    }
+}
+
+/// What a sweep brought.
+#[derive(Debug)]
+pub(crate) struct Swept<P> {
+    pub(crate) cursor: StreamId,
+    pub(crate) entries: Vec<Arrival<P>>,
+    /// Entries that were removed from the stream.
+    pub(crate) gone: Vec<StreamId>,
+}
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Buried {
+    Written,
+    NotOurs,
+    Gone,
+}

@@ -1,0 +1,267 @@
+//! What comes next, and when.
+
+use super::*;
+
+/// At most this many entries in one lease errand: a script holds up the whole server.
+const LEASES: usize = 256;
+
+impl<P> Consumer<P> {
+    /// The next thing to do, until there is none. To be asked again after every report, and at
+    /// [`wake_at`](Self::wake_at).
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Action<P>> {
+        self.looked = Some(now);
+        if self.out.is_empty() && !self.is_closed() {
+            self.tick(now);
+        }
+        if let Some(action) = self.out.pop_front() {
+            return Some(action);
+        }
+        if self.is_closed() {
+            return None;
+        }
+        self.next_ack(now)
+            .or_else(|| self.next_run(now))
+            .or_else(|| self.next_setup(now))
+            .or_else(|| self.next_lease(now))
+            .or_else(|| self.next_burial(now))
+            .or_else(|| self.next_take(now))
+            .or_else(|| self.next_sweep(now))
+            .or_else(|| self.next_read(now))
+    }
+
+    /// When [`next`](Self::next) may have something without anything else happening.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        if !self.out.is_empty() || self.is_closed() {
+            return None;
+        }
+        let open = self.flow == Flow::Open;
+        let live = self.phase == Phase::Live && open;
+        let flow = match self.flow {
+            Flow::Open | Flow::Paused(None) => None,
+            Flow::Paused(Some(at)) | Flow::Draining(at) => Some(at),
+        };
+        let setup = (self.phase != Phase::Live).then(|| self.setup.wake_at()).flatten();
+        let read = if live { self.read.wake_at() } else { None };
+        let lease = if self.unsaid.is_empty() { None } else { self.lease.wake_at() };
+        let bury = if self.burials.is_empty() { None } else { self.bury.wake_at() };
+        let may_take = open && self.free_to_take() > 0 && !self.take.is_under_way();
+        let due = if may_take { self.book.next_due() } else { None };
+        let take = if may_take { self.take.wake_at() } else { None };
+        let may_sweep = live && self.free_again() > 0 && !self.sweep.is_under_way();
+        let sweep = may_sweep.then(|| self.sweep.wake_at().map_or(self.next_sweep, |at| at.max(self.next_sweep)));
+        let beat = (self.book.len() > 0).then_some(self.next_beat);
+        let look = self.reading.map(|reading| reading.look_at);
+        [self.acks.wake_at(), flow, setup, read, lease, bury, due.map(|due| take.map_or(due, |at| at.max(due))), take]
+            .into_iter()
+            .chain([sweep, beat, look, self.book.next_deadline()])
+            .flatten()
+            // What was due at the last look and was not done waits for something else than the clock.
+            .filter(|at| self.looked.is_none_or(|looked| *at > looked))
+            .min()
+    }
+
+    /// How many entries may be asked for that were delivered before. A read that waits for new ones does not
+    /// keep their room: it may wait for long, and they are due.
+    fn free_again(&self) -> usize {
+        self.terms.window().saturating_sub(self.book.held() + self.taking.len() + self.sweeping)
+    }
+
+    /// How many may be taken that are ours: one at least when nothing is ready, for all that is in hand may
+    /// wait behind the very one that is due.
+    fn free_to_take(&self) -> usize {
+        self.free_again().max(usize::from(!self.lanes.has_ready()))
+    }
+
+    fn tick(&mut self, now: Instant) {
+        match self.flow {
+            Flow::Paused(Some(until)) if until <= now => self.resume(now),
+            Flow::Draining(deadline) if deadline <= now || self.is_drained() => return self.close(),
+            _ => {}
+        }
+        while let Some((id, run)) = self.book.overdue(now) {
+            self.out.push_back(Action::CheckProgress { id, run });
+        }
+        if self.next_beat <= now {
+            let beat = self.terms.min_idle / 3;
+            self.next_beat = now + beat;
+            if let Some(before) = now.checked_sub(self.terms.min_idle / 4) {
+                self.unsaid.extend(self.book.aging(before, now));
+            }
+        }
+        self.watch_read(now);
+    }
+
+    /// A read has no deadline of its own. One that is late is let go; one that does not answer even then is
+    /// on a dead link.
+    fn watch_read(&mut self, now: Instant) {
+        let Some(reading) = &mut self.reading else { return };
+        if reading.look_at > now {
+            return;
+        }
+        reading.look_at = now + MARGIN;
+        match self.reader.filter(|_| !reading.unblocked) {
+            Some(client) => {
+                reading.unblocked = true;
+                self.out.push_back(Action::Unblock { client });
+            }
+            None => self.out.push_back(Action::Sever),
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.book.running() == 0
+            && self.reading.is_none()
+            && self.acks.is_empty()
+            && self.unsaid.is_empty()
+            && self.saying.is_empty()
+            && self.taking.is_empty()
+            && self.burials.is_empty()
+            && !self.bury.is_under_way()
+    }
+
+    fn next_ack(&mut self, now: Instant) -> Option<Action<P>> {
+        let (flight, ids) = self.acks.next(now)?;
+        Some(Action::Ack { flight, ids })
+    }
+
+    fn next_run(&mut self, now: Instant) -> Option<Action<P>> {
+        if self.flow != Flow::Open || self.book.running() >= self.terms.max_in_flight {
+            return None;
+        }
+        let lanes::Waiting { id, payload, .. } = self.lanes.pop()?;
+        let attempt = self.book.get(id).map_or(1, |hold| hold.attempt);
+        let run = self.book.run(id, now + self.terms.handler_deadline);
+        Some(Action::Run { id, run, attempt, payload })
+    }
+
+    fn next_setup(&mut self, now: Instant) -> Option<Action<P>> {
+        let Phase::Setup(step) = self.phase else { return None };
+        if matches!(self.flow, Flow::Draining(_)) || !self.setup.may_start(now) {
+            return None;
+        }
+        let action = match (step, self.zombie) {
+            (Step::Connect, _) => Action::Connect,
+            (Step::Reap, Some(client)) => Action::Reap { client },
+            (Step::Reap, None) | (Step::EnsureGroup, _) => {
+                self.phase = Phase::Setup(Step::EnsureGroup);
+                Action::EnsureGroup
+            }
+            (Step::List, _) => {
+                let recovery = &self.recovery;
+                if recovery.listed_all || !recovery.backlog.is_empty() || !self.taking.is_empty() {
+                    return None;
+                }
+                Action::ListPending { after: recovery.after, count: CHUNK }
+            }
+        };
+        self.setup.start();
+        Some(action)
+    }
+
+    fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
+        let may = self.phase == Phase::Live
+            && self.flow == Flow::Open
+            && self.reading.is_none()
+            && self.read.may_start(now)
+            && self.book.len() < MOST;
+        let free = self.free_again();
+        // Many small pages cost more than a few large ones: only who has nothing to do reads a small one.
+        let worth_it = free > 0 && (free >= self.terms.batch.div_ceil(2) || self.lanes.is_empty());
+        let free_bytes = self.terms.max_bytes.saturating_sub(self.book.bytes());
+        if !may || !worth_it || (free_bytes == 0 && self.book.held() > 0) {
+            return None;
+        }
+        let fitting = free_bytes.checked_div(self.typical).unwrap_or(usize::MAX);
+        let count = free.min(self.terms.batch).min(fitting).max(1);
+        self.read.start();
+        self.reading = Some(Reading { look_at: now + self.terms.block + MARGIN, unblocked: false });
+        Some(Action::Read { count })
+    }
+
+    fn next_lease(&mut self, now: Instant) -> Option<Action<P>> {
+        if !self.lease.may_start(now) {
+            return None;
+        }
+        while self.saying.len() < LEASES
+            && let Some(id) = self.unsaid.pop_front()
+        {
+            // By now the entry may be settled, or its terms may be others.
+            if let Some(term) = self.term(id, now) {
+                self.saying.push(term);
+            }
+        }
+        if self.saying.is_empty() {
+            return None;
+        }
+        self.lease.start();
+        Some(Action::Lease { terms: self.saying.clone() })
+    }
+
+    /// What the server is to know about an entry: a lease that begins now, a delay, or that anybody may have
+    /// it at once.
+    fn term(&mut self, id: StreamId, now: Instant) -> Option<LeaseTerm> {
+        let min_idle = self.terms.min_idle;
+        let hold = self.book.get_mut(id)?;
+        let (idle, count) = match hold.stage {
+            _ if hold.lost => return None,
+            Stage::Waiting | Stage::Running { .. } | Stage::Burying => (Duration::ZERO, None),
+            Stage::Delayed { due } => {
+                let left = due.saturating_duration_since(now);
+                let uncounted = std::mem::take(&mut hold.uncounted);
+                (min_idle.saturating_sub(left), uncounted.then_some(hold.attempt))
+            }
+            Stage::Leaving { counted } => (min_idle, (!counted).then(|| hold.attempt.saturating_sub(1))),
+            Stage::Taking | Stage::Acking => return None,
+        };
+        Some(LeaseTerm { id, idle, count })
+    }
+
+    fn next_burial(&mut self, now: Instant) -> Option<Action<P>> {
+        if !self.bury.may_start(now) {
+            return None;
+        }
+        let burial = self.burials.pop_front()?;
+        self.burying = Some(burial.id);
+        self.bury.start();
+        Some(Action::Bury(burial))
+    }
+
+    fn next_take(&mut self, now: Instant) -> Option<Action<P>> {
+        if self.flow != Flow::Open || !self.take.may_start(now) {
+            return None;
+        }
+        let most = self.free_to_take().min(CHUNK);
+        let mut ids: Vec<StreamId> = Vec::new();
+        while ids.len() < most
+            && let Some(id) = self.recovery.backlog.pop_front()
+        {
+            if !self.book.contains(id) {
+                ids.push(id);
+            }
+        }
+        for id in self.book.due(now, most.saturating_sub(ids.len())) {
+            self.book.set(id, Stage::Taking);
+            ids.push(id);
+        }
+        if ids.is_empty() {
+            // What was listed came into hand on another way meanwhile.
+            self.go_live_when_recovered();
+            return self.out.pop_front();
+        }
+        self.taking.clone_from(&ids);
+        self.take.start();
+        Some(Action::Take { ids })
+    }
+
+    fn next_sweep(&mut self, now: Instant) -> Option<Action<P>> {
+        let may = self.phase == Phase::Live && self.flow == Flow::Open && self.sweep.may_start(now);
+        let free = self.free_again();
+        if !may || self.next_sweep > now || free == 0 {
+            return None;
+        }
+        let count = free.min(CHUNK);
+        self.sweep.start();
+        self.sweeping = count;
+        Some(Action::Sweep { cursor: self.cursor, count })
+    }
+}

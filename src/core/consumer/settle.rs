@@ -1,0 +1,126 @@
+//! What a handler's answer means.
+
+use super::*;
+
+impl<P> Consumer<P> {
+    /// A handler answered. An answer to an earlier run, or about an entry that is no longer ours, changes
+    /// nothing, except that what was done is acknowledged all the same.
+    pub(crate) fn handled(&mut self, id: StreamId, run: u64, outcome: Handled, now: Instant) {
+        if self.book.stage(id) != Some(Stage::Running { run }) {
+            return;
+        }
+        if self.book.get(id).is_some_and(|hold| hold.lost) && !matches!(outcome, Handled::Done(Outcome::Ack)) {
+            return self.put_down(id);
+        }
+        match outcome {
+            Handled::Done(Outcome::Ack) => self.acknowledge(id, now),
+            Handled::Done(Outcome::Retry) => self.retry(id, None, None, now),
+            Handled::Done(Outcome::RetryAfter(delay)) => self.retry(id, Some(delay), None, now),
+            Handled::Done(Outcome::Failed(error)) => self.retry(id, None, Some(error), now),
+            Handled::Done(Outcome::Reject(error)) => self.bury(id, DeadLetterReason::Rejected, Some(error)),
+            Handled::Done(Outcome::Release) => {
+                self.tally.released += 1;
+                self.settled_lane(id);
+                self.leave(id, false);
+            }
+            // Without its payload there is nothing to keep: it comes back from the server after the pause.
+            Handled::Done(Outcome::PauseFor(pause)) => {
+                self.pause_for(pause, now);
+                self.uncount(id);
+                self.delay(id, now + pause);
+            }
+            Handled::Unanswered => {
+                self.retry(id, None, Some("the handler ended without an answer".to_owned()), now);
+            }
+        }
+    }
+
+    /// A handler's deadline has passed. `progress` is when it last made some.
+    pub(crate) fn overdue(&mut self, id: StreamId, run: u64, progress: Option<Instant>, now: Instant) {
+        if self.book.stage(id) != Some(Stage::Running { run }) {
+            return;
+        }
+        let deadline = progress.map(|at| at + self.terms.handler_deadline).filter(|deadline| *deadline > now);
+        if let Some(deadline) = deadline {
+            return self.book.extend(id, run, deadline);
+        }
+        let attempt = self.book.get(id).map_or(0, |hold| hold.attempt);
+        self.tally.timed_out += 1;
+        self.out.push_back(Action::GiveUp { id });
+        self.tell(Told::TimedOut { id, attempt });
+        if self.book.get(id).is_some_and(|hold| hold.lost) {
+            return self.put_down(id);
+        }
+        self.retry(id, None, Some("the handler did not answer within its deadline".to_owned()), now);
+    }
+
+    pub(super) fn acknowledge(&mut self, id: StreamId, now: Instant) {
+        self.settled_lane(id);
+        self.book.set(id, Stage::Acking);
+        self.acks.push(id, now);
+    }
+
+    fn retry(&mut self, id: StreamId, delay: Option<Duration>, error: Option<String>, now: Instant) {
+        let attempt = self.book.get(id).map_or(1, |hold| hold.attempt);
+        if attempt >= self.terms.max_deliveries {
+            return self.bury(id, DeadLetterReason::MaxDeliveries, error);
+        }
+        self.tally.retried += 1;
+        self.delay(id, now + delay.unwrap_or_else(|| self.terms.delay(attempt)));
+    }
+
+    /// The entry keeps its lane: what comes after it in its order waits for it.
+    fn delay(&mut self, id: StreamId, due: Instant) {
+        self.book.set(id, Stage::Delayed { due });
+        self.unsaid.push_back(id);
+    }
+
+    pub(super) fn bury(&mut self, id: StreamId, reason: DeadLetterReason, error: Option<String>) {
+        self.book.set(id, Stage::Burying);
+        self.burials.push_back(Burial { id, reason, error });
+    }
+
+    fn pause_for(&mut self, pause: Duration, now: Instant) {
+        let until = now + pause;
+        let longer = match self.flow {
+            Flow::Open => true,
+            Flow::Paused(Some(earlier)) => earlier < until,
+            Flow::Paused(None) | Flow::Draining(_) => false,
+        };
+        if longer {
+            self.flow = Flow::Paused(Some(until));
+            self.tell(Told::Paused { lasts: Some(pause) });
+            self.unblock();
+        }
+    }
+
+    fn uncount(&mut self, id: StreamId) {
+        if let Some(hold) = self.book.get_mut(id) {
+            hold.attempt = hold.attempt.saturating_sub(1);
+            hold.uncounted = true;
+        }
+    }
+
+    /// The entry's place in its order is free for the next one.
+    pub(super) fn settled_lane(&mut self, id: StreamId) {
+        if let Some(hold) = self.book.get_mut(id) {
+            let lane = hold.lane.take();
+            self.lanes.done(lane);
+        }
+    }
+
+    /// Forgets an entry: the server has said what became of it, or others will.
+    pub(super) fn put_down(&mut self, id: StreamId) {
+        self.settled_lane(id);
+        self.book.remove(id);
+    }
+}
+
+/// What became of a delivery.
+#[derive(Debug)]
+pub(crate) enum Handled {
+    /// The handler answered.
+    Done(Outcome),
+    /// The handler will not answer: it panicked, or its actor ended.
+    Unanswered,
+}

@@ -1,0 +1,27 @@
+-- Moves an entry that is still ours to the dead letters. The order matters: an error of XADD ends the script before
+-- XACK, so a message is never acknowledged without being there. (MULTI would run XACK all the same.)
+-- KEYS: the stream, its dead letters. ARGV: group, consumer, id, pairs of names and values to add to the entry's own.
+-- Answers 1, or 0 where the entry is no longer ours, or 2 where it was removed from the stream.
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
+if not pending[1] or pending[1][2] ~= ARGV[2] then
+  return 0
+end
+local entry = redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3])
+if not entry[1] then
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
+  return 2
+end
+local fields = { 'dead:deliveries', pending[1][4] }
+for i = 4, #ARGV do
+  fields[#fields + 1] = ARGV[i]
+end
+-- unpack has a limit of some thousand values.
+if #fields + #entry[1][2] > 7000 then
+  return redis.error_reply('ERR the entry has too many fields to be moved by a script')
+end
+for i = 1, #entry[1][2] do
+  fields[#fields + 1] = entry[1][2][i]
+end
+redis.call('XADD', KEYS[2], '*', unpack(fields))
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
+return 1

@@ -1,0 +1,155 @@
+//! The handle to a stream consumer.
+
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::sync::oneshot;
+
+use super::builder::StreamConsumerBuilder;
+use super::events::ConsumerName;
+use crate::actors::stream_consumer::{ConsumerActor, Order};
+use crate::error::{Error, ErrorKind, Fate, Result};
+
+/// A cheap, cloneable handle to a consumer of one group of one stream.
+///
+/// The consumer reads on a connection of its own and hands entries to a handler, whose answer is the
+/// acknowledgement. Every entry that was added is handled at least once, whatever dies; with
+/// [`ordered_by`](StreamConsumerBuilder::ordered_by) in order within a key. It ends by
+/// [`drain`](Self::drain), or when its last handle is gone, as if drained within ten seconds.
+///
+/// ```no_run
+/// # use actix::prelude::*;
+/// # use redis_actix::{Delivery, Outcome, Redis, StreamConsumer};
+/// # #[derive(serde::Deserialize)] struct Order { customer: String }
+/// # async fn example(redis: Redis, billing: Recipient<Delivery<Order>>) -> Result<(), redis_actix::Error> {
+/// use std::time::Duration;
+///
+/// let consumer = StreamConsumer::builder("orders", "billing")
+///     .max_in_flight(64)
+///     .ordered_by(|order: &Order| order.customer.clone())
+///     .start::<Order>(&redis, billing)?;
+/// // ...
+/// consumer.drain(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "the consumer ends when its last handle is dropped"]
+pub struct StreamConsumer {
+    addr: Addr<ConsumerActor>,
+    name: ConsumerName,
+}
+
+impl StreamConsumer {
+    /// Configures a consumer of `group` of the stream `stream`. The stream gets the connection's key prefix,
+    /// the group does not: it belongs to the stream.
+    pub fn builder(stream: impl Into<String>, group: impl Into<String>) -> StreamConsumerBuilder {
+        StreamConsumerBuilder::new(stream.into(), group.into())
+    }
+
+    pub(crate) fn assemble(addr: Addr<ConsumerActor>, name: ConsumerName) -> Self {
+        Self { addr, name }
+    }
+
+    /// Which consumer it is.
+    #[must_use]
+    pub fn name(&self) -> &ConsumerName {
+        &self.name
+    }
+
+    /// Reads and hands out nothing until [`resume`](Self::resume). Handlers that work finish; what waits for
+    /// a handler goes back to the group at once, and that delivery is not counted.
+    pub fn pause(&self) {
+        self.addr.do_send(Order::Pause);
+    }
+
+    /// Goes on after [`pause`](Self::pause), or before the end of
+    /// [`Outcome::PauseFor`](crate::Outcome::PauseFor).
+    pub fn resume(&self) {
+        self.addr.do_send(Order::Resume);
+    }
+
+    /// What it does and has done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] when its supervisor gave it up.
+    pub async fn stats(&self) -> Result<ConsumerStats> {
+        let (done, stats) = oneshot::channel();
+        self.addr.do_send(Order::Stats(done));
+        stats.await.map_err(|_| gone())
+    }
+
+    /// Ends the consumer: reads and hands out nothing more, waits for handlers, sends what they acknowledged,
+    /// gives what waits back to the group, and reports. At the deadline it ends in any case; what was not
+    /// acknowledged by then stays pending and is delivered again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] when its supervisor gave it up.
+    ///
+    /// # Cancel safety
+    /// It goes on when the future is dropped.
+    pub async fn drain(&self, within: Duration) -> Result<DrainReport> {
+        let (done, report) = oneshot::channel();
+        self.addr.do_send(Order::Drain { within, done });
+        report.await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Closed, Fate::Unknown, "the stream consumer has ended")
+}
+
+/// What a drained consumer left behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Entries whose handler had not answered at the deadline. They stay pending.
+    pub unfinished: usize,
+    /// Entries that were handled, but whose acknowledgement the server had not confirmed. They may be
+    /// delivered again.
+    pub unacknowledged: usize,
+    /// Entries that were given back to the group without having been started.
+    pub handed_back: u64,
+    /// Entries that wait for another attempt; other consumers of the group take them over.
+    pub delayed: usize,
+}
+
+/// What a consumer does, and has done since it was started; see [`StreamConsumer::stats`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ConsumerStats {
+    /// What it is doing, as one lower-case word: `connecting`, `recovering`, `live`, `paused`, `draining`, `closed`.
+    pub state: &'static str,
+    /// Entries with a handler.
+    pub in_flight: usize,
+    /// Entries in hand that wait for a handler.
+    pub waiting: usize,
+    /// Entries that wait for another attempt.
+    pub delayed: usize,
+    /// Acknowledgements that the server has not confirmed yet.
+    pub unacknowledged: usize,
+    /// Entries read for the first time.
+    pub read: u64,
+    /// Entries of this consumer that were delivered again after a start or a lost link.
+    pub recovered: u64,
+    /// Entries taken over from other consumers, or from an earlier attempt of this one.
+    pub claimed: u64,
+    /// Handlers called.
+    pub delivered: u64,
+    /// Entries acknowledged.
+    pub acked: u64,
+    /// Answers that asked for another attempt.
+    pub retried: u64,
+    /// Answers that gave an entry to somebody else.
+    pub released: u64,
+    /// Entries moved to the dead letters.
+    pub dead_lettered: u64,
+    /// Handlers that did not answer within their deadline.
+    pub timed_out: u64,
+    /// Entries that somebody else took over while they were in hand.
+    pub lease_lost: u64,
+    /// Entries that were removed from the stream before they were handled.
+    pub trimmed: u64,
+    /// Links lost by the reader.
+    pub disconnects: u64,
+}

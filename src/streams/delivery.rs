@@ -1,0 +1,166 @@
+//! An entry on its way to a handler.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use actix::Message;
+use serde::de::DeserializeOwned;
+
+use super::lease::Lease;
+use super::outcome::{IntoOutcome, Outcome};
+use crate::error::Result;
+use crate::messages::{fields_de::from_fields, stream_id::StreamId, streams_replies::StreamEntry};
+
+/// Field names with their values, in order, with duplicates.
+pub type RawFields = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What an entry's fields can be turned into: whatever serde can deserialise as
+/// [`from_fields`] does, or [`StreamEntry`] for the fields as they are.
+pub trait FromEntry: Sized + Send + 'static {
+    /// Reads it from the entry with this id and these fields.
+    ///
+    /// # Errors
+    /// When a field is missing or does not fit. The entry is moved to the dead letters then.
+    fn from_entry(id: StreamId, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Self>;
+}
+
+impl<T: DeserializeOwned + Send + 'static> FromEntry for T {
+    fn from_entry(_: StreamId, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Self> {
+        from_fields(fields)
+    }
+}
+
+impl FromEntry for StreamEntry {
+    fn from_entry(id: StreamId, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Self> {
+        Ok(Self { id, fields: fields.to_vec() })
+    }
+}
+
+/// An entry of a stream, handed to a handler once or more often until it is acknowledged.
+///
+/// `R` is what the handler answers: [`Outcome`], or any other [`IntoOutcome`].
+///
+/// ```
+/// use actix::prelude::*;
+/// use redis_actix::{Delivery, Outcome};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Order {
+///     customer: String,
+/// }
+///
+/// struct Billing;
+///
+/// impl Actor for Billing {
+///     type Context = Context<Self>;
+/// }
+///
+/// impl Handler<Delivery<Order>> for Billing {
+///     type Result = ResponseFuture<Outcome>;
+///
+///     fn handle(&mut self, order: Delivery<Order>, _: &mut Self::Context) -> Self::Result {
+///         Box::pin(async move {
+///             if order.customer.is_empty() { Outcome::reject("no customer") } else { Outcome::Ack }
+///         })
+///     }
+/// }
+/// ```
+#[must_use = "an entry that is not handled stays pending"]
+pub struct Delivery<T, R = Outcome> {
+    pub(crate) id: StreamId,
+    pub(crate) stream: Arc<str>,
+    pub(crate) attempt: u64,
+    pub(crate) fields: RawFields,
+    pub(crate) payload: T,
+    pub(crate) lease: Lease,
+    pub(crate) answer: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<T: Send + 'static, R: IntoOutcome> Message for Delivery<T, R> {
+    type Result = R;
+}
+
+impl<T, R> Delivery<T, R> {
+    /// The entry's id.
+    #[must_use]
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The stream's name, without the prefix.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// Counts deliveries, this one included: 1 for the first. What handlers gave back by
+    /// [`Outcome::Release`] is not counted.
+    #[must_use]
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// How long ago the entry was added, by the server's clock then and this machine's now; 0 where those
+    /// disagree.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let added = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.id.ms));
+        added.and_then(|added| SystemTime::now().duration_since(added).ok()).unwrap_or_default()
+    }
+
+    /// The fields as they are on the server.
+    #[must_use]
+    pub fn fields(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.fields
+    }
+
+    /// The value of a field, the last one if there are several of that name.
+    #[must_use]
+    pub fn field(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
+        let wanted = name.as_ref();
+        self.fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice())
+    }
+
+    /// What the fields were read into.
+    pub fn payload(&self) -> &T {
+        &self.payload
+    }
+
+    /// Takes the payload out.
+    pub fn into_payload(self) -> T {
+        self.payload
+    }
+
+    /// The lease on the entry, for handlers that take long: see [`Lease::progress`] and [`Lease::lost`].
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    /// Says that the handler gets on: its deadline begins anew.
+    pub fn progress(&self) {
+        self.lease.progress();
+    }
+}
+
+impl<T, R> std::ops::Deref for Delivery<T, R> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.payload
+    }
+}
+
+/// Payloads stay out of logs.
+impl<T, R> fmt::Debug for Delivery<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("stream", &self.stream)
+            .field("id", &self.id)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

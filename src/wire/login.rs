@@ -1,0 +1,62 @@
+//! What to log in with, asked for anew by every login.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::session::Recipe;
+use crate::config::Secret;
+use crate::credentials::Credentials;
+use crate::events::{Cause, CauseKind};
+use crate::frame::Frame;
+
+/// The user and the password of one login.
+pub(crate) struct Login {
+    username: Option<String>,
+    password: Secret,
+}
+
+impl Recipe {
+    /// The credentials as they are now; `None` when there are none.
+    pub(crate) async fn login(&self, within: Duration) -> Result<Option<Login>, Cause> {
+        if let Some(provider) = &self.credentials {
+            let answer = timeout(within, provider.credentials()).await;
+            let failed =
+                |text: String| Cause::new(CauseKind::NotReady, format!("the credentials provider failed: {text}"));
+            let credentials = answer
+                .map_err(|_| failed("it gave no answer within the connect timeout".to_owned()))?
+                .map_err(|error| failed(error.to_string()))?;
+            return Ok(Some(self.given(&credentials)));
+        }
+        let password = self.config.password().map_err(|error| {
+            Cause::new(
+                CauseKind::Refused,
+                format!("the password file cannot be read: {}; mend REDIS_PASSWORD_FILE", error.kind()),
+            )
+        })?;
+        let username = self.config.username().map(str::to_owned);
+        // A user without a password still has to be named, or the server takes us for the default one.
+        let password = password.or_else(|| username.as_ref().map(|_| Secret::from("")));
+        Ok(password.map(|password| Login { username, password }))
+    }
+
+    fn given(&self, credentials: &Credentials) -> Login {
+        let username = credentials.username().or(self.config.username()).map(str::to_owned);
+        Login { username, password: credentials.expose().into() }
+    }
+}
+
+impl Login {
+    /// The words that HELLO takes.
+    pub(super) fn with_hello(&self, hello: Frame) -> Frame {
+        hello.arg("AUTH").arg(self.username.as_deref().unwrap_or("default")).arg(self.password.expose())
+    }
+
+    pub(crate) fn auth(&self) -> Frame {
+        let mut auth = Frame::known("AUTH");
+        if let Some(username) = &self.username {
+            auth = auth.arg(username.as_str());
+        }
+        auth.arg(self.password.expose())
+    }
+}

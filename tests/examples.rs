@@ -1,0 +1,107 @@
+//! Every example runs against a real server and ends well.
+
+mod support;
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
+
+use redis_actix_test::{RedisServer, free_port};
+
+/// cargo builds the examples beside the tests.
+fn example(name: &str) -> PathBuf {
+    let mut path = env::current_exe().expect("a path");
+    path.pop();
+    path.pop();
+    path.push("examples");
+    path.push(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --examples` first", path.display());
+    path
+}
+
+fn command(name: &str, server: &RedisServer) -> Command {
+    let mut command = Command::new(example(name));
+    command.env("REDIS_HOST", "127.0.0.1").env("REDIS_PORT", server.port().to_string());
+    command
+}
+
+fn run(name: &str, args: &[&str]) -> String {
+    let server = support::server();
+    let output = command(name, &server).args(args).output().expect("started");
+    said(name, &output)
+}
+
+fn said(name: &str, output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+#[test]
+fn quickstart() {
+    assert!(run("quickstart", &[]).contains("whatsapp:development:user:1"));
+}
+
+#[test]
+fn typed_commands() {
+    let said = run("typed_commands", &[]);
+    for line in ["lock taken: true, then false", "age: 37", "WRONGTYPE", "7 keys removed"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
+fn custom_command() {
+    assert!(run("custom_command", &[]).contains("read back: Some(3)"));
+}
+
+#[test]
+fn events_and_health() {
+    let said = run("events_and_health", &["--seconds", "1"]);
+    assert!(said.contains("connected after 1 attempts") && said.contains("0 queued"), "{said}");
+}
+
+#[test]
+fn graceful_shutdown() {
+    assert!(run("graceful_shutdown", &[]).contains("every caller was answered"));
+}
+
+#[test]
+fn actix_web() {
+    /// Ends the service also when the test fails.
+    struct Service(Child);
+    impl Drop for Service {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let server = support::server();
+    let address = format!("127.0.0.1:{}", free_port().expect("a free port"));
+    let child = command("actix_web", &server).env("LISTEN", &address).stdout(Stdio::piped()).spawn().expect("started");
+    let mut service = Service(child);
+    let mut lines = BufReader::new(service.0.stdout.take().expect("piped")).lines();
+    assert!(lines.next().expect("a line").expect("text").contains(&address));
+    let get = |path: &str| {
+        let deadline = std::time::Instant::now() + support::PATIENCE;
+        loop {
+            let asked = TcpStream::connect(&address).and_then(|mut stream| {
+                write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer)?;
+                Ok(answer)
+            });
+            match asked {
+                Ok(answer) => return answer,
+                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            }
+        }
+    };
+    assert!(get("/hits/front").ends_with("1\n"));
+    assert!(get("/hits/front").ends_with("2\n"));
+    assert!(get("/ready").contains("200 OK"));
+}

@@ -1,0 +1,170 @@
+//! What the tests of streams share: a server, a connection, and handlers that remember.
+#![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use redis_actix::{
+    Delivery, Outcome, ReconnectPolicy, Redis, RedisConfig, StreamConsumer, StreamConsumerBuilder, StreamEvent,
+    StreamEventKind, StreamId,
+};
+use redis_actix_test::RedisServer;
+
+/// No single wait of a test is longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Job {
+    pub n: u64,
+}
+
+pub struct Bed {
+    pub server: RedisServer,
+}
+
+impl Bed {
+    pub fn start() -> Self {
+        Self { server: RedisServer::start().unwrap() }
+    }
+
+    pub fn persistent() -> Self {
+        Self { server: RedisServer::builder().appendonly(true).fsync_always().start().unwrap() }
+    }
+
+    pub fn redis(&self) -> Redis {
+        connect(self.server.port())
+    }
+}
+
+pub fn connect(port: u16) -> Redis {
+    let config = RedisConfig::builder().host("127.0.0.1").port(port).key_prefix("t:").build().unwrap();
+    let quick = ReconnectPolicy::exponential(Duration::from_millis(5)..=Duration::from_millis(50));
+    Redis::builder(config).reconnect(quick).start().unwrap()
+}
+
+/// A consumer with the patience of a test.
+pub fn quick(stream: &str, group: &str) -> StreamConsumerBuilder {
+    StreamConsumer::builder(stream, group)
+        .consumer("c1")
+        .min_idle(Duration::from_millis(300))
+        .block(Duration::from_millis(500))
+        .retry([Duration::from_millis(50)])
+}
+
+/// Waits until something is so.
+pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        actix::clock::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One call of a handler.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub id: StreamId,
+    pub n: u64,
+    pub attempt: u64,
+    pub at: Instant,
+}
+
+type Answer = Box<dyn FnMut(&Delivery<Job>) -> Outcome>;
+
+/// A handler that remembers what it was given, and answers as it is told.
+pub struct Recorder {
+    answer: Answer,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+#[derive(Clone)]
+pub struct Recording {
+    addr: Addr<Recorder>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Recorder {
+    pub fn start_with(answer: impl FnMut(&Delivery<Job>) -> Outcome + 'static) -> Recording {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let addr = Recorder { answer: Box::new(answer), seen: seen.clone() }.start();
+        Recording { addr, seen }
+    }
+}
+
+impl Actor for Recorder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1024);
+    }
+}
+
+impl Handler<Delivery<Job>> for Recorder {
+    type Result = MessageResult<Delivery<Job>>;
+
+    fn handle(&mut self, job: Delivery<Job>, _: &mut Self::Context) -> Self::Result {
+        let seen = Seen { id: job.id(), n: job.n, attempt: job.attempt(), at: Instant::now() };
+        self.seen.lock().unwrap().push(seen);
+        MessageResult((self.answer)(&job))
+    }
+}
+
+impl Recording {
+    pub fn recipient(&self) -> Recipient<Delivery<Job>> {
+        self.addr.clone().recipient()
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn distinct(&self) -> usize {
+        self.seen.lock().unwrap().iter().map(|seen| seen.n).collect::<BTreeSet<_>>().len()
+    }
+
+    pub async fn handled(&self, calls: usize) {
+        eventually(&format!("{calls} calls"), async || self.seen.lock().unwrap().len() >= calls).await;
+    }
+}
+
+/// Remembers the events of consumers.
+pub struct Watcher(Arc<Mutex<Vec<StreamEventKind>>>);
+
+#[derive(Clone)]
+pub struct Events {
+    addr: Addr<Watcher>,
+    seen: Arc<Mutex<Vec<StreamEventKind>>>,
+}
+
+impl Actor for Watcher {
+    type Context = Context<Self>;
+}
+
+impl Handler<StreamEvent> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, event: StreamEvent, _: &mut Self::Context) {
+        self.0.lock().unwrap().push(event.kind);
+    }
+}
+
+impl Events {
+    pub fn watch() -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        Self { addr: Watcher(seen.clone()).start(), seen }
+    }
+
+    pub fn recipient(&self) -> Recipient<StreamEvent> {
+        self.addr.clone().recipient()
+    }
+
+    pub fn count(&self, wanted: impl Fn(&StreamEventKind) -> bool) -> usize {
+        self.seen.lock().unwrap().iter().filter(|kind| wanted(kind)).count()
+    }
+
+    pub async fn saw(&self, what: &str, wanted: impl Fn(&StreamEventKind) -> bool) {
+        eventually(what, async || self.count(&wanted) > 0).await;
+    }
+}
