@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench sealing` prints the ratio of medians over interleaved rounds, and fails above the bar.
 //! `cargo bench --bench sealing -- get-sealed` runs one case alone, for an instruction count under callgrind.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "what is measured is made here")]
 
 use std::hint::black_box;
 use std::process::ExitCode;
