@@ -461,19 +461,29 @@ impl<'a> Sealed<'a> {
     fn encode_behind(&self, head: &[u8], instead_of: u32, out: &mut BytesMut) {
         let encoded = &self.frame.encoded;
         let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
-        out.reserve(head.len() + encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
+        let marks = if plain.is_empty() { &[] } else { &*self.frame.marks };
+        out.reserve(head.len() + encoded.len() + marks.len() * (glob.len() + 4) + 16);
         put_line(out, b'*', self.frame.arguments as usize);
         out.extend_from_slice(head);
         let mut from = instead_of;
-        for mark in &self.frame.marks {
+        for mark in marks {
+            // The `$` of the header goes along with what is before it.
+            out.extend_from_slice(part(encoded, from, mark.header + 1));
+            from = mark.insert;
+            if !mark.glob
+                && mark.insert == mark.body
+                && let Some(ready) = self.prefix.head(mark.len as usize)
+            {
+                ready.write(out);
+                continue;
+            }
             let prefix = if mark.glob { glob } else { plain };
-            out.extend_from_slice(part(encoded, from, mark.header));
-            put_line(out, b'$', mark.len as usize + prefix.len());
+            out.extend_from_slice(itoa::Buffer::new().format(mark.len as usize + prefix.len()).as_bytes());
+            out.extend_from_slice(b"\r\n");
             if mark.insert > mark.body {
                 out.extend_from_slice(part(encoded, mark.body, mark.insert));
             }
             out.extend_from_slice(prefix);
-            from = mark.insert;
         }
         out.extend_from_slice(encoded.get(from as usize..).unwrap_or_default());
     }

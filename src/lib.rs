@@ -26,6 +26,7 @@
 //! | commands | the messages of this page, [`Raw`] for any other, [`Command`] for your own |
 //! | what became of a command that failed | [`Error::fate`], [`Error::kind`], [`Error::code`] |
 //! | what the connection is doing | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
+//! | where commands may reach | [`boundary`] |
 //! | stream consumers | [`StreamConsumer`] |
 //! | the way out | [`Redis::shutdown`], [`close_redis`] |
 //!
@@ -33,7 +34,7 @@
 //!
 //! A command is answered by its deadline. It is never run twice unasked: one that cannot have run is sent again on the
 //! next link, one that only reads too, and any other ends with [`Fate::Unknown`]. Commands keep their order. Everything
-//! is bounded. A key outside the prefix cannot be reached by a typed message.
+//! is bounded. A key outside the prefix is not reached, by messages or by commands of your own; see [`boundary`].
 //!
 //! # Features
 //!
@@ -51,6 +52,8 @@
 )]
 
 mod actors;
+#[doc = include_str!("../docs/prefix.md")]
+pub mod boundary {}
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;

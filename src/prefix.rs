@@ -24,6 +24,11 @@ use crate::frame::{Frame, ReplyKeys, Sealed};
 /// At most this many bytes: a prefix is repeated in every key, and stored with each.
 const MAX_LEN: usize = 1024;
 
+/// For keys shorter than this the bytes before a key are kept ready, if they fit.
+const LONG_KEY: usize = 128;
+/// A prefix of up to 27 bytes, behind a length of three digits and a line end.
+const HEAD: usize = 32;
+
 /// The characters a prefix may end with, so that `shop:1` and `shop:10` cannot be the prefixes of two
 /// tenants of which one contains the other.
 const DELIMITERS: &[char] = &[':', '/', '.', '_', '-', '|', '#', '}'];
@@ -48,6 +53,30 @@ pub struct KeyPrefix(Arc<Forms>);
 struct Forms {
     plain: Box<str>,
     glob: Box<[u8]>,
+    /// By the length of a key, what stands before it on the wire: length, line end and prefix. Formatting the
+    /// length anew for each key would be the larger part of what the prefix costs.
+    heads: Box<[Head]>,
+}
+
+/// Of a fixed size, because copying that needs no call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    bytes: [u8; HEAD],
+    len: usize,
+}
+
+impl Head {
+    fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; HEAD];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: text.len() })
+    }
+
+    pub(crate) fn write(&self, out: &mut bytes::BytesMut) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
 }
 
 /// Why a prefix cannot be used.
@@ -135,7 +164,10 @@ impl KeyPrefix {
     }
 
     fn from_valid(prefix: &str) -> Self {
-        Self(Arc::new(Forms { plain: prefix.into(), glob: glob::escape_glob(prefix.as_bytes()).into() }))
+        let glob = glob::escape_glob(prefix.as_bytes());
+        let head = |key: usize| Head::new(&format!("{}\r\n{prefix}", key + prefix.len()));
+        let heads = (0..LONG_KEY).map_while(head).collect();
+        Self(Arc::new(Forms { plain: prefix.into(), glob: glob.into(), heads }))
     }
 
     /// The prefix as text.
@@ -147,6 +179,11 @@ impl KeyPrefix {
     /// The prefix with its glob characters escaped, as patterns get it.
     pub(crate) fn as_glob(&self) -> &[u8] {
         &self.0.glob
+    }
+
+    /// What stands on the wire between the `$` and a key of that length, if it is an ordinary one.
+    pub(crate) fn head(&self, key: usize) -> Option<&Head> {
+        self.0.heads.get(key)
     }
 
     /// The name that `key` has on the server.
@@ -216,6 +253,12 @@ impl KeyPrefix {
             _ => None,
         };
         Error::server(error.code(), text.as_deref().or(error.details()))
+    }
+
+    /// What a frame becomes on the wire, unjudged: for benchmarks.
+    #[doc(hidden)]
+    pub fn encode_frame(&self, frame: &Frame, out: &mut bytes::BytesMut) {
+        Sealed::new(frame, self).encode(out);
     }
 
     /// The only way to make what the wire accepts: an unprefixed path does not compile.

@@ -62,19 +62,19 @@ impl Errands {
     /// Ends a client that the server still believes to be there: blocked, it would go on taking entries for
     /// nobody. Its name is looked at first, for a server that was restarted gives its number to others.
     pub(crate) async fn reap(self: Arc<Self>, client: i64) -> Result<(), Failure> {
-        let list = Frame::new("CLIENT LIST").arg("ID").arg(client).read_only();
+        let list = Frame::known("CLIENT LIST").arg("ID").arg(client).read_only();
         let answer = self.control.send(Internal(list)).await?;
         let lines: String = decode(plain_text(answer))?;
         let name = format!(" name={} ", self.reader_name);
         if lines.lines().any(|line| line.contains(&name)) {
-            let kill = Frame::new("CLIENT KILL").arg("ID").arg(client).idempotent();
+            let kill = Frame::known("CLIENT KILL").arg("ID").arg(client).idempotent();
             self.control.send(Internal(kill)).await?;
         }
         Ok(())
     }
 
     pub(crate) async fn unblock(self: Arc<Self>, client: i64) {
-        let frame = Frame::new("CLIENT UNBLOCK").arg(client).idempotent();
+        let frame = Frame::known("CLIENT UNBLOCK").arg(client).idempotent();
         if let Err(error) = self.control.send(Internal(frame)).await {
             tracing::debug!(%error, "a blocked read could not be let go");
         }
@@ -147,7 +147,7 @@ impl Errands {
         }
         let asks = entries.iter().map(|entry| {
             let id = entry.id;
-            Frame::new("XPENDING").key(self.stream()).arg(self.group()).arg(id).arg(id).arg(1).read_only()
+            Frame::known("XPENDING").key(self.stream()).arg(self.group()).arg(id).arg(id).arg(1).read_only()
         });
         let answer = self.control.send(Internal(Frame::join(asks))).await?;
         let Value::Array(answers) = answer else { return Err(Error::decode("not one answer for each entry").into()) };

@@ -64,7 +64,7 @@ impl Lua {
             None => self.load(redis).await?,
         };
         let call = |digest: &str| {
-            let frame = Frame::new("EVALSHA").arg(digest).arg(keys.len()).keys(keys);
+            let frame = Frame::known("EVALSHA").arg(digest).arg(keys.len()).keys(keys);
             Internal(args(frame))
         };
         match redis.send(call(&digest)).await {
@@ -78,7 +78,7 @@ impl Lua {
     }
 
     async fn load(&self, redis: &Redis) -> Result<String> {
-        let answer = redis.send(Internal(Frame::new("SCRIPT LOAD").arg(self.text).idempotent())).await?;
+        let answer = redis.send(Internal(Frame::known("SCRIPT LOAD").arg(self.text).idempotent())).await?;
         let digest: String = redis::from_redis_value(answer).map_err(Error::from)?;
         *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest.clone());
         Ok(digest)

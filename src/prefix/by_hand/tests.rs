@@ -173,3 +173,29 @@ fn what_waits_goes_alone() {
     assert_eq!(Frame::known("XREAD").hold(second).route(), Route::Alone);
     assert_eq!(Frame::new("MY.WAIT").key("a").hold(second).route(), Route::Alone);
 }
+
+/// By hand, a command of this crate's own would be refused where it needs one that callers may not send.
+#[test]
+fn no_frame_of_this_crate_is_built_by_hand() {
+    let mut directories = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut found = Vec::new();
+    let mut read = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                directories.push(path);
+            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let by_hand = code.filter(|line| line.contains("Frame::new(")).count();
+                found.extend((by_hand > 0).then(|| name.to_owned()));
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 50, "{read}");
+    assert_eq!(found, ["raw.rs"], "use `Frame::known`");
+}
