@@ -17,17 +17,18 @@ use tokio::{
 
 mod care;
 
-use crate::actors::connection::{Connect, Introduce, RedisActor, ShutDown, Submit, Subscribe};
+use crate::actors::connection::{Connect, Introduce, RedisActor, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
-use crate::actors::ticket::{Pending, Waiter};
+use crate::actors::ticket::{Pending, Silent, Waiter};
 use crate::builder::RedisBuilder;
 use crate::config::{Mode, RedisConfig};
 use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
-use crate::frame::WhenDown;
+use crate::frame::{Frame, WhenDown};
 use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
+use crate::links::Links;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
 use crate::resolver::Resolver;
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) gate: Arc<Gate>,
+    /// Further connections; one of them has none itself.
+    pub(crate) links: Option<Arc<Links>>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
     pub(crate) policy: ReconnectPolicy,
@@ -118,6 +121,24 @@ impl Redis {
             asked,
         };
         Sending { state: Sent::Waiting { answer: Some(answer), waiting: Box::new(waiting) } }
+    }
+
+    /// Sends a frame of an `M` that means something on the link of this generation only.
+    pub(crate) async fn send_on<M: Command>(&self, generation: u64, frame: Frame) -> Result<M::Reply> {
+        let (reply, answer) = oneshot::channel();
+        let ticket = Box::new(Waiter::<M>::new(frame.pinned(), reply));
+        self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// As [`send_on`](Self::send_on), and nobody waits.
+    pub(crate) fn tell_on(&self, generation: u64, frame: Frame) {
+        let ticket = Box::new(Silent::new(frame.pinned()));
+        self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
+    }
+
+    pub(crate) fn links(&self) -> Result<&Arc<Links>> {
+        self.shared.links.as_ref().ok_or_else(gone)
     }
 
     /// The actor's address, for [`Recipient`]s and for code that speaks actix only.
@@ -225,8 +246,13 @@ impl Redis {
     /// The shutdown goes on when the future is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         let (done, report) = oneshot::channel();
+        let links = self.shared.links.as_ref().map(|links| links.close(within)).unwrap_or_default();
         self.addr.do_send(ShutDown { within, done });
-        report.await.map_err(|_| gone())
+        let mut report = report.await.map_err(|_| gone())?;
+        for link in links {
+            report.add(link.await.unwrap_or_default());
+        }
+        Ok(report)
     }
 }
 

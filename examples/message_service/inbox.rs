@@ -73,7 +73,7 @@ async fn handle(redis: &Redis, ledger: &Ledger, event: &MessageEvent) -> Outcome
         Direction::Outbound => "outbound",
     };
     let counted = redis.send(HIncrBy::new(&key, side, 1));
-    let noted = redis.send(HSet::new(&key, [("last", &event.text), ("phone", &event.phone)]).idempotent());
+    let noted = redis.send(HSet::new(&key).fields([("last", &event.text), ("phone", &event.phone)]).idempotent());
     match (counted.await, noted.await) {
         (Ok(_), Ok(_)) => {
             ledger.handled_one(event.number);

@@ -12,7 +12,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, Error, Fate};
 
 /// How long nothing may happen before messages that are still missing count as lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that happened to the messages of this run.
 pub struct Ledger {

@@ -131,6 +131,39 @@ impl Handler<Submit> for RedisActor {
     }
 }
 
+/// As [`Submit`], for a command that depends on one link; see [`Driver::submit_on`].
+pub(crate) struct SubmitOn {
+    pub(crate) generation: u64,
+    pub(crate) submit: Submit,
+}
+
+impl Message for SubmitOn {
+    type Result = ();
+}
+
+impl Handler<SubmitOn> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, SubmitOn { generation, submit }: SubmitOn, _: &mut Context<Self>) {
+        self.driver.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
+    }
+}
+
+/// Runs something on the thread of the actor: further connections live where the first one does.
+pub(crate) struct Run(pub(crate) Box<dyn FnOnce() + Send>);
+
+impl Message for Run {
+    type Result = ();
+}
+
+impl Handler<Run> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, run: Run, _: &mut Context<Self>) {
+        (run.0)();
+    }
+}
+
 /// Asks for a connection before there is a command.
 pub(crate) struct Connect;
 
