@@ -78,7 +78,7 @@ async fn proxy_noise(redis: &Redis) {
 #[actix::test]
 async fn row_02_commands_that_change_the_connection_are_refused_before_they_are_sent() {
     let server = FakeServer::builder()
-        .on(|argv| match &argv[..] {
+        .on(|argv| match argv {
             [name, key] if name == b"GET" => {
                 Answer::raw([format!("${}\r\n", key.len()).as_bytes(), key, b"\r\n"].concat())
             }
