@@ -15,6 +15,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
@@ -84,6 +85,12 @@ impl RedisBuilder {
     /// Runs the actor on this arbiter instead of the current one.
     pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
         self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Takes its credentials from wherever another connection does.
+    pub(crate) fn logging_in_as(mut self, other: &Recipe) -> Self {
+        self.credentials.clone_from(&other.credentials);
         self
     }
 
@@ -158,6 +165,7 @@ impl Plan {
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
+        let intake = Arc::new(Intake::default());
         let gauges = Arc::new(Gauges::new());
         let gate = Gate::new(
             config.max_in_flight().saturating_add(config.max_queued()),
@@ -172,6 +180,7 @@ impl Plan {
             resolver: Resolver::default(),
             links,
             policy: self.policy.clone(),
+            intake: intake.clone(),
         };
         let seed = Seed {
             recipe: self.recipe.clone(),
@@ -180,6 +189,7 @@ impl Plan {
             fanout: Fanout::new(recipients, status_sender),
             gauges,
             receiver,
+            outlet: Outlet(intake),
         };
         (Redis::assemble(Addr::new(sender), shared), seed)
     }
@@ -193,13 +203,14 @@ pub(crate) struct Seed {
     fanout: Fanout,
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
+    outlet: Outlet,
 }
 
 impl Seed {
     pub(crate) async fn grow(self) {
         let driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
         let driver = Rc::new(RefCell::new(driver));
-        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone()));
+        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
         let falls = driver.clone();
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();

@@ -9,7 +9,7 @@ mod unit;
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use redis::{RedisWrite, ToRedisArgs};
 use smallvec::SmallVec;
 
@@ -152,8 +152,8 @@ impl Frame {
     /// As [`new`](Self::new), for the messages of this crate: their marks are taken on trust, and proven in tests.
     pub(crate) fn known(name: &str) -> Self {
         let mut frame = Self { encoded: Vec::with_capacity(name.len() + 48), ..Self::default() };
-        for word in name.split(' ') {
-            frame.push(word.as_bytes());
+        for word in name.as_bytes().split(|byte| *byte == b' ') {
+            frame.push(word);
         }
         if name.is_empty() {
             frame.fail(NO_NAME);
@@ -383,9 +383,7 @@ impl Frame {
         }
         self.arguments += 1;
         self.encoded.reserve(bytes.len() + 16);
-        self.encoded.push(b'$');
-        self.encoded.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
-        self.encoded.extend_from_slice(b"\r\n");
+        put_line(&mut self.encoded, b'$', bytes.len());
         let body = self.encoded.len();
         self.encoded.extend_from_slice(bytes);
         self.encoded.extend_from_slice(b"\r\n");
@@ -464,23 +462,34 @@ impl<'a> Sealed<'a> {
         let encoded = &self.frame.encoded;
         let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
         out.reserve(head.len() + encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
-        let mut number = itoa::Buffer::new();
-        out.extend_from_slice(b"*");
-        out.extend_from_slice(number.format(self.frame.arguments).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        put_line(out, b'*', self.frame.arguments as usize);
         out.extend_from_slice(head);
         let mut from = instead_of;
         for mark in &self.frame.marks {
             let prefix = if mark.glob { glob } else { plain };
             out.extend_from_slice(part(encoded, from, mark.header));
-            out.extend_from_slice(b"$");
-            out.extend_from_slice(number.format(mark.len as usize + prefix.len()).as_bytes());
-            out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(part(encoded, mark.body, mark.insert));
+            put_line(out, b'$', mark.len as usize + prefix.len());
+            if mark.insert > mark.body {
+                out.extend_from_slice(part(encoded, mark.body, mark.insert));
+            }
             out.extend_from_slice(prefix);
             from = mark.insert;
         }
         out.extend_from_slice(encoded.get(from as usize..).unwrap_or_default());
+    }
+}
+
+/// Writes `$12\r\n` or `*3\r\n`. Most numbers here have one digit or two, and need no call to format or copy.
+#[inline]
+fn put_line(out: &mut impl BufMut, kind: u8, number: usize) {
+    match number {
+        0..10 => out.put_slice(&[kind, b'0' + number as u8, b'\r', b'\n']),
+        10..100 => out.put_slice(&[kind, b'0' + (number / 10) as u8, b'0' + (number % 10) as u8, b'\r', b'\n']),
+        _ => {
+            out.put_u8(kind);
+            out.put_slice(itoa::Buffer::new().format(number).as_bytes());
+            out.put_slice(b"\r\n");
+        }
     }
 }
 

@@ -64,6 +64,7 @@ mod frame;
 mod gate;
 mod gauges;
 mod handle;
+mod intake;
 mod keyspace;
 mod links;
 mod messages;

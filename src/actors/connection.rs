@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use super::driver::{Driver, ShutdownReport};
 use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::events::ConnectionEvent;
+use crate::intake::Outlet;
 use crate::messages::Command;
 use crate::wire::session::Greeting;
 
@@ -37,11 +39,23 @@ use crate::wire::session::Greeting;
 /// ```
 pub struct RedisActor {
     driver: Rc<RefCell<Driver>>,
+    outlet: Outlet,
+    /// Taken from the intake. Empty between messages, unless one panicked.
+    taken: VecDeque<Submit>,
 }
 
 impl RedisActor {
-    pub(crate) fn new(driver: Rc<RefCell<Driver>>) -> Self {
-        Self { driver }
+    pub(crate) fn new(driver: Rc<RefCell<Driver>>, outlet: Outlet) -> Self {
+        Self { driver, outlet, taken: VecDeque::new() }
+    }
+
+    /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
+    fn take_in(&mut self) {
+        self.outlet.0.take(&mut self.taken);
+        let mut driver = self.driver.borrow_mut();
+        while let Some(submit) = self.taken.pop_front() {
+            driver.submit(submit.ticket, Some(submit.asked));
+        }
     }
 }
 
@@ -52,6 +66,8 @@ impl Actor for RedisActor {
         // The one future of this actor. Nothing else is spawned: actix polls every spawned future at every
         // wake-up, so one for each command would cost more than the command.
         ctx.spawn(Turns);
+        // What a panic has left, if this is a restart.
+        self.take_in();
     }
 }
 
@@ -161,6 +177,21 @@ impl Handler<Run> for RedisActor {
 
     fn handle(&mut self, run: Run, _: &mut Context<Self>) {
         (run.0)();
+    }
+}
+
+/// Says that commands have gathered in the intake.
+pub(crate) struct Gathered;
+
+impl Message for Gathered {
+    type Result = ();
+}
+
+impl Handler<Gathered> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Gathered, _: &mut Context<Self>) {
+        self.take_in();
     }
 }
 

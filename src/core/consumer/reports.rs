@@ -328,13 +328,13 @@ impl<P> Consumer<P> {
 
     /// An errand of a live consumer failed in a way that may concern all of them.
     fn errand_failed(&mut self, failure: Failure) {
+        let reads = matches!(self.phase, Phase::Live | Phase::Setup(Step::List));
         match failure.kind {
             FailureKind::Closed => self.close(),
-            FailureKind::NoGroup if self.phase == Phase::Live || self.phase == Phase::Setup(Step::List) => {
-                if self.reading.is_none() {
-                    self.setup = Pace::default();
-                    self.phase = Phase::Setup(Step::EnsureGroup);
-                }
+            // A read that is under way hears of it too, and must end first.
+            FailureKind::NoGroup if reads && self.reading.is_none() => {
+                self.setup = Pace::default();
+                self.phase = Phase::Setup(Step::EnsureGroup);
             }
             _ => {}
         }
