@@ -15,6 +15,8 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
+use crate::intake::{Intake, Outlet};
+use crate::links::{LinkLimit, Links};
 use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
@@ -27,10 +29,11 @@ pub struct RedisBuilder {
     config: RedisConfig,
     policy: ReconnectPolicy,
     limit: RestartLimit,
+    links: LinkLimit,
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
-    client_name: Option<String>,
     credentials: Option<Provider>,
+    client_name: Option<String>,
 }
 
 impl RedisBuilder {
@@ -39,10 +42,11 @@ impl RedisBuilder {
             config,
             policy: ReconnectPolicy::default(),
             limit: RestartLimit::default(),
+            links: LinkLimit::default(),
             recipients: Vec::new(),
             arbiter: None,
-            client_name: None,
             credentials: None,
+            client_name: None,
         }
     }
 
@@ -55,6 +59,12 @@ impl RedisBuilder {
     /// Sets how often the actor may fall before its supervisor gives up.
     pub fn restarts(mut self, limit: RestartLimit) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Sets how many further connections there may be, for what needs one to itself.
+    pub fn links(mut self, limit: LinkLimit) -> Self {
+        self.links = limit;
         self
     }
 
@@ -131,54 +141,76 @@ impl RedisBuilder {
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
             user_timeout: self.config.liveness(),
         };
+        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
+        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
+        let plan = Plan { recipe, policy: self.policy, limit: self.limit };
+        let links = Links::new(plan.clone(), self.links);
+        Ok(plan.make(self.recipients, Some(links)))
+    }
+}
+
+/// What every connection of one handle is made from.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    recipe: Arc<Recipe>,
+    policy: ReconnectPolicy,
+    limit: RestartLimit,
+}
+
+impl Plan {
+    /// A handle, and what its actor grows from.
+    pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, links: Option<Arc<Links>>) -> (Redis, Seed) {
+        let config = self.recipe.config.clone();
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
+        let intake = Arc::new(Intake::default());
         let gauges = Arc::new(Gauges::new());
         let gate = Gate::new(
-            self.config.max_in_flight().saturating_add(self.config.max_queued()),
-            self.config.max_in_flight_bytes().saturating_add(self.config.max_queued_bytes()),
+            config.max_in_flight().saturating_add(config.max_queued()),
+            config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
         );
-        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
-        let config = self.config.clone();
-        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
         let shared = Shared {
             config,
             status,
             gauges: gauges.clone(),
             gate,
-            policy: self.policy.clone(),
-            recipe: recipe.clone(),
+            recipe: self.recipe.clone(),
             resolver: Resolver::default(),
+            links,
+            policy: self.policy.clone(),
+            intake: intake.clone(),
         };
         let seed = Seed {
-            recipe,
-            policy: self.policy,
+            recipe: self.recipe.clone(),
+            policy: self.policy.clone(),
             limit: self.limit,
-            fanout: Fanout::new(self.recipients, status_sender),
+            fanout: Fanout::new(recipients, status_sender),
             gauges,
             receiver,
+            outlet: Outlet(intake),
         };
-        Ok((Redis::assemble(Addr::new(sender), shared), seed))
+        (Redis::assemble(Addr::new(sender), shared), seed)
     }
 }
 
 /// Everything an actor grows from, on its way to the thread it will live on.
-struct Seed {
+pub(crate) struct Seed {
     recipe: Arc<Recipe>,
     policy: ReconnectPolicy,
     limit: RestartLimit,
     fanout: Fanout,
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
+    outlet: Outlet,
 }
 
 impl Seed {
-    async fn grow(self) {
+    pub(crate) async fn grow(self) {
         let driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
         let driver = Rc::new(RefCell::new(driver));
-        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone()));
+        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
         let falls = driver.clone();
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();

@@ -72,6 +72,9 @@ pub enum ErrorKind {
     Refused,
     /// The server answered with an error; [`Error::code`] has its code.
     Server,
+    /// Somebody else changed what was being watched; nothing was done. After
+    /// [`Redis::watch`](crate::Redis::watch): as often as it was tried.
+    Conflict,
     /// The command ran, but its reply does not fit the type that was asked for.
     Decode,
     /// What the server sent is not RESP, or an answer to nothing. The connection was closed.

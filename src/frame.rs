@@ -4,10 +4,12 @@
 //! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
 
 mod origin;
+mod script;
+mod unit;
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use redis::{RedisWrite, ToRedisArgs};
 use smallvec::SmallVec;
 
@@ -18,6 +20,8 @@ use crate::prefix::{
 };
 use origin::Origin;
 pub(crate) use origin::Route;
+pub(crate) use script::Source;
+pub(crate) use unit::{Encoding, Extra, Unit};
 
 /// The server's own limit for one argument (`proto-max-bulk-len`).
 const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
@@ -83,12 +87,12 @@ pub enum WhenDown {
 #[derive(Clone, Default)]
 #[must_use = "a frame does nothing until a message carries it to a connection"]
 pub struct Frame {
-    /// `$len\r\nbytes\r\n` for every argument, unprefixed; with several commands, their headers too.
+    /// `$len\r\nbytes\r\n` for every argument, unprefixed.
     encoded: Vec<u8>,
     marks: SmallVec<[Mark; 1]>,
     arguments: u32,
-    /// How many replies the server owes for this frame; 0 stands for a single command.
-    commands: u32,
+    /// What it is beyond one plain command. Shared, so that plain ones carry nothing but a pointer.
+    extra: Option<Arc<Extra>>,
     /// Milliseconds; 0 stands for the connection's own command timeout.
     timeout: u32,
     /// Milliseconds that the server may hold the answer back by design.
@@ -100,6 +104,7 @@ pub struct Frame {
 #[derive(Clone, Copy, Default)]
 struct Traits {
     repeatable: bool,
+    pinned: bool,
     when_down: Option<WhenDown>,
     reply_keys: ReplyKeys,
     origin: Origin,
@@ -119,6 +124,12 @@ struct Mark {
 }
 
 impl Mark {
+    /// The same argument, that many bytes nearer to the start.
+    fn back(self, by: u32) -> Self {
+        let back = |at: u32| at.saturating_sub(by);
+        Self { header: back(self.header), body: back(self.body), insert: back(self.insert), ..self }
+    }
+
     /// The same argument, that many bytes further on.
     fn shifted(self, by: u32) -> Self {
         Self { header: self.header + by, body: self.body + by, insert: self.insert + by, ..self }
@@ -141,8 +152,8 @@ impl Frame {
     /// As [`new`](Self::new), for the messages of this crate: their marks are taken on trust, and proven in tests.
     pub(crate) fn known(name: &str) -> Self {
         let mut frame = Self { encoded: Vec::with_capacity(name.len() + 48), ..Self::default() };
-        for word in name.split(' ') {
-            frame.push(word.as_bytes());
+        for word in name.as_bytes().split(|byte| *byte == b' ') {
+            frame.push(word);
         }
         if name.is_empty() {
             frame.fail(NO_NAME);
@@ -246,35 +257,19 @@ impl Frame {
         self
     }
 
-    /// Joins frames into one unit, sent together and in order; its reply is the array of their replies.
-    pub fn join(frames: impl IntoIterator<Item = Self>) -> Self {
-        let mut unit = Self { traits: Traits { repeatable: true, ..Traits::default() }, ..Self::default() };
-        for frame in frames {
-            unit.append(frame);
-        }
-        if unit.commands == 0 {
-            unit.fail("a pipeline needs at least one command");
-        }
-        unit
-    }
-
-    /// The command's name, with its subcommand, in upper case.
+    /// The command's name, with its subcommand, in upper case; of joined commands what they are together,
+    /// in lower case.
     #[must_use]
     pub fn name(&self) -> String {
-        let mut words = self.args().map(|word| String::from_utf8_lossy(word).to_ascii_uppercase());
-        let mut name = words.next().unwrap_or_default();
-        if CONTAINERS.contains(&name.as_str())
-            && let Some(subcommand) = words.next()
-        {
-            name.push(' ');
-            name.push_str(&subcommand);
+        match self.unit() {
+            Some(unit) => unit.name().to_owned(),
+            None => name_of(self.args()),
         }
-        name
     }
 
     /// The arguments as given, the name first, without any prefix.
     pub fn args(&self) -> impl Iterator<Item = &[u8]> {
-        Words(&self.encoded)
+        Words(&self.encoded).chain(self.unit().into_iter().flat_map(Unit::words))
     }
 
     /// Whether it may be sent. Of joined commands each was asked when it was joined.
@@ -291,6 +286,18 @@ impl Frame {
         self.traits.repeatable
     }
 
+    /// Binds it to the link it is sent on: on another one it would mean something else.
+    pub(crate) fn pinned(self) -> Self {
+        // With the digest alone it might have to be sent once more, and then where?
+        let mut whole = if self.script().is_some() { self.with_source() } else { self };
+        whole.traits.pinned = true;
+        whole
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.traits.pinned
+    }
+
     pub(crate) fn own_timeout(&self) -> Option<Duration> {
         (self.timeout > 0).then(|| Duration::from_millis(self.timeout.into()))
     }
@@ -303,19 +310,31 @@ impl Frame {
         self.traits.when_down
     }
 
+    pub(crate) fn extra(&self) -> Option<&Extra> {
+        self.extra.as_deref()
+    }
+
+    /// The commands that were joined in it, if it is not a single one.
+    pub(crate) fn unit(&self) -> Option<&Unit> {
+        match self.extra() {
+            Some(Extra::Unit(unit)) => Some(unit),
+            _ => None,
+        }
+    }
+
     /// How many replies the server owes for this frame.
     pub(crate) fn expected_replies(&self) -> usize {
-        self.commands.max(1) as usize
+        self.unit().map_or(1, Unit::replies)
     }
 
     /// Whether the reply is the array of several replies, even of one.
     pub(crate) fn is_unit(&self) -> bool {
-        self.commands > 0
+        self.unit().is_some()
     }
 
     /// How many bytes this frame keeps in memory while it waits for its turn and its reply.
     pub(crate) fn size(&self) -> usize {
-        self.encoded.len() + BOOKKEEPING
+        self.unit().map_or(self.encoded.len(), Unit::size) + BOOKKEEPING
     }
 
     /// How many arguments there are, the name among them; of joined commands, nothing of use.
@@ -364,9 +383,7 @@ impl Frame {
         }
         self.arguments += 1;
         self.encoded.reserve(bytes.len() + 16);
-        self.encoded.push(b'$');
-        self.encoded.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
-        self.encoded.extend_from_slice(b"\r\n");
+        put_line(&mut self.encoded, b'$', bytes.len());
         let body = self.encoded.len();
         self.encoded.extend_from_slice(bytes);
         self.encoded.extend_from_slice(b"\r\n");
@@ -394,28 +411,6 @@ impl Frame {
             Channel::Refused(why) => self.fail(why),
         }
     }
-
-    fn append(&mut self, frame: Self) {
-        let mut header = itoa::Buffer::new();
-        if frame.commands == 0 {
-            self.encoded.push(b'*');
-            self.encoded.extend_from_slice(header.format(frame.arguments).as_bytes());
-            self.encoded.extend_from_slice(b"\r\n");
-        }
-        let Ok(shift) = u32::try_from(self.encoded.len() + frame.encoded.len()) else {
-            self.fail("a pipeline is longer than 4 GiB");
-            return;
-        };
-        let shift = shift - frame.encoded.len() as u32;
-        self.encoded.extend_from_slice(&frame.encoded);
-        self.marks.extend(frame.marks.iter().map(|mark| mark.shifted(shift)));
-        self.commands += frame.commands.max(1);
-        self.hold = self.hold.max(frame.hold);
-        self.traits.repeatable &= frame.traits.repeatable;
-        if self.fault.is_none() {
-            self.fault = frame.check().err();
-        }
-    }
 }
 
 /// Payloads stay out of logs: the name and the number of arguments are all that is shown.
@@ -425,6 +420,7 @@ impl fmt::Debug for Frame {
             .field("name", &self.name())
             .field("arguments", &self.arguments)
             .field("keys", &self.marks.len())
+            .field("commands", &self.unit().map(Unit::len))
             .finish_non_exhaustive()
     }
 }
@@ -440,24 +436,42 @@ impl<'a> Sealed<'a> {
         Self { frame, prefix }
     }
 
+    /// What it is beyond one plain command.
+    pub(crate) fn extra(&self) -> Option<&Extra> {
+        self.frame.extra()
+    }
+
+    /// Joined commands, which are encoded piece by piece; `None` for a single command.
+    pub(crate) fn pieces(&self) -> Option<Encoding> {
+        Encoding::of(self.frame, self.prefix)
+    }
+
+    /// Encodes a single command.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
+        self.encode_behind(&[], 0, out);
+    }
+
+    /// Encodes a command with the source of its script.
+    pub(crate) fn encode_with(&self, source: &Source, out: &mut BytesMut) {
+        self.encode_behind(source.long(), source.short_len() as u32, out);
+    }
+
+    /// Encodes a command whose first bytes, so many of them, are these instead.
+    #[inline]
+    fn encode_behind(&self, head: &[u8], instead_of: u32, out: &mut BytesMut) {
         let encoded = &self.frame.encoded;
         let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
-        out.reserve(encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
-        let mut number = itoa::Buffer::new();
-        if !self.frame.is_unit() {
-            out.extend_from_slice(b"*");
-            out.extend_from_slice(number.format(self.frame.arguments).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        let mut from = 0;
+        out.reserve(head.len() + encoded.len() + self.frame.marks.len() * (glob.len() + 4) + 16);
+        put_line(out, b'*', self.frame.arguments as usize);
+        out.extend_from_slice(head);
+        let mut from = instead_of;
         for mark in &self.frame.marks {
             let prefix = if mark.glob { glob } else { plain };
             out.extend_from_slice(part(encoded, from, mark.header));
-            out.extend_from_slice(b"$");
-            out.extend_from_slice(number.format(mark.len as usize + prefix.len()).as_bytes());
-            out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(part(encoded, mark.body, mark.insert));
+            put_line(out, b'$', mark.len as usize + prefix.len());
+            if mark.insert > mark.body {
+                out.extend_from_slice(part(encoded, mark.body, mark.insert));
+            }
             out.extend_from_slice(prefix);
             from = mark.insert;
         }
@@ -465,8 +479,34 @@ impl<'a> Sealed<'a> {
     }
 }
 
+/// Writes `$12\r\n` or `*3\r\n`. Most numbers here have one digit or two, and need no call to format or copy.
+#[inline]
+fn put_line(out: &mut impl BufMut, kind: u8, number: usize) {
+    match number {
+        0..10 => out.put_slice(&[kind, b'0' + number as u8, b'\r', b'\n']),
+        10..100 => out.put_slice(&[kind, b'0' + (number / 10) as u8, b'0' + (number % 10) as u8, b'\r', b'\n']),
+        _ => {
+            out.put_u8(kind);
+            out.put_slice(itoa::Buffer::new().format(number).as_bytes());
+            out.put_slice(b"\r\n");
+        }
+    }
+}
+
 fn part(bytes: &[u8], from: u32, to: u32) -> &[u8] {
     bytes.get(from as usize..to as usize).unwrap_or_default()
+}
+
+fn name_of<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut words = words.by_ref().map(|word| String::from_utf8_lossy(word).to_ascii_uppercase());
+    let mut name = words.next().unwrap_or_default();
+    if CONTAINERS.contains(&name.as_str())
+        && let Some(subcommand) = words.next()
+    {
+        name.push(' ');
+        name.push_str(&subcommand);
+    }
+    name
 }
 
 fn millis(duration: Duration) -> u32 {
@@ -563,15 +603,6 @@ mod tests {
         let prefix = KeyPrefix::new("p:").expect("valid");
         let frame = Frame::known("SSUBSCRIBE").channel("__keyspace@0__:k");
         assert!(sealed(&frame, &prefix).ends_with("$18\r\n__keyspace@0__:p:k\r\n"));
-    }
-
-    #[test]
-    fn joined_frames_keep_their_own_headers() {
-        let prefix = KeyPrefix::new("p:").expect("valid");
-        let unit = Frame::join([Frame::known("GET").key("a"), Frame::known("INCR").key("b")]);
-        assert_eq!(sealed(&unit, &prefix), "*2\r\n$3\r\nGET\r\n$3\r\np:a\r\n*2\r\n$4\r\nINCR\r\n$3\r\np:b\r\n");
-        assert_eq!(unit.expected_replies(), 2);
-        assert!(Frame::join([]).check().is_err());
     }
 
     #[test]

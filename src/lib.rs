@@ -64,7 +64,9 @@ mod frame;
 mod gate;
 mod gauges;
 mod handle;
+mod intake;
 mod keyspace;
+mod links;
 mod messages;
 mod prefix;
 pub mod prelude;
@@ -72,6 +74,7 @@ mod resolver;
 mod streams;
 mod supervisor;
 mod unprefixed;
+mod watch;
 mod wire;
 
 pub use actors::connection::RedisActor;
@@ -91,16 +94,21 @@ pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis}
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
+pub use links::LinkLimit;
 pub use messages::{
-    Command, decode,
+    Command,
+    batch::{Batch, TryEach},
+    decode,
     fields::to_fields,
     fields_de::from_fields,
     hashes::{HDel, HExists, HGet, HGetAll, HIncrBy, HLen, HMGet, HSet},
     keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
+    pipeline::Pipeline,
     pubsub::Publish,
     raw::Raw,
     scan::Keys,
+    script::{FCall, FunctionLoad, Invocation, Script},
     server::Ping,
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
@@ -115,6 +123,7 @@ pub use messages::{
         AutoClaimed, ConsumerInfo, GroupInfo, PendingEntry, PendingSummary, StreamEntry, StreamInfo, StreamPage,
     },
     strings::{Append, Decr, DecrBy, Get, GetDel, Incr, IncrBy, MGet, MSet, Set, SetGet, StrLen},
+    transaction::Transaction,
     values::{Json, Struct},
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
@@ -128,6 +137,7 @@ pub use streams::lease::Lease;
 pub use streams::outcome::{IntoOutcome, Outcome};
 pub use supervisor::RestartLimit;
 pub use unprefixed::Unprefixed;
+pub use watch::{Watch, Watched};
 
 /// The README's program compiles.
 #[cfg(doctest)]

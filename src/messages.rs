@@ -56,6 +56,15 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
     /// # Errors
     /// When the answer does not fit; see [`Error::decode`](crate::Error::decode).
     fn reply(value: Value) -> Result<Self::Reply>;
+
+    /// As [`reply`](Self::reply), for messages whose replies cannot be read without what was asked.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    fn reply_to(frame: &Frame, value: Value) -> Result<Self::Reply> {
+        let _ = frame;
+        Self::reply(value)
+    }
 }
 
 /// Decodes an answer by redis-rs' [`FromRedisValue`](redis::FromRedisValue).
@@ -189,12 +198,14 @@ fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Fra
     if frame.len() == before { frame.invalid(none) } else { frame }
 }
 
+pub(crate) mod batch;
 pub(crate) mod fields;
 pub(crate) mod fields_de;
 mod fields_error;
 pub(crate) mod hashes;
 pub(crate) mod keys;
 pub(crate) mod lists;
+pub(crate) mod pipeline;
 pub(crate) mod pubsub;
 pub(crate) mod raw;
 #[allow(
@@ -203,6 +214,7 @@ pub(crate) mod raw;
     reason = "a page is no message of its own: a part of a stream, with options that every message has"
 )]
 pub(crate) mod scan;
+pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod sets;
 mod shape;
@@ -213,6 +225,7 @@ pub(crate) mod streams_groups;
 pub(crate) mod streams_pending;
 pub(crate) mod streams_replies;
 pub(crate) mod strings;
+pub(crate) mod transaction;
 pub(crate) mod values;
 
 #[cfg(test)]

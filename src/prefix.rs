@@ -194,11 +194,15 @@ impl KeyPrefix {
         if keys == ReplyKeys::None || self.as_str().is_empty() {
             return reply;
         }
-        let (reply, leaked) = replies::strip(keys, self.as_str().as_bytes(), reply);
-        if leaked > 0 {
-            tracing::warn!(leaked, "dropped names without the key prefix from a reply");
+        told(replies::strip(keys, self.as_str().as_bytes(), reply))
+    }
+
+    /// As [`strip_reply`](Self::strip_reply), for the replies to joined commands.
+    pub(crate) fn strip_each(&self, keys: impl IntoIterator<Item = ReplyKeys>, replies: redis::Value) -> redis::Value {
+        if self.as_str().is_empty() {
+            return replies;
         }
-        reply
+        told(replies::strip_each(keys, self.as_str().as_bytes(), replies))
     }
 
     /// The error of a server without the prefix where it quotes a key.
@@ -222,6 +226,14 @@ impl KeyPrefix {
         frame.check()?;
         Ok(Sealed::new(frame, self))
     }
+}
+
+/// A reply whose foreign names were counted.
+fn told((reply, leaked): (redis::Value, usize)) -> redis::Value {
+    if leaked > 0 {
+        tracing::warn!(leaked, "dropped names without the key prefix from a reply");
+    }
+    reply
 }
 
 impl fmt::Debug for KeyPrefix {

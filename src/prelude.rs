@@ -9,9 +9,11 @@ pub use crate::messages::keys::{
     Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink,
 };
 pub use crate::messages::lists::*;
+pub use crate::messages::pipeline::*;
 pub use crate::messages::pubsub::*;
 pub use crate::messages::raw::*;
 pub use crate::messages::scan::Keys;
+pub use crate::messages::script::{FCall, FunctionLoad, Invocation, Script};
 pub use crate::messages::server::*;
 pub use crate::messages::sets::*;
 pub use crate::messages::sorted_sets::*;
@@ -21,8 +23,10 @@ pub use crate::messages::streams_groups::*;
 pub use crate::messages::streams_pending::*;
 pub use crate::messages::streams_replies::*;
 pub use crate::messages::strings::*;
+pub use crate::messages::transaction::*;
 pub use crate::messages::values::*;
 pub use crate::{
     Command, ConnectionEvent, Delivery, Error, ErrorKind, Fate, Frame, KeyPrefix, Outcome, ReconnectPolicy, Redis,
-    RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind, WhenDown, close_redis, get_redis,
+    RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind, Watch, Watched, WhenDown, close_redis,
+    get_redis,
 };

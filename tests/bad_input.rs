@@ -1,4 +1,11 @@
 //! Whatever is wrong is said in words, with a kind that a program can act on; nothing hangs.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,11 @@
 //! The prefix is a boundary: nothing that a caller can send reaches beyond it, or takes the connection from others.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -170,7 +170,8 @@ async fn row_08_without_a_password_a_locked_server_is_never_ready() {
     assert_eq!(diary.count(|event| matches!(event, ConnectionEvent::Connected { .. })), 0);
 }
 
-/// Row 11. Ablation: reading the reason only after a write that worked loses it to the broken pipe.
+/// Row 11. Ablation: without remembering that the server answered ERR its reason is lost to the broken pipe
+/// that follows.
 #[actix::test]
 async fn row_11_a_full_server_is_no_refusal_and_keeps_its_words() {
     let server = support::server();

@@ -18,7 +18,7 @@ use std::{
 };
 
 use redis_actix::prelude::*;
-use redis_actix::{CauseKind, ConnectionEvent, ConnectionState, ErrorKind, Fate};
+use redis_actix::{CauseKind, ConnectionEvent, ConnectionState, ErrorKind, Fate, WhenDown};
 use redis_actix_test::{Answer, FakeServer, Proxy};
 use support::{Diary, PATIENCE, alone, config, eventually, hasty, ms, resident, until, until_state};
 
@@ -30,13 +30,28 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Row 12. Ablations: without the bounds by bytes, or without counting what is kept beside the arguments,
-/// memory grows beyond the budget.
+/// Row 12. Ablation: without the bound by bytes memory grows beyond the budget.
 #[actix::test]
 async fn row_12_callers_who_keep_sending_to_a_frozen_server_cost_a_bounded_amount_of_memory() {
-    if !alone("row_12_callers_who_keep_sending_to_a_frozen_server_cost_a_bounded_amount_of_memory") {
-        return;
+    if alone("row_12_callers_who_keep_sending_to_a_frozen_server_cost_a_bounded_amount_of_memory") {
+        keep_sending(1024).await;
     }
+}
+
+/// Row 12, small commands. Ablation: counting the arguments alone and not what is kept beside them.
+#[actix::test]
+async fn row_12_small_commands_count_with_what_is_kept_about_them() {
+    let nobody = redis_actix_test::free_port().expect("a port");
+    let redis = hasty(config(nobody).max_queued_bytes(100 * 400)).start().expect("started");
+    redis.ready(ms(30)).await.expect_err("nobody there");
+    let calls: Vec<_> = (0..1_000).map(|_| redis.addr().send(Incr::new("k").timeout(ms(300)))).collect();
+    let answers = futures_util::future::join_all(calls).await;
+    let waited = answers.into_iter().map(|answer| answer.expect("alive").expect_err("down"));
+    let waited = waited.filter(|error| error.kind() != ErrorKind::Overloaded).count();
+    assert!((90..=115).contains(&waited), "{waited} commands in room for a hundred");
+}
+
+async fn keep_sending(size: usize) {
     let server = support::server();
     let (on_wire, in_queue) = (16 * MIB, 32 * MIB);
     let config = config(server.port())
@@ -47,7 +62,7 @@ async fn row_12_callers_who_keep_sending_to_a_frozen_server_cost_a_bounded_amoun
     let redis = hasty(config).start().expect("started");
     redis.ready(PATIENCE).await.expect("ready");
     server.stop_process().expect("frozen");
-    let value = vec![b'x'; 1024];
+    let value = vec![b'x'; size];
     let (mut waiting, mut refused) = (Vec::with_capacity(100_000), 0);
     let before = resident();
     for batch in 0..400 {
@@ -72,7 +87,7 @@ async fn row_12_callers_who_keep_sending_to_a_frozen_server_cost_a_bounded_amoun
     println!("{} wait, {refused} refused, {} KiB more", waiting.len(), grown / 1024);
     assert!(refused > 100_000, "{refused} of 200,000 refused");
     assert!(grown <= (on_wire + in_queue) * 12 / 10, "{} MiB for a budget of 48", grown / MIB);
-    assert!(waiting.len() * 1024 > (on_wire + in_queue) / 2, "a budget that is hardly used: {}", waiting.len());
+    assert!(waiting.len() * (size + 420) > (on_wire + in_queue) / 2, "a budget that is hardly used: {}", waiting.len());
     server.cont_process().expect("thawed");
     for request in waiting {
         request.await.expect("alive").expect("served in the end");
@@ -83,23 +98,28 @@ async fn row_12_callers_who_keep_sending_to_a_frozen_server_cost_a_bounded_amoun
 #[actix::test]
 async fn row_12_a_handle_waits_for_room_where_an_address_is_refused() {
     let server = support::server();
-    let config = config(server.port()).max_in_flight(10).max_queued(10).command_timeout(PATIENCE).liveness(None);
+    let proxy = Proxy::start(server.addr()).expect("a proxy");
+    let config = config(proxy.port()).max_in_flight(10).max_queued(10).command_timeout(PATIENCE);
     let redis = hasty(config).start().expect("started");
     redis.ready(PATIENCE).await.expect("ready");
-    server.stop_process().expect("frozen");
+    proxy.refuse();
+    proxy.reset_all();
+    until_state(&redis, ConnectionState::Backoff).await;
     let mut calls: Vec<_> = (0..100).map(|_| redis.send(Incr::new("k"))).collect();
     calls.iter_mut().for_each(|call| assert!(poll_once(call).is_pending()));
     let error = redis.send(Incr::new("k").timeout(ms(50))).await.expect_err("no room");
     assert_eq!((error.kind(), error.fate(), error.command()), (ErrorKind::Overloaded, Fate::NotSent, Some("INCR")));
     let error = redis.addr().send(Incr::new("k")).await.expect("alive").expect_err("no room");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Overloaded, Fate::NotSent));
+    let error = redis.send(Incr::new("k").when_down(WhenDown::FailFast)).await.expect_err("no room and no link");
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
     // Those who leave make no room before their commands are gone, or leaving callers could fill all memory.
     drop(calls.split_off(50));
-    server.cont_process().expect("thawed");
+    proxy.pass();
     for call in calls {
         call.await.expect("served");
     }
-    assert!(redis.send(Incr::new("k")).await.expect("counted") <= 71);
+    assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 51);
 }
 
 /// What the documentation of the limits says a waiting command costs.

@@ -31,6 +31,8 @@ async fn row_09_a_demoted_server_is_left_and_says_that_nothing_ran() {
     replica.command(["REPLICAOF", "NO", "ONE"]).expect("promoted").ok().expect("promoted");
     primary.command(["REPLICAOF", "127.0.0.1", &replica.port().to_string()]).expect("demoted").ok().expect("demoted");
     proxy.set_upstream(replica.addr());
+    // So that the answers come one by one.
+    proxy.split(64);
     let burst: Vec<_> = (0..100).map(|_| redis.send(Incr::new("k"))).collect();
     let mut acknowledged = 1;
     for write in burst {

@@ -1,4 +1,11 @@
 //! The actor under its guardian: one address through panics, and a visible end.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

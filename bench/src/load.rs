@@ -36,8 +36,11 @@ pub struct Load {
     /// Part of `--quick`.
     pub quick: bool,
     /// What the n-th caller does over and over.
-    pub op: fn(usize) -> Op,
+    pub op: Make,
 }
+
+/// Makes the operation of the n-th caller.
+type Make = fn(usize) -> Op;
 
 /// Every load there is.
 #[must_use]
@@ -52,7 +55,7 @@ pub fn all() -> Vec<Load> {
     for callers in [1, 16, 64, 256, 2000] {
         loads.push(Load { name: "set64", callers, place: Place::Same, quick: callers == 256, op: set_small });
     }
-    let rest: [(&'static str, usize, bool, fn(usize) -> Op); 6] = [
+    let rest: [(&'static str, usize, bool, Make); 6] = [
         ("get16k", 64, true, get_large),
         ("set16k", 64, true, set_large),
         ("get1m", 8, false, get_huge),

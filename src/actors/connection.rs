@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use super::driver::{Driver, ShutdownReport};
 use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::events::ConnectionEvent;
+use crate::intake::Outlet;
 use crate::messages::Command;
 use crate::wire::session::Greeting;
 
@@ -37,11 +39,23 @@ use crate::wire::session::Greeting;
 /// ```
 pub struct RedisActor {
     driver: Rc<RefCell<Driver>>,
+    outlet: Outlet,
+    /// Taken from the intake. Empty between messages, unless one panicked.
+    taken: VecDeque<Submit>,
 }
 
 impl RedisActor {
-    pub(crate) fn new(driver: Rc<RefCell<Driver>>) -> Self {
-        Self { driver }
+    pub(crate) fn new(driver: Rc<RefCell<Driver>>, outlet: Outlet) -> Self {
+        Self { driver, outlet, taken: VecDeque::new() }
+    }
+
+    /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
+    fn take_in(&mut self) {
+        self.outlet.0.take(&mut self.taken);
+        let mut driver = self.driver.borrow_mut();
+        while let Some(submit) = self.taken.pop_front() {
+            driver.submit(submit.ticket, Some(submit.asked));
+        }
     }
 }
 
@@ -52,6 +66,8 @@ impl Actor for RedisActor {
         // The one future of this actor. Nothing else is spawned: actix polls every spawned future at every
         // wake-up, so one for each command would cost more than the command.
         ctx.spawn(Turns);
+        // What a panic has left, if this is a restart.
+        self.take_in();
     }
 }
 
@@ -131,6 +147,54 @@ impl Handler<Submit> for RedisActor {
     }
 }
 
+/// As [`Submit`], for a command that depends on one link; see [`Driver::submit_on`].
+pub(crate) struct SubmitOn {
+    pub(crate) generation: u64,
+    pub(crate) submit: Submit,
+}
+
+impl Message for SubmitOn {
+    type Result = ();
+}
+
+impl Handler<SubmitOn> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, SubmitOn { generation, submit }: SubmitOn, _: &mut Context<Self>) {
+        self.driver.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
+    }
+}
+
+/// Runs something on the thread of the actor: further connections live where the first one does.
+pub(crate) struct Run(pub(crate) Box<dyn FnOnce() + Send>);
+
+impl Message for Run {
+    type Result = ();
+}
+
+impl Handler<Run> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, run: Run, _: &mut Context<Self>) {
+        (run.0)();
+    }
+}
+
+/// Says that commands have gathered in the intake.
+pub(crate) struct Gathered;
+
+impl Message for Gathered {
+    type Result = ();
+}
+
+impl Handler<Gathered> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Gathered, _: &mut Context<Self>) {
+        self.take_in();
+    }
+}
+
 /// Asks for a connection before there is a command.
 pub(crate) struct Connect;
 
@@ -146,21 +210,6 @@ impl Handler<Connect> for RedisActor {
     }
 }
 
-/// Gives the link up, as if it had broken: for those who know that it is dead before it shows.
-pub(crate) struct Sever(pub(crate) &'static str);
-
-impl Message for Sever {
-    type Result = ();
-}
-
-impl Handler<Sever> for RedisActor {
-    type Result = ();
-
-    fn handle(&mut self, sever: Sever, _: &mut Context<Self>) {
-        self.driver.borrow_mut().sever(sever.0);
-    }
-}
-
 /// Makes an attempt that waits for its delay now. The reply comes when it has begun.
 pub(crate) struct Hurry;
 
@@ -173,6 +222,21 @@ impl Handler<Hurry> for RedisActor {
 
     fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
         self.driver.borrow_mut().hurry();
+    }
+}
+
+/// Gives the link up, as if it had broken: for those who know that it is dead before it shows.
+pub(crate) struct Sever(pub(crate) &'static str);
+
+impl Message for Sever {
+    type Result = ();
+}
+
+impl Handler<Sever> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, sever: Sever, _: &mut Context<Self>) {
+        self.driver.borrow_mut().sever(sever.0);
     }
 }
 

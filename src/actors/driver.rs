@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 pub use report::ShutdownReport;
 
-use super::ticket::BoxedTicket;
+use super::ticket::{BoxedTicket, Rerun};
 use crate::core::{
     admission::{Admission, Limits, Tally, Ticket, waiting_phase},
     lane::Deadline,
@@ -68,6 +68,8 @@ pub(crate) struct Driver {
     /// This turn's clock, if it was read already.
     now: Option<Instant>,
     since_flush: u32,
+    /// Commands that a reply of this turn sends out once more.
+    again: Vec<(BoxedTicket, Deadline)>,
     lost_at: Option<Instant>,
     drain: Drain,
     /// Commands turned away before they were admitted, and what the rate of errors knows already.
@@ -101,6 +103,7 @@ impl Driver {
             armed: None,
             now: None,
             since_flush: 0,
+            again: Vec::new(),
             lost_at: None,
             drain: Drain::default(),
             refused: 0,
@@ -158,6 +161,18 @@ impl Driver {
             return;
         }
         self.admit_without_link(ticket, deadline, state);
+    }
+
+    /// Takes in a command that means something on the link of this generation only: at once, or not at all.
+    pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let room = self.established.as_ref().is_some_and(|established| established.wire.has_room());
+        let ready = self.link.state() == ConnectionState::Ready && self.link.generation() == generation;
+        if ready && room && self.admission.may_send(ticket.frame().size()) {
+            self.submit(ticket, asked);
+        } else {
+            let words = "the connection that this command depends on is gone";
+            ticket.complete(Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words)));
+        }
     }
 
     fn note_sent(&mut self, hold: Duration) {
@@ -278,11 +293,13 @@ impl Driver {
             let before = self.admission.in_flight();
             self.release();
             let Some(established) = &mut self.established else { return Ok(()) };
+            // The end of a large pipeline makes room for those that wait behind it.
+            let was_full = !established.wire.has_room();
             match established.wire.poll_flush(cx) {
                 Poll::Ready(Err(error)) => {
                     return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
                 }
-                Poll::Ready(Ok(())) if self.admission.in_flight() > before => {}
+                Poll::Ready(Ok(())) if was_full || self.admission.in_flight() > before => {}
                 Poll::Ready(Ok(())) => return Ok(()),
                 Poll::Pending => {
                     let now = *self.now.get_or_insert_with(Instant::now);
@@ -310,6 +327,14 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
+        let outcome = self.read_replies(cx);
+        for (ticket, deadline) in self.again.drain(..).rev() {
+            self.admission.put_back(ticket, deadline);
+        }
+        outcome
+    }
+
+    fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
         for _ in 0..READS_PER_TURN {
             let now = self.now();
             let Some(established) = &mut self.established else { return Ok(()) };
@@ -333,13 +358,18 @@ impl Driver {
                 let answered = self.admission.replied(value).map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;
-                if let Some((ticket, value)) = answered
-                    && let Some(cause) = answer(ticket, value, &self.prefix)
-                {
-                    // Those sent before the answer came get the same one: lost with the link, their fate would
-                    // be unknown for nothing.
-                    established.leaving = Some(cause);
-                    self.admission.shut_window();
+                let Some((ticket, value, deadline)) = answered else { continue };
+                let value = strip(ticket.frame(), value, &self.prefix);
+                match Rerun::of(ticket, value) {
+                    Ok(rerun) => self.again.push((rerun, deadline)),
+                    Err((ticket, value)) => {
+                        if let Some(cause) = answer(ticket, value, &self.prefix) {
+                            // Those sent before the answer came get the same one: lost with the link, their fate
+                            // would be unknown for nothing.
+                            established.leaving = Some(cause);
+                            self.admission.shut_window();
+                        }
+                    }
                 }
             }
             if let Some(cause) = established.leaving.take_if(|_| self.admission.in_flight() == 0) {
@@ -451,26 +481,36 @@ impl Driver {
     }
 }
 
-/// Gives an answer to the one who asked, its names without the prefix. Returns why this link is of no more
-/// use, if the answer says so.
+/// The answer to a frame, its names without the prefix.
+fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
+    match frame.unit() {
+        None => prefix.strip_reply(frame.keys_in_reply(), value),
+        Some(unit) => unit.strip_replies(prefix, value),
+    }
+}
+
+/// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
 fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause> {
-    let value = prefix.strip_reply(ticket.frame().keys_in_reply(), value);
-    let Value::ServerError(error) = value else {
-        ticket.complete(Ok(value));
-        return None;
+    let cause = match &value {
+        Value::Array(replies) if ticket.frame().is_unit() => replies.iter().find_map(of_no_more_use),
+        value => of_no_more_use(value),
     };
-    let cause = match error.code() {
+    let unprefixed = ticket.frame().is_unprefixed();
+    ticket.complete(match value {
+        Value::ServerError(error) if unprefixed => Err(Error::server(error.code(), error.details())),
+        Value::ServerError(error) => Err(prefix.strip_error(&error)),
+        value => Ok(value),
+    });
+    cause
+}
+
+fn of_no_more_use(answer: &Value) -> Option<Cause> {
+    let Value::ServerError(error) = answer else { return None };
+    match error.code() {
         // After a failover the same address may lead to a replica: ask the resolver again.
         "READONLY" => Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")),
         // The login was taken away while we were there; a new one uses the credentials of now.
         "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,
-    };
-    let error = if ticket.frame().is_unprefixed() {
-        Error::server(error.code(), error.details())
-    } else {
-        prefix.strip_error(&error)
-    };
-    ticket.complete(Err(error));
-    cause
+    }
 }

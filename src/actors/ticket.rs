@@ -6,7 +6,7 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use crate::core::admission::Ticket;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::gate::Pass;
 use crate::messages::Command;
@@ -79,7 +79,8 @@ impl<M: Command> Pending for Waiter<M> {
     }
 
     fn complete(self: Box<Self>, outcome: Result<Value>) {
-        let reply = outcome.and_then(M::reply).map_err(|error| named(error, &self.frame));
+        let reply = outcome.and_then(|value| M::reply_to(&self.frame, value));
+        let reply = reply.map_err(|error| named(error, &self.frame));
         // The caller may have gone: a late reply goes to nobody.
         let _ = self.reply.send(reply);
     }
@@ -109,6 +110,53 @@ impl Pending for Silent {
         if let Err(error) = outcome {
             let error = named(error, &self.frame);
             tracing::debug!(%error, "a command that nobody waits for failed");
+        }
+    }
+}
+
+/// A command that is sent once more with the sources of the scripts that the server did not know.
+pub(crate) struct Rerun {
+    asked: BoxedTicket,
+    frame: Frame,
+    /// Of a unit: the replies that came, and where those that come now belong.
+    replies: Vec<Value>,
+    places: Vec<usize>,
+}
+
+impl Rerun {
+    /// The ticket in a new one, if it has to be sent once more; else the ticket and its answer.
+    pub(crate) fn of(asked: BoxedTicket, answer: Value) -> Result<BoxedTicket, (BoxedTicket, Value)> {
+        let Some((frame, places)) = asked.frame().rerun(&answer) else { return Err((asked, answer)) };
+        let replies = if let Value::Array(replies) = answer { replies } else { Vec::new() };
+        Ok(Box::new(Self { asked, frame, replies, places }))
+    }
+}
+
+impl Pending for Rerun {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.asked.is_abandoned()
+    }
+
+    fn complete(self: Box<Self>, outcome: Result<Value>) {
+        let Self { asked, mut replies, places, .. } = *self;
+        if places.is_empty() {
+            return asked.complete(outcome);
+        }
+        match outcome {
+            Ok(Value::Array(late)) => {
+                for (place, reply) in places.into_iter().zip(late) {
+                    if let Some(gap) = replies.get_mut(place) {
+                        *gap = reply;
+                    }
+                }
+                asked.complete(Ok(Value::Array(replies)));
+            }
+            // The others of the unit ran.
+            other => asked.complete(other.map_err(|error| error.with_fate(Fate::Unknown))),
         }
     }
 }

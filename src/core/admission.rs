@@ -227,12 +227,16 @@ impl<R: Ticket> Admission<R> {
     /// As [`sent`](Self::sent), for a command that had been queued.
     pub(crate) fn sent_from_queue(&mut self, next: Next<R>, span: Range<u64>) {
         let Next { queued, deadline } = next;
-        let Queued { ticket, size, lost_links, may_have_run, .. } = queued;
+        let Queued { ticket, size, mut lost_links, may_have_run, .. } = queued;
         let (mut repeatable, mut owed, mut runs_at) = (false, 1, span.end);
         if let Some(frame) = ticket.as_ref().map(Ticket::frame) {
             repeatable = frame.is_repeatable();
             owed = frame.expected_replies();
-            if frame.is_unit() {
+            if frame.is_pinned() {
+                // It lives and dies with this link.
+                lost_links = u16::MAX - 1;
+            }
+            if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
                 // The first command of a pipeline may run long before the last one has left.
                 runs_at = span.start + 1;
             }
@@ -253,17 +257,19 @@ impl<R: Ticket> Admission<R> {
     ///
     /// # Errors
     /// Nothing is in flight: the peer answers what nobody asked.
-    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value)>, Unasked> {
+    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value, Deadline)>, Unasked> {
         let front = self.flight.front_mut().ok_or(Unasked)?;
         front.owed -= 1;
-        let is_unit = front.ticket.as_ref().is_some_and(|ticket| ticket.frame().is_unit());
-        if is_unit {
+        let frame = front.ticket.as_ref().map(Ticket::frame);
+        // Another link is no place for it, and it might get there from among those that wait.
+        let may_wait = !frame.is_some_and(Frame::is_pinned);
+        if let Some(unit) = frame.and_then(Frame::unit) {
             self.partial.push(value);
             if front.owed > 0 {
                 return Ok(None);
             }
-            if self.partial.iter().all(put_off::is_not_now) {
-                let refusal = std::mem::take(&mut self.partial).pop();
+            if may_wait && put_off::is_unit_not_now(&self.partial, unit.is_atomic()) {
+                let refusal = std::mem::take(&mut self.partial).into_iter().find(put_off::is_not_now);
                 self.put_off_front(refusal);
                 return Ok(None);
             }
@@ -273,7 +279,7 @@ impl<R: Ticket> Admission<R> {
         if front.owed > 0 {
             return Ok(None);
         }
-        if put_off::is_not_now(&value) {
+        if may_wait && put_off::is_not_now(&value) {
             self.put_off_front(Some(value));
             return Ok(None);
         }
@@ -284,13 +290,23 @@ impl<R: Ticket> Admission<R> {
         }))
     }
 
-    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value)> {
-        let (sent, _) = self.flight.pop_front()?;
+    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Deadline)> {
+        let (sent, deadline) = self.flight.pop_front()?;
         self.flight_bytes -= sent.size;
         let answer = answer(&mut self.partial);
         let ticket = sent.ticket?;
         self.tally.completed += 1;
-        Some((ticket, answer))
+        Some((ticket, answer, deadline))
+    }
+
+    /// Puts a command that was answered, and has to be sent once more for that, ahead of all that wait. It was
+    /// admitted already, so no bound refuses it.
+    pub(crate) fn put_back(&mut self, ticket: R, deadline: Deadline) {
+        let size = ticket.frame().size();
+        self.tally.completed -= 1;
+        self.queued_bytes += size;
+        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, beyond: 0, may_have_run: false };
+        self.queue.push_front(queued, deadline);
     }
 
     /// Answers everything whose deadline has come. What is in flight keeps its place: its reply will come

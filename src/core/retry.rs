@@ -45,10 +45,6 @@ impl ReconnectPolicy {
         self
     }
 
-    pub(crate) fn longest(&self) -> Duration {
-        self.longest
-    }
-
     pub(crate) fn healthy_after(&self) -> Duration {
         self.stable_after
     }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Frame, ReplyKeys};
+use super::{Frame, ReplyKeys, Traits};
 use crate::prefix::{
     by_hand,
     policy::{Policy, policy},
@@ -57,6 +57,11 @@ impl Frame {
     pub(crate) fn route(&self) -> Route {
         let known = || self.traits.origin == Origin::ByHand && policy(&self.argv()) == Policy::Blocking;
         if self.hold > 0 || known() { Route::Alone } else { Route::Shared }
+    }
+
+    /// What this crate puts together itself, without a name so far.
+    pub(super) fn known_empty() -> Self {
+        Self { traits: Traits { origin: Origin::Known, ..Traits::default() }, ..Self::default() }
     }
 
     /// Leaves the crate: what is added from now on is added by hand.

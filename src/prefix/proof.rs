@@ -1,19 +1,20 @@
 //! Proofs of the boundary, over a generated corpus and against a live server.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
 
+mod arena;
 mod checks;
-mod corpus;
+mod connection;
 mod live;
+mod messages;
 mod random;
 mod replies;
-mod server;
+
+use std::sync::LazyLock;
+
+use redis_actix_corpus::Line;
 
 /// Not text, with characters that mean something in a glob. No `*`, which SORT forbids, and no space or line end, which
 /// the rules of an ACL cannot hold.
 const PREFIX: &[u8] = b"te?[^a-z]n\\\xff:";
+
+/// Every line of the corpus.
+static LINES: LazyLock<Vec<Line>> = LazyLock::new(|| redis_actix_corpus::lines(PREFIX));

@@ -37,11 +37,11 @@ pub(crate) fn strip(kind: ReplyKeys, prefix: &[u8], value: Value) -> (Value, usi
 }
 
 /// The replies of a transaction or a pipeline, each by its own command's rule.
-pub(crate) fn strip_each(kinds: &[ReplyKeys], prefix: &[u8], value: Value) -> (Value, usize) {
+pub(crate) fn strip_each(kinds: impl IntoIterator<Item = ReplyKeys>, prefix: &[u8], value: Value) -> (Value, usize) {
     let mut names = Names { prefix, leaked: 0 };
     let value = match value {
         Value::Array(replies) => {
-            let rules = kinds.iter().copied().chain(std::iter::repeat(ReplyKeys::None));
+            let rules = kinds.into_iter().chain(std::iter::repeat(ReplyKeys::None));
             let stripped = replies.into_iter().zip(rules);
             Value::Array(stripped.map(|(reply, kind)| names.strip(kind, reply)).collect())
         }

@@ -1,6 +1,7 @@
 //! One established link: its socket, its two buffers, and the count of bytes that proves what left.
 
 use std::{
+    collections::HashSet,
     io,
     ops::Range,
     pin::{Pin, pin},
@@ -13,12 +14,17 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::decode::{Decoder, Limits, ProtocolError};
 use super::transport::Transport;
-use crate::frame::Sealed;
+use crate::frame::{Encoding, Extra, Sealed};
 
 /// Room for one read from the socket.
 const READ: usize = 64 * 1024;
 /// Beyond this much unsent output commands stay in the queue, where their deadline can still drop them.
 const HIGH_WATER: usize = 256 * 1024;
+/// Of a pipeline of any size at most so much is written before others of this thread get their turn.
+const WRITE_PER_TURN: usize = 1024 * 1024;
+
+/// So many scripts are remembered: a service has few, and one that makes them up must not fill the memory.
+const SCRIPTS: usize = 1024;
 
 /// A socket with commands encoded for it and replies decoded from it.
 pub(crate) struct Wire {
@@ -26,6 +32,10 @@ pub(crate) struct Wire {
     decoder: Decoder,
     input: BytesMut,
     output: BytesMut,
+    /// The rest of a pipeline that is larger than the output may grow.
+    unfinished: Option<Encoding>,
+    /// The scripts whose source went out on this link.
+    scripts: HashSet<[u8; 20]>,
     encoded: u64,
     written: u64,
     needs_flush: bool,
@@ -38,6 +48,8 @@ impl Wire {
             decoder: Decoder::new(Limits::default()),
             input: BytesMut::with_capacity(READ),
             output: BytesMut::with_capacity(READ),
+            unfinished: None,
+            scripts: HashSet::new(),
             encoded: 0,
             written: 0,
             needs_flush: false,
@@ -46,7 +58,7 @@ impl Wire {
 
     /// Whether another command should be encoded now.
     pub(crate) fn has_room(&self) -> bool {
-        self.output.len() < HIGH_WATER
+        self.output.len() < HIGH_WATER && self.unfinished.is_none()
     }
 
     /// How many bytes of this link's stream its socket has accepted.
@@ -56,15 +68,45 @@ impl Wire {
 
     /// Encodes a command and returns its place in the stream.
     pub(crate) fn encode(&mut self, command: &Sealed<'_>) -> Range<u64> {
-        let before = self.output.len();
-        command.encode(&mut self.output);
         let start = self.encoded;
-        self.encoded += (self.output.len() - before) as u64;
+        if let Some(pieces) = command.pieces() {
+            self.encoded += pieces.len();
+            self.unfinished = Some(pieces);
+            self.refill();
+        } else {
+            let before = self.output.len();
+            match command.extra() {
+                Some(Extra::Script(script)) if self.is_new(script.digest()) => {
+                    command.encode_with(script, &mut self.output);
+                }
+                _ => command.encode(&mut self.output),
+            }
+            self.encoded += (self.output.len() - before) as u64;
+        }
         start..self.encoded
+    }
+
+    /// Whether the server may not know a script. It may forget one as well, and says so then.
+    fn is_new(&mut self, digest: &[u8; 20]) -> bool {
+        if self.scripts.len() >= SCRIPTS && !self.scripts.contains(digest) {
+            self.scripts.clear();
+        }
+        self.scripts.insert(*digest)
+    }
+
+    /// Encodes more of a large pipeline, when most of what was encoded has been written.
+    fn refill(&mut self) {
+        if self.output.len() < HIGH_WATER / 2
+            && let Some(pieces) = &mut self.unfinished
+            && pieces.fill(&mut self.output, HIGH_WATER)
+        {
+            self.unfinished = None;
+        }
     }
 
     /// Writes until the socket takes no more or nothing is left.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut budget = WRITE_PER_TURN;
         while !self.output.is_empty() {
             match Pin::new(&mut self.transport).poll_write(cx, &self.output) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -72,6 +114,14 @@ impl Wire {
                     self.output.advance(taken);
                     self.written += taken as u64;
                     self.needs_flush = true;
+                    if self.unfinished.is_some() {
+                        self.refill();
+                        budget = budget.saturating_sub(taken);
+                        if budget == 0 {
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -110,5 +160,50 @@ impl Wire {
         let reply = self.decoder.decode(&self.input, &mut used);
         self.input.advance(used);
         reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+    use crate::prefix::KeyPrefix;
+    use std::future::poll_fn;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Ablation: with a unit encoded whole, as a single command is, the output grows to 20 MB.
+    #[tokio::test]
+    async fn a_large_pipeline_is_never_copied_whole_and_pauses() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (mut far, _) = listener.accept().await.expect("accepted");
+        let mut wire = Wire::new(Transport::Tcp(near));
+        let unit = Frame::join((0..20_000).map(|n| Frame::new("SET").key(format!("key:{n}")).arg(vec![b'v'; 1000])));
+        let prefix = KeyPrefix::new("p:").expect("valid");
+        let span = wire.encode(&prefix.seal(&unit).expect("valid"));
+        assert!(!wire.has_room(), "the next command must not get in between");
+        let reader = tokio::spawn(async move {
+            let mut read = 0;
+            let mut buffer = vec![0; 1 << 16];
+            while read < span.end {
+                read += far.read(&mut buffer).await.expect("read") as u64;
+            }
+            read
+        });
+        let (mut largest, mut most, mut turns) = (0, 0, 0);
+        poll_fn(|cx| {
+            let before = wire.written();
+            let done = wire.poll_flush(cx);
+            turns += 1;
+            largest = largest.max(wire.output.capacity());
+            most = most.max(wire.written() - before);
+            done
+        })
+        .await
+        .expect("written");
+        assert_eq!(reader.await.expect("no panic"), span.end);
+        assert!(largest <= 4 * HIGH_WATER, "an output of {largest} bytes");
+        assert!(most <= (WRITE_PER_TURN + HIGH_WATER) as u64, "{most} bytes in one of {turns} turns");
+        assert!(wire.has_room());
     }
 }

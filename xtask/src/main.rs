@@ -5,8 +5,10 @@
 mod args;
 mod bench;
 mod cargo;
+mod chaos;
 mod install;
 mod keytable;
+mod prefix_report;
 mod server;
 mod steps;
 mod totals;
@@ -23,6 +25,9 @@ usage: cargo xtask <command>
   bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
                    get64/256); --check counts instructions by valgrind instead and compares, --update stores them
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
+  prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
+  chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account
+  fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -32,8 +37,15 @@ failed, 2 wrong usage or no server.";
 /// Wrong usage, or something is missing that only the user can bring.
 const CANNOT: u8 = 2;
 
-/// What takes its own arguments and needs no server.
-const TOOLS: &[(&str, fn(&[String]) -> ExitCode)] = &[("keytable", keytable::run)];
+/// What takes its own arguments.
+const TOOLS: &[(&str, Tool)] = &[
+    ("keytable", keytable::run),
+    ("prefix-report", prefix_report::run),
+    ("chaos", chaos::run),
+    ("fault-table", chaos::table),
+];
+
+type Tool = fn(&[String]) -> ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();

@@ -23,6 +23,16 @@ pub struct ShutdownReport {
     pub abandoned: u64,
 }
 
+impl ShutdownReport {
+    /// What another connection left behind.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.abandoned += other.abandoned;
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Drain {
     report: ShutdownReport,

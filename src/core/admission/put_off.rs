@@ -130,7 +130,20 @@ impl<R: Ticket> Admission<R> {
     }
 }
 
-/// Codes decide, texts differ. A unit is put off only when every part of it was.
+/// A pipeline is put off only when every part of it was. A transaction, when EXEC says that none of it was
+/// run, and no command in it was refused for anything else.
+pub(super) fn is_unit_not_now(replies: &[Value], is_atomic: bool) -> bool {
+    let refused = |reply: &&Value| matches!(reply, Value::ServerError(_));
+    match replies.split_last() {
+        Some((Value::ServerError(exec), queueing)) if is_atomic && exec.code() == "EXECABORT" => {
+            let mut refusals = queueing.iter().filter(refused).peekable();
+            refusals.peek().is_some() && refusals.all(is_not_now)
+        }
+        _ => replies.iter().all(is_not_now),
+    }
+}
+
+/// Codes decide, texts differ.
 pub(super) fn is_not_now(value: &Value) -> bool {
     let Value::ServerError(error) = value else { return false };
     matches!(error.code(), "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN")

@@ -149,7 +149,7 @@ impl Bench {
         if self.up && answerable {
             let (id, _) = self.on_link.remove(0);
             let value = if self.told.remove(&id) { not_now() } else { Value::Int(id.into()) };
-            if let Some((probe, value)) = self.admission.replied(value).expect("it was asked") {
+            if let Some((probe, value, _)) = self.admission.replied(value).expect("it was asked") {
                 probe.complete(Ok(value));
             }
             self.release();
@@ -297,12 +297,60 @@ fn a_pipeline_of_which_any_byte_left_may_have_run() {
 }
 
 #[test]
+fn a_transaction_of_which_a_byte_is_missing_cannot_have_run() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let unit = bench.submit(Frame::atomic([Frame::known("INCR").key("a"), Frame::known("INCR").key("b")]));
+    bench.write(SIZE - 1);
+    assert_eq!(bench.lose(), Settlement { replayed: 1, failed: 0, unknown: 0 });
+    bench.up = true;
+    bench.release();
+    bench.write(SIZE);
+    assert_eq!(bench.lose(), Settlement { replayed: 0, failed: 0, unknown: 1 });
+    assert_eq!(bench.fates(unit), [Some(Fate::Unknown)]);
+}
+
+#[test]
+fn a_transaction_that_was_not_run_now_waits_and_is_sent_again() {
+    let answers = |second: &str| {
+        let lines = ["+OK", "+QUEUED", second, "-EXECABORT Transaction discarded"];
+        lines.map(|line| redis::parse_redis_value(format!("{line}\r\n").as_bytes()).expect("a reply"))
+    };
+    let unit = || Frame::atomic([Frame::known("INCR").key("a"), Frame::known("INCR").key("b")]);
+    for (frame, second, waits) in [
+        (unit(), "-LOADING Redis is loading", true),
+        (unit(), "-NOPERM no", false),
+        (unit().pinned(), "-LOADING Redis is loading", false),
+    ] {
+        let mut bench = Bench::new();
+        bench.up = true;
+        bench.submit(frame);
+        let mut answered = None;
+        for answer in answers(second) {
+            answered = bench.admission.replied(answer).expect("asked");
+        }
+        assert_eq!((answered.is_none(), bench.admission.queued()), (waits, usize::from(waits)), "{second}");
+    }
+}
+
+#[test]
+fn a_pinned_command_is_never_sent_on_another_link() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    let half = bench.submit(Frame::known("INCR").key("k").pinned());
+    let read = bench.submit(Frame::known("GET").key("k").read_only().pinned());
+    bench.write(SIZE / 2);
+    assert_eq!(bench.lose(), Settlement { replayed: 0, failed: 2, unknown: 0 });
+    assert_eq!((bench.fates(half), bench.fates(read)), (vec![Some(Fate::NotSent)], vec![Some(Fate::NotSent)]));
+}
+
+#[test]
 fn a_unit_is_answered_when_its_last_reply_came() {
     let mut bench = Bench::new();
     bench.up = true;
     let unit = bench.submit(Frame::join([Frame::new("INCR").key("a"), Frame::new("INCR").key("b")]));
     assert!(bench.admission.replied(Value::Int(1)).expect("asked").is_none());
-    let (probe, value) = bench.admission.replied(Value::Int(2)).expect("asked").expect("whole");
+    let (probe, value, _) = bench.admission.replied(Value::Int(2)).expect("asked").expect("whole");
     assert_eq!((probe.id, value), (unit, Value::Array(vec![Value::Int(1), Value::Int(2)])));
     assert!(bench.admission.replied(Value::Okay).is_err(), "an answer to nothing");
 }

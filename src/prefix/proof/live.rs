@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use redis::Value;
+use redis_actix_corpus::{Line, Role, server_is_wrong};
+use redis_actix_test::RedisServer;
 
-use super::PREFIX;
-use super::checks::{
-    Arena, Fault, Faults, User, Writer, add, check_positions, nothing, prefixing, server_is_wrong, server_keys,
-};
-use super::corpus::{Line, lines};
-use super::server::{Server, strings};
+use super::arena::{Arena, User};
+use super::checks::{Fault, Faults, Writer, add, check_positions, nothing, prefixing, server_keys};
+use super::connection::{connect, start, strings};
+use super::{LINES, PREFIX};
 use crate::prefix::policy::policy;
 use crate::prefix::positions::positions;
 use crate::prefix::table::{COMMANDS, Found, lookup};
@@ -27,8 +27,8 @@ fn count(faults: &Faults, fault: Fault) -> usize {
 }
 
 /// Proof 1 against the live server, on both the caller's line and the written one.
-fn check_server_keys(server: &Server, lines: &[Line], writer: Writer, faults: &mut Faults) -> usize {
-    let mut connection = server.connect();
+fn check_server_keys(server: &RedisServer, lines: &[Line], writer: Writer, faults: &mut Faults) -> usize {
+    let mut connection = connect(server);
     let accepted: Vec<(&Line, Vec<Vec<u8>>)> =
         lines.iter().filter_map(|line| Some((line, writer(&line.argv).ok()?))).collect();
     let asked: Vec<&[Vec<u8>]> = accepted.iter().map(|(line, _)| line.argv.as_slice()).collect();
@@ -45,7 +45,7 @@ fn check_server_keys(server: &Server, lines: &[Line], writer: Writer, faults: &m
         if server_is_wrong(line) {
             // What it does tell must still be inside, but for the empty name that stands for a list.
             let outside = |key: &Vec<u8>| !key.starts_with(PREFIX) && !key.is_empty();
-            let channel = line.named().all(|(_, role, _)| role == super::corpus::Role::Channel);
+            let channel = line.named().all(|(_, role, _)| role == Role::Channel);
             if !channel && written.iter().any(outside) {
                 add(faults, Fault::ServerKeys, line, "a key outside");
             }
@@ -53,7 +53,7 @@ fn check_server_keys(server: &Server, lines: &[Line], writer: Writer, faults: &m
         }
         let prefixed: Vec<Vec<u8>> = asked.iter().map(|key| [PREFIX, key].concat()).collect();
         let mut told: Vec<&[u8]> =
-            line.named().filter(|(_, role, _)| *role == super::corpus::Role::Key).map(|(_, _, name)| name).collect();
+            line.named().filter(|(_, role, _)| *role == Role::Key).map(|(_, _, name)| name).collect();
         let mut keys: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
         told.sort_unstable();
         keys.sort_unstable();
@@ -67,7 +67,7 @@ fn check_server_keys(server: &Server, lines: &[Line], writer: Writer, faults: &m
 
 #[test]
 fn the_corpus_is_as_large_as_promised() {
-    let lines = lines();
+    let lines = &*LINES;
     let commands: std::collections::BTreeSet<&[u8]> = lines.iter().map(|line| line.argv[0].as_slice()).collect();
     println!("{} lines of {} commands", lines.len(), commands.len());
     assert!(lines.len() >= 2_500);
@@ -75,12 +75,12 @@ fn the_corpus_is_as_large_as_promised() {
 
 #[test]
 fn written_lines_are_what_the_trees_and_the_server_say() {
-    let (server, lines) = (Server::start(), lines());
+    let (server, lines) = (start(), &*LINES);
     let mut faults = Faults::new();
-    for line in &lines {
+    for line in lines {
         check_positions(line, prefixing, &mut faults);
     }
-    let answered = check_server_keys(&server, &lines, prefixing, &mut faults);
+    let answered = check_server_keys(&server, lines, prefixing, &mut faults);
     println!("{} lines, the server has an answer for {answered}", lines.len());
     assert_none(&faults);
     assert!(answered > 2_500, "{answered}");
@@ -88,13 +88,11 @@ fn written_lines_are_what_the_trees_and_the_server_say() {
 
 #[test]
 fn a_line_reaches_keys_inside_the_prefix_only() {
-    let (server, lines) = (Server::start(), lines());
+    let (server, lines) = (start(), &*LINES);
     let mut faults = Faults::new();
     for (user, protocol) in [(User::Limited, 2), (User::Limited, 3), (User::Unlimited, 2)] {
         let mut arena = Arena::new(&server, user, protocol);
-        for line in &lines {
-            arena.run(line, prefixing, &mut faults);
-        }
+        arena.run(lines, prefixing, &mut faults);
         let Arena { ran, succeeded, .. } = arena;
         println!("{user:?}, RESP{protocol}: {ran} lines ran, {succeeded} without an error");
     }
@@ -104,17 +102,15 @@ fn a_line_reaches_keys_inside_the_prefix_only() {
 /// A check that cannot fail proves nothing: with prefixing off, each of them does.
 #[test]
 fn without_prefixing_every_check_fails() {
-    let (server, lines) = (Server::start(), lines());
+    let (server, lines) = (start(), &*LINES);
     let mut faults = Faults::new();
-    for line in &lines {
+    for line in lines {
         check_positions(line, nothing, &mut faults);
     }
-    check_server_keys(&server, &lines, nothing, &mut faults);
+    check_server_keys(&server, lines, nothing, &mut faults);
     for user in [User::Limited, User::Unlimited] {
         let mut arena = Arena::new(&server, user, 2);
-        for line in &lines {
-            arena.run(line, nothing, &mut faults);
-        }
+        arena.run(lines, nothing, &mut faults);
     }
     for (fault, at_least) in [
         (Fault::Positions, 2_500),
@@ -133,10 +129,10 @@ fn without_prefixing_every_check_fails() {
 /// Proof 6: a command that the connected server has and the table lacks fails by name.
 #[test]
 fn the_table_knows_every_command_of_the_server() {
-    let server = Server::start();
+    let server = start();
     let mut unknown = Vec::new();
     let mut known = 0;
-    let Value::Array(commands) = server.connect().ask(&["COMMAND"]) else {
+    let Value::Array(commands) = connect(&server).ask(&["COMMAND"]) else {
         panic!("COMMAND has no list");
     };
     let mut queue: Vec<&Value> = commands.iter().collect();
@@ -170,8 +166,8 @@ fn the_table_knows_every_command_of_the_server() {
 /// Where the server has no answer for keys it is known to have, or answers wrongly: the list is closed.
 #[test]
 fn the_server_is_silent_on_few_commands() {
-    let (server, lines) = (Server::start(), lines());
-    let mut connection = server.connect();
+    let (server, lines) = (start(), &*LINES);
+    let mut connection = connect(&server);
     let known: Vec<&Line> =
         lines.iter().filter(|line| positions(&line.argv).is_ok_and(|found| !found.marks.is_empty())).collect();
     let asked: Vec<&[Vec<u8>]> = known.iter().map(|line| line.argv.as_slice()).collect();
@@ -200,8 +196,8 @@ fn the_server_is_silent_on_few_commands() {
 #[test]
 fn tell_the_numbers() {
     let mut classes: BTreeMap<String, usize> = BTreeMap::new();
-    let lines = lines();
-    for line in &lines {
+    let lines = &*LINES;
+    for line in lines {
         let class = match (policy(&line.argv).refusal(), positions(&line.argv)) {
             (None, Ok(found)) if found.marks.is_empty() => "without keys".to_owned(),
             (None, Ok(_)) => "rewritten".to_owned(),

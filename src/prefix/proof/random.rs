@@ -55,7 +55,7 @@ const WORDS: [&[u8]; 40] = [
 fn random_lines_never_panic_and_keep_their_length() {
     let mut random = fastrand::Rng::with_seed(3);
     let mut accepted = 0_u32;
-    for round in 0..300_000_u32 {
+    for round in 0..150_000_u32 {
         let entry = &COMMANDS[random.usize(..COMMANDS.len())];
         let mut argv: Vec<Vec<u8>> = vec![entry.name.as_bytes().to_vec()];
         if !entry.subcommands().is_empty() {
@@ -92,7 +92,7 @@ fn random_lines_never_panic_and_keep_their_length() {
         // With no prefix nothing changes.
         assert_eq!(write(b"", &argv, &found).as_ref(), Some(&argv));
     }
-    assert!(accepted > 50_000, "{accepted}");
+    assert!(accepted > 25_000, "{accepted}");
 }
 
 #[test]

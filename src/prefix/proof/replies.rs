@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::PREFIX;
-use super::server::{Connection, Server, strings};
+use super::connection::{Connection, connect, start, strings};
 use crate::prefix::positions::positions;
 use crate::prefix::replies::{reply_keys, strip, strip_push};
 use crate::prefix::rewrite::{rewrite, write};
@@ -18,9 +18,9 @@ fn run(connection: &mut Connection, line: &[&[u8]]) -> (Value, usize) {
 /// Every command that answers with names, in both protocols: each name is one of the caller's own and hits its key.
 #[test]
 fn a_name_from_a_reply_hits_the_same_key() {
-    let server = Server::start();
+    let server = start();
     for protocol in ["2", "3"] {
-        let mut connection = server.connect();
+        let mut connection = connect(&server);
         connection.ask(&["HELLO", protocol]);
         for name in NAMES {
             let lines: [&[&[u8]]; 14] = [
@@ -72,8 +72,8 @@ fn a_name_from_a_reply_hits_the_same_key() {
 
 #[test]
 fn an_unprefixed_scan_would_have_shown_the_others() {
-    let server = Server::start();
-    let mut connection = server.connect();
+    let server = start();
+    let mut connection = connect(&server);
     connection.ask(&["SET", "outside", "x"]);
     let line: [&[u8]; 2] = [b"SCAN", b"0"];
     let reply = connection.ask(&line);
@@ -84,11 +84,11 @@ fn an_unprefixed_scan_would_have_shown_the_others() {
 /// Messages and notifications, RESP2 and RESP3: ours arrive under our names, those of others do not.
 #[test]
 fn messages_come_from_inside_the_prefix_only() {
-    let server = Server::start();
+    let server = start();
     for protocol in ["2", "3"] {
-        let mut publisher = server.connect();
+        let mut publisher = connect(&server);
         publisher.ask(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
-        let mut subscriber = server.connect();
+        let mut subscriber = connect(&server);
         subscriber.ask(&["HELLO", protocol]);
         let subscriptions: [&[&[u8]]; 2] =
             [&[b"SUBSCRIBE", b"news", b"__keyevent@0__:set"], &[b"PSUBSCRIBE", b"n?ws", b"__keyspace@*__:k*"]];

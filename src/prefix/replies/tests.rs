@@ -112,10 +112,10 @@ fn nogroup_quotes_the_key_first_or_last() {
 fn a_transaction_is_stripped_command_by_command() {
     let kinds = [ReplyKeys::None, ReplyKeys::First];
     let reply = array([text("app:v"), list(&["app:k", "app:v"]), text("app:extra")]);
-    let (value, leaked) = strip_each(&kinds, PREFIX, reply);
+    let (value, leaked) = strip_each(kinds, PREFIX, reply);
     let wanted = array([text("app:v"), list(&["k", "app:v"]), text("app:extra")]);
     assert_eq!((value, leaked), (wanted, 0));
-    assert_eq!(strip_each(&kinds, PREFIX, Value::Nil), (Value::Nil, 0));
+    assert_eq!(strip_each(kinds, PREFIX, Value::Nil), (Value::Nil, 0));
 }
 
 #[test]

@@ -1,52 +1,20 @@
-//! Command lines generated from the servers' argument trees, each argument with the role it has in the tree.
-//!
-//! The roles are the tests' own knowledge: nothing here looks at the table or at the rules that are tested.
+//! From argument trees to lines: each option alone, all together, repeated, in other cases, with hard names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// What an argument is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
-    Plain,
-    Key,
-    /// A pattern for keys.
-    Glob,
-    /// A pattern of SORT; it names keys when it has a `*`.
-    Template,
-    Channel,
-    ChannelPattern,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
-    pub(super) argv: Vec<Vec<u8>>,
-    pub(super) roles: Vec<Role>,
-}
-
-impl Line {
-    pub(super) fn show(&self) -> String {
-        let words: Vec<String> = self.argv.iter().map(|arg| arg.escape_ascii().to_string()).collect();
-        words.join(" ")
-    }
-
-    /// The arguments with a role, as the caller wrote them.
-    pub(super) fn named(&self) -> impl Iterator<Item = (usize, Role, &[u8])> {
-        let both = self.argv.iter().zip(&self.roles).enumerate();
-        both.filter(|(_, (_, role))| **role != Role::Plain).map(|(at, (arg, role))| (at, *role, arg.as_slice()))
-    }
-}
+use crate::{Line, Role};
 
 const SOURCES: [&str; 4] = [
-    include_str!("../../../data/commands/redis-7.0.15.json"),
-    include_str!("../../../data/commands/redis-8.0.2.json"),
-    include_str!("../../../data/commands/redis-published-8.10.json"),
-    include_str!("../../../data/commands/valkey-8.1.1.json"),
+    include_str!("../../data/commands/redis-7.0.15.json"),
+    include_str!("../../data/commands/redis-8.0.2.json"),
+    include_str!("../../data/commands/redis-published-8.10.json"),
+    include_str!("../../data/commands/valkey-8.1.1.json"),
 ];
 
 /// Names that are hard on a parser: empty, not text, line ends, glob and brace characters, words of the protocol.
-const HARD_NAMES: [&[u8]; 19] = [
+const HARD_NAMES: [&[u8]; 18] = [
     b"",
     b"\0",
     b"\xff\xfe\x80",
@@ -54,7 +22,6 @@ const HARD_NAMES: [&[u8]; 19] = [
     b"g*?[^x-z]\\",
     b"{t}k",
     b"}{",
-    super::PREFIX,
     b"STORE",
     b"KEYS",
     b"streams",
@@ -68,8 +35,10 @@ const HARD_NAMES: [&[u8]; 19] = [
     b"BLOCK",
 ];
 
-/// Every line, each once.
-pub(super) fn lines() -> Vec<Line> {
+/// Every line, each once. Some keys begin with `prefix`, as a caller's own may.
+#[must_use]
+pub fn lines(prefix: &[u8]) -> Vec<Line> {
+    let hard_names: Vec<&[u8]> = HARD_NAMES.into_iter().chain([prefix]).collect();
     let mut trees: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut arities: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     for source in SOURCES {
@@ -86,7 +55,7 @@ pub(super) fn lines() -> Vec<Line> {
         for args in args {
             let args: Vec<Value> = serde_json::from_str(args).unwrap();
             let mut lines = BTreeSet::new();
-            generate(name, &args, &mut lines);
+            generate(name, &args, &hard_names, &mut lines);
             // Trees leave out what is not documented; a server would refuse the count before anything else.
             lines.retain(|line| accepted(&arities[name], line.argv.len()));
             all.append(&mut lines);
@@ -101,7 +70,7 @@ fn accepted(arities: &BTreeSet<i64>, arguments: usize) -> bool {
     arities.is_empty() || arities.iter().any(takes)
 }
 
-fn generate(name: &str, args: &[Value], all: &mut BTreeSet<Line>) {
+fn generate(name: &str, args: &[Value], hard_names: &[&[u8]], all: &mut BTreeSet<Line>) {
     let tree: Vec<Node<'_>> = {
         let mut count = 0;
         args.iter().map(|arg| Node::new(arg, &mut count)).collect()
@@ -134,7 +103,7 @@ fn generate(name: &str, args: &[Value], all: &mut BTreeSet<Line>) {
     for turn in (0..turns).filter(|_| has_roles) {
         add(Pick::Everything(turn), 1, Case::Nul, None);
     }
-    for names in HARD_NAMES.iter().filter(|_| has_roles) {
+    for names in hard_names.iter().filter(|_| has_roles) {
         add(Pick::Nothing, 1, Case::AsIs, Some(names));
         add(Pick::Everything(1), 2, Case::AsIs, Some(names));
     }

@@ -1,55 +1,24 @@
 //! A server of the test's own, and a connection that shows every reply as it is.
+//!
+//! The kit's own connection reads RESP2 and text; here RESP3 and names that are no text have to be seen.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use redis::Value;
+use redis_actix_test::RedisServer;
 
-/// Killed when dropped.
-pub(super) struct Server {
-    child: Child,
-    port: u16,
+/// `REDIS_SERVER`, else the one on the path.
+pub(super) fn start() -> RedisServer {
+    RedisServer::start().unwrap_or_else(|error| panic!("{error}"))
 }
 
-impl Server {
-    /// `REDIS_SERVER`, else `redis-server` on the path.
-    pub(super) fn start() -> Self {
-        let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-        let port = {
-            let free = TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().port()
-        };
-        let child = Command::new(&program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
-            .arg(std::env::temp_dir())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {program}: {e}"));
-        let server = Self { child, port };
-        let patience = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < patience, "{program} does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server
-    }
-
-    pub(super) fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Connection(BufReader::new(stream))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+pub(super) fn connect(server: &RedisServer) -> Connection {
+    let stream = TcpStream::connect(server.addr()).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    Connection(BufReader::with_capacity(64 * 1024, stream))
 }
 
 pub(super) struct Connection(BufReader<TcpStream>);
@@ -61,7 +30,7 @@ impl Connection {
 
     /// In one write; the replies in order, errors among them.
     pub(super) fn ask_all<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) -> Vec<Value> {
-        lines.chunks(256).flat_map(|lines| self.exchange(lines)).collect()
+        lines.chunks(1024).flat_map(|lines| self.exchange(lines)).collect()
     }
 
     fn exchange<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) -> Vec<Value> {
@@ -84,7 +53,11 @@ impl Connection {
                 bytes.extend_from_slice(b"\r\n");
             }
         }
-        self.0.get_mut().write_all(&bytes).unwrap();
+        self.send_bytes(&bytes);
+    }
+
+    pub(super) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
     }
 
     /// A reader of the test's own: an error may quote a name that is not text, and the library's is not under test.

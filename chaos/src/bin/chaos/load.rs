@@ -1,0 +1,221 @@
+//! Callers that go on whatever happens, and remember what they were told.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix::Message;
+use redis_actix::{Command, Error, Fate, Frame, Get, Incr, Redis, Result, Set, Value};
+
+use crate::account::Account;
+use crate::faults::World;
+use crate::{DEADLINE, PREFIX};
+
+const COUNTERS: usize = 8;
+const READERS: usize = 16;
+
+/// Any command, its answer as it is.
+struct Own(Frame);
+
+impl Message for Own {
+    type Result = Result<Value>;
+}
+
+impl Command for Own {
+    type Reply = Value;
+
+    fn frame(&self) -> Frame {
+        self.0.clone()
+    }
+
+    fn reply(value: Value) -> Result<Value> {
+        Ok(value)
+    }
+}
+
+/// Takes the actor down.
+struct Defect;
+
+impl Message for Defect {
+    type Result = Result<()>;
+}
+
+impl Command for Defect {
+    type Reply = ();
+
+    fn frame(&self) -> Frame {
+        Frame::new("PING")
+    }
+
+    fn reply(_: Value) -> Result<()> {
+        panic!("injected while the reply is decoded")
+    }
+}
+
+#[derive(Default)]
+struct Told {
+    acknowledged: Cell<i64>,
+    unknown: Cell<i64>,
+}
+
+pub(crate) struct Load {
+    redis: Redis,
+    account: Rc<Account>,
+    over: Rc<Cell<bool>>,
+    counters: Rc<[Told; COUNTERS]>,
+    /// Entries of the stream that were acknowledged.
+    entries: Rc<RefCell<Vec<u64>>>,
+    next_entry: Rc<Cell<u64>>,
+    callers: RefCell<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+impl Load {
+    pub(crate) fn new(redis: &Redis, account: &Rc<Account>, world: &World) -> Self {
+        for reader in 0..READERS {
+            let set = ["SET", &format!("{PREFIX}own:{reader}"), &format!("canary of {reader}")];
+            world.server.command(set).expect("asked").ok().expect("written");
+        }
+        Self {
+            redis: redis.clone(),
+            account: account.clone(),
+            over: Rc::default(),
+            counters: Rc::default(),
+            entries: Rc::default(),
+            next_entry: Rc::default(),
+            callers: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn begin(&self, seed: u64) {
+        self.over.set(false);
+        let mut callers = self.callers.borrow_mut();
+        for caller in 0..64 {
+            let mut chance = fastrand::Rng::with_seed(seed ^ caller);
+            let (redis, account, over) = (self.redis.clone(), self.account.clone(), self.over.clone());
+            let (counters, entries, next) = (self.counters.clone(), self.entries.clone(), self.next_entry.clone());
+            callers.push(actix::spawn(async move {
+                while !over.get() {
+                    match caller {
+                        0..32 => count(&redis, &account, &counters, &mut chance).await,
+                        32..48 => read(&redis, &account, &mut chance).await,
+                        48..60 => append(&redis, &account, &entries, &next).await,
+                        60 => fall(&redis, &mut chance).await,
+                        _ => leave(&redis, &account, &mut chance).await,
+                    }
+                    tokio::time::sleep(Duration::from_micros(chance.u64(..2_000))).await;
+                }
+            }));
+        }
+    }
+
+    pub(crate) async fn end(&self) {
+        self.over.set(true);
+        let callers = std::mem::take(&mut *self.callers.borrow_mut());
+        for caller in callers {
+            let ended = tokio::time::timeout(DEADLINE * 3, caller).await;
+            self.account.check(ended.is_ok_and(|ended| ended.is_ok()), "a caller was never answered");
+        }
+    }
+
+    /// With the server at rest: what was acknowledged is there, and nothing else ran.
+    pub(crate) fn verify(&self, world: &World, account: &Account) {
+        let ask = |words: &[&str]| world.server.command(words).unwrap_or_else(|error| panic!("{error}"));
+        for (nth, told) in self.counters.iter().enumerate() {
+            let run = ask(&["GET", &format!("{PREFIX}counter:{nth}")]).text().ok().and_then(|text| text.parse().ok());
+            let run: i64 = run.unwrap_or_default();
+            let (low, high) = (told.acknowledged.get(), told.acknowledged.get() + told.unknown.get());
+            account.check((low..=high).contains(&run), &format!("counter {nth}: {low}..={high}, and {run} run"));
+        }
+        let stream = ask(&["XRANGE", &format!("{PREFIX}stream"), "-", "+"]);
+        let mut present = std::collections::BTreeMap::new();
+        for entry in stream.array().unwrap_or_default() {
+            let fields = entry.array().ok().and_then(|entry| entry.get(1)?.array().ok());
+            let number = fields.and_then(|fields| fields.get(1)?.text().ok()?.parse::<u64>().ok());
+            *present.entry(number.unwrap_or(u64::MAX)).or_insert(0) += 1;
+        }
+        let missing = self.entries.borrow().iter().filter(|entry| !present.contains_key(entry)).count();
+        account.check(missing == 0, &format!("{missing} acknowledged entries are not in the stream"));
+        account.check(present.values().all(|times| *times == 1), "an entry is in the stream twice");
+        let keys = ask(&["KEYS", "*"]);
+        let stray = keys.array().unwrap_or_default().iter().filter_map(|key| key.text().ok());
+        let stray: Vec<_> = stray.filter(|key| !key.starts_with(PREFIX)).collect();
+        account.check(stray.is_empty(), &format!("keys outside the prefix: {stray:?}"));
+    }
+}
+
+/// Every call ends by its deadline; what is over it is the time this thread takes to come round.
+fn in_time(account: &Account, asked: Instant, deadline: Duration) {
+    let late = asked.elapsed().saturating_sub(deadline);
+    account.check(late < Duration::from_millis(700), &format!("a call was answered {late:?} after its deadline"));
+}
+
+fn failed(account: &Account, error: &Error) -> Fate {
+    account.call(match error.fate() {
+        Fate::NotSent => "not sent",
+        Fate::Rejected => "rejected",
+        Fate::Unknown => "unknown",
+    });
+    let shown = format!("{error} {error:?}");
+    account.check(!shown.contains("canary"), "a secret is in an error");
+    error.fate()
+}
+
+async fn count(redis: &Redis, account: &Account, counters: &[Told; COUNTERS], chance: &mut fastrand::Rng) {
+    let nth = chance.usize(..COUNTERS);
+    let (Some(told), asked) = (counters.get(nth), Instant::now()) else { return };
+    match redis.send(Incr::new(format!("counter:{nth}"))).await {
+        Ok(_) => {
+            account.call("answered");
+            told.acknowledged.set(told.acknowledged.get() + 1);
+        }
+        Err(error) => {
+            if failed(account, &error) == Fate::Unknown {
+                told.unknown.set(told.unknown.get() + 1);
+            }
+        }
+    }
+    in_time(account, asked, DEADLINE);
+}
+
+async fn read(redis: &Redis, account: &Account, chance: &mut fastrand::Rng) {
+    let (reader, asked) = (chance.usize(..READERS), Instant::now());
+    let deadline = Duration::from_millis(chance.u64(1..2_000)).min(DEADLINE);
+    match redis.send(Get::<String>::new(format!("own:{reader}")).timeout(deadline)).await {
+        Ok(value) => {
+            account.call("answered");
+            account.check(value == Some(format!("canary of {reader}")), "somebody else's reply");
+        }
+        Err(error) => {
+            failed(account, &error);
+        }
+    }
+    in_time(account, asked, deadline);
+}
+
+async fn append(redis: &Redis, account: &Account, entries: &RefCell<Vec<u64>>, next: &Cell<u64>) {
+    let (number, asked) = (next.get(), Instant::now());
+    next.set(number + 1);
+    match redis.send(Own(Frame::new("XADD").key("stream").arg("*").arg("n").arg(number))).await {
+        Ok(_) => {
+            account.call("answered");
+            entries.borrow_mut().push(number);
+        }
+        Err(error) => {
+            failed(account, &error);
+        }
+    }
+    in_time(account, asked, DEADLINE);
+}
+
+/// Callers who go away while their command is anywhere.
+async fn leave(redis: &Redis, account: &Account, chance: &mut fastrand::Rng) {
+    let call = redis.send(Set::new("left", "canary"));
+    if tokio::time::timeout(Duration::from_micros(chance.u64(..3_000)), call).await.is_err() {
+        account.call("left");
+    }
+}
+
+async fn fall(redis: &Redis, chance: &mut fastrand::Rng) {
+    tokio::time::sleep(Duration::from_millis(chance.u64(..4_000))).await;
+    let _ = redis.send(Defect).await;
+}

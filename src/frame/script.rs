@@ -1,0 +1,156 @@
+//! A command that runs a script: by its digest where the server knows it, else with its source.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::{Extra, Frame, Mark};
+
+/// A script in both forms, each as the first two arguments of a command.
+pub(crate) struct Source {
+    digest: [u8; 20],
+    /// `EVALSHA digest`
+    short: Vec<u8>,
+    /// `EVAL source`
+    long: Vec<u8>,
+}
+
+impl Source {
+    pub(crate) fn new(source: &str, read_only: bool) -> Self {
+        let digest = sha1_smol::Sha1::from(source).digest();
+        let (by_digest, by_source) = if read_only { ("EVALSHA_RO", "EVAL_RO") } else { ("EVALSHA", "EVAL") };
+        let short = Frame::known(by_digest).arg(digest.to_string()).encoded;
+        let long = Frame::known(by_source).arg(source).encoded;
+        Self { digest: digest.bytes(), short, long }
+    }
+
+    pub(crate) fn digest(&self) -> &[u8; 20] {
+        &self.digest
+    }
+
+    /// What stands in the place of [`short_len`](Self::short_len) bytes when the server may not know it.
+    pub(super) fn long(&self) -> &[u8] {
+        &self.long
+    }
+
+    pub(super) fn short_len(&self) -> usize {
+        self.short.len()
+    }
+}
+
+impl Frame {
+    /// The beginning of a command that runs this script; the number of its keys comes next.
+    pub(crate) fn of_script(script: &Arc<Extra>) -> Self {
+        let Extra::Script(source) = &**script else { return Self::default().invalid("needs a script") };
+        let encoded = source.short.clone();
+        Self { encoded, arguments: 2, extra: Some(script.clone()), ..Self::known_empty() }
+    }
+
+    /// The script that it runs by its digest.
+    pub(crate) fn script(&self) -> Option<&Source> {
+        match self.extra() {
+            Some(Extra::Script(source)) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The same command with the source of its script, which no server can fail to know.
+    pub(super) fn with_source(&self) -> Self {
+        let Some(source) = self.script() else { return self.clone() };
+        let arguments = self.encoded.get(source.short_len()..).unwrap_or_default();
+        let moved = |at: u32| (at as usize + source.long.len()).saturating_sub(source.short_len()) as u32;
+        let marks = self.marks.iter().map(|mark| Mark {
+            header: moved(mark.header),
+            body: moved(mark.body),
+            insert: moved(mark.insert),
+            ..*mark
+        });
+        Self {
+            encoded: [source.long(), arguments].concat(),
+            marks: marks.collect(),
+            extra: None,
+            arguments: self.arguments,
+            timeout: self.timeout,
+            hold: self.hold,
+            traits: self.traits,
+            fault: self.fault.clone(),
+        }
+    }
+
+    /// What to send once more when this was answered so, because the server did not know a script: that
+    /// answer proves that the command did not run. With it come the places of the replies in a unit's.
+    pub(crate) fn rerun(&self, answer: &Value) -> Option<(Self, Vec<usize>)> {
+        match self.extra()? {
+            Extra::Script(_) => is_unknown(answer).then(|| (self.with_source(), Vec::new())),
+            Extra::Unit(unit) if unit.is_atomic() || self.is_pinned() => None,
+            Extra::Unit(unit) => {
+                let Value::Array(replies) = answer else { return None };
+                let unknown = replies.iter().enumerate().filter(|(_, reply)| is_unknown(reply));
+                let (places, commands): (Vec<_>, Vec<_>) =
+                    unknown.filter_map(|(place, _)| Some((place, unit.script_command(place)?.with_source()))).unzip();
+                (!places.is_empty()).then(|| (Self::join(commands), places))
+            }
+        }
+    }
+}
+
+fn is_unknown(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefix::KeyPrefix;
+    use bytes::BytesMut;
+
+    fn cas(key: &str) -> Frame {
+        let script = Arc::new(Extra::Script(Source::new("return 1", false)));
+        Frame::of_script(&script).arg(1).key(key).arg("old")
+    }
+
+    fn sealed(frame: &Frame) -> String {
+        let prefix = KeyPrefix::new("p:").expect("valid");
+        let mut out = BytesMut::new();
+        prefix.seal(frame).expect("valid").encode(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn unknown() -> Value {
+        redis::parse_redis_value(b"-NOSCRIPT No matching script\r\n").expect("an error reply")
+    }
+
+    const LONG: &str = "*5\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n1\r\n$3\r\np:k\r\n$3\r\nold\r\n";
+
+    #[test]
+    fn by_digest_or_with_its_source() {
+        let short = sealed(&cas("k"));
+        assert!(
+            short.starts_with("*5\r\n$7\r\nEVALSHA\r\n$40\r\ne0e1f9fabfc9d4800c877a703b823ac0578ff8db\r\n"),
+            "{short}"
+        );
+        assert!(short.ends_with("$1\r\n1\r\n$3\r\np:k\r\n$3\r\nold\r\n"), "{short}");
+        assert_eq!(sealed(&cas("k").with_source()), LONG);
+    }
+
+    #[test]
+    fn only_the_first_of_a_unit_carries_the_source_and_the_others_can_be_rebuilt() {
+        let large = "x".repeat(5000);
+        let unit = Frame::join([cas("k"), Frame::known("GET").key("g"), cas("k").arg(&large), cas("l"), cas("m")]);
+        let names: Vec<_> = (0..5).map(|n| unit.unit().expect("a unit").name_of(n)).collect();
+        assert_eq!(names, ["EVAL", "GET", "EVALSHA", "EVALSHA", "EVALSHA"]);
+        let answer = Value::Array(vec![Value::Int(1), unknown(), unknown(), Value::Int(1), unknown()]);
+        let (again, places) = unit.rerun(&answer).expect("two to run again");
+        assert_eq!(places, [2, 4]);
+        let parts: Vec<_> = [2, 4].iter().map(|n| unit.unit().and_then(|unit| unit.script_command(*n))).collect();
+        assert_eq!(sealed(&parts[0].as_ref().expect("a script").with_source()).len(), LONG.len() + 5009);
+        assert_eq!(sealed(&parts[1].as_ref().expect("a script").with_source()), LONG.replace("p:k", "p:m"));
+        assert_eq!(
+            again.unit().map(|unit| (unit.len(), unit.name_of(0), unit.name_of(1))),
+            Some((2, "EVAL".into(), "EVAL".into()))
+        );
+        assert!(unit.rerun(&Value::Array(vec![Value::Int(1); 5])).is_none());
+        assert!(cas("k").rerun(&Value::Int(1)).is_none());
+        assert!(cas("k").rerun(&unknown()).is_some());
+    }
+}

@@ -1,0 +1,211 @@
+//! Further connections beside the shared one, for whatever needs one to itself: watched keys belong to the
+//! connection that watches them, and a command that waits holds up everything behind it.
+//!
+//! Each is an actor like the shared one, from the same recipe and under the same supervision. They are made
+//! when they are needed, up to a bound, and end when nobody needed them for a while.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use actix::Addr;
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::actors::connection::{RedisActor, Run, ShutDown};
+use crate::actors::driver::ShutdownReport;
+use crate::builder::Plan;
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::ConnectionState;
+use crate::gate::{Gate, Pass};
+use crate::handle::Redis;
+
+/// How many connections there may be beside the shared one, and for how long unused.
+///
+/// ```
+/// use redis_actix::LinkLimit;
+/// use std::time::Duration;
+///
+/// let limit = LinkLimit::new(4).idle(Duration::from_secs(5));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a limit does nothing until it is given to Redis::builder"]
+pub struct LinkLimit {
+    most: usize,
+    idle: Duration,
+}
+
+impl Default for LinkLimit {
+    /// 16 connections, each closed after 30 s without use.
+    fn default() -> Self {
+        Self::new(16)
+    }
+}
+
+impl LinkLimit {
+    /// At most `most` connections at once, at least 1. Whoever needs one more waits for one of them.
+    pub fn new(most: usize) -> Self {
+        Self { most: most.max(1), idle: Duration::from_secs(30) }
+    }
+
+    /// Closes a connection that nobody needed for so long, at least 1 ms. Default 30 s.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = idle.max(Duration::from_millis(1));
+        self
+    }
+}
+
+/// The connections of one handle.
+pub(crate) struct Links {
+    plan: Plan,
+    gate: Arc<Gate>,
+    idle: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    last_id: u64,
+    open: Vec<Link>,
+}
+
+struct Link {
+    id: u64,
+    redis: Redis,
+    /// `None` while somebody has it.
+    free_since: Option<Instant>,
+}
+
+impl Links {
+    pub(crate) fn new(plan: Plan, limit: LinkLimit) -> Arc<Self> {
+        Arc::new(Self { plan, gate: Gate::new(limit.most, usize::MAX), idle: limit.idle, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection for one user alone. A new one runs on the thread of `main`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overloaded`] when none became free within `patience`, [`ErrorKind::Closed`] after a
+    /// shutdown.
+    ///
+    /// # Cancel safety
+    /// Giving up takes no connection.
+    pub(crate) async fn lease(self: &Arc<Self>, main: &Addr<RedisActor>, patience: Duration) -> Result<Lease> {
+        let pass = timeout(patience, self.gate.clone().enter(0)).await.map_err(|_| {
+            let words =
+                "no connection of its own became free in time; allow more of them with Redis::builder().links(..)";
+            Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
+        })?;
+        let mut state = self.state();
+        if state.closed {
+            return Err(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection was shut down"));
+        }
+        // One whose supervisor gave up is of no more use.
+        state.open.retain(|link| link.free_since.is_none() || !is_closed(&link.redis));
+        // The one that was used last: the others may become idle for long enough to end.
+        let free = state.open.iter_mut().filter(|link| link.free_since.is_some()).max_by_key(|link| link.free_since);
+        let (id, redis) = match free {
+            Some(link) => {
+                link.free_since = None;
+                (link.id, link.redis.clone())
+            }
+            None => self.open(&mut state, main),
+        };
+        drop(state);
+        Ok(Lease { links: self.clone(), id, redis, _pass: pass })
+    }
+
+    fn open(self: &Arc<Self>, state: &mut State, main: &Addr<RedisActor>) -> (u64, Redis) {
+        let (redis, seed) = self.plan.make(Vec::new(), None);
+        state.last_id += 1;
+        let id = state.last_id;
+        state.open.push(Link { id, redis: redis.clone(), free_since: None });
+        let links = Arc::downgrade(self);
+        main.do_send(Run(Box::new(move || {
+            actix::spawn(seed.grow());
+            actix::spawn(tend(links, id));
+        })));
+        (id, redis)
+    }
+
+    fn give_back(&self, id: u64, usable: bool) {
+        let mut state = self.state();
+        if state.closed || !usable {
+            state.open.retain(|link| link.id != id);
+        } else if let Some(link) = state.open.iter_mut().find(|link| link.id == id) {
+            link.free_since = Some(Instant::now());
+        }
+    }
+
+    /// Lets go of a link that was free for long enough. Returns when to look again, if it is still there.
+    fn look_after(&self, id: u64) -> Option<Duration> {
+        let mut state = self.state();
+        let link = state.open.iter().find(|link| link.id == id)?;
+        let left = link.free_since.map_or(self.idle, |since| self.idle.saturating_sub(since.elapsed()));
+        if left.is_zero() {
+            state.open.retain(|link| link.id != id);
+            return None;
+        }
+        Some(left)
+    }
+
+    /// Ends all of them as [`Redis::shutdown`] does, and returns where they will report.
+    pub(crate) fn close(&self, within: Duration) -> Vec<oneshot::Receiver<ShutdownReport>> {
+        let mut state = self.state();
+        state.closed = true;
+        let links = std::mem::take(&mut state.open);
+        let close = |link: Link| {
+            let (done, report) = oneshot::channel();
+            link.redis.addr().do_send(ShutDown { within, done });
+            report
+        };
+        links.into_iter().map(close).collect()
+    }
+}
+
+/// A link whose last handle goes ends by itself; this lets go of it.
+async fn tend(links: Weak<Links>, id: u64) {
+    while let Some(wait) = links.upgrade().and_then(|links| links.look_after(id)) {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn is_closed(redis: &Redis) -> bool {
+    redis.status().borrow().state == ConnectionState::Closed
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").field("open", &self.state().open.len()).finish_non_exhaustive()
+    }
+}
+
+/// A connection that one user has to itself until it is dropped.
+pub(crate) struct Lease {
+    links: Arc<Links>,
+    id: u64,
+    redis: Redis,
+    _pass: Pass,
+}
+
+impl Lease {
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Nobody shall have it after this one: what it is still busy with would be in the way.
+    pub(crate) fn discard(self) {
+        self.links.give_back(self.id, false);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.links.give_back(self.id, true);
+    }
+}

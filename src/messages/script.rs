@@ -1,0 +1,158 @@
+//! Scripts and functions that run on the server.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, OnceLock},
+};
+
+use redis::ToRedisArgs;
+
+use super::Rest;
+use crate::frame::{Extra, Frame, Source};
+
+/// A Lua script, and the type of its reply. It is meant for a `static`.
+///
+/// The server is asked to run it by its digest. It gets the source with the first call on each connection,
+/// and whenever it turns out not to know the script, after SCRIPT FLUSH, a restart or a failover: callers
+/// see nothing of that. In a pipeline or a transaction the first call of each script carries the source, so
+/// that the order of the commands holds in any case.
+///
+/// ```
+/// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
+/// use redis_actix::prelude::*;
+///
+/// static CAS: Script<bool> = Script::new(
+///     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+///      redis.call('SET', KEYS[1], ARGV[2])
+///      return 1",
+/// );
+///
+/// let swapped: bool = redis.send(CAS.invoke().key("k").arg("old").arg("new")).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A script reaches whatever key it names itself: only those given to it by
+/// [`key`](Invocation::key) have the prefix.
+pub struct Script<T> {
+    source: &'static str,
+    read_only: bool,
+    forms: OnceLock<Arc<Extra>>,
+    reply: PhantomData<fn() -> T>,
+}
+
+impl<T> Script<T> {
+    /// A script that may write.
+    pub const fn new(source: &'static str) -> Self {
+        Self { source, read_only: false, forms: OnceLock::new(), reply: PhantomData }
+    }
+
+    /// A script that only reads: the server refuses its writes, it runs on replicas too, and it may be sent
+    /// again when a link broke before its reply came. Needs Redis 7.0.
+    pub const fn read_only(source: &'static str) -> Self {
+        Self { source, read_only: true, forms: OnceLock::new(), reply: PhantomData }
+    }
+
+    /// A call, a message without keys and arguments so far.
+    pub fn invoke(&self) -> Invocation<T> {
+        let forms = self.forms.get_or_init(|| Arc::new(Extra::Script(Source::new(self.source, self.read_only))));
+        let frame = Frame::of_script(forms);
+        Invocation::of(if self.read_only { frame.read_only() } else { frame })
+    }
+}
+
+impl<T> fmt::Debug for Script<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("bytes", &self.source.len()).field("read_only", &self.read_only).finish()
+    }
+}
+
+/// The keys and arguments of a call; the number of keys goes ahead of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parameters {
+    keys: Frame,
+    arguments: Frame,
+}
+
+impl Rest for Parameters {
+    fn finish(self, head: Frame) -> Frame {
+        head.arg(self.keys.len()).concat(self.keys).concat(self.arguments)
+    }
+}
+
+/// What every call can be given.
+macro_rules! parameters {
+    ($name:ident) => {
+        impl<T> $name<T> {
+            /// Adds a key: it gets the prefix, and is in `KEYS`.
+            pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+                self.rest.keys = self.rest.keys.key(key);
+                self
+            }
+
+            /// Adds keys: each gets the prefix.
+            pub fn keys<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+                self.rest.keys = self.rest.keys.keys(keys);
+                self
+            }
+
+            /// Adds an argument, or as many as `value` stands for.
+            pub fn arg(mut self, value: impl ToRedisArgs) -> Self {
+                self.rest.arguments = self.rest.arguments.arg(value);
+                self
+            }
+        }
+    };
+}
+
+command! {
+    /// A call of a [`Script`], made by [`Script::invoke`].
+    Invocation<T>, rest Parameters => T
+}
+
+parameters!(Invocation);
+
+command! {
+    /// `FCALL`: calls a function of a library that the server has; see [`FunctionLoad`]. Needs Redis 7.0.
+    ///
+    /// Like a script it reaches whatever key it names itself.
+    FCall<T>, rest Parameters => T
+}
+
+parameters!(FCall);
+
+impl<T> FCall<T> {
+    /// Calls `function`.
+    pub fn new(function: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("FCALL").arg(function.as_ref()))
+    }
+
+    /// Calls `function`, which only reads: the server refuses its writes, and the call may be sent again
+    /// when a link broke before its reply came.
+    pub fn read_only(function: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("FCALL_RO").arg(function.as_ref()).read_only())
+    }
+}
+
+command! {
+    /// `FUNCTION LOAD`: gives the server a library; the reply is its name. Needs Redis 7.0.
+    ///
+    /// Libraries belong to the whole server, whatever the prefix; the server keeps and replicates them.
+    FunctionLoad, rest Frame => String
+}
+
+impl FunctionLoad {
+    /// The library's code, its first line `#!lua name=...`. An error if there is one of that name.
+    pub fn new(code: impl AsRef<[u8]>) -> Self {
+        let mut load = Self::of(Frame::known("FUNCTION LOAD"));
+        load.rest = Frame::default().arg(code.as_ref());
+        load
+    }
+
+    /// Puts it in the place of one of that name.
+    pub fn replace(mut self) -> Self {
+        self.frame = self.frame.arg("REPLACE").idempotent();
+        self
+    }
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask chaos` and `cargo xtask fault-table`: both are programs of their own, in `chaos/`.
+
+use crate::{cannot, cargo, server};
+use std::process::ExitCode;
+
+/// All faults at random, for `--minutes N` with `--seed S`.
+pub(crate) fn run(args: &[String]) -> ExitCode {
+    start("chaos", args)
+}
+
+/// The same faults against this crate and against redis-rs, as a table.
+pub(crate) fn table(args: &[String]) -> ExitCode {
+    start("fault-table", args)
+}
+
+fn start(program: &str, args: &[String]) -> ExitCode {
+    let server = match server::ensure() {
+        Ok(server) => server,
+        Err(e) => return cannot(&e),
+    };
+    let package = ["run", "--quiet", "--package", "redis-actix-chaos", "--bin", program, "--"];
+    match cargo::command(&server).args(package).args(args).status() {
+        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(e) => cannot(&format!("cannot run cargo: {e}")),
+    }
+}
