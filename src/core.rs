@@ -8,3 +8,9 @@ pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod rate;
 pub(crate) mod retry;
+
+use std::time::Duration;
+
+/// As long as anything is waited for: ten years. Beyond it the clock overflows, and `Duration::MAX` is what people write
+/// for "never".
+pub(crate) const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

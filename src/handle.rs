@@ -37,7 +37,7 @@ use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
 ///
-/// It is `Send` and `Sync`: it can be used from any thread and any executor. The connection ends when
+/// It is `Send` and `Sync`: it can be used from any thread, by tasks of a tokio runtime with time enabled. The connection ends when
 /// [`shutdown`](Self::shutdown) was called, or when the last handle and address are gone.
 ///
 /// ```no_run
@@ -142,6 +142,11 @@ impl Redis {
 
     pub(crate) fn links(&self) -> Result<&Arc<Links>> {
         self.shared.links.as_ref().ok_or_else(gone)
+    }
+
+    /// Whether it ended: by a shutdown through any handle, or because its supervisor gave up.
+    fn is_closed(&self) -> bool {
+        !self.addr.connected() || self.shared.status.borrow().state == ConnectionState::Closed
     }
 
     /// The actor's address, for [`Recipient`]s and for code that speaks actix only.
@@ -387,7 +392,7 @@ static SHARED: Mutex<Option<Redis>> = Mutex::new(None);
 /// When the environment is not a valid configuration; see [`RedisConfig::from_env`].
 pub fn get_redis() -> Result<Redis> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(redis) = shared.as_ref().filter(|redis| redis.addr.connected()) {
+    if let Some(redis) = shared.as_ref().filter(|redis| !redis.is_closed()) {
         return Ok(redis.clone());
     }
     let redis = Redis::builder(RedisConfig::from_env()?).start_on_own_thread()?;

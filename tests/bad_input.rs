@@ -134,3 +134,18 @@ async fn a_value_beyond_the_servers_limit_is_refused_here() {
     assert_eq!((error.kind(), error.fate()), (ErrorKind::InvalidCommand, Fate::NotSent));
     assert!(error.to_string().contains("512 MiB"), "{error}");
 }
+
+/// Ablation: without the bound the clock overflows, the actor panics, and the shutdown is never answered.
+#[actix::test]
+async fn durations_that_mean_never() {
+    let server = support::server();
+    let policy = redis_actix::ReconnectPolicy::exponential(Duration::MAX..=Duration::MAX).stable_after(Duration::MAX);
+    let config = config(server.port()).build().expect("valid");
+    let redis = Redis::builder(config).reconnect(policy).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    assert_eq!(redis.send(Incr::new("k").timeout(Duration::MAX)).await.expect("counted"), 1);
+    redis.send(Set::new("forever", 1).expire(Duration::from_secs(60))).await.expect("written");
+    assert_eq!(redis.status().borrow().restarts, 0);
+    let report = tokio::time::timeout(PATIENCE, redis.shutdown(Duration::MAX)).await.expect("in time");
+    assert_eq!(report.expect("a report").unknown, 0);
+}

@@ -58,6 +58,9 @@ fn one_connection_is_shared_and_a_new_one_follows_a_closed_one() {
         let anew = get_redis().expect("configured");
         assert_eq!(anew.send(Incr::new("hits")).await.expect("counted"), 2);
         close_redis(Duration::from_secs(5)).await.expect("a report");
+        get_redis().expect("configured").shutdown(Duration::from_secs(5)).await.expect("a report");
+        assert_eq!(get_redis().expect("configured").send(Incr::new("hits")).await.expect("a new one"), 3);
+        close_redis(Duration::from_secs(5)).await.expect("a report");
         assert_eq!(close_redis(Duration::ZERO).await.expect("nothing to close").completed, 0);
     });
 }

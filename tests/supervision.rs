@@ -114,6 +114,7 @@ async fn a_given_arbiter_runs_the_actor_and_takes_it_along_when_it_ends() {
     arbiter.join().expect("ended");
     let error = redis.send(Incr::new("k")).await.expect_err("nobody is there");
     assert_eq!(error.kind(), ErrorKind::Closed);
+    assert_eq!(redis.status().borrow().state, ConnectionState::Closed);
     assert!(hasty(config(server.port())).arbiter(actix::Arbiter::new().handle()).start().is_ok());
 }
 

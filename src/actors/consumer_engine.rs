@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, time::Sleep};
 use super::connection::{Introduce, Sever};
 use super::consumer_errands::{Counted, Errands, SweptPage};
 use super::stream_consumer::{Engine, Order};
+use crate::core::FOREVER;
 use crate::core::consumer::{
     Action, Arrival, Burial, Buried, Consumer, Handled, Swept, Taken, Terms, failure::Failure, lease_book::Stage,
 };
@@ -89,6 +90,8 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     drains: Vec<oneshot::Sender<DrainReport>>,
+    drain_until: Option<Instant>,
+    paused: bool,
     report: DrainReport,
 }
 
@@ -115,6 +118,8 @@ impl<T: FromEntry> ConsumerEngine<T> {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             drains: Vec::new(),
+            drain_until: None,
+            paused: false,
             report: DrainReport::default(),
         }
     }
@@ -359,14 +364,22 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
     fn order(&mut self, order: Order) {
         let now = Instant::now();
         match order {
-            Order::Pause => self.machine.pause(),
-            Order::Resume => self.machine.resume(now),
+            Order::Pause => {
+                self.paused = true;
+                self.machine.pause();
+            }
+            Order::Resume => {
+                self.paused = false;
+                self.machine.resume(now);
+            }
             Order::Drain { done, .. } if self.living.is_none() => {
                 let _ = done.send(self.report);
             }
             Order::Drain { within, done } => {
                 self.drains.push(done);
-                self.machine.drain(now + within);
+                let until = now + within.min(FOREVER);
+                self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
+                self.machine.drain(until);
             }
             Order::Stats(done) => {
                 let _ = done.send(self.stats());
@@ -389,6 +402,13 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         }
         self.machine = Consumer::new(self.terms.clone(), Instant::now(), fastrand::Rng::new());
         self.machine.suspect(self.client);
+        // What was asked of the consumer holds for its successor.
+        if self.paused {
+            self.machine.pause();
+        }
+        if let Some(until) = self.drain_until {
+            self.machine.drain(until);
+        }
         if let Some(living) = &mut self.living {
             living.errands.reader.addr().do_send(Sever("the consumer was restarted"));
             living.tell(StreamEventKind::Restarted { reason });

@@ -226,13 +226,14 @@ impl Driver {
     pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
         self.now = None;
         self.armed = None;
+        // A panic in the middle of a read leaves them here, where no deadline would find them.
+        self.put_back();
         self.tell(ConnectionEvent::Restarted { restarts, cause: cause.clone() });
         self.fanout.update(|status| status.restarts = restarts);
-        if let Some((generation, _)) = self.dialling.take() {
-            self.feed(Event::Failed { generation, cause });
-        } else {
-            self.lose(cause);
-        }
+        // Whichever of the two the link was in the middle of; the other changes nothing.
+        self.dialling = None;
+        self.feed(Event::Failed { generation: self.link.generation(), cause: cause.clone() });
+        self.lose(cause);
     }
 
     /// It is over, and everybody who waits is told.
@@ -328,10 +329,15 @@ impl Driver {
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
         let outcome = self.read_replies(cx);
+        self.put_back();
+        outcome
+    }
+
+    /// What has to be sent again goes in front of everything, in order.
+    fn put_back(&mut self) {
         for (ticket, deadline) in self.again.drain(..).rev() {
             self.admission.put_back(ticket, deadline);
         }
-        outcome
     }
 
     fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
@@ -482,6 +488,18 @@ impl Driver {
             Action::Drain => self.start_draining(),
             Action::Finish { cause } => self.finish(cause),
         }
+    }
+}
+
+/// An arbiter that ends drops the actor without a word; whoever reads the status is told.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.fanout.update(|status| {
+            if status.state != ConnectionState::Closed {
+                status.state = ConnectionState::Closed;
+                status.cause = Some(Cause::new(CauseKind::Shutdown, "the thread of the connection has ended"));
+            }
+        });
     }
 }
 

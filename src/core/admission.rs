@@ -91,10 +91,10 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
-            completed: self.completed - earlier.completed,
-            failed: self.failed - earlier.failed,
-            unknown: self.unknown - earlier.unknown,
-            abandoned: self.abandoned - earlier.abandoned,
+            completed: self.completed.saturating_sub(earlier.completed),
+            failed: self.failed.saturating_sub(earlier.failed),
+            unknown: self.unknown.saturating_sub(earlier.unknown),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use crate::core::FOREVER;
 use backoff::{SystemClock, backoff::Backoff, exponential::ExponentialBackoff};
 
 /// How a lost connection is dialled again: exponentially growing delays, each drawn anew between zero and
@@ -28,14 +29,19 @@ impl ReconnectPolicy {
     /// Delays of up to `steps.start()` at first, doubling up to `steps.end()`. Anything below one
     /// millisecond counts as one, an end before the start as the start.
     pub fn exponential(steps: RangeInclusive<Duration>) -> Self {
-        let first = (*steps.start()).max(Duration::from_millis(1));
-        Self { first, longest: (*steps.end()).max(first), stable_after: Duration::from_secs(10), give_up_after: None }
+        let first = (*steps.start()).clamp(Duration::from_millis(1), FOREVER);
+        Self {
+            first,
+            longest: (*steps.end()).clamp(first, FOREVER),
+            stable_after: Duration::from_secs(10),
+            give_up_after: None,
+        }
     }
 
     /// How long a connection must have been healthy before the delays start from the beginning again.
     /// Default 10 s. A server that accepts and closes at once therefore sees growing delays.
     pub fn stable_after(mut self, healthy: Duration) -> Self {
-        self.stable_after = healthy;
+        self.stable_after = healthy.min(FOREVER);
         self
     }
 

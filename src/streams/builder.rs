@@ -17,6 +17,7 @@ use super::inbox::Inbox;
 use crate::actors::consumer_engine::{ConsumerEngine, LaneOf, Parts};
 use crate::actors::consumer_errands::Errands;
 use crate::actors::stream_consumer::{ConsumerActor, Engine};
+use crate::core::FOREVER;
 use crate::core::consumer::Terms;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::handle::Redis;
@@ -280,10 +281,10 @@ impl<L> StreamConsumerBuilder<L> {
             max_in_flight: self.max_in_flight,
             batch: self.batch,
             max_bytes: self.max_bytes,
-            block: self.block,
-            min_idle: self.min_idle,
-            handler_deadline: self.handler_deadline,
-            sweep_every,
+            block: self.block.min(FOREVER),
+            min_idle: self.min_idle.min(FOREVER),
+            handler_deadline: self.handler_deadline.min(FOREVER),
+            sweep_every: sweep_every.min(FOREVER),
             retry: self.retry,
             max_deliveries: self.max_deliveries,
         };

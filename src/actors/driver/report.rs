@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Driver;
+use crate::core::FOREVER;
 use crate::core::{admission::Tally, link::Event};
 use crate::events::{Cause, ConnectionEvent, ConnectionState};
 
@@ -48,7 +49,7 @@ impl Driver {
             return;
         }
         self.drain.waiting.push(done);
-        let deadline = self.now() + within;
+        let deadline = self.now() + within.min(FOREVER);
         self.feed(Event::Shutdown { deadline });
     }
 

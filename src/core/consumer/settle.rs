@@ -1,6 +1,7 @@
 //! What a handler's answer means.
 
 use super::*;
+use crate::core::FOREVER;
 
 impl<P> Consumer<P> {
     /// A handler answered. An answer to an earlier run, or about an entry that is no longer ours, changes
@@ -25,6 +26,7 @@ impl<P> Consumer<P> {
             }
             // Without its payload there is nothing to keep: it comes back from the server after the pause.
             Handled::Done(Outcome::PauseFor(pause)) => {
+                let pause = pause.min(FOREVER);
                 self.pause_for(pause, now);
                 self.uncount(id);
                 self.delay(id, now + pause);
@@ -66,7 +68,7 @@ impl<P> Consumer<P> {
             return self.bury(id, DeadLetterReason::MaxDeliveries, error);
         }
         self.tally.retried += 1;
-        self.delay(id, now + delay.unwrap_or_else(|| self.terms.delay(attempt)));
+        self.delay(id, now + delay.unwrap_or_else(|| self.terms.delay(attempt)).min(FOREVER));
     }
 
     /// The entry keeps its lane: what comes after it in its order waits for it.
