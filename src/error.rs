@@ -75,7 +75,8 @@ pub enum ErrorKind {
     /// Somebody else changed what was being watched; nothing was done. After
     /// [`Redis::watch`](crate::Redis::watch): as often as it was tried.
     Conflict,
-    /// The command ran, but its reply does not fit the type that was asked for.
+    /// The command ran, but its reply does not fit the type that was asked for. Its fate is
+    /// [`Fate::Unknown`], because repeating it may do harm.
     Decode,
     /// What the server sent is not RESP, or an answer to nothing. The connection was closed.
     Protocol,
@@ -171,6 +172,13 @@ impl Error {
     #[must_use]
     pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Adds what stood in the way.
+    #[must_use]
+    pub(crate) fn because(mut self, cause: &impl fmt::Display) -> Self {
+        self.0.message = format!("{}; {cause}", self.0.message).into();
         self
     }
 

@@ -220,6 +220,7 @@ impl Redis {
             server: greeting.server,
             version: greeting.version,
             role: greeting.role,
+            protocol: greeting.protocol,
             status,
         })
     }
@@ -353,6 +354,8 @@ pub struct Health {
     pub version: Option<String>,
     /// Its role when it was greeted.
     pub role: Option<String>,
+    /// The version of RESP that is spoken, 2 or 3.
+    pub protocol: u8,
     /// What the connection is doing.
     pub status: Status,
 }

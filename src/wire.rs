@@ -5,9 +5,11 @@
 
 pub(crate) mod decode;
 pub(crate) mod dial;
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "what can go wrong with tls needs tls"))]
 pub(crate) mod dial_error;
 pub(crate) mod login;
 pub(crate) mod session;
 pub(crate) mod stream;
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "what can go wrong with tls needs tls"))]
 pub(crate) mod tls;
 pub(crate) mod transport;

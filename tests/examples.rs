@@ -1,4 +1,11 @@
 //! Every example runs against a real server and ends well.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -63,6 +70,29 @@ fn custom_command() {
 fn events_and_health() {
     let said = run("events_and_health", &["--seconds", "1"]);
     assert!(said.contains("connected after 1 attempts") && said.contains("0 queued"), "{said}");
+}
+
+#[test]
+fn streams() {
+    let said = run("streams", &[]);
+    for line in ["ada owes 1550", "bob owes 990", "dead: 1"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+/// The main job in small: what the demo runs. Its ablation is `--acknowledge-first`, which loses what failed when
+/// the server was killed.
+#[test]
+fn message_service() {
+    let args = ["--messages", "4000", "--kills", "1", "--seed", "7"];
+    let output = Command::new(example("message_service")).args(args).output().expect("started");
+    let said = said("message_service", &output);
+    let row = |name: &str| {
+        let line = said.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+        line.rsplit(' ').next().unwrap_or_default().to_owned()
+    };
+    assert_eq!((row("acknowledged").as_str(), row("handled at least").as_str()), ("4000", "4000"), "{said}");
+    assert_eq!((row("server killed").as_str(), row("lost").as_str()), ("1", "0"), "{said}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 /// Row 18. Ablation: under a supervisor that does not survive panics the callers are never answered again.
 #[actix::test]
 async fn row_18_panics_under_load_lose_no_call_and_run_nothing_twice() {
+    support::injected_panics_are_quiet();
     struct Defect;
     impl Message for Defect {
         type Result = redis_actix::Result<()>;

@@ -79,6 +79,8 @@ async fn row_24_secrets_are_seen_nowhere() {
     commands(&seen).await;
     hostile(&seen).await;
 
+    // From here on a failure is to be read.
+    drop(std::panic::take_hook());
     let text = seen.text();
     for word in ["trying again", "redis refuses the connection", "lost the connection"] {
         assert!(text.contains(word), "the log is not what it should be: no {word:?} in {} bytes", text.len());

@@ -1,4 +1,11 @@
 //! Greeting servers of every kind, byte by byte where it matters.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,5 +1,12 @@
 //! The connection of the process, made from the environment. The environment belongs to a process, so each test runs
 //! in one of its own: this binary, started again.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,11 @@
 //! The actor under its guardian: one address through panics, and a visible end.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -35,6 +42,7 @@ impl Command for Defective {
 /// Ablation: under `actix::Supervisor` instead of the guardian the address stays closed for good.
 #[actix::test]
 async fn the_same_address_answers_again_within_a_second_of_a_panic() {
+    support::injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
     let addr = redis.addr().clone();
@@ -52,6 +60,7 @@ async fn the_same_address_answers_again_within_a_second_of_a_panic() {
 
 #[actix::test]
 async fn a_panic_of_one_command_settles_the_others_by_the_delivery_contract() {
+    support::injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
     redis.ready(PATIENCE).await.expect("ready");
@@ -65,6 +74,7 @@ async fn a_panic_of_one_command_settles_the_others_by_the_delivery_contract() {
 
 #[actix::test]
 async fn an_actor_that_falls_over_and_over_ends_visibly() {
+    support::injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port()))
         .restarts(RestartLimit::new(3, Duration::from_secs(60)).pause(ms(1)))

@@ -12,31 +12,31 @@ use super::ledger::Ledger;
 /// Who a message came from.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Direction {
+pub(crate) enum Direction {
     Inbound,
     Outbound,
 }
 
 /// A message on its way through the service, as a stream entry: a field each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MessageEvent {
-    pub number: u64,
-    pub conversation: u32,
-    pub direction: Direction,
-    pub phone: String,
-    pub text: String,
-    pub reply_to: Option<u64>,
+pub(crate) struct MessageEvent {
+    pub(crate) number: u64,
+    pub(crate) conversation: u32,
+    pub(crate) direction: Direction,
+    pub(crate) phone: String,
+    pub(crate) text: String,
+    pub(crate) reply_to: Option<u64>,
 }
 
 /// The consumers' handler.
-pub struct Inbox {
+pub(crate) struct Inbox {
     redis: Redis,
     ledger: Rc<Ledger>,
     acknowledge_first: bool,
 }
 
 impl Inbox {
-    pub fn new(redis: Redis, ledger: Rc<Ledger>, acknowledge_first: bool) -> Self {
+    pub(crate) fn new(redis: Redis, ledger: Rc<Ledger>, acknowledge_first: bool) -> Self {
         Self { redis, ledger, acknowledge_first }
     }
 }

@@ -15,7 +15,7 @@ use redis_actix::{ConnectionEvent, Error, Fate};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that happened to the messages of this run.
-pub struct Ledger {
+pub(crate) struct Ledger {
     messages: RefCell<Vec<Message>>,
     sent: Cell<u64>,
     acknowledged: Cell<u64>,
@@ -37,7 +37,7 @@ struct Message {
 }
 
 /// A message that is being handled.
-pub struct UnderWay<'a>(&'a Cell<u64>);
+pub(crate) struct UnderWay<'a>(&'a Cell<u64>);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
@@ -46,7 +46,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Ledger {
-    pub fn new(messages: u64) -> Self {
+    pub(crate) fn new(messages: u64) -> Self {
         Self {
             messages: RefCell::new(vec![Message::default(); messages as usize]),
             sent: Cell::default(),
@@ -63,58 +63,60 @@ impl Ledger {
         }
     }
 
-    pub fn sent_one(&self) {
+    pub(crate) fn sent_one(&self) {
         add(&self.sent, 1);
     }
 
-    pub fn appended_again(&self) {
+    pub(crate) fn appended_again(&self) {
         add(&self.appended_again, 1);
     }
 
-    pub fn acknowledged_one(&self, number: u64) {
-        self.messages.borrow_mut()[number as usize].acknowledged = true;
+    pub(crate) fn acknowledged_one(&self, number: u64) {
+        if let Some(message) = self.messages.borrow_mut().get_mut(number as usize) {
+            message.acknowledged = true;
+        }
         add(&self.acknowledged, 1);
         self.last_change.set(Instant::now());
     }
 
-    pub fn begin(&self) -> UnderWay<'_> {
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
         add(&self.under_way, 1);
         UnderWay(&self.under_way)
     }
 
-    pub fn handled_one(&self, number: u64) {
+    pub(crate) fn handled_one(&self, number: u64) {
         let mut messages = self.messages.borrow_mut();
-        let message = &mut messages[number as usize];
+        let Some(message) = messages.get_mut(number as usize) else { return };
         message.handled += 1;
         add(if message.handled == 1 { &self.handled } else { &self.duplicates }, 1);
         self.last_change.set(Instant::now());
     }
 
-    pub fn failed(&self, error: &Error) {
+    pub(crate) fn failed(&self, error: &Error) {
         if error.fate() == Fate::Unknown {
             add(&self.unknown, 1);
         }
     }
 
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent.get()
     }
 
-    pub fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.get()
     }
 
-    pub fn handled(&self) -> u64 {
+    pub(crate) fn handled(&self) -> u64 {
         self.handled.get()
     }
 
     /// Acknowledged by Redis, and never handled.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.messages.borrow().iter().filter(|message| message.acknowledged && message.handled == 0).count() as u64
     }
 
     /// Whether nothing more will happen: everything is handled, or the group has nothing left to hand out.
-    pub fn is_settled(&self, server_is_calm: bool) -> bool {
+    pub(crate) fn is_settled(&self, server_is_calm: bool) -> bool {
         if !server_is_calm || self.under_way.get() > 0 {
             return false;
         }
@@ -122,7 +124,7 @@ impl Ledger {
     }
 
     /// How many messages the conversations in Redis count.
-    pub async fn messages_in_state(&self, redis: &Redis) -> Result<u64, Error> {
+    pub(crate) async fn messages_in_state(&self, redis: &Redis) -> Result<u64, Error> {
         let mut counted = 0;
         for conversation in 0..500 {
             let sides: Vec<Option<u64>> =
@@ -132,7 +134,7 @@ impl Ledger {
         Ok(counted)
     }
 
-    pub fn account(&self, kills: u32, kept: u64) -> Account<'_> {
+    pub(crate) fn account(&self, kills: u32, kept: u64) -> Account<'_> {
         Account { ledger: self, kills, kept }
     }
 }
@@ -142,10 +144,10 @@ fn add(cell: &Cell<u64>, n: u64) {
 }
 
 /// Hears what happens to the connection.
-pub struct EventLog(Rc<Ledger>);
+pub(crate) struct EventLog(Rc<Ledger>);
 
 impl EventLog {
-    pub fn new(ledger: Rc<Ledger>) -> Self {
+    pub(crate) fn new(ledger: Rc<Ledger>) -> Self {
         Self(ledger)
     }
 }
@@ -166,7 +168,7 @@ impl Handler<ConnectionEvent> for EventLog {
 }
 
 /// The last page of the demo.
-pub struct Account<'a> {
+pub(crate) struct Account<'a> {
     ledger: &'a Ledger,
     kills: u32,
     kept: u64,

@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 const PRODUCERS: u64 = 256;
 
 /// Starts the producers; the task ends when every message is acknowledged.
-pub fn start(redis: &Redis, ledger: &Rc<Ledger>, messages: u64, seed: u64) -> actix_rt::task::JoinHandle<()> {
+pub(crate) fn start(redis: &Redis, ledger: &Rc<Ledger>, messages: u64, seed: u64) -> actix_rt::task::JoinHandle<()> {
     let chance = Rc::new(RefCell::new(fastrand::Rng::with_seed(seed)));
     let producers: Vec<_> = (0..PRODUCERS)
         .map(|first| {
@@ -28,7 +28,9 @@ pub fn start(redis: &Redis, ledger: &Rc<Ledger>, messages: u64, seed: u64) -> ac
         .collect();
     actix::spawn(async move {
         for producer in producers {
-            producer.await.expect("a producer does not panic");
+            if let Err(panic) = producer.await {
+                eprintln!("a producer fell: {panic}");
+            }
         }
     })
 }
@@ -41,7 +43,7 @@ fn event(number: u64, chance: &mut fastrand::Rng) -> MessageEvent {
         conversation: chance.u32(..500),
         direction: if chance.bool() { Direction::Inbound } else { Direction::Outbound },
         phone: format!("+4179{:07}", chance.u32(..10_000_000)),
-        text: WORDS[chance.usize(..WORDS.len())].to_owned(),
+        text: chance.choice(WORDS).unwrap_or_default().to_owned(),
         reply_to: chance.bool().then(|| number.saturating_sub(chance.u64(1..50))),
     }
 }
@@ -51,8 +53,11 @@ fn event(number: u64, chance: &mut fastrand::Rng) -> MessageEvent {
 async fn append(redis: &Redis, ledger: &Ledger, event: &MessageEvent) {
     ledger.sent_one();
     loop {
-        let entry = XAdd::new(STREAM).entry(event).expect("a message event has fields only");
-        match redis.send(entry).await {
+        let appended = match XAdd::new(STREAM).entry(event) {
+            Ok(entry) => redis.send(entry).await,
+            Err(error) => Err(error),
+        };
+        match appended {
             Ok(_) => return ledger.acknowledged_one(event.number),
             Err(error) => {
                 ledger.failed(&error);

@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 const SPAN: Duration = Duration::from_secs(1);
 
 /// Two bars and a line on a terminal; a line a second elsewhere.
-pub struct Progress {
+pub(crate) struct Progress {
     bars: MultiProgress,
     sent: ProgressBar,
     handled: ProgressBar,
@@ -26,7 +26,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(messages: u64) -> Self {
+    pub(crate) fn new(messages: u64) -> Self {
         let bars = MultiProgress::new();
         let style = |template: &str| {
             ProgressStyle::with_template(template)
@@ -53,7 +53,7 @@ impl Progress {
         }
     }
 
-    pub fn show(&mut self, ledger: &Ledger, redis: &Redis) {
+    pub(crate) fn show(&mut self, ledger: &Ledger, redis: &Redis) {
         let now = Instant::now();
         self.samples.push_back((now, ledger.handled()));
         while self.samples.front().is_some_and(|(at, _)| now - *at > SPAN) {
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    pub fn finish(&mut self, ledger: &Ledger, redis: &Redis) {
+    pub(crate) fn finish(&mut self, ledger: &Ledger, redis: &Redis) {
         self.last_line = None;
         self.show(ledger, redis);
         self.sent.abandon();

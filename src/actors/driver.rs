@@ -453,6 +453,7 @@ impl Driver {
                 self.tell(ConnectionEvent::Connecting { generation, attempt });
             }
             Action::Release { generation, attempts } => {
+                self.admission.explain(None);
                 let outage = self.lost_at.take().map(|lost| now.saturating_duration_since(lost));
                 self.tell(ConnectionEvent::Connected { generation, attempts, outage });
             }
@@ -470,7 +471,10 @@ impl Driver {
                     unknown: settled.unknown,
                 });
             }
-            Action::Retry { attempt, delay, cause } => self.tell(ConnectionEvent::Retrying { attempt, delay, cause }),
+            Action::Retry { attempt, delay, cause } => {
+                self.admission.explain(Some(cause.clone()));
+                self.tell(ConnectionEvent::Retrying { attempt, delay, cause });
+            }
             Action::Park { delay, cause } => {
                 self.admission.fail_queued(&cause, ConnectionState::Parked);
                 self.tell(ConnectionEvent::Refused { cause, retry_in: delay });

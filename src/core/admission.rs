@@ -101,6 +101,8 @@ impl Tally {
 
 /// The queue before a link, and the commands on it.
 pub(crate) struct Admission<R> {
+    /// Why there is no link, if that is known: whoever waits for one in vain is told.
+    trouble: Option<Cause>,
     limits: Limits,
     /// How many commands may be in flight now: fewer than the limit while the server is not ready.
     window: usize,
@@ -119,6 +121,7 @@ pub(crate) struct Admission<R> {
 impl<R: Ticket> Admission<R> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
+            trouble: None,
             window: limits.in_flight,
             leaving: false,
             put_off: PutOff::new(),
@@ -208,7 +211,7 @@ impl<R: Ticket> Admission<R> {
             }
             if deadline.at() <= now {
                 self.tally.abandoned += 1;
-                let error = queued.timed_out(ConnectionState::Ready);
+                let error = queued.timed_out(ConnectionState::Ready, None);
                 queued.answer(error);
                 continue;
             }
@@ -309,12 +312,18 @@ impl<R: Ticket> Admission<R> {
         self.queue.push_front(queued, deadline);
     }
 
+    /// Says why there is no link, or that there is one.
+    pub(crate) fn explain(&mut self, trouble: Option<Cause>) {
+        self.trouble = trouble;
+    }
+
     /// Answers everything whose deadline has come. What is in flight keeps its place: its reply will come
     /// and must find nobody, rather than the next in line.
     pub(crate) fn expire(&mut self, now: Instant, state: ConnectionState) {
         let (freed, abandoned) = (&mut self.queued_bytes, &mut self.tally.abandoned);
+        let trouble = self.trouble.as_ref();
         self.queue.expire(now, |queued| {
-            let error = queued.timed_out(state);
+            let error = queued.timed_out(state, trouble);
             if let Some(ticket) = queued.ticket.take() {
                 *freed -= std::mem::take(&mut queued.size);
                 *abandoned += 1;
@@ -420,12 +429,16 @@ impl<R: Ticket> Queued<R> {
         if self.may_have_run { Fate::Unknown } else { Fate::NotSent }
     }
 
-    fn timed_out(&self, state: ConnectionState) -> Error {
+    fn timed_out(&self, state: ConnectionState, trouble: Option<&Cause>) -> Error {
         let error = if self.beyond > 0 && !self.may_have_run {
             let words = "it waited in the queue for longer than max_queued_time";
             Error::new(ErrorKind::Timeout, Fate::NotSent, words)
         } else {
             timed_out(self.fate())
+        };
+        let error = match trouble {
+            Some(cause) => error.because(cause),
+            None => error,
         };
         error.in_phase(waiting_phase(state), state.as_str())
     }

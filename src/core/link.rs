@@ -75,10 +75,6 @@ impl Link {
         Self { phase: Phase::Idle, draining: None, generation: 0, attempt: 0, retry: Retry::new(policy, chance) }
     }
 
-    pub(crate) fn phase(&self) -> &Phase {
-        &self.phase
-    }
-
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

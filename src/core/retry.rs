@@ -17,9 +17,10 @@ pub struct ReconnectPolicy {
 }
 
 impl Default for ReconnectPolicy {
-    /// 100 ms to 30 s, stable after 10 s, never giving up.
+    /// 100 ms to 5 s, stable after 10 s, never giving up. The longest delay is about as long as a command waits by
+    /// default: with a longer one callers fail while the server is back already.
     fn default() -> Self {
-        Self::exponential(Duration::from_millis(100)..=Duration::from_secs(30))
+        Self::exponential(Duration::from_millis(100)..=Duration::from_secs(5))
     }
 }
 
@@ -43,10 +44,6 @@ impl ReconnectPolicy {
     pub fn give_up_after(mut self, attempts: u32) -> Self {
         self.give_up_after = Some(attempts.max(1));
         self
-    }
-
-    pub(crate) fn longest(&self) -> Duration {
-        self.longest
     }
 
     pub(crate) fn healthy_after(&self) -> Duration {

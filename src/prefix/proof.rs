@@ -1,11 +1,4 @@
 //! Proofs of the boundary, over a generated corpus and against a live server.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
 
 mod arena;
 mod checks;

@@ -40,9 +40,11 @@ impl<T> std::fmt::Debug for OrderedBy<T> {
 pub trait Ordering<T>: sealed::Ordering<T> {}
 
 mod sealed {
+    use crate::actors::consumer_engine::LaneOf;
+
     pub trait Ordering<T> {
         #[doc(hidden)]
-        fn lane(self) -> Option<Box<dyn Fn(&T) -> u64 + Send>>;
+        fn lane(self) -> Option<LaneOf<T>>;
     }
 }
 

@@ -2,6 +2,11 @@
 
 use std::{fmt, time::Duration};
 
+use actix::{
+    Actor, Message,
+    dev::{MessageResponse, OneshotSender},
+};
+
 /// What a handler answers to a delivery. The answer is the acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,6 +28,16 @@ pub enum Outcome {
     /// What the handler depends on is down: keep the entry, and read and hand out nothing for that long.
     /// This delivery does not count.
     PauseFor(Duration),
+}
+
+/// A handler that has its answer at once writes `type Result = Outcome;`.
+impl<A: Actor, M: Message<Result = Self>> MessageResponse<A, M> for Outcome {
+    fn handle(self, _: &mut A::Context, answer: Option<OneshotSender<Self>>) {
+        if let Some(answer) = answer {
+            // A consumer that is gone has handed its entries back.
+            let _ = answer.send(self);
+        }
+    }
 }
 
 impl Outcome {

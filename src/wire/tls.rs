@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+#[cfg(test)]
 use zeroize::Zeroizing;
 
 #[cfg(feature = "tls")]
@@ -22,6 +23,7 @@ pub(crate) enum Pem {
     /// not there yet.
     File(PathBuf),
     /// The text itself, overwritten when dropped: it may be a private key.
+    #[cfg(test)]
     Text(Zeroizing<Vec<u8>>),
 }
 
@@ -29,6 +31,7 @@ impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            #[cfg(test)]
             Self::Text(_) => f.write_str("Text(..)"),
         }
     }
@@ -38,6 +41,7 @@ impl fmt::Display for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file {}", path.display()),
+            #[cfg(test)]
             Self::Text(_) => f.write_str("given text"),
         }
     }

@@ -2,8 +2,6 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-#[cfg(feature = "tls")]
-use std::task::Waker;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,40 +20,6 @@ pub(crate) enum Transport {
     // Boxed: a TLS session is a kilobyte, the others are thirty bytes.
     #[cfg(feature = "tls")]
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Transport {
-    /// Writes what the socket takes now, without a task: `WouldBlock` when it takes nothing.
-    ///
-    /// Nobody is woken when it takes more again, so after `WouldBlock` or a short write go on with
-    /// [`poll_write`](AsyncWrite::poll_write). As there, bytes taken by TLS leave the process with
-    /// [`poll_flush`](AsyncWrite::poll_flush) at the latest; the other kinds need no flush.
-    pub(crate) fn try_write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_write_vectored(pieces),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.try_write_vectored(pieces),
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => {
-                let mut nobody = Context::from_waker(Waker::noop());
-                match Pin::new(stream).poll_write_vectored(&mut nobody, pieces) {
-                    Poll::Ready(written) => written,
-                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-                }
-            }
-        }
-    }
-
-    /// Whether bytes that were written may still be inside this process.
-    pub(crate) fn needs_flush(&self) -> bool {
-        match self {
-            Self::Tcp(_) => false,
-            #[cfg(unix)]
-            Self::Unix(_) => false,
-            #[cfg(feature = "tls")]
-            Self::Tls(_) => true,
-        }
-    }
 }
 
 /// Hands a call to the stream inside.

@@ -162,3 +162,18 @@ pub fn resident() -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }
+
+/// Keeps panics that a test injects out of its output. Printing them with a backtrace takes a second in a debug build,
+/// on the very thread that a test measures.
+pub fn injected_panics_are_quiet() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let words = panic.payload().downcast_ref::<&str>().copied();
+            if !words.is_some_and(|words| words.starts_with("injected")) {
+                usual(panic);
+            }
+        }));
+    });
+}

@@ -76,6 +76,7 @@ async fn run(time: Duration, seed: u64, log: Log) -> ExitCode {
         .start()
         .expect("started");
     redis.ready(Duration::from_secs(10)).await.expect("ready");
+    actix::spawn(account.clone().watch_the_thread());
     let load = Load::new(&redis, &account, &world);
     let until = Instant::now() + time;
     let mut start = None;
@@ -97,6 +98,12 @@ async fn run(time: Duration, seed: u64, log: Log) -> ExitCode {
 
 /// Everything is mended: now all must be as it was, and every call accounted for.
 async fn calm(redis: &Redis, world: &World, load: &Load, account: &Account, start: &mut Option<(usize, usize)>) {
+    if !world.server.is_running() {
+        let log = world.server.log();
+        let tail: Vec<_> = log.lines().rev().take(80).collect();
+        let tail: Vec<_> = tail.into_iter().rev().collect();
+        panic!("the server itself has ended:\n{}", tail.join("\n"));
+    }
     let mut status = redis.status();
     let ready = status.wait_for(|status| status.state == ConnectionState::Ready);
     let ready = tokio::time::timeout(Duration::from_secs(10), ready).await.is_ok_and(|seen| seen.is_ok());

@@ -56,7 +56,7 @@ struct Test {
 }
 
 fn lane(id: StreamId) -> Option<u64> {
-    (id.ms % 2 == 0).then_some(id.ms % 3)
+    (id.ms.is_multiple_of(2)).then_some(id.ms % 3)
 }
 
 impl Test {

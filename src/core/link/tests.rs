@@ -110,7 +110,7 @@ proptest! {
             prop_assert!(drains <= 1);
             prop_assert_eq!(connected, link.is_ready());
             prop_assert_eq!(closed, link.state() == ConnectionState::Closed);
-            let waits = matches!(link.phase(), Phase::Backoff { .. } | Phase::Parked { .. });
+            let waits = matches!(&link.phase, Phase::Backoff { .. } | Phase::Parked { .. });
             prop_assert!(!waits || link.wake_at().is_some(), "a wait without an end");
         }
     }

@@ -59,32 +59,16 @@ async fn a_socket_is_prepared_and_passes_bytes() {
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(7)));
         }
     }
-    assert!(transport.is_write_vectored() && !transport.needs_flush());
+    assert!(transport.is_write_vectored());
     let pieces = [IoSlice::new(b"PI"), IoSlice::new(b"NG\r\n")];
     transport.write_all(b"a").await.unwrap();
-    assert_eq!(transport.try_write(&pieces).unwrap(), 6);
+    assert_eq!(transport.write_vectored(&pieces).await.unwrap(), 6);
     let mut heard = [0; 7];
     server.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"aPING\r\n");
     server.write_all(b"+PONG\r\n").await.unwrap();
     transport.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"+PONG\r\n");
-}
-
-#[tokio::test]
-async fn a_full_socket_takes_nothing_without_waiting() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mut transport = dial(&tcp("127.0.0.1", port), LONG).await.unwrap();
-    let (_server, _) = listener.accept().await.unwrap();
-    transport.write_all(b"a").await.unwrap();
-    let much = vec![0; 1024 * 1024];
-    let full = loop {
-        if let Err(error) = transport.try_write(&[IoSlice::new(&much)]) {
-            break error;
-        }
-    };
-    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]

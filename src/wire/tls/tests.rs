@@ -125,13 +125,13 @@ async fn a_good_server_is_reached_with_both_versions() {
 }
 
 #[tokio::test]
-async fn bytes_can_be_written_without_a_task() {
+async fn several_pieces_can_be_written_at_once() {
     let ca = authority("good");
     let port = server(certificate(&ca, |_| {}), None, &[&version::TLS13]).await;
     let mut transport = dial(&target(port, trusting(&ca)), LONG).await.unwrap();
-    assert!(transport.is_write_vectored() && transport.needs_flush());
+    assert!(transport.is_write_vectored());
     let pieces = [io::IoSlice::new(b"PI"), io::IoSlice::new(b"NG\r\n")];
-    assert_eq!(transport.try_write(&pieces).unwrap(), 6);
+    assert_eq!(transport.write_vectored(&pieces).await.unwrap(), 6);
     transport.flush().await.unwrap();
     let mut answer = [0; 7];
     transport.read_exact(&mut answer).await.unwrap();

@@ -1,10 +1,12 @@
 //! What was done and seen, and what should not have been.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use redis_actix::Redis;
 
@@ -15,9 +17,29 @@ pub(crate) struct Account {
     calls: RefCell<BTreeMap<&'static str, u64>>,
     violations: RefCell<Vec<String>>,
     checks: Cell<u64>,
+    /// When this thread was kept from running, and for how long.
+    stalls: RefCell<VecDeque<(Instant, Duration)>>,
 }
 
 impl Account {
+    /// Notes each time that this thread came late, for the machine's own delays are not the client's.
+    pub(crate) async fn watch_the_thread(self: Rc<Self>) {
+        const BEAT: Duration = Duration::from_millis(10);
+        loop {
+            let asleep = Instant::now();
+            tokio::time::sleep(BEAT).await;
+            let late = asleep.elapsed().saturating_sub(BEAT);
+            let mut stalls = self.stalls.borrow_mut();
+            stalls.push_back((Instant::now(), late));
+            stalls.retain(|(at, _)| at.elapsed() < Duration::from_secs(5));
+        }
+    }
+
+    /// How long this thread did not run since `since`.
+    pub(crate) fn stalled_since(&self, since: Instant) -> Duration {
+        self.stalls.borrow().iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).sum()
+    }
+
     pub(crate) fn add_faults(&self, done: Vec<&'static str>) {
         for fault in done {
             *self.faults.borrow_mut().entry(fault).or_default() += 1;

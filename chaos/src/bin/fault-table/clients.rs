@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::Message;
 use redis::AsyncConnectionConfig;
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis_actix::{Command, Frame, ReconnectPolicy, Redis, RedisConfig, Value};
 
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -79,12 +79,13 @@ impl Client {
         cmd.arg(rest);
         match self {
             Self::Actor(redis) => {
-                let frame = rest.iter().fold(Frame::new(name), |frame, word| frame.arg(*word));
-                // What the peers call a timeout is in the words of the error.
+                // The first word after the name is a key in every command here.
+                let (key, rest) = rest.split_first().expect("a key");
+                let frame = rest.iter().fold(Frame::new(name).key(key), |frame, word| frame.arg(*word));
                 redis.send(Own(frame)).await.map_err(|error| Failed(error.to_string()))
             }
-            Self::Manager(manager) => manager.req_packed_command(&cmd).await.map_err(|error| Failed(error.to_string())),
-            Self::Multiplexed(link) => link.req_packed_command(&cmd).await.map_err(|error| Failed(error.to_string())),
+            Self::Manager(manager) => cmd.query_async(manager).await.map_err(|error| Failed(error.to_string())),
+            Self::Multiplexed(link) => cmd.query_async(link).await.map_err(|error| Failed(error.to_string())),
         }
     }
 }
