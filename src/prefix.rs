@@ -181,9 +181,9 @@ impl KeyPrefix {
         &self.0.glob
     }
 
-    /// What stands on the wire between the `$` and a key of that length, if it is an ordinary one.
-    pub(crate) fn head(&self, key: usize) -> Option<&Head> {
-        self.0.heads.get(key)
+    /// By the length of a key, what stands on the wire between the `$` and the key; for ordinary lengths only.
+    pub(crate) fn heads(&self) -> &[Head] {
+        &self.0.heads
     }
 
     /// The name that `key` has on the server.
