@@ -3,14 +3,15 @@
 //! A frame is encoded where the caller builds it, except for its prefix: that is written in between when
 //! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
 
+mod arguments;
 mod origin;
 mod script;
 mod unit;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{BufMut, BytesMut};
-use redis::{RedisWrite, ToRedisArgs};
+use redis::ToRedisArgs;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
@@ -18,6 +19,7 @@ use crate::prefix::{
     KeyPrefix, by_hand,
     channels::{self, Channel},
 };
+use arguments::{Arguments, Words};
 use origin::Origin;
 pub(crate) use origin::Route;
 pub(crate) use script::Source;
@@ -542,65 +544,6 @@ fn millis(duration: Duration) -> u32 {
 /// The arguments of a command of the `redis` crate, the name first. Its own iterator hides the cursor.
 pub(crate) fn line(cmd: &redis::Cmd) -> Vec<Vec<u8>> {
     Words(&cmd.get_packed_command()).map(<[u8]>::to_vec).collect()
-}
-
-/// Lets [`ToRedisArgs`] write into a frame.
-struct Arguments<'a>(&'a mut Frame);
-
-impl RedisWrite for Arguments<'_> {
-    fn write_arg(&mut self, arg: &[u8]) {
-        self.0.push(arg);
-    }
-
-    fn writer_for_next_arg(&mut self) -> impl io::Write + '_ {
-        NextArgument { frame: self.0, bytes: Vec::new() }
-    }
-}
-
-/// Collects an argument that is written piecewise; it is whole when the writer goes.
-struct NextArgument<'a> {
-    frame: &'a mut Frame,
-    bytes: Vec<u8>,
-}
-
-impl io::Write for NextArgument<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for NextArgument<'_> {
-    fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.frame.push(&bytes);
-    }
-}
-
-/// Reads the arguments back out of their encoding, skipping the headers of joined commands.
-struct Words<'a>(&'a [u8]);
-
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        loop {
-            let line_end = self.0.iter().position(|&byte| byte == b'\n')?;
-            let (line, rest) = self.0.split_at_checked(line_end + 1)?;
-            let (kind, digits) = line.split_first()?;
-            self.0 = rest;
-            if *kind == b'$' {
-                let len: usize = std::str::from_utf8(digits).ok()?.trim_end().parse().ok()?;
-                let (word, rest) = rest.split_at_checked(len)?;
-                self.0 = rest.get(2..)?;
-                return Some(word);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
