@@ -49,6 +49,10 @@ impl LinkLimit {
         Self { most: most.max(1), idle: Duration::from_secs(30) }
     }
 
+    pub(crate) fn idle_time(self) -> Duration {
+        self.idle
+    }
+
     /// Closes a connection that nobody needed for so long, at least 1 ms. Default 30 s.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle.max(Duration::from_millis(1));

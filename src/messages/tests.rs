@@ -233,6 +233,7 @@ fn others() -> Vec<Row> {
     vec![
         // A channel, not a key: the server names no key for it.
         (Publish::new("news", "hi").frame(), "PUBLISH news hi", &[1], WRITE),
+        (SPublish::new("orders", "hi").frame(), "SPUBLISH orders hi", &[1], WRITE),
         (Ping::new().frame(), "PING", &[], READ),
         (Raw::<Value>::new("OBJECT ENCODING").key("k").read_only().frame(), "OBJECT ENCODING k", &[2], READ),
         (
