@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use crate::events::Cause;
 
 /// So many messages are in the hands of a subscriber at once. More would only wait in its mailbox, where no policy
-/// reaches them.
-const WINDOW: usize = 64;
+/// reaches them; fewer, and a handler that is a future would seem slow, because it takes some turns of the thread to be
+/// spawned and to answer, and each brings messages.
+const WINDOW: usize = 128;
 
 /// What becomes of messages that a subscriber is too slow for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -236,6 +236,7 @@ impl Subscriptions {
                 let refused = |id| News::Refused { id, name: name.clone(), error: error.clone() };
                 self.news.extend(holders.into_iter().map(refused));
             }
+            // A server that forbids to leave goes on sending what nobody wants; asking again would not help.
             (false, Answer::Done | Answer::Refused(_)) => self.enter(name, Stage::Absent),
             (true, Answer::NotSent) => {
                 self.enter(name, Stage::Absent);

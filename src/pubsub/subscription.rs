@@ -24,7 +24,7 @@ use crate::handle::Redis;
 
 /// Topics on their way from the server to an actor; made by [`Redis::subscribe`]. It ends when it is dropped.
 ///
-/// Each event is handed over when the handlers of those before it have finished, up to 64 at a time; what waits is
+/// Each event is handed over when the handlers of those before it have finished, up to 128 at a time; what waits is
 /// bounded, see [`Subscribing::buffer`]. An inbox whose actor has ended is unsubscribed within half a second.
 #[must_use = "the subscription ends when it is dropped"]
 pub struct Subscription {
@@ -33,6 +33,8 @@ pub struct Subscription {
     db: u32,
     within: Duration,
     tally: Arc<Tally>,
+    /// The link lives on the thread of the shared connection, which ends with the last handle.
+    _redis: Redis,
 }
 
 /// What a subscription does, to be read from any thread.
@@ -204,7 +206,8 @@ impl Subscribing {
             let addr = self.redis.pubsub()?.hub(&self.redis)?;
             let tally = Arc::new(Tally::default());
             // From here on dropping it takes everything back.
-            let subscription = Subscription { addr, id: next(), db, within: self.within, tally: tally.clone() };
+            let (within, _redis) = (self.within, self.redis.clone());
+            let subscription = Subscription { addr, id: next(), db, within, tally: tally.clone(), _redis };
             let (id, bounds, inbox) = (subscription.id, self.bounds, self.inbox.clone());
             subscription.addr.do_send(Order::Open { id, bounds, inbox, tally });
             let (done, answer) = oneshot::channel();

@@ -10,7 +10,7 @@ use crate::prefix::replies::strip_push;
 
 /// So many messages are taken off a link in one turn. Others of this thread come in between: those that the messages
 /// are for, and the callers of the shared connection.
-pub(super) const MESSAGES_PER_TURN: usize = 64;
+pub(super) const MESSAGES_PER_TURN: usize = 32;
 
 /// Who is told what a link brings.
 pub(crate) trait Listener {
