@@ -21,7 +21,8 @@ use crate::events::ConnectionState;
 use crate::gate::{Gate, Pass};
 use crate::handle::Redis;
 
-/// How many connections there may be beside the shared one, and for how long unused.
+/// How many connections there may be beside the shared one, and for how long unused. The one for all subscriptions, see
+/// [`Redis::subscribe`], is not counted, and ends as long after the last of them.
 ///
 /// ```
 /// use redis_actix::LinkLimit;

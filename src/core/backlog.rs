@@ -314,6 +314,9 @@ mod tests {
                     }
                 }
                 let markers = subscriber.in_hand.len();
+                let waiting: usize = backlog.waiting.iter().map(|waiting| waiting.size).sum();
+                let in_hand: usize = subscriber.in_hand.iter().sum();
+                prop_assert_eq!(backlog.bytes(), waiting + in_hand);
                 prop_assert!(backlog.waiting.len() <= messages && backlog.bytes() <= bytes);
                 prop_assert!(backlog.len() <= messages + markers);
             }

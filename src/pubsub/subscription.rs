@@ -261,5 +261,5 @@ async fn confirmed(answer: oneshot::Receiver<Result<()>>, within: Duration) -> R
 }
 
 fn gone() -> Error {
-    Error::new(ErrorKind::Closed, Fate::NotSent, "the connection of the subscriptions has ended")
+    Error::new(ErrorKind::Closed, Fate::NotSent, "the subscription has ended, by its inbox or with its connection")
 }

@@ -497,7 +497,13 @@ impl Engine {
         while let Poll::Ready(Some(said)) = self.questions.poll_next_unpin(cx) {
             busy = true;
             match said {
-                Said::Answered(ask, answer) => self.machine.answered(&ask, answer),
+                Said::Answered(ask, answer) => {
+                    let made_room = !matches!(answer, Answer::NotSent);
+                    self.machine.answered(&ask, answer);
+                    if made_room {
+                        self.machine.retry();
+                    }
+                }
                 Said::Setting(generation, setting) => self.learned(generation, setting),
             }
         }
