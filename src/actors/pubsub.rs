@@ -40,6 +40,8 @@ pub(crate) enum Order {
     Open { id: Id, bounds: Bounds, inbox: Recipient<SubscriptionEvent>, tally: Arc<Tally> },
     /// It wants these, all or none.
     Join { id: Id, request: u64, topics: Vec<(Name, Topic)>, done: oneshot::Sender<Result<()>> },
+    /// The answer has arrived.
+    Keep { id: Id, request: u64 },
     /// Nobody waits for that any more.
     Undo { id: Id, request: u64 },
     Leave { id: Id, names: Vec<Name>, done: oneshot::Sender<()> },

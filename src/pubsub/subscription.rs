@@ -78,14 +78,15 @@ impl Subscription {
     /// # Cancel safety
     /// Dropping the future adds none of them.
     pub async fn add(&self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
-        let topics = resolve(topics, self.db)?;
+        self.join(resolve(topics, self.db)?).await
+    }
+
+    async fn join(&self, topics: Vec<(Name, Topic)>) -> Result<()> {
         let (done, answer) = oneshot::channel();
-        let undo = Undo { addr: &self.addr, id: self.id, request: next() };
-        self.addr.do_send(Order::Join { id: self.id, request: undo.request, topics, done });
+        let mut asked = Asked { addr: &self.addr, id: self.id, request: next(), kept: false };
+        self.addr.do_send(Order::Join { id: self.id, request: asked.request, topics, done });
         let outcome = confirmed(answer, self.within).await;
-        if outcome.is_ok() {
-            std::mem::forget(undo);
-        }
+        asked.kept = outcome.is_ok();
         outcome
     }
 
@@ -142,16 +143,18 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Takes topics back whose confirmation nobody waits for any more.
-struct Undo<'a> {
+/// Topics that were asked for. When nobody waits for their confirmation any more, they are taken back.
+struct Asked<'a> {
     addr: &'a Addr<PubSubActor>,
     id: Id,
     request: u64,
+    kept: bool,
 }
 
-impl Drop for Undo<'_> {
+impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        self.addr.do_send(Order::Undo { id: self.id, request: self.request });
+        let (id, request) = (self.id, self.request);
+        self.addr.do_send(if self.kept { Order::Keep { id, request } } else { Order::Undo { id, request } });
     }
 }
 
@@ -210,9 +213,7 @@ impl Subscribing {
             let subscription = Subscription { addr, id: next(), db, within, tally: tally.clone(), _redis };
             let (id, bounds, inbox) = (subscription.id, self.bounds, self.inbox.clone());
             subscription.addr.do_send(Order::Open { id, bounds, inbox, tally });
-            let (done, answer) = oneshot::channel();
-            subscription.addr.do_send(Order::Join { id, request: next(), topics: topics.clone(), done });
-            match confirmed(answer, self.within).await {
+            match subscription.join(topics.clone()).await {
                 Ok(()) => return Ok(subscription),
                 // The hub was about to end, because nobody had needed it for long.
                 Err(error) if error.kind() == ErrorKind::Closed && !subscription.addr.connected() && !retried => {

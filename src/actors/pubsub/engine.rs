@@ -152,6 +152,11 @@ impl Engine {
                 self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP);
             }
             Order::Join { id, request, topics, done } => self.join(id, request, topics, done),
+            Order::Keep { id, request } => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.keep(request);
+                }
+            }
             Order::Undo { id, request } => {
                 let left = self.members.get_mut(&id).map(|member| member.undo(request));
                 self.leave(id, &left.unwrap_or_default());

@@ -32,13 +32,15 @@ pub(super) struct Member {
     pub(super) is_ready: bool,
 }
 
-/// Topics that somebody waits for.
+/// Topics that somebody waits for, or has not said yet that he has got. A future may be dropped with its answer in it.
 struct Request {
     id: u64,
+    names: HashSet<Name>,
     missing: HashSet<Name>,
     /// Those that were not there before, and go again if it fails.
     added: Vec<Name>,
-    done: oneshot::Sender<Result<()>>,
+    /// `None` when it was answered.
+    done: Option<oneshot::Sender<Result<()>>>,
 }
 
 /// An event in the hands of a subscriber.
@@ -46,13 +48,19 @@ pub(super) struct Handed {
     pub(super) id: Id,
     pub(super) size: usize,
     request: Pin<Box<RecipientRequest<SubscriptionEvent>>>,
+    /// It was handled, on another thread, before anybody waited for that.
+    early: Option<std::result::Result<(), MailboxError>>,
 }
 
 impl Future for Handed {
     type Output = (Id, usize, std::result::Result<(), MailboxError>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.request.as_mut().poll(cx).map(|handled| (self.id, self.size, handled))
+        let handled = match self.early.take() {
+            Some(handled) => Poll::Ready(handled),
+            None => self.request.as_mut().poll(cx),
+        };
+        handled.map(|handled| (self.id, self.size, handled))
     }
 }
 
@@ -97,8 +105,11 @@ impl Member {
         };
         let mut request = Box::pin(self.inbox.send(event));
         // A mailbox that is full makes it wait until it is polled: then the next one must not come before it.
-        let _ = request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        Some(Handed { id, size, request })
+        let early = match request.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(handled) => Some(handled),
+            Poll::Pending => None,
+        };
+        Some(Handed { id, size, request, early })
     }
 
     /// An event was handled.
@@ -126,29 +137,32 @@ impl Member {
         }
     }
 
-    /// Topics are wanted, all or none. Returns their names.
+    /// Topics are wanted, all or none.
     pub(super) fn request(&mut self, id: u64, topics: Vec<(Name, Topic)>, done: oneshot::Sender<Result<()>>) {
-        let mut request = Request { id, missing: HashSet::new(), added: Vec::new(), done };
+        let names: HashSet<Name> = topics.iter().map(|(name, _)| name.clone()).collect();
+        let mut added = Vec::new();
         for (name, topic) in topics {
-            request.missing.insert(name.clone());
             if self.topics.insert(name.clone(), topic).is_none() {
-                request.added.push(name);
+                added.push(name);
             }
         }
-        if request.missing.is_empty() {
-            let _ = request.done.send(Ok(()));
-        } else {
-            self.requests.push(request);
-        }
+        let missing = names.clone();
+        self.requests.push(Request { id, names, missing, added, done: Some(done) });
+        self.answer();
     }
 
     pub(super) fn confirmed(&mut self, name: &Name) {
-        let waits = |request: &mut Request| {
+        for request in &mut self.requests {
             request.missing.remove(name);
-            request.missing.is_empty()
-        };
-        for request in self.requests.extract_if(.., waits) {
-            let _ = request.done.send(Ok(()));
+        }
+        self.answer();
+    }
+
+    fn answer(&mut self) {
+        for request in self.requests.iter_mut().filter(|request| request.missing.is_empty()) {
+            if let Some(done) = request.done.take() {
+                let _ = done.send(Ok(()));
+            }
         }
     }
 
@@ -160,17 +174,27 @@ impl Member {
 
     /// As [`refused`](Self::refused), for every request: there will be no link.
     pub(super) fn fail_all(&mut self, error: &Error) -> Vec<Name> {
-        let refused = std::mem::take(&mut self.requests);
+        let refused: Vec<_> = self.requests.extract_if(.., |request| !request.missing.is_empty()).collect();
         self.fail(refused, error)
     }
 
     fn fail(&mut self, refused: Vec<Request>, error: &Error) -> Vec<Name> {
         let mut left = Vec::new();
         for Request { added, done, .. } in refused {
-            let _ = done.send(Err(error.clone()));
+            if let Some(done) = done {
+                let _ = done.send(Err(error.clone()));
+            }
             left.extend(self.take_back(added));
         }
         left
+    }
+
+    /// A request's answer has arrived: its topics stay, whatever becomes of other requests.
+    pub(super) fn keep(&mut self, id: u64) {
+        let kept: Vec<_> = self.requests.extract_if(.., |request| request.id == id).collect();
+        for request in &mut self.requests {
+            request.added.retain(|name| !kept.iter().any(|kept| kept.names.contains(name)));
+        }
     }
 
     /// Nobody waits for a request any more. Returns what has to be left again.
@@ -179,11 +203,11 @@ impl Member {
         undone.into_iter().flat_map(|request| self.take_back(request.added)).collect()
     }
 
-    /// What was added, but for what another request waits for: that one answers for it now.
+    /// What was added, but for what another request is about: that one answers for it now.
     fn take_back(&mut self, added: Vec<Name>) -> Vec<Name> {
         let mut left = Vec::new();
         for name in added {
-            match self.requests.iter_mut().find(|request| request.missing.contains(&name)) {
+            match self.requests.iter_mut().find(|request| request.names.contains(&name)) {
                 Some(other) => other.added.push(name),
                 None => {
                     self.topics.remove(&name);
@@ -200,6 +224,10 @@ impl Member {
             self.topics.remove(name);
             // Dropped: the one who waits is told that it is over.
             self.requests.retain(|request| !request.missing.contains(name));
+            for request in &mut self.requests {
+                request.names.remove(name);
+                request.added.retain(|added| added != name);
+            }
         }
     }
 }
