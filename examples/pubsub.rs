@@ -54,11 +54,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (done, mut handled) = unbounded_channel();
     let topics = [Topic::channel("alerts"), Topic::pattern("news:*"), Topic::keyspace("user:*")];
     // When this has resolved, the server has confirmed each of them.
-    let subscription = redis
-        .subscribe(topics, Desk { done }.start().recipient())
-        .buffer(1_000)
-        .overflow(Overflow::DropOldest)
-        .await?;
+    let subscription =
+        redis.subscribe(topics, Desk { done }.start().recipient()).buffer(1_000).overflow(Overflow::DropOldest).await?;
 
     let alert = Alert { level: 3, text: "the disk is full".to_owned() };
     redis.send(Publish::new("alerts", Json::new(alert)?)).await?;

@@ -60,7 +60,7 @@ async fn row_15_a_killed_server_costs_one_gap_and_one_subscription_is_there_afte
             notes2.payload(&format!("after {nth}")).await;
             publish_until_heard(&server, "test:n:1", "n").await;
             assert_eq!((subscribers(&server, "test:a"), subscribers(&server, "test:a2")), (1, 1));
-            let gap = diary.entry("the gap", |event| is_gap(event));
+            let gap = diary.entry("the gap", is_gap);
             assert!(matches!(gap.await, ConnectionEvent::Gap { subscriptions: 2, .. }));
             eventually("one event for each loss", || (diary.count(is_gap) == nth).then_some(())).await;
         }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::FutureExt as _;
-use pubsub_support::support::{self, PATIENCE, config, eventually, hasty, injected_panics_are_quiet, ms};
-use pubsub_support::{Die, Notes, old_server, publish, send_all, subscribers, until_subscribers};
+use pubsub_support::support::{self, PATIENCE, config, eventually, hasty, ms};
+use pubsub_support::{Notes, old_server, publish, subscribers, until_subscribers};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, LinkLimit, RefusalClass, SPublish, TopicKind};
 use redis_actix_test::RedisServer;
@@ -124,7 +124,7 @@ async fn whatever_joins_and_leaves_the_server_ends_up_with_what_is_wanted() {
         for _ in 0..2 {
             subscriptions.push(redis.subscribe([], inbox.clone().recipient()).await.expect("nothing to confirm"));
         }
-        let mut wanted = vec![[false; 40]; 2];
+        let mut wanted = [[false; 40]; 2];
         let mut chance = fastrand::Rng::with_seed(7);
         for _ in 0..1_000 {
             let (who, what) = (chance.usize(..2), chance.usize(..40));
@@ -196,8 +196,7 @@ async fn a_channel_that_is_forbidden_is_an_error_in_words_and_costs_no_other() {
         let config = config(server.port()).username("svc").password("secret");
         let redis = hasty(config).start().expect("started");
         let (inbox, notes) = Notes::inbox();
-        let subscription =
-            redis.subscribe([Topic::channel("ok")], inbox.clone().recipient()).await.expect("confirmed");
+        let subscription = redis.subscribe([Topic::channel("ok")], inbox.clone().recipient()).await.expect("confirmed");
         let topics = [Topic::channel("ok2"), Topic::channel("secret")];
         let error = redis.subscribe(topics.clone(), inbox.clone().recipient()).await.expect_err("forbidden");
         assert_eq!((error.code(), error.fate(), error.command()), (Some("NOPERM"), Fate::Rejected, Some("SUBSCRIBE")));
@@ -280,136 +279,6 @@ async fn notifications_that_are_off_are_told_where_the_server_lets_itself_be_ask
     redis.send(Publish::new("a", "x")).await.expect("sent");
     notes.payload("x").await;
     assert_eq!(notes.events().len(), 1, "{:?}", notes.events());
-}
-
-/// Ablation: without the sweep nobody notices the end of an actor on a quiet channel.
-#[actix::test]
-async fn an_inbox_that_has_died_is_unsubscribed() {
-    injected_panics_are_quiet();
-    let server = support::server();
-    let redis = hasty(config(server.port())).start().expect("started");
-    for (nth, die) in [Die::Stop, Die::Panic].into_iter().enumerate() {
-        let panics = matches!(die, Die::Panic);
-        // An actor that panics takes its thread's System along unless it has one of its own.
-        let arbiter = Arbiter::new();
-        let (sent, inbox) = tokio::sync::oneshot::channel();
-        arbiter.spawn_fn(move || drop(sent.send(Notes::inbox().0)));
-        let inbox = inbox.await.expect("started");
-        let channel = format!("quiet{nth}");
-        let subscription =
-            redis.subscribe([Topic::channel(&channel)], inbox.clone().recipient()).await.expect("confirmed");
-        assert_eq!(subscribers(&server, format!("test:{channel}")), 1);
-        let ended = inbox.send(die).await;
-        assert_eq!(ended.is_err(), panics);
-        until_subscribers(&server, &format!("test:{channel}"), 0).await;
-        eventually("the end", || subscription.stats().ended.then_some(())).await;
-        let error = subscription.add([Topic::channel("more")]).await.expect_err("over");
-        assert_eq!(error.kind(), ErrorKind::Closed);
-        arbiter.stop();
-    }
-}
-
-/// Ablation: with a bound on what waits and none on what is handed over, everything is in the mailbox.
-#[actix::test]
-async fn a_slow_inbox_costs_bounded_memory_by_its_policy_and_nobody_else_anything() {
-    const SENT: u64 = 2_000;
-    let server = support::server();
-    let redis = hasty(config(server.port())).start().expect("started");
-    let policies = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect];
-    let mut slow = Vec::new();
-    for overflow in policies {
-        let (inbox, notes, gate) = Notes::gated();
-        let subscribing = redis.subscribe([Topic::channel("a")], inbox.recipient()).buffer(100).overflow(overflow);
-        slow.push((overflow, subscribing.await.expect("confirmed"), notes, gate));
-    }
-    let (inbox, _notes, _gate) = Notes::gated();
-    let few_bytes = redis.subscribe([Topic::channel("a")], inbox.recipient()).buffer_bytes(20_000);
-    let few_bytes = few_bytes.await.expect("confirmed");
-    let (inbox, fast) = Notes::inbox();
-    let _fast = redis.subscribe([Topic::channel("a")], inbox.recipient()).await.expect("confirmed");
-    send_all(&redis, "a", (0..SENT).map(|n| format!("{n:01000}"))).await.expect("sent");
-    eventually("all of them at the fast one", || (fast.payloads().len() as u64 == SENT).then_some(())).await;
-    let stats = few_bytes.stats();
-    assert!(stats.waiting_bytes <= 20_000 && stats.dropped >= SENT - 20, "{stats:?}");
-    let last = format!("{:01000}", SENT - 1);
-    for (overflow, subscription, notes, gate) in slow {
-        let stats = subscription.stats();
-        let handed = notes.events().len() as u64;
-        assert!(handed <= 128, "{handed} in its hands");
-        if overflow == Overflow::Disconnect {
-            assert!(stats.ended && stats.waiting == 0, "{stats:?}");
-            notes.event("the end", |event| matches!(event, SubscriptionEvent::Ended { .. })).await;
-            continue;
-        }
-        assert_eq!((stats.waiting, stats.dropped), (100, SENT - 100), "{overflow:?}: {stats:?}");
-        gate.send_replace(true);
-        eventually("the rest", || (subscription.stats().waiting == 0).then_some(())).await;
-        let dropped = |event: &SubscriptionEvent| match event {
-            SubscriptionEvent::Dropped { messages } => *messages,
-            _ => 0,
-        };
-        let (payloads, dropped) = (notes.payloads(), notes.events().iter().map(dropped).sum::<u64>());
-        assert_eq!((payloads.len() as u64, dropped), (100, SENT - 100), "told of each that was dropped");
-        assert_eq!(payloads.last() == Some(&last), overflow == Overflow::DropOldest);
-        assert!(payloads.is_sorted());
-    }
-    until_subscribers(&server, "test:a", 1).await;
-}
-
-/// Ablation: without giving way after some messages, or with no more in hand than come in one turn, the inbox loses a
-/// part of the burst.
-#[actix::test]
-async fn a_burst_reaches_a_fast_inbox_whole_and_in_order() {
-    const SENT: usize = 30_000;
-    for (protocol, server) in both() {
-        let redis = hasty(config(server.port())).start().expect("started");
-        let (inbox, notes) = Notes::inbox();
-        let subscribing = redis.subscribe([Topic::channel("a")], inbox.recipient()).buffer(512);
-        let subscription = subscribing.await.expect("confirmed");
-        send_all(&redis, "a", (0..SENT).map(|n| format!("{n:06}"))).await.expect("sent");
-        eventually("all of them", || {
-            let stats = subscription.stats();
-            (stats.delivered + stats.dropped == SENT as u64).then_some(())
-        })
-        .await;
-        let payloads = notes.payloads();
-        assert!(payloads.len() == SENT && payloads.is_sorted(), "in RESP{protocol}: {}", payloads.len());
-    }
-}
-
-/// Ablation: a mailbox that is full takes a message when its request is polled; polled later, the next one may have found
-/// room before it.
-#[actix::test]
-async fn a_mailbox_that_is_full_keeps_the_order() {
-    const SENT: usize = 10_000;
-    struct Narrow(Vec<String>, tokio::sync::mpsc::UnboundedSender<Vec<String>>);
-    impl Actor for Narrow {
-        type Context = Context<Self>;
-        fn started(&mut self, ctx: &mut Context<Self>) {
-            ctx.set_mailbox_capacity(1);
-        }
-    }
-    impl Handler<SubscriptionEvent> for Narrow {
-        type Result = AtomicResponse<Self, ()>;
-        fn handle(&mut self, event: SubscriptionEvent, _: &mut Context<Self>) -> Self::Result {
-            if let SubscriptionEvent::Message(message) = event {
-                self.0.push(message.decode().expect("text"));
-            }
-            if self.0.len() == SENT {
-                let _ = self.1.send(std::mem::take(&mut self.0));
-            }
-            AtomicResponse::new(Box::pin(tokio::task::yield_now().into_actor(self)))
-        }
-    }
-    let server = support::server();
-    let redis = hasty(config(server.port())).start().expect("started");
-    let (sender, mut all) = tokio::sync::mpsc::unbounded_channel();
-    let inbox = Narrow::start_in_arbiter(&Arbiter::new().handle(), move |_| Narrow(Vec::new(), sender));
-    let subscribing = redis.subscribe([Topic::channel("a")], inbox.recipient()).buffer(SENT);
-    let _subscription = subscribing.await.expect("confirmed");
-    send_all(&redis, "a", (0..SENT).map(|n| format!("{n:06}"))).await.expect("sent");
-    let all = tokio::time::timeout(PATIENCE, all.recv()).await.expect("in time").expect("all");
-    assert!(all.is_sorted());
 }
 
 #[actix::test]

@@ -37,15 +37,38 @@ mod member;
 /// What handles ask.
 pub(crate) enum Order {
     /// A new subscriber, without topics.
-    Open { id: Id, bounds: Bounds, inbox: Recipient<SubscriptionEvent>, tally: Arc<Tally> },
+    Open {
+        id: Id,
+        bounds: Bounds,
+        inbox: Recipient<SubscriptionEvent>,
+        tally: Arc<Tally>,
+    },
     /// It wants these, all or none.
-    Join { id: Id, request: u64, topics: Vec<(Name, Topic)>, done: oneshot::Sender<Result<()>> },
+    Join {
+        id: Id,
+        request: u64,
+        topics: Vec<(Name, Topic)>,
+        done: oneshot::Sender<Result<()>>,
+    },
     /// The answer has arrived.
-    Keep { id: Id, request: u64 },
+    Keep {
+        id: Id,
+        request: u64,
+    },
     /// Nobody waits for that any more.
-    Undo { id: Id, request: u64 },
-    Leave { id: Id, names: Vec<Name>, done: oneshot::Sender<()> },
-    Close { id: Id, done: Option<oneshot::Sender<()>> },
+    Undo {
+        id: Id,
+        request: u64,
+    },
+    Leave {
+        id: Id,
+        names: Vec<Name>,
+        done: oneshot::Sender<()>,
+    },
+    Close {
+        id: Id,
+        done: Option<oneshot::Sender<()>>,
+    },
     /// All of it is over.
     End(oneshot::Sender<()>),
 }

@@ -33,11 +33,17 @@ pub(crate) struct Bounds {
 /// What a subscriber is handed next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece<T> {
-    Item { item: T, size: usize },
+    Item {
+        item: T,
+        size: usize,
+    },
     /// So many messages were dropped here.
     Dropped(u64),
     /// The link was lost here, so many times.
-    Gap { losses: u32, cause: Cause },
+    Gap {
+        losses: u32,
+        cause: Cause,
+    },
 }
 
 /// What has to be said between two messages. It adds up, so that a slow subscriber's markers are bounded by its messages.

@@ -51,10 +51,19 @@ pub(crate) enum Answer {
 /// What the holders of a topic are told.
 #[derive(Debug, Clone)]
 pub(crate) enum News {
-    Confirmed { id: Id, name: Name },
-    Refused { id: Id, name: Name, error: Error },
+    Confirmed {
+        id: Id,
+        name: Name,
+    },
+    Refused {
+        id: Id,
+        name: Name,
+        error: Error,
+    },
     /// After a loss: every topic of this one is confirmed again, or refused.
-    Recovered { id: Id },
+    Recovered {
+        id: Id,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -120,10 +120,8 @@ pub fn subscribers(server: &RedisServer, channel: impl AsRef<[u8]>) -> i64 {
 }
 
 pub async fn until_subscribers(server: &RedisServer, channel: &str, count: i64) {
-    eventually(&format!("{count} subscribers of {channel}"), || {
-        (subscribers(server, channel) == count).then_some(())
-    })
-    .await;
+    eventually(&format!("{count} subscribers of {channel}"), || (subscribers(server, channel) == count).then_some(()))
+        .await;
 }
 
 /// Publishes with the server's own words, prefix and all.

@@ -23,11 +23,19 @@ pub(crate) trait Listener {
 
 /// What came. All names are as callers know them, without the prefix.
 pub(crate) enum Heard {
-    Message { topic: Name, channel: Vec<u8>, payload: Vec<u8> },
+    Message {
+        topic: Name,
+        channel: Vec<u8>,
+        payload: Vec<u8>,
+    },
     /// An event of a key that is not ours, on a channel that all share.
-    Foreign { topic: Name },
+    Foreign {
+        topic: Name,
+    },
     /// The server ended a subscription on its own account.
-    Revoked { topic: Name },
+    Revoked {
+        topic: Name,
+    },
 }
 
 /// What a frame turned out to be.
@@ -177,8 +185,9 @@ mod tests {
 
     #[test]
     fn events_of_other_peoples_keys_are_told_from_leaks() {
-        let said = |channel: &[u8], payload: &[u8]| {
-            Value::Push { kind: PushKind::Message, data: vec![bulk(channel), bulk(payload)] }
+        let said = |channel: &[u8], payload: &[u8]| Value::Push {
+            kind: PushKind::Message,
+            data: vec![bulk(channel), bulk(payload)],
         };
         let of = |value| sort(value, &prefix(), None);
         let theirs = of(said(b"__keyevent@0__:del", b"other:k"));

@@ -10,22 +10,25 @@ use std::{
 
 use actix::WeakAddr;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::Value;
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::Order;
 use super::member::{Handed, Member};
-use crate::actors::connection::{Announce, Connect, RedisActor, Sever};
+use crate::actors::connection::{Connect, RedisActor, Sever};
 use crate::actors::driver::listening::Heard;
 use crate::core::FOREVER;
-use crate::core::subscriptions::{Answer, Ask, Id, Name, News, Subscriptions};
-use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::core::subscriptions::{Id, Name, News, Subscriptions};
+use crate::error::{Error, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent};
-use crate::frame::Frame;
 use crate::handle::Redis;
-use crate::messages::Command;
 use crate::pubsub::event::{ChannelMessage, SubscriptionEvent, key_event};
-use crate::pubsub::topic::{Topic, TopicKind, request};
+use crate::pubsub::topic::Topic;
+
+use asking::{Notifications, Said, watches_keys};
+use losses::Loss;
+
+mod asking;
+mod losses;
 
 /// How often it is looked whether the actors behind the inboxes live: they end without a word.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -33,49 +36,6 @@ const SWEEP: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(20);
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS: usize = 32;
-
-/// SUBSCRIBE and its kin, and the question for the server's setting.
-struct Question;
-
-impl actix::Message for Question {
-    type Result = Result<Value>;
-}
-
-impl Command for Question {
-    type Reply = Value;
-
-    fn frame(&self) -> Frame {
-        Frame::default()
-    }
-
-    fn reply(value: Value) -> Result<Value> {
-        Ok(value)
-    }
-}
-
-/// What came of a question.
-enum Said {
-    Answered(Ask, Answer),
-    Setting(u64, Option<String>),
-}
-
-/// Whether the server sends events of keys.
-enum Notifications {
-    Unknown,
-    Asked,
-    /// They are off: this is what is set.
-    Off(String),
-    /// They are on, or it would not say.
-    Fine,
-}
-
-/// A loss that nobody but the subscribers was told of so far.
-struct Loss {
-    generation: u64,
-    subscriptions: usize,
-    since: Instant,
-    cause: Cause,
-}
 
 /// See the module.
 pub(crate) struct Engine {
@@ -267,36 +227,6 @@ impl Engine {
         self.waker.wake_by_ref();
     }
 
-    fn lost(&mut self, generation: u64, cause: &Cause) {
-        self.generation = None;
-        let hurt = self.machine.lost();
-        self.hurt(generation, &hurt, cause);
-    }
-
-    fn hurt(&mut self, generation: u64, hurt: &[Id], cause: &Cause) {
-        if hurt.is_empty() {
-            return;
-        }
-        for id in hurt {
-            if let Some(member) = self.members.get_mut(id) {
-                member.lost(cause);
-                mark_ready(&mut self.ready, *id, member);
-            }
-        }
-        let loss = Loss { generation, subscriptions: hurt.len(), since: Instant::now(), cause: cause.clone() };
-        // One loss upon the other, before all was well again: both are told.
-        if let Some(earlier) = self.untold.replace(loss) {
-            self.announce(earlier);
-        }
-    }
-
-    fn announce(&self, loss: Loss) {
-        let Loss { generation, subscriptions, since, cause } = loss;
-        if let Some(main) = self.main.upgrade() {
-            main.do_send(Announce(ConnectionEvent::Gap { generation, subscriptions, outage: since.elapsed(), cause }));
-        }
-    }
-
     fn fail_all(&mut self, cause: &Cause) {
         let error = cause.error(Fate::NotSent);
         let members = self.members.iter_mut().map(|(id, member)| (*id, member.fail_all(&error)));
@@ -366,64 +296,6 @@ impl Engine {
         if mark_ready(&mut self.ready, id, member) {
             self.waker.wake_by_ref();
         }
-    }
-
-    /// Asks once a link whether the server sends events of keys, if anybody wants them. A subscriber in RESP2 may ask
-    /// nothing once it is one.
-    fn check_notifications(&mut self) {
-        let (Some(link), Some(generation)) = (self.link.clone(), self.generation) else { return };
-        let may_ask = self.protocol >= 3 || self.machine.is_untouched();
-        if !matches!(self.notifications, Notifications::Unknown)
-            || !may_ask
-            || !self.members.values().any(|member| member.topics.values().any(watches_keys))
-        {
-            return;
-        }
-        self.notifications = Notifications::Asked;
-        let frame = patient(Frame::known("CONFIG GET").arg("notify-keyspace-events"));
-        self.questions.push(Box::pin(async move {
-            // It may be forbidden to ask, and then there is nothing to say.
-            let answer = link.send_on::<Question>(generation, frame).await.ok();
-            let setting = answer.and_then(|value| redis::from_redis_value::<HashMap<String, String>>(value).ok());
-            Said::Setting(generation, setting.and_then(|mut all| all.remove("notify-keyspace-events")))
-        }));
-    }
-
-    fn learned(&mut self, generation: u64, setting: Option<String>) {
-        if self.generation != Some(generation) {
-            return;
-        }
-        self.notifications = match setting {
-            Some(setting) if !sends_events(&setting) => {
-                tracing::warn!(setting, "the server sends no events of keys; see notify-keyspace-events");
-                Notifications::Off(setting)
-            }
-            _ => Notifications::Fine,
-        };
-        if let Notifications::Off(setting) = &self.notifications {
-            let off = SubscriptionEvent::NotificationsOff { setting: setting.clone() };
-            let watching = |member: &Member| member.topics.values().any(watches_keys);
-            let ids: Vec<Id> = self.members.iter().filter(|(_, member)| watching(member)).map(|(id, _)| *id).collect();
-            for id in ids {
-                self.tell(id, off.clone());
-            }
-        }
-    }
-
-    fn ask(&mut self, ask: Ask) {
-        let Some(link) = self.link.clone() else { return };
-        let frame = patient(request(&ask.name, ask.wanted));
-        self.questions.push(Box::pin(async move {
-            let answer = match link.send_on::<Question>(ask.generation, frame).await {
-                Ok(_) => Answer::Done,
-                Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::InvalidCommand) => {
-                    Answer::Refused(error)
-                }
-                // The link had no room, or is gone: then nobody looks at this any more.
-                Err(_) => Answer::NotSent,
-            };
-            Said::Answered(ask, answer)
-        }));
     }
 
     /// Returns whether there was something to tell.
@@ -497,31 +369,6 @@ impl Engine {
         busy
     }
 
-    fn poll_questions(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut busy = false;
-        while let Poll::Ready(Some(said)) = self.questions.poll_next_unpin(cx) {
-            busy = true;
-            match said {
-                Said::Answered(ask, answer) => {
-                    let made_room = !matches!(answer, Answer::NotSent);
-                    self.machine.answered(&ask, answer);
-                    if made_room {
-                        self.machine.retry();
-                    }
-                }
-                Said::Setting(generation, setting) => self.learned(generation, setting),
-            }
-        }
-        if self.machine.has_put_off() {
-            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
-        }
-        while let Some(ask) = self.machine.next() {
-            busy = true;
-            self.ask(ask);
-        }
-        busy
-    }
-
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let due = [self.sweep_at, self.retry_at, self.linger_until];
@@ -584,18 +431,4 @@ fn mark_ready(ready: &mut VecDeque<Id>, id: Id, member: &mut Member) -> bool {
         ready.push_back(id);
     }
     fresh
-}
-
-/// Whether its server is alive is for the link to judge: a deadline here would leave open what the server has.
-fn patient(frame: Frame) -> Frame {
-    frame.timeout(FOREVER)
-}
-
-fn watches_keys(topic: &Topic) -> bool {
-    matches!(topic.kind(), TopicKind::Keyspace | TopicKind::Keyevent)
-}
-
-/// The setting names where events go, `K` and `E`, and which: each but the two is a class of them.
-fn sends_events(setting: &str) -> bool {
-    setting.contains(['K', 'E']) && setting.contains(|class| !matches!(class, 'K' | 'E'))
 }
