@@ -19,7 +19,7 @@ use crate::pubsub::event::SubscriptionEvent;
 use crate::pubsub::subscription::Tally;
 use crate::pubsub::topic::Topic;
 
-/// What a message takes beside its own bytes: its place here, and its envelope in a mailbox.
+/// What a message takes beside its own bytes, by measuring 400,000 small ones that wait.
 const OVERHEAD: usize = 200;
 
 pub(super) struct Member {
