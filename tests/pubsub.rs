@@ -187,6 +187,23 @@ async fn any_byte_can_be_in_a_channel_and_glob_characters_in_prefix_and_channel_
     }
 }
 
+#[actix::test]
+async fn without_a_prefix_names_are_what_they_are() {
+    let server = support::server();
+    server.command(["CONFIG", "SET", "notify-keyspace-events", "KEA"]).expect("set").ok().expect("set");
+    let redis = hasty(config(server.port()).without_key_prefix()).start().expect("started");
+    let (inbox, notes) = Notes::inbox();
+    let topics = [Topic::channel("a"), Topic::pattern("n*"), Topic::keyspace("k"), Topic::keyevent("del")];
+    let _subscription = redis.subscribe(topics, inbox.recipient()).await.expect("confirmed");
+    assert_eq!((publish(&server, "a", "1"), publish(&server, "n1", "2")), (1, 1));
+    redis.send(Set::new("k", 1)).await.expect("set");
+    redis.send(Del::new(["k"])).await.expect("deleted");
+    eventually("all of it", || (notes.events().len() == 5).then_some(())).await;
+    let seen: Vec<_> = notes.keys().into_iter().map(|it| (it.key, it.event)).collect();
+    let key = |event: &str| (b"k".to_vec(), event.to_owned());
+    assert_eq!((notes.payloads(), seen), (vec!["1".into(), "2".into()], vec![key("set"), key("del"), key("del")]));
+}
+
 /// Ablation: without taking back what came with a forbidden topic, that stays on the server.
 #[actix::test]
 async fn a_channel_that_is_forbidden_is_an_error_in_words_and_costs_no_other() {

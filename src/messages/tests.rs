@@ -250,7 +250,7 @@ fn table() -> Vec<Row> {
 }
 
 /// Every message once with all its options, for comparisons with what a server makes of them. `COMMAND
-/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH and PING, which have no keys for it.
+/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH, SPUBLISH and PING, which have no keys for it.
 pub(crate) fn every_message() -> Vec<Frame> {
     table().into_iter().map(|(frame, ..)| frame).collect()
 }
