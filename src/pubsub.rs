@@ -52,7 +52,7 @@ impl PubSub {
     }
 
     /// The actor that keeps the subscriptions, on the thread of `main`.
-    fn hub(&self, main: &Redis) -> Result<Addr<PubSubActor>> {
+    pub(crate) fn hub(&self, main: &Redis) -> Result<Addr<PubSubActor>> {
         let mut state = self.state();
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection was shut down"));

@@ -33,6 +33,8 @@ use engine::Engine;
 
 mod engine;
 mod member;
+#[cfg(test)]
+mod tests;
 
 /// What handles ask.
 pub(crate) enum Order {
@@ -71,6 +73,8 @@ pub(crate) enum Order {
     },
     /// All of it is over.
     End(oneshot::Sender<()>),
+    #[cfg(test)]
+    Fall,
 }
 
 impl Message for Order {

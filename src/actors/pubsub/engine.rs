@@ -105,6 +105,8 @@ impl Engine {
     pub(super) fn order(&mut self, order: Order) {
         match order {
             Order::End(done) => self.end(Cause::new(CauseKind::Shutdown, "the connection was shut down"), Some(done)),
+            #[cfg(test)]
+            Order::Fall => panic!("injected"),
             // Whoever waits for an answer is told that it is over, by having it dropped.
             _ if self.is_over() => {}
             Order::Open { id, bounds, inbox, tally } => {
