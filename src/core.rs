@@ -8,6 +8,7 @@ pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod rate;
 pub(crate) mod retry;
+pub(crate) mod undo;
 
 use std::time::Duration;
 

@@ -57,6 +57,7 @@ pub mod boundary {}
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
+mod blocking;
 mod builder;
 mod config;
 mod core;
@@ -97,10 +98,11 @@ pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis}
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
-pub use links::LinkLimit;
+pub use links::{LinkInfo, LinkLimit, LinkRole};
 pub use messages::{
     Command,
     batch::{Batch, TryEach},
+    blocking::{BLMPop, BLMove, BLPop, BRPop, BZMPop, BZPopMax, BZPopMin, ListEnd, Popped, ScoreEnd, Wait, WaitAof},
     decode,
     fields::to_fields,
     fields_de::from_fields,
