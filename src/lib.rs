@@ -27,6 +27,7 @@
 //! | what became of a command that failed | [`Error::fate`], [`Error::kind`], [`Error::code`] |
 //! | what the connection is doing | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
 //! | where commands may reach | [`boundary`] |
+//! | what your lines become | [`coming_from`] redis-rs, ioredis, actix-redis |
 //! | stream consumers | [`StreamConsumer`] |
 //! | the way out | [`Redis::shutdown`], [`close_redis`] |
 //!
@@ -59,6 +60,8 @@ pub mod boundary {}
 pub mod bench;
 mod blocking;
 mod builder;
+#[doc = include_str!("../docs/coming-from.md")]
+pub mod coming_from {}
 mod config;
 mod core;
 mod credentials;
