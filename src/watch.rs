@@ -159,7 +159,7 @@ impl Redis {
         let patience = self.config().command_timeout();
         let mut last = Error::new(ErrorKind::Conflict, Fate::Rejected, "never tried");
         let purpose = Purpose { role: LinkRole::Watch, command: "WATCH".to_owned() };
-        let lease = self.links()?.lease(&self.address(), patience, purpose).await?;
+        let lease = self.links()?.lease(self.address(), patience, purpose).await?;
         let mut session = Session { lease: Some(lease), watching: None };
         for nth in 0..watch.attempts {
             if nth > 0 {

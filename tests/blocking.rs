@@ -115,7 +115,8 @@ async fn handles_addresses_recipients_and_raw_commands_go_the_same_way() {
     let dropped = actix::spawn(recipient.send(BLPop::new(["b"], LONG)));
     let also = actix::spawn(addr.send(BLPop::new(["b"], LONG)));
     waiting(&server, 2).await;
-    (dropped.abort(), also.abort());
+    dropped.abort();
+    also.abort();
     waiting(&server, 0).await;
     assert_eq!(redis.status().borrow().disconnects, 0);
 }

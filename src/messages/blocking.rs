@@ -98,7 +98,9 @@ fn scored<T: FromRedisValue>(value: Value) -> Result<Option<Popped<(T, f64)>>> {
     popped(value, member)
 }
 
-fn many_scored<T: FromRedisValue>(value: Value) -> Result<Option<Popped<Vec<(T, f64)>>>> {
+type Members<T> = Vec<(T, f64)>;
+
+fn many_scored<T: FromRedisValue>(value: Value) -> Result<Option<Popped<Members<T>>>> {
     popped(value, |parts| {
         let members = shape::items(shape::next(parts)?)?;
         members.into_iter().map(|one| member(&mut shape::items(one)?.into_iter())).collect()

@@ -103,7 +103,11 @@ pub(crate) fn milliseconds(longest: Duration) -> u64 {
 pub(crate) fn seconds(longest: Duration) -> String {
     let millis = milliseconds(longest);
     // Servers before 6.0 know whole seconds only.
-    if millis % 1000 == 0 { (millis / 1000).to_string() } else { format!("{}.{:03}", millis / 1000, millis % 1000) }
+    if millis.is_multiple_of(1000) {
+        (millis / 1000).to_string()
+    } else {
+        format!("{}.{:03}", millis / 1000, millis % 1000)
+    }
 }
 
 #[cfg(test)]
