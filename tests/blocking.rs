@@ -259,6 +259,14 @@ async fn a_dropped_wait_is_called_off_at_the_server_and_its_connection_is_used_a
     server.command(["RPUSH", "test:a", "x"]).expect("pushed");
     assert_eq!(held(&server, "test:a"), ["x"], "nobody waits for it");
     assert_eq!(server.clients().expect("listed").len(), 2, "the same connection each time");
+    // An operator may end a wait as well.
+    let ended = redis.send(BLPop::new(["c"], Duration::MAX));
+    waiting(&server, 1).await;
+    let clients = server.clients().expect("listed");
+    let client = clients.iter().find(|client| client.contains(" flags=b")).expect("it waits");
+    let id = client.split([' ', '=']).nth(1).expect("an id");
+    assert_eq!(server.command(["CLIENT", "UNBLOCK", id]).expect("asked").int().expect("told"), 1);
+    assert_eq!(ended.await.expect("answered"), None);
     // The deadline of a command calls it off too, and says that nothing was taken.
     let error = redis.send(BLPop::new(["c"], LONG).timeout(ms(100))).await.expect_err("late");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Rejected), "{error}");
