@@ -5,8 +5,9 @@ use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Instant};
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
 use tokio::sync::watch;
 
-use crate::actors::connection::RedisActor;
+use crate::actors::connection::{Elsewhere, RedisActor};
 use crate::actors::driver::{Driver, listening::Listener};
+use crate::blocking;
 use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
 use crate::credentials::{CredentialsProvider, Provider};
@@ -34,7 +35,6 @@ pub struct RedisBuilder {
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
     credentials: Option<Provider>,
-    client_name: Option<String>,
 }
 
 impl RedisBuilder {
@@ -47,7 +47,6 @@ impl RedisBuilder {
             recipients: Vec::new(),
             arbiter: None,
             credentials: None,
-            client_name: None,
         }
     }
 
@@ -89,33 +88,15 @@ impl RedisBuilder {
         self
     }
 
-    /// Takes its credentials from wherever another connection does.
-    pub(crate) fn logging_in_as(mut self, other: &Recipe) -> Self {
-        self.credentials.clone_from(&other.credentials);
-        self
-    }
-
-    /// Names a connection that the crate makes for itself.
-    pub(crate) fn client_name(mut self, name: &str) -> Self {
-        self.client_name = Some(name.to_owned());
-        self
-    }
-
     /// Starts the actor. Never blocks, and needs no server: the first command dials.
     ///
     /// # Errors
     /// When there is no actix arbiter to run on, the arbiter has ended, or the mode is not supported.
     pub fn start(self) -> Result<Redis> {
-        let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
-            config_error(
-                "there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]",
-            )
-        })?;
+        let arbiter = self.arbiter.clone().or_else(Arbiter::try_current);
         let (redis, seed) = self.prepare()?;
-        let placed = arbiter.spawn_fn(move || {
-            actix::spawn(seed.grow());
-        });
-        if placed { Ok(redis) } else { Err(config_error("the arbiter has ended; start on one that runs")) }
+        place(arbiter, seed)?;
+        Ok(redis)
     }
 
     /// Starts the actor on a thread of its own, under any executor or none. The thread ends with the actor.
@@ -142,14 +123,17 @@ impl RedisBuilder {
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
             user_timeout: self.config.liveness(),
         };
-        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
+        let client_name = self.config.client_name().map(str::to_owned);
         let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
         let plan = Plan { recipe, policy: self.policy, limit: self.limit };
         let further = Further {
             links: Links::new(plan.clone(), self.links),
             pubsub: PubSub::new(plan.clone(), self.links.idle_time()),
         };
-        Ok(plan.make(self.recipients, Some(further)))
+        let links = further.links.clone();
+        let (redis, seed) = plan.make(self.recipients, Some(further));
+        links.beside(redis.status());
+        Ok((redis, seed))
     }
 }
 
@@ -157,6 +141,19 @@ impl RedisBuilder {
 pub(crate) struct Further {
     pub(crate) links: Arc<Links>,
     pub(crate) pubsub: Arc<PubSub>,
+}
+
+/// Has an actor grow on an arbiter.
+pub(crate) fn place(arbiter: Option<ArbiterHandle>, seed: Seed) -> Result<()> {
+    let arbiter = arbiter.ok_or_else(|| {
+        config_error(
+            "there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]",
+        )
+    })?;
+    let placed = arbiter.spawn_fn(move || {
+        actix::spawn(seed.grow());
+    });
+    if placed { Ok(()) } else { Err(config_error("the arbiter has ended; start on one that runs")) }
 }
 
 /// What every connection of one handle is made from.
@@ -168,6 +165,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The same for a connection that the crate makes for itself, and names.
+    pub(crate) fn named(&self, client_name: &str) -> Self {
+        let recipe = Recipe { client_name: Some(client_name.to_owned()), ..(*self.recipe).clone() };
+        Self { recipe: Arc::new(recipe), ..self.clone() }
+    }
+
+    pub(crate) fn config(&self) -> &RedisConfig {
+        &self.recipe.config
+    }
+
     /// A handle, and what its actor grows from.
     pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, further: Option<Further>) -> (Redis, Seed) {
         let config = self.recipe.config.clone();
@@ -181,6 +188,7 @@ impl Plan {
             config.max_in_flight().saturating_add(config.max_queued()),
             config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
         );
+        let links = further.as_ref().map(|further| further.links.clone());
         let shared = Shared {
             config,
             status,
@@ -189,7 +197,6 @@ impl Plan {
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
             further,
-            policy: self.policy.clone(),
             intake: intake.clone(),
         };
         let seed = Seed {
@@ -200,6 +207,7 @@ impl Plan {
             gauges,
             receiver,
             outlet: Outlet(intake),
+            links,
         };
         (Redis::assemble(Addr::new(sender), shared), seed)
     }
@@ -214,6 +222,7 @@ pub(crate) struct Seed {
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
     outlet: Outlet,
+    links: Option<Arc<Links>>,
 }
 
 impl Seed {
@@ -228,7 +237,12 @@ impl Seed {
             driver.listen(listener);
         }
         let driver = Rc::new(RefCell::new(driver));
-        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
+        let elsewhere = self.links.map(|links| -> Elsewhere {
+            // A task beside the actor: what waits outlives its restarts.
+            Rc::new(move |alone, main| drop(actix::spawn(blocking::run(links.clone(), main, alone))))
+        });
+        let actor = RedisActor::new(driver.clone(), self.outlet, elsewhere);
+        let actor = Context::with_receiver(self.receiver).into_future(actor);
         let falls = driver.clone();
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();

@@ -10,6 +10,7 @@ pub(crate) mod liveness;
 pub(crate) mod rate;
 pub(crate) mod retry;
 pub(crate) mod subscriptions;
+pub(crate) mod undo;
 
 use std::time::Duration;
 

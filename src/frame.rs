@@ -7,6 +7,7 @@ mod arguments;
 mod origin;
 mod script;
 mod unit;
+mod waiting;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -21,7 +22,6 @@ use crate::prefix::{
 };
 use arguments::{Arguments, Words};
 use origin::Origin;
-pub(crate) use origin::Route;
 pub(crate) use script::Source;
 pub(crate) use unit::{Encoding, Extra, Unit};
 
@@ -226,7 +226,8 @@ impl Frame {
     }
 
     /// Says that the server may hold the answer back that long by design (`BLOCK`), so that its silence
-    /// is not taken for a dead link. Without a timeout of its own the deadline grows by as much.
+    /// is not taken for a dead link, and that it needs a connection of its own meanwhile. Without a timeout of
+    /// its own the deadline grows by as much. Commands that are known to wait need not say it.
     pub fn hold(mut self, longest: Duration) -> Self {
         self.hold = millis(longest);
         self

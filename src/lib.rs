@@ -59,6 +59,7 @@ pub mod boundary {}
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
+mod blocking;
 mod builder;
 #[doc = include_str!("../docs/coming-from.md")]
 pub mod coming_from {}
@@ -103,10 +104,11 @@ pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis}
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
-pub use links::LinkLimit;
+pub use links::{LinkInfo, LinkLimit, LinkRole};
 pub use messages::{
     Command,
     batch::{Batch, TryEach},
+    blocking::{BLMPop, BLMove, BLPop, BRPop, BZMPop, BZPopMax, BZPopMin, ListEnd, Popped, ScoreEnd, Wait, WaitAof},
     decode,
     fields::to_fields,
     fields_de::from_fields,

@@ -199,6 +199,7 @@ fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Fra
 }
 
 pub(crate) mod batch;
+pub(crate) mod blocking;
 pub(crate) mod fields;
 pub(crate) mod fields_de;
 mod fields_error;

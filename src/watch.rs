@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionState;
 use crate::frame::Frame;
 use crate::handle::Redis;
-use crate::links::Lease;
+use crate::links::{Lease, LinkRole, Purpose};
 use crate::messages::{Command, batch::Batch, decode, transaction::Transaction};
 
 /// The pause before another attempt grows up to this; it is drawn at random, so that those who met once do
@@ -97,7 +97,7 @@ impl Watched {
         let name = frame.name();
         let unwatches = frame.unit().is_some_and(|unit| unit.is_atomic())
             || matches!(name.as_str(), "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH");
-        if unwatches || !frame.longest_hold().is_zero() {
+        if unwatches || frame.waits() {
             let words = "cannot run while keys are watched: return the transaction, and wait elsewhere";
             return Err(Error::invalid_command(words).of_command(name));
         }
@@ -158,7 +158,9 @@ impl Redis {
         watch.keys.check()?;
         let patience = self.config().command_timeout();
         let mut last = Error::new(ErrorKind::Conflict, Fate::Rejected, "never tried");
-        let mut session = Session { lease: Some(self.links()?.lease(self.addr(), patience).await?), watching: None };
+        let purpose = Purpose { role: LinkRole::Watch, command: "WATCH".to_owned() };
+        let lease = self.links()?.lease(self.address(), patience, purpose).await?;
+        let mut session = Session { lease: Some(lease), watching: None };
         for nth in 0..watch.attempts {
             if nth > 0 {
                 let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << nth.min(10)));

@@ -67,6 +67,14 @@ fn custom_command() {
 }
 
 #[test]
+fn blocking() {
+    let said = run("blocking", &[]);
+    for line in ["job 1 done", "job 3 done", "10 reads meanwhile", "put back 1 of BLPOP", "still queued: 1"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
 fn events_and_health() {
     let said = run("events_and_health", &["--seconds", "1"]);
     assert!(said.contains("connected after 1 attempts") && said.contains("0 queued"), "{said}");

@@ -277,7 +277,8 @@ impl Driver {
             self.dialling = None;
             self.now = None;
             match outcome {
-                Ok(Session { wire, greeting }) => {
+                Ok(Session { wire, mut greeting }) => {
+                    greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
                     self.established = Some(Established { wire, liveness, leaving: None, midway: false });

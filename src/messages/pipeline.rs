@@ -13,6 +13,10 @@ unit! {
     /// in between on this connection, but those of other connections may: for all or none see
     /// [`Transaction`](crate::Transaction).
     ///
+    /// A command that waits, such as [`BLPop`](crate::BLPop), is refused here: those behind it would wait too. Only
+    /// [`Wait`](crate::Wait) and [`WaitAof`](crate::WaitAof) belong behind their writes; with one of them the whole
+    /// goes on a connection of its own.
+    ///
     /// Every command runs, whatever becomes of the others. The reply is that of all, or the error of the
     /// first that failed; [`try_each`](Self::try_each) tells of each. The fate of such an error is that of
     /// the whole: [`Fate::Rejected`](crate::Fate::Rejected) only when no command can have changed anything.

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::stream_id::StreamId;
 use super::streams_replies::{StreamEntry, StreamPage, pages};
-use super::{Rest, at_least_one, fields::Fields, millis};
+use super::{Rest, at_least_one, fields::Fields};
 use crate::error::Result;
 use crate::frame::{Frame, ReplyKeys};
+use crate::prefix::waits::milliseconds;
 
 pub(super) const NO_ID: &str = "needs at least one id";
 pub(super) const NO_STREAM: &str = "needs at least one stream";
@@ -347,7 +348,7 @@ impl Rest for Streams {
 
 command! {
     /// `XREAD`: entries that come after given ids, of one or several streams; only streams that have some
-    /// are in the reply. It does not wait. A read.
+    /// are in the reply. It waits only with [`block`](Self::block). A read.
     ///
     /// ```
     /// use redis_actix::{Command, StreamId, XRead};
@@ -372,11 +373,11 @@ impl XRead {
         self
     }
 
-    /// Waits up to `longest` for an entry. For connections of their own only: nobody else is served
-    /// meanwhile.
-    #[cfg_attr(not(test), expect(dead_code, reason = "comes with the connections that may wait"))]
-    pub(crate) fn block(mut self, longest: Duration) -> Self {
-        self.frame = self.frame.arg("BLOCK").arg(millis(longest)).hold(longest);
+    /// Waits up to `longest` for an entry, at least a millisecond, on a connection of its own; see
+    /// [`BLPop`](crate::BLPop). `Duration::MAX` is 49 days.
+    pub fn block(mut self, longest: Duration) -> Self {
+        let longest = milliseconds(longest);
+        self.frame = self.frame.arg("BLOCK").arg(longest).hold(Duration::from_millis(longest));
         self
     }
 }

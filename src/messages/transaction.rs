@@ -13,6 +13,8 @@ unit! {
     /// the last byte of it was sent has run none of it. A tuple is answered by a tuple of replies, a vector
     /// by a vector.
     ///
+    /// Nothing waits in it: [`BLPop`](crate::BLPop) takes what is there, and [`Wait`](crate::Wait) says what is so.
+    ///
     /// A command that the server refuses while it is queued, as one of an unknown name, ends the transaction:
     /// nothing runs, and the error names that command. A command that fails when it runs (an INCR of a word)
     /// does not undo the others, for Redis takes nothing back; [`try_each`](Self::try_each) tells of each.

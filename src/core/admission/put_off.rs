@@ -146,5 +146,9 @@ pub(super) fn is_unit_not_now(replies: &[Value], is_atomic: bool) -> bool {
 /// Codes decide, texts differ.
 pub(super) fn is_not_now(value: &Value) -> bool {
     let Value::ServerError(error) = value else { return false };
-    matches!(error.code(), "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN")
+    says_not_now(error.code())
+}
+
+pub(crate) fn says_not_now(code: &str) -> bool {
+    matches!(code, "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN")
 }
