@@ -3,6 +3,8 @@
 pub(crate) mod connection;
 pub(crate) mod consumer_engine;
 pub(crate) mod consumer_errands;
+pub(crate) mod consumer_fleet;
+mod consumer_meters;
 pub(crate) mod driver;
 pub(crate) mod scripts;
 pub(crate) mod stream_consumer;

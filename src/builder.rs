@@ -18,6 +18,7 @@ use crate::handle::{Redis, Shared};
 use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::resolver::Resolver;
+use crate::streams::features::KnownFeatures;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -180,6 +181,7 @@ impl Plan {
             resolver: Resolver::default(),
             links,
             policy: self.policy.clone(),
+            features: KnownFeatures::default(),
             intake: intake.clone(),
         };
         let seed = Seed {

@@ -33,6 +33,7 @@ use crate::links::Links;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
 use crate::resolver::Resolver;
+use crate::streams::features::KnownFeatures;
 use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
     pub(crate) policy: ReconnectPolicy,
+    pub(crate) features: KnownFeatures,
 }
 
 impl Redis {

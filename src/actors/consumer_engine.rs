@@ -2,13 +2,15 @@
 //! tells it what came of that.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix::Recipient;
@@ -17,19 +19,22 @@ use tokio::{sync::oneshot, time::Sleep};
 
 use super::connection::{Introduce, Sever};
 use super::consumer_errands::{Counted, Errands, SweptPage};
+use super::consumer_meters::Meters;
 use super::stream_consumer::{Engine, Order};
 use crate::core::FOREVER;
 use crate::core::consumer::{
-    Action, Arrival, Burial, Buried, Consumer, Handled, Swept, Taken, Terms, failure::Failure, lease_book::Stage,
+    Action, Arrival, Burial, Buried, Consumer, Handled, Swept, Taken, Terms, failure::Failure, ids::IdMap,
+    lease_book::Stage,
 };
 use crate::error::{Error, ErrorKind, Fate};
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
-use crate::streams::consumer::{ConsumerStats, DrainReport};
+use crate::streams::consumer::DrainReport;
 use crate::streams::delivery::{Delivery, FromEntry, RawFields};
-use crate::streams::events::{StreamEvent, StreamEventKind};
-use crate::streams::inbox::{Inbox, Unanswered};
+use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
+use crate::streams::inbox::{Answer, Answered, Inbox, Run, Unanswered};
 use crate::streams::lease::Lease;
 use crate::streams::outcome::Outcome;
+use crate::streams::stats::ConsumerStats;
 
 /// How long a consumer whose last handle is gone takes to finish.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -41,19 +46,24 @@ const ROUNDS: usize = 32;
 /// Which lane an entry belongs to.
 pub(crate) type LaneOf<T> = Box<dyn Fn(&T) -> u64 + Send>;
 
-/// Everything a consumer is made from.
-pub(crate) struct Parts<T> {
-    pub(crate) terms: Terms,
-    pub(crate) errands: Arc<Errands>,
+/// What the streams of one consumer have in common.
+pub(crate) struct Shared<T> {
     pub(crate) inbox: Box<dyn Inbox<T>>,
     pub(crate) lane: Option<LaneOf<T>>,
-    pub(crate) events: Vec<Recipient<StreamEvent>>,
+    pub(crate) events: RefCell<Vec<Recipient<StreamEvent>>>,
 }
 
 /// A decoded entry that waits for its handler.
 struct Parcel<T> {
     fields: RawFields,
     payload: T,
+}
+
+/// An entry whose handler is about to get it.
+struct Gathered<T> {
+    run: Run,
+    attempt: u64,
+    parcel: Parcel<T>,
 }
 
 /// What came of an errand.
@@ -72,7 +82,6 @@ enum Report {
 }
 
 type Errand = Pin<Box<dyn Future<Output = Report>>>;
-type Handling = Pin<Box<dyn Future<Output = (StreamId, u64, Result<Outcome, Unanswered>)>>>;
 
 /// See the module.
 pub(crate) struct ConsumerEngine<T: FromEntry> {
@@ -84,8 +93,13 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
     generation: u64,
     client: Option<i64>,
     errands: FuturesUnordered<Errand>,
-    handlers: FuturesUnordered<Handling>,
-    leases: HashMap<StreamId, Lease>,
+    handlers: FuturesUnordered<Answer>,
+    /// Entries for one batch, until all is gathered that can be.
+    gathered: Vec<Gathered<T>>,
+    leases: IdMap<Lease>,
+    /// When each XACK that is under way was sent.
+    acking: HashMap<u64, Instant>,
+    meters: Meters,
     delivered: u64,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -97,23 +111,25 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
 
 struct Living<T> {
     errands: Arc<Errands>,
-    inbox: Box<dyn Inbox<T>>,
-    lane: Option<LaneOf<T>>,
-    events: Vec<Recipient<StreamEvent>>,
+    name: Arc<ConsumerName>,
+    shared: Rc<Shared<T>>,
 }
 
 impl<T: FromEntry> ConsumerEngine<T> {
-    pub(crate) fn new(parts: Parts<T>) -> Self {
-        let Parts { terms, errands, inbox, lane, events } = parts;
+    pub(crate) fn new(terms: Terms, errands: Arc<Errands>, shared: Rc<Shared<T>>) -> Self {
+        let name = Arc::new(errands.name.clone());
         Self {
             machine: Consumer::new(terms.clone(), Instant::now(), fastrand::Rng::new()),
             terms,
-            living: Some(Living { errands, inbox, lane, events }),
+            living: Some(Living { errands, name, shared }),
             generation: 0,
             client: None,
             errands: FuturesUnordered::new(),
             handlers: FuturesUnordered::new(),
-            leases: HashMap::new(),
+            gathered: Vec::new(),
+            leases: IdMap::default(),
+            acking: HashMap::new(),
+            meters: Meters::new(Instant::now()),
             delivered: 0,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
@@ -148,6 +164,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle).await) })
             }
             Action::Ack { flight, ids } => {
+                self.acking.insert(flight, now);
                 Box::pin(async move { Report::Acked(flight, errands.acknowledge(ids).await) })
             }
             Action::Lease { terms } => Box::pin(async move { Report::Leased(errands.lease(terms).await) }),
@@ -181,17 +198,54 @@ impl<T: FromEntry> ConsumerEngine<T> {
 
     fn run(&mut self, id: StreamId, run: u64, attempt: u64, parcel: Parcel<T>, now: Instant) {
         let Some(living) = &self.living else { return };
+        if living.shared.inbox.takes_batches() {
+            self.gathered.push(Gathered { run: (id, run), attempt, parcel });
+            if self.gathered.len() >= self.terms.batch {
+                self.hand_over(now);
+            }
+            return;
+        }
         let lease = Lease::new(now);
         self.leases.insert(id, lease.clone());
         self.delivered += 1;
-        let Parcel { fields, payload } = parcel;
-        let stream = living.errands.name.stream.clone();
-        let answer = std::marker::PhantomData;
-        let answer = living.inbox.deliver(Delivery { id, stream, attempt, fields, payload, lease, answer });
-        self.handlers.push(Box::pin(async move { (id, run, answer.await) }));
+        let delivery = living.delivery(id, attempt, parcel, lease);
+        self.handlers.push(living.shared.inbox.deliver((id, run), delivery));
     }
 
-    fn answered(&mut self, id: StreamId, run: u64, answer: Result<Outcome, Unanswered>, now: Instant) {
+    /// Gives what is gathered to the handler, as one batch.
+    fn hand_over(&mut self, now: Instant) {
+        let Some(living) = self.living.as_ref().filter(|_| !self.gathered.is_empty()) else { return };
+        let lease = Lease::of_many(now, self.gathered.len());
+        let mut runs = Vec::with_capacity(self.gathered.len());
+        let mut deliveries = Vec::with_capacity(self.gathered.len());
+        for (nth, Gathered { run, attempt, parcel }) in self.gathered.drain(..).enumerate() {
+            let lease = lease.nth(nth);
+            self.leases.insert(run.0, lease.clone());
+            runs.push(run);
+            deliveries.push(living.delivery(run.0, attempt, parcel, lease));
+        }
+        self.delivered += runs.len() as u64;
+        self.handlers.push(living.shared.inbox.deliver_all(runs, deliveries));
+    }
+
+    fn all_answered(&mut self, answered: Answered, now: Instant) {
+        match answered {
+            Answered::One(run, answer) => self.answered(run, answer, now),
+            Answered::Batch(runs, Ok(outcomes)) => {
+                let outcomes = outcomes.spread(runs.len());
+                for (run, outcome) in runs.into_iter().zip(outcomes) {
+                    self.answered(run, Ok(outcome), now);
+                }
+            }
+            Answered::Batch(runs, Err(unanswered)) => {
+                for run in runs {
+                    self.answered(run, Err(unanswered), now);
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, (id, run): Run, answer: Result<Outcome, Unanswered>, now: Instant) {
         let handled = match answer {
             Ok(outcome) => Handled::Done(outcome),
             Err(Unanswered::Gone) => Handled::Unanswered,
@@ -199,9 +253,12 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Err(Unanswered::GivenUp) => return,
         };
         if self.machine.book().stage(id) == Some(Stage::Running { run }) {
-            self.leases.remove(&id);
+            if let Some(lease) = self.leases.remove(&id) {
+                self.meters.handled(now.saturating_duration_since(lease.begun()));
+            }
         }
-        let gone = matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.inbox.is_gone());
+        let gone =
+            matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.shared.inbox.is_gone());
         self.machine.handled(id, run, handled, now);
         if gone {
             self.machine.handler_gone(now + FAREWELL);
@@ -236,7 +293,15 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 });
                 self.machine.swept(swept, now);
             }
-            Report::Acked(flight, answer) => self.machine.acked(flight, answer, now),
+            Report::Acked(flight, answer) => {
+                let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());
+                let before = self.machine.tally().acked;
+                self.machine.acked(flight, answer, now);
+                if let Some(sent) = sent {
+                    let entries = self.machine.tally().acked - before;
+                    self.meters.acked(now.saturating_duration_since(sent), entries);
+                }
+            }
             Report::Leased(answer) => self.machine.leased(answer, now),
             Report::Buried(burial, answer) => self.machine.buried(burial, answer, now),
             Report::Nothing => {}
@@ -252,7 +317,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
     fn arrival(&self, entry: StreamEntry, attempt: u64) -> Arrival<Parcel<T>> {
         let StreamEntry { id, fields } = entry;
         let size = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let lane_of = self.living.as_ref().and_then(|living| living.lane.as_ref());
+        let lane_of = self.living.as_ref().and_then(|living| living.shared.lane.as_ref());
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let payload = T::from_entry(id, &fields)?;
             let lane = lane_of.map(|lane_of| lane_of(&payload));
@@ -278,6 +343,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
         self.errands.clear();
         self.handlers.clear();
         self.leases.clear();
+        self.gathered.clear();
         let reader = living.errands.reader.clone();
         drop(living);
         actix::spawn(async move {
@@ -289,9 +355,15 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
     }
 
-    fn stats(&self) -> ConsumerStats {
+    pub(crate) fn stats(&mut self) -> ConsumerStats {
         let (book, tally) = (self.machine.book(), self.machine.tally());
+        let rates = self.meters.rates([tally.read, self.delivered, tally.acked], Instant::now());
         ConsumerStats {
+            stream: self.living.as_ref().map(|living| living.errands.name.stream.clone()).unwrap_or_default(),
+            rates,
+            oldest: book.oldest().map(age_of),
+            handler_latency: self.meters.handler_latency(),
+            ack_latency: self.meters.ack_latency(),
             state: self.machine.state(),
             in_flight: book.running(),
             waiting: self.machine.waiting(),
@@ -319,7 +391,27 @@ impl<T: FromEntry> ConsumerEngine<T> {
             acted = true;
             self.act(action, now);
         }
+        self.hand_over(now);
         acted
+    }
+
+    /// How many more handlers could be given something, if there was room for them.
+    pub(crate) fn ready(&self) -> usize {
+        if self.living.is_some() { self.machine.ready() } else { 0 }
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.machine.book().running()
+    }
+
+    /// Lets it hand out that many entries more, and no others.
+    pub(crate) fn allow(&mut self, entries: usize) {
+        self.machine.allow(entries);
+    }
+
+    /// How many of them it has not handed out.
+    pub(crate) fn allowance(&self) -> usize {
+        self.machine.allowance()
     }
 
     /// Arms the one timer. Returns whether it has fired.
@@ -344,10 +436,12 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
                 return;
             }
             let now = Instant::now();
+            let tally = self.machine.tally();
+            self.meters.mark([tally.read, self.delivered, tally.acked], now);
             let mut busy = false;
-            while let Poll::Ready(Some((id, run, answer))) = self.handlers.poll_next_unpin(cx) {
+            while let Poll::Ready(Some(answered)) = self.handlers.poll_next_unpin(cx) {
                 busy = true;
-                self.answered(id, run, answer, now);
+                self.all_answered(answered, now);
             }
             while let Poll::Ready(Some(report)) = self.errands.poll_next_unpin(cx) {
                 busy = true;
@@ -382,7 +476,7 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
                 self.machine.drain(until);
             }
             Order::Stats(done) => {
-                let _ = done.send(self.stats());
+                let _ = done.send(vec![self.stats()]);
             }
         }
     }
@@ -397,6 +491,8 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
     fn restarted(&mut self, reason: String) {
         self.errands.clear();
         self.handlers.clear();
+        self.gathered.clear();
+        self.acking.clear();
         for (_, lease) in self.leases.drain() {
             lease.lose();
         }
@@ -428,15 +524,26 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
 }
 
 impl<T> Living<T> {
-    fn tell(&mut self, kind: StreamEventKind) {
+    fn delivery(&self, id: StreamId, attempt: u64, parcel: Parcel<T>, lease: Lease) -> Delivery<T> {
+        let Parcel { fields, payload } = parcel;
+        Delivery { id, name: self.name.clone(), attempt, fields, payload, lease, answer: std::marker::PhantomData }
+    }
+
+    fn tell(&self, kind: StreamEventKind) {
         let event = StreamEvent { consumer: self.errands.name.clone(), kind };
         event.log();
         // A recipient is a strong address: one whose actor is gone would be kept for ever.
-        self.events.retain(|recipient| {
+        self.shared.events.borrow_mut().retain(|recipient| {
             recipient.do_send(event.clone());
             recipient.connected()
         });
     }
+}
+
+/// How long ago an entry was added, by the server's clock then and this machine's now.
+fn age_of(id: StreamId) -> Duration {
+    let added = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(id.ms));
+    added.and_then(|added| SystemTime::now().duration_since(added).ok()).unwrap_or_default()
 }
 
 /// Waits for the reader's link, and finds out what the server calls it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::scripts::{DEAD_LETTER, Internal, LEASE, TAKE};
+use super::scripts::{ACK_DELETE, DEAD_LETTER, Internal, LEASE, TAKE};
 use crate::core::consumer::failure::{Failure, FailureKind};
 use crate::core::consumer::{Burial, Buried, LeaseTerm};
 use crate::error::{Error, Result};
@@ -34,6 +34,8 @@ pub(crate) struct Errands {
     pub(crate) start: Option<StreamId>,
     /// What the server calls the reader in CLIENT LIST.
     pub(crate) reader_name: String,
+    /// Entries go when every group has acknowledged them.
+    pub(crate) delete_acknowledged: bool,
 }
 
 /// An entry with the count of its deliveries.
@@ -162,16 +164,33 @@ impl Errands {
     }
 
     pub(crate) async fn acknowledge(self: Arc<Self>, ids: Vec<StreamId>) -> Result<(), Failure> {
+        if self.delete_acknowledged {
+            return self.acknowledge_and_delete(&ids).await;
+        }
         self.control.send(XAck::new(self.stream(), self.group(), ids).idempotent()).await?;
+        Ok(())
+    }
+
+    async fn acknowledge_and_delete(&self, ids: &[StreamId]) -> Result<(), Failure> {
+        if self.control.stream_features().await?.xackdel {
+            let frame = Frame::known("XACKDEL").key(self.stream()).arg(self.group()).arg("ACKED");
+            let frame = ids.iter().fold(frame.arg("IDS").arg(ids.len()), |frame, id| frame.arg(*id));
+            self.control.send(Internal(frame.idempotent())).await?;
+            return Ok(());
+        }
+        let args = |frame: Frame| ids.iter().fold(frame.arg(self.group()), |frame, id| frame.arg(*id)).idempotent();
+        ACK_DELETE.run(&self.control, &[self.stream()], args).await?;
         Ok(())
     }
 
     /// Tells the terms, and returns what is no longer ours.
     pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Vec<StreamId>, Failure> {
+        let releases = terms.iter().any(|term| term.release);
+        let by_nack = releases && self.control.stream_features().await?.xnack;
         let args = |frame: Frame| {
             terms.iter().fold(frame.arg(self.group()).arg(self.consumer()), |frame, term| {
-                let idle = u64::try_from(term.idle.as_millis()).unwrap_or(u64::MAX);
-                let frame = frame.arg(term.id).arg(idle);
+                let idle = i64::try_from(term.idle.as_millis()).unwrap_or(i64::MAX);
+                let frame = frame.arg(term.id).arg(if by_nack && term.release { -1 } else { idle });
                 match term.count {
                     Some(count) => frame.arg(count),
                     None => frame.arg(-1),

@@ -7,6 +7,7 @@
 
 pub(crate) mod ack_coalescer;
 pub(crate) mod failure;
+pub(crate) mod ids;
 pub(crate) mod lanes;
 pub(crate) mod lease_book;
 pub(crate) mod pace;
@@ -15,6 +16,7 @@ mod schedule;
 mod settle;
 #[cfg(test)]
 mod tests;
+pub(crate) mod turns;
 
 pub(crate) use reports::{Buried, Swept};
 pub(crate) use settle::Handled;
@@ -115,6 +117,8 @@ pub(crate) struct LeaseTerm {
     pub(crate) idle: Duration,
     /// The delivery count to set, if it is to change.
     pub(crate) count: Option<u64>,
+    /// It goes back to the group, and this delivery is not counted.
+    pub(crate) release: bool,
 }
 
 /// An entry on its way to the dead letters.
@@ -224,6 +228,8 @@ pub(crate) struct Consumer<P> {
     /// How many entries a sweep that is under way may bring.
     sweeping: usize,
     cursor: StreamId,
+    /// How many entries may still be handed out, where others have their share in the handlers.
+    allowance: Option<usize>,
     next_sweep: Instant,
     next_beat: Instant,
     setup: Pace,
@@ -261,6 +267,7 @@ impl<P> Consumer<P> {
             taking: Vec::new(),
             sweeping: 0,
             cursor: StreamId::MIN,
+            allowance: None,
             next_sweep: now,
             next_beat: now + terms.min_idle / 3,
             setup: Pace::default(),
@@ -290,6 +297,21 @@ impl<P> Consumer<P> {
     /// How many entries wait for a handler.
     pub(crate) fn waiting(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// How many entries could go to a handler now.
+    pub(crate) fn ready(&self) -> usize {
+        if self.flow == Flow::Open { self.lanes.ready() } else { 0 }
+    }
+
+    /// Hands out that many entries more, then waits to be allowed again.
+    pub(crate) fn allow(&mut self, entries: usize) {
+        self.allowance = Some(entries);
+    }
+
+    /// How many of these are left.
+    pub(crate) fn allowance(&self) -> usize {
+        self.allowance.unwrap_or_default()
     }
 
     /// How many acknowledgements the server has not confirmed yet.

@@ -3,19 +3,25 @@
 use std::{
     cell::RefCell,
     hash::{BuildHasher, Hash, RandomState},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
+use futures_util::future::select;
 
 use super::consumer::StreamConsumer;
+use super::dead_letters::DeadLetters;
 use super::delivery::FromEntry;
 use super::events::{ConsumerName, StreamEvent};
+use super::extras::Extras;
 use super::inbox::Inbox;
-use crate::actors::consumer_engine::{ConsumerEngine, LaneOf, Parts};
+use super::scheduled::{Mover, Scheduled};
+use crate::actors::consumer_engine::LaneOf;
 use crate::actors::consumer_errands::Errands;
+use crate::actors::consumer_fleet::Parts;
 use crate::actors::stream_consumer::{ConsumerActor, Engine};
 use crate::core::FOREVER;
 use crate::core::consumer::Terms;
@@ -86,6 +92,7 @@ pub struct StreamConsumerBuilder<L = Unordered> {
     events: Vec<Recipient<StreamEvent>>,
     arbiter: Option<ArbiterHandle>,
     limit: RestartLimit,
+    pub(super) extras: Extras,
     ordering: L,
 }
 
@@ -109,6 +116,7 @@ impl StreamConsumerBuilder {
             events: Vec::new(),
             arbiter: None,
             limit: RestartLimit::default(),
+            extras: Extras::default(),
             ordering: Unordered,
         }
     }
@@ -121,7 +129,7 @@ impl StreamConsumerBuilder {
         let ordering = OrderedBy(Box::new(move |payload: &T| hasher.hash_one(key(payload))) as LaneOf<T>);
         let Self { stream, group, consumer, start, max_in_flight, batch, max_bytes, block, .. } = self;
         let Self { min_idle, handler_deadline, sweep_every, retry, max_deliveries, dead_letters, .. } = self;
-        let Self { events, arbiter, limit, .. } = self;
+        let Self { events, arbiter, limit, extras, .. } = self;
         StreamConsumerBuilder {
             stream,
             group,
@@ -140,6 +148,7 @@ impl StreamConsumerBuilder {
             events,
             arbiter,
             limit,
+            extras,
             ordering,
         }
     }
@@ -168,13 +177,15 @@ impl<L> StreamConsumerBuilder<L> {
         self
     }
 
-    /// How many handlers may work at once, at least 1. Default 64.
+    /// How many entries may be with handlers at once, at least 1. Default 64. A handler of batches may have at
+    /// least one whole batch.
     pub fn max_in_flight(mut self, handlers: usize) -> Self {
         self.max_in_flight = handlers.max(1);
         self
     }
 
-    /// How many entries are read at once and wait for a handler, 1 to 10,000. Default 128.
+    /// How many entries are read at once and wait for a handler, and how many a handler of batches gets at once at
+    /// most, 1 to 10,000. Default 128.
     pub fn batch(mut self, entries: usize) -> Self {
         self.batch = entries.clamp(1, 10_000);
         self
@@ -229,7 +240,7 @@ impl<L> StreamConsumerBuilder<L> {
     }
 
     /// The stream for entries that cannot be handled; it gets the key prefix. Default: the stream's name
-    /// with `:dlq` after it. On a cluster both must be in one slot: name the stream with a hash tag, as
+    /// with `:dlq` after it, for each stream that it reads. On a cluster both must be in one slot: name the stream with a hash tag, as
     /// `{orders}`, and this one `{orders}:dlq`.
     pub fn dead_letter(mut self, stream: impl Into<String>) -> Self {
         self.dead_letters = Some(stream.into());
@@ -271,14 +282,12 @@ impl<L> StreamConsumerBuilder<L> {
         let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
             config_error("there is no actix system on this thread; start inside #[actix::main], or name an arbiter")
         })?;
-        let name = ConsumerName { stream: self.stream.into(), group: self.group.into(), consumer: consumer.into() };
-        // The random part tells this link from any other that a restarted server may give the same number.
-        let base = redis.config().client_name().unwrap_or("redis-actix");
-        let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
-        let reader = redis.sibling(&reader_name).arbiter(arbiter.clone()).start()?;
         let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(2)));
+        // A batch is whole only if the handler may have all of it.
+        let max_in_flight =
+            if handler.takes_batches() { self.max_in_flight.max(self.batch) } else { self.max_in_flight };
         let terms = Terms {
-            max_in_flight: self.max_in_flight,
+            max_in_flight,
             batch: self.batch,
             max_bytes: self.max_bytes,
             block: self.block.min(FOREVER),
@@ -288,45 +297,61 @@ impl<L> StreamConsumerBuilder<L> {
             retry: self.retry,
             max_deliveries: self.max_deliveries,
         };
-        let dead_letters = self.dead_letters.unwrap_or_else(|| format!("{}:dlq", name.stream));
-        let errands = Errands {
-            control: redis.clone(),
-            reader,
-            name: name.clone(),
-            dead_letters,
-            start: self.start,
-            reader_name,
-        };
-        let parts = Parts {
-            terms,
-            errands: Arc::new(errands),
-            inbox: Box::new(handler),
-            lane: self.ordering.lane(),
-            events: self.events,
-        };
+        let group: Arc<str> = self.group.into();
+        let consumer: Arc<str> = consumer.into();
+        let mut streams = Vec::new();
+        for (stream, weight) in self.extras.streams(self.stream) {
+            let name = ConsumerName { stream: stream.into(), group: group.clone(), consumer: consumer.clone() };
+            // The random part tells this link from any other that a restarted server may give the same number.
+            let base = redis.config().client_name().unwrap_or("redis-actix");
+            let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
+            let reader = redis.sibling(&reader_name).arbiter(arbiter.clone()).start()?;
+            let dead_letters = self.dead_letters.clone().unwrap_or_else(|| DeadLetters::usual_place(&name.stream));
+            let errands = Errands {
+                control: redis.clone(),
+                reader,
+                name,
+                dead_letters,
+                start: self.start,
+                reader_name,
+                delete_acknowledged: self.extras.delete_acknowledged,
+            };
+            streams.push((Arc::new(errands), weight));
+        }
+        let Some((first, _)) = streams.first() else { return Err(config_error("a consumer needs a stream")) };
+        let name = first.name.clone();
+        let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
+        let scheduled = streams.iter().map(|(errands, _)| Scheduled::new(redis, &*errands.name.stream)).collect();
+        let mover = Mover::new(scheduled, self.extras.scheduled_every);
+        let parts = Parts { terms, streams, inbox: Box::new(handler), lane: self.ordering.lane(), events: self.events };
         // Zero makes the mailbox unbounded: orders are few, and must keep their order.
         let (sender, receiver) = channel::channel::<ConsumerActor>(0);
         let limit = self.limit;
         let placed = arbiter.spawn_fn(move || {
-            actix::spawn(grow(parts, receiver, limit));
+            actix::spawn(grow(parts, mover, receiver, limit));
         });
         if placed {
-            Ok(StreamConsumer::assemble(Addr::new(sender), name))
+            Ok(StreamConsumer::assemble(Addr::new(sender), name, dead_letters))
         } else {
             Err(config_error("the arbiter has ended; start on one that runs"))
         }
     }
 }
 
-async fn grow<T: FromEntry>(parts: Parts<T>, receiver: channel::AddressReceiver<ConsumerActor>, limit: RestartLimit) {
-    let engine: Rc<RefCell<Box<dyn Engine>>> = Rc::new(RefCell::new(Box::new(ConsumerEngine::new(parts))));
+async fn grow<T: FromEntry>(
+    parts: Parts<T>,
+    mover: Mover,
+    receiver: channel::AddressReceiver<ConsumerActor>,
+    limit: RestartLimit,
+) {
+    let engine: Rc<RefCell<Box<dyn Engine>>> = Rc::new(RefCell::new(parts.into_engine()));
     let actor = Context::with_receiver(receiver).into_future(ConsumerActor::new(engine.clone()));
     let falls = engine.clone();
-    Guardian::new(actor, limit, move |fall| match fall {
+    let guardian = Guardian::new(actor, limit, move |fall| match fall {
         Fall::Restart(_, reason) => falls.borrow_mut().restarted(reason),
         Fall::GiveUp(_) => falls.borrow_mut().abort(),
-    })
-    .await;
+    });
+    select(pin!(guardian), pin!(mover.run())).await;
     engine.borrow_mut().abort();
 }
 

@@ -1,9 +1,10 @@
 //! Every entry that this consumer has in hand, in exactly one stage.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use super::ids::IdMap;
 use crate::messages::stream_id::StreamId;
 
 /// What becomes of an entry next.
@@ -44,7 +45,7 @@ pub(crate) struct Hold {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseBook {
-    holds: HashMap<StreamId, Hold>,
+    holds: IdMap<Hold>,
     held: usize,
     running: usize,
     bytes: usize,
@@ -86,6 +87,11 @@ impl LeaseBook {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The lowest id of all that is in hand.
+    pub(crate) fn oldest(&self) -> Option<StreamId> {
+        self.holds.keys().min().copied()
     }
 
     pub(crate) fn count(&self, wanted: impl Fn(Stage) -> bool) -> usize {

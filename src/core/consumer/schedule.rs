@@ -125,10 +125,12 @@ impl<P> Consumer<P> {
     }
 
     fn next_run(&mut self, now: Instant) -> Option<Action<P>> {
-        if self.flow != Flow::Open || self.book.running() >= self.terms.max_in_flight {
+        let allowed = self.allowance.is_none_or(|entries| entries > 0);
+        if self.flow != Flow::Open || !allowed || self.book.running() >= self.terms.max_in_flight {
             return None;
         }
         let lanes::Waiting { id, payload, .. } = self.lanes.pop()?;
+        self.allowance = self.allowance.map(|entries| entries - 1);
         let attempt = self.book.get(id).map_or(1, |hold| hold.attempt);
         let run = self.book.run(id, now + self.terms.handler_deadline);
         Some(Action::Run { id, run, attempt, payload })
@@ -213,7 +215,8 @@ impl<P> Consumer<P> {
             Stage::Leaving { counted } => (min_idle, (!counted).then(|| hold.attempt.saturating_sub(1))),
             Stage::Taking | Stage::Acking => return None,
         };
-        Some(LeaseTerm { id, idle, count })
+        let release = matches!(hold.stage, Stage::Leaving { counted: false });
+        Some(LeaseTerm { id, idle, count, release })
     }
 
     fn next_burial(&mut self, now: Instant) -> Option<Action<P>> {
