@@ -134,7 +134,7 @@ pub use redis::Value;
 pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};
 pub use streams::consumer::{ConsumerStats, DrainReport, StreamConsumer};
 pub use streams::delivery::{Delivery, FromEntry, RawFields};
-pub use streams::events::{ConsumerName, DeadLetterReason, StreamEvent, StreamEventKind};
+pub use streams::events::{ConsumerName, DeadLetterReason, Missing, StreamEvent, StreamEventKind};
 pub use streams::inbox::Inbox;
 pub use streams::lease::Lease;
 pub use streams::outcome::{IntoOutcome, Outcome};

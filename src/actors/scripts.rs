@@ -43,6 +43,12 @@ pub(crate) struct Lua {
 pub(crate) static LEASE: Lua = Lua::new(include_str!("../scripts/lease.lua"));
 /// Delivers again.
 pub(crate) static TAKE: Lua = Lua::new(include_str!("../scripts/take.lua"));
+/// Claims what others have left.
+pub(crate) static SWEEP: Lua = Lua::new(include_str!("../scripts/sweep.lua"));
+/// Holds a consumer's name.
+pub(crate) static NAME: Lua = Lua::new(include_str!("../scripts/name.lua"));
+/// Removes consumers that have died.
+pub(crate) static FORGET: Lua = Lua::new(include_str!("../scripts/forget.lua"));
 /// Moves to the dead letters.
 pub(crate) static DEAD_LETTER: Lua = Lua::new(include_str!("../scripts/dead_letter.lua"));
 
