@@ -161,6 +161,11 @@ impl Redis {
         &self.addr
     }
 
+    /// The address for this crate's own messages, which have no order with commands.
+    pub(crate) fn actor(&self) -> &Addr<RedisActor> {
+        &self.addr
+    }
+
     /// What every key gets.
     #[must_use]
     pub fn key_prefix(&self) -> &KeyPrefix {

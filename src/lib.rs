@@ -138,7 +138,7 @@ pub use streams::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetters};
 pub use streams::deduplicate::{Claim, Claimed, Deduplicate};
 pub use streams::delivery::{Delivery, FromEntry, RawFields};
 pub use streams::effects::Effects;
-pub use streams::events::{ConsumerName, DeadLetterReason, StreamEvent, StreamEventKind};
+pub use streams::events::{ConsumerName, DeadLetterReason, Missing, StreamEvent, StreamEventKind};
 pub use streams::features::StreamFeatures;
 pub use streams::group::{ConsumerGroup, Removal};
 pub use streams::inbox::Inbox;

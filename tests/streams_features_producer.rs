@@ -60,7 +60,10 @@ async fn trimming_by_age_stops_there_too() {
     let bed = Bed::start();
     let redis = bed.redis();
     for n in 0..20 {
-        redis.send(XAdd::new("orders").entry(&Job { n }).unwrap().id(StreamId::new(n + 1, u64::MAX - n))).await.unwrap();
+        redis
+            .send(XAdd::new("orders").entry(&Job { n }).unwrap().id(StreamId::new(n + 1, u64::MAX - n)))
+            .await
+            .unwrap();
     }
     let group = ConsumerGroup::new(&redis, "orders", "billing");
     group.create(StreamId::new(12, u64::MAX - 11)).await.unwrap();
@@ -77,13 +80,13 @@ async fn trimming_by_age_stops_there_too() {
 async fn no_message_is_lost_to_trimming_while_consumers_are_behind() {
     let bed = Bed::start();
     let redis = bed.redis();
-    let handler = Recorder::start_with(|job| if job.attempt() == 1 && job.n % 10 == 0 { Outcome::Retry } else { Outcome::Ack });
+    let handler =
+        Recorder::start_with(|job| if job.attempt() == 1 && job.n % 10 == 0 { Outcome::Retry } else { Outcome::Ack });
     let events = Events::watch();
-    let consumer = quick("orders", "billing")
-        .on_event(events.recipient())
-        .start::<Job>(&redis, handler.recipient())
-        .unwrap();
-    eventually("the group", async || ConsumerGroup::new(&redis, "orders", "billing").info().await.unwrap().is_some()).await;
+    let consumer =
+        quick("orders", "billing").on_event(events.recipient()).start::<Job>(&redis, handler.recipient()).unwrap();
+    eventually("the group", async || ConsumerGroup::new(&redis, "orders", "billing").info().await.unwrap().is_some())
+        .await;
     let producer = Producer::new(&redis, "orders").max_len(5).keep_needed();
     for n in 0..2_000 {
         producer.append(entry(n)).await.unwrap();
@@ -105,10 +108,8 @@ async fn what_is_trimmed_before_it_is_handled_is_told() {
     let redis = bed.redis();
     let handler = Recorder::start_with(|_| Outcome::RetryAfter(Duration::from_millis(300)));
     let events = Events::watch();
-    let consumer = quick("orders", "billing")
-        .on_event(events.recipient())
-        .start::<Job>(&redis, handler.recipient())
-        .unwrap();
+    let consumer =
+        quick("orders", "billing").on_event(events.recipient()).start::<Job>(&redis, handler.recipient()).unwrap();
     let id = redis.send(XAdd::new("orders").entry(&Job { n: 1 }).unwrap()).await.unwrap();
     handler.handled(1).await;
     redis.send(XTrim::max_len("orders", 0)).await.unwrap();
@@ -127,9 +128,9 @@ async fn a_message_with_an_id_is_added_once_whatever_is_sent_twice() {
     assert_eq!((first.by, again.by, first.id), (Some(OnceBy::Script), Some(OnceBy::ScriptKnewIt), again.id));
     // Twenty producers, each message from all of them.
     let producers: Vec<_> = (0..20).map(|_| Producer::new(&bed.redis(), "orders")).collect();
-    let all = producers.iter().flat_map(|producer| {
-        (0..50_u64).map(move |n| producer.append(entry(n).once(format!("many-{n}"))))
-    });
+    let all = producers
+        .iter()
+        .flat_map(|producer| (0..50_u64).map(move |n| producer.append(entry(n).once(format!("many-{n}")))));
     let ids: BTreeSet<_> = futures_util::future::join_all(all).await.into_iter().map(|done| done.unwrap().id).collect();
     // With XADD in place of the script there were 1,001.
     assert_eq!((ids.len(), redis.send(XLen::new("orders")).await.unwrap()), (50, 51));

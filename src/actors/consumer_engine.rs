@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant, SystemTime},
 };
@@ -18,12 +18,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::connection::{Introduce, Sever};
-use super::consumer_errands::{Counted, Errands, SweptPage};
+use super::consumer_errands::{Counted, Errands};
 use super::consumer_meters::Meters;
+use super::keeper::{self, Kept};
 use super::stream_consumer::{Engine, Order};
 use crate::core::FOREVER;
 use crate::core::consumer::{
-    Action, Arrival, Burial, Buried, Consumer, Handled, Swept, Taken, Terms, failure::Failure, ids::IdMap,
+    Action, Arrival, Burial, Buried, Consumer, Handled, Holder, LeaseTerm, Swept, Taken, Terms,
+    failure::Failure,
+    ground::{Ensured, Ground},
+    ids::IdMap,
     lease_book::Stage,
 };
 use crate::error::{Error, ErrorKind, Fate};
@@ -69,12 +73,15 @@ struct Gathered<T> {
 /// What came of an errand.
 enum Report {
     Connected(Result<(u64, Option<i64>), Failure>),
+    Named(Result<Holder, Failure>),
     Reaped(Result<(), Failure>),
-    Ensured(Result<bool, Failure>),
-    Listed(Result<Vec<StreamId>, Failure>),
+    Ensured(Result<Ensured, Failure>),
+    Looked(Result<Option<Ground>, Failure>),
+    Forgot(Result<Vec<String>, Failure>),
+    Listed(Result<Vec<(StreamId, u64)>, Failure>),
     Took(Result<Vec<Counted>, Failure>),
     Read(Result<Vec<StreamEntry>, Failure>),
-    Swept(Result<SweptPage, Failure>),
+    Swept(Result<Swept, Failure>),
     Acked(u64, Result<(), Failure>),
     Leased(Result<Vec<StreamId>, Failure>),
     Buried(Burial, Result<Buried, Failure>),
@@ -83,20 +90,35 @@ enum Report {
 
 type Errand = Pin<Box<dyn Future<Output = Report>>>;
 
+/// What the keeper of leases looks at from its own thread while this one stands still. Locked for a turn.
+struct Desk<T> {
+    machine: Consumer<Parcel<T>>,
+    leases: IdMap<Lease>,
+    /// When this thread was last seen to work.
+    turned: Instant,
+}
+
+type SharedDesk<T> = Arc<Mutex<Desk<T>>>;
+
+fn open<T>(desk: &Mutex<Desk<T>>) -> MutexGuard<'_, Desk<T>> {
+    // A turn that panicked is followed by a restart, which puts a new machine there.
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// See the module.
 pub(crate) struct ConsumerEngine<T: FromEntry> {
     terms: Terms,
     /// Gone when it is over: it holds connections and somebody else's actor.
     living: Option<Living<T>>,
-    machine: Consumer<Parcel<T>>,
+    desk: SharedDesk<T>,
     /// The link that the machine believes the reader to have.
     generation: u64,
+    stream: Arc<str>,
     client: Option<i64>,
     errands: FuturesUnordered<Errand>,
     handlers: FuturesUnordered<Answer>,
     /// Entries for one batch, until all is gathered that can be.
     gathered: Vec<Gathered<T>>,
-    leases: IdMap<Lease>,
     /// When each XACK that is under way was sent.
     acking: HashMap<u64, Instant>,
     meters: Meters,
@@ -118,18 +140,22 @@ struct Living<T> {
 impl<T: FromEntry> ConsumerEngine<T> {
     pub(crate) fn new(terms: Terms, errands: Arc<Errands>, shared: Rc<Shared<T>>) -> Self {
         let name = Arc::new(errands.name.clone());
+        let now = Instant::now();
+        let machine = Consumer::new(terms.clone(), now, fastrand::Rng::new());
+        let desk = Arc::new(Mutex::new(Desk { machine, leases: IdMap::default(), turned: now }));
+        keeper::watch(Arc::downgrade(&desk), errands.clone(), terms.min_idle / 3);
         Self {
-            machine: Consumer::new(terms.clone(), Instant::now(), fastrand::Rng::new()),
+            desk,
             terms,
+            stream: errands.name.stream.clone(),
             living: Some(Living { errands, name, shared }),
             generation: 0,
             client: None,
             errands: FuturesUnordered::new(),
             handlers: FuturesUnordered::new(),
             gathered: Vec::new(),
-            leases: IdMap::default(),
             acking: HashMap::new(),
-            meters: Meters::new(Instant::now()),
+            meters: Meters::new(now),
             delivered: 0,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
@@ -140,17 +166,22 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
     }
 
-    fn act(&mut self, action: Action<Parcel<T>>, now: Instant) {
+    fn act(&mut self, desk: &mut Desk<T>, action: Action<Parcel<T>>, now: Instant) {
         let Some(living) = &mut self.living else { return };
         let errands = living.errands.clone();
         let errand: Errand = match action {
             Action::Connect => Box::pin(async move { Report::Connected(connect(errands).await) }),
             Action::Reap { client } => Box::pin(async move { Report::Reaped(errands.reap(client).await) }),
-            Action::EnsureGroup => Box::pin(async move { Report::Ensured(errands.ensure_group().await) }),
+            Action::HoldName => Box::pin(async move { Report::Named(errands.hold_name().await) }),
+            Action::EnsureGroup { known } => {
+                Box::pin(async move { Report::Ensured(errands.ensure_group(known).await) })
+            }
+            Action::Look => Box::pin(async move { Report::Looked(errands.look().await) }),
+            Action::Forget { idle } => Box::pin(async move { Report::Forgot(errands.forget(idle).await) }),
             Action::ListPending { after, count } => {
                 Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
             }
-            Action::Take { ids } => Box::pin(async move { Report::Took(errands.take(ids).await) }),
+            Action::Take { entries } => Box::pin(async move { Report::Took(errands.take(entries).await) }),
             Action::Read { count } => {
                 let (block, generation) = (self.terms.block, self.generation);
                 Box::pin(async move { Report::Read(errands.read(count, block, generation).await) })
@@ -159,9 +190,9 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 errands.unblock(client).await;
                 Report::Nothing
             }),
-            Action::Sweep { cursor, count } => {
+            Action::Sweep { cursor, count, clock } => {
                 let min_idle = self.terms.min_idle;
-                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle).await) })
+                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle, clock).await) })
             }
             Action::Ack { flight, ids } => {
                 self.acking.insert(flight, now);
@@ -169,58 +200,63 @@ impl<T: FromEntry> ConsumerEngine<T> {
             }
             Action::Lease { terms } => Box::pin(async move { Report::Leased(errands.lease(terms).await) }),
             Action::Bury(burial) => Box::pin(async move { Report::Buried(burial.clone(), errands.bury(burial).await) }),
-            Action::Sever => {
-                errands.reader.addr().do_send(Sever("a blocked read did not end in time: the link is given up"));
+            Action::Sever { why } => {
+                errands.reader.actor().do_send(Sever(why));
                 return;
             }
-            Action::Run { id, run, attempt, payload } => return self.run(id, run, attempt, payload, now),
+            Action::Run { id, run, attempt, payload } => return self.run(desk, id, run, attempt, payload, now),
             Action::CheckProgress { id, run } => {
-                let progress = self.leases.get(&id).and_then(Lease::last_progress);
-                return self.machine.overdue(id, run, progress, now);
+                let progress = desk.leases.get(&id).and_then(Lease::last_progress);
+                return desk.machine.overdue(id, run, progress, now);
             }
             Action::GiveUp { id } => {
-                if let Some(lease) = self.leases.remove(&id) {
+                if let Some(lease) = desk.leases.remove(&id) {
                     lease.give_up();
                 }
                 return;
             }
             Action::SignalLost { id } => {
-                if let Some(lease) = self.leases.get(&id) {
+                if let Some(lease) = desk.leases.get(&id) {
                     lease.lose();
                 }
                 return;
             }
             Action::Tell(kind) => return living.tell(kind),
-            Action::Finish => return self.finish(),
+            Action::Finish => return self.finish(desk),
         };
         self.errands.push(errand);
     }
 
-    fn run(&mut self, id: StreamId, run: u64, attempt: u64, parcel: Parcel<T>, now: Instant) {
+    fn run(&mut self, desk: &mut Desk<T>, id: StreamId, run: u64, attempt: u64, parcel: Parcel<T>, now: Instant) {
         let Some(living) = &self.living else { return };
         if living.shared.inbox.takes_batches() {
+            // It may be what took its last consumer down: whatever comes of it, its neighbours have no part in it.
+            let suspect = attempt > 1;
+            if suspect {
+                self.hand_over(desk, now);
+            }
             self.gathered.push(Gathered { run: (id, run), attempt, parcel });
-            if self.gathered.len() >= self.terms.batch {
-                self.hand_over(now);
+            if suspect || self.gathered.len() >= self.terms.batch {
+                self.hand_over(desk, now);
             }
             return;
         }
         let lease = Lease::new(now);
-        self.leases.insert(id, lease.clone());
+        desk.leases.insert(id, lease.clone());
         self.delivered += 1;
         let delivery = living.delivery(id, attempt, parcel, lease);
         self.handlers.push(living.shared.inbox.deliver((id, run), delivery));
     }
 
     /// Gives what is gathered to the handler, as one batch.
-    fn hand_over(&mut self, now: Instant) {
+    fn hand_over(&mut self, desk: &mut Desk<T>, now: Instant) {
         let Some(living) = self.living.as_ref().filter(|_| !self.gathered.is_empty()) else { return };
         let lease = Lease::of_many(now, self.gathered.len());
         let mut runs = Vec::with_capacity(self.gathered.len());
         let mut deliveries = Vec::with_capacity(self.gathered.len());
         for (nth, Gathered { run, attempt, parcel }) in self.gathered.drain(..).enumerate() {
             let lease = lease.nth(nth);
-            self.leases.insert(run.0, lease.clone());
+            desk.leases.insert(run.0, lease.clone());
             runs.push(run);
             deliveries.push(living.delivery(run.0, attempt, parcel, lease));
         }
@@ -228,83 +264,85 @@ impl<T: FromEntry> ConsumerEngine<T> {
         self.handlers.push(living.shared.inbox.deliver_all(runs, deliveries));
     }
 
-    fn all_answered(&mut self, answered: Answered, now: Instant) {
+    fn all_answered(&mut self, desk: &mut Desk<T>, answered: Answered, now: Instant) {
         match answered {
-            Answered::One(run, answer) => self.answered(run, answer, now),
+            Answered::One(run, answer) => self.answered(desk, run, answer, now),
             Answered::Batch(runs, Ok(outcomes)) => {
                 let outcomes = outcomes.spread(runs.len());
                 for (run, outcome) in runs.into_iter().zip(outcomes) {
-                    self.answered(run, Ok(outcome), now);
+                    self.answered(desk, run, Ok(outcome), now);
                 }
             }
             Answered::Batch(runs, Err(unanswered)) => {
                 for run in runs {
-                    self.answered(run, Err(unanswered), now);
+                    self.answered(desk, run, Err(unanswered), now);
                 }
             }
         }
     }
 
-    fn answered(&mut self, (id, run): Run, answer: Result<Outcome, Unanswered>, now: Instant) {
+    fn answered(&mut self, desk: &mut Desk<T>, (id, run): Run, answer: Result<Outcome, Unanswered>, now: Instant) {
         let handled = match answer {
             Ok(outcome) => Handled::Done(outcome),
             Err(Unanswered::Gone) => Handled::Unanswered,
             // Its slot is another run's by now.
             Err(Unanswered::GivenUp) => return,
         };
-        if self.machine.book().stage(id) == Some(Stage::Running { run }) {
-            if let Some(lease) = self.leases.remove(&id) {
-                self.meters.handled(now.saturating_duration_since(lease.begun()));
-            }
+        if desk.machine.book().stage(id) == Some(Stage::Running { run })
+            && let Some(lease) = desk.leases.remove(&id)
+        {
+            self.meters.handled(now.saturating_duration_since(lease.begun()));
         }
         let gone =
             matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.shared.inbox.is_gone());
-        self.machine.handled(id, run, handled, now);
+        desk.machine.handled(id, run, handled, now);
         if gone {
-            self.machine.handler_gone(now + FAREWELL);
+            desk.machine.handler_gone(now + FAREWELL);
         }
     }
 
-    fn reported(&mut self, report: Report, now: Instant) {
+    fn reported(&mut self, desk: &mut Desk<T>, report: Report, now: Instant) {
+        let machine = &mut desk.machine;
         match report {
             Report::Connected(answer) => {
                 let answer = answer.map(|(generation, client)| {
                     (self.generation, self.client) = (generation, client);
                     client
                 });
-                self.machine.connected(answer, now);
+                machine.connected(answer, now);
             }
-            Report::Reaped(answer) => self.machine.reaped(answer, now),
-            Report::Ensured(answer) => self.machine.ensured(answer, now),
-            Report::Listed(answer) => self.machine.listed(answer, now),
+            Report::Named(answer) => machine.named(answer, now),
+            Report::Reaped(answer) => machine.reaped(answer, now),
+            Report::Ensured(answer) => machine.ensured(answer, now),
+            Report::Looked(answer) => machine.looked(answer, now),
+            Report::Forgot(answer) => machine.forgot(answer, now),
+            Report::Listed(answer) => machine.listed(answer, now),
             Report::Took(answer) => {
                 let taken = answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect());
-                self.machine.took(taken, now);
+                machine.took(taken, now);
             }
             Report::Read(answer) => {
                 let page = answer.map(|page| page.into_iter().map(|entry| self.arrival(entry, 1)).collect());
-                self.machine.read(page, now);
+                machine.read(page, now);
             }
-            Report::Swept(answer) => {
-                let swept = answer.map(|page| Swept {
-                    cursor: page.cursor,
-                    entries: page.entries.into_iter().map(|(entry, count)| self.arrival(entry, count)).collect(),
-                    gone: page.gone,
-                });
-                self.machine.swept(swept, now);
-            }
+            Report::Swept(answer) => machine.swept(answer, now),
             Report::Acked(flight, answer) => {
                 let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());
-                let before = self.machine.tally().acked;
-                self.machine.acked(flight, answer, now);
+                let before = machine.tally().acked;
+                machine.acked(flight, answer, now);
                 if let Some(sent) = sent {
-                    let entries = self.machine.tally().acked - before;
+                    let entries = machine.tally().acked - before;
                     self.meters.acked(now.saturating_duration_since(sent), entries);
                 }
             }
-            Report::Leased(answer) => self.machine.leased(answer, now),
-            Report::Buried(burial, answer) => self.machine.buried(burial, answer, now),
+            Report::Leased(answer) => machine.leased(answer, now),
+            Report::Buried(burial, answer) => machine.buried(burial, answer, now),
             Report::Nothing => {}
+        }
+        if let Some(living) = &mut self.living {
+            for missing in living.errands.denials.news() {
+                living.tell(StreamEventKind::Degraded { missing });
+            }
         }
     }
 
@@ -331,44 +369,50 @@ impl<T: FromEntry> ConsumerEngine<T> {
         Arrival { id, attempt, lane, size, payload }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, desk: &mut Desk<T>) {
         let Some(living) = self.living.take() else { return };
-        let (book, tally) = (self.machine.book(), self.machine.tally());
+        let (book, tally) = (desk.machine.book(), desk.machine.tally());
         self.report = DrainReport {
             unfinished: book.running(),
-            unacknowledged: self.machine.unacknowledged(),
+            unacknowledged: desk.machine.unacknowledged(),
             handed_back: tally.handed_back,
             delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
         };
+        // A read that is under way makes the consumer anew when it is answered.
+        let delete = !desk.machine.is_reading();
         self.errands.clear();
         self.handlers.clear();
-        self.leases.clear();
         self.gathered.clear();
-        let reader = living.errands.reader.clone();
+        desk.leases.clear();
+        let errands = living.errands.clone();
         drop(living);
+        let (drains, report) = (std::mem::take(&mut self.drains), self.report);
         actix::spawn(async move {
             // Nothing of use is under way on it.
+            let reader = errands.reader.clone();
             let _ = reader.shutdown(Duration::ZERO).await;
+            errands.farewell(delete).await;
+            for done in drains {
+                let _ = done.send(report);
+            }
         });
-        for done in self.drains.drain(..) {
-            let _ = done.send(self.report);
-        }
     }
 
     pub(crate) fn stats(&mut self) -> ConsumerStats {
-        let (book, tally) = (self.machine.book(), self.machine.tally());
+        let desk = open(&self.desk);
+        let (book, tally) = (desk.machine.book(), desk.machine.tally());
         let rates = self.meters.rates([tally.read, self.delivered, tally.acked], Instant::now());
         ConsumerStats {
-            stream: self.living.as_ref().map(|living| living.errands.name.stream.clone()).unwrap_or_default(),
+            stream: self.stream.clone(),
             rates,
             oldest: book.oldest().map(age_of),
             handler_latency: self.meters.handler_latency(),
             ack_latency: self.meters.ack_latency(),
-            state: self.machine.state(),
+            state: desk.machine.state(),
             in_flight: book.running(),
-            waiting: self.machine.waiting(),
+            waiting: desk.machine.waiting(),
             delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
-            unacknowledged: self.machine.unacknowledged(),
+            unacknowledged: desk.machine.unacknowledged(),
             read: tally.read,
             recovered: tally.recovered,
             claimed: tally.claimed,
@@ -381,42 +425,44 @@ impl<T: FromEntry> ConsumerEngine<T> {
             lease_lost: tally.lease_lost,
             trimmed: tally.trimmed,
             disconnects: tally.disconnects,
+            lag: desk.machine.ground().and_then(|ground| ground.lag),
+            pending: desk.machine.ground().map(|ground| ground.pending),
         }
     }
 
     /// Carries out all there is to do. Returns whether there was something.
-    fn act_all(&mut self, now: Instant) -> bool {
+    fn act_all(&mut self, desk: &mut Desk<T>, now: Instant) -> bool {
         let mut acted = false;
-        while let Some(action) = self.machine.next(now) {
+        while let Some(action) = desk.machine.next(now) {
             acted = true;
-            self.act(action, now);
+            self.act(desk, action, now);
         }
-        self.hand_over(now);
+        self.hand_over(desk, now);
         acted
     }
 
     /// How many more handlers could be given something, if there was room for them.
     pub(crate) fn ready(&self) -> usize {
-        if self.living.is_some() { self.machine.ready() } else { 0 }
+        if self.living.is_some() { open(&self.desk).machine.ready() } else { 0 }
     }
 
     pub(crate) fn running(&self) -> usize {
-        self.machine.book().running()
+        open(&self.desk).machine.book().running()
     }
 
     /// Lets it hand out that many entries more, and no others.
     pub(crate) fn allow(&mut self, entries: usize) {
-        self.machine.allow(entries);
+        open(&self.desk).machine.allow(entries);
     }
 
     /// How many of them it has not handed out.
     pub(crate) fn allowance(&self) -> usize {
-        self.machine.allowance()
+        open(&self.desk).machine.allowance()
     }
 
     /// Arms the one timer. Returns whether it has fired.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(next) = self.machine.wake_at() else { return false };
+    fn poll_timer(&mut self, desk: &Desk<T>, cx: &mut Context<'_>) -> bool {
+        let Some(next) = desk.machine.wake_at() else { return false };
         if self.armed != Some(next) {
             self.timer.as_mut().reset(next.into());
             self.armed = Some(next);
@@ -431,24 +477,27 @@ impl<T: FromEntry> ConsumerEngine<T> {
 
 impl<T: FromEntry> Engine for ConsumerEngine<T> {
     fn poll(&mut self, cx: &mut Context<'_>) {
+        let desk = self.desk.clone();
+        let desk = &mut *open(&desk);
         for _ in 0..ROUNDS {
             if self.living.is_none() {
                 return;
             }
             let now = Instant::now();
-            let tally = self.machine.tally();
+            desk.turned = now;
+            let tally = desk.machine.tally();
             self.meters.mark([tally.read, self.delivered, tally.acked], now);
             let mut busy = false;
             while let Poll::Ready(Some(answered)) = self.handlers.poll_next_unpin(cx) {
                 busy = true;
-                self.all_answered(answered, now);
+                self.all_answered(desk, answered, now);
             }
             while let Poll::Ready(Some(report)) = self.errands.poll_next_unpin(cx) {
                 busy = true;
-                self.reported(report, now);
+                self.reported(desk, report, now);
             }
-            busy |= self.act_all(now);
-            if !busy && !self.poll_timer(cx) {
+            busy |= self.act_all(desk, now);
+            if !busy && !self.poll_timer(desk, cx) {
                 return;
             }
         }
@@ -460,11 +509,11 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         match order {
             Order::Pause => {
                 self.paused = true;
-                self.machine.pause();
+                open(&self.desk).machine.pause();
             }
             Order::Resume => {
                 self.paused = false;
-                self.machine.resume(now);
+                open(&self.desk).machine.resume(now);
             }
             Order::Drain { done, .. } if self.living.is_none() => {
                 let _ = done.send(self.report);
@@ -473,7 +522,7 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
                 self.drains.push(done);
                 let until = now + within.min(FOREVER);
                 self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
-                self.machine.drain(until);
+                open(&self.desk).machine.drain(until);
             }
             Order::Stats(done) => {
                 let _ = done.send(vec![self.stats()]);
@@ -482,8 +531,9 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
     }
 
     fn abandoned(&mut self) {
-        if !self.machine.is_draining() {
-            self.machine.drain(Instant::now() + FAREWELL);
+        let mut desk = open(&self.desk);
+        if !desk.machine.is_draining() {
+            desk.machine.drain(Instant::now() + FAREWELL);
         }
     }
 
@@ -493,20 +543,23 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         self.handlers.clear();
         self.gathered.clear();
         self.acking.clear();
-        for (_, lease) in self.leases.drain() {
+        let mut desk = open(&self.desk);
+        for (_, lease) in desk.leases.drain() {
             lease.lose();
         }
-        self.machine = Consumer::new(self.terms.clone(), Instant::now(), fastrand::Rng::new());
-        self.machine.suspect(self.client);
+        let ground = desk.machine.ground();
+        desk.machine = Consumer::new(self.terms.clone(), Instant::now(), fastrand::Rng::new());
+        desk.machine.succeed(self.client, ground);
         // What was asked of the consumer holds for its successor.
         if self.paused {
-            self.machine.pause();
+            desk.machine.pause();
         }
         if let Some(until) = self.drain_until {
-            self.machine.drain(until);
+            desk.machine.drain(until);
         }
+        drop(desk);
         if let Some(living) = &mut self.living {
-            living.errands.reader.addr().do_send(Sever("the consumer was restarted"));
+            living.errands.reader.actor().do_send(Sever("the consumer was restarted"));
             living.tell(StreamEventKind::Restarted { reason });
         }
     }
@@ -515,7 +568,8 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         if let Some(living) = &mut self.living {
             living.tell(StreamEventKind::Closed);
         }
-        self.finish();
+        let desk = self.desk.clone();
+        self.finish(&mut open(&desk));
     }
 
     fn is_closed(&self) -> bool {
@@ -549,8 +603,30 @@ fn age_of(id: StreamId) -> Duration {
 /// Waits for the reader's link, and finds out what the server calls it.
 async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
     errands.reader.ready(CONNECT).await?;
-    let greeting = errands.reader.addr().send(Introduce).await;
+    let greeting = errands.reader.actor().send(Introduce).await;
     let greeting = greeting.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
     let generation = errands.reader.status().borrow().generation;
     Ok((generation, greeting.client_id))
+}
+
+/// While a handler keeps this thread from running, the keeper renews the leases on its behalf.
+impl<T: FromEntry> Kept for Mutex<Desk<T>> {
+    fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm> {
+        let Desk { machine, leases, turned } = &mut *open(self);
+        // A thread that is hung for good must not hold entries for ever.
+        if machine.is_closed() || now.saturating_duration_since(*turned) > handler_deadline {
+            return Vec::new();
+        }
+        let Some(before) = now.checked_sub(min_idle / 2) else { return Vec::new() };
+        let worked_on = |id: &StreamId| {
+            let begun = leases.get(id).map(Lease::last_sign);
+            begun.is_none_or(|begun| now.saturating_duration_since(begun) < handler_deadline)
+        };
+        let aging = machine.book_mut().aging(before, now);
+        let terms = aging.into_iter().filter_map(|id| {
+            let delayed = matches!(machine.book().stage(id), Some(Stage::Delayed { .. }));
+            (!delayed && worked_on(&id)).then_some(LeaseTerm { id, idle: Duration::ZERO, count: None, release: false })
+        });
+        terms.collect()
+    }
 }

@@ -43,6 +43,12 @@ pub(crate) struct Lua {
 pub(crate) static LEASE: Lua = Lua::new(include_str!("../scripts/lease.lua"));
 /// Delivers again.
 pub(crate) static TAKE: Lua = Lua::new(include_str!("../scripts/take.lua"));
+/// Claims what others have left.
+pub(crate) static SWEEP: Lua = Lua::new(include_str!("../scripts/sweep.lua"));
+/// Holds a consumer's name.
+pub(crate) static NAME: Lua = Lua::new(include_str!("../scripts/name.lua"));
+/// Removes consumers that have died.
+pub(crate) static FORGET: Lua = Lua::new(include_str!("../scripts/forget.lua"));
 /// Moves to the dead letters.
 pub(crate) static DEAD_LETTER: Lua = Lua::new(include_str!("../scripts/dead_letter.lua"));
 
@@ -60,8 +66,6 @@ pub(crate) static ACK_WITH: Lua = Lua::new(include_str!("../scripts/ack_with.lua
 pub(crate) static ACK_DELETE: Lua = Lua::new(include_str!("../scripts/ack_delete.lua"));
 /// Ends the claim on an effect.
 pub(crate) static SETTLE_CLAIM: Lua = Lua::new(include_str!("../scripts/settle_claim.lua"));
-/// Removes a consumer without losing what is pending for it.
-pub(crate) static REMOVE_CONSUMER: Lua = Lua::new(include_str!("../scripts/remove_consumer.lua"));
 /// Adds once, and trims what nobody needs.
 pub(crate) static APPEND: Lua = Lua::new(include_str!("../scripts/append.lua"));
 

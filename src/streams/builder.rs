@@ -19,12 +19,13 @@ use super::events::{ConsumerName, StreamEvent};
 use super::extras::Extras;
 use super::inbox::Inbox;
 use super::scheduled::{Mover, Scheduled};
+use crate::actors::consumer_denials::Denials;
 use crate::actors::consumer_engine::LaneOf;
 use crate::actors::consumer_errands::Errands;
 use crate::actors::consumer_fleet::Parts;
 use crate::actors::stream_consumer::{ConsumerActor, Engine};
 use crate::core::FOREVER;
-use crate::core::consumer::Terms;
+use crate::core::consumer::{Terms, ground::Start};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::handle::Redis;
 use crate::messages::stream_id::StreamId;
@@ -89,6 +90,8 @@ pub struct StreamConsumerBuilder<L = Unordered> {
     retry: Vec<Duration>,
     max_deliveries: u64,
     dead_letters: Option<String>,
+    stall_after: Duration,
+    forget_after: Option<Duration>,
     events: Vec<Recipient<StreamEvent>>,
     arbiter: Option<ArbiterHandle>,
     limit: RestartLimit,
@@ -113,6 +116,8 @@ impl StreamConsumerBuilder {
             retry: vec![Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)],
             max_deliveries: 5,
             dead_letters: None,
+            stall_after: Duration::from_secs(60),
+            forget_after: Some(Duration::from_secs(24 * 3600)),
             events: Vec::new(),
             arbiter: None,
             limit: RestartLimit::default(),
@@ -129,7 +134,7 @@ impl StreamConsumerBuilder {
         let ordering = OrderedBy(Box::new(move |payload: &T| hasher.hash_one(key(payload))) as LaneOf<T>);
         let Self { stream, group, consumer, start, max_in_flight, batch, max_bytes, block, .. } = self;
         let Self { min_idle, handler_deadline, sweep_every, retry, max_deliveries, dead_letters, .. } = self;
-        let Self { events, arbiter, limit, extras, .. } = self;
+        let Self { stall_after, forget_after, events, arbiter, limit, extras, .. } = self;
         StreamConsumerBuilder {
             stream,
             group,
@@ -145,6 +150,8 @@ impl StreamConsumerBuilder {
             retry,
             max_deliveries,
             dead_letters,
+            stall_after,
+            forget_after,
             events,
             arbiter,
             limit,
@@ -171,7 +178,7 @@ impl<L> StreamConsumerBuilder<L> {
     }
 
     /// Lets the group begin with what is added from now on, if it has to be made. What the stream has by
-    /// then is never delivered, also when the group was lost and is made again.
+    /// then is never delivered. A group that is lost while this consumer runs begins where it was instead.
     pub fn start_at_end(mut self) -> Self {
         self.start = None;
         self
@@ -247,6 +254,20 @@ impl<L> StreamConsumerBuilder<L> {
         self
     }
 
+    /// How long the group may have entries to read while a read waits in vain, at least 10 ms, before that is told
+    /// and the link given up for a new one; ever longer when that does not help. Default 60 s.
+    pub fn stall_after(mut self, limit: Duration) -> Self {
+        self.stall_after = limit.max(Duration::from_millis(10));
+        self
+    }
+
+    /// Removes other consumers from the group that have nothing pending and gave no sign of life for so long, at
+    /// least a second: a name that comes back is made anew. Default one day; `None` removes none.
+    pub fn forget_after(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.forget_after = idle.into().map(|idle| idle.max(Duration::from_secs(1)));
+        self
+    }
+
     /// Sends every event of the consumer to `recipient`. It is let go of when its actor ends or the consumer
     /// is closed.
     pub fn on_event(mut self, recipient: Recipient<StreamEvent>) -> Self {
@@ -283,6 +304,7 @@ impl<L> StreamConsumerBuilder<L> {
             config_error("there is no actix system on this thread; start inside #[actix::main], or name an arbiter")
         })?;
         let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(2)));
+        let lane = self.ordering.lane();
         // A batch is whole only if the handler may have all of it.
         let max_in_flight =
             if handler.takes_batches() { self.max_in_flight.max(self.batch) } else { self.max_in_flight };
@@ -296,6 +318,10 @@ impl<L> StreamConsumerBuilder<L> {
             sweep_every: sweep_every.min(FOREVER),
             retry: self.retry,
             max_deliveries: self.max_deliveries,
+            ordered: lane.is_some(),
+            stall_after: self.stall_after.min(FOREVER),
+            look_every: (self.stall_after / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)),
+            forget_after: self.forget_after,
         };
         let group: Arc<str> = self.group.into();
         let consumer: Arc<str> = consumer.into();
@@ -312,9 +338,11 @@ impl<L> StreamConsumerBuilder<L> {
                 reader,
                 name,
                 dead_letters,
-                start: self.start,
+                start: self.start.map_or(Start::End, Start::After),
                 reader_name,
                 delete_acknowledged: self.extras.delete_acknowledged,
+                denials: Denials::default(),
+                handler_deadline: terms.handler_deadline,
             };
             streams.push((Arc::new(errands), weight));
         }
@@ -323,7 +351,7 @@ impl<L> StreamConsumerBuilder<L> {
         let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
         let scheduled = streams.iter().map(|(errands, _)| Scheduled::new(redis, &*errands.name.stream)).collect();
         let mover = Mover::new(scheduled, self.extras.scheduled_every);
-        let parts = Parts { terms, streams, inbox: Box::new(handler), lane: self.ordering.lane(), events: self.events };
+        let parts = Parts { terms, streams, inbox: Box::new(handler), lane, events: self.events };
         // Zero makes the mailbox unbounded: orders are few, and must keep their order.
         let (sender, receiver) = channel::channel::<ConsumerActor>(0);
         let limit = self.limit;

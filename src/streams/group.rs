@@ -6,9 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use redis::Value;
-
-use crate::actors::scripts::REMOVE_CONSUMER;
+use crate::actors::scripts::FORGET;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::handle::Redis;
@@ -155,37 +153,31 @@ impl ConsumerGroup {
     /// # Errors
     /// Those of the script; `NOGROUP` when the group is not there.
     pub async fn remove_consumer(&self, consumer: impl AsRef<[u8]>, idle: Duration) -> Result<Removal> {
-        let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX).min(1 << 53);
-        let args = |frame: Frame| frame.arg(&*self.group).arg(consumer.as_ref()).arg(idle).idempotent();
-        let answer = REMOVE_CONSUMER.run(&self.redis, &[&*self.stream], args).await?;
-        match answer {
-            Value::Array(pending) => {
-                let pending: Vec<u64> = decode(Value::Array(pending))?;
-                Ok(Removal::Pending(pending.first().copied().unwrap_or_default()))
-            }
-            Value::Int(1) => Ok(Removal::Removed),
-            Value::Int(0) => Ok(Removal::NotThere),
-            Value::Int(_) => Ok(Removal::Active),
-            _ => Err(Error::decode("the script answered no number")),
+        let consumer = consumer.as_ref();
+        if self.forget(consumer, idle).await?.iter().any(|removed| removed == consumer) {
+            return Ok(Removal::Removed);
         }
+        let stays = self.consumers().await?.into_iter().find(|known| known.name == consumer);
+        Ok(match stays {
+            None => Removal::NotThere,
+            Some(stays) if stays.pending > 0 => Removal::Pending(stays.pending),
+            Some(_) => Removal::Active,
+        })
+    }
+
+    async fn forget(&self, consumer: &[u8], idle: Duration) -> Result<Vec<Vec<u8>>> {
+        let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX).min(1 << 53);
+        let args = |frame: Frame| frame.arg(&*self.group).arg(idle).arg(consumer);
+        decode(FORGET.run(&self.redis, &[&*self.stream], args).await?)
     }
 
     /// Removes every consumer that has nothing pending and has done nothing for `idle`, and returns their names. One
     /// with something pending stays until others have claimed that.
     ///
     /// # Errors
-    /// Those of the commands. Some may have been removed.
+    /// Those of the script; `NOGROUP` when the group is not there.
     pub async fn remove_dead_consumers(&self, idle: Duration) -> Result<Vec<Vec<u8>>> {
-        let mut removed = Vec::new();
-        for consumer in self.consumers().await? {
-            if consumer.pending == 0
-                && consumer.idle >= idle
-                && self.remove_consumer(&consumer.name, idle).await? == Removal::Removed
-            {
-                removed.push(consumer.name);
-            }
-        }
-        Ok(removed)
+        self.forget(b"", idle).await
     }
 }
 

@@ -102,6 +102,11 @@ impl Lease {
         self.0.begun.checked_add(Duration::from_millis(since))
     }
 
+    /// When the handler last gave a sign: its last progress, or its start.
+    pub(crate) fn last_sign(&self) -> Instant {
+        self.last_progress().unwrap_or(self.0.begun)
+    }
+
     /// Ends the wait for a handler that is of no interest any more.
     pub(crate) fn give_up(&self) {
         self.0.given_up.store(1, Ordering::Release);

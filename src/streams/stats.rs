@@ -53,6 +53,10 @@ pub struct ConsumerStats {
     pub trimmed: u64,
     /// Links lost by the reader.
     pub disconnects: u64,
+    /// Entries that the group has not read yet, where the server knows; as of the last look, a second ago at most.
+    pub lag: Option<u64>,
+    /// Entries that are pending in the whole group, likewise.
+    pub pending: Option<u64>,
 }
 
 impl ConsumerStats {
@@ -83,6 +87,8 @@ impl ConsumerStats {
             all.lease_lost += one.lease_lost;
             all.trimmed += one.trimmed;
             all.disconnects += one.disconnects;
+            all.lag = all.lag.zip(one.lag).map(|(all, one)| all + one);
+            all.pending = all.pending.zip(one.pending).map(|(all, one)| all + one);
         }
         all
     }

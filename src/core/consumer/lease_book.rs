@@ -76,6 +76,10 @@ impl LeaseBook {
         self.holds.len()
     }
 
+    pub(crate) fn ids(&self) -> Vec<StreamId> {
+        self.holds.keys().copied().collect()
+    }
+
     /// How many take up the window: those that wait for a handler, and those with one.
     pub(crate) fn held(&self) -> usize {
         self.held

@@ -25,6 +25,7 @@ impl<P> Consumer<P> {
             .or_else(|| self.next_lease(now))
             .or_else(|| self.next_burial(now))
             .or_else(|| self.next_take(now))
+            .or_else(|| self.next_upkeep(now))
             .or_else(|| self.next_sweep(now))
             .or_else(|| self.next_read(now))
     }
@@ -49,11 +50,13 @@ impl<P> Consumer<P> {
         let take = if may_take { self.take.wake_at() } else { None };
         let may_sweep = live && self.free_again() > 0 && !self.sweep.is_under_way();
         let sweep = may_sweep.then(|| self.sweep.wake_at().map_or(self.next_sweep, |at| at.max(self.next_sweep)));
+        let upkeep = self.upkeep_at();
         let beat = (self.book.len() > 0).then_some(self.next_beat);
         let look = self.reading.map(|reading| reading.look_at);
         [self.acks.wake_at(), flow, setup, read, lease, bury, due.map(|due| take.map_or(due, |at| at.max(due))), take]
             .into_iter()
             .chain([sweep, beat, look, self.book.next_deadline()])
+            .chain(upkeep)
             .flatten()
             // What was due at the last look and was not done waits for something else than the clock.
             .filter(|at| self.looked.is_none_or(|looked| *at > looked))
@@ -63,7 +66,7 @@ impl<P> Consumer<P> {
     /// How many entries may be asked for that were delivered before. A read that waits for new ones does not
     /// keep their room: it may wait for long, and they are due.
     fn free_again(&self) -> usize {
-        self.terms.window().saturating_sub(self.book.held() + self.taking.len() + self.sweeping)
+        self.terms.window().saturating_sub(self.book.held() + self.taking.len())
     }
 
     /// How many may be taken that are ours: one at least when nothing is ready, for all that is in hand may
@@ -104,7 +107,10 @@ impl<P> Consumer<P> {
                 reading.unblocked = true;
                 self.out.push_back(Action::Unblock { client });
             }
-            None => self.out.push_back(Action::Sever),
+            None => {
+                let why = "a blocked read did not end in time: the link is given up";
+                self.out.push_back(Action::Sever { why });
+            }
         }
     }
 
@@ -134,30 +140,6 @@ impl<P> Consumer<P> {
         let attempt = self.book.get(id).map_or(1, |hold| hold.attempt);
         let run = self.book.run(id, now + self.terms.handler_deadline);
         Some(Action::Run { id, run, attempt, payload })
-    }
-
-    fn next_setup(&mut self, now: Instant) -> Option<Action<P>> {
-        let Phase::Setup(step) = self.phase else { return None };
-        if matches!(self.flow, Flow::Draining(_)) || !self.setup.may_start(now) {
-            return None;
-        }
-        let action = match (step, self.zombie) {
-            (Step::Connect, _) => Action::Connect,
-            (Step::Reap, Some(client)) => Action::Reap { client },
-            (Step::Reap, None) | (Step::EnsureGroup, _) => {
-                self.phase = Phase::Setup(Step::EnsureGroup);
-                Action::EnsureGroup
-            }
-            (Step::List, _) => {
-                let recovery = &self.recovery;
-                if recovery.listed_all || !recovery.backlog.is_empty() || !self.taking.is_empty() {
-                    return None;
-                }
-                Action::ListPending { after: recovery.after, count: CHUNK }
-            }
-        };
-        self.setup.start();
-        Some(action)
     }
 
     fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
@@ -233,38 +215,85 @@ impl<P> Consumer<P> {
         if self.flow != Flow::Open || !self.take.may_start(now) {
             return None;
         }
-        let most = self.free_to_take().min(CHUNK);
-        let mut ids: Vec<StreamId> = Vec::new();
-        while ids.len() < most
-            && let Some(id) = self.recovery.backlog.pop_front()
+        // What was handled and not acknowledged yet comes back, if the next one takes the process down.
+        if let Some(outside) = self.quarantine.outside()
+            && !matches!(
+                self.book.stage(outside),
+                Some(Stage::Waiting | Stage::Running { .. } | Stage::Acking | Stage::Burying)
+            )
         {
+            self.quarantine.settled(outside);
+        }
+        let most = self.free_to_take().min(CHUNK);
+        // A delivery counts even if no handler ever starts: no more than there are handlers to start.
+        let idle = self.terms.max_in_flight.saturating_sub(self.book.running()).max(1);
+        let mut entries: Vec<(StreamId, u64)> = Vec::new();
+        for id in self.book.due(now, most.min(idle)) {
+            let attempt = self.book.get(id).map_or(0, |hold| hold.attempt);
+            self.book.set(id, Stage::Taking);
+            entries.push((id, attempt + 1));
+        }
+        for (id, deliveries) in self.quarantine.let_out(most - entries.len(), self.terms.ordered) {
+            // It may have come into hand on another way meanwhile.
             if !self.book.contains(id) {
-                ids.push(id);
+                entries.push((id, deliveries + 1));
             }
         }
-        for id in self.book.due(now, most.saturating_sub(ids.len())) {
-            self.book.set(id, Stage::Taking);
-            ids.push(id);
-        }
-        if ids.is_empty() {
-            // What was listed came into hand on another way meanwhile.
+        if entries.is_empty() {
             self.go_live_when_recovered();
             return self.out.pop_front();
         }
-        self.taking.clone_from(&ids);
+        self.taking.clone_from(&entries);
         self.take.start();
-        Some(Action::Take { ids })
+        Some(Action::Take { entries })
     }
 
     fn next_sweep(&mut self, now: Instant) -> Option<Action<P>> {
         let may = self.phase == Phase::Live && self.flow == Flow::Open && self.sweep.may_start(now);
-        let free = self.free_again();
-        if !may || self.next_sweep > now || free == 0 {
+        let count = CHUNK.saturating_sub(self.quarantine.len()).min(self.free_again());
+        if !may || self.next_sweep > now || count == 0 {
             return None;
         }
-        let count = free.min(CHUNK);
         self.sweep.start();
-        self.sweeping = count;
-        Some(Action::Sweep { cursor: self.cursor, count })
+        Some(Action::Sweep { cursor: self.cursor, count, clock: self.server_clock.expected(now) })
+    }
+
+    fn next_upkeep(&mut self, now: Instant) -> Option<Action<P>> {
+        if self.phase != Phase::Live {
+            return None;
+        }
+        if self.next_name <= now && self.rename.may_start(now) {
+            self.next_name = now + NAME_HELD / 3;
+            self.rename.start();
+            return Some(Action::HoldName);
+        }
+        if matches!(self.flow, Flow::Draining(_)) {
+            return None;
+        }
+        if self.next_look <= now && self.look.may_start(now) {
+            self.next_look = now + self.terms.look_every;
+            self.look.start();
+            return Some(Action::Look);
+        }
+        let idle = self.terms.forget_after?;
+        if self.next_forget > now || !self.forget.may_start(now) {
+            return None;
+        }
+        self.next_forget = now + FORGET_EVERY.min(idle);
+        self.forget.start();
+        Some(Action::Forget { idle })
+    }
+
+    fn upkeep_at(&self) -> [Option<Instant>; 3] {
+        let at = |pace: &Pace, next: Instant, wanted: bool| {
+            (wanted && self.phase == Phase::Live && !pace.is_under_way())
+                .then(|| pace.wake_at().map_or(next, |pause| pause.max(next)))
+        };
+        let works = !matches!(self.flow, Flow::Draining(_));
+        [
+            at(&self.rename, self.next_name, true),
+            at(&self.look, self.next_look, works),
+            at(&self.forget, self.next_forget, works && self.terms.forget_after.is_some()),
+        ]
     }
 }
