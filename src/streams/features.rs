@@ -6,6 +6,7 @@ use redis::Value;
 
 use crate::actors::scripts::Internal;
 use crate::error::Result;
+use crate::events::ConnectionState;
 use crate::frame::Frame;
 use crate::handle::Redis;
 
@@ -37,23 +38,31 @@ impl Redis {
     /// # Errors
     /// Those of `COMMAND INFO`. A server that does not let us ask is taken for one that has none of it.
     pub async fn stream_features(&self) -> Result<StreamFeatures> {
-        let generation = self.status().borrow().generation;
-        let known = *self.shared.features.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, features)) = known.filter(|(of, _)| *of == generation) {
-            return Ok(features);
-        }
         let ask = ASKED.iter().fold(Frame::known("COMMAND INFO"), |ask, name| ask.arg(*name)).read_only();
-        let features = match self.send(Internal(ask)).await {
-            Ok(answer) => found(&answer),
-            Err(error) if error.code().is_some() => {
-                tracing::debug!(%error, "the server does not tell what it can do; it is taken for an older one");
-                StreamFeatures::default()
+        loop {
+            let (before, connected) = {
+                let status = self.shared.status.borrow();
+                (status.generation, status.state == ConnectionState::Ready)
+            };
+            let known = *self.shared.features.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, features)) = known.filter(|(of, _)| *of == before) {
+                return Ok(features);
             }
-            Err(error) => return Err(error),
-        };
-        // The link may have been lost while it was asked. Then it is asked again.
-        *self.shared.features.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation, features));
-        Ok(features)
+            let features = match self.send(Internal(ask.clone())).await {
+                Ok(answer) => found(&answer),
+                Err(error) if error.code().is_some() => {
+                    tracing::debug!(%error, "the server does not tell what it can do; it is taken for an older one");
+                    StreamFeatures::default()
+                }
+                Err(error) => return Err(error),
+            };
+            let after = self.shared.status.borrow().generation;
+            // Else the link was lost meanwhile: which server was it that answered?
+            if before == after || !connected {
+                *self.shared.features.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((after, features));
+                return Ok(features);
+            }
+        }
     }
 }
 
