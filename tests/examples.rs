@@ -80,6 +80,20 @@ fn streams() {
     }
 }
 
+#[test]
+fn stream_batches() {
+    let said = run("stream_batches", &[]);
+    for line in [
+        "added once: true",
+        "ada owes Some(1300)",
+        "look at this, sent back",
+        "bob owes Some(50000)",
+        "behind by Some(0)",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
 /// The main job in small: what the demo runs. Its ablation is `--acknowledge-first`, which loses what failed when
 /// the server was killed.
 #[test]
