@@ -138,7 +138,7 @@ pub use streams::events::{ConsumerName, DeadLetterReason, Missing, StreamEvent, 
 pub use streams::inbox::Inbox;
 pub use streams::lease::Lease;
 pub use streams::outcome::{IntoOutcome, Outcome};
-pub use supervisor::RestartLimit;
+pub use supervisor::{RestartLimit, supervise};
 pub use unprefixed::Unprefixed;
 pub use watch::{Watch, Watched};
 

@@ -8,7 +8,9 @@ use redis::Value;
 use super::consumer_denials::Denials;
 use super::scripts::{DEAD_LETTER, Internal, LEASE, Lua, SWEEP, TAKE};
 use crate::core::consumer::failure::{Failure, FailureKind};
-use crate::core::consumer::{Burial, Buried, Claims, LeaseTerm, Swept, ground::Start, server_clock::ServerClock};
+use crate::core::consumer::{
+    Burial, Buried, Claims, LeaseTerm, Renewed, Swept, ground::Start, server_clock::ServerClock,
+};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::handle::Redis;
@@ -162,8 +164,8 @@ impl Errands {
         Ok(())
     }
 
-    /// Tells the terms, and returns what is no longer ours.
-    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Vec<StreamId>, Failure> {
+    /// Tells the terms, and returns what is no longer ours, or no longer there.
+    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Renewed, Failure> {
         let args = |frame: Frame| {
             terms.iter().fold(frame.arg(self.group()).arg(self.consumer()), |frame, term| {
                 let frame = frame.arg(term.id).arg(millis(term.idle));
@@ -174,7 +176,10 @@ impl Errands {
             })
         };
         match self.scripted(&LEASE, &[self.stream()], args).await? {
-            Some(answer) => Ok(decode(answer)?),
+            Some(answer) => {
+                let (lost, gone) = decode(answer)?;
+                Ok(Renewed { lost, gone })
+            }
             None => self.plain_lease(&self.control, &terms).await,
         }
     }

@@ -21,7 +21,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use reports::{Buried, Claims, Swept};
+pub(crate) use reports::{Buried, Claims, Renewed, Swept};
 pub(crate) use settle::Handled;
 pub(crate) use setup::Holder;
 
