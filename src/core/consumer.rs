@@ -317,7 +317,7 @@ impl<P> Consumer<P> {
             next_beat: now + terms.min_idle / 3,
             next_look: now + terms.look_every,
             next_name: now + NAME_HELD / 3,
-            next_forget: now + FORGET_EVERY,
+            next_forget: now + terms.forget_after.map_or(FORGET_EVERY, |idle| idle.min(FORGET_EVERY)),
             setup: Pace::default(),
             read: Pace::default(),
             take: Pace::default(),

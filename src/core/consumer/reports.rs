@@ -314,7 +314,7 @@ impl<P> Consumer<P> {
         self.tell(Told::Disconnected { cause: failure.error });
         // Before the first look at it: a server that accepts and closes must not be asked in a circle.
         self.setup = Pace::default();
-        self.setup.failed(now, &mut self.chance);
+        self.setup.pause(now, &mut self.chance);
         self.phase = Phase::Setup(Step::Connect);
     }
 
