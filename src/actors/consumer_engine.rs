@@ -24,7 +24,7 @@ use super::keeper::{self, Kept};
 use super::stream_consumer::{Engine, Order};
 use crate::core::FOREVER;
 use crate::core::consumer::{
-    Action, Arrival, Burial, Buried, Consumer, Handled, Holder, LeaseTerm, Swept, Taken, Terms,
+    Action, Arrival, Burial, Buried, Consumer, Handled, Holder, LeaseTerm, Renewed, Swept, Taken, Terms,
     failure::Failure,
     ground::{Ensured, Ground},
     ids::IdMap,
@@ -83,7 +83,7 @@ enum Report {
     Read(Result<Vec<StreamEntry>, Failure>),
     Swept(Result<Swept, Failure>),
     Acked(u64, Result<(), Failure>),
-    Leased(Result<Vec<StreamId>, Failure>),
+    Leased(Result<Renewed, Failure>),
     Buried(Burial, Result<Buried, Failure>),
     Nothing,
 }

@@ -8,7 +8,9 @@ use redis::Value;
 use super::consumer_denials::Denials;
 use super::scripts::{ACK_DELETE, DEAD_LETTER, Internal, LEASE, Lua, SWEEP, TAKE};
 use crate::core::consumer::failure::{Failure, FailureKind};
-use crate::core::consumer::{Burial, Buried, Claims, LeaseTerm, Swept, ground::Start, server_clock::ServerClock};
+use crate::core::consumer::{
+    Burial, Buried, Claims, LeaseTerm, Renewed, Swept, ground::Start, server_clock::ServerClock,
+};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::handle::Redis;
@@ -167,6 +169,7 @@ impl Errands {
         Ok(())
     }
 
+    /// Where the server runs no script for us, nothing is deleted.
     async fn acknowledge_and_delete(&self, ids: &[StreamId]) -> Result<(), Failure> {
         if self.control.stream_features().await?.xackdel {
             let frame = Frame::known("XACKDEL").key(self.stream()).arg(self.group()).arg("ACKED");
@@ -175,12 +178,14 @@ impl Errands {
             return Ok(());
         }
         let args = |frame: Frame| ids.iter().fold(frame.arg(self.group()), |frame, id| frame.arg(*id)).idempotent();
-        ACK_DELETE.run(&self.control, &[self.stream()], args).await?;
+        if self.scripted(&ACK_DELETE, &[self.stream()], args).await?.is_none() {
+            self.control.send(XAck::new(self.stream(), self.group(), ids).idempotent()).await?;
+        }
         Ok(())
     }
 
-    /// Tells the terms, and returns what is no longer ours.
-    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Vec<StreamId>, Failure> {
+    /// Tells the terms, and returns what is no longer ours, or no longer there.
+    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Renewed, Failure> {
         let releases = terms.iter().any(|term| term.release);
         let by_nack = releases && self.control.stream_features().await?.xnack;
         let args = |frame: Frame| {
@@ -194,7 +199,10 @@ impl Errands {
             })
         };
         match self.scripted(&LEASE, &[self.stream()], args).await? {
-            Some(answer) => Ok(decode(answer)?),
+            Some(answer) => {
+                let (lost, gone) = decode(answer)?;
+                Ok(Renewed { lost, gone })
+            }
             None => self.plain_lease(&self.control, &terms).await,
         }
     }

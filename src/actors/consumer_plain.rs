@@ -9,7 +9,7 @@ use redis::Value;
 use super::consumer_errands::{Counted, Errands, entry, items, millis};
 use super::scripts::Internal;
 use crate::core::consumer::failure::Failure;
-use crate::core::consumer::{Burial, Buried, Claims, LeaseTerm, Swept, server_clock::ServerClock};
+use crate::core::consumer::{Burial, Buried, Claims, LeaseTerm, Renewed, Swept, server_clock::ServerClock};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::handle::Redis;
@@ -77,10 +77,10 @@ impl Errands {
         Ok(Swept { clock, claims: Some(Claims { cursor: claimed.cursor, entries, gone: claimed.deleted }) })
     }
 
-    pub(super) async fn plain_lease(&self, redis: &Redis, terms: &[LeaseTerm]) -> Result<Vec<StreamId>, Failure> {
+    pub(super) async fn plain_lease(&self, redis: &Redis, terms: &[LeaseTerm]) -> Result<Renewed, Failure> {
         let owned = self.owned_by(redis, terms.iter().map(|term| term.id)).await?;
         let (ours, lost): (Vec<_>, Vec<_>) = terms.iter().zip(owned).partition(|(_, count)| count.is_some());
-        let renew = ours.into_iter().map(|(term, _)| {
+        let renew = ours.iter().map(|(term, _)| {
             let frame = self.claim(term.id).arg("IDLE").arg(millis(term.idle));
             let frame = match term.count {
                 Some(count) => frame.arg("RETRYCOUNT").arg(count),
@@ -88,8 +88,13 @@ impl Errands {
             };
             frame.arg("JUSTID")
         });
-        all(redis, renew).await?;
-        Ok(lost.into_iter().map(|(term, _)| term.id).collect())
+        let mut gone = Vec::new();
+        for (answer, (term, _)) in all(redis, renew).await?.into_iter().zip(&ours) {
+            if items(answer)?.is_empty() {
+                gone.push(term.id);
+            }
+        }
+        Ok(Renewed { lost: lost.into_iter().map(|(term, _)| term.id).collect(), gone })
     }
 
     pub(super) async fn plain_take(&self, entries: &[(StreamId, u64)]) -> Result<Vec<Counted>, Failure> {

@@ -23,7 +23,7 @@ mod stall;
 mod tests;
 pub(crate) mod turns;
 
-pub(crate) use reports::{Buried, Claims, Swept};
+pub(crate) use reports::{Buried, Claims, Renewed, Swept};
 pub(crate) use settle::Handled;
 pub(crate) use setup::Holder;
 
@@ -324,7 +324,7 @@ impl<P> Consumer<P> {
             next_beat: now + terms.min_idle / 3,
             next_look: now + terms.look_every,
             next_name: now + NAME_HELD / 3,
-            next_forget: now + FORGET_EVERY,
+            next_forget: now + terms.forget_after.map_or(FORGET_EVERY, |idle| idle.min(FORGET_EVERY)),
             setup: Pace::default(),
             read: Pace::default(),
             take: Pace::default(),

@@ -36,6 +36,8 @@ pub(crate) struct Hold {
     pub(crate) size: usize,
     /// Somebody else has it now; only an acknowledgement still counts.
     pub(crate) lost: bool,
+    /// It was removed from the stream: it cannot be delivered again, and nobody else can have it.
+    pub(crate) trimmed: bool,
     /// The server is to forget that it counted this delivery.
     pub(crate) uncounted: bool,
     /// When the server last heard that it is ours.
@@ -103,7 +105,16 @@ impl LeaseBook {
     }
 
     pub(crate) fn insert(&mut self, id: StreamId, attempt: u64, lane: Option<u64>, size: usize, now: Instant) {
-        let hold = Hold { stage: Stage::Waiting, attempt, lane, size, lost: false, uncounted: false, renewed: now };
+        let hold = Hold {
+            stage: Stage::Waiting,
+            attempt,
+            lane,
+            size,
+            lost: false,
+            trimmed: false,
+            uncounted: false,
+            renewed: now,
+        };
         self.leave_stage(id);
         self.holds.insert(id, hold);
         self.enter_stage(id);
@@ -179,7 +190,7 @@ impl LeaseBook {
                 Stage::Delayed { due } => due > now,
                 Stage::Taking | Stage::Acking | Stage::Leaving { .. } => false,
             };
-            if lives && !hold.lost && hold.renewed <= before {
+            if lives && !hold.lost && !hold.trimmed && hold.renewed <= before {
                 hold.renewed = now;
                 aging.push(*id);
             }

@@ -140,11 +140,12 @@ impl<P> Consumer<P> {
     }
 
     /// The server knows the terms, except for entries that are no longer ours.
-    pub(crate) fn leased(&mut self, answer: Result<Vec<StreamId>, Failure>, now: Instant) {
+    pub(crate) fn leased(&mut self, answer: Result<Renewed, Failure>, now: Instant) {
         let said = std::mem::take(&mut self.saying);
         match answer {
-            Ok(lost) => {
+            Ok(Renewed { lost, gone }) => {
                 self.lease.succeeded();
+                self.removed(gone);
                 for term in said {
                     if matches!(self.book.stage(term.id), Some(Stage::Leaving { .. })) {
                         self.put_down(term.id);
@@ -160,6 +161,19 @@ impl<P> Consumer<P> {
                 self.settling_failed(failure, first);
             }
         }
+    }
+
+    /// Entries of ours were removed from the stream. What is in hand of them is worth no less to a handler.
+    fn removed(&mut self, mut ids: Vec<StreamId>) {
+        ids.retain(|id| {
+            let stage = self.book.stage(*id);
+            let in_hand = matches!(stage, Some(Stage::Waiting | Stage::Running { .. } | Stage::Burying));
+            if in_hand && let Some(hold) = self.book.get_mut(*id) {
+                hold.trimmed = true;
+            }
+            stage.is_some_and(|stage| !in_hand && stage != Stage::Acking)
+        });
+        self.trimmed(ids);
     }
 
     pub(super) fn lost(&mut self, id: StreamId) {
@@ -202,6 +216,9 @@ impl<P> Consumer<P> {
                         self.tell(Told::DeadLettered { id: burial.id, reason: burial.reason });
                     }
                     Buried::Gone => self.trimmed(vec![burial.id]),
+                    Buried::NotOurs if self.book.get(burial.id).is_some_and(|hold| hold.trimmed) => {
+                        self.trimmed(vec![burial.id]);
+                    }
                     Buried::NotOurs => {}
                 }
                 self.put_down(burial.id);
@@ -217,7 +234,7 @@ impl<P> Consumer<P> {
         }
     }
 
-    fn trimmed(&mut self, ids: Vec<StreamId>) {
+    pub(super) fn trimmed(&mut self, ids: Vec<StreamId>) {
         if ids.is_empty() {
             return;
         }
@@ -297,7 +314,7 @@ impl<P> Consumer<P> {
         self.tell(Told::Disconnected { cause: failure.error });
         // Before the first look at it: a server that accepts and closes must not be asked in a circle.
         self.setup = Pace::default();
-        self.setup.failed(now, &mut self.chance);
+        self.setup.pause(now, &mut self.chance);
         self.phase = Phase::Setup(Step::Connect);
     }
 
@@ -321,6 +338,15 @@ pub(crate) struct Swept {
     pub(crate) clock: u64,
     /// Nothing where the clock was not what it should be.
     pub(crate) claims: Option<Claims>,
+}
+
+/// What came of telling the server terms.
+#[derive(Debug, Default)]
+pub(crate) struct Renewed {
+    /// Entries that are no longer ours.
+    pub(crate) lost: Vec<StreamId>,
+    /// Entries that were removed from the stream.
+    pub(crate) gone: Vec<StreamId>,
 }
 
 /// A page of entries that others had left.

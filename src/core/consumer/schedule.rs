@@ -187,7 +187,7 @@ impl<P> Consumer<P> {
         let min_idle = self.terms.min_idle;
         let hold = self.book.get_mut(id)?;
         let (idle, count) = match hold.stage {
-            _ if hold.lost => return None,
+            _ if hold.lost || hold.trimmed => return None,
             Stage::Waiting | Stage::Running { .. } | Stage::Burying => (Duration::ZERO, None),
             Stage::Delayed { due } => {
                 let left = due.saturating_duration_since(now);

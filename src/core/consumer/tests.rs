@@ -249,7 +249,8 @@ impl Test {
                         _ => lost.push(term.id),
                     }
                 }
-                self.machine.leased(if answers { Ok(lost) } else { Err(lost_link()) }, now);
+                let renewed = Renewed { lost, gone: Vec::new() };
+                self.machine.leased(if answers { Ok(renewed) } else { Err(lost_link()) }, now);
             }
             Action::Bury(burial) => {
                 let ours = world.pending.get(&burial.id).is_some_and(|pending| pending.ours);
