@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::args::Options;
 use crate::client::text;
 use crate::clients::ours::{PREFIX, config};
-use crate::meter::own_time;
+use crate::meter::{ServerMeter, own_time};
 
 /// So many entries are read and acknowledged at once, and so many in all.
 const COUNTS: [(usize, usize); 4] = [(1, 6_000), (16, 60_000), (128, 200_000), (1024, 200_000)];
@@ -98,8 +98,15 @@ impl Contender {
     }
 }
 
-/// Entries per second, and microseconds of this process for each.
-type Sample = (f64, f64);
+/// What a round was measured to be.
+#[derive(Clone, Copy)]
+struct Sample {
+    /// Entries per second.
+    rate: f64,
+    /// Microseconds of this process for each, and of the server.
+    own: f64,
+    server: f64,
+}
 
 /// Measures, and prints a table for each count.
 ///
@@ -145,6 +152,8 @@ async fn one(contender: Contender, server: &RedisServer, count: usize, entries: 
     let mut admin = server.connect().map_err(text)?;
     admin.command(["XGROUP", "DESTROY", KEY, GROUP]).map_err(text)?;
     admin.command(["XGROUP", "CREATE", KEY, GROUP, "0"]).map_err(text)?;
+    let mut meter = ServerMeter::new(server).map_err(text)?;
+    let before = meter.time().map_err(text)?;
     let (took, own) = match contender {
         Contender::Typed | Contender::Raw => {
             let client = redis::Client::open(("127.0.0.1", server.port())).map_err(text)?;
@@ -156,8 +165,11 @@ async fn one(contender: Contender, server: &RedisServer, count: usize, entries: 
             ours(server.port(), count, entries, |counts| counts.recipient::<Delivery<Event>>()).await?
         }
     };
-    let done = (entries - count) as f64;
-    Ok((done / took.as_secs_f64(), own.as_secs_f64() * 1e6 / done))
+    let server = meter.time().map_err(text)? - before;
+    let per_entry = |time: Duration| time.as_secs_f64() * 1e6 / entries as f64;
+    // The clock begins with the first page.
+    let rate = (entries - count) as f64 / took.as_secs_f64();
+    Ok(Sample { rate, own: per_entry(own), server: per_entry(server) })
 }
 
 async fn ours<I: Inbox<Event>>(
@@ -238,11 +250,12 @@ fn ids(reply: &Value) -> impl Iterator<Item = &[u8]> {
 
 fn table(count: usize, entries: usize, samples: &[Vec<Sample>; 4], one_by_one: &mut Option<f64>) -> String {
     let mut out = format!("### streams, COUNT {count}, {entries} entries of 64 bytes, one consumer\n\n");
-    out.push_str("| contender | entries/s | over typed | over raw | client us/entry |\n|---|---|---|---|---|\n");
+    out.push_str("| contender | entries/s | over typed | over raw | client us/entry | server us/entry |\n|---|---|---|---|---|---|\n");
     let [.., typed, raw] = samples;
     for (contender, own) in Contender::ALL.iter().zip(samples) {
-        let over = |other: &[Sample]| middle(own.iter().zip(other).map(|(own, other)| own.0 / other.0).collect());
-        let (mut rates, times): (Vec<f64>, Vec<f64>) = own.iter().copied().unzip();
+        let over = |other: &[Sample]| middle(own.iter().zip(other).map(|(own, other)| own.rate / other.rate).collect());
+        let of = |value: fn(&Sample) -> f64| own.iter().map(value).collect::<Vec<_>>();
+        let mut rates = of(|sample| sample.rate);
         rates.sort_by(f64::total_cmp);
         let (least, most) = (rates.first().copied().unwrap_or_default(), rates.last().copied().unwrap_or_default());
         let rate = middle(rates);
@@ -252,14 +265,16 @@ fn table(count: usize, entries: usize, samples: &[Vec<Sample>; 4], one_by_one: &
         // Writing to a String does not fail.
         let _ = writeln!(
             out,
-            "| {} | {rate:.0} ({least:.0} to {most:.0}) | {:.2} | {:.2} | {:.2} |",
+            "| {} | {rate:.0} ({least:.0} to {most:.0}) | {:.2} | {:.2} | {:.2} | {:.2} |",
             contender.name(),
             over(typed),
             over(raw),
-            middle(times),
+            middle(of(|sample| sample.own)),
+            middle(of(|sample| sample.server)),
         );
         if let Some(one_by_one) = one_by_one.filter(|_| count == 128 && *contender == Contender::Batches) {
-            let _ = writeln!(out, "| .. over redis-rs typed, COUNT 1, XACK 1 | {:.0} times | | | |", rate / one_by_one);
+            let _ =
+                writeln!(out, "| .. over redis-rs typed, COUNT 1, XACK 1 | {:.0} times | | | | |", rate / one_by_one);
         }
     }
     out.push('\n');
