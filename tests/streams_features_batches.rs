@@ -64,7 +64,7 @@ async fn a_batch_is_one_message_and_its_answer_holds_for_all() {
     assert_eq!(redis.send(XPending::new("orders", "billing")).await.unwrap().count, 0);
     let numbers: Vec<_> = seen.numbers.lock().unwrap().iter().map(|(n, _)| *n).collect();
     assert_eq!(numbers, (0..1_000).collect::<Vec<_>>(), "each once, in order");
-    // With one message for each entry (`takes_batches` false) there were 1,000.
+    // With every entry handed over as it comes to its turn there were 1,000, of one each.
     let sizes = seen.sizes.lock().unwrap().clone();
     assert!(sizes.len() <= 20 && sizes.iter().all(|size| *size <= 100), "{sizes:?}");
     let stats = consumer.stats().await.unwrap();
@@ -146,7 +146,7 @@ async fn the_window_is_bounded_in_count_and_in_bytes() {
     handler.handled(1).await;
     let pending = redis.send(XPending::new("orders", "billing")).await.unwrap().count;
     // The first page is as large as `batch`, for nothing is known of the entries; with `max_bytes(usize::MAX)` the
-    // second one was read too, and 100 were pending.
+    // second one was read too: "100 of 100 in hand".
     assert!(pending <= 64 + 16, "{pending} of 100 in hand, of ten thousand bytes each");
     drop(consumer);
 }
@@ -182,7 +182,7 @@ async fn streams_of_one_consumer_share_its_handlers_by_weight() {
         .unwrap();
     eventually("all acknowledged", async || consumer.stats().await.unwrap().acked == 800).await;
     let order = order.lock().unwrap().clone();
-    // While both have entries three of four are urgent; with weights of 1 and 1 it was one of two. The first page of
+    // While both have entries three of four are urgent; with weights of 1 and 1 it was one of two (160 of 320). The first page of
     // either may come first.
     let stretch = &order[80..400];
     let urgent = stretch.iter().filter(|stream| *stream == "urgent").count();

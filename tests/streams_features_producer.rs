@@ -27,6 +27,7 @@ async fn trimming_stops_at_what_a_group_still_needs() {
     for n in 0..100 {
         producer.append(entry(n)).await.unwrap();
     }
+    // Without the look at the groups there were 10 of them, and a group that came later could not have the rest.
     assert_eq!(numbers(&redis, "orders").await.len(), 100, "without a group everything is kept");
     let (fast, slow) = (ConsumerGroup::new(&redis, "orders", "fast"), ConsumerGroup::new(&redis, "orders", "slow"));
     assert!(fast.create(StreamId::MIN).await.unwrap() && slow.create(StreamId::MIN).await.unwrap());
@@ -41,7 +42,6 @@ async fn trimming_stops_at_what_a_group_still_needs() {
     // All but the one of number 20.
     redis.send(XAck::new("orders", "slow", first.iter().filter(|id| **id != first[20]))).await.unwrap();
     assert_eq!(producer.trim().await.unwrap(), 20);
-    // With XADD MAXLEN 10 the first one is number 91.
     assert_eq!(numbers(&redis, "orders").await, (20..100).collect::<Vec<_>>());
     redis.send(XAck::new("orders", "slow", [first[20]])).await.unwrap();
     let appended = producer.append(entry(100)).await.unwrap();
@@ -92,7 +92,7 @@ async fn no_message_is_lost_to_trimming_while_consumers_are_behind() {
         producer.append(entry(n)).await.unwrap();
     }
     eventually("all handled", async || handler.distinct() == 2_000).await;
-    // With `max_len(5)` alone, entries that waited for another attempt were trimmed.
+    // With `max_len(5)` alone 184 were trimmed while they waited for another attempt.
     assert_eq!(consumer.stats().await.unwrap().trimmed, 0);
     assert_eq!(events.count(|kind| matches!(kind, StreamEventKind::Trimmed { .. })), 0);
     eventually("it is short in the end", async || {
@@ -132,7 +132,7 @@ async fn a_message_with_an_id_is_added_once_whatever_is_sent_twice() {
         .iter()
         .flat_map(|producer| (0..50_u64).map(move |n| producer.append(entry(n).once(format!("many-{n}")))));
     let ids: BTreeSet<_> = futures_util::future::join_all(all).await.into_iter().map(|done| done.unwrap().id).collect();
-    // With XADD in place of the script there were 1,001.
+    // Without the look at what is known each was added: `again` was a new entry, too.
     assert_eq!((ids.len(), redis.send(XLen::new("orders")).await.unwrap()), (50, 51));
     assert!(producer.append(entry(1).once("")).await.is_err());
     assert!(!producer.configure_server().await.unwrap());
@@ -230,7 +230,7 @@ async fn only_consumers_with_nothing_pending_that_do_nothing_are_removed() {
     }
     let none = Duration::ZERO;
     assert_eq!(group.remove_consumer("nobody", none).await.unwrap(), Removal::NotThere);
-    // XGROUP DELCONSUMER removed it, and the message was pending for nobody.
+    // Without the look at what is pending it was removed, and with it the message from what is pending.
     assert_eq!(group.remove_consumer("holds", none).await.unwrap(), Removal::Pending(1));
     assert_eq!(group.remove_consumer("busy", Duration::from_secs(3600)).await.unwrap(), Removal::Active);
     assert_eq!(group.remove_consumer("busy", none).await.unwrap(), Removal::Removed);
@@ -253,7 +253,7 @@ async fn what_all_groups_have_acknowledged_is_deleted_if_that_is_wished() {
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let billing = quick("orders", "billing").delete_acknowledged().start::<Job>(&redis, handler.recipient()).unwrap();
     eventually("acknowledged", async || billing.stats().await.unwrap().acked == 20).await;
-    // With XDEL in place of XACKDEL ACKED, or of the script, nothing was left.
+    // Without the look at the other groups nothing was left.
     assert_eq!(redis.send(XLen::new("orders")).await.unwrap(), 20, "the other group has not seen them");
     let shipping = quick("orders", "shipping").delete_acknowledged().start::<Job>(&redis, handler.recipient()).unwrap();
     eventually("deleted", async || redis.send(XLen::new("orders")).await.unwrap() == 0).await;
