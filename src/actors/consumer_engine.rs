@@ -117,6 +117,8 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
     client: Option<i64>,
     errands: FuturesUnordered<Errand>,
     handlers: FuturesUnordered<Answer>,
+    /// A page that came.
+    undecoded: Vec<StreamEntry>,
     /// Entries for one batch, until all is gathered that can be.
     gathered: Vec<Gathered<T>>,
     /// When each XACK that is under way was sent.
@@ -153,6 +155,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             client: None,
             errands: FuturesUnordered::new(),
             handlers: FuturesUnordered::new(),
+            undecoded: Vec::new(),
             gathered: Vec::new(),
             acking: HashMap::new(),
             meters: Meters::new(now),
@@ -321,10 +324,15 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 let taken = answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect());
                 machine.took(taken, now);
             }
-            Report::Read(answer) => {
-                let page = answer.map(|page| page.into_iter().map(|entry| self.arrival(entry, 1)).collect());
-                machine.read(page, now);
+            Report::Read(Ok(page)) => {
+                let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
+                let ahead = machine.page_came(page.len(), bytes, now);
+                self.undecoded = page;
+                if let Some(read) = ahead {
+                    self.act(desk, read, now);
+                }
             }
+            Report::Read(Err(failure)) => machine.read_failed(failure, now),
             Report::Swept(answer) => machine.swept(answer, now),
             Report::Acked(flight, answer) => {
                 let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());
@@ -354,7 +362,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
     /// not take the consumer down, nor its neighbours.
     fn arrival(&self, entry: StreamEntry, attempt: u64) -> Arrival<Parcel<T>> {
         let StreamEntry { id, fields } = entry;
-        let size = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let size = size_of_fields(&fields);
         let lane_of = self.living.as_ref().and_then(|living| living.shared.lane.as_ref());
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let payload = T::from_entry(id, &fields)?;
@@ -382,6 +390,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
         let delete = !desk.machine.is_reading();
         self.errands.clear();
         self.handlers.clear();
+        self.undecoded.clear();
         self.gathered.clear();
         desk.leases.clear();
         let errands = living.errands.clone();
@@ -488,6 +497,11 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
             let tally = desk.machine.tally();
             self.meters.mark([tally.read, self.delivered, tally.acked], now);
             let mut busy = false;
+            if !self.undecoded.is_empty() {
+                let page = std::mem::take(&mut self.undecoded);
+                let page = page.into_iter().map(|entry| self.arrival(entry, 1)).collect();
+                desk.machine.page_read(page, now);
+            }
             while let Poll::Ready(Some(answered)) = self.handlers.poll_next_unpin(cx) {
                 busy = true;
                 self.all_answered(desk, answered, now);
@@ -497,6 +511,10 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
                 self.reported(desk, report, now);
             }
             busy |= self.act_all(desk, now);
+            if !self.undecoded.is_empty() {
+                // The reader gets its turn first, and sends the read that comes next.
+                break;
+            }
             if !busy && !self.poll_timer(desk, cx) {
                 return;
             }
@@ -541,6 +559,7 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
     fn restarted(&mut self, reason: String) {
         self.errands.clear();
         self.handlers.clear();
+        self.undecoded.clear();
         self.gathered.clear();
         self.acking.clear();
         let mut desk = open(&self.desk);
@@ -592,6 +611,10 @@ impl<T> Living<T> {
             recipient.connected()
         });
     }
+}
+
+fn size_of_fields(fields: &RawFields) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 /// How long ago an entry was added, by the server's clock then and this machine's now.

@@ -209,6 +209,13 @@ struct Reading {
     unblocked: bool,
 }
 
+/// A page that came.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arriving {
+    entries: usize,
+    bytes: usize,
+}
+
 /// How far the pending entries of this consumer have been looked through.
 #[derive(Debug, Default)]
 struct Recovery {
@@ -270,6 +277,8 @@ pub(crate) struct Consumer<P> {
     /// Entries that are being taken.
     taking: Vec<(StreamId, u64)>,
     cursor: StreamId,
+    /// What came and is yet to be decoded.
+    arriving: Arriving,
     /// How many entries may still be handed out, where others have their share in the handlers.
     allowance: Option<usize>,
     next_sweep: Instant,
@@ -319,6 +328,7 @@ impl<P> Consumer<P> {
             burying: None,
             taking: Vec::new(),
             cursor: StreamId::MIN,
+            arriving: Arriving::default(),
             allowance: None,
             next_sweep: now,
             next_beat: now + terms.min_idle / 3,

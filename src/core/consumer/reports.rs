@@ -43,31 +43,44 @@ impl<P> Consumer<P> {
         }
     }
 
-    /// New entries.
-    pub(crate) fn read(&mut self, answer: Result<Vec<Arrival<P>>, Failure>, now: Instant) {
+    /// A page of new entries came, and is yet to be decoded. Returns the read that may be sent before that, so that
+    /// the server works meanwhile.
+    pub(crate) fn page_came(&mut self, entries: usize, bytes: usize, now: Instant) -> Option<Action<P>> {
         self.reading = None;
-        match answer {
-            Ok(page) => {
-                self.read.succeeded();
-                self.tally.read += page.len() as u64;
-                if !page.is_empty() {
-                    self.stall.delivered();
-                }
-                for arrival in page {
-                    self.admit(arrival, now);
-                }
-            }
-            Err(failure) if failure.kind == FailureKind::Link => self.reader_lost(failure, now),
-            Err(failure) => {
-                let first = self.read.failed(now, &mut self.chance);
-                match failure.kind {
-                    FailureKind::Closed | FailureKind::NoGroup => self.errand_failed(failure),
-                    // The next read tells more.
-                    FailureKind::Unblocked => self.read.succeeded(),
-                    _ if first => self.tell(Told::Trouble { error: failure.error }),
-                    _ => {}
-                }
-            }
+        self.read.succeeded();
+        self.tally.read += entries as u64;
+        self.arriving = Arriving { entries, bytes };
+        if entries == 0 {
+            return None;
+        }
+        if self.typical == 0 {
+            self.typical = bytes / entries;
+        }
+        self.stall.delivered();
+        self.next_read(now)
+    }
+
+    /// The page is decoded.
+    pub(crate) fn page_read(&mut self, page: Vec<Arrival<P>>, now: Instant) {
+        self.arriving = Arriving::default();
+        for arrival in page {
+            self.admit(arrival, now);
+        }
+    }
+
+    /// A read brought nothing.
+    pub(crate) fn read_failed(&mut self, failure: Failure, now: Instant) {
+        self.reading = None;
+        if failure.kind == FailureKind::Link {
+            return self.reader_lost(failure, now);
+        }
+        let first = self.read.failed(now, &mut self.chance);
+        match failure.kind {
+            FailureKind::Closed | FailureKind::NoGroup => self.errand_failed(failure),
+            // The next read tells more.
+            FailureKind::Unblocked => self.read.succeeded(),
+            _ if first => self.tell(Told::Trouble { error: failure.error }),
+            _ => {}
         }
     }
 

@@ -66,7 +66,7 @@ impl<P> Consumer<P> {
     /// How many entries may be asked for that were delivered before. A read that waits for new ones does not
     /// keep their room: it may wait for long, and they are due.
     fn free_again(&self) -> usize {
-        self.terms.window().saturating_sub(self.book.held() + self.taking.len())
+        self.terms.window().saturating_sub(self.book.held() + self.arriving.entries + self.taking.len())
     }
 
     /// How many may be taken that are ours: one at least when nothing is ready, for all that is in hand may
@@ -117,6 +117,7 @@ impl<P> Consumer<P> {
     fn is_drained(&self) -> bool {
         self.book.running() == 0
             && self.reading.is_none()
+            && self.arriving.entries == 0
             && self.acks.is_empty()
             && self.unsaid.is_empty()
             && self.saying.is_empty()
@@ -142,7 +143,7 @@ impl<P> Consumer<P> {
         Some(Action::Run { id, run, attempt, payload })
     }
 
-    fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
+    pub(super) fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
         let may = self.phase == Phase::Live
             && self.flow == Flow::Open
             && self.reading.is_none()
@@ -151,8 +152,9 @@ impl<P> Consumer<P> {
         let free = self.free_again();
         // Many small pages cost more than a few large ones: only who has nothing to do reads a small one.
         let worth_it = free > 0 && (free >= self.terms.batch.div_ceil(2) || self.lanes.is_empty());
-        let free_bytes = self.terms.max_bytes.saturating_sub(self.book.bytes());
-        if !may || !worth_it || (free_bytes == 0 && self.book.held() > 0) {
+        let bytes = self.book.bytes() + self.arriving.bytes;
+        let free_bytes = self.terms.max_bytes.saturating_sub(bytes);
+        if !may || !worth_it || (free_bytes == 0 && self.book.held() + self.arriving.entries > 0) {
             return None;
         }
         let fitting = free_bytes.checked_div(self.typical).unwrap_or(usize::MAX);

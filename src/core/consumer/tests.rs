@@ -182,7 +182,7 @@ impl Test {
                 if world.destroyed =>
             {
                 match action {
-                    Action::Read { .. } => self.machine.read(Err(no_group()), now),
+                    Action::Read { .. } => self.machine.read_failed(no_group(), now),
                     Action::Take { .. } => self.machine.took(Err(no_group()), now),
                     Action::Sweep { .. } => self.machine.swept(Err(no_group()), now),
                     _ => self.machine.listed(Err(no_group()), now),
@@ -214,7 +214,12 @@ impl Test {
                     world.pending.insert(id, Pending { ours: true, since: now, count: 1 });
                     page.push(Self::arrival(id, 1));
                 }
-                self.machine.read(if answers { Ok(page) } else { Err(lost_link()) }, now);
+                if answers {
+                    self.asked.extend(self.machine.page_came(page.len(), page.len() * 10, now));
+                    self.machine.page_read(page, now);
+                } else {
+                    self.machine.read_failed(lost_link(), now);
+                }
             }
             Action::Sweep { count, .. } => {
                 let mut swept = Vec::new();
