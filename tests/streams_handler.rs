@@ -117,7 +117,7 @@ fn scenario_10_handler_that_blocks_its_thread() {
     let taken = actix::System::new().block_on(async move {
         let redis = connect(port);
         let handler = Recorder::start_with(|_| Outcome::Ack);
-        eventually("handled by the other", async || {
+        eventually("the other has it", async || {
             redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 1)
         })
         .await;
@@ -152,6 +152,10 @@ fn scenario_09_handler_hangs_with_its_thread() {
     actix::System::new().block_on(async move {
         let redis = connect(port);
         let handler = Recorder::start_with(|_| Outcome::Ack);
+        eventually("the other has it", async || {
+            redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 1)
+        })
+        .await;
         let peer = quick("orders", "billing").consumer("peer").sweep_every(ms(50));
         let _peer = peer.start::<Job>(&redis, handler.recipient()).unwrap();
         handler.all_of(1).await;

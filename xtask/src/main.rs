@@ -27,6 +27,8 @@ usage: cargo xtask <command>
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
   prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
   chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account
+  soak [args]      stream consumers while servers and consumers are killed at random: --minutes N (3), --seed S;
+                   prints an account of every entry, and fails if one was lost
   fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
   help             this text
 
@@ -42,6 +44,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
     ("prefix-report", prefix_report::run),
     ("chaos", chaos::run),
+    ("soak", chaos::soak),
     ("fault-table", chaos::table),
 ];
 
