@@ -67,9 +67,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     redis.schedule_in(later, Duration::from_millis(300)).await?;
 
     let billing = Billing { redis: redis.clone(), strict: true }.start();
-    let consumer = StreamConsumer::builder("orders", "billing")
-        .batch(100)
-        .start::<Order>(&redis, billing.recipient::<Batch<Order, BatchOutcome>>())?;
+    let consumer =
+        StreamConsumer::builder("orders", "billing").batch(100).start_batches::<Order>(&redis, billing.recipient())?;
     let due = async |customer: &str| redis.send(Get::<i64>::new(format!("due:{customer}"))).await;
     while consumer.dead_letters().count().await? == 0 || due("ada").await? != Some(1_300) {
         actix::clock::sleep(Duration::from_millis(20)).await;

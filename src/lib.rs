@@ -144,7 +144,7 @@ pub use streams::effects::Effects;
 pub use streams::events::{ConsumerName, DeadLetterReason, Missing, StreamEvent, StreamEventKind};
 pub use streams::features::StreamFeatures;
 pub use streams::group::{ConsumerGroup, Removal};
-pub use streams::inbox::Inbox;
+pub use streams::inbox::{BatchInbox, Inbox};
 pub use streams::lease::Lease;
 pub use streams::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
 pub use streams::producer::{Appended, Entry, OnceBy, Producer};

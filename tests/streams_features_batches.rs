@@ -59,7 +59,7 @@ async fn a_batch_is_one_message_and_its_answer_holds_for_all() {
     let redis = bed.redis();
     add(&redis, "orders", 0..1_000).await;
     let (recipient, seen) = handler(|_| BatchOutcome::All(Outcome::Ack));
-    let consumer = quick("orders", "billing").batch(100).start::<Job>(&redis, recipient).unwrap();
+    let consumer = quick("orders", "billing").batch(100).start_batches::<Job>(&redis, recipient).unwrap();
     eventually("all acknowledged", async || consumer.stats().await.unwrap().acked == 1_000).await;
     assert_eq!(redis.send(XPending::new("orders", "billing")).await.unwrap().count, 0);
     let numbers: Vec<_> = seen.numbers.lock().unwrap().iter().map(|(n, _)| *n).collect();
@@ -89,7 +89,7 @@ async fn each_entry_of_a_batch_can_have_an_outcome_of_its_own() {
         let answers = jobs.iter().map(outcome);
         BatchOutcome::Each(if jobs.len() > 1 { answers.take(jobs.len() - 1).collect() } else { answers.collect() })
     });
-    let consumer = quick("orders", "billing").start::<Job>(&redis, recipient).unwrap();
+    let consumer = quick("orders", "billing").start_batches::<Job>(&redis, recipient).unwrap();
     eventually("all settled", async || {
         let stats = consumer.stats().await.unwrap();
         stats.acked + stats.dead_lettered == 40
@@ -127,7 +127,7 @@ async fn a_batch_whose_handler_hangs_is_retried_as_a_whole() {
     }
     let consumer = quick("orders", "billing")
         .handler_deadline(Duration::from_millis(100))
-        .start::<Job>(&redis, Hangs.start().recipient::<Batch<Job>>())
+        .start_batches::<Job>(&redis, Hangs.start().recipient())
         .unwrap();
     eventually("all acknowledged", async || consumer.stats().await.unwrap().acked == 10).await;
     assert_eq!(consumer.stats().await.unwrap().timed_out, 10, "all have one deadline");
@@ -178,7 +178,7 @@ async fn streams_of_one_consumer_share_its_handlers_by_weight() {
         .weight(3)
         .stream("bulk", 1)
         .max_in_flight(4)
-        .start::<Job>(&redis, Slow(seen).start().recipient::<redis_actix::Delivery<Job>>())
+        .start::<Job>(&redis, Slow(seen).start().recipient())
         .unwrap();
     eventually("all acknowledged", async || consumer.stats().await.unwrap().acked == 800).await;
     let order = order.lock().unwrap().clone();

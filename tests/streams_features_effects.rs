@@ -70,7 +70,7 @@ async fn sum_of(how: How) -> i64 {
     let handler = Sums { redis: redis.clone(), how }.start();
     let consumer = quick("orders", "billing")
         .retry([Duration::from_millis(10)])
-        .start::<Job>(&redis, handler.recipient::<Delivery<Job>>())
+        .start::<Job>(&redis, handler.recipient())
         .unwrap();
     eventually("nothing pending, nothing in hand", async || {
         let stats = consumer.stats().await.unwrap();
@@ -118,7 +118,7 @@ async fn what_is_not_ours_or_fails_is_neither_done_nor_acknowledged() {
     let bed = Bed::start();
     let redis = bed.redis();
     let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel();
-    let handler = Keeps(sender).start().recipient::<Delivery<Job>>();
+    let handler = Keeps(sender).start().recipient();
     let consumer = quick("orders", "billing").start::<Job>(&redis, handler).unwrap();
     redis.send(XAdd::new("orders").entry(&Job { n: 5 }).unwrap()).await.unwrap();
     let job = jobs.recv().await.unwrap();
@@ -161,11 +161,11 @@ async fn an_effect_elsewhere_happens_once_and_a_dead_claim_ends() {
     eventually("the claim ends", async || matches!(mails.claim("17").await.unwrap(), Claim::Ours(_))).await;
     assert!(!dies.done().await.unwrap(), "its time had passed: somebody else has it");
 
-    let mut sent = 0;
-    for _ in 0..3 {
-        mails.once("18", async { Ok(sent += 1) }).await.unwrap();
+    let mut sent = Vec::new();
+    for attempt in 1..=3 {
+        sent.extend(mails.once("18", async { Ok(attempt) }).await.unwrap());
     }
-    assert_eq!(sent, 1);
+    assert_eq!(sent, [1]);
     assert!(matches!(mails.claim("18").await.unwrap(), Claim::Done));
     let failed: Result<Option<()>> = mails.once("19", async { Err(redis_actix::Error::decode("no")) }).await;
     assert!(failed.is_err());

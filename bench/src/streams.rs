@@ -7,7 +7,7 @@ use std::{
 
 use actix::prelude::*;
 use redis::{Value, aio::MultiplexedConnection, streams::StreamReadReply};
-use redis_actix::{Batch, Delivery, Inbox, Outcome, Redis, StreamConsumer};
+use redis_actix::{Batch, Delivery, Outcome, Redis, StreamConsumer, StreamConsumerBuilder};
 use redis_actix_test::RedisServer;
 use tokio::sync::mpsc;
 
@@ -160,9 +160,17 @@ async fn one(contender: Contender, server: &RedisServer, count: usize, entries: 
             let mut connection = client.get_multiplexed_async_connection().await.map_err(text)?;
             read_all(contender, &mut connection, count, entries).await?
         }
-        Contender::Batches => ours(server.port(), count, entries, |counts| counts.recipient::<Batch<Event>>()).await?,
+        Contender::Batches => {
+            ours(server.port(), count, entries, |consumer, redis, counts| {
+                consumer.start_batches::<Event>(redis, counts.recipient())
+            })
+            .await?
+        }
         Contender::Messages => {
-            ours(server.port(), count, entries, |counts| counts.recipient::<Delivery<Event>>()).await?
+            ours(server.port(), count, entries, |consumer, redis, counts| {
+                consumer.start::<Event>(redis, counts.recipient())
+            })
+            .await?
         }
     };
     let server = meter.time().map_err(text)? - before;
@@ -172,24 +180,20 @@ async fn one(contender: Contender, server: &RedisServer, count: usize, entries: 
     Ok(Sample { rate, own: per_entry(own), server: per_entry(server) })
 }
 
-async fn ours<I: Inbox<Event>>(
+async fn ours(
     port: u16,
     count: usize,
     entries: usize,
-    inbox: impl FnOnce(Addr<Counts>) -> I,
+    start: impl FnOnce(StreamConsumerBuilder, &Redis, Addr<Counts>) -> redis_actix::Result<StreamConsumer>,
 ) -> Result<(Duration, Duration), String> {
     let redis = Redis::builder(config(port)?).start().map_err(text)?;
     redis.ready(Duration::from_secs(5)).await.map_err(text)?;
     let (done, mut over) = mpsc::unbounded_channel();
     let counts = Counts { seen: 0, wanted: entries, first: None, done }.start();
     let before = own_time();
-    let consumer = StreamConsumer::builder(STREAM, GROUP)
-        .consumer("c")
-        .batch(count)
-        .max_in_flight(count)
-        .without_scheduled()
-        .start::<Event>(&redis, inbox(counts))
-        .map_err(text)?;
+    let consumer =
+        StreamConsumer::builder(STREAM, GROUP).consumer("c").batch(count).max_in_flight(count).without_scheduled();
+    let consumer = start(consumer, &redis, counts).map_err(text)?;
     let first = over.recv().await.ok_or("no handler")?;
     while consumer.stats().await.map_err(text)?.acked < entries as u64 {
         tokio::time::sleep(Duration::from_micros(200)).await;

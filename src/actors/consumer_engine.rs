@@ -35,7 +35,7 @@ use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
 use crate::streams::consumer::DrainReport;
 use crate::streams::delivery::{Delivery, FromEntry, RawFields};
 use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
-use crate::streams::inbox::{Answer, Answered, Inbox, Run, Unanswered};
+use crate::streams::inbox::{Answer, Answered, Run, Unanswered, sealed::Inbox};
 use crate::streams::lease::Lease;
 use crate::streams::outcome::Outcome;
 use crate::streams::stats::ConsumerStats;

@@ -12,7 +12,7 @@ use crate::core::consumer::{Terms, turns::Turns};
 use crate::streams::consumer::DrainReport;
 use crate::streams::delivery::FromEntry;
 use crate::streams::events::StreamEvent;
-use crate::streams::inbox::Inbox;
+use crate::streams::inbox::sealed::Inbox;
 
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS: usize = 8;

@@ -66,10 +66,17 @@ impl Trim {
 #[derive(Clone, Default)]
 struct NewEntry {
     nomkstream: bool,
-    idempotency: Option<(Box<[u8]>, Box<[u8]>)>,
+    once: Option<Once>,
     trim: Trim,
     id: NewId,
     fields: Fields,
+}
+
+/// Which message it is, and whose.
+#[derive(Clone)]
+struct Once {
+    producer: Box<[u8]>,
+    id: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -83,8 +90,8 @@ enum NewId {
 impl Rest for NewEntry {
     fn finish(self, head: Frame) -> Frame {
         let head = if self.nomkstream { head.arg("NOMKSTREAM") } else { head };
-        let head = match self.idempotency {
-            Some((producer, id)) => head.arg("IDMP").arg(&producer[..]).arg(&id[..]),
+        let head = match self.once {
+            Some(Once { producer, id }) => head.arg("IDMP").arg(&producer[..]).arg(&id[..]),
             None => head,
         };
         let head = self.trim.write(head);
@@ -173,7 +180,7 @@ impl<T> XAdd<T> {
     /// [`Producer`](crate::Producer) works with older servers as well.
     pub fn idempotency(mut self, producer: impl AsRef<[u8]>, id: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.idempotent();
-        self.rest.idempotency = Some((producer.as_ref().into(), id.as_ref().into()));
+        self.rest.once = Some(Once { producer: producer.as_ref().into(), id: id.as_ref().into() });
         self
     }
 

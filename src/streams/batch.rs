@@ -72,7 +72,6 @@ impl<T, R> Batch<T, R> {
     }
 
     /// The entries, each as a handler of single ones gets it, in the order of the stream.
-    #[must_use]
     pub fn deliveries(&self) -> &[Delivery<T>] {
         &self.deliveries
     }

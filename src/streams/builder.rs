@@ -17,7 +17,7 @@ use super::dead_letters::DeadLetters;
 use super::delivery::FromEntry;
 use super::events::{ConsumerName, StreamEvent};
 use super::extras::Extras;
-use super::inbox::Inbox;
+use super::inbox::{BatchInbox, Inbox, sealed::Inbox as AnyInbox};
 use super::scheduled::{Mover, Scheduled};
 use crate::actors::consumer_denials::Denials;
 use crate::actors::consumer_engine::LaneOf;
@@ -293,6 +293,25 @@ impl<L> StreamConsumerBuilder<L> {
     /// # Errors
     /// When a name is empty, when there is no actix arbiter to run on, or the arbiter has ended.
     pub fn start<T: FromEntry>(self, redis: &Redis, handler: impl Inbox<T>) -> Result<StreamConsumer>
+    where
+        L: Ordering<T>,
+    {
+        self.begin(redis, handler)
+    }
+
+    /// As [`start`](Self::start), for a handler of [`Batch<T>`](crate::Batch): one message for up to
+    /// [`batch`](Self::batch) entries, and one answer.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_batches<T: FromEntry>(self, redis: &Redis, handler: impl BatchInbox<T>) -> Result<StreamConsumer>
+    where
+        L: Ordering<T>,
+    {
+        self.begin(redis, handler)
+    }
+
+    fn begin<T: FromEntry>(self, redis: &Redis, handler: impl AnyInbox<T>) -> Result<StreamConsumer>
     where
         L: Ordering<T>,
     {

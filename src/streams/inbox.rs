@@ -37,9 +37,13 @@ pub enum Unanswered {
     GivenUp,
 }
 
-/// Who takes deliveries of a `T`: a `Recipient` of [`Delivery<T>`](Delivery) or of [`Batch<T>`](Batch), with
-/// [`Outcome`] as its answer, or with any other [`IntoOutcome`] or [`IntoBatchOutcome`] that its message names.
+/// Who takes deliveries of a `T`: a `Recipient<Delivery<T>>`, or one of `Delivery<T, R>` with any
+/// [`IntoOutcome`] as its answer.
 pub trait Inbox<T>: sealed::Inbox<T> {}
+
+/// Who takes batches of a `T`: a `Recipient<Batch<T>>`, or one of `Batch<T, R>` with any [`IntoBatchOutcome`] as its
+/// answer. A trait of its own, so that `actor.recipient()` needs no type for either.
+pub trait BatchInbox<T>: sealed::Inbox<T> {}
 
 pub(crate) mod sealed {
     use super::{Answer, Run, Unaddressed};
@@ -91,7 +95,7 @@ impl<T: Send + 'static, R: IntoOutcome> sealed::Inbox<T> for Recipient<Delivery<
     }
 }
 
-impl<T: Send + 'static, R: IntoBatchOutcome> Inbox<T> for Recipient<Batch<T, R>> {}
+impl<T: Send + 'static, R: IntoBatchOutcome> BatchInbox<T> for Recipient<Batch<T, R>> {}
 
 impl<T: Send + 'static, R: IntoBatchOutcome> sealed::Inbox<T> for Recipient<Batch<T, R>> {
     fn takes_batches(&self) -> bool {
