@@ -132,6 +132,8 @@ async fn what_is_not_ours_or_fails_is_neither_done_nor_acknowledged() {
     let failed = job.ack_with(&redis, FAILS.invoke()).await.unwrap_err();
     assert!(failed.to_string().contains("not today"), "{failed}");
     assert_eq!(pending().await, 1, "the script said no: not acknowledged");
+    let walks = Transaction::new((Keys::new("u*"),));
+    assert_eq!(job.ack_with(&redis, walks).await.unwrap_err().kind(), ErrorKind::InvalidCommand);
 
     // Somebody else takes it over, and keeps it.
     redis.send(XClaim::new("orders", "billing", "other", Duration::ZERO, [job.id()])).await.unwrap();

@@ -11,7 +11,8 @@ use super::outcome::{IntoBatchOutcome, Outcome};
 /// Entries of one stream, handed to a handler together: one message, and one answer for all or for each.
 ///
 /// It holds what was there, at least one entry and at most as many as
-/// [`batch`](crate::StreamConsumerBuilder::batch) says. All entries have one deadline, which begins anew with
+/// [`batch`](crate::StreamConsumerBuilder::batch) says. One that is delivered again comes alone: it may be what took
+/// its last consumer down. All entries have one deadline, which begins anew with
 /// [`progress`](Self::progress). With [`ordered_by`](crate::StreamConsumerBuilder::ordered_by) a batch has at most
 /// one entry of a key.
 ///

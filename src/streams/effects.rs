@@ -10,7 +10,7 @@ use redis::{FromRedisValue, Value};
 use super::delivery::Delivery;
 use crate::actors::scripts::{ACK_WITH, Internal};
 use crate::error::{Error, Result};
-use crate::frame::{Extra, Frame, Source};
+use crate::frame::{Extra, Frame, ReplyKeys, Source};
 use crate::handle::Redis;
 use crate::messages::{
     Command,
@@ -20,6 +20,7 @@ use crate::messages::{
     stream_id::StreamId,
     transaction::Transaction,
 };
+use crate::prefix::positions::{Form, Mark};
 
 /// What can be done together with an acknowledgement: a [`Transaction`], or the call of a [`Script`](crate::Script).
 pub trait Effects: sealed::Effects {}
@@ -96,6 +97,14 @@ impl<C: Bundle> sealed::Effects for Transaction<C> {
                 ));
             }
             let marked = frame.marked();
+            // As a key of the script it gets the prefix as it stands, and nobody takes that off a reply again.
+            let plain = |mark: &Mark| mark.form == Form::Key && mark.offset == 0;
+            if !marked.marks.iter().all(plain) || frame.keys_in_reply() != ReplyKeys::None {
+                return Err(Error::invalid_command(
+                    "a command with patterns, or with names in its reply, cannot run beside an acknowledgement",
+                )
+                .of_command(frame.name()));
+            }
             let argv = frame.argv();
             words.push(argv.len().to_string().into_bytes());
             for (at, word) in argv.iter().enumerate() {
