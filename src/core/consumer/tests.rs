@@ -438,3 +438,37 @@ fn who_bears_a_name_that_is_taken_reads_nothing_and_settles_nothing() {
     assert_eq!(test.machine.state(), "waiting for its name");
     assert_eq!(test.machine.book().len(), 2, "those with a handler");
 }
+
+#[test]
+fn who_stood_still_asks_what_is_still_its_own() {
+    let mut test = Test::new();
+    for _ in 0..40 {
+        test.look();
+        if matches!(test.asked.as_slice(), [Action::Read { .. }]) {
+            break;
+        }
+        test.serve(0, true, true);
+        test.now += Duration::from_millis(1);
+    }
+    (0..2).for_each(|_| test.add());
+    let Some(Action::Read { count }) = test.asked.pop() else { panic!("{:?}", test.asked) };
+    // The server answers, and nobody is there to hear it until somebody else has taken the first one over.
+    test.asked.push(Action::Read { count });
+    test.now += Duration::from_secs(5);
+    let (first, second) = (StreamId::new(1, 0), StreamId::new(2, 0));
+    for id in [first, second] {
+        test.world.pending.insert(id, Pending { ours: id == second, since: test.now, count: 1 });
+    }
+    test.world.fresh.clear();
+    test.look();
+    let read = test.asked.iter().position(|action| matches!(action, Action::Read { .. })).expect("under way");
+    test.asked.remove(read);
+    test.machine.read(Ok(vec![Test::arrival(first, 1), Test::arrival(second, 1)]), test.now);
+    test.look();
+    assert!(test.running.is_empty(), "nothing before the server was asked");
+    for _ in 0..20 {
+        test.serve(0, true, true);
+        test.look();
+    }
+    assert_eq!(test.running.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second]);
+}
