@@ -1,16 +1,18 @@
 //! The engine behind a consumer: it carries out what the machine of [`crate::core::consumer`] decides, and
 //! tells it what came of that.
 
+mod figures;
+mod handing;
+
 use std::{
     cell::RefCell,
     collections::HashMap,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix::Recipient;
@@ -24,7 +26,7 @@ use super::keeper::{self, Kept};
 use super::stream_consumer::{Engine, Order};
 use crate::core::FOREVER;
 use crate::core::consumer::{
-    Action, Arrival, Burial, Buried, Consumer, Handled, Holder, LeaseTerm, Renewed, Swept, Taken, Terms,
+    Action, Burial, Buried, Consumer, Holder, LeaseTerm, Renewed, Swept, Terms,
     failure::Failure,
     ground::{Ensured, Ground},
     ids::IdMap,
@@ -33,12 +35,11 @@ use crate::core::consumer::{
 use crate::error::{Error, ErrorKind, Fate};
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
 use crate::streams::consumer::DrainReport;
-use crate::streams::delivery::{Delivery, FromEntry, RawFields};
+use crate::streams::delivery::{FromEntry, RawFields};
 use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
-use crate::streams::inbox::{Answer, Answered, Run, Unanswered, sealed::Inbox};
+use crate::streams::inbox::{Answer, sealed::Inbox};
 use crate::streams::lease::Lease;
-use crate::streams::outcome::Outcome;
-use crate::streams::stats::ConsumerStats;
+use handing::{Gathered, size_of_fields};
 
 /// How long a consumer whose last handle is gone takes to finish.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -61,13 +62,6 @@ pub(crate) struct Shared<T> {
 struct Parcel<T> {
     fields: RawFields,
     payload: T,
-}
-
-/// An entry whose handler is about to get it.
-struct Gathered<T> {
-    run: Run,
-    attempt: u64,
-    parcel: Parcel<T>,
 }
 
 /// What came of an errand.
@@ -230,80 +224,6 @@ impl<T: FromEntry> ConsumerEngine<T> {
         self.errands.push(errand);
     }
 
-    fn run(&mut self, desk: &mut Desk<T>, id: StreamId, run: u64, attempt: u64, parcel: Parcel<T>, now: Instant) {
-        let Some(living) = &self.living else { return };
-        if living.shared.inbox.takes_batches() {
-            // It may be what took its last consumer down: whatever comes of it, its neighbours have no part in it.
-            let suspect = attempt > 1;
-            if suspect {
-                self.hand_over(desk, now);
-            }
-            self.gathered.push(Gathered { run: (id, run), attempt, parcel });
-            if suspect || self.gathered.len() >= self.terms.batch {
-                self.hand_over(desk, now);
-            }
-            return;
-        }
-        let lease = Lease::new(now);
-        desk.leases.insert(id, lease.clone());
-        self.delivered += 1;
-        let delivery = living.delivery(id, attempt, parcel, lease);
-        self.handlers.push(living.shared.inbox.deliver((id, run), delivery));
-    }
-
-    /// Gives what is gathered to the handler, as one batch.
-    fn hand_over(&mut self, desk: &mut Desk<T>, now: Instant) {
-        let Some(living) = self.living.as_ref().filter(|_| !self.gathered.is_empty()) else { return };
-        let lease = Lease::of_many(now, self.gathered.len());
-        let mut runs = Vec::with_capacity(self.gathered.len());
-        let mut deliveries = Vec::with_capacity(self.gathered.len());
-        for (nth, Gathered { run, attempt, parcel }) in self.gathered.drain(..).enumerate() {
-            let lease = lease.nth(nth);
-            desk.leases.insert(run.0, lease.clone());
-            runs.push(run);
-            deliveries.push(living.delivery(run.0, attempt, parcel, lease));
-        }
-        self.delivered += runs.len() as u64;
-        self.handlers.push(living.shared.inbox.deliver_all(runs, deliveries));
-    }
-
-    fn all_answered(&mut self, desk: &mut Desk<T>, answered: Answered, now: Instant) {
-        match answered {
-            Answered::One(run, answer) => self.answered(desk, run, answer, now),
-            Answered::Batch(runs, Ok(outcomes)) => {
-                let outcomes = outcomes.spread(runs.len());
-                for (run, outcome) in runs.into_iter().zip(outcomes) {
-                    self.answered(desk, run, Ok(outcome), now);
-                }
-            }
-            Answered::Batch(runs, Err(unanswered)) => {
-                for run in runs {
-                    self.answered(desk, run, Err(unanswered), now);
-                }
-            }
-        }
-    }
-
-    fn answered(&mut self, desk: &mut Desk<T>, (id, run): Run, answer: Result<Outcome, Unanswered>, now: Instant) {
-        let handled = match answer {
-            Ok(outcome) => Handled::Done(outcome),
-            Err(Unanswered::Gone) => Handled::Unanswered,
-            // Its slot is another run's by now.
-            Err(Unanswered::GivenUp) => return,
-        };
-        if desk.machine.book().stage(id) == Some(Stage::Running { run })
-            && let Some(lease) = desk.leases.remove(&id)
-        {
-            self.meters.handled(now.saturating_duration_since(lease.begun()));
-        }
-        let gone =
-            matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.shared.inbox.is_gone());
-        desk.machine.handled(id, run, handled, now);
-        if gone {
-            desk.machine.handler_gone(now + FAREWELL);
-        }
-    }
-
     fn reported(&mut self, desk: &mut Desk<T>, report: Report, now: Instant) {
         let machine = &mut desk.machine;
         match report {
@@ -354,29 +274,6 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
     }
 
-    fn taken(&self, (entry, count): Counted) -> Taken<Parcel<T>> {
-        if entry.is_deleted() { Taken::Gone(entry.id) } else { Taken::Entry(self.arrival(entry, count)) }
-    }
-
-    /// Decodes an entry, and finds its lane. Both are the user's code: a payload on which that panics must
-    /// not take the consumer down, nor its neighbours.
-    fn arrival(&self, entry: StreamEntry, attempt: u64) -> Arrival<Parcel<T>> {
-        let StreamEntry { id, fields } = entry;
-        let size = size_of_fields(&fields);
-        let lane_of = self.living.as_ref().and_then(|living| living.shared.lane.as_ref());
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let payload = T::from_entry(id, &fields)?;
-            let lane = lane_of.map(|lane_of| lane_of(&payload));
-            Ok::<_, Error>((payload, lane))
-        }));
-        let (payload, lane) = match decoded {
-            Ok(Ok((payload, lane))) => (Ok(Parcel { fields, payload }), lane),
-            Ok(Err(error)) => (Err(error.message().to_owned()), None),
-            Err(_) => (Err("decoding it panicked".to_owned()), None),
-        };
-        Arrival { id, attempt, lane, size, payload }
-    }
-
     fn finish(&mut self, desk: &mut Desk<T>) {
         let Some(living) = self.living.take() else { return };
         let (book, tally) = (desk.machine.book(), desk.machine.tally());
@@ -407,38 +304,6 @@ impl<T: FromEntry> ConsumerEngine<T> {
         });
     }
 
-    pub(crate) fn stats(&mut self) -> ConsumerStats {
-        let desk = open(&self.desk);
-        let (book, tally) = (desk.machine.book(), desk.machine.tally());
-        let rates = self.meters.rates([tally.read, self.delivered, tally.acked], Instant::now());
-        ConsumerStats {
-            stream: self.stream.clone(),
-            rates,
-            oldest: book.oldest().map(age_of),
-            handler_latency: self.meters.handler_latency(),
-            ack_latency: self.meters.ack_latency(),
-            state: desk.machine.state(),
-            in_flight: book.running(),
-            waiting: desk.machine.waiting(),
-            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
-            unacknowledged: desk.machine.unacknowledged(),
-            read: tally.read,
-            recovered: tally.recovered,
-            claimed: tally.claimed,
-            delivered: self.delivered,
-            acked: tally.acked,
-            retried: tally.retried,
-            released: tally.released,
-            dead_lettered: tally.dead_lettered,
-            timed_out: tally.timed_out,
-            lease_lost: tally.lease_lost,
-            trimmed: tally.trimmed,
-            disconnects: tally.disconnects,
-            lag: desk.machine.ground().and_then(|ground| ground.lag),
-            pending: desk.machine.ground().map(|ground| ground.pending),
-        }
-    }
-
     /// Carries out all there is to do. Returns whether there was something.
     fn act_all(&mut self, desk: &mut Desk<T>, now: Instant) -> bool {
         let mut acted = false;
@@ -448,25 +313,6 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
         self.hand_over(desk, now);
         acted
-    }
-
-    /// How many more handlers could be given something, if there was room for them.
-    pub(crate) fn ready(&self) -> usize {
-        if self.living.is_some() { open(&self.desk).machine.ready() } else { 0 }
-    }
-
-    pub(crate) fn running(&self) -> usize {
-        open(&self.desk).machine.book().running()
-    }
-
-    /// Lets it hand out that many entries more, and no others.
-    pub(crate) fn allow(&mut self, entries: usize) {
-        open(&self.desk).machine.allow(entries);
-    }
-
-    /// How many of them it has not handed out.
-    pub(crate) fn allowance(&self) -> usize {
-        open(&self.desk).machine.allowance()
     }
 
     /// Arms the one timer. Returns whether it has fired.
@@ -597,11 +443,6 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
 }
 
 impl<T> Living<T> {
-    fn delivery(&self, id: StreamId, attempt: u64, parcel: Parcel<T>, lease: Lease) -> Delivery<T> {
-        let Parcel { fields, payload } = parcel;
-        Delivery { id, name: self.name.clone(), attempt, fields, payload, lease, answer: std::marker::PhantomData }
-    }
-
     fn tell(&self, kind: StreamEventKind) {
         let event = StreamEvent { consumer: self.errands.name.clone(), kind };
         event.log();
@@ -611,16 +452,6 @@ impl<T> Living<T> {
             recipient.connected()
         });
     }
-}
-
-fn size_of_fields(fields: &RawFields) -> usize {
-    fields.iter().map(|(name, value)| name.len() + value.len()).sum()
-}
-
-/// How long ago an entry was added, by the server's clock then and this machine's now.
-fn age_of(id: StreamId) -> Duration {
-    let added = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(id.ms));
-    added.and_then(|added| SystemTime::now().duration_since(added).ok()).unwrap_or_default()
 }
 
 /// Waits for the reader's link, and finds out what the server calls it.

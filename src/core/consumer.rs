@@ -270,6 +270,12 @@ pub(crate) struct Consumer<P> {
     acks: AckCoalescer,
     /// Entries whose terms the server does not know yet, and those it is being told of.
     unsaid: VecDeque<StreamId>,
+    /// This process stood still for so long that others may have what it has: nothing more is handed out before the
+    /// server has said what is still ours.
+    doubtful: bool,
+    /// The same of what a read or a take brings that was under way then.
+    doubtful_read: bool,
+    doubtful_take: bool,
     saying: Vec<LeaseTerm>,
     burials: VecDeque<Burial>,
     /// Whose burial is under way.
@@ -323,6 +329,9 @@ impl<P> Consumer<P> {
             lanes: Lanes::new(),
             acks: AckCoalescer::default(),
             unsaid: VecDeque::new(),
+            doubtful: false,
+            doubtful_read: false,
+            doubtful_take: false,
             saying: Vec::new(),
             burials: VecDeque::new(),
             burying: None,

@@ -198,6 +198,12 @@ impl LeaseBook {
         aging
     }
 
+    /// The entries that are ours only as long as the server agrees.
+    pub(crate) fn leased(&self) -> Vec<StreamId> {
+        let lives = |stage| matches!(stage, Stage::Waiting | Stage::Running { .. } | Stage::Burying);
+        self.holds.iter().filter(|(_, hold)| lives(hold.stage) && !hold.lost).map(|(id, _)| *id).collect()
+    }
+
     fn enter_stage(&mut self, id: StreamId) {
         self.account(id, usize::wrapping_add);
     }

@@ -10,6 +10,7 @@ impl<P> Consumer<P> {
     /// Entries of ours, delivered again.
     pub(crate) fn took(&mut self, answer: Result<Vec<Taken<P>>, Failure>, now: Instant) {
         let asked = std::mem::take(&mut self.taking);
+        let doubtful = std::mem::take(&mut self.doubtful_take);
         match answer {
             Ok(taken) => {
                 self.take.succeeded();
@@ -19,6 +20,9 @@ impl<P> Consumer<P> {
                         Taken::Entry(arrival) => self.admit(arrival, now),
                         Taken::Gone(id) => gone.push(id),
                     }
+                }
+                if doubtful {
+                    self.doubt();
                 }
                 self.trimmed(gone);
                 // What is in none of the answers is somebody else's by now.
@@ -65,6 +69,9 @@ impl<P> Consumer<P> {
         self.arriving = Arriving::default();
         for arrival in page {
             self.admit(arrival, now);
+        }
+        if std::mem::take(&mut self.doubtful_read) {
+            self.doubt();
         }
     }
 
@@ -158,6 +165,7 @@ impl<P> Consumer<P> {
         match answer {
             Ok(Renewed { lost, gone }) => {
                 self.lease.succeeded();
+                self.doubtful &= !self.unsaid.is_empty();
                 self.removed(gone);
                 for term in said {
                     if matches!(self.book.stage(term.id), Some(Stage::Leaving { .. })) {

@@ -9,6 +9,7 @@ impl<P> Consumer<P> {
     /// The next thing to do, until there is none. To be asked again after every report, and at
     /// [`wake_at`](Self::wake_at).
     pub(crate) fn next(&mut self, now: Instant) -> Option<Action<P>> {
+        self.notice_stand_still(now);
         self.looked = Some(now);
         if self.out.is_empty() && !self.is_closed() {
             self.tick(now);
@@ -61,6 +62,24 @@ impl<P> Consumer<P> {
             // What was due at the last look and was not done waits for something else than the clock.
             .filter(|at| self.looked.is_none_or(|looked| *at > looked))
             .min()
+    }
+
+    /// Whoever was frozen, or starved of its processor, has what it read before, and what waits in its sockets.
+    fn notice_stand_still(&mut self, now: Instant) {
+        let spare = self.terms.min_idle / 2;
+        let Some(looked) = self.looked.filter(|looked| now.saturating_duration_since(*looked) > spare) else { return };
+        // Who had nothing to do slept for as long as it meant to.
+        if self.wake_at().is_none_or(|meant| now.saturating_duration_since(meant.max(looked)) <= spare) {
+            return;
+        }
+        self.doubt();
+        self.doubtful_read = self.reading.is_some() || self.arriving.entries > 0;
+        self.doubtful_take = !self.taking.is_empty();
+    }
+
+    pub(super) fn doubt(&mut self) {
+        self.unsaid.extend(self.book.leased());
+        self.doubtful = !self.unsaid.is_empty();
     }
 
     /// How many entries may be asked for that were delivered before. A read that waits for new ones does not
@@ -132,7 +151,7 @@ impl<P> Consumer<P> {
     }
 
     fn next_run(&mut self, now: Instant) -> Option<Action<P>> {
-        let allowed = self.allowance.is_none_or(|entries| entries > 0);
+        let allowed = self.allowance.is_none_or(|entries| entries > 0) && !self.doubtful;
         if self.flow != Flow::Open || !allowed || self.book.running() >= self.terms.max_in_flight {
             return None;
         }
@@ -177,6 +196,7 @@ impl<P> Consumer<P> {
             }
         }
         if self.saying.is_empty() {
+            self.doubtful = false;
             return None;
         }
         self.lease.start();

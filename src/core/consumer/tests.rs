@@ -136,6 +136,11 @@ impl Test {
         assert!(self.machine.book().held() <= terms().window() + terms().batch + 1, "more in hand than allowed");
     }
 
+    fn page(&mut self, page: Vec<Arrival<StreamId>>) {
+        self.asked.extend(self.machine.page_came(page.len(), page.len() * 10, self.now));
+        self.machine.page_read(page, self.now);
+    }
+
     fn end(&mut self, id: StreamId) {
         self.running.retain(|(running, _)| *running != id);
         self.lanes.retain(|_, running| *running != id);
@@ -215,8 +220,7 @@ impl Test {
                     page.push(Self::arrival(id, 1));
                 }
                 if answers {
-                    self.asked.extend(self.machine.page_came(page.len(), page.len() * 10, now));
-                    self.machine.page_read(page, now);
+                    self.page(page);
                 } else {
                     self.machine.read_failed(lost_link(), now);
                 }
@@ -442,4 +446,38 @@ fn who_bears_a_name_that_is_taken_reads_nothing_and_settles_nothing() {
     assert!(asked.is_empty(), "{asked:?}");
     assert_eq!(test.machine.state(), "waiting for its name");
     assert_eq!(test.machine.book().len(), 2, "those with a handler");
+}
+
+#[test]
+fn who_stood_still_asks_what_is_still_its_own() {
+    let mut test = Test::new();
+    for _ in 0..40 {
+        test.look();
+        if matches!(test.asked.as_slice(), [Action::Read { .. }]) {
+            break;
+        }
+        test.serve(0, true, true);
+        test.now += Duration::from_millis(1);
+    }
+    (0..2).for_each(|_| test.add());
+    let Some(Action::Read { count }) = test.asked.pop() else { panic!("{:?}", test.asked) };
+    // The server answers, and nobody is there to hear it until somebody else has taken the first one over.
+    test.asked.push(Action::Read { count });
+    test.now += Duration::from_secs(5);
+    let (first, second) = (StreamId::new(1, 0), StreamId::new(2, 0));
+    for id in [first, second] {
+        test.world.pending.insert(id, Pending { ours: id == second, since: test.now, count: 1 });
+    }
+    test.world.fresh.clear();
+    test.look();
+    let read = test.asked.iter().position(|action| matches!(action, Action::Read { .. })).expect("under way");
+    test.asked.remove(read);
+    test.page(vec![Test::arrival(first, 1), Test::arrival(second, 1)]);
+    test.look();
+    assert!(test.running.is_empty(), "nothing before the server was asked");
+    for _ in 0..20 {
+        test.serve(0, true, true);
+        test.look();
+    }
+    assert_eq!(test.running.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second]);
 }

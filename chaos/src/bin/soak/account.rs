@@ -123,5 +123,7 @@ fn cause(lines: &[&Line], first: usize, second: usize, faults: &Faults) -> Optio
         }
     }
     let answered = answers.iter().find(|line| line.word == "ack").map_or(again.at, |line| line.at + PROMPT);
-    faults.between(&begun.worker, begun.at, answered.min(again.at))
+    let first = faults.between(&begun.worker, begun.at, answered.min(again.at));
+    // It had come to the second one before, which then stood still until others had taken it over.
+    first.or_else(|| faults.frozen(&again.worker, begun.at, again.at))
 }

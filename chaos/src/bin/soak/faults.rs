@@ -98,6 +98,13 @@ impl Faults {
         self.0.iter().filter(concerns).find(overlaps).map(|fault| fault.name)
     }
 
+    /// Whether this worker stood still between the two times.
+    pub(crate) fn frozen(&self, worker: &str, from: u64, to: u64) -> Option<&'static str> {
+        let freezes = |fault: &&Fault| fault.name == "worker frozen" && fault.whose.as_deref() == Some(worker);
+        let overlaps = |fault: &&Fault| fault.from <= to && fault.to.is_none_or(|end| end + 200 >= from);
+        self.0.iter().filter(freezes).find(overlaps).map(|_| "new owner frozen")
+    }
+
     pub(crate) fn count(&self, counts: &mut BTreeMap<&'static str, u64>) {
         for fault in &self.0 {
             *counts.entry(fault.name).or_default() += 1;
