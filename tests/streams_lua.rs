@@ -79,7 +79,8 @@ fn a_dead_letter_is_written_before_its_entry_is_acknowledged() {
     tell(&server, &["XDEL", "s", "2-0"]);
     assert_eq!(bury("2-0"), "2", "removed from the stream");
     let dead = shown(&tell(&server, &["XRANGE", "s:dlq", "-", "+"]));
-    assert!(dead.ends_with("[dead:deliveries 1 dead:reason rejected n 1]]]"), "{dead}");
+    assert!(dead.contains("[dead:meta 5 dead:deliveries 1 dead:first_seen 1 dead:last_seen "), "{dead}");
+    assert!(dead.ends_with(" dead:reason rejected n 1]]]"), "{dead}");
     tell(&server, &["DEL", "s:dlq"]);
     tell(&server, &["SET", "s:dlq", "no stream"]);
     let words = ["EVAL", script, "2", "s", "s:dlq", "g", "us", "3-0", "dead:reason", "rejected"];
