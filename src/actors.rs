@@ -8,6 +8,7 @@ mod consumer_plain;
 mod consumer_upkeep;
 pub(crate) mod driver;
 pub(crate) mod keeper;
+pub(crate) mod pubsub;
 pub(crate) mod scripts;
 pub(crate) mod stream_consumer;
 pub(crate) mod ticket;
