@@ -20,6 +20,7 @@ use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
+use crate::streams::features::KnownFeatures;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
@@ -197,6 +198,7 @@ impl Plan {
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
             further,
+            features: KnownFeatures::default(),
             intake: intake.clone(),
         };
         let seed = Seed {

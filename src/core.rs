@@ -4,6 +4,7 @@
 pub(crate) mod admission;
 pub(crate) mod backlog;
 pub(crate) mod consumer;
+pub(crate) mod histogram;
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod liveness;

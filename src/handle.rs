@@ -35,6 +35,7 @@ use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
 use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
+use crate::streams::features::KnownFeatures;
 use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
+    pub(crate) features: KnownFeatures,
 }
 
 impl Redis {
@@ -192,6 +194,11 @@ impl Redis {
     #[must_use]
     pub fn addr(&self) -> &Addr<RedisActor> {
         self.shared.intake.stand_aside();
+        &self.addr
+    }
+
+    /// The address for this crate's own messages, which have no order with commands.
+    pub(crate) fn actor(&self) -> &Addr<RedisActor> {
         &self.addr
     }
 

@@ -19,7 +19,7 @@ use crate::events::ConnectionState;
 use crate::frame::Frame;
 use crate::handle::Redis;
 use crate::links::{Lease, LinkRole, Purpose};
-use crate::messages::{Command, batch::Batch, decode, transaction::Transaction};
+use crate::messages::{Command, batch::Bundle, decode, transaction::Transaction};
 
 /// The pause before another attempt grows up to this; it is drawn at random, so that those who met once do
 /// not meet again.
@@ -150,7 +150,7 @@ impl Redis {
     /// Dropping the future leaves everything as it is, unless the transaction was on its way already.
     pub async fn watch<C, F, Fut>(&self, keys: impl Into<Watch>, mut attempt: F) -> Result<Option<C::Replies>>
     where
-        C: Batch,
+        C: Bundle,
         F: FnMut(Watched) -> Fut,
         Fut: Future<Output = Result<Option<Transaction<C>>>>,
     {
@@ -198,7 +198,7 @@ struct Session {
 impl Session {
     async fn attempt<C, F, Fut>(&mut self, keys: &Frame, attempt: &mut F) -> Round<C::Replies>
     where
-        C: Batch,
+        C: Bundle,
         F: FnMut(Watched) -> Fut,
         Fut: Future<Output = Result<Option<Transaction<C>>>>,
     {

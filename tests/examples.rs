@@ -89,6 +89,20 @@ fn streams() {
 }
 
 #[test]
+fn stream_batches() {
+    let said = run("stream_batches", &[]);
+    for line in [
+        "added once: true",
+        "ada owes Some(1300)",
+        "look at this, sent back",
+        "bob owes Some(50000)",
+        "behind by Some(0)",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
 fn pubsub() {
     let said = run("pubsub", &[]);
     for line in ["alerts: level 3, the disk is full", "news:sports: 8 bytes", "no events of keys", "0 dropped, 0 gaps"]

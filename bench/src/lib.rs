@@ -11,4 +11,5 @@ pub mod peer;
 pub mod probe;
 pub mod report;
 pub mod round;
+pub mod streams;
 pub mod suite;

@@ -1,7 +1,7 @@
 //! What the callers do, and how many of them there are.
 //!
 //! Places for what comes: pipelines of 100 and the realistic mix are further kinds of [`Op`]; stream consumers
-//! are no closed loop of callers and get a module of their own beside [`round`](crate::round).
+//! are no closed loop of callers and have a module of their own, [`streams`](crate::streams).
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use redis_actix_bench::{args, check, report, suite};
+use redis_actix_bench::{args, check, report, streams, suite};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +24,9 @@ fn measure(args: Vec<String>) -> Result<(), String> {
     let command = format!("cargo xtask bench {}", args.join(" "));
     let options = args::parse(args)?;
     print!("# Measurements\n\n{}", report::preamble(command.trim_end()));
+    if options.only.as_deref() == Some("streams") {
+        return streams::run(&options);
+    }
     suite::run(&options, || 0, |outcome| print!("{}", report::table(outcome)))?;
     Ok(())
 }

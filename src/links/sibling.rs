@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use actix::{Arbiter, ArbiterHandle, Recipient};
+use actix::{Arbiter, ArbiterHandle};
 
 use super::Links;
 use crate::builder::place;
 use crate::error::Result;
-use crate::events::{ConnectionEvent, ConnectionState};
+use crate::events::ConnectionState;
 use crate::handle::Redis;
 
 /// Another connection like the shared one, for work that would hold that one up.
@@ -16,12 +16,11 @@ pub(crate) struct Sibling {
     links: Arc<Links>,
     client_name: String,
     arbiter: Option<ArbiterHandle>,
-    recipients: Vec<Recipient<ConnectionEvent>>,
 }
 
 impl Sibling {
     pub(crate) fn new(links: Arc<Links>, client_name: &str) -> Self {
-        Self { links, client_name: client_name.to_owned(), arbiter: None, recipients: Vec::new() }
+        Self { links, client_name: client_name.to_owned(), arbiter: None }
     }
 
     /// Runs the actor on this arbiter instead of the current one.
@@ -30,19 +29,12 @@ impl Sibling {
         self
     }
 
-    /// Sends every event of this connection to `recipient`.
-    #[allow(dead_code, reason = "subscriptions listen to theirs")]
-    pub(crate) fn on_event(mut self, recipient: Recipient<ConnectionEvent>) -> Self {
-        self.recipients.push(recipient);
-        self
-    }
-
     /// Starts the actor. It has no further connections itself: what waits, waits on it.
     ///
     /// # Errors
     /// As [`RedisBuilder::start`](crate::RedisBuilder::start).
     pub(crate) fn start(self) -> Result<Redis> {
-        let (redis, seed) = self.links.plan.named(&self.client_name).make(self.recipients, None);
+        let (redis, seed) = self.links.plan.named(&self.client_name).make(Vec::new(), None);
         place(self.arbiter.or_else(Arbiter::try_current), seed)?;
         let mut state = self.links.state();
         state.siblings.retain(|(.., status)| status.borrow().state != ConnectionState::Closed);

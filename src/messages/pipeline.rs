@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::batch::{Answers, Batch, Wishes, array, unit};
+use super::batch::{Answers, Bundle, Wishes, array, unit};
 use crate::error::Result;
 use crate::frame::Frame;
 
@@ -38,7 +38,7 @@ unit! {
     Pipeline, Frame::join, answers
 }
 
-impl<C: Batch> Pipeline<C> {
+impl<C: Bundle> Pipeline<C> {
     /// These commands. None at all is an error when it is sent.
     pub fn new(commands: C) -> Self {
         Self { commands, wishes: Wishes::default() }

@@ -201,6 +201,13 @@ impl XReadGroup {
         self
     }
 
+    /// Reads first what is pending for anybody and was not delivered for `min_idle` (whole milliseconds), makes it
+    /// pending for this consumer and counts a delivery. Needs Redis 8.4.
+    pub fn claim(mut self, min_idle: Duration) -> Self {
+        self.frame = self.frame.arg("CLAIM").arg(u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
     /// Takes the entries as acknowledged: what is lost on the way is lost.
     pub fn no_ack(mut self) -> Self {
         self.frame = self.frame.arg("NOACK");

@@ -294,6 +294,15 @@ fn every_message_sends_exactly_its_words_and_marks_its_keys() {
     assert_eq!(every_message().len(), table().len());
 }
 
+/// The servers of the tests do not know it, and would take it for fields.
+#[test]
+fn an_idempotent_append_may_be_sent_again() {
+    let frame = XAdd::new("x").idempotency("p", "i").nomkstream().max_len(7).field("f", 1).frame();
+    let sent: Vec<_> = frame.args().map(String::from_utf8_lossy).collect();
+    assert_eq!(sent.join(" "), "XADD x NOMKSTREAM IDMP p i MAXLEN 7 * f 1");
+    assert!(frame.is_repeatable());
+}
+
 #[test]
 fn raw_marks_patterns_and_channels() {
     let frame = Raw::<Value>::new("PUBSUB CHANNELS").pattern("a*").channel("c").reply_keys(ReplyKeys::Each).frame();

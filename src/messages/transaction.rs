@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::batch::{Answers, Batch, Wishes, array, unit};
+use super::batch::{Answers, Bundle, Wishes, array, unit};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
@@ -33,10 +33,14 @@ unit! {
     Transaction, Frame::atomic, answers
 }
 
-impl<C: Batch> Transaction<C> {
+impl<C: Bundle> Transaction<C> {
     /// These commands. None at all is an error when it is sent.
     pub fn new(commands: C) -> Self {
         Self { commands, wishes: Wishes::default() }
+    }
+
+    pub(crate) fn into_commands(self) -> C {
+        self.commands
     }
 }
 
