@@ -5,6 +5,7 @@ pub mod args;
 pub mod check;
 pub mod client;
 pub mod clients;
+pub mod endurance;
 pub mod load;
 pub mod meter;
 pub mod peer;

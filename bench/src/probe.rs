@@ -13,7 +13,7 @@ use crate::clients::ours;
 pub const CALLERS: usize = 256;
 
 /// Every probe, with how often it runs.
-pub const ALL: [(&str, usize); 10] = [
+pub const ALL: [(&str, usize); 12] = [
     ("build_get", 20_000),
     ("seal_get", 20_000),
     ("seal_get_without_prefix", 20_000),
@@ -23,6 +23,8 @@ pub const ALL: [(&str, usize); 10] = [
     ("seal_mset_100_without_prefix", 1_000),
     ("decode_get_64", 20_000),
     ("decode_mget_100", 500),
+    ("decode_hgetall_100", 500),
+    ("decode_xrange_100", 500),
     ("round_trip_256", 256 * 40),
     ("round_trip_1", 2_000),
 ];
@@ -61,6 +63,13 @@ pub fn run(name: &str, n: usize, port: u16) -> Result<(), String> {
         }
         "decode_get_64" => decode(&bulk(), n)?,
         "decode_mget_100" => decode(&format!("*100\r\n{}", bulk().repeat(100)), n)?,
+        "decode_hgetall_100" => {
+            decode(&format!("%100\r\n{}", format!("$8\r\nfield:01\r\n{}", bulk()).repeat(100)), n)?;
+        }
+        "decode_xrange_100" => {
+            let entry = format!("*2\r\n$15\r\n1526919030474-0\r\n*2\r\n$4\r\ndata\r\n{}", bulk());
+            decode(&format!("*100\r\n{}", entry.repeat(100)), n)?;
+        }
         "round_trip_256" | "round_trip_1" => round_trips(callers(name), n, port)?,
         _ => return Err(format!("no probe is called {name}")),
     }

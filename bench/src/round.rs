@@ -9,7 +9,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::client::{Client, text};
+use crate::client::{Client, Op, text};
 use crate::load::Load;
 use crate::meter::{ServerMeter, own_time};
 
@@ -77,7 +77,7 @@ impl Contender {
     pub fn new<C: Client + Sync>(name: &'static str, client: C) -> Self {
         let spawn = move |load: &Load| {
             let one_in = if load.callers <= TIMED_CALLERS { 1 } else { 8 };
-            let caller = |n| Box::pin(call(client.clone(), (load.op)(n), one_in)) as Pin<Box<_>>;
+            let caller = |n| Box::pin(call(client.clone(), (load.ops)(n), one_in)) as Pin<Box<_>>;
             (0..load.callers).map(caller).collect()
         };
         Self { name, spawn: Box::new(spawn) }
@@ -127,12 +127,12 @@ impl Contender {
     }
 }
 
-async fn call<C: Client>(mut client: C, op: crate::client::Op, one_in: u32) {
+async fn call<C: Client>(mut client: C, ops: Vec<Op>, one_in: u32) {
     let mut until_timed = 0;
-    loop {
+    for op in ops.iter().cycle() {
         let start = (until_timed == 0).then(Instant::now);
         until_timed = if until_timed == 0 { one_in - 1 } else { until_timed - 1 };
-        let outcome = client.run(&op).await;
+        let outcome = client.run(op).await;
         let stop = STATE.with(|state| {
             state.ops.set(state.ops.get() + 1);
             if let Some(start) = start
