@@ -21,10 +21,24 @@ const STREAMS: usize = 16;
 /// Where the connection lives, seen from its callers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// On their thread.
+    /// On their thread; they are in its runtime's queue, where every client has its tasks.
     Same,
+    /// On their thread; they are in the arbiter's own set of tasks, as actors are.
+    Arbiter,
     /// On another one.
     Other,
+}
+
+impl Place {
+    /// What tables call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same thread",
+            Self::Arbiter => "same thread, callers beside the actor in the arbiter's tasks",
+            Self::Other => "another thread",
+        }
+    }
 }
 
 /// One line of the tables.
@@ -49,9 +63,9 @@ type Make = fn(usize) -> Vec<Op>;
 #[must_use]
 pub fn all() -> Vec<Load> {
     let mut loads = Vec::new();
-    for place in [Place::Same, Place::Other] {
+    for place in [Place::Same, Place::Arbiter, Place::Other] {
         for callers in [1, 16, 64, 256, 2000] {
-            let quick = place == Place::Same && callers != 64 || callers == 256;
+            let quick = place == Place::Same && callers != 64 || callers == 256 && place == Place::Other;
             loads.push(Load { name: "get64", callers, place, quick, ops: get_small });
         }
     }
@@ -138,7 +152,9 @@ fn session(n: usize) -> String {
     format!("{PREFIX}session:{:03}", n % SESSIONS)
 }
 
-fn small(n: usize) -> String {
+/// The name of the n-th small value.
+#[must_use]
+pub fn small(n: usize) -> String {
     format!("{PREFIX}user:{:04}", n % KEYS)
 }
 
