@@ -6,7 +6,7 @@ use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
 use tokio::sync::watch;
 
 use crate::actors::connection::RedisActor;
-use crate::actors::driver::Driver;
+use crate::actors::driver::{Driver, listening::Listener};
 use crate::config::{Mode, RedisConfig, TlsSettings};
 use crate::core::retry::ReconnectPolicy;
 use crate::credentials::{CredentialsProvider, Provider};
@@ -17,6 +17,7 @@ use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
 use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
+use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::wire::dial::Target;
@@ -144,9 +145,18 @@ impl RedisBuilder {
         let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
         let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
         let plan = Plan { recipe, policy: self.policy, limit: self.limit };
-        let links = Links::new(plan.clone(), self.links);
-        Ok(plan.make(self.recipients, Some(links)))
+        let further = Further {
+            links: Links::new(plan.clone(), self.links),
+            pubsub: PubSub::new(plan.clone(), self.links.idle_time()),
+        };
+        Ok(plan.make(self.recipients, Some(further)))
     }
+}
+
+/// The connections beside the shared one.
+pub(crate) struct Further {
+    pub(crate) links: Arc<Links>,
+    pub(crate) pubsub: Arc<PubSub>,
 }
 
 /// What every connection of one handle is made from.
@@ -159,7 +169,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// A handle, and what its actor grows from.
-    pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, links: Option<Arc<Links>>) -> (Redis, Seed) {
+    pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, further: Option<Further>) -> (Redis, Seed) {
         let config = self.recipe.config.clone();
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
@@ -178,7 +188,7 @@ impl Plan {
             gate,
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
-            links,
+            further,
             policy: self.policy.clone(),
             intake: intake.clone(),
         };
@@ -208,7 +218,15 @@ pub(crate) struct Seed {
 
 impl Seed {
     pub(crate) async fn grow(self) {
-        let driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
+        self.grow_with(None).await;
+    }
+
+    /// As [`grow`](Self::grow), for a link that brings what nobody asked for.
+    pub(crate) async fn grow_with(self, listener: Option<Box<dyn Listener>>) {
+        let mut driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
+        if let Some(listener) = listener {
+            driver.listen(listener);
+        }
         let driver = Rc::new(RefCell::new(driver));
         let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
         let falls = driver.clone();

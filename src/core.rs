@@ -2,12 +2,14 @@
 //! machines can be driven by a test.
 
 pub(crate) mod admission;
+pub(crate) mod backlog;
 pub(crate) mod consumer;
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod rate;
 pub(crate) mod retry;
+pub(crate) mod subscriptions;
 
 use std::time::Duration;
 

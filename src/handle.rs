@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Addr, Recipient};
+use actix::{Addr, Recipient, WeakAddr};
 use tokio::{
     sync::{oneshot, watch},
     time::Sleep,
@@ -17,10 +17,10 @@ use tokio::{
 
 mod care;
 
-use crate::actors::connection::{Connect, Introduce, RedisActor, ShutDown, Submit, SubmitOn, Subscribe};
+use crate::actors::connection::{Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{Pending, Silent, Waiter};
-use crate::builder::RedisBuilder;
+use crate::builder::{Further, RedisBuilder};
 use crate::config::{Mode, RedisConfig};
 use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -32,6 +32,7 @@ use crate::intake::Intake;
 use crate::links::Links;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
+use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
 use crate::wire::session::Recipe;
 
@@ -62,7 +63,7 @@ pub(crate) struct Shared {
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) gate: Arc<Gate>,
     /// Further connections; one of them has none itself.
-    pub(crate) links: Option<Arc<Links>>,
+    pub(crate) further: Option<Further>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
@@ -141,7 +142,20 @@ impl Redis {
     }
 
     pub(crate) fn links(&self) -> Result<&Arc<Links>> {
-        self.shared.links.as_ref().ok_or_else(gone)
+        self.shared.further.as_ref().map(|further| &further.links).ok_or_else(gone)
+    }
+
+    pub(crate) fn pubsub(&self) -> Result<&Arc<PubSub>> {
+        self.shared.further.as_ref().map(|further| &further.pubsub).ok_or_else(gone)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakAddr<RedisActor> {
+        self.addr.downgrade()
+    }
+
+    /// Runs something on the thread of the actor.
+    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) {
+        self.addr.do_send(Run(Box::new(work)));
     }
 
     /// Whether it ended: by a shutdown through any handle, or because its supervisor gave up.
@@ -226,6 +240,7 @@ impl Redis {
             version: greeting.version,
             role: greeting.role,
             protocol: greeting.protocol,
+            subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()),
             status,
         })
     }
@@ -246,6 +261,7 @@ impl Redis {
             tls: config.tls().is_some(),
             prefix: config.key_prefix().as_str().to_owned(),
             state: self.shared.status.borrow().state,
+            subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()).map(|status| status.state),
         }
     }
 
@@ -259,11 +275,15 @@ impl Redis {
     /// The shutdown goes on when the future is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         let (done, report) = oneshot::channel();
-        let links = self.shared.links.as_ref().map(|links| links.close(within)).unwrap_or_default();
+        let links = self.links().map(|links| links.close(within)).unwrap_or_default();
+        let subscriptions = self.pubsub().ok().and_then(|pubsub| pubsub.close());
         self.addr.do_send(ShutDown { within, done });
         let mut report = report.await.map_err(|_| gone())?;
         for link in links {
             report.add(link.await.unwrap_or_default());
+        }
+        if let Some(ended) = subscriptions {
+            let _ = ended.await;
         }
         Ok(report)
     }
@@ -363,6 +383,8 @@ pub struct Health {
     pub protocol: u8,
     /// What the connection is doing.
     pub status: Status,
+    /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
+    pub subscriptions: Option<Status>,
 }
 
 /// Where a connection leads; see [`Redis::connection_info`].
@@ -381,6 +403,8 @@ pub struct ConnectionInfo {
     pub prefix: String,
     /// What it is doing.
     pub state: ConnectionState,
+    /// What the connection of the subscriptions is doing, if there is one.
+    pub subscriptions: Option<ConnectionState>,
 }
 
 static SHARED: Mutex<Option<Redis>> = Mutex::new(None);
