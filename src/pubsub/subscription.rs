@@ -105,7 +105,8 @@ impl Subscription {
         answer.await.map_err(|_| gone())
     }
 
-    /// Ends it. When this returns, the inbox gets nothing more; dropping it does the same without waiting.
+    /// Ends it. When this returns, nothing more is handed to the inbox; what is in its mailbox already, 128 events at most,
+    /// it may still handle. Dropping it does the same without waiting.
     ///
     /// # Cancel safety
     /// It ends in any case.
