@@ -32,6 +32,12 @@ impl Pace {
         self.not_before = None;
     }
 
+    /// Whatever was under way is no more. A pause goes on: a read that failed is tried again after it, even if what it
+    /// needs was mended meanwhile.
+    pub(crate) fn over(&mut self) {
+        self.under_way = false;
+    }
+
     pub(crate) fn succeeded(&mut self) {
         *self = Self::default();
     }

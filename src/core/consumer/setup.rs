@@ -144,7 +144,7 @@ impl<P> Consumer<P> {
         let in_hand = !self.terms.ordered || (self.quarantine.is_empty() && self.taking.is_empty());
         if self.phase == Phase::Setup(Step::List) && listed && in_hand {
             self.phase = Phase::Live;
-            self.read = Pace::default();
+            self.read.over();
             self.tally.recovered += self.recovery.recovered;
             self.tell(Told::Connected { recovered: self.recovery.recovered });
         }
@@ -196,8 +196,7 @@ impl<P> Consumer<P> {
         match failure.kind {
             FailureKind::Closed => self.close(),
             FailureKind::NoGroup => {
-                // It vanished between two steps.
-                self.setup = Pace::default();
+                // It vanished between two steps. A server that goes on saying so must not be asked without a pause.
                 self.phase = Phase::Setup(Step::EnsureGroup);
             }
             FailureKind::Link => {}

@@ -481,3 +481,29 @@ fn who_stood_still_asks_what_is_still_its_own() {
     }
     assert_eq!(test.running.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second]);
 }
+
+/// Ablation: when a group that is gone starts the pauses anew, as many reads as there are turns.
+#[test]
+fn a_server_that_contradicts_itself_is_not_asked_without_a_pause() {
+    let mut test = Test::new();
+    let (mut reads, mut setups) = (0, 0);
+    for _ in 0..10_000 {
+        test.look();
+        match test.asked.pop() {
+            // There is a group for whoever creates one, and none for whoever reads.
+            Some(Action::Read { .. }) => {
+                reads += 1;
+                test.machine.read_failed(no_group(), test.now);
+            }
+            Some(other) => {
+                setups += u32::from(matches!(other, Action::EnsureGroup { .. }));
+                test.asked.push(other);
+                let last = test.asked.len() - 1;
+                test.serve(last, true, true);
+            }
+            None => {}
+        }
+        test.now += Duration::from_millis(1);
+    }
+    assert!((3..60).contains(&reads) && (3..60).contains(&setups), "{reads} reads, {setups} setups in 10 s");
+}
