@@ -5,9 +5,12 @@ use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Instant};
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
 use tokio::sync::watch;
 
+use crate::actors::cluster::{Parts, Router};
 use crate::actors::connection::RedisActor;
 use crate::actors::driver::Driver;
-use crate::config::{Mode, RedisConfig, TlsSettings};
+use crate::actors::engine::Engine;
+use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings};
+use crate::core::cluster::slot::Slots;
 use crate::core::retry::ReconnectPolicy;
 use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -19,6 +22,7 @@ use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::resolver::Resolver;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::topology::{Announce, Topology};
 use crate::wire::dial::Target;
 use crate::wire::session::Recipe;
 use crate::wire::tls::{ClientIdentity, Pem, Tls, TlsOptions};
@@ -133,17 +137,28 @@ impl RedisBuilder {
     }
 
     fn prepare(self) -> Result<(Redis, Seed)> {
-        let Mode::Single(address) = self.config.mode() else {
-            return Err(config_error("only single servers are supported so far, not cluster or sentinel"));
+        let (address, seeds) = match self.config.mode() {
+            Mode::Single(address) => (address.clone(), Vec::new()),
+            Mode::Cluster(seeds) => match &**seeds {
+                [first, ..] => (Address::Tcp(first.clone()), seeds.clone()),
+                [] => return Err(config_error("a cluster needs a node to find it through")),
+            },
+            Mode::Sentinel { .. } => {
+                return Err(config_error("sentinels are not supported so far"));
+            }
         };
         let target = Target {
-            address: address.clone(),
+            address,
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
             user_timeout: self.config.liveness(),
         };
         let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
-        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
-        let plan = Plan { recipe, policy: self.policy, limit: self.limit };
+        let in_cluster = !seeds.is_empty();
+        let recipe = Recipe { config: self.config, target, client_name, credentials: self.credentials, in_cluster };
+        let plan = Plan { recipe: Arc::new(recipe), policy: self.policy, limit: self.limit };
+        if in_cluster {
+            return Ok(plan.make_cluster(self.recipients, seeds, self.links));
+        }
         let links = Links::new(plan.clone(), self.links);
         Ok(plan.make(self.recipients, Some(links)))
     }
@@ -158,8 +173,36 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A handle, and what its actor grows from.
+    /// The same for another server.
+    pub(crate) fn for_server(&self, address: Address) -> Self {
+        Self { recipe: Arc::new(self.recipe.for_server(address)), ..self.clone() }
+    }
+
+    /// A handle to one server, and what its actor grows from.
     pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, links: Option<Arc<Links>>) -> (Redis, Seed) {
+        self.place(recipients, links, None, None)
+    }
+
+    /// As [`make`](Self::make), for a cluster.
+    fn make_cluster(
+        &self,
+        recipients: Vec<Recipient<ConnectionEvent>>,
+        seeds: Vec<HostPort>,
+        limit: LinkLimit,
+    ) -> (Redis, Seed) {
+        let (announce, picture) = Announce::new();
+        let slots = Slots::new(self.recipe.config.key_prefix().as_str().as_bytes());
+        let topology = Topology::new(picture, slots, self.clone(), limit);
+        self.place(recipients, None, Some(topology), Some((seeds, announce)))
+    }
+
+    fn place(
+        &self,
+        recipients: Vec<Recipient<ConnectionEvent>>,
+        links: Option<Arc<Links>>,
+        topology: Option<Topology>,
+        cluster: Option<(Vec<HostPort>, Announce)>,
+    ) -> (Redis, Seed) {
         let config = self.recipe.config.clone();
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
@@ -179,6 +222,7 @@ impl Plan {
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
             links,
+            topology,
             policy: self.policy.clone(),
             intake: intake.clone(),
         };
@@ -190,6 +234,7 @@ impl Plan {
             gauges,
             receiver,
             outlet: Outlet(intake),
+            cluster,
         };
         (Redis::assemble(Addr::new(sender), shared), seed)
     }
@@ -204,12 +249,19 @@ pub(crate) struct Seed {
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
     outlet: Outlet,
+    cluster: Option<(Vec<HostPort>, Announce)>,
 }
 
 impl Seed {
     pub(crate) async fn grow(self) {
-        let driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
-        let driver = Rc::new(RefCell::new(driver));
+        let Self { recipe, policy, fanout, gauges, .. } = self;
+        let engine = match self.cluster {
+            None => Engine::One(Box::new(Driver::new(recipe, policy, fanout, gauges))),
+            Some((seeds, announce)) => {
+                Engine::Cluster(Box::new(Router::new(Parts { recipe, policy, seeds, fanout, gauges, announce })))
+            }
+        };
+        let driver = Rc::new(RefCell::new(engine));
         let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
         let falls = driver.clone();
         Guardian::new(actor, self.limit, move |fall| {

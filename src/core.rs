@@ -2,6 +2,7 @@
 //! machines can be driven by a test.
 
 pub(crate) mod admission;
+pub(crate) mod cluster;
 pub(crate) mod consumer;
 pub(crate) mod lane;
 pub(crate) mod link;

@@ -16,6 +16,9 @@ use tokio::{
 };
 
 mod care;
+mod cluster;
+
+pub use cluster::NodeInfo;
 
 use crate::actors::connection::{Connect, Introduce, RedisActor, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
@@ -33,6 +36,7 @@ use crate::links::Links;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
 use crate::resolver::Resolver;
+use crate::topology::Topology;
 use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
@@ -63,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     /// Further connections; one of them has none itself.
     pub(crate) links: Option<Arc<Links>>,
+    /// Of a cluster.
+    pub(crate) topology: Option<Topology>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
@@ -216,6 +222,7 @@ impl Redis {
         let asked = Instant::now();
         self.send(Ping::new()).await?;
         let round_trip = asked.elapsed();
+        let nodes = self.nodes_that_answer().await;
         let greeting = self.addr.send(Introduce).await.map_err(|_| gone())?;
         let status = self.shared.status.borrow().clone();
         Ok(Health {
@@ -227,6 +234,7 @@ impl Redis {
             role: greeting.role,
             protocol: greeting.protocol,
             status,
+            nodes,
         })
     }
 
@@ -246,6 +254,7 @@ impl Redis {
             tls: config.tls().is_some(),
             prefix: config.key_prefix().as_str().to_owned(),
             state: self.shared.status.borrow().state,
+            nodes: self.nodes(),
         }
     }
 
@@ -259,7 +268,8 @@ impl Redis {
     /// The shutdown goes on when the future is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         let (done, report) = oneshot::channel();
-        let links = self.shared.links.as_ref().map(|links| links.close(within)).unwrap_or_default();
+        let mut links = self.shared.links.as_ref().map(|links| links.close(within)).unwrap_or_default();
+        links.extend(self.shared.topology.iter().flat_map(|topology| topology.close(within)));
         self.addr.do_send(ShutDown { within, done });
         let mut report = report.await.map_err(|_| gone())?;
         for link in links {
@@ -363,6 +373,8 @@ pub struct Health {
     pub protocol: u8,
     /// What the connection is doing.
     pub status: Status,
+    /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not.
+    pub nodes: Vec<NodeInfo>,
 }
 
 /// Where a connection leads; see [`Redis::connection_info`].
@@ -381,6 +393,8 @@ pub struct ConnectionInfo {
     pub prefix: String,
     /// What it is doing.
     pub state: ConnectionState,
+    /// Of a cluster: its nodes, as far as they are known.
+    pub nodes: Vec<NodeInfo>,
 }
 
 static SHARED: Mutex<Option<Redis>> = Mutex::new(None);

@@ -76,6 +76,7 @@ pub mod prelude;
 mod resolver;
 mod streams;
 mod supervisor;
+mod topology;
 mod unprefixed;
 mod watch;
 mod wire;
@@ -93,7 +94,7 @@ pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
-pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis};
+pub use handle::{ConnectionInfo, Health, NodeInfo, Redis, Sending, close_redis, get_redis};
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };

@@ -158,14 +158,22 @@ impl Redis {
         watch.keys.check()?;
         let patience = self.config().command_timeout();
         let mut last = Error::new(ErrorKind::Conflict, Fate::Rejected, "never tried");
-        let mut session = Session { lease: Some(self.links()?.lease(self.addr(), patience).await?), watching: None };
+        let mut session = Session { lease: None, watching: None };
         for nth in 0..watch.attempts {
             if nth > 0 {
                 let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << nth.min(10)));
                 sleep(longest.mul_f64(fastrand::f64())).await;
             }
+            if session.lease.is_none() {
+                session.lease = Some(self.links_for(&watch.keys).await?.lease(self.addr(), patience).await?);
+            }
             match session.attempt(&watch.keys, &mut attempt).await {
                 Round::Done(replies) => return Ok(replies),
+                // The keys are at another node of the cluster now, and nothing was written.
+                Round::Failed(error) if error.fate() != Fate::Unknown && self.is_redirect(&error) => {
+                    session = Session { lease: None, watching: None };
+                    last = error;
+                }
                 Round::Failed(error) => return Err(error),
                 Round::Again(error) => last = error,
             }

@@ -15,7 +15,8 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
-use super::driver::{Driver, ShutdownReport};
+use super::driver::ShutdownReport;
+use super::engine::Engine;
 use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::events::ConnectionEvent;
 use crate::intake::Outlet;
@@ -38,23 +39,23 @@ use crate::wire::session::Greeting;
 /// # }
 /// ```
 pub struct RedisActor {
-    driver: Rc<RefCell<Driver>>,
+    engine: Rc<RefCell<Engine>>,
     outlet: Outlet,
     /// Taken from the intake. Empty between messages, unless one panicked.
     taken: VecDeque<Submit>,
 }
 
 impl RedisActor {
-    pub(crate) fn new(driver: Rc<RefCell<Driver>>, outlet: Outlet) -> Self {
-        Self { driver, outlet, taken: VecDeque::new() }
+    pub(crate) fn new(engine: Rc<RefCell<Engine>>, outlet: Outlet) -> Self {
+        Self { engine, outlet, taken: VecDeque::new() }
     }
 
     /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
     fn take_in(&mut self) {
         self.outlet.0.take(&mut self.taken);
-        let mut driver = self.driver.borrow_mut();
+        let mut engine = self.engine.borrow_mut();
         while let Some(submit) = self.taken.pop_front() {
-            driver.submit(submit.ticket, Some(submit.asked));
+            engine.submit(submit.ticket, Some(submit.asked));
         }
     }
 }
@@ -86,17 +87,17 @@ impl ActorFuture<RedisActor> for Turns {
         ctx: &mut Context<RedisActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        let mut driver = actor.driver.borrow_mut();
+        let mut engine = actor.engine.borrow_mut();
         // tokio's budget of 128 operations is shared by all that this task polls. When the mailbox has used
         // it up, the socket would look busy until the next turn, and throughput halves. The driver bounds its
         // own work.
         let turn = tokio::task::unconstrained(std::future::poll_fn(|cx| {
-            driver.poll(cx);
+            engine.poll(cx);
             Poll::Ready(())
         }));
         let done = std::pin::pin!(turn).poll(task);
         debug_assert!(done.is_ready());
-        if driver.is_idle() && !ctx.connected() {
+        if engine.is_idle() && !ctx.connected() {
             // This future alone would keep the actor alive after its last address is gone.
             ctx.stop();
         }
@@ -106,7 +107,7 @@ impl ActorFuture<RedisActor> for Turns {
 
 /// Takes over the reply channel, so that nothing is spawned and no future is boxed for a command.
 pub struct Deferred<M> {
-    driver: Rc<RefCell<Driver>>,
+    engine: Rc<RefCell<Engine>>,
     message: M,
 }
 
@@ -117,7 +118,7 @@ impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
             Some(reply) => Box::new(Waiter::<M>::new(frame, reply)),
             None => Box::new(Silent::new(frame)),
         };
-        self.driver.borrow_mut().submit(ticket, None);
+        self.engine.borrow_mut().submit(ticket, None);
     }
 }
 
@@ -125,7 +126,7 @@ impl<M: Command> Handler<M> for RedisActor {
     type Result = Deferred<M>;
 
     fn handle(&mut self, message: M, _: &mut Context<Self>) -> Deferred<M> {
-        Deferred { driver: self.driver.clone(), message }
+        Deferred { engine: self.engine.clone(), message }
     }
 }
 
@@ -143,11 +144,11 @@ impl Handler<Submit> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
-        self.driver.borrow_mut().submit(submit.ticket, Some(submit.asked));
+        self.engine.borrow_mut().submit(submit.ticket, Some(submit.asked));
     }
 }
 
-/// As [`Submit`], for a command that depends on one link; see [`Driver::submit_on`].
+/// As [`Submit`], for a command that depends on one link; see [`Engine::submit_on`].
 pub(crate) struct SubmitOn {
     pub(crate) generation: u64,
     pub(crate) submit: Submit,
@@ -161,7 +162,7 @@ impl Handler<SubmitOn> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, SubmitOn { generation, submit }: SubmitOn, _: &mut Context<Self>) {
-        self.driver.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
+        self.engine.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
     }
 }
 
@@ -206,7 +207,7 @@ impl Handler<Connect> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, _: Connect, _: &mut Context<Self>) {
-        self.driver.borrow_mut().connect();
+        self.engine.borrow_mut().connect();
     }
 }
 
@@ -221,7 +222,7 @@ impl Handler<Hurry> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
-        self.driver.borrow_mut().hurry();
+        self.engine.borrow_mut().hurry();
     }
 }
 
@@ -236,7 +237,7 @@ impl Handler<Sever> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, sever: Sever, _: &mut Context<Self>) {
-        self.driver.borrow_mut().sever(sever.0);
+        self.engine.borrow_mut().sever(sever.0);
     }
 }
 
@@ -251,7 +252,7 @@ impl Handler<Subscribe> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, subscribe: Subscribe, _: &mut Context<Self>) {
-        self.driver.borrow_mut().subscribe(subscribe.0);
+        self.engine.borrow_mut().subscribe(subscribe.0);
     }
 }
 
@@ -266,7 +267,7 @@ impl Handler<Introduce> for RedisActor {
     type Result = actix::MessageResult<Introduce>;
 
     fn handle(&mut self, _: Introduce, _: &mut Context<Self>) -> Self::Result {
-        actix::MessageResult(self.driver.borrow().greeting().clone())
+        actix::MessageResult(self.engine.borrow().greeting())
     }
 }
 
@@ -284,6 +285,6 @@ impl Handler<ShutDown> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, shutdown: ShutDown, _: &mut Context<Self>) {
-        self.driver.borrow_mut().shut_down(shutdown.within, shutdown.done);
+        self.engine.borrow_mut().shut_down(shutdown.within, shutdown.done);
     }
 }

@@ -88,6 +88,7 @@ impl Driver {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
+            in_cluster: recipe.in_cluster,
         };
         Self {
             prefix: config.key_prefix().clone(),
@@ -114,6 +115,33 @@ impl Driver {
 
     pub(crate) fn greeting(&self) -> &Greeting {
         &self.greeting
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.link.state()
+    }
+
+    /// Why there is no link, if that is known.
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        self.link.cause()
+    }
+
+    /// Whether a link was tried for, and none came of it or not yet.
+    pub(crate) fn is_untried(&self) -> bool {
+        self.link.generation() <= 1 && self.link.state() == ConnectionState::Connecting
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.admission.in_flight()
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.admission.queued()
+    }
+
+    /// Gives back what waits here and belongs elsewhere now, in order; with each, whether it may have run.
+    pub(crate) fn take_queued(&mut self) -> Vec<(BoxedTicket, Deadline, bool)> {
+        self.admission.take_queued()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -143,6 +171,11 @@ impl Driver {
     pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
         let asked = asked.unwrap_or_else(|| self.now());
         let deadline = self.admission.deadline(ticket.frame(), asked);
+        self.submit_by(ticket, deadline);
+    }
+
+    /// As [`submit`](Self::submit), for a command whose deadline is known.
+    pub(crate) fn submit_by(&mut self, ticket: BoxedTicket, deadline: Deadline) {
         let state = self.link.state();
         if let Some(established) = &mut self.established
             && state == ConnectionState::Ready
@@ -151,6 +184,10 @@ impl Driver {
         {
             match self.prefix.seal(ticket.frame()) {
                 Ok(sealed) => {
+                    if Ticket::is_asking(&ticket) {
+                        established.wire.encode_asking();
+                        self.admission.sent_own(*self.now.get_or_insert_with(Instant::now));
+                    }
                     let span = established.wire.encode(&sealed);
                     let hold = ticket.frame().longest_hold();
                     self.admission.sent(ticket, deadline, span);
@@ -321,6 +358,10 @@ impl Driver {
             let Some(frame) = next.frame() else { continue };
             // Checked when it was admitted; a frame does not change in the queue.
             let Ok(sealed) = self.prefix.seal(frame) else { continue };
+            if next.is_asking() {
+                established.wire.encode_asking();
+                self.admission.sent_own(now);
+            }
             let span = established.wire.encode(&sealed);
             established.liveness.sent(frame.longest_hold(), now);
             self.admission.sent_from_queue(next, span);

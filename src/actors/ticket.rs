@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use redis::Value;
 use tokio::sync::oneshot;
 
+use super::cluster::Routed;
 use crate::core::admission::Ticket;
 use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, WhenDown};
@@ -18,6 +19,14 @@ pub(crate) trait Pending: Send {
     fn is_let_in(&self) -> bool {
         false
     }
+    fn is_asking(&self) -> bool {
+        false
+    }
+    /// What a cluster keeps about it, if it is on its way through one.
+    ///
+    /// # Errors
+    /// The ticket, if it is not.
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket>;
     fn complete(self: Box<Self>, outcome: Result<Value>);
 }
 
@@ -34,6 +43,10 @@ impl Ticket for BoxedTicket {
 
     fn is_let_in(&self) -> bool {
         Pending::is_let_in(&**self)
+    }
+
+    fn is_asking(&self) -> bool {
+        Pending::is_asking(&**self)
     }
 
     fn complete(self, outcome: Result<Value>) {
@@ -66,6 +79,10 @@ impl<M: Command> Waiter<M> {
 }
 
 impl<M: Command> Pending for Waiter<M> {
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+        Err(self)
+    }
+
     fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -98,6 +115,10 @@ impl Silent {
 }
 
 impl Pending for Silent {
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+        Err(self)
+    }
+
     fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -133,6 +154,10 @@ impl Rerun {
 }
 
 impl Pending for Rerun {
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+        Err(self)
+    }
+
     fn frame(&self) -> &Frame {
         &self.frame
     }

@@ -10,7 +10,7 @@ use super::dial::{Target, dial};
 use super::dial_error::{DialError, DialErrorKind};
 use super::login::Login;
 use super::stream::Wire;
-use crate::config::RedisConfig;
+use crate::config::{Address, RedisConfig};
 use crate::credentials::Provider;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Cause, CauseKind};
@@ -27,6 +27,22 @@ pub(crate) struct Recipe {
     /// What the server sees in CLIENT LIST.
     pub(crate) client_name: Option<String>,
     pub(crate) credentials: Option<Provider>,
+    /// A node of a cluster, whose slots may move to others.
+    pub(crate) in_cluster: bool,
+}
+
+impl Recipe {
+    /// The same for another server.
+    pub(crate) fn for_server(&self, address: Address) -> Self {
+        let target = Target { address, ..self.target.clone() };
+        Self {
+            config: self.config.clone(),
+            target,
+            client_name: self.client_name.clone(),
+            credentials: self.credentials.clone(),
+            in_cluster: self.in_cluster,
+        }
+    }
 }
 
 /// What the server said of itself.
@@ -58,6 +74,19 @@ pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
     greeter.introduce(&recipe, &mut greeting).await?;
     greeter.until_ready().await?;
     Ok(Session { wire: greeter.wire, greeting })
+}
+
+/// Asks one question on a link of its own, within `limit` in all.
+pub(crate) async fn ask_once(recipe: Arc<Recipe>, question: Frame, limit: Duration) -> Result<Value, Cause> {
+    let until = Instant::now() + limit;
+    let late = || Cause::new(CauseKind::Stalled, format!("no answer to {} in time", question.name()));
+    let session = timeout_at(until, establish(recipe.clone())).await.map_err(|_| late())??;
+    let mut greeter = Greeter { wire: session.wire, until, target: &recipe.target };
+    greeter.ask(&question).await?.map_err(|error| {
+        let code = error.code().unwrap_or_default();
+        let kind = if code == "NOPERM" { CauseKind::Refused } else { CauseKind::NotReady };
+        Cause::new(kind, format!("the server answered {} with {code}: {}", question.name(), error.message()))
+    })
 }
 
 /// The conversation before commands flow: one question, one answer.

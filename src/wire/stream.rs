@@ -86,6 +86,13 @@ impl Wire {
         start..self.encoded
     }
 
+    /// Encodes ASKING, which holds for the command that comes next.
+    pub(crate) fn encode_asking(&mut self) {
+        const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+        self.output.extend_from_slice(ASKING);
+        self.encoded += ASKING.len() as u64;
+    }
+
     /// Whether the server may not know a script. It may forget one as well, and says so then.
     fn is_new(&mut self, digest: &[u8; 20]) -> bool {
         if self.scripts.len() >= SCRIPTS && !self.scripts.contains(digest) {

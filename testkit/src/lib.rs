@@ -41,6 +41,7 @@
 mod background;
 mod binary;
 mod builder;
+mod cluster;
 mod connection;
 mod dir;
 mod fake;
@@ -52,6 +53,7 @@ mod tally;
 
 pub use binary::{MissingServer, find_server};
 pub use builder::RedisServerBuilder;
+pub use cluster::{RedisCluster, RedisClusterBuilder, cluster_options, form};
 pub use connection::Connection;
 pub use dir::free_port;
 pub use fake::{Answer, FakeServer, FakeServerBuilder, Step};

@@ -25,6 +25,16 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
+    /// What came since.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            completed: self.completed.saturating_sub(earlier.completed),
+            failed: self.failed.saturating_sub(earlier.failed),
+            unknown: self.unknown.saturating_sub(earlier.unknown),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
+        }
+    }
+
     /// What another connection left behind.
     pub(crate) fn add(&mut self, other: Self) {
         self.completed += other.completed;
@@ -82,7 +92,7 @@ impl Driver {
             (status.state, status.cause) = (state, cause);
             (status.generation, status.attempt) = (generation, attempt);
         });
-        event.log();
+        self.fanout.log(&event);
         self.fanout.publish(&event);
     }
 
