@@ -299,11 +299,7 @@ impl Fanout {
     }
 
     /// Of one node of a cluster.
-    pub(crate) fn relay(
-        address: Arc<str>,
-        told: Sender<ConnectionEvent>,
-        status: watch::Sender<Status>,
-    ) -> Self {
+    pub(crate) fn relay(address: Arc<str>, told: Sender<ConnectionEvent>, status: watch::Sender<Status>) -> Self {
         Self { recipients: Vec::new(), status, relay: Some(Relay { address, told }) }
     }
 

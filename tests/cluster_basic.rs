@@ -12,7 +12,9 @@ mod support;
 
 use cluster_support::{cluster, joined};
 use redis_actix::prelude::*;
-use redis_actix::{ClearPrefix, ConnectionEvent, ConnectionState, CountKeys, ErrorKind, Fate, Frame, KeyPrefix, Keys, ScanKeys, Value};
+use redis_actix::{
+    ClearPrefix, ConnectionEvent, ConnectionState, CountKeys, ErrorKind, Fate, Frame, KeyPrefix, Keys, ScanKeys, Value,
+};
 use redis_actix_test::RedisCluster;
 use support::{Diary, Own, PATIENCE, eventually, ms};
 
@@ -54,9 +56,7 @@ async fn the_same_code_runs_on_a_cluster() {
     }
     let info = redis.connection_info();
     assert_eq!((info.mode, info.state), ("cluster", ConnectionState::Ready));
-    let connected = |event: &ConnectionEvent| {
-        matches!(event, ConnectionEvent::Node { event, .. } if matches!(**event, ConnectionEvent::Connected { .. }))
-    };
+    let connected = |event: &ConnectionEvent| matches!(event, ConnectionEvent::Node { event, .. } if matches!(**event, ConnectionEvent::Connected { .. }));
     assert_eq!(diary.count(connected), 3);
     assert_eq!(diary.count(|event| matches!(event, ConnectionEvent::Connected { .. })), 1);
     redis.health().await.expect("well");

@@ -240,7 +240,8 @@ impl Router {
             Ok(Route::Parts(parts, merge)) => self.scatter(ticket, parts, merge),
             Ok(Route::Each) => {
                 let nodes = &self.nodes;
-                let whole = of_pipeline(ticket.frame(), &self.slots, |one, other| nodes.owner(one) == nodes.owner(other));
+                let whole =
+                    of_pipeline(ticket.frame(), &self.slots, |one, other| nodes.owner(one) == nodes.owner(other));
                 match whole.and_then(|slot| self.nodes.owner(slot)) {
                     Some(node) => self.send(ticket, node),
                     None => self.scatter_pipeline(ticket),

@@ -1,6 +1,9 @@
 //! What a connection actor drives: one link, or those to the nodes of a cluster.
 
-use std::{task::Context, time::{Duration, Instant}};
+use std::{
+    task::Context,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 

@@ -1,6 +1,10 @@
 //! What a handle knows of the nodes of its cluster.
 
-use std::{ops::RangeInclusive, sync::Arc, time::{Duration, Instant}};
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::Redis;
 use crate::actors::connection::{Connect, Hurry};

@@ -56,11 +56,7 @@ impl<T> ScanStream<T> {
     }
 
     /// As [`new`](Self::new), for what every node of a cluster has its share of.
-    pub(super) fn of_nodes(
-        redis: Redis,
-        source: impl Fn(u64) -> Page + Send + Sync + 'static,
-        take: Take<T>,
-    ) -> Self {
+    pub(super) fn of_nodes(redis: Redis, source: impl Fn(u64) -> Page + Send + Sync + 'static, take: Take<T>) -> Self {
         let mut stream = Self::new(redis, source, take);
         if stream.redis.shared.topology.is_some() {
             stream.walk = Some(Walk::new());

@@ -74,7 +74,9 @@ impl RedisClusterBuilder {
 pub fn cluster_options(node: RedisServerBuilder, node_timeout: Duration) -> RedisServerBuilder {
     let replica = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
     let timeout = node_timeout.as_millis().to_string();
-    node.cluster().arg("--cluster-node-timeout", timeout).args(replica).arg("--cluster-migration-barrier", "100")
+    // A primary that loses its last slot would become a replica by itself, in the middle of a test.
+    let stay = ["--cluster-allow-replica-migration", "no"];
+    node.cluster().arg("--cluster-node-timeout", timeout).args(replica).args(stay)
 }
 
 /// Makes one cluster of nodes that run already: the first so many have the slots, the others are their replicas in turn.
@@ -257,9 +259,9 @@ impl RedisCluster {
                 let mut connection = node.connect()?;
                 let well = connection.command(["CLUSTER", "INFO"])?.text()?.contains("cluster_state:ok");
                 let slots = connection.command(["CLUSTER", "SLOTS"])?;
-                let ports = slots.array()?.iter().map(|range| range.array()?.get(2).map_or(Ok(0), |node| {
-                    node.array()?.get(1).map_or(Ok(0), Reply::int)
-                }));
+                let ports = slots.array()?.iter().map(|range| {
+                    range.array()?.get(2).map_or(Ok(0), |node| node.array()?.get(1).map_or(Ok(0), Reply::int))
+                });
                 let ports = ports.collect::<io::Result<Vec<i64>>>()?;
                 Ok(well && !ports.iter().any(|port| dead.iter().any(|dead| i64::from(*dead) == *port)))
             })?;

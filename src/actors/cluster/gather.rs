@@ -101,7 +101,9 @@ impl Whole {
 
     fn outcome(&mut self, frame: &Frame) -> Result<Value> {
         // Repeating the whole would run once more what ran already.
-        let fate = |error: Error, ran: bool| if ran && !frame.is_repeatable() { error.with_fate(Fate::Unknown) } else { error };
+        let fate = |error: Error, ran: bool| {
+            if ran && !frame.is_repeatable() { error.with_fate(Fate::Unknown) } else { error }
+        };
         if let Some(error) = self.failed.take() {
             return Err(fate(error, self.ran));
         }
@@ -113,9 +115,7 @@ impl Whole {
             return Ok(Value::Array(values.map(|(value, _)| value).collect()));
         }
         match values.next() {
-            Some((Value::ServerError(error), parts)) => {
-                Err(fate(super::trip::error_of(&error), self.ran && parts > 1))
-            }
+            Some((Value::ServerError(error), parts)) => Err(fate(super::trip::error_of(&error), self.ran && parts > 1)),
             Some((value, _)) => Ok(value),
             None => Ok(Value::Nil),
         }

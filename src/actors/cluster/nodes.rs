@@ -66,9 +66,8 @@ impl Nodes {
 
     /// How many commands wait, and how many are in flight.
     pub(super) fn load(&self) -> (usize, usize) {
-        self.all().fold((0, 0), |(queued, flying), node| {
-            (queued + node.driver.queued(), flying + node.driver.in_flight())
-        })
+        self.all()
+            .fold((0, 0), |(queued, flying), node| (queued + node.driver.queued(), flying + node.driver.in_flight()))
     }
 
     pub(super) fn address(&self, node: usize) -> Option<&HostPort> {

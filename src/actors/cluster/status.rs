@@ -138,7 +138,9 @@ impl Router {
             if let ConnectionEvent::Node { event, .. } = &event
                 && matches!(
                     **event,
-                    ConnectionEvent::Disconnected { .. } | ConnectionEvent::Retrying { .. } | ConnectionEvent::Refused { .. }
+                    ConnectionEvent::Disconnected { .. }
+                        | ConnectionEvent::Retrying { .. }
+                        | ConnectionEvent::Refused { .. }
                 )
             {
                 self.refresh.wanted(Instant::now());

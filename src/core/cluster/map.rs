@@ -184,8 +184,7 @@ mod tests {
         assert_eq!(map.slots_of(&at(2)), [3..=3, 6..=16383]);
         assert_eq!(map.shard_of(9).map(|shard| shard.replicas.clone()), Some(vec![at(5), at(6)]));
         for host in [Value::Nil, Value::BulkString(b"".to_vec()), Value::BulkString(b"?".to_vec())] {
-            let answer =
-                Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(0), node(host, 9)])]);
+            let answer = Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(0), node(host, 9)])]);
             assert_eq!(Map::read(&answer, &at(1)).expect("an answer").owner(0), Some(&at(9)), "as the one asked");
         }
         for wrong in [

@@ -115,9 +115,11 @@ mod tests {
         assert!(pauses.iter().skip(4).take(12).all(|pause| pause.is_some_and(|pause| !pause.is_zero())));
         assert_eq!(pauses.last(), Some(&None));
         for redirect in [Redirect::TryAgain, Redirect::Down] {
-            assert!((0..=u8::MAX).all(|hop| pause(&redirect, hop).is_some_and(|pause| {
-                (Duration::from_millis(10)..=Duration::from_millis(160)).contains(&pause)
-            })));
+            assert!(
+                (0..=u8::MAX).all(|hop| pause(&redirect, hop).is_some_and(|pause| {
+                    (Duration::from_millis(10)..=Duration::from_millis(160)).contains(&pause)
+                }))
+            );
         }
     }
 }

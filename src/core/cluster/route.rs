@@ -10,7 +10,8 @@ use crate::prefix::positions::{Form, positions};
 
 const CROSS: &str = "its keys are in different slots of the cluster: give them one hash tag, as in `{user:1}:name`, or send one command for each";
 const CROSS_UNIT: &str = "its keys are in different slots of the cluster, and all of it runs on one node or not at all: give them one hash tag, as in `{user:1}:name`";
-const WIDE_UNIT: &str = "a transaction runs on one node of the cluster, and this command means all of them: send it alone";
+const WIDE_UNIT: &str =
+    "a transaction runs on one node of the cluster, and this command means all of them: send it alone";
 const ONE_NODE: &str = "it walks the keys of one node of the cluster: use `Redis::scan_keys`, which walks them all";
 
 /// Where a command goes.
@@ -83,7 +84,8 @@ fn of_unprefixed(frame: &Frame) -> Result<Route, Error> {
         return Ok(Route::Slot(slot));
     }
     let marks = positions(&argv).map(|positions| positions.marks).unwrap_or_default();
-    let keys = marks.iter().filter(|mark| mark.form == Form::Key).filter_map(|mark| argv.get(mark.index)?.get(mark.offset..));
+    let keys =
+        marks.iter().filter(|mark| mark.form == Form::Key).filter_map(|mark| argv.get(mark.index)?.get(mark.offset..));
     let mut found = keys.map(|key| slots.of(key));
     match found.next() {
         Some(slot) if found.all(|other| other == slot) => Ok(Route::Slot(slot)),
