@@ -27,6 +27,7 @@
 //! | what became of a command that failed | [`Error::fate`], [`Error::kind`], [`Error::code`] |
 //! | what the connection is doing | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
 //! | where commands may reach | [`boundary`] |
+//! | what your lines become | [`coming_from`] redis-rs, ioredis, actix-redis |
 //! | stream consumers | [`StreamConsumer`] |
 //! | the way out | [`Redis::shutdown`], [`close_redis`] |
 //!
@@ -58,6 +59,8 @@ pub mod boundary {}
 #[doc(hidden)]
 pub mod bench;
 mod builder;
+#[doc = include_str!("../docs/coming-from.md")]
+pub mod coming_from {}
 mod config;
 mod core;
 mod credentials;

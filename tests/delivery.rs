@@ -11,8 +11,6 @@
 mod support;
 
 use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,35 +18,10 @@ use std::{
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, Phase};
 use redis_actix_test::RedisServer;
-use support::{config, hasty, ms};
+use support::{aside, config, hasty, incr_load::IncrLoad, ms};
 
-const CALLERS: usize = 64;
 const KILLS: u32 = 3;
 const DEADLINE: Duration = Duration::from_secs(5);
-
-#[derive(Default)]
-struct Account {
-    acknowledged: Cell<u64>,
-    unknown: Cell<u64>,
-    unsent: Cell<u64>,
-    slowest: Cell<Duration>,
-    strange: RefCell<Vec<String>>,
-}
-
-impl Account {
-    fn note(&self, outcome: Result<i64, redis_actix::Error>, took: Duration) {
-        self.slowest.set(self.slowest.get().max(took));
-        let count = |cell: &Cell<u64>| cell.set(cell.get() + 1);
-        match outcome {
-            Ok(_) => count(&self.acknowledged),
-            Err(error) => match error.fate() {
-                Fate::Unknown => count(&self.unknown),
-                Fate::NotSent => count(&self.unsent),
-                Fate::Rejected => self.strange.borrow_mut().push(error.to_string()),
-            },
-        }
-    }
-}
 
 /// Ablation: with `repeatable: true` for every command in `Frame::new` (what clients that resend do) the
 /// counter exceeds acknowledged + unknown.
@@ -58,49 +31,21 @@ async fn incr_from_64_callers_while_the_server_is_killed_three_times() {
         RedisServer::builder().appendonly(true).fsync_always().start().unwrap_or_else(|error| panic!("{error}"));
     let server = Arc::new(server);
     let redis = hasty(config(server.port()).command_timeout(DEADLINE)).start().expect("started");
-    let account = Rc::new(Account::default());
-    let done = Rc::new(Cell::new(false));
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| {
-            let (redis, account, done) = (redis.clone(), account.clone(), done.clone());
-            actix::spawn(async move {
-                while !done.get() {
-                    let asked = Instant::now();
-                    let outcome = redis.send(Incr::new("counter")).await;
-                    account.note(outcome, asked.elapsed());
-                }
-            })
-        })
-        .collect();
+    let load = IncrLoad::start(&redis, "counter");
     for _ in 0..KILLS {
-        let before = account.acknowledged.get();
-        support::eventually("progress", || (account.acknowledged.get() > before + 500).then_some(())).await;
+        load.goes_on(500).await;
         let server = server.clone();
-        tokio::task::spawn_blocking(move || {
+        aside(move || {
             server.kill().expect("killed");
             server.restart().expect("restarted");
         })
-        .await
-        .expect("no panic");
-    }
-    let before = account.acknowledged.get();
-    support::eventually("progress after the last kill", || (account.acknowledged.get() > before + 500).then_some(()))
         .await;
-    done.set(true);
-    for caller in callers {
-        caller.await.expect("no panic");
     }
-    let counter: u64 = redis.send(Get::new("counter")).await.expect("answered").expect("counted");
-    let (acknowledged, unknown) = (account.acknowledged.get(), account.unknown.get());
-    println!(
-        "acknowledged {acknowledged}, counter {counter}, unknown {unknown}, unsent {}, slowest {:?}",
-        account.unsent.get(),
-        account.slowest.get()
-    );
-    assert!(account.strange.borrow().is_empty(), "{:?}", account.strange.borrow());
-    assert!(acknowledged <= counter, "an acknowledged INCR is missing");
-    assert!(counter <= acknowledged + unknown, "an INCR ran twice, or ran and was called unsent");
-    assert!(account.slowest.get() < DEADLINE + ms(500), "answered after its deadline");
+    load.goes_on(500).await;
+    let counted = load.finish().await;
+    let counter: i64 = redis.send(Get::new("counter")).await.expect("answered").expect("counted");
+    counted.check(counter);
+    assert!(counted.slowest < DEADLINE + ms(500), "answered after its deadline");
     assert_eq!(redis.status().borrow().disconnects, u64::from(KILLS));
 }
 

@@ -14,7 +14,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, Frame, Phase, WhenDown};
 use redis_actix_test::{Answer, Direction, FakeServer, Proxy, RedisServer};
-use support::{Diary, Own, PATIENCE, config, eventually, hasty, ms, until_state};
+use support::{Diary, Own, PATIENCE, config, hasty, incr_load::IncrLoad, ms, until_state};
 
 /// How long the load of row 1 lasts: 2 s, or the seconds in `FAULTS_SECONDS` (the row asks for 30).
 fn load_time() -> Duration {
@@ -148,27 +148,9 @@ async fn row_04_a_killed_server_runs_nothing_twice_and_serves_those_who_waited()
     let server = Rc::new(RedisServer::builder().appendonly(true).fsync_always().start().expect("a server"));
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port())).start().expect("started");
-    let (acknowledged, unknown) = (Rc::new(Cell::new(0_i64)), Rc::new(Cell::new(0_i64)));
-    let over = Rc::new(Cell::new(false));
-    let callers: Vec<_> = (0..64)
-        .map(|_| {
-            let (redis, over) = (redis.clone(), over.clone());
-            let (acknowledged, unknown) = (acknowledged.clone(), unknown.clone());
-            actix::spawn(async move {
-                while !over.get() {
-                    match redis.send(Incr::new("counter")).await {
-                        Ok(_) => acknowledged.set(acknowledged.get() + 1),
-                        Err(error) if error.fate() == Fate::Unknown => unknown.set(unknown.get() + 1),
-                        Err(error) => panic!("a command that could have waited: {error}"),
-                    }
-                }
-            })
-        })
-        .collect();
+    let load = IncrLoad::start(&redis, "counter");
     for round in 0..6 {
-        let before = acknowledged.get();
-        let going = |more: i64| (acknowledged.get() > before + more).then_some(());
-        eventually("commands answered", || going(300)).await;
+        load.goes_on(300).await;
         if round % 2 == 0 {
             // Run by the server, and the reply lost.
             proxy.cut_after(Direction::ToClient, 20);
@@ -177,20 +159,12 @@ async fn row_04_a_killed_server_runs_nothing_twice_and_serves_those_who_waited()
             until_state(&redis, ConnectionState::Backoff).await;
             server.restart_without_waiting().expect("restarted");
         }
-        eventually("commands answered again", || going(900)).await;
+        load.goes_on(600).await;
     }
-    over.set(true);
-    for caller in callers {
-        caller.await.expect("no panic");
-    }
+    let counted = load.finish().await;
     let counter = server.command(["GET", "test:counter"]).expect("asked").text().expect("a number");
-    let counter: i64 = counter.parse().expect("a number");
-    let (acknowledged, unknown) = (acknowledged.get(), unknown.get());
-    assert!(
-        (acknowledged..=acknowledged + unknown).contains(&counter),
-        "{acknowledged} acknowledged, {unknown} unknown, {counter} run"
-    );
-    assert!(unknown > 0, "the faults hit nobody");
+    counted.check(counter.parse().expect("a number"));
+    assert!(counted.unknown > 0, "the faults hit nobody");
 }
 
 /// Ablation: putting what is sent again behind the queue instead of in front of it.

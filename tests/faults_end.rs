@@ -9,13 +9,13 @@
 
 mod support;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::time::Duration;
 
 use actix::prelude::*;
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, ConnectionState, ErrorKind, Fate, Frame, Value};
 use redis_actix_test::{Direction, Proxy};
-use support::{Diary, Own, PATIENCE, config, eventually, hasty, ms, until_state};
+use support::{Diary, Own, PATIENCE, config, eventually, hasty, incr_load::IncrLoad, ms, until_state};
 use tokio::time::Instant;
 
 /// Row 18. Ablation: under a supervisor that does not survive panics the callers are never answered again.
@@ -37,39 +37,18 @@ async fn row_18_panics_under_load_lose_no_call_and_run_nothing_twice() {
     }
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    let (acknowledged, unknown) = (Rc::new(Cell::new(0_i64)), Rc::new(Cell::new(0_i64)));
-    let over = Rc::new(Cell::new(false));
-    let callers: Vec<_> = (0..64)
-        .map(|_| {
-            let (redis, over) = (redis.clone(), over.clone());
-            let (acknowledged, unknown) = (acknowledged.clone(), unknown.clone());
-            actix::spawn(async move {
-                while !over.get() {
-                    match redis.send(Incr::new("k")).await {
-                        Ok(_) => acknowledged.set(acknowledged.get() + 1),
-                        Err(error) if error.fate() == Fate::Unknown => unknown.set(unknown.get() + 1),
-                        Err(error) => panic!("a command that could have waited: {error}"),
-                    }
-                }
-            })
-        })
-        .collect();
+    let load = IncrLoad::start(&redis, "k");
     for fall in 1..=5 {
-        let before = acknowledged.get();
-        eventually("commands answered", || (acknowledged.get() > before + 500).then_some(())).await;
+        load.goes_on(500).await;
         let fell = Instant::now();
         assert!(redis.send(Defect).await.is_err());
         support::until(&redis, "up again", |status| status.restarts == fall && status.state == ConnectionState::Ready)
             .await;
         assert!(fell.elapsed() < Duration::from_secs(1), "{:?}", fell.elapsed());
     }
-    over.set(true);
-    for caller in callers {
-        caller.await.expect("no panic");
-    }
+    let counted = load.finish().await;
     let counter: Option<i64> = redis.send(Get::new("k")).await.expect("read");
-    let (low, high) = (acknowledged.get(), acknowledged.get() + unknown.get());
-    assert!((low..=high).contains(&counter.expect("counted")), "{low}..={high}, {counter:?} run");
+    counted.check(counter.expect("counted"));
 }
 
 /// Row 26, in time.

@@ -327,6 +327,10 @@ impl Driver {
 
     /// Fills the wire from the queue and empties it into the socket, until one of them has enough.
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
+        // Most turns with few callers only read: a tenth of their instructions would be spent here.
+        if self.admission.is_queue_empty() && self.established.as_ref().is_none_or(|link| link.wire.is_flushed()) {
+            return Ok(());
+        }
         loop {
             let before = self.admission.in_flight();
             self.release();

@@ -199,6 +199,10 @@ impl<R: Ticket> Admission<R> {
         self.queue.push_back(queued, deadline.earlier(beyond));
     }
 
+    pub(crate) fn is_queue_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Takes the next command that somebody still waits for and that the window has room for.
     pub(crate) fn next_to_send(&mut self, now: Instant) -> Option<Next<R>> {
         if self.put_off.is_pausing(now) {

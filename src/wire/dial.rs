@@ -150,6 +150,11 @@ async fn connect_any(target: &Target, addresses: &[SocketAddr], deadline: Instan
 }
 
 fn prepare(stream: &TcpStream, user_timeout: Option<Duration>) -> io::Result<()> {
+    // The port of a dead server on this machine may be given to the very socket that dials it. It would answer HELLO with
+    // HELLO, and as long as it is open no server can listen there.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there: the socket met itself"));
+    }
     // The batching is ours: Nagle's would hold back a batch until the one before it is acknowledged.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);

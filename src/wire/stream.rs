@@ -111,6 +111,11 @@ impl Wire {
         }
     }
 
+    /// Whether nothing is left to write.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.output.is_empty() && self.unfinished.is_none() && !self.needs_flush
+    }
+
     /// Writes until the socket takes no more or nothing is left.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut budget = WRITE_PER_TURN;

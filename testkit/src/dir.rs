@@ -1,6 +1,7 @@
 //! What a server needs of the machine: a directory of its own and a free port.
 
 use std::fs::{self, DirBuilder};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -47,25 +48,50 @@ impl Drop for TempDir {
 
 /// A loopback port that was free a moment ago.
 ///
-/// It is at most 55535, so that `port + 10000` (the bus of a Redis cluster node) is a port as well. Another process may take
-/// it before it is used: whoever binds it has to be ready to ask for another.
+/// It lies outside of the range that the system gives to outgoing connections where that is known (Linux), so that it stays
+/// free while a server is down: a client that dials a dead port again and again gets that very port for its own end sooner
+/// or later, meets itself, and the server cannot come back. It is at most 55535, so that `port + 10000` (the bus of a Redis
+/// cluster node) is a port as well. Another process may take it before it is used: whoever binds it has to be ready to ask
+/// for another.
 ///
 /// # Errors
 ///
 /// Where the machine gives out no port at all.
 pub fn free_port() -> io::Result<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first_outgoing: u16 = range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or_default();
+    for _ in 0..1000 {
+        let port = LOWEST + random() % first_outgoing.saturating_sub(LOWEST).max(1);
+        if first_outgoing > LOWEST && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    given_port()
+}
+
+/// Below are the ports of well-known services.
+const LOWEST: u16 = 10_240;
+
+fn random() -> u16 {
+    RandomState::new().build_hasher().finish() as u16
+}
+
+/// What the system gives to whoever does not ask for a port of his own.
+fn given_port() -> io::Result<u16> {
     // Refused ports stay bound until the end, or the system might offer the same one again.
     let mut refused = Vec::new();
     for _ in 0..1000 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        if port <= u16::MAX - 10_000 && port != 6379 {
+        if port <= HIGHEST && port != 6379 {
             return Ok(port);
         }
         refused.push(listener);
     }
     Err(io::Error::new(io::ErrorKind::AddrInUse, "no free loopback port below 55536"))
 }
+
+const HIGHEST: u16 = u16::MAX - 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -85,8 +111,10 @@ mod tests {
 
     #[test]
     fn a_free_port_can_be_bound() -> io::Result<()> {
-        let port = free_port()?;
-        assert!(port <= 55_535);
+        for port in [free_port()?, given_port()?] {
+            assert!((1024..=HIGHEST).contains(&port), "{port}");
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        }
         Ok(())
     }
 }

@@ -8,9 +8,12 @@
     reason = "a test fails by panicking"
 )]
 
-use std::time::{Duration, Instant};
+pub mod incr_load;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, Context, Handler};
 use redis_actix::prelude::*;

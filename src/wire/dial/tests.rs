@@ -37,6 +37,18 @@ async fn unresponsive() -> (SocketAddr, Socket, Vec<TcpStream>) {
     (address, listener, waiting)
 }
 
+/// Ablation: without the comparison the link is taken for a server that answers HELLO with HELLO.
+#[tokio::test]
+async fn a_socket_that_met_itself_is_no_server() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let own = socket.local_addr().unwrap();
+    socket.connect(&own).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let error = prepare(&TcpStream::from_std(socket.into()).unwrap(), None).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+}
+
 #[tokio::test]
 async fn a_socket_is_prepared_and_passes_bytes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
