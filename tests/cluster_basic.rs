@@ -93,7 +93,7 @@ async fn pipelines_are_taken_apart_and_put_together() {
     let gets: Vec<_> = (0..200).map(|nth| Get::<u64>::new(format!("p{nth}"))).collect();
     let read = redis.send(Pipeline::new(gets)).await.expect("read");
     assert_eq!(read, (0..200).map(Some).collect::<Vec<_>>());
-    let (one, all, gone, pong) = redis
+    let (one, all, gone, ()) = redis
         .send(Pipeline::new((
             Get::<u64>::new("p7"),
             MGet::<u64>::new(["p1", "p2", "p3"]),
@@ -103,7 +103,6 @@ async fn pipelines_are_taken_apart_and_put_together() {
         .await
         .expect("read");
     assert_eq!((one, all, gone), (Some(7), vec![Some(1), Some(2), Some(3)], 2));
-    let _ = pong;
     let each = redis
         .send(Pipeline::new((Set::new("text", "x"), Incr::new("text"), Incr::new("number"))).try_each())
         .await

@@ -61,6 +61,9 @@ const ASKED: usize = 4;
 
 type Looking = Pin<Box<dyn Future<Output = std::result::Result<Map, Cause>>>>;
 
+/// What goes to one node together, and where in the answer each reply belongs.
+type Group = (usize, Vec<Frame>, Vec<(usize, usize)>);
+
 /// A command that waits before it is sent elsewhere.
 struct Delayed {
     due: Instant,
@@ -223,10 +226,10 @@ impl Router {
     fn dispatch(&mut self, ticket: Box<Routed>) {
         use super::ticket::Pending as _;
         if let Some(slot) = ticket.trip.slot {
-            return self.to_slot(ticket, slot);
+            return self.send_to_slot(ticket, slot);
         }
         match route(ticket.frame(), &self.slots) {
-            Ok(Route::Slot(slot)) => self.to_slot(ticket, slot),
+            Ok(Route::Slot(slot)) => self.send_to_slot(ticket, slot),
             Ok(Route::Any) => match self.nodes.any() {
                 Some(node) => self.send(ticket, node),
                 None => self.nobody(ticket),
@@ -251,7 +254,7 @@ impl Router {
         }
     }
 
-    fn to_slot(&mut self, mut ticket: Box<Routed>, slot: u16) {
+    fn send_to_slot(&mut self, mut ticket: Box<Routed>, slot: u16) {
         ticket.trip.slot = Some(slot);
         match self.nodes.owner(slot) {
             Some(node) => self.send(ticket, node),
@@ -281,7 +284,7 @@ impl Router {
         let gather = Gather::new(ticket, vec![Place::new(parts.len(), merge)], parts.len());
         for (nth, (slot, frame)) in parts.into_iter().enumerate() {
             let part = gather.part(frame, vec![(0, nth)]);
-            self.to_slot(Routed::part(part, Trip { slot: None, asking: false, ..trip }, &self.book), slot);
+            self.send_to_slot(Routed::part(part, Trip { slot: None, asking: false, ..trip }, &self.book), slot);
         }
     }
 
@@ -290,7 +293,7 @@ impl Router {
         use super::ticket::Pending as _;
         let Some(unit) = ticket.frame().unit() else { return };
         let mut places = Vec::with_capacity(unit.len());
-        let mut groups: Vec<(usize, Vec<Frame>, Vec<(usize, usize)>)> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         let mut alone = Vec::new();
         let any = self.nodes.any();
         for at in 0..unit.len() {
@@ -333,7 +336,7 @@ impl Router {
         }
         for (slot, frame, place) in alone {
             let part = gather.part(frame, vec![place]);
-            self.to_slot(Routed::part(part, trip, &self.book), slot);
+            self.send_to_slot(Routed::part(part, trip, &self.book), slot);
         }
     }
 

@@ -69,12 +69,12 @@ impl Book {
     }
 
     pub(super) fn report(&self) -> ShutdownReport {
-        let mut report = ShutdownReport::default();
-        report.completed = self.completed.load(Ordering::Relaxed);
-        report.failed = self.failed.load(Ordering::Relaxed);
-        report.unknown = self.unknown.load(Ordering::Relaxed);
-        report.abandoned = self.abandoned.load(Ordering::Relaxed);
-        report
+        ShutdownReport {
+            completed: self.completed.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            unknown: self.unknown.load(Ordering::Relaxed),
+            abandoned: self.abandoned.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -139,8 +139,8 @@ impl Routed {
     }
 
     /// Answers it, whatever the answer is.
-    pub(super) fn finish(self: Box<Self>, outcome: Result<Value>) {
-        let Self { asked, trip, counted, .. } = *self;
+    pub(super) fn finish(self, outcome: Result<Value>) {
+        let Self { asked, trip, counted, .. } = self;
         let outcome = outcome.map_err(|error| match error.fate() {
             Fate::NotSent if trip.may_have_run => error.with_fate(Fate::Unknown),
             _ => error,

@@ -138,7 +138,7 @@ fn split(frame: &Frame, slots: &Slots) -> Option<Route> {
         _ => return None,
     };
     let words: Vec<&[u8]> = frame.args().skip(1).collect();
-    if words.len() % step != 0 {
+    if !words.len().is_multiple_of(step) {
         return None;
     }
     // By slot, in the order in which they come first.
