@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Instant};
 
-use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
+use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::channel};
 use tokio::sync::watch;
 
 use crate::actors::cluster::{Parts, Router};
@@ -21,9 +21,11 @@ use crate::handle::{Redis, Shared};
 use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::resolver::Resolver;
+use crate::sentinel::Sentinels;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::topology::{Announce, Topology};
 use crate::wire::dial::Target;
+use crate::wire::place::{Locate, Place};
 use crate::wire::session::Recipe;
 use crate::wire::tls::{ClientIdentity, Pem, Tls, TlsOptions};
 
@@ -38,6 +40,7 @@ pub struct RedisBuilder {
     arbiter: Option<ArbiterHandle>,
     credentials: Option<Provider>,
     client_name: Option<String>,
+    near: Option<Arc<dyn Locate>>,
 }
 
 impl RedisBuilder {
@@ -51,6 +54,7 @@ impl RedisBuilder {
             arbiter: None,
             credentials: None,
             client_name: None,
+            near: None,
         }
     }
 
@@ -95,6 +99,12 @@ impl RedisBuilder {
     /// Takes its credentials from wherever another connection does.
     pub(crate) fn logging_in_as(mut self, other: &Recipe) -> Self {
         self.credentials.clone_from(&other.credentials);
+        self
+    }
+
+    /// Makes one link to a node of a cluster, wherever that is found.
+    pub(crate) fn near(mut self, place: Option<Arc<dyn Locate>>) -> Self {
+        self.near = place;
         self
     }
 
@@ -143,9 +153,10 @@ impl RedisBuilder {
                 [first, ..] => (Address::Tcp(first.clone()), seeds.clone()),
                 [] => return Err(config_error("a cluster needs a node to find it through")),
             },
-            Mode::Sentinel { .. } => {
-                return Err(config_error("sentinels are not supported so far"));
-            }
+            Mode::Sentinel { hosts, .. } => match &**hosts {
+                [first, ..] => (Address::Tcp(first.clone()), Vec::new()),
+                [] => return Err(config_error("there has to be a sentinel to ask")),
+            },
         };
         let target = Target {
             address,
@@ -154,13 +165,26 @@ impl RedisBuilder {
         };
         let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
         let in_cluster = !seeds.is_empty();
-        let recipe = Recipe { config: self.config, target, client_name, credentials: self.credentials, in_cluster };
+        let (config, credentials) = (self.config, self.credentials);
+        let mut recipe = Recipe { config, target, client_name, credentials, in_cluster, place: Place::Fixed };
+        let mut sentinels = None;
+        if let Mode::Sentinel { hosts, master } = recipe.config.mode() {
+            let found = Sentinels::new(hosts.clone(), master.clone(), recipe.for_server(recipe.target.address.clone()));
+            sentinels = Some(found.clone());
+            recipe.place = Place::Found(found);
+        }
+        if let Some(near) = self.near {
+            recipe.place = Place::Found(near);
+        }
+        let is_near = recipe.place.is_found() && sentinels.is_none();
         let plan = Plan { recipe: Arc::new(recipe), policy: self.policy, limit: self.limit };
-        if in_cluster {
+        if in_cluster && !is_near {
             return Ok(plan.make_cluster(self.recipients, seeds, self.links));
         }
         let links = Links::new(plan.clone(), self.links);
-        Ok(plan.make(self.recipients, Some(links)))
+        let (redis, mut seed) = plan.make(self.recipients, Some(links));
+        seed.sentinels = sentinels;
+        Ok((redis, seed))
     }
 }
 
@@ -207,6 +231,7 @@ impl Plan {
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
+        let addr = Addr::new(sender);
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let intake = Arc::new(Intake::default());
         let gauges = Arc::new(Gauges::new());
@@ -235,8 +260,10 @@ impl Plan {
             receiver,
             outlet: Outlet(intake),
             cluster,
+            sentinels: None,
+            addr: addr.downgrade(),
         };
-        (Redis::assemble(Addr::new(sender), shared), seed)
+        (Redis::assemble(addr, shared), seed)
     }
 }
 
@@ -250,6 +277,8 @@ pub(crate) struct Seed {
     receiver: channel::AddressReceiver<RedisActor>,
     outlet: Outlet,
     cluster: Option<(Vec<HostPort>, Announce)>,
+    sentinels: Option<Arc<Sentinels>>,
+    addr: WeakAddr<RedisActor>,
 }
 
 impl Seed {
@@ -264,6 +293,7 @@ impl Seed {
         let driver = Rc::new(RefCell::new(engine));
         let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
         let falls = driver.clone();
+        let _attendants = self.sentinels.map(|sentinels| sentinels.attend(&self.addr));
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();
             match fall {

@@ -77,6 +77,7 @@ mod messages;
 mod prefix;
 pub mod prelude;
 mod resolver;
+mod sentinel;
 mod streams;
 mod supervisor;
 mod topology;

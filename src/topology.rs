@@ -72,6 +72,10 @@ impl Topology {
         self.slots
     }
 
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Picture>> {
+        self.picture.clone()
+    }
+
     pub(crate) fn picture(&self) -> Arc<Picture> {
         self.picture.borrow().clone()
     }

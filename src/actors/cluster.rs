@@ -177,6 +177,12 @@ impl Router {
         }
     }
 
+    /// Looks at the cluster soon.
+    pub(crate) fn look(&mut self) {
+        self.demanded = true;
+        self.refresh.wanted(Instant::now());
+    }
+
     /// Makes every attempt that waits for its delay now.
     pub(crate) fn hurry(&mut self) {
         self.connect();

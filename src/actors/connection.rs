@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::driver::ShutdownReport;
 use super::engine::Engine;
 use super::ticket::{BoxedTicket, Silent, Waiter};
+use crate::config::Address;
 use crate::events::ConnectionEvent;
 use crate::intake::Outlet;
 use crate::messages::Command;
@@ -223,6 +224,39 @@ impl Handler<Hurry> for RedisActor {
 
     fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
         self.engine.borrow_mut().hurry();
+    }
+}
+
+/// Asks how the cluster looks, which somebody found to be otherwise than it was.
+pub(crate) struct Look;
+
+impl Message for Look {
+    type Result = ();
+}
+
+impl Handler<Look> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, _: &mut Context<Self>) {
+        self.engine.borrow_mut().look();
+    }
+}
+
+/// Says where the server to talk to is now; see [`Driver::lead`](super::driver::Driver::lead).
+pub(crate) struct Lead {
+    pub(crate) to: Address,
+    pub(crate) at_once: bool,
+}
+
+impl Message for Lead {
+    type Result = ();
+}
+
+impl Handler<Lead> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, lead: Lead, _: &mut Context<Self>) {
+        self.engine.borrow_mut().lead(&lead.to, lead.at_once);
     }
 }
 

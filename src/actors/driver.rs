@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 pub use report::ShutdownReport;
 
 use super::ticket::{BoxedTicket, Rerun};
+use crate::config::Address;
 use crate::core::{
     admission::{Admission, Limits, Tally, Ticket, waiting_phase},
     lane::Deadline,
@@ -61,6 +62,8 @@ pub(crate) struct Driver {
     dialling: Option<(u64, Dialling)>,
     established: Option<Established>,
     greeting: Greeting,
+    /// Where the present link leads, or the last one led.
+    located: Option<Address>,
     fanout: Fanout,
     gauges: Arc<Gauges>,
     timer: Pin<Box<Sleep>>,
@@ -98,6 +101,7 @@ impl Driver {
             dialling: None,
             established: None,
             greeting: Greeting::default(),
+            located: None,
             fanout,
             gauges,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -165,6 +169,16 @@ impl Driver {
     /// Makes an attempt that waits for its delay now: somebody has mended something.
     pub(crate) fn hurry(&mut self) {
         self.feed(Event::Hurry);
+    }
+
+    /// The server to talk to is at `to`. `at_once`: it has just come there, and no attempt need wait.
+    pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
+        if self.link.is_ready() && self.located.as_ref() != Some(to) {
+            self.lose(Cause::new(CauseKind::Broken, format!("the master is at {to} now")));
+            self.hurry();
+        } else if at_once {
+            self.hurry();
+        }
     }
 
     /// Takes a command in: onto the link, into the queue, or back with an error.
@@ -303,7 +317,8 @@ impl Driver {
             self.dialling = None;
             self.now = None;
             match outcome {
-                Ok(Session { wire, greeting }) => {
+                Ok(Session { wire, greeting, address }) => {
+                    self.located = Some(address);
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
                     self.established = Some(Established { wire, liveness, leaving: None });
@@ -414,7 +429,7 @@ impl Driver {
                 match Rerun::of(ticket, value) {
                     Ok(rerun) => self.again.push((rerun, deadline)),
                     Err((ticket, value)) => {
-                        if let Some(cause) = answer(ticket, value, &self.prefix) {
+                        if let Some(cause) = answer(ticket, value, &self.prefix, self.recipe.place.is_found()) {
                             // Those sent before the answer came get the same one: lost with the link, their fate
                             // would be unknown for nothing.
                             established.leaving = Some(cause);
@@ -557,10 +572,12 @@ fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
 }
 
 /// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
-fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause> {
+fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, is_found: bool) -> Option<Cause> {
     let cause = match &value {
-        Value::Array(replies) if ticket.frame().is_unit() => replies.iter().find_map(of_no_more_use),
-        value => of_no_more_use(value),
+        Value::Array(replies) if ticket.frame().is_unit() => {
+            replies.iter().find_map(|reply| of_no_more_use(reply, is_found))
+        }
+        value => of_no_more_use(value, is_found),
     };
     let unprefixed = ticket.frame().is_unprefixed();
     ticket.complete(match value {
@@ -571,11 +588,13 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause
     cause
 }
 
-fn of_no_more_use(answer: &Value) -> Option<Cause> {
+fn of_no_more_use(answer: &Value, is_found: bool) -> Option<Cause> {
     let Value::ServerError(error) = answer else { return None };
     match error.code() {
         // After a failover the same address may lead to a replica: ask the resolver again.
         "READONLY" => Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")),
+        // The next dial finds out where to.
+        "MOVED" if is_found => Some(Cause::new(CauseKind::Broken, "the slot is at another node now")),
         // The login was taken away while we were there; a new one uses the credentials of now.
         "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,

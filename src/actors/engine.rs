@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::cluster::Router;
 use super::driver::{Driver, ShutdownReport};
 use super::ticket::BoxedTicket;
+use crate::config::Address;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, ConnectionEvent};
 use crate::wire::session::Greeting;
@@ -56,6 +57,18 @@ impl Engine {
 
     pub(crate) fn sever(&mut self, why: &'static str) {
         pass_on!(self, engine => engine.sever(why));
+    }
+
+    pub(crate) fn look(&mut self) {
+        if let Self::Cluster(router) = self {
+            router.look();
+        }
+    }
+
+    pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
+        if let Self::One(driver) = self {
+            driver.lead(to, at_once);
+        }
     }
 
     pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {

@@ -6,18 +6,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix::WeakAddr;
+use tokio::sync::watch;
+
 use super::Redis;
-use crate::actors::connection::{Connect, Hurry};
+use crate::actors::connection::{Connect, Look, RedisActor};
+use crate::config::Address;
 use crate::core::cluster::{
     redirect::is_one,
     route::{Route, route},
 };
 use crate::error::{Error, Result};
-use crate::events::ConnectionState;
+use crate::events::{Cause, CauseKind, ConnectionState};
 use crate::frame::{Frame, WhenDown};
 use crate::links::Links;
 use crate::messages::Command;
 use crate::topology::Picture;
+use crate::wire::place::{Locate, Looking};
 
 /// One node of a cluster; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
 #[derive(Debug, Clone)]
@@ -102,6 +107,19 @@ impl Redis {
         }
     }
 
+    /// Where the node is that owns a key; `None` where there is one server.
+    pub(crate) fn beside(&self, key: impl AsRef<[u8]>) -> Option<Arc<dyn Locate>> {
+        let topology = self.shared.topology.as_ref()?;
+        let slot = topology.slots().of(key.as_ref());
+        let look = self.addr.downgrade();
+        Some(Arc::new(Owner { slot, picture: topology.watch(), cluster: look }))
+    }
+
+    /// The slot of a key; `None` where there is one server.
+    pub(crate) fn slot_of(&self, key: impl AsRef<[u8]>) -> Option<u16> {
+        self.shared.topology.as_ref().map(|topology| topology.slots().of(key.as_ref()))
+    }
+
     /// Further connections to where this command has to go.
     ///
     /// # Errors
@@ -124,8 +142,37 @@ impl Redis {
     pub(crate) fn is_redirect(&self, error: &Error) -> bool {
         let redirect = self.shared.topology.is_some() && error.code().is_some_and(is_one);
         if redirect {
-            self.addr.do_send(Hurry);
+            self.addr.do_send(Look);
         }
         redirect
+    }
+}
+
+/// The owner of a slot, whichever node that is.
+struct Owner {
+    slot: u16,
+    picture: watch::Receiver<Arc<Picture>>,
+    cluster: WeakAddr<RedisActor>,
+}
+
+impl Locate for Owner {
+    fn locate(&self) -> Looking<'_> {
+        // A link to it was lost, or there was none: the picture may be as old.
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.do_send(Look);
+        }
+        let mut picture = self.picture.clone();
+        Box::pin(async move {
+            let gone = |_| Cause::new(CauseKind::Shutdown, "the connection to the cluster was shut down");
+            let picture = picture.wait_for(|picture| picture.version > 0).await.map_err(gone)?.clone();
+            let owner = picture.map.owner(self.slot).cloned();
+            owner
+                .map(Address::Tcp)
+                .ok_or_else(|| Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot"))
+        })
+    }
+
+    fn is_master(&self) -> bool {
+        false
     }
 }

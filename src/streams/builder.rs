@@ -275,7 +275,8 @@ impl<L> StreamConsumerBuilder<L> {
         // The random part tells this link from any other that a restarted server may give the same number.
         let base = redis.config().client_name().unwrap_or("redis-actix");
         let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
-        let reader = redis.sibling(&reader_name).arbiter(arbiter.clone()).start()?;
+        let reader =
+            redis.sibling(&reader_name).near(redis.beside(name.stream.as_bytes())).arbiter(arbiter.clone()).start()?;
         let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(2)));
         let terms = Terms {
             max_in_flight: self.max_in_flight,

@@ -48,6 +48,7 @@ mod fake;
 mod process;
 mod proxy;
 mod reply;
+mod sentinel;
 mod server;
 mod tally;
 
@@ -59,4 +60,5 @@ pub use dir::free_port;
 pub use fake::{Answer, FakeServer, FakeServerBuilder, Step};
 pub use proxy::{Direction, Proxy};
 pub use reply::Reply;
+pub use sentinel::SentinelSet;
 pub use server::RedisServer;

@@ -45,6 +45,8 @@ impl From<Error> for Failure {
                 "UNBLOCKED" => FailureKind::Unblocked,
                 "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "READONLY" | "OOM" | "MISCONF"
                 | "NOREPLICAS" => FailureKind::Busy,
+                // The reader's link is given up for these, and made anew where the stream is.
+                "MOVED" | "ASK" => FailureKind::Link,
                 "NOPERM" | "NOAUTH" | "WRONGPASS" => FailureKind::Denied,
                 "WRONGTYPE" => FailureKind::WrongType,
                 _ => FailureKind::Other,
