@@ -247,6 +247,29 @@ impl RedisCluster {
         Ok(owner)
     }
 
+    /// The slot of a key, as the servers compute it.
+    ///
+    /// # Errors
+    ///
+    /// When the first node does not answer.
+    pub fn slot_of(&self, key: &str) -> io::Result<u16> {
+        let node = self.nodes.iter().find(|node| node.is_running());
+        let node = node.ok_or_else(|| io::Error::other("no node of the cluster runs"))?;
+        u16::try_from(node.command(["CLUSTER", "KEYSLOT", key])?.int()?).map_err(io::Error::other)
+    }
+
+    /// Waits until the primary of a slot has a replica that follows it.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than 20 seconds.
+    pub fn wait_replicated(&self, slot: u16) -> io::Result<()> {
+        until(Instant::now() + PATIENCE, "a replica that follows", || {
+            let mut primary = self.owner(slot)?.connect()?;
+            info_says(&mut primary, "replication", "state=online")
+        })
+    }
+
     /// Waits until every node that runs takes all slots for served, by others than `dead`.
     ///
     /// # Errors

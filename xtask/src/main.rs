@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod cargo;
 mod chaos;
+mod cluster;
 mod install;
 mod keytable;
 mod prefix_report;
@@ -28,6 +29,8 @@ usage: cargo xtask <command>
   prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
   chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account
   fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
+  cluster up       starts a cluster of six on loopback that stays, and prints the environment to set; with --sentinel
+                   a master, a replica and three sentinels; `cluster status` looks at it, `cluster down` ends it
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -42,6 +45,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
     ("prefix-report", prefix_report::run),
     ("chaos", chaos::run),
+    ("cluster", cluster::run),
     ("fault-table", chaos::table),
 ];
 
