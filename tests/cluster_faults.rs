@@ -102,7 +102,7 @@ async fn sums(redis: &Redis) -> Vec<i64> {
     sums.into_iter().map(Option::unwrap_or_default).collect()
 }
 
-/// Ablation: ABLATION_KILL
+/// Ablation: leaving what waits at a dead node where it is: "commands that could have waited were refused", 128 of them.
 #[actix::test]
 async fn row_25_two_primaries_are_killed_and_every_counter_is_accounted_for() {
     let cluster = aside(|| cluster(RedisCluster::builder().replicas(1))).await;
@@ -191,8 +191,8 @@ async fn row_25_slots_move_under_load_and_no_caller_notices() {
     assert!(mixed.get() > 0);
 }
 
-/// Ablation: without ASKING in front, the node that the slot comes to answers MOVED back, until sixteen redirects are used
-/// up: "INCR: server answered MOVED".
+/// Ablation: without ASKING in front, the node that the slot comes to sends every command back, until sixteen redirects are
+/// used up: "INCR: server answered ASK".
 #[actix::test]
 async fn row_25_a_slot_that_is_half_moved_is_served_by_both_nodes() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
