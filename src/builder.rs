@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::actors::cluster::{Parts, Router};
 use crate::actors::connection::RedisActor;
-use crate::actors::driver::Driver;
+use crate::actors::driver::{Driver, listening::Listener};
 use crate::actors::engine::Engine;
 use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings};
 use crate::core::cluster::slot::Slots;
@@ -17,9 +17,10 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
-use crate::handle::{Redis, Shared};
+use crate::handle::{Redis, Shared, anywhere};
 use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
+use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
 use crate::sentinel::Sentinels;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
@@ -181,11 +182,17 @@ impl RedisBuilder {
         if in_cluster && !is_near {
             return Ok(plan.make_cluster(self.recipients, seeds, self.links));
         }
-        let links = Links::new(plan.clone(), self.links);
-        let (redis, mut seed) = plan.make(self.recipients, Some(links));
+        let further = plan.further(self.links);
+        let (redis, mut seed) = plan.make(self.recipients, Some(further));
         seed.sentinels = sentinels;
         Ok((redis, seed))
     }
+}
+
+/// The connections beside the shared one.
+pub(crate) struct Further {
+    pub(crate) links: Arc<Links>,
+    pub(crate) pubsub: Arc<PubSub>,
 }
 
 /// What every connection of one handle is made from.
@@ -203,8 +210,8 @@ impl Plan {
     }
 
     /// A handle to one server, and what its actor grows from.
-    pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, links: Option<Arc<Links>>) -> (Redis, Seed) {
-        self.place(recipients, links, None, None)
+    pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, further: Option<Further>) -> (Redis, Seed) {
+        self.place(recipients, further, None)
     }
 
     /// As [`make`](Self::make), for a cluster.
@@ -214,24 +221,36 @@ impl Plan {
         seeds: Vec<HostPort>,
         limit: LinkLimit,
     ) -> (Redis, Seed) {
-        let (announce, picture) = Announce::new();
-        let slots = Slots::new(self.recipe.config.key_prefix().as_str().as_bytes());
-        let topology = Topology::new(picture, slots, self.clone(), limit);
-        self.place(recipients, None, Some(topology), Some((seeds, announce)))
+        self.place(recipients, None, Some((seeds, limit)))
+    }
+
+    /// Further connections to the same place.
+    fn further(&self, limit: LinkLimit) -> Further {
+        Further { links: Links::new(self.clone(), limit), pubsub: PubSub::new(self.clone(), limit.idle_time()) }
     }
 
     fn place(
         &self,
         recipients: Vec<Recipient<ConnectionEvent>>,
-        links: Option<Arc<Links>>,
-        topology: Option<Topology>,
-        cluster: Option<(Vec<HostPort>, Announce)>,
+        mut further: Option<Further>,
+        cluster: Option<(Vec<HostPort>, LinkLimit)>,
     ) -> (Redis, Seed) {
         let config = self.recipe.config.clone();
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let addr = Addr::new(sender);
+        let (mut topology, mut announced) = (None, None);
+        if let Some((seeds, limit)) = cluster {
+            let (announce, picture) = Announce::new();
+            let slots = Slots::new(self.recipe.config.key_prefix().as_str().as_bytes());
+            // What has no key may be asked of any node.
+            let anywhere = Place::Found(anywhere(picture.clone(), addr.downgrade()));
+            let recipe = Recipe { place: anywhere, ..self.recipe.for_server(self.recipe.target.address.clone()) };
+            further = Some(Self { recipe: Arc::new(recipe), ..self.clone() }.further(limit));
+            topology = Some(Topology::new(picture, slots, self.clone(), limit));
+            announced = Some((seeds, announce));
+        }
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let intake = Arc::new(Intake::default());
         let gauges = Arc::new(Gauges::new());
@@ -246,8 +265,8 @@ impl Plan {
             gate,
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
-            links,
             topology,
+            further,
             policy: self.policy.clone(),
             intake: intake.clone(),
         };
@@ -259,7 +278,7 @@ impl Plan {
             gauges,
             receiver,
             outlet: Outlet(intake),
-            cluster,
+            cluster: announced,
             sentinels: None,
             addr: addr.downgrade(),
         };
@@ -283,9 +302,20 @@ pub(crate) struct Seed {
 
 impl Seed {
     pub(crate) async fn grow(self) {
+        self.grow_with(None).await;
+    }
+
+    /// As [`grow`](Self::grow), for a link that brings what nobody asked for.
+    pub(crate) async fn grow_with(self, listener: Option<Box<dyn Listener>>) {
         let Self { recipe, policy, fanout, gauges, .. } = self;
         let engine = match self.cluster {
-            None => Engine::One(Box::new(Driver::new(recipe, policy, fanout, gauges))),
+            None => {
+                let mut driver = Driver::new(recipe, policy, fanout, gauges);
+                if let Some(listener) = listener {
+                    driver.listen(listener);
+                }
+                Engine::One(Box::new(driver))
+            }
             Some((seeds, announce)) => {
                 Engine::Cluster(Box::new(Router::new(Parts { recipe, policy, seeds, fanout, gauges, announce })))
             }

@@ -2,6 +2,7 @@
 //! machines can be driven by a test.
 
 pub(crate) mod admission;
+pub(crate) mod backlog;
 pub(crate) mod cluster;
 pub(crate) mod consumer;
 pub(crate) mod lane;
@@ -9,6 +10,7 @@ pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod rate;
 pub(crate) mod retry;
+pub(crate) mod subscriptions;
 
 use std::time::Duration;
 

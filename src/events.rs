@@ -167,6 +167,19 @@ pub enum ConnectionEvent {
         /// Commands in flight that ended with [`Fate::Unknown`].
         unknown: usize,
     },
+    /// The connection of the subscriptions was lost, and every topic is subscribed to again: messages between may be
+    /// missing. One for each loss; subscribers are told in their own streams, see
+    /// [`SubscriptionEvent::Gap`](crate::SubscriptionEvent::Gap).
+    Gap {
+        /// The dial that had made the lost link, as that connection counts them.
+        generation: u64,
+        /// How many subscriptions had a topic on it.
+        subscriptions: usize,
+        /// From the loss until all was subscribed again.
+        outage: Duration,
+        /// Why it was lost.
+        cause: Cause,
+    },
     /// Another attempt follows.
     Retrying {
         /// Counts dials since the connection was last stable.
@@ -221,6 +234,9 @@ impl ConnectionEvent {
             }
             Self::Disconnected { generation, cause, replayed, failed, unknown } => {
                 tracing::warn!(generation, %cause, replayed, failed, unknown, "lost the connection to redis");
+            }
+            Self::Gap { generation, subscriptions, outage, cause } => {
+                tracing::warn!(generation, subscriptions, ?outage, %cause, "published messages may be missing");
             }
             Self::Retrying { attempt, delay, cause } => {
                 tracing::warn!(attempt, ?delay, %cause, "no connection to redis, trying again");

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Addr, Recipient};
+use actix::{Addr, Recipient, WeakAddr};
 use tokio::{
     sync::{oneshot, watch},
     time::Sleep,
@@ -19,11 +19,12 @@ mod care;
 mod cluster;
 
 pub use cluster::NodeInfo;
+pub(crate) use cluster::anywhere;
 
-use crate::actors::connection::{Connect, Introduce, RedisActor, ShutDown, Submit, SubmitOn, Subscribe};
+use crate::actors::connection::{Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{Pending, Silent, Waiter};
-use crate::builder::RedisBuilder;
+use crate::builder::{Further, RedisBuilder};
 use crate::config::{Mode, RedisConfig};
 use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -35,6 +36,7 @@ use crate::intake::Intake;
 use crate::links::Links;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
+use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
 use crate::topology::Topology;
 use crate::wire::session::Recipe;
@@ -66,7 +68,7 @@ pub(crate) struct Shared {
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) gate: Arc<Gate>,
     /// Further connections; one of them has none itself.
-    pub(crate) links: Option<Arc<Links>>,
+    pub(crate) further: Option<Further>,
     /// Of a cluster.
     pub(crate) topology: Option<Topology>,
     pub(crate) intake: Arc<Intake>,
@@ -147,7 +149,20 @@ impl Redis {
     }
 
     pub(crate) fn links(&self) -> Result<&Arc<Links>> {
-        self.shared.links.as_ref().ok_or_else(gone)
+        self.shared.further.as_ref().map(|further| &further.links).ok_or_else(gone)
+    }
+
+    pub(crate) fn pubsub(&self) -> Result<&Arc<PubSub>> {
+        self.shared.further.as_ref().map(|further| &further.pubsub).ok_or_else(gone)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakAddr<RedisActor> {
+        self.addr.downgrade()
+    }
+
+    /// Runs something on the thread of the actor.
+    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) {
+        self.addr.do_send(Run(Box::new(work)));
     }
 
     /// Whether it ended: by a shutdown through any handle, or because its supervisor gave up.
@@ -233,6 +248,7 @@ impl Redis {
             version: greeting.version,
             role: greeting.role,
             protocol: greeting.protocol,
+            subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()),
             status,
             nodes,
         })
@@ -255,6 +271,7 @@ impl Redis {
             prefix: config.key_prefix().as_str().to_owned(),
             state: self.shared.status.borrow().state,
             nodes: self.nodes(),
+            subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()).map(|status| status.state),
         }
     }
 
@@ -268,12 +285,16 @@ impl Redis {
     /// The shutdown goes on when the future is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         let (done, report) = oneshot::channel();
-        let mut links = self.shared.links.as_ref().map(|links| links.close(within)).unwrap_or_default();
+        let mut links = self.links().map(|links| links.close(within)).unwrap_or_default();
         links.extend(self.shared.topology.iter().flat_map(|topology| topology.close(within)));
+        let subscriptions = self.pubsub().ok().and_then(|pubsub| pubsub.close());
         self.addr.do_send(ShutDown { within, done });
         let mut report = report.await.map_err(|_| gone())?;
         for link in links {
             report.add(link.await.unwrap_or_default());
+        }
+        if let Some(ended) = subscriptions {
+            let _ = ended.await;
         }
         Ok(report)
     }
@@ -375,6 +396,8 @@ pub struct Health {
     pub status: Status,
     /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not.
     pub nodes: Vec<NodeInfo>,
+    /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
+    pub subscriptions: Option<Status>,
 }
 
 /// Where a connection leads; see [`Redis::connection_info`].
@@ -395,6 +418,8 @@ pub struct ConnectionInfo {
     pub state: ConnectionState,
     /// Of a cluster: its nodes, as far as they are known.
     pub nodes: Vec<NodeInfo>,
+    /// What the connection of the subscriptions is doing, if there is one.
+    pub subscriptions: Option<ConnectionState>,
 }
 
 static SHARED: Mutex<Option<Redis>> = Mutex::new(None);

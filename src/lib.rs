@@ -29,6 +29,7 @@
 //! | where commands may reach | [`boundary`] |
 //! | what your lines become | [`coming_from`] redis-rs, ioredis, actix-redis |
 //! | stream consumers | [`StreamConsumer`] |
+//! | published messages and events of keys | [`Redis::subscribe`], [`Topic`] |
 //! | the way out | [`Redis::shutdown`], [`close_redis`] |
 //!
 //! # What holds
@@ -76,6 +77,7 @@ mod links;
 mod messages;
 mod prefix;
 pub mod prelude;
+mod pubsub;
 mod resolver;
 mod sentinel;
 mod streams;
@@ -92,6 +94,7 @@ pub use config::{
     Address, ConfigError, ConfigProblem, Description, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret,
     TlsSettings,
 };
+pub use core::backlog::Overflow;
 pub use core::rate::ErrorRate;
 pub use core::retry::ReconnectPolicy;
 pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
@@ -113,7 +116,7 @@ pub use messages::{
     keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},
     pipeline::Pipeline,
-    pubsub::Publish,
+    pubsub::{Publish, SPublish},
     raw::Raw,
     scan::Keys,
     script::{FCall, FunctionLoad, Invocation, Script},
@@ -135,6 +138,9 @@ pub use messages::{
     values::{Json, Struct},
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
+pub use pubsub::event::{ChannelMessage, KeyEvent, SubscriptionEvent};
+pub use pubsub::subscription::{Subscribing, Subscription, SubscriptionStats};
+pub use pubsub::topic::{Topic, TopicKind};
 pub use redis::Value;
 pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};
 pub use streams::consumer::{ConsumerStats, DrainReport, StreamConsumer};

@@ -21,7 +21,8 @@ use crate::events::ConnectionState;
 use crate::gate::{Gate, Pass};
 use crate::handle::Redis;
 
-/// How many connections there may be beside the shared one, and for how long unused.
+/// How many connections there may be beside the shared one, and for how long unused. The one for all subscriptions, see
+/// [`Redis::subscribe`], is not counted, and ends as long after the last of them.
 ///
 /// ```
 /// use redis_actix::LinkLimit;
@@ -47,6 +48,10 @@ impl LinkLimit {
     /// At most `most` connections at once, at least 1. Whoever needs one more waits for one of them.
     pub fn new(most: usize) -> Self {
         Self { most: most.max(1), idle: Duration::from_secs(30) }
+    }
+
+    pub(crate) fn idle_time(self) -> Duration {
+        self.idle
     }
 
     /// Closes a connection that nobody needed for so long, at least 1 ms. Default 30 s.

@@ -80,6 +80,15 @@ fn streams() {
     }
 }
 
+#[test]
+fn pubsub() {
+    let said = run("pubsub", &[]);
+    for line in ["alerts: level 3, the disk is full", "news:sports: 8 bytes", "no events of keys", "0 dropped, 0 gaps"]
+    {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
 /// The main job in small: what the demo runs. Its ablation is `--acknowledge-first`, which loses what failed when
 /// the server was killed.
 #[test]

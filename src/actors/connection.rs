@@ -290,6 +290,21 @@ impl Handler<Subscribe> for RedisActor {
     }
 }
 
+/// Tells what happened to a connection that belongs to this one.
+pub(crate) struct Announce(pub(crate) ConnectionEvent);
+
+impl Message for Announce {
+    type Result = ();
+}
+
+impl Handler<Announce> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, announce: Announce, _: &mut Context<Self>) {
+        self.engine.borrow_mut().tell(announce.0);
+    }
+}
+
 /// Asks what the server said of itself when it was greeted last.
 pub(crate) struct Introduce;
 

@@ -30,8 +30,10 @@ use crate::gauges::Gauges;
 use crate::prefix::KeyPrefix;
 use crate::wire::session::{Greeting, Recipe, Session, establish};
 use crate::wire::stream::Wire;
+use listening::{Listener, MESSAGES_PER_TURN, Sorted, sort};
 use report::Drain;
 
+pub(crate) mod listening;
 mod report;
 
 /// So many commands are gathered before the socket is written to in the middle of a turn: fewer cost system
@@ -48,6 +50,8 @@ struct Established {
     liveness: Liveness,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
+    /// Replies were left in the buffer, for the next turn.
+    midway: bool,
 }
 
 type Dialling = Pin<Box<dyn Future<Output = Result<Session, Cause>>>>;
@@ -65,6 +69,8 @@ pub(crate) struct Driver {
     /// Where the present link leads, or the last one led.
     located: Option<Address>,
     fanout: Fanout,
+    /// Who is told what comes unasked. Without one it is dropped.
+    listener: Option<Box<dyn Listener>>,
     gauges: Arc<Gauges>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -103,6 +109,7 @@ impl Driver {
             greeting: Greeting::default(),
             located: None,
             fanout,
+            listener: None,
             gauges,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
@@ -150,6 +157,10 @@ impl Driver {
 
     pub(crate) fn is_idle(&self) -> bool {
         self.admission.is_empty()
+    }
+
+    pub(crate) fn listen(&mut self, listener: Box<dyn Listener>) {
+        self.listener = Some(listener);
     }
 
     pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {
@@ -321,7 +332,7 @@ impl Driver {
                     self.located = Some(address);
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
-                    self.established = Some(Established { wire, liveness, leaving: None });
+                    self.established = Some(Established { wire, liveness, leaving: None, midway: false });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -401,10 +412,12 @@ impl Driver {
     }
 
     fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
+        let mut heard = 0;
         for _ in 0..READS_PER_TURN {
             let now = self.now();
             let Some(established) = &mut self.established else { return Ok(()) };
-            match established.wire.poll_fill(cx) {
+            let midway = std::mem::take(&mut established.midway);
+            match if midway { Poll::Ready(Ok(1)) } else { established.wire.poll_fill(cx) } {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) if self.admission.in_flight() == 0 => {
                     return Err(Cause::new(CauseKind::IdleClosed, "the server closed the idle connection"));
@@ -418,9 +431,25 @@ impl Driver {
             while let Some(value) =
                 established.wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))?
             {
-                if matches!(value, Value::Push { .. }) {
-                    continue;
-                }
+                let value = match &mut self.listener {
+                    None if matches!(value, Value::Push { .. }) => continue,
+                    None => value,
+                    Some(listener) => match sort(value, &self.prefix, self.admission.oldest()) {
+                        Sorted::Answer(value) => value,
+                        Sorted::Nothing => continue,
+                        Sorted::Heard(message) => {
+                            listener.heard(message);
+                            heard += 1;
+                            if heard < MESSAGES_PER_TURN {
+                                continue;
+                            }
+                            established.midway = true;
+                            established.liveness.received(self.admission.in_flight() == 0, now);
+                            cx.waker().wake_by_ref();
+                            return Ok(());
+                        }
+                    },
+                };
                 let answered = self.admission.replied(value).map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;

@@ -75,6 +75,10 @@ impl Engine {
         pass_on!(self, engine => engine.subscribe(recipient));
     }
 
+    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
+        pass_on!(self, engine => engine.tell(event));
+    }
+
     pub(crate) fn greeting(&self) -> Greeting {
         match self {
             Self::One(driver) => driver.greeting().clone(),

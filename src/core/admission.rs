@@ -154,6 +154,11 @@ impl<R: Ticket> Admission<R> {
         self.flight.len()
     }
 
+    /// The command that is answered next, if somebody still waits for it.
+    pub(crate) fn oldest(&self) -> Option<&Frame> {
+        self.flight.front()?.ticket.as_ref().map(Ticket::frame)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.flight.is_empty() && self.put_off.is_empty()
     }

@@ -17,7 +17,7 @@ use crate::core::cluster::{
     route::{Route, route},
 };
 use crate::error::{Error, Result};
-use crate::events::{Cause, CauseKind, ConnectionState};
+use crate::events::{Cause, CauseKind, ConnectionState, Status};
 use crate::frame::{Frame, WhenDown};
 use crate::links::Links;
 use crate::messages::Command;
@@ -60,6 +60,10 @@ impl Command for PingNode {
 }
 
 impl Redis {
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.shared.topology.is_some()
+    }
+
     /// The nodes of the cluster, as far as they are known.
     pub(super) fn nodes(&self) -> Vec<NodeInfo> {
         let Some(topology) = &self.shared.topology else { return Vec::new() };
@@ -111,8 +115,8 @@ impl Redis {
     pub(crate) fn beside(&self, key: impl AsRef<[u8]>) -> Option<Arc<dyn Locate>> {
         let topology = self.shared.topology.as_ref()?;
         let slot = topology.slots().of(key.as_ref());
-        let look = self.addr.downgrade();
-        Some(Arc::new(Owner { slot, picture: topology.watch(), cluster: look }))
+        let cluster = Cluster { picture: topology.watch(), addr: self.addr.downgrade() };
+        Some(Arc::new(Owner { slot, cluster }))
     }
 
     /// The slot of a key; `None` where there is one server.
@@ -151,24 +155,62 @@ impl Redis {
 /// The owner of a slot, whichever node that is.
 struct Owner {
     slot: u16,
+    cluster: Cluster,
+}
+
+/// Any node.
+struct Anywhere(Cluster);
+
+struct Cluster {
     picture: watch::Receiver<Arc<Picture>>,
-    cluster: WeakAddr<RedisActor>,
+    addr: WeakAddr<RedisActor>,
+}
+
+/// Where any node of a cluster is.
+pub(crate) fn anywhere(picture: watch::Receiver<Arc<Picture>>, addr: WeakAddr<RedisActor>) -> Arc<dyn Locate> {
+    Arc::new(Anywhere(Cluster { picture, addr }))
+}
+
+impl Cluster {
+    /// How it looks. Somebody asks because a link was lost, or there was none, so it is looked at anew as well.
+    async fn look(&self) -> Result<Arc<Picture>, Cause> {
+        if let Some(addr) = self.addr.upgrade() {
+            addr.do_send(Look);
+        }
+        let mut picture = self.picture.clone();
+        let seen = picture.wait_for(|picture| picture.version > 0).await;
+        seen.map(|picture| picture.clone())
+            .map_err(|_| Cause::new(CauseKind::Shutdown, "the connection to the cluster was shut down"))
+    }
 }
 
 impl Locate for Owner {
     fn locate(&self) -> Looking<'_> {
-        // A link to it was lost, or there was none: the picture may be as old.
-        if let Some(cluster) = self.cluster.upgrade() {
-            cluster.do_send(Look);
-        }
-        let mut picture = self.picture.clone();
         Box::pin(async move {
-            let gone = |_| Cause::new(CauseKind::Shutdown, "the connection to the cluster was shut down");
-            let picture = picture.wait_for(|picture| picture.version > 0).await.map_err(gone)?.clone();
-            let owner = picture.map.owner(self.slot).cloned();
-            owner
-                .map(Address::Tcp)
-                .ok_or_else(|| Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot"))
+            let owner = self.cluster.look().await?.map.owner(self.slot).cloned();
+            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot");
+            owner.map(Address::Tcp).ok_or_else(nobody)
+        })
+    }
+
+    fn is_master(&self) -> bool {
+        false
+    }
+}
+
+impl Locate for Anywhere {
+    fn locate(&self) -> Looking<'_> {
+        Box::pin(async move {
+            let picture = self.0.look().await?;
+            let (mut ready, mut all) = (Vec::new(), Vec::new());
+            for shard in picture.map.shards() {
+                let is_ready = |status: Status| status.state == ConnectionState::Ready;
+                let list = if picture.status_of(&shard.primary).is_some_and(is_ready) { &mut ready } else { &mut all };
+                list.push(shard.primary.clone());
+            }
+            let nodes = if ready.is_empty() { all } else { ready };
+            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster is known");
+            fastrand::choice(nodes).map(Address::Tcp).ok_or_else(nobody)
         })
     }
 

@@ -26,3 +26,22 @@ impl Publish {
         Self::of(if rule(channel) == Channel::Keyevent { frame.invalid(ONLY_THE_SERVER) } else { frame })
     }
 }
+
+command! {
+    /// `SPUBLISH`: sends a payload to the subscribers of a shard channel; the reply is how many clients of this server
+    /// got it. For servers from 7.0 on.
+    ///
+    /// ```
+    /// use redis_actix::{Command, SPublish};
+    ///
+    /// assert_eq!(SPublish::new("orders", "hi").frame().name(), "SPUBLISH");
+    /// ```
+    SPublish => u64
+}
+
+impl SPublish {
+    /// Publishes `payload` in the shard channel `channel`, which gets the prefix as a key does.
+    pub fn new(channel: impl AsRef<[u8]>, payload: impl ToSingleRedisArg) -> Self {
+        Self::of(Frame::known("SPUBLISH").channel(channel).arg(payload))
+    }
+}

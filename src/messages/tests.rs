@@ -233,6 +233,7 @@ fn others() -> Vec<Row> {
     vec![
         // A channel, not a key: the server names no key for it.
         (Publish::new("news", "hi").frame(), "PUBLISH news hi", &[1], WRITE),
+        (SPublish::new("orders", "hi").frame(), "SPUBLISH orders hi", &[1], WRITE),
         (Ping::new().frame(), "PING", &[], READ),
         (Raw::<Value>::new("OBJECT ENCODING").key("k").read_only().frame(), "OBJECT ENCODING k", &[2], READ),
         (
@@ -249,7 +250,7 @@ fn table() -> Vec<Row> {
 }
 
 /// Every message once with all its options, for comparisons with what a server makes of them. `COMMAND
-/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH and PING, which have no keys for it.
+/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH, SPUBLISH and PING, which have no keys for it.
 pub(crate) fn every_message() -> Vec<Frame> {
     table().into_iter().map(|(frame, ..)| frame).collect()
 }

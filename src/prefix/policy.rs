@@ -34,9 +34,7 @@ impl Policy {
             Self::Transaction => {
                 "on a shared connection it would take in the commands of other callers: send the commands as one transaction message instead"
             }
-            Self::Subscribe => {
-                "it changes what the shared connection listens to: use the subscription messages instead"
-            }
+            Self::Subscribe => "it changes what the shared connection listens to: use Redis::subscribe instead",
             Self::ConnectionState => {
                 "it changes the shared connection for every other caller: set user, database and names in the configuration instead"
             }

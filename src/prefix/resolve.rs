@@ -56,7 +56,7 @@ fn refuse(flags: &Words<'_>, categories: &Words<'_>) -> Result<()> {
     } else if flags.has("pubsub") {
         (
             RefusalClass::Subscribe,
-            "the server says that it belongs to publish and subscribe: use the subscription messages instead",
+            "the server says that it belongs to publish and subscribe: use Redis::subscribe instead",
         )
     } else if flags.has("blocking") {
         (

@@ -127,7 +127,7 @@ impl Router {
         }
     }
 
-    pub(super) fn tell(&mut self, event: ConnectionEvent) {
+    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
         event.log();
         self.fanout.publish(&event);
     }

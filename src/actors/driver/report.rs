@@ -81,7 +81,7 @@ impl Driver {
     }
 
     /// Logs the event, keeps the status, and hands it to whoever asked.
-    pub(super) fn tell(&mut self, event: ConnectionEvent) {
+    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
         let (state, cause) = (self.link.state(), self.link.cause().cloned());
         let (generation, attempt) = (self.link.generation(), self.link.attempt());
         let now = self.now();
@@ -93,6 +93,9 @@ impl Driver {
             (status.generation, status.attempt) = (generation, attempt);
         });
         self.fanout.log(&event);
+        if let Some(listener) = &mut self.listener {
+            listener.told(&event, self.greeting.protocol);
+        }
         self.fanout.publish(&event);
     }
 

@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::messages::tests::{every_message, indices};
 
 /// What has names that are no keys, and what has none.
-const SILENT: [&str; 4] = ["KEYS", "PING", "PUBLISH", "SCAN"];
+const SILENT: [&str; 5] = ["KEYS", "PING", "PUBLISH", "SCAN", "SPUBLISH"];
 /// Reads for everybody but the server's flags, which speak of data.
 const LOOKS: [&str; 1] = ["PING"];
 

@@ -1,0 +1,379 @@
+//! What one subscriber has not handled yet, bounded.
+
+use std::collections::VecDeque;
+
+use crate::events::Cause;
+
+/// So many messages are in the hands of a subscriber at once. More would only wait in its mailbox, where no policy
+/// reaches them; fewer, and a handler that is a future would seem slow, because it takes some turns of the thread to be
+/// spawned and to answer, and each brings messages.
+const WINDOW: usize = 128;
+
+/// What becomes of messages that a subscriber is too slow for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The oldest that waits makes room for the new one. The default: what is newest is worth most.
+    #[default]
+    DropOldest,
+    /// The new one is dropped.
+    DropNewest,
+    /// The subscription ends.
+    Disconnect,
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) overflow: Overflow,
+}
+
+/// What a subscriber is handed next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece<T> {
+    Item {
+        item: T,
+        size: usize,
+    },
+    /// So many messages were dropped here.
+    Dropped(u64),
+    /// The link was lost here, so many times.
+    Gap {
+        losses: u32,
+        cause: Cause,
+    },
+}
+
+/// What has to be said between two messages. It adds up, so that a slow subscriber's markers are bounded by its messages.
+#[derive(Default)]
+struct Marks {
+    dropped: u64,
+    gap: Option<(u32, Cause)>,
+}
+
+impl Marks {
+    fn merge(&mut self, earlier: Self) {
+        self.dropped += earlier.dropped;
+        self.gap = match (earlier.gap, self.gap.take()) {
+            (Some((before, _)), Some((after, cause))) => Some((before.saturating_add(after), cause)),
+            (one, other) => other.or(one),
+        };
+    }
+
+    fn next<T>(&mut self) -> Option<Piece<T>> {
+        match std::mem::take(&mut self.dropped) {
+            0 => self.gap.take().map(|(losses, cause)| Piece::Gap { losses, cause }),
+            dropped => Some(Piece::Dropped(dropped)),
+        }
+    }
+}
+
+struct Waiting<T> {
+    /// What has to be said before it.
+    marks: Marks,
+    item: T,
+    size: usize,
+}
+
+/// The subscriber is too slow, and its policy says that it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooSlow;
+
+/// See the module.
+pub(crate) struct Backlog<T> {
+    bounds: Bounds,
+    waiting: VecDeque<Waiting<T>>,
+    /// What has to be said behind all that waits.
+    tail: Marks,
+    bytes: usize,
+    /// Handed over and not handled yet.
+    handed: usize,
+    handed_bytes: usize,
+    held: bool,
+    dropped: u64,
+}
+
+impl<T> Backlog<T> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        let bounds = Bounds { messages: bounds.messages.max(1), ..bounds };
+        Self {
+            bounds,
+            waiting: VecDeque::new(),
+            tail: Marks::default(),
+            bytes: 0,
+            handed: 0,
+            handed_bytes: 0,
+            held: false,
+            dropped: 0,
+        }
+    }
+
+    /// Messages that wait or are being handled.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.handed
+    }
+
+    /// Their bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes + self.handed_bytes
+    }
+
+    /// How many messages were dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Half of a small bound, so that dropping the oldest has something to drop.
+    fn window(&self) -> usize {
+        WINDOW.min(self.bounds.messages.div_ceil(2))
+    }
+
+    fn fits(&self, size: usize) -> bool {
+        self.len() < self.bounds.messages && self.bytes().saturating_add(size) <= self.bounds.bytes
+    }
+
+    /// A message came.
+    pub(crate) fn push(&mut self, item: T, size: usize) -> Result<(), TooSlow> {
+        if !self.fits(size) {
+            match self.bounds.overflow {
+                Overflow::Disconnect => return Err(TooSlow),
+                Overflow::DropNewest => return self.drop_newest(),
+                // Dropping all that waits would make no room for it.
+                Overflow::DropOldest if self.handed_bytes.saturating_add(size) > self.bounds.bytes => {
+                    return self.drop_newest();
+                }
+                Overflow::DropOldest => {
+                    while !self.fits(size) {
+                        if !self.drop_oldest() {
+                            return self.drop_newest();
+                        }
+                    }
+                }
+            }
+        }
+        self.bytes += size;
+        self.waiting.push_back(Waiting { marks: std::mem::take(&mut self.tail), item, size });
+        Ok(())
+    }
+
+    fn drop_newest(&mut self) -> Result<(), TooSlow> {
+        self.dropped += 1;
+        self.tail.dropped += 1;
+        Ok(())
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some(Waiting { mut marks, size, .. }) = self.waiting.pop_front() else { return false };
+        self.bytes -= size;
+        self.dropped += 1;
+        marks.dropped += 1;
+        self.waiting.front_mut().map_or(&mut self.tail, |next| &mut next.marks).merge(marks);
+        true
+    }
+
+    /// Messages may be missing between those that came so far and those that come now.
+    pub(crate) fn gap(&mut self, cause: Cause) {
+        self.tail.merge(Marks { dropped: 0, gap: Some((1, cause.clone())) });
+        if let Some((_, last)) = &mut self.tail.gap {
+            *last = cause;
+        }
+    }
+
+    /// Hands nothing out beyond the next gap until [`release`](Self::release): what follows a gap follows it when every
+    /// topic is back.
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// The next piece, if the subscriber may have one more. Tell when it was [`handled`](Self::handled).
+    pub(crate) fn next(&mut self) -> Option<Piece<T>> {
+        if self.handed >= self.window() {
+            return None;
+        }
+        let held = self.held;
+        let marks = self.waiting.front_mut().map_or(&mut self.tail, |next| &mut next.marks);
+        if held && marks.gap.is_some() && marks.dropped == 0 {
+            return None;
+        }
+        let piece = match marks.next() {
+            Some(piece) => piece,
+            None => {
+                let Waiting { item, size, .. } = self.waiting.pop_front()?;
+                self.bytes -= size;
+                self.handed_bytes += size;
+                Piece::Item { item, size }
+            }
+        };
+        self.handed += 1;
+        Some(piece)
+    }
+
+    /// A piece that was handed over is done with; `size` is 0 for what is no message.
+    pub(crate) fn handled(&mut self, size: usize) {
+        self.handed -= 1;
+        self.handed_bytes -= size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::CauseKind;
+    use proptest::prelude::*;
+
+    fn cause() -> Cause {
+        Cause::new(CauseKind::Broken, "test")
+    }
+
+    fn bounds(messages: usize, bytes: usize, overflow: Overflow) -> Bounds {
+        Bounds { messages, bytes, overflow }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(usize),
+        Gap,
+        Release,
+        Take,
+        Handled,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0..60_usize).prop_map(Step::Push),
+            1 => Just(Step::Gap),
+            2 => Just(Step::Release),
+            6 => Just(Step::Take),
+            4 => Just(Step::Handled),
+        ];
+        prop::collection::vec(step, 0..300)
+    }
+
+    fn overflow() -> impl Strategy<Value = Overflow> {
+        prop_oneof![Just(Overflow::DropOldest), Just(Overflow::DropNewest), Just(Overflow::Disconnect)]
+    }
+
+    /// A subscriber: what it has in hand, and what it was told.
+    #[derive(Default)]
+    struct Subscriber {
+        in_hand: VecDeque<usize>,
+        last: Option<u64>,
+        items: u64,
+        told_dropped: u64,
+        told_losses: u32,
+    }
+
+    impl Subscriber {
+        fn take(&mut self, backlog: &mut Backlog<(u64, u32)>) -> bool {
+            let Some(piece) = backlog.next() else { return false };
+            self.in_hand.push_back(0);
+            match piece {
+                Piece::Item { item: (nth, losses), size } => {
+                    assert!(self.last < Some(nth), "in order");
+                    assert_eq!(losses, self.told_losses, "each gap before the first message after it, not sooner");
+                    (self.last, self.items) = (Some(nth), self.items + 1);
+                    *self.in_hand.back_mut().expect("pushed") = size;
+                }
+                Piece::Dropped(count) => self.told_dropped += count,
+                Piece::Gap { losses, .. } => self.told_losses += losses,
+            }
+            true
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        /// Ablation: counting only what waits lets what is in hand come on top of the bounds.
+        #[test]
+        fn bounded_in_order_and_every_drop_and_gap_is_told(
+            steps in steps(), messages in 1..12_usize, bytes in 1..200_usize, overflow in overflow()
+        ) {
+            let mut backlog = Backlog::new(bounds(messages, bytes, overflow));
+            let mut subscriber = Subscriber::default();
+            let (mut pushed, mut losses) = (0_u64, 0_u32);
+            for step in steps {
+                match step {
+                    Step::Push(size) => match backlog.push((pushed, losses), size) {
+                        Ok(()) => pushed += 1,
+                        Err(TooSlow) => prop_assert_eq!(overflow, Overflow::Disconnect),
+                    },
+                    Step::Gap => {
+                        backlog.hold();
+                        backlog.gap(cause());
+                        losses += 1;
+                    }
+                    Step::Release => backlog.release(),
+                    Step::Take => {
+                        subscriber.take(&mut backlog);
+                    }
+                    Step::Handled => {
+                        if let Some(size) = subscriber.in_hand.pop_front() {
+                            backlog.handled(size);
+                        }
+                    }
+                }
+                let markers = subscriber.in_hand.len();
+                let waiting: usize = backlog.waiting.iter().map(|waiting| waiting.size).sum();
+                let in_hand: usize = subscriber.in_hand.iter().sum();
+                prop_assert_eq!(backlog.bytes(), waiting + in_hand);
+                prop_assert!(backlog.waiting.len() <= messages && backlog.bytes() <= bytes);
+                prop_assert!(backlog.len() <= messages + markers);
+            }
+            backlog.release();
+            loop {
+                while let Some(size) = subscriber.in_hand.pop_front() {
+                    backlog.handled(size);
+                }
+                if !subscriber.take(&mut backlog) {
+                    break;
+                }
+            }
+            prop_assert_eq!(subscriber.items + subscriber.told_dropped, pushed);
+            prop_assert_eq!(subscriber.told_dropped, backlog.dropped());
+            prop_assert_eq!(subscriber.told_losses, losses);
+            prop_assert_eq!((backlog.len(), backlog.bytes()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn each_policy_keeps_what_it_says() {
+        let kept = |overflow| {
+            let mut backlog = Backlog::new(bounds(3, 1000, overflow));
+            let refused = (0..5).filter(|n| backlog.push(*n, 1).is_err()).count();
+            let mut kept = Vec::new();
+            while let Some(piece) = backlog.next() {
+                match piece {
+                    Piece::Item { item, size } => {
+                        kept.push(item);
+                        backlog.handled(size);
+                    }
+                    Piece::Dropped(count) => {
+                        kept.push(-i32::try_from(count).expect("small"));
+                        backlog.handled(0);
+                    }
+                    Piece::Gap { .. } => {}
+                }
+            }
+            (kept, refused)
+        };
+        assert_eq!(kept(Overflow::DropOldest), (vec![-2, 2, 3, 4], 0));
+        assert_eq!(kept(Overflow::DropNewest), (vec![0, 1, 2, -2], 0));
+        assert_eq!(kept(Overflow::Disconnect), (vec![0, 1, 2], 2));
+    }
+
+    #[test]
+    fn a_message_beyond_all_bounds_costs_no_other() {
+        let mut backlog = Backlog::new(bounds(10, 100, Overflow::DropOldest));
+        backlog.push('a', 50).expect("fits");
+        backlog.push('b', 101).expect("dropped");
+        assert_eq!(backlog.next(), Some(Piece::Item { item: 'a', size: 50 }));
+        assert_eq!(backlog.next(), Some(Piece::Dropped(1)));
+    }
+}

@@ -1,0 +1,210 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::{ErrorKind, Fate};
+
+fn name(n: u8) -> Name {
+    let kind = [Kind::Channel, Kind::Pattern, Kind::Shard][usize::from(n % 3)];
+    Name { kind, bytes: Arc::from(&[n / 3][..]) }
+}
+
+fn error() -> Error {
+    Error::new(ErrorKind::Server, Fate::Rejected, "no")
+}
+
+/// A server: what is subscribed on the link of now, and the requests on their way to it.
+#[derive(Default)]
+struct Server {
+    generation: u64,
+    up: bool,
+    subscribed: BTreeSet<Name>,
+    asked: VecDeque<Ask>,
+}
+
+impl Server {
+    fn answer(&mut self, machine: &mut Subscriptions, answer: Answer) {
+        let Some(ask) = self.asked.pop_front() else { return };
+        if self.up && ask.generation == self.generation && matches!(answer, Answer::Done) {
+            if ask.wanted {
+                assert!(self.subscribed.insert(ask.name.clone()), "subscribed twice: {ask:?}");
+            } else {
+                assert!(self.subscribed.remove(&ask.name), "left what it had not: {ask:?}");
+            }
+        }
+        machine.answered(&ask, answer);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join(u64, u8),
+    Leave(u64, u8),
+    End(u64),
+    Ask,
+    Done,
+    Refused,
+    NotSent,
+    Retry,
+    Lost,
+    Linked,
+    Revoked(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (id, topic) = (0..4_u64, 0..6_u8);
+    let step = prop_oneof![
+        8 => (id.clone(), topic.clone()).prop_map(|(id, topic)| Step::Join(id, topic)),
+        6 => (id.clone(), topic.clone()).prop_map(|(id, topic)| Step::Leave(id, topic)),
+        1 => id.prop_map(Step::End),
+        8 => Just(Step::Ask),
+        6 => Just(Step::Done),
+        1 => Just(Step::Refused),
+        1 => Just(Step::NotSent),
+        1 => Just(Step::Retry),
+        1 => Just(Step::Lost),
+        3 => Just(Step::Linked),
+        1 => topic.prop_map(Step::Revoked),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// Whatever happened, once the server answers it has exactly what somebody wants, once; and whoever lost a
+    /// confirmed topic is told that it is back, or refused.
+    /// Ablation: asking again while a request is under way makes the server hear of a topic twice.
+    #[test]
+    fn the_server_ends_up_with_exactly_what_is_wanted(steps in steps()) {
+        let mut machine = Subscriptions::default();
+        let mut server = Server::default();
+        let mut wanted: BTreeSet<(Name, u64)> = BTreeSet::new();
+        let mut confirmed: BTreeSet<(Name, u64)> = BTreeSet::new();
+        let mut recovering: BTreeSet<u64> = BTreeSet::new();
+        let mut hurt = Vec::new();
+        for step in steps {
+            match step {
+                Step::Join(id, topic) => {
+                    machine.join(id, &name(topic));
+                    wanted.insert((name(topic), id));
+                }
+                Step::Leave(id, topic) => {
+                    machine.leave(id, &name(topic));
+                    wanted.remove(&(name(topic), id));
+                }
+                Step::End(id) => {
+                    machine.end(id);
+                    wanted.retain(|(_, holder)| *holder != id);
+                    recovering.remove(&id);
+                }
+                Step::Ask => server.asked.extend(machine.next()),
+                Step::Done => server.answer(&mut machine, Answer::Done),
+                // Nobody is refused to leave.
+                Step::Refused if server.asked.front().is_some_and(|ask| !ask.wanted) => {
+                    server.answer(&mut machine, Answer::Done);
+                }
+                Step::Refused => server.answer(&mut machine, Answer::Refused(error())),
+                Step::NotSent => server.answer(&mut machine, Answer::NotSent),
+                Step::Retry => machine.retry(),
+                Step::Lost if server.up => {
+                    server.up = false;
+                    server.subscribed.clear();
+                    hurt = machine.lost();
+                }
+                Step::Linked if !server.up => {
+                    server.generation += 1;
+                    server.up = true;
+                    machine.linked(server.generation);
+                }
+                Step::Revoked(topic) => {
+                    let under_way = server.asked.iter().any(|ask| ask.name == name(topic));
+                    if !under_way && server.subscribed.remove(&name(topic)) {
+                        hurt = machine.revoked(&name(topic));
+                    }
+                }
+                Step::Lost | Step::Linked => {}
+            }
+            recovering.extend(hurt.drain(..));
+            while let Some(news) = machine.news() {
+                match news {
+                    News::Confirmed { id, name } => {
+                        prop_assert!(server.subscribed.contains(&name) || !server.up);
+                        confirmed.insert((name, id));
+                    }
+                    News::Refused { .. } => {}
+                    News::Recovered { id } => {
+                        recovering.remove(&id);
+                    }
+                }
+            }
+            let now = server.generation;
+            let in_flight: Vec<_> = server.asked.iter().filter(|ask| server.up && ask.generation == now).collect();
+            let distinct: BTreeSet<_> = in_flight.iter().map(|ask| &ask.name).collect();
+            prop_assert_eq!(distinct.len(), in_flight.len(), "two requests for one topic");
+            prop_assert_eq!(machine.in_flight, in_flight.len());
+            prop_assert_eq!(machine.is_recovering(), !recovering.is_empty());
+            for member in machine.members.values() {
+                let open = member.topics.iter().filter(|name| !machine.topics[*name].stage.is_settled()).count();
+                prop_assert_eq!(member.open, open);
+            }
+            prop_assert!(machine.todo.len() <= machine.topics.len(), "bounded by what there is");
+        }
+        if !server.up {
+            server.generation += 1;
+            server.up = true;
+            machine.linked(server.generation);
+        }
+        machine.retry();
+        // Those that were refused are wanted still, and asked for when somebody joins.
+        for (name, id) in &wanted {
+            machine.join(*id, name);
+        }
+        for _ in 0..1_000 {
+            server.asked.extend(machine.next());
+            server.answer(&mut machine, Answer::Done);
+        }
+        let expected: BTreeSet<Name> = wanted.iter().map(|(name, _)| name.clone()).collect();
+        prop_assert_eq!(&server.subscribed, &expected);
+        prop_assert_eq!(machine.topics.len(), expected.len(), "nothing is kept that nobody wants");
+        prop_assert!(!machine.is_recovering());
+        for name in &expected {
+            prop_assert!(machine.is_confirmed(name));
+        }
+    }
+}
+
+#[test]
+fn a_loss_hurts_those_who_had_something_and_nobody_else() {
+    let mut machine = Subscriptions::default();
+    machine.linked(1);
+    machine.join(1, &name(0));
+    machine.join(2, &name(1));
+    let ask = machine.next().expect("the first");
+    machine.answered(&ask, Answer::Done);
+    let late = machine.next().expect("the second");
+    assert_eq!(machine.lost(), [1]);
+    machine.linked(2);
+    machine.answered(&late, Answer::Done);
+    assert!(!machine.is_confirmed(&name(1)), "an answer of the link before");
+    let asks: Vec<_> = std::iter::from_fn(|| machine.next()).collect();
+    assert_eq!(asks.len(), 2);
+    for ask in &asks {
+        machine.answered(ask, Answer::Done);
+    }
+    let news: Vec<_> = std::iter::from_fn(|| machine.news()).collect();
+    assert_eq!(news.iter().filter(|news| matches!(news, News::Recovered { id: 1 })).count(), 1, "{news:?}");
+    assert_eq!(news.iter().filter(|news| matches!(news, News::Recovered { .. })).count(), 1, "{news:?}");
+}
+
+#[test]
+fn many_topics_do_not_go_out_all_at_once() {
+    let mut machine = Subscriptions::default();
+    for n in 0..10_000_u32 {
+        machine.join(1, &Name { kind: Kind::Channel, bytes: Arc::from(&n.to_le_bytes()[..]) });
+    }
+    machine.linked(1);
+    let asks: Vec<_> = std::iter::from_fn(|| machine.next()).collect();
+    assert_eq!(asks.len(), IN_FLIGHT);
+    machine.answered(&asks[0], Answer::Done);
+    assert!(machine.next().is_some() && machine.next().is_none());
+}

@@ -1,0 +1,138 @@
+//! Subscriptions as users see them, and the one connection that all of them share.
+
+pub(crate) mod event;
+pub(crate) mod subscription;
+pub(crate) mod topic;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use actix::{Addr, Recipient, WeakAddr};
+use tokio::sync::{oneshot, watch};
+
+use crate::actors::pubsub::{Order, PubSubActor, grow};
+use crate::builder::Plan;
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::{ConnectionState, Status};
+use crate::handle::Redis;
+use event::SubscriptionEvent;
+use subscription::Subscribing;
+use topic::Topic;
+
+/// The connection for subscriptions of one handle: made when it is first needed, and closed when nobody needed it for a
+/// while.
+pub(crate) struct PubSub {
+    plan: Plan,
+    idle: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    hub: Option<Hub>,
+}
+
+struct Hub {
+    /// Weak: subscriptions hold it, and without one it ends.
+    addr: WeakAddr<PubSubActor>,
+    status: watch::Receiver<Status>,
+}
+
+impl PubSub {
+    pub(crate) fn new(plan: Plan, idle: Duration) -> Arc<Self> {
+        Arc::new(Self { plan, idle, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The actor that keeps the subscriptions, on the thread of `main`.
+    pub(crate) fn hub(&self, main: &Redis) -> Result<Addr<PubSubActor>> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection was shut down"));
+        }
+        if let Some(hub) = &state.hub
+            && hub.status.borrow().state != ConnectionState::Closed
+            && let Some(addr) = hub.addr.upgrade()
+        {
+            return Ok(addr);
+        }
+        let (link, seed) = self.plan.make(Vec::new(), None);
+        let status = link.status();
+        let (addr, start) = grow(link, seed, main.downgrade(), self.idle);
+        state.hub = Some(Hub { addr: addr.downgrade(), status });
+        main.run(start);
+        Ok(addr)
+    }
+
+    /// How the link does, if there is one.
+    pub(crate) fn status(&self) -> Option<Status> {
+        let status = self.state().hub.as_ref()?.status.borrow().clone();
+        (status.state != ConnectionState::Closed).then_some(status)
+    }
+
+    /// Ends every subscription. Returns where it is said that all is over.
+    pub(crate) fn close(&self) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.state();
+        state.closed = true;
+        let addr = state.hub.take()?.addr.upgrade()?;
+        let (done, over) = oneshot::channel();
+        addr.do_send(Order::End(done));
+        Some(over)
+    }
+}
+
+impl fmt::Debug for PubSub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PubSub").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Sends what is published in these topics to `inbox`, until the [`Subscription`](crate::Subscription) is dropped.
+    /// Await it: it resolves when the server has confirmed every topic.
+    ///
+    /// All subscriptions of a connection share one further connection, on which the server sees each topic once, however
+    /// many want it. It is dialled again like the first one; every topic is subscribed to again then, and each inbox is
+    /// sent [`SubscriptionEvent::Gap`] between what came before and what comes after.
+    ///
+    /// ```no_run
+    /// # use actix::prelude::*;
+    /// # async fn example(redis: redis_actix::Redis, inbox: Recipient<redis_actix::SubscriptionEvent>) -> redis_actix::Result<()> {
+    /// use redis_actix::prelude::*;
+    ///
+    /// let subscription = redis
+    ///     .subscribe([Topic::channel("alerts"), Topic::pattern("news:*"), Topic::shard("orders")], inbox)
+    ///     .buffer(1_000)
+    ///     .overflow(Overflow::DropNewest)
+    ///     .await?;
+    /// redis.send(Publish::new("alerts", "hi")).await?;
+    /// subscription.add([Topic::channel("later")]).await?;
+    /// subscription.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Server`] with the server's code when it refuses a topic, as `NOPERM` for a channel that the user
+    /// may not read; nothing of this call is subscribed to then, and other subscriptions are not touched.
+    /// [`ErrorKind::Refused`] while the server refuses the login, [`ErrorKind::Timeout`] when it did not confirm in
+    /// time, [`ErrorKind::InvalidCommand`] for a topic that cannot be kept inside the prefix,
+    /// [`ErrorKind::Closed`] after a shutdown.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes everything back.
+    pub fn subscribe(
+        &self,
+        topics: impl IntoIterator<Item = Topic>,
+        inbox: Recipient<SubscriptionEvent>,
+    ) -> Subscribing {
+        Subscribing::new(self.clone(), topics.into_iter().collect(), inbox)
+    }
+}
