@@ -272,7 +272,9 @@ impl Router {
         ticket.trip.node = node;
         // Where it waits, deadlines that are common are in order; this one may come from another place.
         let deadline = match ticket.trip.deadline {
-            Deadline::Common(at) if ticket.trip.hops > 0 || ticket.trip.may_have_run => Deadline::Own(at),
+            Deadline::Common(at) if ticket.trip.hops > 0 || ticket.trip.waits > 0 || ticket.trip.may_have_run => {
+                Deadline::Own(at)
+            }
             deadline => deadline,
         };
         self.nodes.submit(node, ticket, deadline);
@@ -395,7 +397,7 @@ impl Router {
         let Some(redirect) = from.and_then(|from| redirect::of_error(&why, from)) else {
             return ticket.finish(answer(why));
         };
-        let Some(pause) = redirect::pause(&redirect, ticket.trip.hops) else {
+        let Some(pause) = ticket.trip.pause(&redirect) else {
             return ticket.finish(answer(why));
         };
         let now = Instant::now();
@@ -410,13 +412,13 @@ impl Router {
                     self.refresh.wanted(now);
                 }
                 if pause.is_zero() {
-                    ticket.trip.hops += 1;
+                    ticket.trip.count(&redirect);
                     return self.dispatch(ticket);
                 }
             }
             Redirect::Ask { to } => {
                 if pause.is_zero() {
-                    ticket.trip.hops += 1;
+                    ticket.trip.count(&redirect);
                     ticket.trip.asking = true;
                     let node = self.nodes.ensure(to);
                     return self.send(ticket, node);
@@ -429,12 +431,12 @@ impl Router {
     }
 
     fn later(&mut self, mut ticket: Box<Routed>, redirect: &Redirect, why: Error) {
-        let Some(pause) = redirect::pause(redirect, ticket.trip.hops) else { return ticket.finish(Err(why)) };
+        let Some(pause) = ticket.trip.pause(redirect) else { return ticket.finish(Err(why)) };
         if self.delayed.len() >= self.recipe.config.max_queued() {
             let words = "too many commands wait for the cluster; send fewer at once or raise max_queued";
             return ticket.finish(Err(Error::new(ErrorKind::Overloaded, Fate::NotSent, words)));
         }
-        ticket.trip.hops = ticket.trip.hops.saturating_add(1);
+        ticket.trip.count(redirect);
         let due = (Instant::now() + pause).min(ticket.trip.deadline.at());
         self.delayed.push(Delayed { due, ticket, why });
     }

@@ -5,11 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
+use std::time::Duration;
+
 use redis::Value;
 
 use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{BoxedTicket, Pending};
-use crate::core::cluster::redirect::is_one;
+use crate::core::cluster::redirect::{self, Redirect, is_one};
 use crate::core::lane::Deadline;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
@@ -22,15 +24,29 @@ pub(crate) struct Trip {
     pub(super) slot: Option<u16>,
     /// The node that it was sent to.
     pub(super) node: usize,
+    /// How often it was sent elsewhere.
     pub(super) hops: u8,
+    /// How often it had to wait.
+    pub(super) waits: u8,
     pub(super) asking: bool,
     /// Its bytes left on a link that broke: it is sent again because it may run twice.
     pub(super) may_have_run: bool,
 }
 
 impl Trip {
+    /// How long to wait before it is sent on. Seconds of waiting must not use up the redirects that follow.
+    pub(super) fn pause(&self, redirect: &Redirect) -> Option<Duration> {
+        let count = if redirect.is_elsewhere() { self.hops } else { self.waits };
+        redirect::pause(redirect, count)
+    }
+
+    pub(super) fn count(&mut self, redirect: &Redirect) {
+        let count = if redirect.is_elsewhere() { &mut self.hops } else { &mut self.waits };
+        *count = count.saturating_add(1);
+    }
+
     pub(super) fn new(deadline: Deadline) -> Self {
-        Self { deadline, slot: None, node: 0, hops: 0, asking: false, may_have_run: false }
+        Self { deadline, slot: None, node: 0, hops: 0, waits: 0, asking: false, may_have_run: false }
     }
 }
 

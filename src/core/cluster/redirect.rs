@@ -26,6 +26,13 @@ pub(crate) enum Redirect {
     Down,
 }
 
+impl Redirect {
+    /// Whether it names another node.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Moved { .. } | Self::Ask { .. })
+    }
+}
+
 /// Reads the error of a node. `node` is the one that answered: it may leave out a host that is its own.
 pub(crate) fn of(code: &str, words: &str, node: &HostPort) -> Option<Redirect> {
     match code {
