@@ -6,9 +6,10 @@ use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::cha
 use tokio::sync::watch;
 
 use crate::actors::cluster::{Parts, Router};
-use crate::actors::connection::RedisActor;
+use crate::actors::connection::{Elsewhere, RedisActor};
 use crate::actors::driver::{Driver, listening::Listener};
 use crate::actors::engine::Engine;
+use crate::blocking;
 use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings};
 use crate::core::cluster::slot::Slots;
 use crate::core::retry::ReconnectPolicy;
@@ -17,12 +18,13 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
-use crate::handle::{Redis, Shared, anywhere};
+use crate::handle::{Redis, Shared};
 use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
 use crate::sentinel::Sentinels;
+use crate::streams::features::KnownFeatures;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::topology::{Announce, Topology};
 use crate::wire::dial::Target;
@@ -40,8 +42,6 @@ pub struct RedisBuilder {
     recipients: Vec<Recipient<ConnectionEvent>>,
     arbiter: Option<ArbiterHandle>,
     credentials: Option<Provider>,
-    client_name: Option<String>,
-    near: Option<Arc<dyn Locate>>,
 }
 
 impl RedisBuilder {
@@ -54,8 +54,6 @@ impl RedisBuilder {
             recipients: Vec::new(),
             arbiter: None,
             credentials: None,
-            client_name: None,
-            near: None,
         }
     }
 
@@ -97,39 +95,15 @@ impl RedisBuilder {
         self
     }
 
-    /// Takes its credentials from wherever another connection does.
-    pub(crate) fn logging_in_as(mut self, other: &Recipe) -> Self {
-        self.credentials.clone_from(&other.credentials);
-        self
-    }
-
-    /// Makes one link to a node of a cluster, wherever that is found.
-    pub(crate) fn near(mut self, place: Option<Arc<dyn Locate>>) -> Self {
-        self.near = place;
-        self
-    }
-
-    /// Names a connection that the crate makes for itself.
-    pub(crate) fn client_name(mut self, name: &str) -> Self {
-        self.client_name = Some(name.to_owned());
-        self
-    }
-
     /// Starts the actor. Never blocks, and needs no server: the first command dials.
     ///
     /// # Errors
     /// When there is no actix arbiter to run on, the arbiter has ended, or the mode is not supported.
     pub fn start(self) -> Result<Redis> {
-        let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
-            config_error(
-                "there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]",
-            )
-        })?;
+        let arbiter = self.arbiter.clone().or_else(Arbiter::try_current);
         let (redis, seed) = self.prepare()?;
-        let placed = arbiter.spawn_fn(move || {
-            actix::spawn(seed.grow());
-        });
-        if placed { Ok(redis) } else { Err(config_error("the arbiter has ended; start on one that runs")) }
+        place(arbiter, seed)?;
+        Ok(redis)
     }
 
     /// Starts the actor on a thread of its own, under any executor or none. The thread ends with the actor.
@@ -164,7 +138,7 @@ impl RedisBuilder {
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
             user_timeout: self.config.liveness(),
         };
-        let client_name = self.client_name.or_else(|| self.config.client_name().map(str::to_owned));
+        let client_name = self.config.client_name().map(str::to_owned);
         let in_cluster = !seeds.is_empty();
         let (config, credentials) = (self.config, self.credentials);
         let mut recipe = Recipe { config, target, client_name, credentials, in_cluster, place: Place::Fixed };
@@ -174,16 +148,14 @@ impl RedisBuilder {
             sentinels = Some(found.clone());
             recipe.place = Place::Found(found);
         }
-        if let Some(near) = self.near {
-            recipe.place = Place::Found(near);
-        }
-        let is_near = recipe.place.is_found() && sentinels.is_none();
         let plan = Plan { recipe: Arc::new(recipe), policy: self.policy, limit: self.limit };
-        if in_cluster && !is_near {
+        if in_cluster {
             return Ok(plan.make_cluster(self.recipients, seeds, self.links));
         }
         let further = plan.further(self.links);
+        let links = further.links.clone();
         let (redis, mut seed) = plan.make(self.recipients, Some(further));
+        links.beside(redis.status());
         seed.sentinels = sentinels;
         Ok((redis, seed))
     }
@@ -195,6 +167,19 @@ pub(crate) struct Further {
     pub(crate) pubsub: Arc<PubSub>,
 }
 
+/// Has an actor grow on an arbiter.
+pub(crate) fn place(arbiter: Option<ArbiterHandle>, seed: Seed) -> Result<()> {
+    let arbiter = arbiter.ok_or_else(|| {
+        config_error(
+            "there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]",
+        )
+    })?;
+    let placed = arbiter.spawn_fn(move || {
+        actix::spawn(seed.grow());
+    });
+    if placed { Ok(()) } else { Err(config_error("the arbiter has ended; start on one that runs")) }
+}
+
 /// What every connection of one handle is made from.
 #[derive(Clone)]
 pub(crate) struct Plan {
@@ -204,9 +189,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The same for another server.
-    pub(crate) fn for_server(&self, address: Address) -> Self {
-        Self { recipe: Arc::new(self.recipe.for_server(address)), ..self.clone() }
+    /// The same for a connection that the crate makes for itself, and names.
+    pub(crate) fn named(&self, client_name: &str) -> Self {
+        let recipe = Recipe { client_name: Some(client_name.to_owned()), ..(*self.recipe).clone() };
+        Self { recipe: Arc::new(recipe), ..self.clone() }
+    }
+
+    pub(crate) fn config(&self) -> &RedisConfig {
+        &self.recipe.config
+    }
+
+    /// The same for a server that is found at every dial.
+    pub(crate) fn found(&self, place: Arc<dyn Locate>) -> Self {
+        let recipe = Recipe { place: Place::Found(place), ..(*self.recipe).clone() };
+        Self { recipe: Arc::new(recipe), ..self.clone() }
     }
 
     /// A handle to one server, and what its actor grows from.
@@ -244,11 +240,12 @@ impl Plan {
         if let Some((seeds, limit)) = cluster {
             let (announce, picture) = Announce::new();
             let slots = Slots::new(self.recipe.config.key_prefix().as_str().as_bytes());
+            let known = Topology::new(picture, slots, addr.downgrade());
             // What has no key may be asked of any node.
-            let anywhere = Place::Found(anywhere(picture.clone(), addr.downgrade()));
-            let recipe = Recipe { place: anywhere, ..self.recipe.for_server(self.recipe.target.address.clone()) };
-            further = Some(Self { recipe: Arc::new(recipe), ..self.clone() }.further(limit));
-            topology = Some(Topology::new(picture, slots, self.clone(), limit));
+            let beside = self.found(known.anywhere()).further(limit);
+            beside.links.in_cluster(known.clone());
+            further = Some(beside);
+            topology = Some(known);
             announced = Some((seeds, announce));
         }
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
@@ -258,6 +255,7 @@ impl Plan {
             config.max_in_flight().saturating_add(config.max_queued()),
             config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
         );
+        let links = further.as_ref().map(|further| further.links.clone());
         let shared = Shared {
             config,
             status,
@@ -267,7 +265,7 @@ impl Plan {
             resolver: Resolver::default(),
             topology,
             further,
-            policy: self.policy.clone(),
+            features: KnownFeatures::default(),
             intake: intake.clone(),
         };
         let seed = Seed {
@@ -281,6 +279,7 @@ impl Plan {
             cluster: announced,
             sentinels: None,
             addr: addr.downgrade(),
+            links,
         };
         (Redis::assemble(addr, shared), seed)
     }
@@ -298,6 +297,7 @@ pub(crate) struct Seed {
     cluster: Option<(Vec<HostPort>, Announce)>,
     sentinels: Option<Arc<Sentinels>>,
     addr: WeakAddr<RedisActor>,
+    links: Option<Arc<Links>>,
 }
 
 impl Seed {
@@ -321,7 +321,12 @@ impl Seed {
             }
         };
         let driver = Rc::new(RefCell::new(engine));
-        let actor = Context::with_receiver(self.receiver).into_future(RedisActor::new(driver.clone(), self.outlet));
+        let elsewhere = self.links.map(|links| -> Elsewhere {
+            // A task beside the actor: what waits outlives its restarts.
+            Rc::new(move |alone, main| drop(actix::spawn(blocking::run(links.clone(), main, alone))))
+        });
+        let actor = RedisActor::new(driver.clone(), self.outlet, elsewhere);
+        let actor = Context::with_receiver(self.receiver).into_future(actor);
         let falls = driver.clone();
         let _attendants = self.sentinels.map(|sentinels| sentinels.attend(&self.addr));
         Guardian::new(actor, self.limit, move |fall| {

@@ -5,12 +5,14 @@ pub(crate) mod admission;
 pub(crate) mod backlog;
 pub(crate) mod cluster;
 pub(crate) mod consumer;
+pub(crate) mod histogram;
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod rate;
 pub(crate) mod retry;
 pub(crate) mod subscriptions;
+pub(crate) mod undo;
 
 use std::time::Duration;
 

@@ -212,6 +212,23 @@ pub enum ConnectionEvent {
     },
     /// Nothing more is admitted.
     Draining,
+    /// A command that waits, such as `BLPOP`, took something when its caller had gone: it is back where it was.
+    PutBack {
+        /// The command's name.
+        command: String,
+        /// How many elements there are.
+        elements: usize,
+    },
+    /// A command that waits, such as `BLPOP`, has or may have taken something when its caller had gone, and it
+    /// could not be put back.
+    MayBeLost {
+        /// The command's name.
+        command: String,
+        /// How many elements there are; `None` when it cannot be told, and there may be none.
+        elements: Option<usize>,
+        /// Why, for people.
+        reason: String,
+    },
     /// Over for good.
     Closed {
         /// Why.
@@ -244,6 +261,12 @@ impl ConnectionEvent {
             Self::Refused { cause, retry_in } => tracing::error!(%cause, ?retry_in, "redis refuses the connection"),
             Self::Restarted { restarts, cause } => tracing::error!(restarts, %cause, "the redis actor was restarted"),
             Self::Node { address, event } => tracing::info_span!("node", %address).in_scope(|| event.log()),
+            Self::PutBack { command, elements } => {
+                tracing::info!(%command, elements, "put back what was taken for a caller who had gone");
+            }
+            Self::MayBeLost { command, elements, reason } => {
+                tracing::error!(%command, ?elements, %reason, "what was taken for a caller who had gone may be lost");
+            }
             Self::Draining => tracing::info!("finishing before the connection to redis is closed"),
             Self::Closed { cause } => tracing::info!(%cause, "the connection to redis is closed"),
         }

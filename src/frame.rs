@@ -8,6 +8,7 @@ mod origin;
 mod script;
 mod unit;
 mod view;
+mod waiting;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,7 +23,6 @@ use crate::prefix::{
 };
 use arguments::{Arguments, Words};
 use origin::Origin;
-pub(crate) use origin::Route;
 pub(crate) use script::Source;
 pub(crate) use unit::{Encoding, Extra, Unit};
 pub(crate) use view::View;
@@ -230,7 +230,8 @@ impl Frame {
     }
 
     /// Says that the server may hold the answer back that long by design (`BLOCK`), so that its silence
-    /// is not taken for a dead link. Without a timeout of its own the deadline grows by as much.
+    /// is not taken for a dead link, and that it needs a connection of its own meanwhile. Without a timeout of
+    /// its own the deadline grows by as much. Commands that are known to wait need not say it.
     pub fn hold(mut self, longest: Duration) -> Self {
         self.hold = millis(longest);
         self
@@ -462,14 +463,32 @@ impl<'a> Sealed<'a> {
         self.encode_behind(source.long(), source.short_len() as u32, out);
     }
 
+    /// Encodes a single command but for its last part, what follows its last key, and returns that: the value of a SET
+    /// may be megabytes that need not be copied.
+    pub(crate) fn encode_front(&self, out: &mut BytesMut) -> &[u8] {
+        self.front_behind(&[], 0, 0, out)
+    }
+
+    /// How many bytes its arguments have, without the prefix.
+    pub(crate) fn size(&self) -> usize {
+        self.frame.encoded.len()
+    }
+
     /// Encodes a command whose first bytes, so many of them, are these instead.
     #[inline]
     fn encode_behind(&self, head: &[u8], instead_of: u32, out: &mut BytesMut) {
+        let rest = self.front_behind(head, instead_of, self.frame.encoded.len(), out);
+        out.extend_from_slice(rest);
+    }
+
+    /// All but what follows the last key, with room for `more` bytes.
+    #[inline]
+    fn front_behind(&self, head: &[u8], instead_of: u32, more: usize, out: &mut BytesMut) -> &[u8] {
         // Taken out of their owners once: the loop below would look through them for each key.
         let (encoded, heads) = (&*self.frame.encoded, self.prefix.heads());
         let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
         let marks = if plain.is_empty() { &[] } else { &*self.frame.marks };
-        out.reserve(head.len() + encoded.len() + marks.len() * (glob.len() + 4) + 80);
+        out.reserve(head.len() + more + marks.len() * (glob.len() + 4) + 80);
         put_line(out, b'*', self.frame.arguments as usize);
         out.extend_from_slice(head);
         let mut from = instead_of;
@@ -492,7 +511,7 @@ impl<'a> Sealed<'a> {
             }
             out.extend_from_slice(prefix);
         }
-        out.extend_from_slice(encoded.get(from as usize..).unwrap_or_default());
+        encoded.get(from as usize..).unwrap_or_default()
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix::{Addr, Recipient, WeakAddr};
+use redis::Value;
 use tokio::{
     sync::{oneshot, watch},
     time::Sleep,
@@ -19,25 +20,25 @@ mod care;
 mod cluster;
 
 pub use cluster::NodeInfo;
-pub(crate) use cluster::anywhere;
 
-use crate::actors::connection::{Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
+use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
+use crate::actors::scripts::Internal;
 use crate::actors::ticket::{Pending, Silent, Waiter};
 use crate::builder::{Further, RedisBuilder};
 use crate::config::{Mode, RedisConfig};
-use crate::core::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::{Frame, WhenDown};
 use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
 use crate::intake::Intake;
-use crate::links::Links;
+use crate::links::{LinkInfo, Links, Sibling};
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
 use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
+use crate::streams::features::KnownFeatures;
 use crate::topology::Topology;
 use crate::wire::session::Recipe;
 
@@ -70,11 +71,11 @@ pub(crate) struct Shared {
     /// Further connections; one of them has none itself.
     pub(crate) further: Option<Further>,
     /// Of a cluster.
-    pub(crate) topology: Option<Topology>,
+    pub(crate) topology: Option<Arc<Topology>>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
-    pub(crate) policy: ReconnectPolicy,
+    pub(crate) features: KnownFeatures,
 }
 
 impl Redis {
@@ -84,9 +85,11 @@ impl Redis {
     }
 
     /// Another connection like this one, for work that would hold this one up.
-    pub(crate) fn sibling(&self, client_name: &str) -> RedisBuilder {
-        let builder = RedisBuilder::new(self.shared.config.clone()).reconnect(self.shared.policy.clone());
-        builder.logging_in_as(&self.shared.recipe).client_name(client_name)
+    ///
+    /// # Errors
+    /// When this one is such a connection itself.
+    pub(crate) fn sibling(&self, client_name: &str) -> Result<Sibling> {
+        Ok(Sibling::new(self.links()?.clone(), client_name))
     }
 
     pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {
@@ -103,11 +106,18 @@ impl Redis {
     ///
     /// # Cancel safety
     /// Dropping the future drops the command if it was not written yet. If it was, it runs, and its reply
-    /// goes to nobody.
+    /// goes to nobody. One that waits, such as [`BLPop`](crate::BLPop), is called off, and what it took is put
+    /// back or reported.
     pub fn send<M: Command>(&self, message: M) -> Sending<M> {
         let asked = Instant::now();
         let (reply, answer) = oneshot::channel();
         let frame = message.into_frame();
+        if self.shared.further.is_some() && frame.waits() {
+            let (seen, told) = oneshot::channel();
+            let ticket = Box::new(Waiter::<M>::new(frame, reply));
+            self.addr.do_send(Alone { ticket, asked, seen: Some(told) });
+            return Sending { state: Sent::Alone { answer, seen: Some(seen) } };
+        }
         let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
         let size = frame.size();
         let pass = self.shared.gate.try_enter(size);
@@ -148,6 +158,19 @@ impl Redis {
         self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
     }
 
+    /// As [`send_on`](Self::send_on), with somewhere to wait for the answer.
+    pub(crate) fn begin_on(&self, generation: u64, frame: Frame) -> oneshot::Receiver<Result<Value>> {
+        let (reply, answer) = oneshot::channel();
+        let ticket = Box::new(Waiter::<Internal>::new(frame.pinned(), reply));
+        self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
+        answer
+    }
+
+    /// The actor's address, for this crate's own messages.
+    pub(crate) fn address(&self) -> &Addr<RedisActor> {
+        &self.addr
+    }
+
     pub(crate) fn links(&self) -> Result<&Arc<Links>> {
         self.shared.further.as_ref().map(|further| &further.links).ok_or_else(gone)
     }
@@ -177,6 +200,11 @@ impl Redis {
     #[must_use]
     pub fn addr(&self) -> &Addr<RedisActor> {
         self.shared.intake.stand_aside();
+        &self.addr
+    }
+
+    /// The address for this crate's own messages, which have no order with commands.
+    pub(crate) fn actor(&self) -> &Addr<RedisActor> {
         &self.addr
     }
 
@@ -251,7 +279,12 @@ impl Redis {
             subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()),
             status,
             nodes,
+            links: self.link_infos(),
         })
+    }
+
+    fn link_infos(&self) -> Vec<LinkInfo> {
+        self.links().map(|links| links.info()).unwrap_or_default()
     }
 
     /// Where the connection leads and what it is doing. Holds no secret.
@@ -272,11 +305,15 @@ impl Redis {
             state: self.shared.status.borrow().state,
             nodes: self.nodes(),
             subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()).map(|status| status.state),
+            links: self.link_infos(),
         }
     }
 
     /// Ends the connection: admits nothing more, finishes what was admitted, and reports. Everything that
     /// was admitted is answered by the deadline. Every handle to this connection is closed by it.
+    ///
+    /// Commands that wait, such as [`BLPop`](crate::BLPop), are called off first; until they are, which takes
+    /// as long as the server needs to answer, other commands are still admitted.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] when the actor is gone already, without a report.
@@ -285,19 +322,61 @@ impl Redis {
     /// The shutdown goes on when the future is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         let (done, report) = oneshot::channel();
-        let mut links = self.links().map(|links| links.close(within)).unwrap_or_default();
-        links.extend(self.shared.topology.iter().flat_map(|topology| topology.close(within)));
+        let links = self.links().ok().cloned();
         let subscriptions = self.pubsub().ok().and_then(|pubsub| pubsub.close());
-        self.addr.do_send(ShutDown { within, done });
-        let mut report = report.await.map_err(|_| gone())?;
-        for link in links {
-            report.add(link.await.unwrap_or_default());
+        if let Some(links) = &links {
+            links.refuse_more();
         }
-        if let Some(ended) = subscriptions {
-            let _ = ended.await;
-        }
-        Ok(report)
+        let Some(links) = links.filter(|links| !links.under_way().is_empty()) else {
+            let links = self.links().map(|links| links.close(within)).unwrap_or_default();
+            self.addr.do_send(ShutDown { within, done });
+            let report = whole(report.await, links).await;
+            over(subscriptions).await;
+            return report;
+        };
+        let addr = self.addr.clone();
+        let (all, told) = oneshot::channel();
+        // On the actor's thread, so that it goes on when nobody waits for it.
+        self.addr.do_send(Run(Box::new(move || {
+            actix::spawn(async move {
+                let begun = Instant::now();
+                links.under_way().call_off();
+                // Without an answer it is not waited for any longer.
+                let _ = tokio::time::timeout(within, links.under_way().ended()).await;
+                let within = within.saturating_sub(begun.elapsed());
+                let further = links.close(within);
+                addr.do_send(ShutDown { within, done });
+                let mut whole = whole(report.await, further).await;
+                if let Ok(whole) = &mut whole {
+                    whole.add(links.under_way().report());
+                }
+                let _ = all.send(whole);
+            });
+        })));
+        let report = told.await.map_err(|_| gone())?;
+        over(subscriptions).await;
+        report
     }
+}
+
+/// Waits until the last subscriber has heard of the end.
+async fn over(subscriptions: Option<oneshot::Receiver<()>>) {
+    if let Some(ended) = subscriptions {
+        // Its actor fell meanwhile: it is over in any case.
+        let _ = ended.await;
+    }
+}
+
+/// What a connection and those beside it left behind.
+async fn whole(
+    report: Result<ShutdownReport, oneshot::error::RecvError>,
+    links: Vec<oneshot::Receiver<ShutdownReport>>,
+) -> Result<ShutdownReport> {
+    let mut report = report.map_err(|_| gone())?;
+    for link in links {
+        report.add(link.await.unwrap_or_default());
+    }
+    Ok(report)
 }
 
 impl fmt::Debug for Redis {
@@ -315,8 +394,18 @@ pub struct Sending<M: Command> {
 type Answer<M> = oneshot::Receiver<Result<<M as Command>::Reply>>;
 
 enum Sent<M: Command> {
-    Under { answer: Answer<M> },
-    Waiting { answer: Option<Answer<M>>, waiting: Box<Waiting<M>> },
+    Under {
+        answer: Answer<M>,
+    },
+    /// On a connection of its own; `seen` is told when the reply has left its channel.
+    Alone {
+        answer: Answer<M>,
+        seen: Option<oneshot::Sender<()>>,
+    },
+    Waiting {
+        answer: Option<Answer<M>>,
+        waiting: Box<Waiting<M>>,
+    },
 }
 
 struct Waiting<M: Command> {
@@ -335,6 +424,14 @@ impl<M: Command> Future for Sending<M> {
             match &mut self.state {
                 Sent::Under { answer } => {
                     return Pin::new(answer).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(gone())));
+                }
+                Sent::Alone { answer, seen } => {
+                    let answer = ready!(Pin::new(answer).poll(cx)).unwrap_or_else(|_| Err(gone()));
+                    if let Some(seen) = seen.take() {
+                        // Nobody listens when there was nothing to put back.
+                        let _ = seen.send(());
+                    }
+                    return Poll::Ready(answer);
                 }
                 Sent::Waiting { answer, waiting } => {
                     if waiting.deadline.as_mut().poll(cx).is_ready() {
@@ -370,7 +467,7 @@ fn no_room(words: &'static str) -> Error {
 }
 
 /// The reply channel closed without a word: the actor is gone, or was taken down by the command itself.
-fn gone() -> Error {
+pub(crate) fn gone() -> Error {
     Error::new(ErrorKind::Closed, Fate::Unknown, "the connection actor ended before it could answer")
 }
 
@@ -398,6 +495,8 @@ pub struct Health {
     pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
     pub subscriptions: Option<Status>,
+    /// The connections beside it.
+    pub links: Vec<LinkInfo>,
 }
 
 /// Where a connection leads; see [`Redis::connection_info`].
@@ -420,6 +519,8 @@ pub struct ConnectionInfo {
     pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one.
     pub subscriptions: Option<ConnectionState>,
+    /// The connections beside it, for what needs one to itself.
+    pub links: Vec<LinkInfo>,
 }
 
 static SHARED: Mutex<Option<Redis>> = Mutex::new(None);

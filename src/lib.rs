@@ -59,6 +59,7 @@ pub mod boundary {}
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
+mod blocking;
 mod builder;
 #[doc = include_str!("../docs/coming-from.md")]
 pub mod coming_from {}
@@ -105,10 +106,11 @@ pub use handle::{ConnectionInfo, Health, NodeInfo, Redis, Sending, close_redis, 
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
-pub use links::LinkLimit;
+pub use links::{LinkInfo, LinkLimit, LinkRole};
 pub use messages::{
     Command,
-    batch::{Batch, TryEach},
+    batch::{Bundle, TryEach},
+    blocking::{BLMPop, BLMove, BLPop, BRPop, BZMPop, BZPopMax, BZPopMin, ListEnd, Popped, ScoreEnd, Wait, WaitAof},
     decode,
     fields::to_fields,
     fields_de::from_fields,
@@ -142,14 +144,24 @@ pub use pubsub::event::{ChannelMessage, KeyEvent, SubscriptionEvent};
 pub use pubsub::subscription::{Subscribing, Subscription, SubscriptionStats};
 pub use pubsub::topic::{Topic, TopicKind};
 pub use redis::Value;
+pub use streams::batch::Batch;
 pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};
-pub use streams::consumer::{ConsumerStats, DrainReport, StreamConsumer};
+pub use streams::consumer::{DrainReport, StreamConsumer};
+pub use streams::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetters};
+pub use streams::deduplicate::{Claim, Claimed, Deduplicate};
 pub use streams::delivery::{Delivery, FromEntry, RawFields};
-pub use streams::events::{ConsumerName, DeadLetterReason, StreamEvent, StreamEventKind};
-pub use streams::inbox::Inbox;
+pub use streams::effects::Effects;
+pub use streams::events::{ConsumerName, DeadLetterReason, Missing, StreamEvent, StreamEventKind};
+pub use streams::features::StreamFeatures;
+pub use streams::group::{ConsumerGroup, Removal};
+pub use streams::inbox::{BatchInbox, Inbox};
 pub use streams::lease::Lease;
-pub use streams::outcome::{IntoOutcome, Outcome};
-pub use supervisor::RestartLimit;
+pub use streams::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
+pub use streams::producer::{Appended, Entry, OnceBy, Producer};
+pub use streams::scheduled::{Scheduled, Ticket};
+pub use streams::stats::{ConsumerStats, LatencyHistogram, Rates};
+pub use streams::trace::{InvalidTraceParent, TraceParent};
+pub use supervisor::{RestartLimit, supervise};
 pub use unprefixed::Unprefixed;
 pub use watch::{Watch, Watched};
 

@@ -2,24 +2,39 @@
 //! connection that watches them, and a command that waits holds up everything behind it.
 //!
 //! Each is an actor like the shared one, from the same recipe and under the same supervision. They are made
-//! when they are needed, up to a bound, and end when nobody needed them for a while.
+//! when they are needed, up to a bound, and end when nobody needed them for a while. Connections that the crate
+//! makes for good, as that of a stream consumer's reader, are made here too, and stand beside the bound.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use actix::Addr;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use crate::actors::connection::{RedisActor, Run, ShutDown};
 use crate::actors::driver::ShutdownReport;
 use crate::builder::Plan;
+use crate::config::RedisConfig;
 use crate::error::{Error, ErrorKind, Fate, Result};
-use crate::events::ConnectionState;
+use crate::events::{ConnectionState, Status};
+use crate::frame::Frame;
 use crate::gate::{Gate, Pass};
 use crate::handle::Redis;
+use crate::topology::Topology;
+
+mod info;
+mod sibling;
+mod under_way;
+
+pub use info::{LinkInfo, LinkRole};
+pub(crate) use sibling::Sibling;
+pub(crate) use under_way::UnderWay;
 
 /// How many connections there may be beside the shared one, and for how long unused. The one for all subscriptions, see
 /// [`Redis::subscribe`], is not counted, and ends as long after the last of them.
@@ -45,7 +60,8 @@ impl Default for LinkLimit {
 }
 
 impl LinkLimit {
-    /// At most `most` connections at once, at least 1. Whoever needs one more waits for one of them.
+    /// At most `most` connections at once, at least 1. Whoever needs one more waits for one of them: so many
+    /// commands that wait and [watches](crate::Redis::watch) run at the same time.
     pub fn new(most: usize) -> Self {
         Self { most: most.max(1), idle: Duration::from_secs(30) }
     }
@@ -65,8 +81,14 @@ impl LinkLimit {
 pub(crate) struct Links {
     plan: Plan,
     gate: Arc<Gate>,
+    most: usize,
     idle: Duration,
     state: Mutex<State>,
+    under_way: UnderWay,
+    /// What the shared connection is doing.
+    main: OnceLock<watch::Receiver<Status>>,
+    /// They are in a cluster, each at one node of it.
+    topology: OnceLock<Arc<Topology>>,
 }
 
 #[derive(Default)]
@@ -74,18 +96,99 @@ struct State {
     closed: bool,
     last_id: u64,
     open: Vec<Link>,
+    siblings: Vec<(String, Instant, watch::Receiver<Status>)>,
 }
 
 struct Link {
     id: u64,
     redis: Redis,
+    made: Instant,
     /// `None` while somebody has it.
     free_since: Option<Instant>,
+    /// What it is or was last used for, and since when.
+    purpose: Purpose,
+    since: Instant,
+    /// The credentials have changed since it logged in: it ends with its present use.
+    outdated: bool,
+}
+
+/// What a connection is wanted for.
+#[derive(Debug, Clone)]
+pub(crate) struct Purpose {
+    pub(crate) role: LinkRole,
+    pub(crate) command: String,
+    /// The slot of a cluster that it has to be at.
+    pub(crate) slot: Option<u16>,
 }
 
 impl Links {
     pub(crate) fn new(plan: Plan, limit: LinkLimit) -> Arc<Self> {
-        Arc::new(Self { plan, gate: Gate::new(limit.most, usize::MAX), idle: limit.idle, state: Mutex::default() })
+        Arc::new(Self {
+            plan,
+            gate: Gate::new(limit.most, usize::MAX),
+            most: limit.most,
+            idle: limit.idle,
+            state: Mutex::default(),
+            under_way: UnderWay::default(),
+            main: OnceLock::new(),
+            topology: OnceLock::new(),
+        })
+    }
+
+    /// These are beside the connection with that status.
+    pub(crate) fn beside(&self, main: watch::Receiver<Status>) {
+        // Once: they are made for one connection.
+        let _ = self.main.set(main);
+    }
+
+    /// They are at nodes of a cluster.
+    pub(crate) fn in_cluster(&self, topology: Arc<Topology>) {
+        let _ = self.topology.set(topology);
+    }
+
+    /// The slot of a cluster where a command has to go.
+    ///
+    /// # Errors
+    /// When no node could run it.
+    pub(crate) fn slot_of(&self, frame: &Frame) -> Result<Option<u16>> {
+        self.topology.get().map_or(Ok(None), |topology| topology.slot_of(frame))
+    }
+
+    /// The same for a key.
+    fn slot_of_key(&self, key: &[u8]) -> Option<u16> {
+        self.topology.get().map(|topology| topology.slots().of(key))
+    }
+
+    /// How connections to the owner of a slot are made.
+    fn plan_for(&self, slot: Option<u16>) -> Plan {
+        match self.topology.get().zip(slot) {
+            Some((topology, slot)) => self.plan.found(topology.owner(slot)),
+            None => self.plan.clone(),
+        }
+    }
+
+    /// The link that the shared connection has now, of a cluster to the owner of this slot, if it has one.
+    pub(crate) fn main_link(&self, slot: Option<u16>) -> Option<u64> {
+        if let Some(topology) = self.topology.get() {
+            return topology.picture().link_of(slot?);
+        }
+        let status = self.main.get()?.borrow();
+        (status.state == ConnectionState::Ready).then_some(status.generation)
+    }
+
+    /// How each of them is configured.
+    pub(crate) fn config(&self) -> &RedisConfig {
+        self.plan.config()
+    }
+
+    /// The commands that wait on them.
+    pub(crate) fn under_way(&self) -> &UnderWay {
+        &self.under_way
+    }
+
+    /// How many connections there may be at once.
+    pub(crate) fn most(&self) -> usize {
+        self.most
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,7 +203,12 @@ impl Links {
     ///
     /// # Cancel safety
     /// Giving up takes no connection.
-    pub(crate) async fn lease(self: &Arc<Self>, main: &Addr<RedisActor>, patience: Duration) -> Result<Lease> {
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        main: &Addr<RedisActor>,
+        patience: Duration,
+        purpose: Purpose,
+    ) -> Result<Lease> {
         let pass = timeout(patience, self.gate.clone().enter(0)).await.map_err(|_| {
             let words =
                 "no connection of its own became free in time; allow more of them with Redis::builder().links(..)";
@@ -113,23 +221,40 @@ impl Links {
         // One whose supervisor gave up is of no more use.
         state.open.retain(|link| link.free_since.is_none() || !is_closed(&link.redis));
         // The one that was used last: the others may become idle for long enough to end.
-        let free = state.open.iter_mut().filter(|link| link.free_since.is_some()).max_by_key(|link| link.free_since);
+        let usable = |link: &&mut Link| link.free_since.is_some() && link.purpose.slot == purpose.slot;
+        let free = state.open.iter_mut().filter(usable).max_by_key(|link| link.free_since);
         let (id, redis) = match free {
             Some(link) => {
-                link.free_since = None;
+                (link.free_since, link.purpose, link.since) = (None, purpose, Instant::now());
                 (link.id, link.redis.clone())
             }
-            None => self.open(&mut state, main),
+            None => self.open(&mut state, main, purpose),
         };
         drop(state);
         Ok(Lease { links: self.clone(), id, redis, _pass: pass })
     }
 
-    fn open(self: &Arc<Self>, state: &mut State, main: &Addr<RedisActor>) -> (u64, Redis) {
-        let (redis, seed) = self.plan.make(Vec::new(), None);
+    fn open(self: &Arc<Self>, state: &mut State, main: &Addr<RedisActor>, purpose: Purpose) -> (u64, Redis) {
+        if state.open.len() >= self.most {
+            // Those that are free are at other nodes, or there would be no need of one more.
+            let oldest = state.open.iter().filter(|link| link.free_since.is_some()).min_by_key(|link| link.free_since);
+            if let Some(oldest) = oldest.map(|link| link.id) {
+                state.open.retain(|link| link.id != oldest);
+            }
+        }
+        let (redis, seed) = self.plan_for(purpose.slot).make(Vec::new(), None);
         state.last_id += 1;
-        let id = state.last_id;
-        state.open.push(Link { id, redis: redis.clone(), free_since: None });
+        let (id, now) = (state.last_id, Instant::now());
+        let redis_of = redis.clone();
+        state.open.push(Link {
+            id,
+            redis: redis_of,
+            made: now,
+            free_since: None,
+            purpose,
+            since: now,
+            outdated: false,
+        });
         let links = Arc::downgrade(self);
         main.do_send(Run(Box::new(move || {
             actix::spawn(seed.grow());
@@ -145,6 +270,20 @@ impl Links {
         } else if let Some(link) = state.open.iter_mut().find(|link| link.id == id) {
             link.free_since = Some(Instant::now());
         }
+        state.open.retain(|link| !(link.outdated && link.free_since.is_some()));
+    }
+
+    /// The credentials have changed: whoever takes a connection from now on takes one that has logged in with those
+    /// of now.
+    pub(crate) fn outdate(&self) {
+        let mut state = self.state();
+        state.open.iter_mut().for_each(|link| link.outdated = true);
+        state.open.retain(|link| link.free_since.is_none());
+    }
+
+    /// Hands out no more connections.
+    pub(crate) fn refuse_more(&self) {
+        self.state().closed = true;
     }
 
     /// Lets go of a link that was free for long enough. Returns when to look again, if it is still there.
@@ -166,7 +305,7 @@ impl Links {
         let links = std::mem::take(&mut state.open);
         let close = |link: Link| {
             let (done, report) = oneshot::channel();
-            link.redis.addr().do_send(ShutDown { within, done });
+            link.redis.address().do_send(ShutDown { within, done });
             report
         };
         links.into_iter().map(close).collect()
@@ -201,6 +340,11 @@ pub(crate) struct Lease {
 impl Lease {
     pub(crate) fn redis(&self) -> &Redis {
         &self.redis
+    }
+
+    /// Whether the credentials have changed since it was made.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.links.state().open.iter().any(|link| link.id == self.id && link.outdated)
     }
 
     /// Nobody shall have it after this one: what it is still busy with would be in the way.

@@ -174,7 +174,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Milliseconds since the Unix epoch, or 0 for what lies before it.
-fn unix_millis(at: SystemTime) -> u64 {
+pub(crate) fn unix_millis(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -199,6 +199,7 @@ fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Fra
 }
 
 pub(crate) mod batch;
+pub(crate) mod blocking;
 pub(crate) mod fields;
 pub(crate) mod fields_de;
 mod fields_error;

@@ -15,6 +15,7 @@ pub(crate) mod resolve;
 pub(crate) mod rewrite;
 pub(crate) mod rules;
 pub(crate) mod table;
+pub(crate) mod waits;
 
 use std::{fmt, sync::Arc};
 

@@ -4,6 +4,7 @@
 //! [`Result`](crate::Result).
 
 pub use crate::keyspace::{ClearPrefix, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet};
+pub use crate::messages::blocking::*;
 pub use crate::messages::hashes::*;
 pub use crate::messages::keys::{
     Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink,

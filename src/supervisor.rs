@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, Context, Supervised, dev::ContextFut};
+use actix::{
+    Actor, Addr, Context, Supervised,
+    dev::{ContextFut, channel},
+};
 use tokio::time::{Sleep, sleep};
 
 /// How often an actor may fall before its supervisor gives up.
@@ -116,6 +119,49 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guardian<A> {
             this.pausing = Some(Box::pin(sleep(this.limit.pause)));
         }
     }
+}
+
+/// Starts an actor on the arbiter of this thread under a supervisor that keeps it through panics too, which
+/// `actix::Supervisor` does not: with its address, its mailbox and its state, after [`Supervised::restarting`]. What it
+/// worked on is not answered, so a [`Delivery`](crate::Delivery) that made it panic is retried. Its mailbox has no bound.
+///
+/// ```
+/// use actix::prelude::*;
+/// use redis_actix::{Delivery, Outcome, RestartLimit, supervise};
+/// use redis_actix::StreamEntry;
+///
+/// struct Billing;
+///
+/// impl Actor for Billing {
+///     type Context = Context<Self>;
+/// }
+///
+/// impl Supervised for Billing {}
+///
+/// impl Handler<Delivery<StreamEntry>> for Billing {
+///     type Result = Outcome;
+///
+///     fn handle(&mut self, _: Delivery<StreamEntry>, _: &mut Self::Context) -> Outcome {
+///         Outcome::Ack
+///     }
+/// }
+///
+/// # actix::System::new().block_on(async {
+/// let billing: Addr<Billing> = supervise(Billing, RestartLimit::default());
+/// # let _ = billing;
+/// # });
+/// ```
+///
+/// # Panics
+/// Outside of an actix system, as [`Actor::start`] does.
+pub fn supervise<A: Actor<Context = Context<A>> + Supervised>(actor: A, limit: RestartLimit) -> Addr<A> {
+    let (sender, receiver) = channel::channel::<A>(0);
+    let actor = Context::with_receiver(receiver).into_future(actor);
+    actix::spawn(Guardian::new(actor, limit, |fall| match fall {
+        Fall::Restart(restarts, reason) => tracing::error!(restarts, reason, "an actor was restarted"),
+        Fall::GiveUp(reason) => tracing::error!(reason, "an actor fell too often"),
+    }));
+    Addr::new(sender)
 }
 
 /// A panic's text is its author's, not a caller's data, but it may be long.

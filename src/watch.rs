@@ -18,8 +18,8 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionState;
 use crate::frame::Frame;
 use crate::handle::Redis;
-use crate::links::Lease;
-use crate::messages::{Command, batch::Batch, decode, transaction::Transaction};
+use crate::links::{Lease, LinkRole, Purpose};
+use crate::messages::{Command, batch::Bundle, decode, transaction::Transaction};
 
 /// The pause before another attempt grows up to this; it is drawn at random, so that those who met once do
 /// not meet again.
@@ -97,7 +97,7 @@ impl Watched {
         let name = frame.name();
         let unwatches = frame.unit().is_some_and(|unit| unit.is_atomic())
             || matches!(name.as_str(), "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH");
-        if unwatches || !frame.longest_hold().is_zero() {
+        if unwatches || frame.waits() {
             let words = "cannot run while keys are watched: return the transaction, and wait elsewhere";
             return Err(Error::invalid_command(words).of_command(name));
         }
@@ -150,7 +150,7 @@ impl Redis {
     /// Dropping the future leaves everything as it is, unless the transaction was on its way already.
     pub async fn watch<C, F, Fut>(&self, keys: impl Into<Watch>, mut attempt: F) -> Result<Option<C::Replies>>
     where
-        C: Batch,
+        C: Bundle,
         F: FnMut(Watched) -> Fut,
         Fut: Future<Output = Result<Option<Transaction<C>>>>,
     {
@@ -165,7 +165,10 @@ impl Redis {
                 sleep(longest.mul_f64(fastrand::f64())).await;
             }
             if session.lease.is_none() {
-                session.lease = Some(self.links_for(&watch.keys).await?.lease(self.addr(), patience).await?);
+                let links = self.links()?;
+                let slot = links.slot_of(&watch.keys)?;
+                let purpose = Purpose { role: LinkRole::Watch, command: "WATCH".to_owned(), slot };
+                session.lease = Some(links.lease(self.address(), patience, purpose).await?);
             }
             match session.attempt(&watch.keys, &mut attempt).await {
                 Round::Done(replies) => return Ok(replies),
@@ -204,7 +207,7 @@ struct Session {
 impl Session {
     async fn attempt<C, F, Fut>(&mut self, keys: &Frame, attempt: &mut F) -> Round<C::Replies>
     where
-        C: Batch,
+        C: Bundle,
         F: FnMut(Watched) -> Fut,
         Fut: Future<Output = Result<Option<Transaction<C>>>>,
     {

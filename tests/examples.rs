@@ -67,6 +67,14 @@ fn custom_command() {
 }
 
 #[test]
+fn blocking() {
+    let said = run("blocking", &[]);
+    for line in ["job 1 done", "job 3 done", "10 reads meanwhile", "put back 1 of BLPOP", "still queued: 1"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
 fn events_and_health() {
     let said = run("events_and_health", &["--seconds", "1"]);
     assert!(said.contains("connected after 1 attempts") && said.contains("0 queued"), "{said}");
@@ -76,6 +84,20 @@ fn events_and_health() {
 fn streams() {
     let said = run("streams", &[]);
     for line in ["ada owes 1550", "bob owes 990", "dead: 1"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
+fn stream_batches() {
+    let said = run("stream_batches", &[]);
+    for line in [
+        "added once: true",
+        "ada owes Some(1300)",
+        "look at this, sent back",
+        "bob owes Some(50000)",
+        "behind by Some(0)",
+    ] {
         assert!(said.contains(line), "{line} in {said}");
     }
 }

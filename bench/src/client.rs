@@ -13,7 +13,21 @@ pub enum Op {
     MGet(Arc<[String]>),
     /// `HGETALL`; how many fields came counts.
     HGetAll(String),
+    /// `INCR`.
+    Incr(String),
+    /// `EXPIRE` in an hour; whether there was such a key counts.
+    Expire(String),
+    /// A `GET` of each in one pipeline; how many values came counts.
+    Pipeline(Arc<[String]>),
+    /// `XADD` of one field to a stream that is kept at about [`STREAM`] entries.
+    XAdd(String, Arc<[u8]>),
 }
+
+/// So long are streams kept, roughly.
+pub const STREAM: u64 = 10_000;
+
+/// The lifetime that [`Op::Expire`] sets, in seconds.
+pub const LIFETIME: u32 = 3600;
 
 /// A handle to one connection, cloned for each caller.
 pub trait Client: Clone + Send + 'static {

@@ -1,7 +1,6 @@
 //! What the callers do, and how many of them there are.
 //!
-//! Places for what comes: pipelines of 100 and the realistic mix are further kinds of [`Op`]; stream consumers
-//! are no closed loop of callers and get a module of their own beside [`round`](crate::round).
+//! Stream consumers are no closed loop of callers and have a module of their own, [`streams`](crate::streams).
 
 use std::sync::Arc;
 
@@ -14,14 +13,32 @@ use crate::clients::ours::PREFIX;
 const KEYS: usize = 2000;
 /// So many keys hold large ones.
 const LARGE_KEYS: usize = 64;
+/// So many small hashes there are.
+const SESSIONS: usize = 500;
+/// Over so many streams the callers spread what they add.
+const STREAMS: usize = 16;
 
 /// Where the connection lives, seen from its callers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// On their thread.
+    /// On their thread; they are in its runtime's queue, where every client has its tasks.
     Same,
+    /// On their thread; they are in the arbiter's own set of tasks, as actors are.
+    Arbiter,
     /// On another one.
     Other,
+}
+
+impl Place {
+    /// What tables call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same thread",
+            Self::Arbiter => "same thread, callers beside the actor in the arbiter's tasks",
+            Self::Other => "another thread",
+        }
+    }
 }
 
 /// One line of the tables.
@@ -36,72 +53,108 @@ pub struct Load {
     /// Part of `--quick`.
     pub quick: bool,
     /// What the n-th caller does over and over.
-    pub op: Make,
+    pub ops: Make,
 }
 
-/// Makes the operation of the n-th caller.
-type Make = fn(usize) -> Op;
+/// Makes the operations that the n-th caller does in turn.
+type Make = fn(usize) -> Vec<Op>;
 
 /// Every load there is.
 #[must_use]
 pub fn all() -> Vec<Load> {
     let mut loads = Vec::new();
-    for place in [Place::Same, Place::Other] {
+    for place in [Place::Same, Place::Arbiter, Place::Other] {
         for callers in [1, 16, 64, 256, 2000] {
-            let quick = place == Place::Same && callers != 64 || callers == 256;
-            loads.push(Load { name: "get64", callers, place, quick, op: get_small });
+            let quick = place == Place::Same && callers != 64 || callers == 256 && place == Place::Other;
+            loads.push(Load { name: "get64", callers, place, quick, ops: get_small });
         }
     }
     for callers in [1, 16, 64, 256, 2000] {
-        loads.push(Load { name: "set64", callers, place: Place::Same, quick: callers == 256, op: set_small });
+        loads.push(Load { name: "set64", callers, place: Place::Same, quick: callers == 256, ops: set_small });
     }
-    let rest: [(&'static str, usize, bool, Make); 6] = [
+    let rest: [(&'static str, usize, bool, Make); 9] = [
         ("get16k", 64, true, get_large),
         ("set16k", 64, true, set_large),
         ("get1m", 8, false, get_huge),
         ("set1m", 8, false, set_huge),
         ("mget100", 64, false, mget),
         ("hgetall1000", 16, false, hgetall),
+        ("pipeline100", 16, false, pipeline),
+        ("mix", 256, true, mix),
+        ("xadd64", 256, false, xadd),
     ];
-    for (name, callers, quick, op) in rest {
-        loads.push(Load { name, callers, place: Place::Same, quick, op });
+    for (name, callers, quick, ops) in rest {
+        loads.push(Load { name, callers, place: Place::Same, quick, ops });
     }
     loads
 }
 
-fn get_small(caller: usize) -> Op {
-    Op::Get(small(caller))
+fn get_small(caller: usize) -> Vec<Op> {
+    vec![Op::Get(small(caller))]
 }
 
-fn set_small(caller: usize) -> Op {
-    Op::Set(small(caller), value(64))
+fn set_small(caller: usize) -> Vec<Op> {
+    vec![Op::Set(small(caller), value(64))]
 }
 
-fn get_large(caller: usize) -> Op {
-    Op::Get(large(caller))
+fn get_large(caller: usize) -> Vec<Op> {
+    vec![Op::Get(large(caller))]
 }
 
-fn set_large(caller: usize) -> Op {
-    Op::Set(large(caller), value(16 * 1024))
+fn set_large(caller: usize) -> Vec<Op> {
+    vec![Op::Set(large(caller), value(16 * 1024))]
 }
 
-fn get_huge(_: usize) -> Op {
-    Op::Get(huge())
+fn get_huge(_: usize) -> Vec<Op> {
+    vec![Op::Get(huge())]
 }
 
-fn set_huge(_: usize) -> Op {
-    Op::Set(huge(), value(1024 * 1024))
+fn set_huge(_: usize) -> Vec<Op> {
+    vec![Op::Set(huge(), value(1024 * 1024))]
 }
 
-fn mget(caller: usize) -> Op {
-    Op::MGet((caller..caller + 100).map(small).collect())
+fn mget(caller: usize) -> Vec<Op> {
+    vec![Op::MGet(hundred(caller))]
 }
 
-fn hgetall(_: usize) -> Op {
-    Op::HGetAll(hash())
+fn hgetall(_: usize) -> Vec<Op> {
+    vec![Op::HGetAll(hash())]
 }
 
-fn small(n: usize) -> String {
+fn pipeline(caller: usize) -> Vec<Op> {
+    vec![Op::Pipeline(hundred(caller))]
+}
+
+fn xadd(caller: usize) -> Vec<Op> {
+    vec![Op::XAdd(format!("{PREFIX}log:{}", caller % STREAMS), value(64))]
+}
+
+/// What services do most: of a hundred operations 70 read a value, 20 write one, 5 read a hash of ten fields, 3 count
+/// and 2 set a lifetime. Every caller does them in another order.
+#[must_use]
+pub fn mix(caller: usize) -> Vec<Op> {
+    let op = |n: usize| match n {
+        0..70 => Op::Get(small(caller + n)),
+        70..90 => Op::Set(small(caller + n), value(64)),
+        90..95 => Op::HGetAll(session(caller + n)),
+        95..98 => Op::Incr(format!("{PREFIX}count:{:03}", caller % SESSIONS)),
+        _ => Op::Expire(session(caller + n)),
+    };
+    // 37 and 100 have no divisor in common, so each comes once.
+    (0..100).map(|turn| op((turn * 37 + caller * 13) % 100)).collect()
+}
+
+fn hundred(caller: usize) -> Arc<[String]> {
+    (caller..caller + 100).map(small).collect()
+}
+
+fn session(n: usize) -> String {
+    format!("{PREFIX}session:{:03}", n % SESSIONS)
+}
+
+/// The name of the n-th small value.
+#[must_use]
+pub fn small(n: usize) -> String {
     format!("{PREFIX}user:{:04}", n % KEYS)
 }
 
@@ -136,6 +189,11 @@ pub fn fill(server: &RedisServer) -> std::io::Result<()> {
     }
     for field in 0..1000 {
         connection.command(["HSET".to_owned(), hash(), format!("field:{field:04}"), "v".repeat(16)])?.ok()?;
+    }
+    for n in 0..SESSIONS {
+        for field in 0..10 {
+            connection.command(["HSET".to_owned(), session(n), format!("field:{field}"), "v".repeat(16)])?.ok()?;
+        }
     }
     Ok(())
 }

@@ -1,29 +1,43 @@
-//! Measures, and prints Markdown. `check` counts instructions instead.
+//! Measures, and prints Markdown. `check` counts instructions instead, `bars` compares with what is promised, `publish`
+//! writes the page on performance, `outstanding` finds what a million commands under way cost each other.
 
 use std::process::ExitCode;
 
-use redis_actix_bench::{args, check, report, suite};
+use redis_actix_bench::{args, bars, check, outstanding, publish, report, streams, suite};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((first, rest)) = args.split_first()
-        && first == "check"
-    {
-        return check::run(rest);
-    }
-    measure(args).map_or_else(
-        |error| {
+    let outcome = match args.split_first() {
+        Some((first, rest)) if first == "check" => return check::run(rest),
+        Some((first, rest)) if first == "bars" => bars::run(rest),
+        Some((first, [])) if first == "outstanding" => outstanding::run(),
+        Some((first, rest)) if first == "publish" => publish::run(rest),
+        _ => measure(args),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+        }
+    }
 }
 
-fn measure(args: Vec<String>) -> Result<(), String> {
+fn measure(args: Vec<String>) -> Result<bool, String> {
     let command = format!("cargo xtask bench {}", args.join(" "));
     let options = args::parse(args)?;
     print!("# Measurements\n\n{}", report::preamble(command.trim_end()));
-    suite::run(&options, || 0, |outcome| print!("{}", report::table(outcome)))?;
-    Ok(())
+    if options.only.as_deref() == Some("streams") {
+        return streams::run(&options).map(|()| true);
+    }
+    suite::run(
+        options.plans(),
+        &|name| options.takes(name),
+        || 0,
+        |outcome| {
+            print!("{}", report::table(&outcome.load, &report::summaries(&outcome)));
+        },
+    )?;
+    Ok(true)
 }

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use bytes::BytesMut;
-use redis_actix::{Command, Frame, Get, KeyPrefix, MSet, bench};
+use redis_actix::{Command, Frame, Get, KeyPrefix, MSet, Set, bench};
 
 use crate::client::{Connect, text};
 use crate::clients::ours;
@@ -13,7 +13,7 @@ use crate::clients::ours;
 pub const CALLERS: usize = 256;
 
 /// Every probe, with how often it runs.
-pub const ALL: [(&str, usize); 10] = [
+pub const ALL: [(&str, usize); 14] = [
     ("build_get", 20_000),
     ("seal_get", 20_000),
     ("seal_get_without_prefix", 20_000),
@@ -21,8 +21,12 @@ pub const ALL: [(&str, usize); 10] = [
     ("seal_get_by_hand", 5_000),
     ("seal_mset_100", 1_000),
     ("seal_mset_100_without_prefix", 1_000),
+    ("seal_set_16k", 2_000),
     ("decode_get_64", 20_000),
+    ("decode_get_16k", 2_000),
     ("decode_mget_100", 500),
+    ("decode_hgetall_100", 500),
+    ("decode_xrange_100", 500),
     ("round_trip_256", 256 * 40),
     ("round_trip_1", 2_000),
 ];
@@ -59,8 +63,17 @@ pub fn run(name: &str, n: usize, port: u16) -> Result<(), String> {
             let pairs = (0..100).map(|key| format!("user:{key:04}"));
             seal(&prefix, &MSet::new(pairs.map(|key| (key, value.as_str()))).into_frame(), n)?;
         }
-        "decode_get_64" => decode(&bulk(), n)?,
-        "decode_mget_100" => decode(&format!("*100\r\n{}", bulk().repeat(100)), n)?,
+        "seal_set_16k" => seal(&prefix, &Set::new("page:01", vec![b'x'; 16 * 1024]).into_frame(), n)?,
+        "decode_get_64" => decode(&bulk(64), n)?,
+        "decode_get_16k" => decode(&bulk(16 * 1024), n)?,
+        "decode_mget_100" => decode(&format!("*100\r\n{}", bulk(64).repeat(100)), n)?,
+        "decode_hgetall_100" => {
+            decode(&format!("%100\r\n{}", format!("$8\r\nfield:01\r\n{}", bulk(64)).repeat(100)), n)?;
+        }
+        "decode_xrange_100" => {
+            let entry = format!("*2\r\n$15\r\n1526919030474-0\r\n*2\r\n$4\r\ndata\r\n{}", bulk(64));
+            decode(&format!("*100\r\n{}", entry.repeat(100)), n)?;
+        }
         "round_trip_256" | "round_trip_1" => round_trips(callers(name), n, port)?,
         _ => return Err(format!("no probe is called {name}")),
     }
@@ -77,8 +90,8 @@ fn seal(prefix: &KeyPrefix, frame: &Frame, n: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn bulk() -> String {
-    format!("$64\r\n{}\r\n", "x".repeat(64))
+fn bulk(len: usize) -> String {
+    format!("${len}\r\n{}\r\n", "x".repeat(len))
 }
 
 fn decode(reply: &str, n: usize) -> Result<(), String> {

@@ -1,10 +1,11 @@
 //! Medians, spreads and ratios, as Markdown.
 
-use std::{fmt::Write, process::Command};
+use std::{fmt::Write, process::Command, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use crate::load::Place;
+use crate::load::Load;
+use crate::outside::IOREDIS;
 use crate::round::Sample;
 use crate::suite::Outcome;
 
@@ -23,7 +24,7 @@ pub fn preamble(command: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
     format!(
-        "- machine: {model}, {cores} cores, {}\n- server: {}\n- redis-actix {}, {PEERS}, {}\n- `{command}`\n\n\
+        "- machine: {model}, {cores} cores, {}\n- server: {}\n- redis-actix {}, {PEERS}, {IOREDIS}, {}\n- `{command}`\n\n\
          Operations per second are medians over interleaved rounds (lowest to highest). Ratios are medians of the\n\
          ratios within each round: redis-actix over the contender of that line. Latencies in microseconds.\n\n",
         output("uname", &["-sr"]),
@@ -38,19 +39,28 @@ fn output(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&output).trim().to_owned()
 }
 
-/// One load as a table.
+/// What the samples of one contender come to.
+pub struct Summary {
+    /// Its name.
+    pub name: &'static str,
+    /// Operations per second.
+    pub rate: Spread,
+    /// This crate's rate over its own.
+    pub ratio: Spread,
+    /// Microseconds: the median, 99 and 99.9 per cent.
+    pub latencies: [f64; 3],
+    /// Microseconds of processor time per operation, of the client and of the server.
+    pub time: [f64; 2],
+}
+
+/// Sums up every contender of a load.
 #[must_use]
-pub fn table(outcome: &Outcome) -> String {
-    let load = &outcome.load;
-    let place = if load.place == Place::Same { "same thread" } else { "another thread" };
-    let mut out = format!("### {}, {} callers, {place}\n\n", load.name, load.callers);
-    out.push_str("| contender | ops/s | ratio | p50 | p99 | p99.9 | client us/op | server us/op |\n");
-    out.push_str("|---|---|---|---|---|---|---|---|\n");
-    let ours: Vec<f64> =
-        outcome.contenders.first().map(|(_, samples)| samples.iter().map(rate).collect()).unwrap_or_default();
-    for (name, samples) in &outcome.contenders {
-        let rates: Vec<f64> = samples.iter().map(rate).collect();
-        let ratios = ours.iter().zip(&rates).map(|(ours, theirs)| ours / theirs).collect();
+pub fn summaries(outcome: &Outcome) -> Vec<Summary> {
+    let rates = |samples: &[Sample]| samples.iter().map(rate).collect::<Vec<_>>();
+    let ours = outcome.contenders.first().map(|(_, samples)| rates(samples)).unwrap_or_default();
+    let one = |(name, samples): &(&'static str, Vec<Sample>)| {
+        let rates = rates(samples);
+        let ratio = Spread::of(ours.iter().zip(&rates).map(|(ours, theirs)| ours / theirs).collect());
         let mut all: Option<Histogram<u64>> = None;
         for sample in samples {
             match &mut all {
@@ -59,44 +69,65 @@ pub fn table(outcome: &Outcome) -> String {
             }
         }
         let at = |quantile| all.as_ref().map_or(0, |all| all.value_at_quantile(quantile)) as f64 / 1000.0;
-        let per_op = |time: fn(&Sample) -> std::time::Duration| {
-            median(samples.iter().map(|s| time(s).as_secs_f64() * 1e6 / s.ops.max(1) as f64).collect()).middle
+        let per_op = |time: fn(&Sample) -> Duration| {
+            Spread::of(samples.iter().map(|s| time(s).as_secs_f64() * 1e6 / s.ops.max(1) as f64).collect()).middle
         };
-        let (rates, ratios) = (median(rates), median(ratios));
+        Summary {
+            name,
+            rate: Spread::of(rates),
+            ratio,
+            latencies: [0.5, 0.99, 0.999].map(at),
+            time: [per_op(|s| s.own), per_op(|s| s.server)],
+        }
+    };
+    outcome.contenders.iter().map(one).collect()
+}
+
+/// One load as a table.
+#[must_use]
+pub fn table(load: &Load, summaries: &[Summary]) -> String {
+    let mut out = format!("### {}, {} callers, {}\n\n", load.name, load.callers, load.place.name());
+    out.push_str("| contender | ops/s | ratio | p50 | p99 | p99.9 | client us/op | server us/op |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|\n");
+    for Summary { name, rate, ratio, latencies, time } in summaries {
+        let [p50, p99, p999] = latencies.map(|latency| known(latency, 0));
+        let [client, server] = time.map(|time| known(time, 2));
         // Writing to a String does not fail.
         let _ = writeln!(
             out,
-            "| {name} | {:.0} ({:.0} to {:.0}) | {:.2} ({:.2} to {:.2}) | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} |",
-            rates.middle,
-            rates.least,
-            rates.most,
-            ratios.middle,
-            ratios.least,
-            ratios.most,
-            at(0.5),
-            at(0.99),
-            at(0.999),
-            per_op(|s| s.own),
-            per_op(|s| s.server),
+            "| {name} | {:.0} ({:.0} to {:.0}) | {:.2} ({:.2} to {:.2}) | {p50} | {p99} | {p999} | {client} | {server} |",
+            rate.middle, rate.least, rate.most, ratio.middle, ratio.least, ratio.most,
         );
     }
     out.push('\n');
     out
 }
 
+/// A number, unless it was not measured.
+fn known(value: f64, digits: usize) -> String {
+    if value > 0.0 { format!("{value:.digits$}") } else { "-".to_owned() }
+}
+
 fn rate(sample: &Sample) -> f64 {
     sample.ops as f64 / sample.took.as_secs_f64()
 }
 
-struct Spread {
-    least: f64,
-    middle: f64,
-    most: f64,
+/// The median of some values, and how far they lie apart.
+#[derive(Clone, Copy)]
+pub struct Spread {
+    /// The least.
+    pub least: f64,
+    /// The median.
+    pub middle: f64,
+    /// The most.
+    pub most: f64,
 }
 
-fn median(mut values: Vec<f64>) -> Spread {
-    values.sort_by(f64::total_cmp);
-    let at = |n: usize| values.get(n).copied().unwrap_or_default();
-    let last = values.len().saturating_sub(1);
-    Spread { least: at(0), middle: f64::midpoint(at(last / 2), at(last.div_ceil(2))), most: at(last) }
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |n: usize| values.get(n).copied().unwrap_or_default();
+        let last = values.len().saturating_sub(1);
+        Self { least: at(0), middle: f64::midpoint(at(last / 2), at(last.div_ceil(2))), most: at(last) }
+    }
 }

@@ -9,8 +9,8 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::client::{Client, text};
-use crate::load::Load;
+use crate::client::{Client, Op, text};
+use crate::load::{Load, Place};
 use crate::meter::{ServerMeter, own_time};
 
 /// Above so many callers only every eighth latency is taken: reading the clock would be part of the result.
@@ -39,9 +39,6 @@ pub struct Times {
     pub warm_up: Duration,
     /// The measured part.
     pub measured: Duration,
-    /// Callers beside the actors, in the arbiter's own set of tasks, as an actor's futures are; else in the
-    /// runtime's queue, where every peer has its tasks.
-    pub local: bool,
 }
 
 struct State {
@@ -67,7 +64,29 @@ thread_local! {
 pub struct Contender {
     /// Its name in tables.
     pub name: &'static str,
-    spawn: Box<dyn Fn(&Load) -> Callers>,
+    kind: Kind,
+}
+
+enum Kind {
+    Inside(Box<dyn Fn(&Load) -> Callers>),
+    Outside(RefCell<Box<dyn Outside>>),
+}
+
+/// A contender that is a program of its own, and measures itself.
+pub trait Outside: 'static {
+    /// Runs one round.
+    ///
+    /// # Errors
+    /// When it fails.
+    fn round(&mut self, times: Times) -> Result<Sample, String>;
+}
+
+/// An empty histogram of nanoseconds: from one to longer than any deadline.
+///
+/// # Errors
+/// None that is known.
+pub fn histogram() -> Result<Histogram<u64>, String> {
+    Histogram::new_with_bounds(1, 100_000_000_000, 3).map_err(text)
 }
 
 type Callers = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
@@ -77,10 +96,15 @@ impl Contender {
     pub fn new<C: Client + Sync>(name: &'static str, client: C) -> Self {
         let spawn = move |load: &Load| {
             let one_in = if load.callers <= TIMED_CALLERS { 1 } else { 8 };
-            let caller = |n| Box::pin(call(client.clone(), (load.op)(n), one_in)) as Pin<Box<_>>;
+            let caller = |n| Box::pin(call(client.clone(), (load.ops)(n), one_in)) as Pin<Box<_>>;
             (0..load.callers).map(caller).collect()
         };
-        Self { name, spawn: Box::new(spawn) }
+        Self { name, kind: Kind::Inside(Box::new(spawn)) }
+    }
+
+    /// Makes a contender of a program.
+    pub fn outside(name: &'static str, program: impl Outside) -> Self {
+        Self { name, kind: Kind::Outside(RefCell::new(Box::new(program))) }
     }
 
     /// Runs one round.
@@ -94,16 +118,20 @@ impl Contender {
         server: &mut ServerMeter,
         allocations: fn() -> u64,
     ) -> Result<Sample, String> {
+        let callers = match &self.kind {
+            Kind::Inside(callers) => callers(load),
+            // This thread has nothing else to do meanwhile.
+            Kind::Outside(program) => return program.borrow_mut().round(times),
+        };
         STATE.with(|state| {
             state.stop.set(false);
             state.ops.set(0);
         });
-        let spawn = if times.local { actix_rt::spawn } else { tokio::spawn };
-        let callers: Vec<_> = (self.spawn)(load).into_iter().map(spawn).collect();
+        let spawn = if load.place == Place::Arbiter { actix_rt::spawn } else { tokio::spawn };
+        let callers: Vec<_> = callers.into_iter().map(spawn).collect();
         tokio::time::sleep(times.warm_up).await;
         let server_before = server.time().map_err(text)?;
-        // From a nanosecond to longer than any deadline.
-        let fresh = Histogram::new_with_bounds(1, 100_000_000_000, 3).map_err(text)?;
+        let fresh = histogram()?;
         STATE.with(|state| {
             state.ops.set(0);
             state.latencies.replace(Some(fresh));
@@ -127,12 +155,12 @@ impl Contender {
     }
 }
 
-async fn call<C: Client>(mut client: C, op: crate::client::Op, one_in: u32) {
+async fn call<C: Client>(mut client: C, ops: Vec<Op>, one_in: u32) {
     let mut until_timed = 0;
-    loop {
+    for op in ops.iter().cycle() {
         let start = (until_timed == 0).then(Instant::now);
         until_timed = if until_timed == 0 { one_in - 1 } else { until_timed - 1 };
-        let outcome = client.run(&op).await;
+        let outcome = client.run(op).await;
         let stop = STATE.with(|state| {
             state.ops.set(state.ops.get() + 1);
             if let Some(start) = start

@@ -228,6 +228,12 @@ impl Router {
         }
     }
 
+    /// As [`Driver::submit_on`], for the link of this number to the node that has the slot of the frame.
+    pub(crate) fn submit_on(&mut self, link: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let slot = ticket.frame().own_slot();
+        self.nodes.submit_on(slot, link, ticket, asked);
+    }
+
     /// Sends a command where it belongs.
     fn dispatch(&mut self, ticket: Box<Routed>) {
         use super::ticket::Pending as _;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, Recipient, Supervised,
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient, Supervised,
     dev::{MessageResponse, OneshotSender},
 };
 use tokio::sync::oneshot;
@@ -28,7 +28,8 @@ use crate::wire::session::Greeting;
 ///
 /// It is made by [`Redis::builder`](crate::Redis::builder), under a supervisor that keeps its address and
 /// mailbox through lost links, stops and panics. Its mailbox has no bound of its own: a full queue answers
-/// with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded).
+/// with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded). Commands that wait, such as
+/// [`BLPop`](crate::BLPop), it hands on to a connection of their own.
 ///
 /// ```no_run
 /// # async fn example(redis: redis_actix::Redis) -> Result<(), Box<dyn std::error::Error>> {
@@ -44,11 +45,16 @@ pub struct RedisActor {
     outlet: Outlet,
     /// Taken from the intake. Empty between messages, unless one panicked.
     taken: VecDeque<Submit>,
+    /// Where commands go that wait; `None` for a connection that is one's own already.
+    elsewhere: Option<Elsewhere>,
 }
 
+/// Takes over a command that waits; the address is that of the actor which was asked.
+pub(crate) type Elsewhere = Rc<dyn Fn(Alone, Addr<RedisActor>)>;
+
 impl RedisActor {
-    pub(crate) fn new(engine: Rc<RefCell<Engine>>, outlet: Outlet) -> Self {
-        Self { engine, outlet, taken: VecDeque::new() }
+    pub(crate) fn new(engine: Rc<RefCell<Engine>>, outlet: Outlet, elsewhere: Option<Elsewhere>) -> Self {
+        Self { engine, outlet, taken: VecDeque::new(), elsewhere }
     }
 
     /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
@@ -109,17 +115,22 @@ impl ActorFuture<RedisActor> for Turns {
 /// Takes over the reply channel, so that nothing is spawned and no future is boxed for a command.
 pub struct Deferred<M> {
     engine: Rc<RefCell<Engine>>,
+    elsewhere: Option<Elsewhere>,
     message: M,
 }
 
 impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
-    fn handle(self, _: &mut Context<RedisActor>, reply: Option<OneshotSender<M::Result>>) {
+    fn handle(self, ctx: &mut Context<RedisActor>, reply: Option<OneshotSender<M::Result>>) {
         let frame = self.message.into_frame();
+        let elsewhere = self.elsewhere.filter(|_| frame.waits());
         let ticket: BoxedTicket = match reply {
             Some(reply) => Box::new(Waiter::<M>::new(frame, reply)),
             None => Box::new(Silent::new(frame)),
         };
-        self.engine.borrow_mut().submit(ticket, None);
+        match elsewhere {
+            Some(elsewhere) => elsewhere(Alone { ticket, asked: Instant::now(), seen: None }, ctx.address()),
+            None => self.engine.borrow_mut().submit(ticket, None),
+        }
     }
 }
 
@@ -127,7 +138,7 @@ impl<M: Command> Handler<M> for RedisActor {
     type Result = Deferred<M>;
 
     fn handle(&mut self, message: M, _: &mut Context<Self>) -> Deferred<M> {
-        Deferred { engine: self.engine.clone(), message }
+        Deferred { engine: self.engine.clone(), elsewhere: self.elsewhere.clone(), message }
     }
 }
 
@@ -146,6 +157,45 @@ impl Handler<Submit> for RedisActor {
 
     fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
         self.engine.borrow_mut().submit(submit.ticket, Some(submit.asked));
+    }
+}
+
+/// A command that waits, for a connection of its own.
+pub(crate) struct Alone {
+    pub(crate) ticket: BoxedTicket,
+    pub(crate) asked: Instant,
+    /// Told when the caller has taken the reply out of its channel; closed when the caller goes. Without it a reply
+    /// that was sent counts as taken.
+    pub(crate) seen: Option<oneshot::Receiver<()>>,
+}
+
+impl Message for Alone {
+    type Result = ();
+}
+
+impl Handler<Alone> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, alone: Alone, ctx: &mut Context<Self>) {
+        match &self.elsewhere {
+            Some(elsewhere) => elsewhere(alone, ctx.address()),
+            None => self.engine.borrow_mut().submit(alone.ticket, Some(alone.asked)),
+        }
+    }
+}
+
+/// Something to tell those who listen to the events of the connection.
+pub(crate) struct Tell(pub(crate) ConnectionEvent);
+
+impl Message for Tell {
+    type Result = ();
+}
+
+impl Handler<Tell> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, tell: Tell, _: &mut Context<Self>) {
+        self.engine.borrow_mut().tell(tell.0);
     }
 }
 

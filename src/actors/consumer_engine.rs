@@ -1,12 +1,16 @@
 //! The engine behind a consumer: it carries out what the machine of [`crate::core::consumer`] decides, and
 //! tells it what came of that.
 
+mod figures;
+mod handing;
+
 use std::{
+    cell::RefCell,
     collections::HashMap,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -16,20 +20,26 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::connection::{Introduce, Sever};
-use super::consumer_errands::{Counted, Errands, SweptPage};
+use super::consumer_errands::{Counted, Errands};
+use super::consumer_meters::Meters;
+use super::keeper::{self, Kept};
 use super::stream_consumer::{Engine, Order};
 use crate::core::FOREVER;
 use crate::core::consumer::{
-    Action, Arrival, Burial, Buried, Consumer, Handled, Swept, Taken, Terms, failure::Failure, lease_book::Stage,
+    Action, Burial, Buried, Consumer, Holder, LeaseTerm, Renewed, Swept, Terms,
+    failure::Failure,
+    ground::{Ensured, Ground},
+    ids::IdMap,
+    lease_book::Stage,
 };
 use crate::error::{Error, ErrorKind, Fate};
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
-use crate::streams::consumer::{ConsumerStats, DrainReport};
-use crate::streams::delivery::{Delivery, FromEntry, RawFields};
-use crate::streams::events::{StreamEvent, StreamEventKind};
-use crate::streams::inbox::{Inbox, Unanswered};
+use crate::streams::consumer::DrainReport;
+use crate::streams::delivery::{FromEntry, RawFields};
+use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
+use crate::streams::inbox::{Answer, sealed::Inbox};
 use crate::streams::lease::Lease;
-use crate::streams::outcome::Outcome;
+use handing::{Gathered, size_of_fields};
 
 /// How long a consumer whose last handle is gone takes to finish.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -41,13 +51,11 @@ const ROUNDS: usize = 32;
 /// Which lane an entry belongs to.
 pub(crate) type LaneOf<T> = Box<dyn Fn(&T) -> u64 + Send>;
 
-/// Everything a consumer is made from.
-pub(crate) struct Parts<T> {
-    pub(crate) terms: Terms,
-    pub(crate) errands: Arc<Errands>,
+/// What the streams of one consumer have in common.
+pub(crate) struct Shared<T> {
     pub(crate) inbox: Box<dyn Inbox<T>>,
     pub(crate) lane: Option<LaneOf<T>>,
-    pub(crate) events: Vec<Recipient<StreamEvent>>,
+    pub(crate) events: RefCell<Vec<Recipient<StreamEvent>>>,
 }
 
 /// A decoded entry that waits for its handler.
@@ -59,33 +67,57 @@ struct Parcel<T> {
 /// What came of an errand.
 enum Report {
     Connected(Result<(u64, Option<i64>), Failure>),
+    Named(Result<Holder, Failure>),
     Reaped(Result<(), Failure>),
-    Ensured(Result<bool, Failure>),
-    Listed(Result<Vec<StreamId>, Failure>),
+    Ensured(Result<Ensured, Failure>),
+    Looked(Result<Option<Ground>, Failure>),
+    Forgot(Result<Vec<String>, Failure>),
+    Listed(Result<Vec<(StreamId, u64)>, Failure>),
     Took(Result<Vec<Counted>, Failure>),
     Read(Result<Vec<StreamEntry>, Failure>),
-    Swept(Result<SweptPage, Failure>),
+    Swept(Result<Swept, Failure>),
     Acked(u64, Result<(), Failure>),
-    Leased(Result<Vec<StreamId>, Failure>),
+    Leased(Result<Renewed, Failure>),
     Buried(Burial, Result<Buried, Failure>),
     Nothing,
 }
 
 type Errand = Pin<Box<dyn Future<Output = Report>>>;
-type Handling = Pin<Box<dyn Future<Output = (StreamId, u64, Result<Outcome, Unanswered>)>>>;
+
+/// What the keeper of leases looks at from its own thread while this one stands still. Locked for a turn.
+struct Desk<T> {
+    machine: Consumer<Parcel<T>>,
+    leases: IdMap<Lease>,
+    /// When this thread was last seen to work.
+    turned: Instant,
+}
+
+type SharedDesk<T> = Arc<Mutex<Desk<T>>>;
+
+fn open<T>(desk: &Mutex<Desk<T>>) -> MutexGuard<'_, Desk<T>> {
+    // A turn that panicked is followed by a restart, which puts a new machine there.
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// See the module.
 pub(crate) struct ConsumerEngine<T: FromEntry> {
     terms: Terms,
     /// Gone when it is over: it holds connections and somebody else's actor.
     living: Option<Living<T>>,
-    machine: Consumer<Parcel<T>>,
+    desk: SharedDesk<T>,
     /// The link that the machine believes the reader to have.
     generation: u64,
+    stream: Arc<str>,
     client: Option<i64>,
     errands: FuturesUnordered<Errand>,
-    handlers: FuturesUnordered<Handling>,
-    leases: HashMap<StreamId, Lease>,
+    handlers: FuturesUnordered<Answer>,
+    /// A page that came.
+    undecoded: Vec<StreamEntry>,
+    /// Entries for one batch, until all is gathered that can be.
+    gathered: Vec<Gathered<T>>,
+    /// When each XACK that is under way was sent.
+    acking: HashMap<u64, Instant>,
+    meters: Meters,
     delivered: u64,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -97,23 +129,30 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
 
 struct Living<T> {
     errands: Arc<Errands>,
-    inbox: Box<dyn Inbox<T>>,
-    lane: Option<LaneOf<T>>,
-    events: Vec<Recipient<StreamEvent>>,
+    name: Arc<ConsumerName>,
+    shared: Rc<Shared<T>>,
 }
 
 impl<T: FromEntry> ConsumerEngine<T> {
-    pub(crate) fn new(parts: Parts<T>) -> Self {
-        let Parts { terms, errands, inbox, lane, events } = parts;
+    pub(crate) fn new(terms: Terms, errands: Arc<Errands>, shared: Rc<Shared<T>>) -> Self {
+        let name = Arc::new(errands.name.clone());
+        let now = Instant::now();
+        let machine = Consumer::new(terms.clone(), now, fastrand::Rng::new());
+        let desk = Arc::new(Mutex::new(Desk { machine, leases: IdMap::default(), turned: now }));
+        keeper::watch(Arc::downgrade(&desk), errands.clone(), terms.min_idle / 3);
         Self {
-            machine: Consumer::new(terms.clone(), Instant::now(), fastrand::Rng::new()),
+            desk,
             terms,
-            living: Some(Living { errands, inbox, lane, events }),
+            stream: errands.name.stream.clone(),
+            living: Some(Living { errands, name, shared }),
             generation: 0,
             client: None,
             errands: FuturesUnordered::new(),
             handlers: FuturesUnordered::new(),
-            leases: HashMap::new(),
+            undecoded: Vec::new(),
+            gathered: Vec::new(),
+            acking: HashMap::new(),
+            meters: Meters::new(now),
             delivered: 0,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
@@ -124,17 +163,22 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
     }
 
-    fn act(&mut self, action: Action<Parcel<T>>, now: Instant) {
+    fn act(&mut self, desk: &mut Desk<T>, action: Action<Parcel<T>>, now: Instant) {
         let Some(living) = &mut self.living else { return };
         let errands = living.errands.clone();
         let errand: Errand = match action {
             Action::Connect => Box::pin(async move { Report::Connected(connect(errands).await) }),
             Action::Reap { client } => Box::pin(async move { Report::Reaped(errands.reap(client).await) }),
-            Action::EnsureGroup => Box::pin(async move { Report::Ensured(errands.ensure_group().await) }),
+            Action::HoldName => Box::pin(async move { Report::Named(errands.hold_name().await) }),
+            Action::EnsureGroup { known } => {
+                Box::pin(async move { Report::Ensured(errands.ensure_group(known).await) })
+            }
+            Action::Look => Box::pin(async move { Report::Looked(errands.look().await) }),
+            Action::Forget { idle } => Box::pin(async move { Report::Forgot(errands.forget(idle).await) }),
             Action::ListPending { after, count } => {
                 Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
             }
-            Action::Take { ids } => Box::pin(async move { Report::Took(errands.take(ids).await) }),
+            Action::Take { entries } => Box::pin(async move { Report::Took(errands.take(entries).await) }),
             Action::Read { count } => {
                 let (block, generation) = (self.terms.block, self.generation);
                 Box::pin(async move { Report::Read(errands.read(count, block, generation).await) })
@@ -143,188 +187,137 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 errands.unblock(client).await;
                 Report::Nothing
             }),
-            Action::Sweep { cursor, count } => {
+            Action::Sweep { cursor, count, clock } => {
                 let min_idle = self.terms.min_idle;
-                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle).await) })
+                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle, clock).await) })
             }
             Action::Ack { flight, ids } => {
+                self.acking.insert(flight, now);
                 Box::pin(async move { Report::Acked(flight, errands.acknowledge(ids).await) })
             }
             Action::Lease { terms } => Box::pin(async move { Report::Leased(errands.lease(terms).await) }),
             Action::Bury(burial) => Box::pin(async move { Report::Buried(burial.clone(), errands.bury(burial).await) }),
-            Action::Sever => {
-                errands.reader.addr().do_send(Sever("a blocked read did not end in time: the link is given up"));
+            Action::Sever { why } => {
+                errands.reader.actor().do_send(Sever(why));
                 return;
             }
-            Action::Run { id, run, attempt, payload } => return self.run(id, run, attempt, payload, now),
+            Action::Run { id, run, attempt, payload } => return self.run(desk, id, run, attempt, payload, now),
             Action::CheckProgress { id, run } => {
-                let progress = self.leases.get(&id).and_then(Lease::last_progress);
-                return self.machine.overdue(id, run, progress, now);
+                let progress = desk.leases.get(&id).and_then(Lease::last_progress);
+                return desk.machine.overdue(id, run, progress, now);
             }
             Action::GiveUp { id } => {
-                if let Some(lease) = self.leases.remove(&id) {
+                if let Some(lease) = desk.leases.remove(&id) {
                     lease.give_up();
                 }
                 return;
             }
             Action::SignalLost { id } => {
-                if let Some(lease) = self.leases.get(&id) {
+                if let Some(lease) = desk.leases.get(&id) {
                     lease.lose();
                 }
                 return;
             }
             Action::Tell(kind) => return living.tell(kind),
-            Action::Finish => return self.finish(),
+            Action::Finish => return self.finish(desk),
         };
         self.errands.push(errand);
     }
 
-    fn run(&mut self, id: StreamId, run: u64, attempt: u64, parcel: Parcel<T>, now: Instant) {
-        let Some(living) = &self.living else { return };
-        let lease = Lease::new(now);
-        self.leases.insert(id, lease.clone());
-        self.delivered += 1;
-        let Parcel { fields, payload } = parcel;
-        let stream = living.errands.name.stream.clone();
-        let answer = std::marker::PhantomData;
-        let answer = living.inbox.deliver(Delivery { id, stream, attempt, fields, payload, lease, answer });
-        self.handlers.push(Box::pin(async move { (id, run, answer.await) }));
-    }
-
-    fn answered(&mut self, id: StreamId, run: u64, answer: Result<Outcome, Unanswered>, now: Instant) {
-        let handled = match answer {
-            Ok(outcome) => Handled::Done(outcome),
-            Err(Unanswered::Gone) => Handled::Unanswered,
-            // Its slot is another run's by now.
-            Err(Unanswered::GivenUp) => return,
-        };
-        if self.machine.book().stage(id) == Some(Stage::Running { run }) {
-            self.leases.remove(&id);
-        }
-        let gone = matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.inbox.is_gone());
-        self.machine.handled(id, run, handled, now);
-        if gone {
-            self.machine.handler_gone(now + FAREWELL);
-        }
-    }
-
-    fn reported(&mut self, report: Report, now: Instant) {
+    fn reported(&mut self, desk: &mut Desk<T>, report: Report, now: Instant) {
+        let machine = &mut desk.machine;
         match report {
             Report::Connected(answer) => {
                 let answer = answer.map(|(generation, client)| {
                     (self.generation, self.client) = (generation, client);
                     client
                 });
-                self.machine.connected(answer, now);
+                machine.connected(answer, now);
             }
-            Report::Reaped(answer) => self.machine.reaped(answer, now),
-            Report::Ensured(answer) => self.machine.ensured(answer, now),
-            Report::Listed(answer) => self.machine.listed(answer, now),
+            Report::Named(answer) => machine.named(answer, now),
+            Report::Reaped(answer) => machine.reaped(answer, now),
+            Report::Ensured(answer) => machine.ensured(answer, now),
+            Report::Looked(answer) => machine.looked(answer, now),
+            Report::Forgot(answer) => machine.forgot(answer, now),
+            Report::Listed(answer) => machine.listed(answer, now),
             Report::Took(answer) => {
                 let taken = answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect());
-                self.machine.took(taken, now);
+                machine.took(taken, now);
             }
-            Report::Read(answer) => {
-                let page = answer.map(|page| page.into_iter().map(|entry| self.arrival(entry, 1)).collect());
-                self.machine.read(page, now);
+            Report::Read(Ok(page)) => {
+                let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
+                let ahead = machine.page_came(page.len(), bytes, now);
+                self.undecoded = page;
+                if let Some(read) = ahead {
+                    self.act(desk, read, now);
+                }
             }
-            Report::Swept(answer) => {
-                let swept = answer.map(|page| Swept {
-                    cursor: page.cursor,
-                    entries: page.entries.into_iter().map(|(entry, count)| self.arrival(entry, count)).collect(),
-                    gone: page.gone,
-                });
-                self.machine.swept(swept, now);
+            Report::Read(Err(failure)) => machine.read_failed(failure, now),
+            Report::Swept(answer) => machine.swept(answer, now),
+            Report::Acked(flight, answer) => {
+                let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());
+                let before = machine.tally().acked;
+                machine.acked(flight, answer, now);
+                if let Some(sent) = sent {
+                    let entries = machine.tally().acked - before;
+                    self.meters.acked(now.saturating_duration_since(sent), entries);
+                }
             }
-            Report::Acked(flight, answer) => self.machine.acked(flight, answer, now),
-            Report::Leased(answer) => self.machine.leased(answer, now),
-            Report::Buried(burial, answer) => self.machine.buried(burial, answer, now),
+            Report::Leased(answer) => machine.leased(answer, now),
+            Report::Buried(burial, answer) => machine.buried(burial, answer, now),
             Report::Nothing => {}
+        }
+        if let Some(living) = &mut self.living {
+            for missing in living.errands.denials.news() {
+                living.tell(StreamEventKind::Degraded { missing });
+            }
         }
     }
 
-    fn taken(&self, (entry, count): Counted) -> Taken<Parcel<T>> {
-        if entry.is_deleted() { Taken::Gone(entry.id) } else { Taken::Entry(self.arrival(entry, count)) }
-    }
-
-    /// Decodes an entry, and finds its lane. Both are the user's code: a payload on which that panics must
-    /// not take the consumer down, nor its neighbours.
-    fn arrival(&self, entry: StreamEntry, attempt: u64) -> Arrival<Parcel<T>> {
-        let StreamEntry { id, fields } = entry;
-        let size = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let lane_of = self.living.as_ref().and_then(|living| living.lane.as_ref());
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let payload = T::from_entry(id, &fields)?;
-            let lane = lane_of.map(|lane_of| lane_of(&payload));
-            Ok::<_, Error>((payload, lane))
-        }));
-        let (payload, lane) = match decoded {
-            Ok(Ok((payload, lane))) => (Ok(Parcel { fields, payload }), lane),
-            Ok(Err(error)) => (Err(error.message().to_owned()), None),
-            Err(_) => (Err("decoding it panicked".to_owned()), None),
-        };
-        Arrival { id, attempt, lane, size, payload }
-    }
-
-    fn finish(&mut self) {
+    fn finish(&mut self, desk: &mut Desk<T>) {
         let Some(living) = self.living.take() else { return };
-        let (book, tally) = (self.machine.book(), self.machine.tally());
+        let (book, tally) = (desk.machine.book(), desk.machine.tally());
         self.report = DrainReport {
             unfinished: book.running(),
-            unacknowledged: self.machine.unacknowledged(),
+            unacknowledged: desk.machine.unacknowledged(),
             handed_back: tally.handed_back,
             delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
         };
+        // A read that is under way makes the consumer anew when it is answered.
+        let delete = !desk.machine.is_reading();
         self.errands.clear();
         self.handlers.clear();
-        self.leases.clear();
-        let reader = living.errands.reader.clone();
+        self.undecoded.clear();
+        self.gathered.clear();
+        desk.leases.clear();
+        let errands = living.errands.clone();
         drop(living);
+        let (drains, report) = (std::mem::take(&mut self.drains), self.report);
         actix::spawn(async move {
             // Nothing of use is under way on it.
+            let reader = errands.reader.clone();
             let _ = reader.shutdown(Duration::ZERO).await;
+            errands.farewell(delete).await;
+            for done in drains {
+                let _ = done.send(report);
+            }
         });
-        for done in self.drains.drain(..) {
-            let _ = done.send(self.report);
-        }
-    }
-
-    fn stats(&self) -> ConsumerStats {
-        let (book, tally) = (self.machine.book(), self.machine.tally());
-        ConsumerStats {
-            state: self.machine.state(),
-            in_flight: book.running(),
-            waiting: self.machine.waiting(),
-            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
-            unacknowledged: self.machine.unacknowledged(),
-            read: tally.read,
-            recovered: tally.recovered,
-            claimed: tally.claimed,
-            delivered: self.delivered,
-            acked: tally.acked,
-            retried: tally.retried,
-            released: tally.released,
-            dead_lettered: tally.dead_lettered,
-            timed_out: tally.timed_out,
-            lease_lost: tally.lease_lost,
-            trimmed: tally.trimmed,
-            disconnects: tally.disconnects,
-        }
     }
 
     /// Carries out all there is to do. Returns whether there was something.
-    fn act_all(&mut self, now: Instant) -> bool {
+    fn act_all(&mut self, desk: &mut Desk<T>, now: Instant) -> bool {
         let mut acted = false;
-        while let Some(action) = self.machine.next(now) {
+        while let Some(action) = desk.machine.next(now) {
             acted = true;
-            self.act(action, now);
+            self.act(desk, action, now);
         }
+        self.hand_over(desk, now);
         acted
     }
 
     /// Arms the one timer. Returns whether it has fired.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(next) = self.machine.wake_at() else { return false };
+    fn poll_timer(&mut self, desk: &Desk<T>, cx: &mut Context<'_>) -> bool {
+        let Some(next) = desk.machine.wake_at() else { return false };
         if self.armed != Some(next) {
             self.timer.as_mut().reset(next.into());
             self.armed = Some(next);
@@ -339,22 +332,36 @@ impl<T: FromEntry> ConsumerEngine<T> {
 
 impl<T: FromEntry> Engine for ConsumerEngine<T> {
     fn poll(&mut self, cx: &mut Context<'_>) {
+        let desk = self.desk.clone();
+        let desk = &mut *open(&desk);
         for _ in 0..ROUNDS {
             if self.living.is_none() {
                 return;
             }
             let now = Instant::now();
+            desk.turned = now;
+            let tally = desk.machine.tally();
+            self.meters.mark([tally.read, self.delivered, tally.acked], now);
             let mut busy = false;
-            while let Poll::Ready(Some((id, run, answer))) = self.handlers.poll_next_unpin(cx) {
+            if !self.undecoded.is_empty() {
+                let page = std::mem::take(&mut self.undecoded);
+                let page = page.into_iter().map(|entry| self.arrival(entry, 1)).collect();
+                desk.machine.page_read(page, now);
+            }
+            while let Poll::Ready(Some(answered)) = self.handlers.poll_next_unpin(cx) {
                 busy = true;
-                self.answered(id, run, answer, now);
+                self.all_answered(desk, answered, now);
             }
             while let Poll::Ready(Some(report)) = self.errands.poll_next_unpin(cx) {
                 busy = true;
-                self.reported(report, now);
+                self.reported(desk, report, now);
             }
-            busy |= self.act_all(now);
-            if !busy && !self.poll_timer(cx) {
+            busy |= self.act_all(desk, now);
+            if !self.undecoded.is_empty() {
+                // The reader gets its turn first, and sends the read that comes next.
+                break;
+            }
+            if !busy && !self.poll_timer(desk, cx) {
                 return;
             }
         }
@@ -366,11 +373,11 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         match order {
             Order::Pause => {
                 self.paused = true;
-                self.machine.pause();
+                open(&self.desk).machine.pause();
             }
             Order::Resume => {
                 self.paused = false;
-                self.machine.resume(now);
+                open(&self.desk).machine.resume(now);
             }
             Order::Drain { done, .. } if self.living.is_none() => {
                 let _ = done.send(self.report);
@@ -379,17 +386,18 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
                 self.drains.push(done);
                 let until = now + within.min(FOREVER);
                 self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
-                self.machine.drain(until);
+                open(&self.desk).machine.drain(until);
             }
             Order::Stats(done) => {
-                let _ = done.send(self.stats());
+                let _ = done.send(vec![self.stats()]);
             }
         }
     }
 
     fn abandoned(&mut self) {
-        if !self.machine.is_draining() {
-            self.machine.drain(Instant::now() + FAREWELL);
+        let mut desk = open(&self.desk);
+        if !desk.machine.is_draining() {
+            desk.machine.drain(Instant::now() + FAREWELL);
         }
     }
 
@@ -397,20 +405,26 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
     fn restarted(&mut self, reason: String) {
         self.errands.clear();
         self.handlers.clear();
-        for (_, lease) in self.leases.drain() {
+        self.undecoded.clear();
+        self.gathered.clear();
+        self.acking.clear();
+        let mut desk = open(&self.desk);
+        for (_, lease) in desk.leases.drain() {
             lease.lose();
         }
-        self.machine = Consumer::new(self.terms.clone(), Instant::now(), fastrand::Rng::new());
-        self.machine.suspect(self.client);
+        let ground = desk.machine.ground();
+        desk.machine = Consumer::new(self.terms.clone(), Instant::now(), fastrand::Rng::new());
+        desk.machine.succeed(self.client, ground);
         // What was asked of the consumer holds for its successor.
         if self.paused {
-            self.machine.pause();
+            desk.machine.pause();
         }
         if let Some(until) = self.drain_until {
-            self.machine.drain(until);
+            desk.machine.drain(until);
         }
+        drop(desk);
         if let Some(living) = &mut self.living {
-            living.errands.reader.addr().do_send(Sever("the consumer was restarted"));
+            living.errands.reader.actor().do_send(Sever("the consumer was restarted"));
             living.tell(StreamEventKind::Restarted { reason });
         }
     }
@@ -419,7 +433,8 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         if let Some(living) = &mut self.living {
             living.tell(StreamEventKind::Closed);
         }
-        self.finish();
+        let desk = self.desk.clone();
+        self.finish(&mut open(&desk));
     }
 
     fn is_closed(&self) -> bool {
@@ -428,11 +443,11 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
 }
 
 impl<T> Living<T> {
-    fn tell(&mut self, kind: StreamEventKind) {
+    fn tell(&self, kind: StreamEventKind) {
         let event = StreamEvent { consumer: self.errands.name.clone(), kind };
         event.log();
         // A recipient is a strong address: one whose actor is gone would be kept for ever.
-        self.events.retain(|recipient| {
+        self.shared.events.borrow_mut().retain(|recipient| {
             recipient.do_send(event.clone());
             recipient.connected()
         });
@@ -442,8 +457,30 @@ impl<T> Living<T> {
 /// Waits for the reader's link, and finds out what the server calls it.
 async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
     errands.reader.ready(CONNECT).await?;
-    let greeting = errands.reader.addr().send(Introduce).await;
+    let greeting = errands.reader.actor().send(Introduce).await;
     let greeting = greeting.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
     let generation = errands.reader.status().borrow().generation;
     Ok((generation, greeting.client_id))
+}
+
+/// While a handler keeps this thread from running, the keeper renews the leases on its behalf.
+impl<T: FromEntry> Kept for Mutex<Desk<T>> {
+    fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm> {
+        let Desk { machine, leases, turned } = &mut *open(self);
+        // A thread that is hung for good must not hold entries for ever.
+        if machine.is_closed() || now.saturating_duration_since(*turned) > handler_deadline {
+            return Vec::new();
+        }
+        let Some(before) = now.checked_sub(min_idle / 2) else { return Vec::new() };
+        let worked_on = |id: &StreamId| {
+            let begun = leases.get(id).map(Lease::last_sign);
+            begun.is_none_or(|begun| now.saturating_duration_since(begun) < handler_deadline)
+        };
+        let aging = machine.book_mut().aging(before, now);
+        let terms = aging.into_iter().filter_map(|id| {
+            let delayed = matches!(machine.book().stage(id), Some(Stage::Delayed { .. }));
+            (!delayed && worked_on(&id)).then_some(LeaseTerm { id, idle: Duration::ZERO, count: None, release: false })
+        });
+        terms.collect()
+    }
 }

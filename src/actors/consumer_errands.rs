@@ -5,20 +5,23 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::scripts::{DEAD_LETTER, Internal, LEASE, TAKE};
+use super::consumer_denials::Denials;
+use super::scripts::{ACK_DELETE, DEAD_LETTER, Internal, LEASE, Lua, SWEEP, TAKE};
 use crate::core::consumer::failure::{Failure, FailureKind};
-use crate::core::consumer::{Burial, Buried, LeaseTerm};
+use crate::core::consumer::{
+    Burial, Buried, Claims, LeaseTerm, Renewed, Swept, ground::Start, server_clock::ServerClock,
+};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::handle::Redis;
 use crate::messages::{
     decode,
     stream_id::StreamId,
-    streams_groups::{XAck, XGroupCreate, XReadGroup},
-    streams_pending::{XAutoClaim, XPendingEntries},
+    streams_groups::{XAck, XReadGroup},
+    streams_pending::XPendingEntries,
     streams_replies::StreamEntry,
 };
-use crate::streams::events::ConsumerName;
+use crate::streams::events::{ConsumerName, Missing};
 
 /// A read has no deadline of its own; this one only says so to the connection.
 const NO_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -31,31 +34,29 @@ pub(crate) struct Errands {
     pub(crate) reader: Redis,
     pub(crate) name: ConsumerName,
     pub(crate) dead_letters: String,
-    pub(crate) start: Option<StreamId>,
-    /// What the server calls the reader in CLIENT LIST.
+    pub(crate) start: Start,
+    /// What the server calls the reader in CLIENT LIST, and what this consumer holds its name by.
     pub(crate) reader_name: String,
+    /// Entries go when every group has acknowledged them.
+    pub(crate) delete_acknowledged: bool,
+    pub(crate) denials: Denials,
+    /// After it a handler's entry is not kept for it any more.
+    pub(crate) handler_deadline: Duration,
 }
 
 /// An entry with the count of its deliveries.
 pub(crate) type Counted = (StreamEntry, u64);
 
-/// A page of a sweep.
-pub(crate) struct SweptPage {
-    pub(crate) cursor: StreamId,
-    pub(crate) entries: Vec<Counted>,
-    pub(crate) gone: Vec<StreamId>,
-}
-
 impl Errands {
-    fn stream(&self) -> &str {
+    pub(super) fn stream(&self) -> &str {
         &self.name.stream
     }
 
-    fn group(&self) -> &str {
+    pub(super) fn group(&self) -> &str {
         &self.name.group
     }
 
-    fn consumer(&self) -> &str {
+    pub(super) fn consumer(&self) -> &str {
         &self.name.consumer
     }
 
@@ -71,34 +72,40 @@ impl Errands {
     /// nobody. Its name is looked at first, for a server that was restarted gives its number to others.
     pub(crate) async fn reap(self: Arc<Self>, client: i64) -> Result<(), Failure> {
         let list = self.beside(Frame::known("CLIENT LIST").arg("ID").arg(client).read_only());
-        let answer = self.control.send(Internal(list)).await?;
+        let answer = self.control.send(Internal(list)).await;
+        let Some(answer) = self.denials.note(Missing::Client, answer)? else { return Ok(()) };
         let lines: String = decode(plain_text(answer))?;
         let name = format!(" name={} ", self.reader_name);
         if lines.lines().any(|line| line.contains(&name)) {
             let kill = self.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).idempotent());
-            self.control.send(Internal(kill)).await?;
+            let answer = self.control.send(Internal(kill)).await;
+            self.denials.note(Missing::Client, answer)?;
         }
         Ok(())
     }
 
     pub(crate) async fn unblock(self: Arc<Self>, client: i64) {
         let frame = self.beside(Frame::known("CLIENT UNBLOCK").arg(client).idempotent());
-        if let Err(error) = self.control.send(Internal(frame)).await {
+        let answer = self.control.send(Internal(frame)).await;
+        if let Err(error) = self.denials.note(Missing::Client, answer) {
             tracing::debug!(%error, "a blocked read could not be let go");
         }
     }
 
-    /// Makes the group, unless it is there.
-    pub(crate) async fn ensure_group(self: Arc<Self>) -> Result<bool, Failure> {
-        let create = XGroupCreate::new(self.stream(), self.group()).mkstream().idempotent();
-        let create = match self.start {
-            Some(id) => create.start_after(id),
-            None => create.start_at_end(),
-        };
-        match self.control.send(create).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
-            Err(error) => Err(error.into()),
+    /// Runs a script, or finds that none may be run.
+    pub(super) async fn scripted<K: AsRef<[u8]>>(
+        &self,
+        script: &Lua,
+        keys: &[K],
+        args: impl Fn(Frame) -> Frame,
+    ) -> Result<Option<Value>> {
+        if self.denials.holds(Missing::Scripts) {
+            return Ok(None);
+        }
+        match script.run(&self.control, keys, args).await {
+            // What the script itself may not do is another matter.
+            Err(error) if !names_scripts(&error) => Err(error),
+            answer => self.denials.note(Missing::Scripts, answer),
         }
     }
 
@@ -106,13 +113,13 @@ impl Errands {
         self: Arc<Self>,
         after: Option<StreamId>,
         count: usize,
-    ) -> Result<Vec<StreamId>, Failure> {
+    ) -> Result<Vec<(StreamId, u64)>, Failure> {
         // Not an excluded bound: servers before 6.2 do not know it.
         let from = after.map_or(Some(StreamId::MIN), StreamId::next);
         let Some(from) = from else { return Ok(Vec::new()) };
         let pending = XPendingEntries::new(self.stream(), self.group(), from.., count as u64);
         let page = self.control.send(pending.consumer(self.consumer())).await?;
-        Ok(page.into_iter().map(|entry| entry.id).collect())
+        Ok(page.into_iter().map(|entry| (entry.id, entry.deliveries)).collect())
     }
 
     /// New entries, as many as there are, or none after `block`. `generation` is the link that the consumer
@@ -135,103 +142,163 @@ impl Errands {
         Ok(pages.into_iter().flat_map(|page| page.entries).collect())
     }
 
-    /// Claims what others left, with the counts that XAUTOCLAIM does not tell.
+    /// Claims what others left, unless the server's clock is not what it should be.
     pub(crate) async fn sweep(
         self: Arc<Self>,
         cursor: StreamId,
         count: usize,
         min_idle: Duration,
-    ) -> Result<SweptPage, Failure> {
-        let claim = XAutoClaim::new(self.stream(), self.group(), self.consumer(), min_idle, cursor);
-        let claimed = self.control.send(claim.count(count as u64)).await?;
-        let counts = self.deliveries(&claimed.entries).await?;
-        let entries = claimed.entries.into_iter().zip(counts).filter_map(|(entry, count)| Some((entry, count?)));
-        Ok(SweptPage { cursor: claimed.cursor, entries: entries.collect(), gone: claimed.deleted })
-    }
-
-    async fn deliveries(&self, entries: &[StreamEntry]) -> Result<Vec<Option<u64>>, Failure> {
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asks = entries.iter().map(|entry| {
-            let id = entry.id;
-            Frame::known("XPENDING").key(self.stream()).arg(self.group()).arg(id).arg(id).arg(1).read_only()
-        });
-        let answer = self.control.send(Internal(Frame::join(asks))).await?;
-        let Value::Array(answers) = answer else { return Err(Error::decode("not one answer for each entry").into()) };
-        let count = |answer: Value| {
-            if let Value::ServerError(error) = answer {
-                return Err(Failure::from(Error::server(error.code(), error.details())));
+        clock: Option<u64>,
+    ) -> Result<Swept, Failure> {
+        let tolerance = ServerClock::tolerance(min_idle);
+        let args = |frame: Frame| {
+            let frame = frame.arg(self.group()).arg(self.consumer()).arg(millis(min_idle)).arg(cursor).arg(count);
+            match clock {
+                Some(clock) => frame.arg(clock).arg(millis(tolerance)),
+                None => frame.arg(-1).arg(0),
             }
-            let page: Vec<(String, String, i64, u64)> = decode(answer)?;
-            Ok(page.first().map(|entry| entry.3))
         };
-        answers.into_iter().map(count).collect()
+        let Some(answer) = self.scripted(&SWEEP, &[self.stream()], args).await? else {
+            return self.plain_sweep(cursor, count, min_idle, clock).await;
+        };
+        let mut parts = items(answer)?.into_iter();
+        let clock = decode(parts.next().unwrap_or(Value::Nil))?;
+        let Some(cursor) = parts.next() else { return Ok(Swept { clock, claims: None }) };
+        let entries: Vec<(StreamId, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
+        let gone: Vec<StreamId> = decode(parts.next().unwrap_or(Value::Nil))?;
+        Ok(Swept { clock, claims: Some(Claims { cursor: decode(cursor)?, entries, gone }) })
     }
 
     pub(crate) async fn acknowledge(self: Arc<Self>, ids: Vec<StreamId>) -> Result<(), Failure> {
+        if self.delete_acknowledged {
+            return self.acknowledge_and_delete(&ids).await;
+        }
         self.control.send(XAck::new(self.stream(), self.group(), ids).idempotent()).await?;
         Ok(())
     }
 
-    /// Tells the terms, and returns what is no longer ours.
-    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Vec<StreamId>, Failure> {
+    /// Where the server runs no script for us, nothing is deleted.
+    async fn acknowledge_and_delete(&self, ids: &[StreamId]) -> Result<(), Failure> {
+        if self.control.stream_features().await?.xackdel {
+            let frame = Frame::known("XACKDEL").key(self.stream()).arg(self.group()).arg("ACKED");
+            let frame = ids.iter().fold(frame.arg("IDS").arg(ids.len()), |frame, id| frame.arg(*id));
+            self.control.send(Internal(frame.idempotent())).await?;
+            return Ok(());
+        }
+        let args = |frame: Frame| ids.iter().fold(frame.arg(self.group()), |frame, id| frame.arg(*id)).idempotent();
+        if self.scripted(&ACK_DELETE, &[self.stream()], args).await?.is_none() {
+            self.control.send(XAck::new(self.stream(), self.group(), ids).idempotent()).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the terms, and returns what is no longer ours, or no longer there.
+    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Renewed, Failure> {
+        let releases = terms.iter().any(|term| term.release);
+        let by_nack = releases && self.control.stream_features().await?.xnack;
         let args = |frame: Frame| {
             terms.iter().fold(frame.arg(self.group()).arg(self.consumer()), |frame, term| {
-                let idle = u64::try_from(term.idle.as_millis()).unwrap_or(u64::MAX);
-                let frame = frame.arg(term.id).arg(idle);
+                let frame = frame.arg(term.id);
+                let frame = if by_nack && term.release { frame.arg(-1) } else { frame.arg(millis(term.idle)) };
                 match term.count {
                     Some(count) => frame.arg(count),
                     None => frame.arg(-1),
                 }
             })
         };
-        let answer = LEASE.run(&self.control, &[self.stream()], args).await?;
-        Ok(decode(answer)?)
+        match self.scripted(&LEASE, &[self.stream()], args).await? {
+            Some(answer) => {
+                let (lost, gone) = decode(answer)?;
+                Ok(Renewed { lost, gone })
+            }
+            None => self.plain_lease(&self.control, &terms).await,
+        }
+    }
+
+    /// Renews leases over a connection of the keeper's.
+    pub(crate) async fn renew(self: Arc<Self>, redis: &Redis, terms: Vec<LeaseTerm>) -> Result<(), Failure> {
+        let args = |frame: Frame| {
+            let frame = frame.arg(self.group()).arg(self.consumer());
+            terms.iter().fold(frame, |frame, term| frame.arg(term.id).arg(millis(term.idle)).arg(-1))
+        };
+        if self.denials.holds(Missing::Scripts) {
+            self.plain_lease(redis, &terms).await?;
+        } else {
+            LEASE.run(redis, &[self.stream()], args).await?;
+        }
+        Ok(())
     }
 
     /// Has entries of ours delivered again; those without fields are gone.
-    pub(crate) async fn take(self: Arc<Self>, ids: Vec<StreamId>) -> Result<Vec<(StreamEntry, u64)>, Failure> {
-        let args =
-            |frame: Frame| ids.iter().fold(frame.arg(self.group()).arg(self.consumer()), |frame, id| frame.arg(*id));
-        let answer = TAKE.run(&self.control, &[self.stream()], args).await?;
-        let Value::Array(items) = answer else { return Err(Error::decode("the script answered no list").into()) };
+    pub(crate) async fn take(self: Arc<Self>, entries: Vec<(StreamId, u64)>) -> Result<Vec<Counted>, Failure> {
+        let args = |frame: Frame| {
+            let frame = frame.arg(self.group()).arg(self.consumer());
+            entries.iter().fold(frame, |frame, (id, count)| frame.arg(*id).arg(*count))
+        };
+        let Some(answer) = self.scripted(&TAKE, &[self.stream()], args).await? else {
+            return self.plain_take(&entries).await;
+        };
         let entry = |item: Value| {
-            let Value::Array(parts) = item else { return Err(Error::decode("the script answered no entry").into()) };
-            let mut parts = parts.into_iter();
+            let mut parts = items(item)?.into_iter();
             let mut next = || parts.next().unwrap_or(Value::Nil);
             let id = decode::<StreamId>(next())?;
             let count = decode::<u64>(next())?;
-            let entry: StreamEntry =
-                decode(Value::Array(vec![Value::BulkString(id.to_string().into_bytes()), next()]))?;
-            Ok((entry, count))
+            Ok((entry(id, next())?, count))
         };
-        items.into_iter().map(entry).collect()
+        items(answer)?.into_iter().map(entry).collect()
     }
 
     pub(crate) async fn bury(self: Arc<Self>, burial: Burial) -> Result<Buried, Failure> {
         let args = |frame: Frame| {
             let frame = frame.arg(self.group()).arg(self.consumer()).arg(burial.id);
-            let frame = frame.arg("dead:id").arg(burial.id).arg("dead:stream").arg(self.stream());
-            let frame = frame.arg("dead:group").arg(self.group()).arg("dead:consumer").arg(self.consumer());
-            let frame = frame.arg("dead:reason").arg(burial.reason.as_str());
-            frame.arg("dead:error").arg(burial.error.as_deref().unwrap_or(""))
+            self.epitaph(&burial, frame)
         };
-        let answer = DEAD_LETTER.run(&self.control, &[self.stream(), &self.dead_letters], args).await?;
+        let Some(answer) = self.scripted(&DEAD_LETTER, &[self.stream(), &self.dead_letters], args).await? else {
+            return self.plain_bury(&burial).await;
+        };
         match decode::<i64>(answer)? {
             1 => Ok(Buried::Written),
             0 => Ok(Buried::NotOurs),
             _ => Ok(Buried::Gone),
         }
     }
+
+    /// What a dead letter has beside the fields of its entry.
+    pub(super) fn epitaph(&self, burial: &Burial, frame: Frame) -> Frame {
+        let frame = frame.arg("dead:id").arg(burial.id).arg("dead:stream").arg(self.stream());
+        let frame = frame.arg("dead:group").arg(self.group()).arg("dead:consumer").arg(self.consumer());
+        let frame = frame.arg("dead:reason").arg(burial.reason.as_str());
+        frame.arg("dead:error").arg(burial.error.as_deref().unwrap_or(""))
+    }
+}
+
+/// Whether it is about running scripts: the server names the command that is forbidden.
+fn names_scripts(error: &Error) -> bool {
+    error.code() == Some("NOPERM") && ["'eval", "'script"].iter().any(|name| error.message().contains(name))
 }
 
 /// CLIENT LIST answers a verbatim string in RESP3.
-fn plain_text(value: Value) -> Value {
+pub(super) fn plain_text(value: Value) -> Value {
     match value {
         Value::VerbatimString { text, .. } => Value::BulkString(text.into_bytes()),
         other => other,
     }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn items(value: Value) -> Result<Vec<Value>> {
+    match value {
+        Value::Array(items) => Ok(items),
+        _ => Err(Error::decode("the server answered no list")),
+    }
+}
+
+/// An entry of an id and its fields, which are nil where it was removed.
+pub(super) fn entry(id: StreamId, fields: Value) -> Result<StreamEntry> {
+    decode(Value::Array(vec![Value::BulkString(id.to_string().into_bytes()), fields]))
 }
 
 impl Error {

@@ -142,6 +142,10 @@ impl Driver {
         self.link.generation() <= 1 && self.link.state() == ConnectionState::Connecting
     }
 
+    pub(crate) fn generation(&self) -> u64 {
+        self.link.generation()
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.admission.in_flight()
     }
@@ -328,8 +332,9 @@ impl Driver {
             self.dialling = None;
             self.now = None;
             match outcome {
-                Ok(Session { wire, greeting, address }) => {
+                Ok(Session { wire, mut greeting, address }) => {
                     self.located = Some(address);
+                    greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
                     self.established = Some(Established { wire, liveness, leaving: None, midway: false });

@@ -11,7 +11,6 @@ use super::cluster::Router;
 use super::driver::{Driver, ShutdownReport};
 use super::ticket::BoxedTicket;
 use crate::config::Address;
-use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, ConnectionEvent};
 use crate::wire::session::Greeting;
 
@@ -36,15 +35,8 @@ impl Engine {
         pass_on!(self, engine => engine.submit(ticket, asked));
     }
 
-    /// As [`Driver::submit_on`]. A cluster has no such link: what needs one has a connection of its own.
     pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
-        match self {
-            Self::One(driver) => driver.submit_on(generation, ticket, asked),
-            Self::Cluster(_) => {
-                let words = "a command that depends on one link needs a connection to one node";
-                ticket.complete(Err(Error::new(ErrorKind::InvalidCommand, Fate::NotSent, words)));
-            }
-        }
+        pass_on!(self, engine => engine.submit_on(generation, ticket, asked));
     }
 
     pub(crate) fn connect(&mut self) {

@@ -43,8 +43,31 @@ pub(crate) struct Lua {
 pub(crate) static LEASE: Lua = Lua::new(include_str!("../scripts/lease.lua"));
 /// Delivers again.
 pub(crate) static TAKE: Lua = Lua::new(include_str!("../scripts/take.lua"));
+/// Claims what others have left.
+pub(crate) static SWEEP: Lua = Lua::new(include_str!("../scripts/sweep.lua"));
+/// Holds a consumer's name.
+pub(crate) static NAME: Lua = Lua::new(include_str!("../scripts/name.lua"));
+/// Removes consumers that have died.
+pub(crate) static FORGET: Lua = Lua::new(include_str!("../scripts/forget.lua"));
 /// Moves to the dead letters.
 pub(crate) static DEAD_LETTER: Lua = Lua::new(include_str!("../scripts/dead_letter.lua"));
+
+/// Sends dead letters back.
+pub(crate) static REDRIVE: Lua = Lua::new(include_str!("../scripts/redrive.lua"));
+/// Keeps a message until its time.
+pub(crate) static SCHEDULE: Lua = Lua::new(include_str!("../scripts/schedule.lua"));
+/// Moves messages whose time has come.
+pub(crate) static DUE: Lua = Lua::new(include_str!("../scripts/due.lua"));
+/// Forgets a message whose time has not come.
+pub(crate) static CANCEL: Lua = Lua::new(include_str!("../scripts/cancel.lua"));
+/// Runs commands and acknowledges.
+pub(crate) static ACK_WITH: Lua = Lua::new(include_str!("../scripts/ack_with.lua"));
+/// Acknowledges and deletes.
+pub(crate) static ACK_DELETE: Lua = Lua::new(include_str!("../scripts/ack_delete.lua"));
+/// Ends the claim on an effect.
+pub(crate) static SETTLE_CLAIM: Lua = Lua::new(include_str!("../scripts/settle_claim.lua"));
+/// Adds once, and trims what nobody needs.
+pub(crate) static APPEND: Lua = Lua::new(include_str!("../scripts/append.lua"));
 
 impl Lua {
     const fn new(text: &'static str) -> Self {

@@ -12,14 +12,15 @@ use std::{
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, Supervised};
 use tokio::sync::oneshot;
 
-use crate::streams::consumer::{ConsumerStats, DrainReport};
+use crate::streams::consumer::DrainReport;
+use crate::streams::stats::ConsumerStats;
 
 /// What its handles ask of a consumer.
 pub(crate) enum Order {
     Pause,
     Resume,
     Drain { within: Duration, done: oneshot::Sender<DrainReport> },
-    Stats(oneshot::Sender<ConsumerStats>),
+    Stats(oneshot::Sender<Vec<ConsumerStats>>),
 }
 
 impl Message for Order {

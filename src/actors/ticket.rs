@@ -1,6 +1,9 @@
 //! Who waits for a command: the typed end of the reply channel, behind one erased type.
 
-use std::marker::PhantomData;
+use std::{
+    marker::PhantomData,
+    task::{Context, Poll},
+};
 
 use redis::Value;
 use tokio::sync::oneshot;
@@ -27,7 +30,14 @@ pub(crate) trait Pending: Send {
     /// # Errors
     /// The ticket, if it is not.
     fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket>;
-    fn complete(self: Box<Self>, outcome: Result<Value>);
+    /// Ready when nobody waits any more.
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Returns whether somebody was still there to be told.
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool;
+    /// A late reply goes to nobody.
+    fn complete(self: Box<Self>, outcome: Result<Value>) {
+        self.deliver(outcome);
+    }
 }
 
 pub(crate) type BoxedTicket = Box<dyn Pending>;
@@ -95,11 +105,13 @@ impl<M: Command> Pending for Waiter<M> {
         self.pass.is_some()
     }
 
-    fn complete(self: Box<Self>, outcome: Result<Value>) {
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reply.poll_closed(cx)
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         let reply = outcome.and_then(|value| M::reply_to(&self.frame, value));
-        let reply = reply.map_err(|error| named(error, &self.frame));
-        // The caller may have gone: a late reply goes to nobody.
-        let _ = self.reply.send(reply);
+        self.reply.send(reply.map_err(|error| named(error, &self.frame))).is_ok()
     }
 }
 
@@ -127,11 +139,16 @@ impl Pending for Silent {
         false
     }
 
-    fn complete(self: Box<Self>, outcome: Result<Value>) {
+    fn poll_abandoned(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         if let Err(error) = outcome {
             let error = named(error, &self.frame);
             tracing::debug!(%error, "a command that nobody waits for failed");
         }
+        true
     }
 }
 
@@ -166,10 +183,14 @@ impl Pending for Rerun {
         self.asked.is_abandoned()
     }
 
-    fn complete(self: Box<Self>, outcome: Result<Value>) {
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.asked.poll_abandoned(cx)
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         let Self { asked, mut replies, places, .. } = *self;
         if places.is_empty() {
-            return asked.complete(outcome);
+            return asked.deliver(outcome);
         }
         match outcome {
             Ok(Value::Array(late)) => {
@@ -178,10 +199,10 @@ impl Pending for Rerun {
                         *gap = reply;
                     }
                 }
-                asked.complete(Ok(Value::Array(replies)));
+                asked.deliver(Ok(Value::Array(replies)))
             }
             // The others of the unit ran.
-            other => asked.complete(other.map_err(|error| error.with_fate(Fate::Unknown))),
+            other => asked.deliver(other.map_err(|error| error.with_fate(Fate::Unknown))),
         }
     }
 }

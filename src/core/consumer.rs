@@ -7,25 +7,37 @@
 
 pub(crate) mod ack_coalescer;
 pub(crate) mod failure;
+pub(crate) mod ground;
+pub(crate) mod ids;
 pub(crate) mod lanes;
 pub(crate) mod lease_book;
 pub(crate) mod pace;
+mod quarantine;
 mod reports;
 mod schedule;
+pub(crate) mod server_clock;
 mod settle;
+mod setup;
+mod stall;
 #[cfg(test)]
 mod tests;
+pub(crate) mod turns;
 
-pub(crate) use reports::{Buried, Swept};
+pub(crate) use reports::{Buried, Claims, Renewed, Swept};
 pub(crate) use settle::Handled;
+pub(crate) use setup::Holder;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ack_coalescer::AckCoalescer;
+use ground::Ground;
 use lanes::Lanes;
 use lease_book::{LeaseBook, Stage};
 use pace::Pace;
+use quarantine::Quarantine;
+use server_clock::ServerClock;
+use stall::Stall;
 
 use crate::messages::stream_id::StreamId;
 use crate::streams::events::{DeadLetterReason, StreamEventKind as Told};
@@ -36,6 +48,13 @@ use crate::streams::outcome::Outcome;
 const MOST: usize = 16 * 1024;
 /// So many entries in one errand that is not a read.
 const CHUNK: usize = 128;
+/// So many ids on one page of what is pending.
+const LIST: usize = 1024;
+/// How long a consumer's name is held, and after what part of that it is renewed. Somebody else gets it sooner,
+/// when the server knows no client of the holder any more.
+pub(crate) const NAME_HELD: Duration = Duration::from_secs(15);
+/// How often it is looked for consumers that have died.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How long after the end of its BLOCK a read may be silent before somebody looks after it.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -52,6 +71,13 @@ pub(crate) struct Terms {
     /// The delays of retries; the last one repeats.
     pub(crate) retry: Vec<Duration>,
     pub(crate) max_deliveries: u64,
+    /// Whether entries have an order at all.
+    pub(crate) ordered: bool,
+    pub(crate) stall_after: Duration,
+    /// How often the group is looked at.
+    pub(crate) look_every: Duration,
+    /// After how long without a sign of life consumers with nothing pending are removed, if they are.
+    pub(crate) forget_after: Option<Duration>,
 }
 
 impl Terms {
@@ -72,22 +98,28 @@ impl Terms {
 pub(crate) enum Action<P> {
     /// Wait until the reader has a link, and report its client id.
     Connect,
+    /// Hold the consumer's name, or go on holding it.
+    HoldName,
     /// End what the reader's last link left on the server.
     Reap { client: i64 },
     /// Make the group, if it is not there.
-    EnsureGroup,
+    EnsureGroup { known: Option<Ground> },
     /// List what is pending for this consumer.
     ListPending { after: Option<StreamId>, count: usize },
-    /// Have entries delivered again that are still ours.
-    Take { ids: Vec<StreamId> },
+    /// Have entries delivered again that are still ours, with the delivery counts that they have then.
+    Take { entries: Vec<(StreamId, u64)> },
     /// Read new entries.
     Read { count: usize },
     /// Let a blocked read go.
     Unblock { client: i64 },
     /// Give the reader's link up.
-    Sever,
-    /// Claim what others left.
-    Sweep { cursor: StreamId, count: usize },
+    Sever { why: &'static str },
+    /// Claim what others left, if the server's clock is what it should be.
+    Sweep { cursor: StreamId, count: usize, clock: Option<u64> },
+    /// Find out how far the group is.
+    Look,
+    /// Remove consumers that died and left nothing.
+    Forget { idle: Duration },
     /// Acknowledge.
     Ack { flight: u64, ids: Vec<StreamId> },
     /// Tell the server since when entries count as idle.
@@ -115,6 +147,8 @@ pub(crate) struct LeaseTerm {
     pub(crate) idle: Duration,
     /// The delivery count to set, if it is to change.
     pub(crate) count: Option<u64>,
+    /// It goes back to the group, and this delivery is not counted.
+    pub(crate) release: bool,
 }
 
 /// An entry on its way to the dead letters.
@@ -147,6 +181,7 @@ pub(crate) enum Taken<P> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Connect,
+    Name,
     Reap,
     EnsureGroup,
     List,
@@ -174,13 +209,28 @@ struct Reading {
     unblocked: bool,
 }
 
+/// A page that came.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arriving {
+    entries: usize,
+    bytes: usize,
+}
+
 /// How far the pending entries of this consumer have been looked through.
 #[derive(Debug, Default)]
 struct Recovery {
     after: Option<StreamId>,
-    backlog: VecDeque<StreamId>,
     listed_all: bool,
     recovered: u64,
+}
+
+/// Whose name it is that this consumer bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Unasked,
+    Ours,
+    /// And whoever asked for events was told.
+    Taken,
 }
 
 /// Counts over the life of a consumer.
@@ -209,23 +259,39 @@ pub(crate) struct Consumer<P> {
     reader: Option<i64>,
     zombie: Option<i64>,
     reading: Option<Reading>,
+    name: Name,
     recovery: Recovery,
+    quarantine: Quarantine,
+    ground: Option<Ground>,
+    stall: Stall,
+    server_clock: ServerClock,
     book: LeaseBook,
     lanes: Lanes<P>,
     acks: AckCoalescer,
     /// Entries whose terms the server does not know yet, and those it is being told of.
     unsaid: VecDeque<StreamId>,
+    /// This process stood still for so long that others may have what it has: nothing more is handed out before the
+    /// server has said what is still ours.
+    doubtful: bool,
+    /// The same of what a read or a take brings that was under way then.
+    doubtful_read: bool,
+    doubtful_take: bool,
     saying: Vec<LeaseTerm>,
     burials: VecDeque<Burial>,
     /// Whose burial is under way.
     burying: Option<StreamId>,
     /// Entries that are being taken.
-    taking: Vec<StreamId>,
-    /// How many entries a sweep that is under way may bring.
-    sweeping: usize,
+    taking: Vec<(StreamId, u64)>,
     cursor: StreamId,
+    /// What came and is yet to be decoded.
+    arriving: Arriving,
+    /// How many entries may still be handed out, where others have their share in the handlers.
+    allowance: Option<usize>,
     next_sweep: Instant,
     next_beat: Instant,
+    next_look: Instant,
+    next_name: Instant,
+    next_forget: Instant,
     setup: Pace,
     read: Pace,
     take: Pace,
@@ -233,6 +299,9 @@ pub(crate) struct Consumer<P> {
     ack: Pace,
     lease: Pace,
     bury: Pace,
+    look: Pace,
+    rename: Pace,
+    forget: Pace,
     /// A typical entry's size, to keep a page within the bytes that are free.
     typical: usize,
     out: VecDeque<Action<P>>,
@@ -250,19 +319,31 @@ impl<P> Consumer<P> {
             reader: None,
             zombie: None,
             reading: None,
+            name: Name::Unasked,
             recovery: Recovery::default(),
+            quarantine: Quarantine::default(),
+            ground: None,
+            stall: Stall::new(terms.stall_after),
+            server_clock: ServerClock::default(),
             book: LeaseBook::default(),
             lanes: Lanes::new(),
             acks: AckCoalescer::default(),
             unsaid: VecDeque::new(),
+            doubtful: false,
+            doubtful_read: false,
+            doubtful_take: false,
             saying: Vec::new(),
             burials: VecDeque::new(),
             burying: None,
             taking: Vec::new(),
-            sweeping: 0,
             cursor: StreamId::MIN,
+            arriving: Arriving::default(),
+            allowance: None,
             next_sweep: now,
             next_beat: now + terms.min_idle / 3,
+            next_look: now + terms.look_every,
+            next_name: now + NAME_HELD / 3,
+            next_forget: now + terms.forget_after.map_or(FORGET_EVERY, |idle| idle.min(FORGET_EVERY)),
             setup: Pace::default(),
             read: Pace::default(),
             take: Pace::default(),
@@ -270,6 +351,9 @@ impl<P> Consumer<P> {
             ack: Pace::default(),
             lease: Pace::default(),
             bury: Pace::default(),
+            look: Pace::default(),
+            rename: Pace::default(),
+            forget: Pace::default(),
             typical: 0,
             out: VecDeque::new(),
             looked: None,
@@ -287,9 +371,38 @@ impl<P> Consumer<P> {
         &self.book
     }
 
+    pub(crate) fn book_mut(&mut self) -> &mut LeaseBook {
+        &mut self.book
+    }
+
+    /// What is known of the group.
+    pub(crate) fn ground(&self) -> Option<Ground> {
+        self.ground
+    }
+
+    /// Whether the server may still be about to hand entries out to us.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// How many entries wait for a handler.
     pub(crate) fn waiting(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// How many entries could go to a handler now.
+    pub(crate) fn ready(&self) -> usize {
+        if self.flow == Flow::Open { self.lanes.ready() } else { 0 }
+    }
+
+    /// Hands out that many entries more, then waits to be allowed again.
+    pub(crate) fn allow(&mut self, entries: usize) {
+        self.allowance = Some(entries);
+    }
+
+    /// How many of these are left.
+    pub(crate) fn allowance(&self) -> usize {
+        self.allowance.unwrap_or_default()
     }
 
     /// How many acknowledgements the server has not confirmed yet.
@@ -301,9 +414,9 @@ impl<P> Consumer<P> {
         matches!(self.flow, Flow::Draining(_))
     }
 
-    /// An earlier life of this consumer may have left a read under way on that link.
-    pub(crate) fn suspect(&mut self, client: Option<i64>) {
-        self.zombie = client;
+    /// An earlier life of this consumer may have left a read under way on that link, and knew the group.
+    pub(crate) fn succeed(&mut self, client: Option<i64>, ground: Option<Ground>) {
+        (self.zombie, self.ground) = (client, ground);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -316,7 +429,8 @@ impl<P> Consumer<P> {
             (Phase::Closed, _) => "closed",
             (_, Flow::Draining(_)) => "draining",
             (_, Flow::Paused(_)) => "paused",
-            (Phase::Setup(Step::Connect | Step::Reap), _) => "connecting",
+            (Phase::Setup(Step::Name), _) if self.name == Name::Taken => "waiting for its name",
+            (Phase::Setup(Step::Connect | Step::Name | Step::Reap), _) => "connecting",
             (Phase::Setup(Step::EnsureGroup), _) => "ensuring the group",
             (Phase::Setup(Step::List), _) => "recovering",
             (Phase::Live, _) => "live",
@@ -353,6 +467,10 @@ impl<P> Consumer<P> {
         self.flow = Flow::Draining(deadline);
         self.tell(Told::Draining);
         self.hand_back_waiting();
+        for (id, deliveries) in self.quarantine.drain() {
+            self.book.insert(id, deliveries, None, 0, self.looked.unwrap_or(deadline));
+            self.leave(id, true);
+        }
         self.unblock();
     }
 

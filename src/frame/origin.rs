@@ -24,15 +24,6 @@ pub(super) enum Origin {
     Unprefixed,
 }
 
-/// Which connection a command goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// The one that all callers share.
-    Shared,
-    /// One of its own: the server may hold the answer back, and whoever comes behind would wait too.
-    Alone,
-}
-
 impl Frame {
     /// A whole command line of a caller, the name first, with the marks that were found for it.
     pub(crate) fn of_line(argv: &[impl AsRef<[u8]>], positions: &Positions) -> Self {
@@ -52,11 +43,11 @@ impl Frame {
         frame
     }
 
-    /// Where the command has to go. By hand a command says itself that it waits, by [`hold`](Self::hold), or is
-    /// known for it.
-    pub(crate) fn route(&self) -> Route {
-        let known = || self.traits.origin == Origin::ByHand && policy(&self.argv()) == Policy::Blocking;
-        if self.hold > 0 || known() { Route::Alone } else { Route::Shared }
+    /// Whether the server may hold the answer back: whoever comes behind on the same connection would wait too, so
+    /// it needs one of its own. By hand a command says so itself, by [`hold`](Self::hold), or is known for it.
+    pub(crate) fn waits(&self) -> bool {
+        let by_hand = || matches!(self.traits.origin, Origin::ByHand | Origin::Unprefixed) && !self.is_unit();
+        self.hold > 0 || by_hand() && policy(&self.argv()) == Policy::Blocking
     }
 
     /// What this crate puts together itself, without a name so far.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::{Extra, Frame, Mark};
+use super::{Extra, Frame, Mark, arguments::Words};
 
 /// A script in both forms, each as the first two arguments of a command.
 pub(crate) struct Source {
@@ -31,6 +31,11 @@ impl Source {
     /// What stands in the place of [`short_len`](Self::short_len) bytes when the server may not know it.
     pub(super) fn long(&self) -> &[u8] {
         &self.long
+    }
+
+    /// The script itself.
+    pub(crate) fn text(&self) -> Option<&[u8]> {
+        Words(&self.long).nth(1)
     }
 
     pub(super) fn short_len(&self) -> usize {

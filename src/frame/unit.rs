@@ -60,7 +60,9 @@ impl Frame {
     /// Joins commands into one unit, sent together and in order; its reply is the array of their replies.
     ///
     /// It may be sent again after a broken link only if every command may. Of the deadlines of the commands
-    /// the earliest holds for the unit, which has at most 1,048,576 commands and none that is joined itself.
+    /// the earliest holds for the unit, which has at most 1,048,576 commands, none that is joined itself, and none
+    /// that waits but WAIT and WAITAOF: they make the whole go on a connection of its own, where they speak of the
+    /// writes before them.
     pub fn join(frames: impl IntoIterator<Item = Self>) -> Self {
         Self::united(frames, false)
     }
@@ -80,7 +82,8 @@ impl Frame {
         for frame in frames {
             whole.adopt(&frame);
             if whole.fault.is_none() {
-                whole.fault = frame.check().and_then(|()| unit.append(frame)).err();
+                let may = frame.check().and_then(|()| if atomic { Ok(()) } else { frame.may_be_joined() });
+                whole.fault = may.and_then(|()| unit.append(frame)).err();
             }
         }
         if unit.parts.is_empty() {
@@ -102,7 +105,9 @@ impl Frame {
 
     /// What one of the commands says of itself holds for all of them.
     fn adopt(&mut self, one: &Self) {
-        self.hold = self.hold.max(one.hold);
+        if one.waits() {
+            self.hold = self.hold.saturating_add(super::millis(one.longest_wait()));
+        }
         self.traits.repeatable &= one.traits.repeatable;
         if one.timeout > 0 && (self.timeout == 0 || one.timeout < self.timeout) {
             self.timeout = one.timeout;

@@ -40,7 +40,8 @@ impl Command for Auth {
 impl Redis {
     /// Logs in anew with the credentials of now: those of the provider, the password file, or the
     /// configuration. On a link that is up it sends AUTH, and what is in flight goes on; without a link the
-    /// next attempt is made at once, also when the server has refused the last one.
+    /// next attempt is made at once, also when the server has refused the last one. Further connections end as
+    /// soon as their present use allows, and those that are made anew log in with the same credentials.
     ///
     /// # Errors
     /// When the credentials cannot be had, there are none, or the server refuses them: then a link that is
@@ -60,11 +61,22 @@ impl Redis {
             match self.send(Auth(login.auth().when_down(WhenDown::FailFast))).await {
                 // The link went meanwhile, and the next one logs in by itself.
                 Err(error) if error.kind() == ErrorKind::Disconnected => {}
-                answered => return answered,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    self.outdate_links();
+                    return Ok(());
+                }
             }
         }
+        self.outdate_links();
         self.addr.send(Hurry).await.map_err(|_| gone())?;
         self.ready(within).await
+    }
+
+    fn outdate_links(&self) {
+        if let Ok(links) = self.links() {
+            links.outdate();
+        }
     }
 
     /// How the commands of the last ten seconds ended. With [`Status::is_available`] it tells a caller when

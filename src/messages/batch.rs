@@ -12,7 +12,7 @@ use crate::frame::{Frame, Unit, WhenDown};
 /// What can be sent together: a tuple of up to 16 messages of any kinds, or a vector of one kind.
 ///
 /// It is implemented by this crate only.
-pub trait Batch: Send + 'static {
+pub trait Bundle: Send + 'static {
     /// The reply of each message.
     type Replies: Send + 'static;
     /// The reply of each message, or its error.
@@ -31,7 +31,7 @@ pub trait Batch: Send + 'static {
     fn outcomes(answers: &mut Answers<'_>) -> Self::Outcomes;
 }
 
-impl<M: Command> Batch for Vec<M> {
+impl<M: Command> Bundle for Vec<M> {
     type Replies = Vec<M::Reply>;
     type Outcomes = Vec<Result<M::Reply>>;
 
@@ -62,7 +62,7 @@ impl<M: Command> Batch for Vec<M> {
 
 macro_rules! tuples {
     ($($name:ident $at:tt),+) => {
-        impl<$($name: Command),+> Batch for ($($name,)+) {
+        impl<$($name: Command),+> Bundle for ($($name,)+) {
             type Replies = ($($name::Reply,)+);
             type Outcomes = ($(Result<$name::Reply>,)+);
 
@@ -116,7 +116,7 @@ pub struct Answers<'a> {
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(frame: Option<&'a Frame>, values: Vec<Value>) -> Result<Self> {
+    pub(crate) fn new(frame: Option<&'a Frame>, values: Vec<Value>) -> Result<Self> {
         if unit_of(frame).is_some_and(|unit| unit.len() != values.len()) {
             return Err(Error::decode("the server's answers are not as many as the commands"));
         }
@@ -151,7 +151,7 @@ impl<'a> Answers<'a> {
 
     /// Every reply, or the first failure. What that says of itself may not hold for the whole: when one
     /// command was rejected and another one ran, repeating the whole would run that one twice.
-    pub(super) fn all<C: Batch>(mut self) -> Result<C::Replies> {
+    pub(crate) fn all<C: Bundle>(mut self) -> Result<C::Replies> {
         let replies = C::replies(&mut self);
         match (self.failed, replies) {
             (None, Some(replies)) => Ok(replies),
@@ -164,7 +164,7 @@ impl<'a> Answers<'a> {
     }
 
     /// What became of each command.
-    pub(super) fn each<C: Batch>(mut self) -> C::Outcomes {
+    pub(super) fn each<C: Bundle>(mut self) -> C::Outcomes {
         C::outcomes(&mut self)
     }
 }
@@ -213,7 +213,7 @@ macro_rules! unit {
             wishes: $crate::messages::batch::Wishes,
         }
 
-        impl<C: Batch> $name<C> {
+        impl<C: Bundle> $name<C> {
             /// Sets the deadline of the whole, over every phase; see [`Frame::timeout`](crate::Frame::timeout).
             /// Without it the earliest deadline of its commands holds.
             pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
@@ -241,18 +241,18 @@ macro_rules! unit {
             }
         }
 
-        impl<C: Batch> std::fmt::Debug for $name<C> {
+        impl<C: Bundle> std::fmt::Debug for $name<C> {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(concat!(stringify!($name), " "))?;
                 f.debug_list().entries(self.commands.frames()).finish()
             }
         }
 
-        impl<C: Batch> actix::Message for $name<C> {
+        impl<C: Bundle> actix::Message for $name<C> {
             type Result = $crate::error::Result<C::Replies>;
         }
 
-        impl<C: Batch> $crate::messages::Command for $name<C> {
+        impl<C: Bundle> $crate::messages::Command for $name<C> {
             type Reply = C::Replies;
 
             fn frame(&self) -> $crate::frame::Frame {
@@ -272,7 +272,7 @@ macro_rules! unit {
             }
         }
 
-        impl<C: Batch> $crate::messages::batch::Several for $name<C> {
+        impl<C: Bundle> $crate::messages::batch::Several for $name<C> {
             type Outcomes = C::Outcomes;
 
             fn outcomes(

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::batch::{Answers, Batch, Wishes, array, unit};
+use super::batch::{Answers, Bundle, Wishes, array, unit};
 use crate::error::Result;
 use crate::frame::Frame;
 
@@ -12,6 +12,10 @@ unit! {
     /// A tuple is answered by a tuple of replies, a vector by a vector. Commands of other callers do not run
     /// in between on this connection, but those of other connections may: for all or none see
     /// [`Transaction`](crate::Transaction).
+    ///
+    /// A command that waits, such as [`BLPop`](crate::BLPop), is refused here: those behind it would wait too. Only
+    /// [`Wait`](crate::Wait) and [`WaitAof`](crate::WaitAof) belong behind their writes; with one of them the whole
+    /// goes on a connection of its own.
     ///
     /// Every command runs, whatever becomes of the others. The reply is that of all, or the error of the
     /// first that failed; [`try_each`](Self::try_each) tells of each. The fate of such an error is that of
@@ -34,7 +38,7 @@ unit! {
     Pipeline, Frame::join, answers
 }
 
-impl<C: Batch> Pipeline<C> {
+impl<C: Bundle> Pipeline<C> {
     /// These commands. None at all is an error when it is sent.
     pub fn new(commands: C) -> Self {
         Self { commands, wishes: Wishes::default() }

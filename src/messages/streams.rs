@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use super::stream_id::StreamId;
 use super::streams_replies::{StreamEntry, StreamPage, pages};
-use super::{Rest, at_least_one, fields::Fields, millis};
+use super::{Rest, at_least_one, fields::Fields, values::Json};
 use crate::error::Result;
 use crate::frame::{Frame, ReplyKeys};
+use crate::prefix::waits::milliseconds;
+use crate::streams::trace::TraceParent;
 
 pub(super) const NO_ID: &str = "needs at least one id";
 pub(super) const NO_STREAM: &str = "needs at least one stream";
@@ -65,9 +67,17 @@ impl Trim {
 #[derive(Clone, Default)]
 struct NewEntry {
     nomkstream: bool,
+    once: Option<Once>,
     trim: Trim,
     id: NewId,
     fields: Fields,
+}
+
+/// Which message it is, and whose.
+#[derive(Clone)]
+struct Once {
+    producer: Box<[u8]>,
+    id: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -81,6 +91,10 @@ enum NewId {
 impl Rest for NewEntry {
     fn finish(self, head: Frame) -> Frame {
         let head = if self.nomkstream { head.arg("NOMKSTREAM") } else { head };
+        let head = match self.once {
+            Some(Once { producer, id }) => head.arg("IDMP").arg(&producer[..]).arg(&id[..]),
+            None => head,
+        };
         let head = self.trim.write(head);
         let head = match self.id {
             NewId::Next => head.arg("*"),
@@ -119,6 +133,11 @@ impl XAdd {
         Self::of(Frame::known("XADD").key(key))
     }
 
+    /// The same message for the stream at `key`.
+    pub(crate) fn at(key: impl AsRef<[u8]>, message: Self) -> Self {
+        Self { frame: Frame::known("XADD").key(key), ..message }
+    }
+
     /// Adds nothing when there is no such stream; the reply is then `None`. Needs Redis 6.2.
     pub fn nomkstream(mut self) -> XAdd<Option<StreamId>> {
         self.rest.nomkstream = true;
@@ -136,6 +155,33 @@ impl<T> XAdd<T> {
     /// Gives the entry the next id within that millisecond. Needs Redis 7.0.
     pub fn id_within(mut self, ms: u64) -> Self {
         self.rest.id = NewId::NextOf(ms);
+        self
+    }
+
+    pub(crate) fn has_own_id(&self) -> bool {
+        !matches!(self.rest.id, NewId::Next)
+    }
+
+    /// Adds the trace that the message belongs to, as the field `traceparent`, where
+    /// [`Delivery::traceparent`](crate::Delivery::traceparent) finds it.
+    pub fn traceparent(self, trace: TraceParent) -> Self {
+        self.field(crate::streams::trace::FIELD, trace.to_string())
+    }
+
+    /// Adds one field with the whole value as JSON. A consumer reads it into a struct with a field of that name.
+    ///
+    /// # Errors
+    /// When `value` cannot be written as JSON.
+    pub fn json<V: Serialize>(self, field: impl ToSingleRedisArg, value: V) -> Result<Self> {
+        Ok(self.field(field, Json::new(value)?))
+    }
+
+    /// Adds nothing if the stream has an entry that this producer added with this id lately: the reply is then the
+    /// id of that entry. Such a message may be sent again after a broken link, and is. Needs Redis 8.6;
+    /// [`Producer`](crate::Producer) works with older servers as well.
+    pub fn idempotency(mut self, producer: impl AsRef<[u8]>, id: impl AsRef<[u8]>) -> Self {
+        self.frame = self.frame.idempotent();
+        self.rest.once = Some(Once { producer: producer.as_ref().into(), id: id.as_ref().into() });
         self
     }
 
@@ -347,7 +393,7 @@ impl Rest for Streams {
 
 command! {
     /// `XREAD`: entries that come after given ids, of one or several streams; only streams that have some
-    /// are in the reply. It does not wait. A read.
+    /// are in the reply. It waits only with [`block`](Self::block). A read.
     ///
     /// ```
     /// use redis_actix::{Command, StreamId, XRead};
@@ -372,11 +418,11 @@ impl XRead {
         self
     }
 
-    /// Waits up to `longest` for an entry. For connections of their own only: nobody else is served
-    /// meanwhile.
-    #[cfg_attr(not(test), expect(dead_code, reason = "comes with the connections that may wait"))]
-    pub(crate) fn block(mut self, longest: Duration) -> Self {
-        self.frame = self.frame.arg("BLOCK").arg(millis(longest)).hold(longest);
+    /// Waits up to `longest` for an entry, at least a millisecond, on a connection of its own; see
+    /// [`BLPop`](crate::BLPop). `Duration::MAX` is 49 days.
+    pub fn block(mut self, longest: Duration) -> Self {
+        let longest = milliseconds(longest);
+        self.frame = self.frame.arg("BLOCK").arg(longest).hold(Duration::from_millis(longest));
         self
     }
 }

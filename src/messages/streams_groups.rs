@@ -3,13 +3,13 @@
 use std::borrow::Borrow;
 use std::time::Duration;
 
-use super::millis;
 use super::stream_id::StreamId;
 use super::streams::{Streams, some_ids};
 use super::streams_replies::{
     ConsumerInfo, GroupInfo, StreamInfo, StreamPage, consumer_infos, group_infos, pages, stream_info,
 };
 use crate::frame::{Frame, ReplyKeys};
+use crate::prefix::waits::milliseconds;
 
 command! {
     /// `XGROUP CREATE`: makes a consumer group; the server answers `BUSYGROUP` when there is one of that
@@ -156,7 +156,7 @@ impl XGroupDelConsumer {
 
 command! {
     /// `XREADGROUP`: entries as a consumer of a group, which are pending until they are acknowledged; only
-    /// streams that have some are in the reply. It does not wait. Not a read: sent again, it would answer
+    /// streams that have some are in the reply. It waits only with [`block`](Self::block). Not a read: sent again, it would answer
     /// other entries, and leave the first ones pending.
     ///
     /// ```
@@ -201,16 +201,26 @@ impl XReadGroup {
         self
     }
 
+    /// Reads first what is pending for anybody and was not delivered for `min_idle` (whole milliseconds), makes it
+    /// pending for this consumer and counts a delivery. Needs Redis 8.4.
+    pub fn claim(mut self, min_idle: Duration) -> Self {
+        self.frame = self.frame.arg("CLAIM").arg(u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
     /// Takes the entries as acknowledged: what is lost on the way is lost.
     pub fn no_ack(mut self) -> Self {
         self.frame = self.frame.arg("NOACK");
         self
     }
 
-    /// Waits up to `longest` for an entry. For connections of their own only: nobody else is served
-    /// meanwhile.
-    pub(crate) fn block(mut self, longest: Duration) -> Self {
-        self.frame = self.frame.arg("BLOCK").arg(millis(longest)).hold(longest);
+    /// Waits up to `longest` for an entry, at least a millisecond, on a connection of its own; see
+    /// [`BLPop`](crate::BLPop). `Duration::MAX` is 49 days. What was delivered to a caller who went away stays
+    /// pending of its consumer, and
+    /// [`ConnectionEvent::MayBeLost`](crate::ConnectionEvent::MayBeLost) says so.
+    pub fn block(mut self, longest: Duration) -> Self {
+        let longest = milliseconds(longest);
+        self.frame = self.frame.arg("BLOCK").arg(longest).hold(Duration::from_millis(longest));
         self
     }
 }

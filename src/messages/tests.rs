@@ -229,6 +229,33 @@ fn groups() -> Vec<Row> {
     ]
 }
 
+fn blocking() -> Vec<Row> {
+    let ms = Duration::from_millis;
+    vec![
+        (BLPop::new(["a", "b"], secs(5)).frame(), "BLPOP a b 5", &[1, 2], WRITE),
+        (BLPop::new(["a"], Duration::ZERO).typed::<String>().frame(), "BLPOP a 0.001", &[1], WRITE),
+        (BLPop::new(["a"], Duration::MAX).frame(), "BLPOP a 4294967.295", &[1], WRITE),
+        (BRPop::new(["a"], ms(1250)).frame(), "BRPOP a 1.250", &[1], WRITE),
+        (
+            BLMove::new("a", "b", ListEnd::Left, ListEnd::Right, secs(5)).frame(),
+            "BLMOVE a b LEFT RIGHT 5",
+            &[1, 2],
+            WRITE,
+        ),
+        (
+            BLMPop::new(["a", "b"], ListEnd::Right, secs(5)).count(0).frame(),
+            "BLMPOP 5 2 a b RIGHT COUNT 1",
+            &[3, 4],
+            WRITE,
+        ),
+        (BZPopMin::new(["z"], secs(5)).frame(), "BZPOPMIN z 5", &[1], WRITE),
+        (BZPopMax::new(["y", "z"], secs(5)).frame(), "BZPOPMAX y z 5", &[1, 2], WRITE),
+        (BZMPop::new(["z"], ScoreEnd::Max, secs(5)).count(3).frame(), "BZMPOP 5 1 z MAX COUNT 3", &[3], WRITE),
+        (Wait::new(1, ms(100)).frame(), "WAIT 1 100", &[], WRITE),
+        (WaitAof::new(true, 2, Duration::ZERO).frame(), "WAITAOF 1 2 1", &[], WRITE),
+    ]
+}
+
 fn others() -> Vec<Row> {
     vec![
         // A channel, not a key: the server names no key for it.
@@ -246,11 +273,11 @@ fn others() -> Vec<Row> {
 }
 
 fn table() -> Vec<Row> {
-    [strings(), keys(), collections(), sorted_sets(), streams(), groups(), others()].concat()
+    [strings(), keys(), collections(), sorted_sets(), streams(), groups(), blocking(), others()].concat()
 }
 
 /// Every message once with all its options, for comparisons with what a server makes of them. `COMMAND
-/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH, SPUBLISH and PING, which have no keys for it.
+/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH, SPUBLISH, WAIT, WAITAOF and PING, which have no keys for it.
 pub(crate) fn every_message() -> Vec<Frame> {
     table().into_iter().map(|(frame, ..)| frame).collect()
 }
@@ -267,6 +294,15 @@ fn every_message_sends_exactly_its_words_and_marks_its_keys() {
     assert_eq!(every_message().len(), table().len());
 }
 
+/// The servers of the tests do not know it, and would take it for fields.
+#[test]
+fn an_idempotent_append_may_be_sent_again() {
+    let frame = XAdd::new("x").idempotency("p", "i").nomkstream().max_len(7).field("f", 1).frame();
+    let sent: Vec<_> = frame.args().map(String::from_utf8_lossy).collect();
+    assert_eq!(sent.join(" "), "XADD x NOMKSTREAM IDMP p i MAXLEN 7 * f 1");
+    assert!(frame.is_repeatable());
+}
+
 #[test]
 fn raw_marks_patterns_and_channels() {
     let frame = Raw::<Value>::new("PUBSUB CHANNELS").pattern("a*").channel("c").reply_keys(ReplyKeys::Each).frame();
@@ -281,6 +317,13 @@ fn a_message_that_waits_says_for_how_long() {
     assert_eq!(frame.longest_hold(), secs(2));
     assert_eq!(frame.keys_in_reply(), ReplyKeys::Streams);
     assert_eq!(XRead::new([("x", id(1))]).block(secs(3)).frame().longest_hold(), secs(3));
+    let shortest = XRead::new([("x", id(1))]).block(Duration::ZERO).frame();
+    assert!(shortest.waits() && shortest.longest_hold() == Duration::from_millis(1), "0 is without end");
+    assert!(blocking().iter().all(|(frame, ..)| frame.waits() && frame.longest_wait() == frame.longest_hold()));
+    let keys: Vec<_> = blocking().iter().map(|(frame, ..)| (frame.name(), frame.keys_in_reply())).collect();
+    for (name, keys) in keys {
+        assert_eq!(keys == ReplyKeys::First, name.ends_with("POP") || name.contains("ZPOP"), "{name}");
+    }
 }
 
 #[test]
@@ -295,6 +338,8 @@ fn unusable_arguments_fail_with_words_that_help() {
         (HMGet::<Value>::new("h", none).frame(), "HMGET: needs at least one field"),
         (LPush::new("l", none).frame(), "LPUSH: needs at least one value"),
         (LPush::new("l", b"payload").frame(), "LPUSH: takes a list of values, not the bytes of one: write [bytes]"),
+        (BLPop::new(none, secs(1)).frame(), "BLPOP: needs at least one key"),
+        (BZMPop::new(none, ScoreEnd::Min, secs(1)).frame(), "BZMPOP: needs at least one key"),
         (SAdd::new("s", none).frame(), "SADD: needs at least one member"),
         (SAdd::new("s", vec![1_u8]).frame(), "SADD: takes a list of values, not the bytes of one: write [bytes]"),
         (ZAdd::new("z", [(1.0, "a"); 0]).frame(), "ZADD: needs at least one member"),

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::batch::{Answers, Batch, Wishes, array, unit};
+use super::batch::{Answers, Bundle, Wishes, array, unit};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
@@ -12,6 +12,8 @@ unit! {
     /// It is sent in one piece, so no other caller's command can slip into it, and a link that breaks before
     /// the last byte of it was sent has run none of it. A tuple is answered by a tuple of replies, a vector
     /// by a vector.
+    ///
+    /// Nothing waits in it: [`BLPop`](crate::BLPop) takes what is there, and [`Wait`](crate::Wait) says what is so.
     ///
     /// A command that the server refuses while it is queued, as one of an unknown name, ends the transaction:
     /// nothing runs, and the error names that command. A command that fails when it runs (an INCR of a word)
@@ -31,10 +33,14 @@ unit! {
     Transaction, Frame::atomic, answers
 }
 
-impl<C: Batch> Transaction<C> {
+impl<C: Bundle> Transaction<C> {
     /// These commands. None at all is an error when it is sent.
     pub fn new(commands: C) -> Self {
         Self { commands, wishes: Wishes::default() }
+    }
+
+    pub(crate) fn into_commands(self) -> C {
+        self.commands
     }
 }
 

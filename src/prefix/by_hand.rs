@@ -7,10 +7,13 @@ use super::policy::{Policy, of_container, policy};
 use super::positions::{Form, Mark, Positions, Refusal, positions};
 use super::refusal::RefusalClass;
 use super::table::{Found, lookup};
+use super::waits::wait;
 use crate::error::{Error, Result};
-use crate::frame::{Frame, Route};
+use crate::frame::Frame;
 
-const BLOCKING: &str = "it may keep the shared connection waiting, and every other caller with it: say for how long at most with `hold()`, or send the message of this crate instead, which has a connection of its own";
+const BLOCKING: &str =
+    "it may wait, and nobody here knows for how long: say so with `hold()`, and it gets a connection of its own";
+const NO_TIME: &str = "it may wait, and what stands where it says for how long is no time of zero or more";
 const NO_MATCH: &str =
     "without MATCH it walks the keys of every service: add `.arg(\"MATCH\").pattern(\"*\")`, or use `ScanKeys` instead";
 const STEERS: &str = "is marked, but where the keys of this command are depends on it: add it with `arg()` instead";
@@ -27,8 +30,8 @@ pub(crate) fn judge(frame: &Frame) -> Result<()> {
     if let (Some(words), Some(refusal)) = (class.refusal(), RefusalClass::of(class)) {
         return Err(Error::refused(refusal, words));
     }
-    if frame.route() == Route::Alone && frame.longest_hold().is_zero() {
-        return Err(Error::refused(RefusalClass::Blocking, BLOCKING));
+    if class == Policy::Blocking {
+        says_for_how_long(frame, &argv)?;
     }
     let wanted = positions(&argv)?;
     if wanted.lacks_match {
@@ -105,10 +108,15 @@ pub(crate) fn judge_unprefixed(frame: &Frame) -> Result<()> {
         let words = "this version does not know it, and its like changes the shared connection for every other caller: use a connection of your own instead";
         return Err(Error::refused(RefusalClass::ConnectionState, words));
     }
-    if class == Policy::Blocking && frame.longest_hold().is_zero() {
-        return Err(Error::refused(RefusalClass::Blocking, BLOCKING));
+    if class == Policy::Blocking { says_for_how_long(frame, &argv) } else { Ok(()) }
+}
+
+fn says_for_how_long(frame: &Frame, argv: &[&[u8]]) -> Result<()> {
+    match wait(argv) {
+        Err(_) => Err(Error::refused(RefusalClass::Arguments, NO_TIME)),
+        Ok(None) if frame.longest_hold().is_zero() => Err(Error::refused(RefusalClass::Blocking, BLOCKING)),
+        Ok(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// The part of a refusal that an [`Error`] takes over: it names the command itself.

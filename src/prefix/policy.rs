@@ -137,7 +137,7 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
         _ if entry.admin() => Policy::Administration,
 
         "xread" | "xreadgroup" => match stream_options(argv) {
-            Some(streams) if streams.blocks => Policy::Blocking,
+            Some(streams) if streams.block.is_some() => Policy::Blocking,
             _ => Policy::Allowed,
         },
         "wait" | "waitaof" => Policy::Blocking,

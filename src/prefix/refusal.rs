@@ -12,7 +12,8 @@ pub enum RefusalClass {
     ConnectionState,
     /// It belongs to a transaction, and would take in the commands of other callers (`MULTI`).
     Transaction,
-    /// It may keep the shared connection waiting (`BLPOP`), and does not say for how long.
+    /// It may wait, and does not say for how long; or it waits where that makes no sense: in a pipeline, or for the
+    /// writes of a connection that has none (`WAIT`).
     Blocking,
     /// It changes what the shared connection listens to (`SUBSCRIBE`).
     Subscribe,

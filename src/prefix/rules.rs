@@ -127,17 +127,17 @@ fn geo_radius(argv: &[impl AsRef<[u8]>], marks: &mut Positions, first: usize) ->
 /// The streams of an XREAD or XREADGROUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Streams {
-    first: usize,
-    count: usize,
-    /// BLOCK was given.
-    pub(super) blocks: bool,
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// Where BLOCK says for how long, if it was given. Of several the last one counts.
+    pub(super) block: Option<usize>,
 }
 
 /// Options are parsed, not searched for: a group may be called STREAMS, and `COMMAND GETKEYS` trips over it.
 pub(super) fn stream_options(argv: &[impl AsRef<[u8]>]) -> Option<Streams> {
     const OPTIONS: [(&str, usize); 7] =
         [("GROUP", 2), ("COUNT", 1), ("BLOCK", 1), ("CLAIM", 1), ("MAXCOUNT", 1), ("MAXSIZE", 1), ("NOACK", 0)];
-    let mut blocks = false;
+    let mut block = None;
     let mut at = 1;
     loop {
         let word = argv.get(at)?.as_ref();
@@ -145,9 +145,11 @@ pub(super) fn stream_options(argv: &[impl AsRef<[u8]>]) -> Option<Streams> {
             let first = at + 1;
             let names_and_ids = argv.len().checked_sub(first)?;
             let even = names_and_ids > 0 && names_and_ids.is_multiple_of(2);
-            return even.then_some(Streams { first, count: names_and_ids / 2, blocks });
+            return even.then_some(Streams { first, count: names_and_ids / 2, block });
         }
-        blocks |= is_word(word, "BLOCK");
+        if is_word(word, "BLOCK") {
+            block = Some(at + 1);
+        }
         at += 1 + option(word, &OPTIONS)?;
     }
 }

@@ -11,7 +11,11 @@ if not entry[1] then
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
   return 2
 end
-local fields = { 'dead:deliveries', pending[1][4] }
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- The first pair says how many of them are ours: the entry may have such names of its own.
+local fields = { 'dead:meta', (#ARGV - 3) / 2 + 4, 'dead:deliveries', pending[1][4],
+  'dead:first_seen', string.match(ARGV[3], '^%d+'), 'dead:last_seen', string.format('%.0f', now - pending[1][3]) }
 for i = 4, #ARGV do
   fields[#fields + 1] = ARGV[i]
 end

@@ -3,22 +3,29 @@
 use std::{
     cell::RefCell,
     hash::{BuildHasher, Hash, RandomState},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
+use futures_util::future::select;
 
 use super::consumer::StreamConsumer;
+use super::dead_letters::DeadLetters;
 use super::delivery::FromEntry;
 use super::events::{ConsumerName, StreamEvent};
-use super::inbox::Inbox;
-use crate::actors::consumer_engine::{ConsumerEngine, LaneOf, Parts};
+use super::extras::Extras;
+use super::inbox::{BatchInbox, Inbox, sealed::Inbox as AnyInbox};
+use super::scheduled::{Mover, Scheduled};
+use crate::actors::consumer_denials::Denials;
+use crate::actors::consumer_engine::LaneOf;
 use crate::actors::consumer_errands::Errands;
+use crate::actors::consumer_fleet::Parts;
 use crate::actors::stream_consumer::{ConsumerActor, Engine};
 use crate::core::FOREVER;
-use crate::core::consumer::Terms;
+use crate::core::consumer::{Terms, ground::Start};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::handle::Redis;
 use crate::messages::stream_id::StreamId;
@@ -83,9 +90,12 @@ pub struct StreamConsumerBuilder<L = Unordered> {
     retry: Vec<Duration>,
     max_deliveries: u64,
     dead_letters: Option<String>,
+    stall_after: Duration,
+    forget_after: Option<Duration>,
     events: Vec<Recipient<StreamEvent>>,
     arbiter: Option<ArbiterHandle>,
     limit: RestartLimit,
+    pub(super) extras: Extras,
     ordering: L,
 }
 
@@ -106,9 +116,12 @@ impl StreamConsumerBuilder {
             retry: vec![Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)],
             max_deliveries: 5,
             dead_letters: None,
+            stall_after: Duration::from_secs(60),
+            forget_after: Some(Duration::from_secs(24 * 3600)),
             events: Vec::new(),
             arbiter: None,
             limit: RestartLimit::default(),
+            extras: Extras::default(),
             ordering: Unordered,
         }
     }
@@ -121,7 +134,7 @@ impl StreamConsumerBuilder {
         let ordering = OrderedBy(Box::new(move |payload: &T| hasher.hash_one(key(payload))) as LaneOf<T>);
         let Self { stream, group, consumer, start, max_in_flight, batch, max_bytes, block, .. } = self;
         let Self { min_idle, handler_deadline, sweep_every, retry, max_deliveries, dead_letters, .. } = self;
-        let Self { events, arbiter, limit, .. } = self;
+        let Self { stall_after, forget_after, events, arbiter, limit, extras, .. } = self;
         StreamConsumerBuilder {
             stream,
             group,
@@ -137,9 +150,12 @@ impl StreamConsumerBuilder {
             retry,
             max_deliveries,
             dead_letters,
+            stall_after,
+            forget_after,
             events,
             arbiter,
             limit,
+            extras,
             ordering,
         }
     }
@@ -162,19 +178,21 @@ impl<L> StreamConsumerBuilder<L> {
     }
 
     /// Lets the group begin with what is added from now on, if it has to be made. What the stream has by
-    /// then is never delivered, also when the group was lost and is made again.
+    /// then is never delivered. A group that is lost while this consumer runs begins where it was instead.
     pub fn start_at_end(mut self) -> Self {
         self.start = None;
         self
     }
 
-    /// How many handlers may work at once, at least 1. Default 64.
+    /// How many entries may be with handlers at once, at least 1. Default 64. A handler of batches may have at
+    /// least one whole batch.
     pub fn max_in_flight(mut self, handlers: usize) -> Self {
         self.max_in_flight = handlers.max(1);
         self
     }
 
-    /// How many entries are read at once and wait for a handler, 1 to 10,000. Default 128.
+    /// How many entries are read at once and wait for a handler, and how many a handler of batches gets at once at
+    /// most, 1 to 10,000. Default 128.
     pub fn batch(mut self, entries: usize) -> Self {
         self.batch = entries.clamp(1, 10_000);
         self
@@ -229,10 +247,24 @@ impl<L> StreamConsumerBuilder<L> {
     }
 
     /// The stream for entries that cannot be handled; it gets the key prefix. Default: the stream's name
-    /// with `:dlq` after it. On a cluster both must be in one slot: name the stream with a hash tag, as
+    /// with `:dlq` after it, for each stream that it reads. On a cluster both must be in one slot: name the stream with a hash tag, as
     /// `{orders}`, and this one `{orders}:dlq`.
     pub fn dead_letter(mut self, stream: impl Into<String>) -> Self {
         self.dead_letters = Some(stream.into());
+        self
+    }
+
+    /// How long the group may have entries to read while a read waits in vain, at least 10 ms, before that is told
+    /// and the link given up for a new one; ever longer when that does not help. Default 60 s.
+    pub fn stall_after(mut self, limit: Duration) -> Self {
+        self.stall_after = limit.max(Duration::from_millis(10));
+        self
+    }
+
+    /// Removes other consumers from the group that have nothing pending and gave no sign of life for so long, at
+    /// least a second: a name that comes back is made anew. Default one day; `None` removes none.
+    pub fn forget_after(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.forget_after = idle.into().map(|idle| idle.max(Duration::from_secs(1)));
         self
     }
 
@@ -264,6 +296,25 @@ impl<L> StreamConsumerBuilder<L> {
     where
         L: Ordering<T>,
     {
+        self.begin(redis, handler)
+    }
+
+    /// As [`start`](Self::start), for a handler of [`Batch<T>`](crate::Batch): one message for up to
+    /// [`batch`](Self::batch) entries, and one answer.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_batches<T: FromEntry>(self, redis: &Redis, handler: impl BatchInbox<T>) -> Result<StreamConsumer>
+    where
+        L: Ordering<T>,
+    {
+        self.begin(redis, handler)
+    }
+
+    fn begin<T: FromEntry>(self, redis: &Redis, handler: impl AnyInbox<T>) -> Result<StreamConsumer>
+    where
+        L: Ordering<T>,
+    {
         let consumer = self.consumer.clone().unwrap_or_else(default_name);
         if self.stream.is_empty() || self.group.is_empty() || consumer.is_empty() {
             return Err(config_error("the stream, the group and the consumer of a stream consumer need a name"));
@@ -271,15 +322,13 @@ impl<L> StreamConsumerBuilder<L> {
         let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
             config_error("there is no actix system on this thread; start inside #[actix::main], or name an arbiter")
         })?;
-        let name = ConsumerName { stream: self.stream.into(), group: self.group.into(), consumer: consumer.into() };
-        // The random part tells this link from any other that a restarted server may give the same number.
-        let base = redis.config().client_name().unwrap_or("redis-actix");
-        let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
-        let reader =
-            redis.sibling(&reader_name).near(redis.beside(name.stream.as_bytes())).arbiter(arbiter.clone()).start()?;
         let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(2)));
+        let lane = self.ordering.lane();
+        // A batch is whole only if the handler may have all of it.
+        let max_in_flight =
+            if handler.takes_batches() { self.max_in_flight.max(self.batch) } else { self.max_in_flight };
         let terms = Terms {
-            max_in_flight: self.max_in_flight,
+            max_in_flight,
             batch: self.batch,
             max_bytes: self.max_bytes,
             block: self.block.min(FOREVER),
@@ -288,46 +337,69 @@ impl<L> StreamConsumerBuilder<L> {
             sweep_every: sweep_every.min(FOREVER),
             retry: self.retry,
             max_deliveries: self.max_deliveries,
+            ordered: lane.is_some(),
+            stall_after: self.stall_after.min(FOREVER),
+            look_every: (self.stall_after / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)),
+            forget_after: self.forget_after,
         };
-        let dead_letters = self.dead_letters.unwrap_or_else(|| format!("{}:dlq", name.stream));
-        let errands = Errands {
-            control: redis.clone(),
-            reader,
-            name: name.clone(),
-            dead_letters,
-            start: self.start,
-            reader_name,
-        };
-        let parts = Parts {
-            terms,
-            errands: Arc::new(errands),
-            inbox: Box::new(handler),
-            lane: self.ordering.lane(),
-            events: self.events,
-        };
+        let group: Arc<str> = self.group.into();
+        let consumer: Arc<str> = consumer.into();
+        let mut streams = Vec::new();
+        for (stream, weight) in self.extras.streams(self.stream) {
+            let name = ConsumerName { stream: stream.into(), group: group.clone(), consumer: consumer.clone() };
+            // The random part tells this link from any other that a restarted server may give the same number.
+            let base = redis.config().client_name().unwrap_or("redis-actix");
+            let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
+            let reader =
+                redis.sibling(&reader_name)?.beside(name.stream.as_bytes()).arbiter(arbiter.clone()).start()?;
+            let dead_letters = self.dead_letters.clone().unwrap_or_else(|| DeadLetters::usual_place(&name.stream));
+            let errands = Errands {
+                control: redis.clone(),
+                reader,
+                name,
+                dead_letters,
+                start: self.start.map_or(Start::End, Start::After),
+                reader_name,
+                delete_acknowledged: self.extras.delete_acknowledged,
+                denials: Denials::default(),
+                handler_deadline: terms.handler_deadline,
+            };
+            streams.push((Arc::new(errands), weight));
+        }
+        let Some((first, _)) = streams.first() else { return Err(config_error("a consumer needs a stream")) };
+        let name = first.name.clone();
+        let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
+        let scheduled = streams.iter().map(|(errands, _)| Scheduled::new(redis, &*errands.name.stream)).collect();
+        let mover = Mover::new(scheduled, self.extras.scheduled_every);
+        let parts = Parts { terms, streams, inbox: Box::new(handler), lane, events: self.events };
         // Zero makes the mailbox unbounded: orders are few, and must keep their order.
         let (sender, receiver) = channel::channel::<ConsumerActor>(0);
         let limit = self.limit;
         let placed = arbiter.spawn_fn(move || {
-            actix::spawn(grow(parts, receiver, limit));
+            actix::spawn(grow(parts, mover, receiver, limit));
         });
         if placed {
-            Ok(StreamConsumer::assemble(Addr::new(sender), name))
+            Ok(StreamConsumer::assemble(Addr::new(sender), name, dead_letters))
         } else {
             Err(config_error("the arbiter has ended; start on one that runs"))
         }
     }
 }
 
-async fn grow<T: FromEntry>(parts: Parts<T>, receiver: channel::AddressReceiver<ConsumerActor>, limit: RestartLimit) {
-    let engine: Rc<RefCell<Box<dyn Engine>>> = Rc::new(RefCell::new(Box::new(ConsumerEngine::new(parts))));
+async fn grow<T: FromEntry>(
+    parts: Parts<T>,
+    mover: Mover,
+    receiver: channel::AddressReceiver<ConsumerActor>,
+    limit: RestartLimit,
+) {
+    let engine: Rc<RefCell<Box<dyn Engine>>> = Rc::new(RefCell::new(parts.into_engine()));
     let actor = Context::with_receiver(receiver).into_future(ConsumerActor::new(engine.clone()));
     let falls = engine.clone();
-    Guardian::new(actor, limit, move |fall| match fall {
+    let guardian = Guardian::new(actor, limit, move |fall| match fall {
         Fall::Restart(_, reason) => falls.borrow_mut().restarted(reason),
         Fall::GiveUp(_) => falls.borrow_mut().abort(),
-    })
-    .await;
+    });
+    select(pin!(guardian), pin!(mover.run())).await;
     engine.borrow_mut().abort();
 }
 

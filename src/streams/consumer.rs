@@ -6,7 +6,9 @@ use actix::Addr;
 use tokio::sync::oneshot;
 
 use super::builder::StreamConsumerBuilder;
+use super::dead_letters::{DeadLetterFilter, DeadLetters};
 use super::events::ConsumerName;
+use super::stats::ConsumerStats;
 use crate::actors::stream_consumer::{ConsumerActor, Order};
 use crate::error::{Error, ErrorKind, Fate, Result};
 
@@ -38,6 +40,7 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 pub struct StreamConsumer {
     addr: Addr<ConsumerActor>,
     name: ConsumerName,
+    dead_letters: DeadLetters,
 }
 
 impl StreamConsumer {
@@ -47,11 +50,11 @@ impl StreamConsumer {
         StreamConsumerBuilder::new(stream.into(), group.into())
     }
 
-    pub(crate) fn assemble(addr: Addr<ConsumerActor>, name: ConsumerName) -> Self {
-        Self { addr, name }
+    pub(crate) fn assemble(addr: Addr<ConsumerActor>, name: ConsumerName, dead_letters: DeadLetters) -> Self {
+        Self { addr, name, dead_letters }
     }
 
-    /// Which consumer it is.
+    /// Which consumer it is; of several streams the first one's.
     #[must_use]
     pub fn name(&self) -> &ConsumerName {
         &self.name
@@ -69,14 +72,36 @@ impl StreamConsumer {
         self.addr.do_send(Order::Resume);
     }
 
-    /// What it does and has done.
+    /// What it does and has done, with all its streams together.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] when its supervisor gave it up.
     pub async fn stats(&self) -> Result<ConsumerStats> {
+        self.stats_by_stream().await.map(ConsumerStats::sum)
+    }
+
+    /// As [`stats`](Self::stats), for each of its streams.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] when its supervisor gave it up.
+    pub async fn stats_by_stream(&self) -> Result<Vec<ConsumerStats>> {
         let (done, stats) = oneshot::channel();
         self.addr.do_send(Order::Stats(done));
         stats.await.map_err(|_| gone())
+    }
+
+    /// The dead letters of its group, of the first stream if it has several.
+    #[must_use]
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
+    }
+
+    /// Sends dead letters of its group back to their stream; see [`DeadLetters::redrive`].
+    ///
+    /// # Errors
+    /// As [`DeadLetters::redrive`].
+    pub async fn redrive(&self, filter: DeadLetterFilter) -> Result<u64> {
+        self.dead_letters.redrive(filter).await
     }
 
     /// Ends the consumer: reads and hands out nothing more, waits for handlers, sends what they acknowledged,
@@ -114,42 +139,11 @@ pub struct DrainReport {
     pub delayed: usize,
 }
 
-/// What a consumer does, and has done since it was started; see [`StreamConsumer::stats`].
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct ConsumerStats {
-    /// What it is doing, as one lower-case word: `connecting`, `recovering`, `live`, `paused`, `draining`, `closed`.
-    pub state: &'static str,
-    /// Entries with a handler.
-    pub in_flight: usize,
-    /// Entries in hand that wait for a handler.
-    pub waiting: usize,
-    /// Entries that wait for another attempt.
-    pub delayed: usize,
-    /// Acknowledgements that the server has not confirmed yet.
-    pub unacknowledged: usize,
-    /// Entries read for the first time.
-    pub read: u64,
-    /// Entries of this consumer that were delivered again after a start or a lost link.
-    pub recovered: u64,
-    /// Entries taken over from other consumers, or from an earlier attempt of this one.
-    pub claimed: u64,
-    /// Handlers called.
-    pub delivered: u64,
-    /// Entries acknowledged.
-    pub acked: u64,
-    /// Answers that asked for another attempt.
-    pub retried: u64,
-    /// Answers that gave an entry to somebody else.
-    pub released: u64,
-    /// Entries moved to the dead letters.
-    pub dead_lettered: u64,
-    /// Handlers that did not answer within their deadline.
-    pub timed_out: u64,
-    /// Entries that somebody else took over while they were in hand.
-    pub lease_lost: u64,
-    /// Entries that were removed from the stream before they were handled.
-    pub trimmed: u64,
-    /// Links lost by the reader.
-    pub disconnects: u64,
+impl DrainReport {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.unfinished += other.unfinished;
+        self.unacknowledged += other.unacknowledged;
+        self.handed_back += other.handed_back;
+        self.delayed += other.delayed;
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 use actix::Message;
 use serde::de::DeserializeOwned;
 
+use super::events::ConsumerName;
 use super::lease::Lease;
 use super::outcome::{IntoOutcome, Outcome};
 use crate::error::Result;
@@ -71,7 +72,7 @@ impl FromEntry for StreamEntry {
 #[must_use = "an entry that is not handled stays pending"]
 pub struct Delivery<T, R = Outcome> {
     pub(crate) id: StreamId,
-    pub(crate) stream: Arc<str>,
+    pub(crate) name: Arc<ConsumerName>,
     pub(crate) attempt: u64,
     pub(crate) fields: RawFields,
     pub(crate) payload: T,
@@ -93,7 +94,13 @@ impl<T, R> Delivery<T, R> {
     /// The stream's name, without the prefix.
     #[must_use]
     pub fn stream(&self) -> &str {
-        &self.stream
+        &self.name.stream
+    }
+
+    /// Which consumer got it.
+    #[must_use]
+    pub fn consumer(&self) -> &ConsumerName {
+        &self.name
     }
 
     /// Counts deliveries, this one included: 1 for the first. What handlers gave back by
@@ -146,6 +153,14 @@ impl<T, R> Delivery<T, R> {
     }
 }
 
+impl<T> Delivery<T> {
+    /// The same for a handler that answers otherwise.
+    pub(crate) fn answered_by<R>(self) -> Delivery<T, R> {
+        let Self { id, name, attempt, fields, payload, lease, .. } = self;
+        Delivery { id, name, attempt, fields, payload, lease, answer: std::marker::PhantomData }
+    }
+}
+
 impl<T, R> std::ops::Deref for Delivery<T, R> {
     type Target = T;
 
@@ -158,7 +173,7 @@ impl<T, R> std::ops::Deref for Delivery<T, R> {
 impl<T, R> fmt::Debug for Delivery<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
-            .field("stream", &self.stream)
+            .field("stream", &self.name.stream)
             .field("id", &self.id)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()

@@ -42,6 +42,35 @@ pub struct StreamEvent {
 pub enum StreamEventKind {
     /// The group was not there and was made.
     GroupCreated,
+    /// The group was lost, and with it what was pending in it, and was made again.
+    Healed {
+        /// It begins behind this entry: where the old one had acknowledged everything, or at the beginning of a
+        /// stream that is a new one itself.
+        after: StreamId,
+    },
+    /// Another process bears this consumer's name. This one reads nothing before the other is gone, and what it
+    /// had in hand is the other's.
+    NameTaken {
+        /// What the server calls the reader of the other: its name in `CLIENT LIST`.
+        holder: String,
+    },
+    /// The group has entries to read, and none came: the reader's link is given up and made anew.
+    Stalled {
+        /// How many entries.
+        lag: u64,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// The server forbids a command, and the consumer makes do without. It says so once, until it is allowed.
+    Degraded {
+        /// What is missing, and what that means.
+        missing: Missing,
+    },
+    /// A consumer that had died was removed from the group; it had left nothing behind.
+    ConsumerRemoved {
+        /// Which.
+        name: String,
+    },
     /// Entries are read: the reader is connected, and what was pending for this consumer is in hand.
     Connected {
         /// How many entries were pending for this consumer and are delivered again.
@@ -113,6 +142,41 @@ pub enum StreamEventKind {
     Closed,
 }
 
+/// What a consumer makes do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Missing {
+    /// Scripts (`EVALSHA`). Asking who owns an entry and acting on it are two commands now: between them, somebody
+    /// else may take the entry over, and it may be handled twice. A dead letter may be there twice.
+    Scripts,
+    /// `CLIENT`: a read that hangs is ended by giving its link up, and what the server still delivers to that
+    /// link is taken back after `min_idle`.
+    Client,
+    /// `XINFO`: a group that is lost begins where it was configured to; there is no lag, and no stall is seen.
+    Info,
+    /// `GET` and `SET` of the name's key: nobody notices when two processes bear one consumer's name.
+    Names,
+}
+
+impl Missing {
+    /// What is missing as one lower-case word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scripts => "scripts",
+            Self::Client => "client",
+            Self::Info => "info",
+            Self::Names => "names",
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Why an entry is among the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -154,6 +218,13 @@ impl StreamEvent {
         let consumer = &self.consumer;
         match &self.kind {
             Kind::GroupCreated => tracing::info!(%consumer, "made the consumer group"),
+            Kind::Healed { after } => tracing::error!(%consumer, %after, "the consumer group was lost, made it again"),
+            Kind::NameTaken { holder } => tracing::error!(%consumer, holder, "another process bears this name"),
+            Kind::Stalled { lag, lasts } => tracing::error!(%consumer, lag, ?lasts, "nothing comes, reconnecting"),
+            Kind::Degraded { missing } => {
+                tracing::warn!(%consumer, %missing, "the server forbids it, going on without")
+            }
+            Kind::ConsumerRemoved { name } => tracing::info!(%consumer, name, "removed a consumer that had died"),
             Kind::Connected { recovered } => tracing::info!(%consumer, recovered, "reading the stream"),
             Kind::Disconnected { cause } => tracing::warn!(%consumer, %cause, "the stream's reader lost its link"),
             Kind::Claimed { entries } => tracing::info!(%consumer, entries, "took over what others had left"),

@@ -8,14 +8,25 @@ use std::{
 use actix::{MailboxError, Recipient};
 use futures_util::future::{Either, select};
 
+use super::batch::Batch;
 use super::delivery::Delivery;
 use super::lease::Lease;
-use super::outcome::{IntoOutcome, Outcome};
+use super::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
+use crate::messages::stream_id::StreamId;
 
 /// A delivery's parts, before it is known what its handler answers.
 pub(crate) type Unaddressed<T> = Delivery<T, Outcome>;
 
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Outcome, Unanswered>> + Send>>;
+/// One run of one entry.
+pub(crate) type Run = (StreamId, u64);
+
+/// What a handler answered, and to what.
+pub enum Answered {
+    One(Run, Result<Outcome, Unanswered>),
+    Batch(Vec<Run>, Result<BatchOutcome, Unanswered>),
+}
+
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Answered> + Send>>;
 
 /// A handler that did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,32 +41,80 @@ pub enum Unanswered {
 /// [`IntoOutcome`] as its answer.
 pub trait Inbox<T>: sealed::Inbox<T> {}
 
+/// Who takes batches of a `T`: a `Recipient<Batch<T>>`, or one of `Batch<T, R>` with any [`IntoBatchOutcome`] as its
+/// answer. A trait of its own, so that `actor.recipient()` needs no type for either.
+pub trait BatchInbox<T>: sealed::Inbox<T> {}
+
 pub(crate) mod sealed {
-    use super::{Answer, Unaddressed};
+    use super::{Answer, Run, Unaddressed};
 
     pub trait Inbox<T>: Send + 'static {
+        /// Whether it wants entries by [`deliver_all`](Self::deliver_all).
         #[doc(hidden)]
-        fn deliver(&self, delivery: Unaddressed<T>) -> Answer;
+        fn takes_batches(&self) -> bool;
+
+        #[doc(hidden)]
+        fn deliver(&self, run: Run, delivery: Unaddressed<T>) -> Answer;
+
+        #[doc(hidden)]
+        fn deliver_all(&self, runs: Vec<Run>, deliveries: Vec<Unaddressed<T>>) -> Answer;
 
         #[doc(hidden)]
         fn is_gone(&self) -> bool;
     }
 }
 
+/// Waits for an answer, as long as anybody is interested.
+async fn answer_of<R>(request: impl Future<Output = Result<R, MailboxError>>, lease: Lease) -> Result<R, Unanswered> {
+    match select(pin!(request), pin!(lease.given_up())).await {
+        Either::Left((Ok(answer), _)) => Ok(answer),
+        Either::Left((Err(MailboxError::Closed | MailboxError::Timeout), _)) => Err(Unanswered::Gone),
+        Either::Right(_) => Err(Unanswered::GivenUp),
+    }
+}
+
 impl<T: Send + 'static, R: IntoOutcome> Inbox<T> for Recipient<Delivery<T, R>> {}
 
 impl<T: Send + 'static, R: IntoOutcome> sealed::Inbox<T> for Recipient<Delivery<T, R>> {
-    fn deliver(&self, delivery: Unaddressed<T>) -> Answer {
-        let Delivery { id, stream, attempt, fields, payload, lease, .. } = delivery;
-        let kept: Lease = lease.clone();
-        let answer = std::marker::PhantomData::<fn() -> R>;
-        let request = self.send(Delivery { id, stream, attempt, fields, payload, lease, answer });
+    fn takes_batches(&self) -> bool {
+        false
+    }
+
+    fn deliver(&self, run: Run, delivery: Unaddressed<T>) -> Answer {
+        let lease = delivery.lease();
+        let request = self.send(delivery.answered_by());
+        Box::pin(async move { Answered::One(run, answer_of(request, lease).await.map(IntoOutcome::into_outcome)) })
+    }
+
+    fn deliver_all(&self, runs: Vec<Run>, _: Vec<Unaddressed<T>>) -> Answer {
+        Box::pin(async move { Answered::Batch(runs, Err(Unanswered::Gone)) })
+    }
+
+    fn is_gone(&self) -> bool {
+        !self.connected()
+    }
+}
+
+impl<T: Send + 'static, R: IntoBatchOutcome> BatchInbox<T> for Recipient<Batch<T, R>> {}
+
+impl<T: Send + 'static, R: IntoBatchOutcome> sealed::Inbox<T> for Recipient<Batch<T, R>> {
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
+    fn deliver(&self, run: Run, delivery: Unaddressed<T>) -> Answer {
+        self.deliver_all(vec![run], vec![delivery])
+    }
+
+    fn deliver_all(&self, runs: Vec<Run>, deliveries: Vec<Unaddressed<T>>) -> Answer {
+        let Some(lease) = deliveries.first().map(Delivery::lease) else {
+            return Box::pin(async move { Answered::Batch(runs, Err(Unanswered::Gone)) });
+        };
+        let batch = Batch { deliveries, lease: lease.clone(), answer: std::marker::PhantomData::<fn() -> R> };
+        let request = self.send(batch);
         Box::pin(async move {
-            match select(pin!(request), pin!(kept.given_up())).await {
-                Either::Left((Ok(answer), _)) => Ok(answer.into_outcome()),
-                Either::Left((Err(MailboxError::Closed | MailboxError::Timeout), _)) => Err(Unanswered::Gone),
-                Either::Right(_) => Err(Unanswered::GivenUp),
-            }
+            let answer = answer_of(request, lease).await;
+            Answered::Batch(runs, answer.map(IntoBatchOutcome::into_batch_outcome))
         })
     }
 

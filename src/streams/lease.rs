@@ -14,18 +14,18 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-const OURS: u8 = 0;
-const LOST: u8 = 1;
-
 /// The lease on an entry: while a handler works, its consumer keeps others from claiming the entry.
 ///
 /// Cloning is cheap; a clone may go to another task or thread.
 #[derive(Clone)]
-pub struct Lease(Arc<Inner>);
+pub struct Lease(Arc<Inner>, usize);
 
+/// What the entries that were handed over together share.
 struct Inner {
     begun: Instant,
-    state: AtomicU8,
+    /// One bit for each entry that is lost, 64 of them here, the rest behind.
+    lost: AtomicU64,
+    more_lost: Box<[AtomicU64]>,
     changed: Notify,
     /// Milliseconds since `begun` of the last progress, plus one; 0 is none.
     progress: AtomicU64,
@@ -35,17 +35,37 @@ struct Inner {
 
 impl Lease {
     pub(crate) fn new(now: Instant) -> Self {
-        Self(Arc::new(Inner {
+        Self::of_many(now, 1)
+    }
+
+    /// That of the first of so many entries.
+    pub(crate) fn of_many(now: Instant, entries: usize) -> Self {
+        let inner = Inner {
             begun: now,
-            state: AtomicU8::new(OURS),
+            lost: AtomicU64::new(0),
+            more_lost: (1..entries.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             changed: Notify::new(),
             progress: AtomicU64::new(0),
             given_up: AtomicU8::new(0),
             waiting: AtomicWaker::new(),
-        }))
+        };
+        Self(Arc::new(inner), 0)
     }
 
-    /// Says that the handler gets on: its deadline begins anew.
+    /// That of the nth of the entries, from 0 on.
+    pub(crate) fn nth(&self, entry: usize) -> Self {
+        Self(self.0.clone(), entry)
+    }
+
+    pub(crate) fn begun(&self) -> Instant {
+        self.0.begun
+    }
+
+    fn word(&self) -> &AtomicU64 {
+        (self.1 / 64).checked_sub(1).and_then(|word| self.0.more_lost.get(word)).unwrap_or(&self.0.lost)
+    }
+
+    /// Says that the handler gets on: its deadline begins anew, that of its whole batch.
     pub fn progress(&self) {
         let since = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.0.progress.store(since + 1, Ordering::Release);
@@ -55,7 +75,7 @@ impl Lease {
     /// longer than `min_idle`. What the handler does from now on may be done twice.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.0.state.load(Ordering::Acquire) == LOST
+        self.word().load(Ordering::Acquire) & (1 << (self.1 % 64)) != 0
     }
 
     /// Waits until the lease is lost; for ever, if it is not.
@@ -73,13 +93,18 @@ impl Lease {
     }
 
     pub(crate) fn lose(&self) {
-        self.0.state.store(LOST, Ordering::Release);
+        self.word().fetch_or(1 << (self.1 % 64), Ordering::AcqRel);
         self.0.changed.notify_waiters();
     }
 
     pub(crate) fn last_progress(&self) -> Option<Instant> {
         let since = self.0.progress.load(Ordering::Acquire).checked_sub(1)?;
         self.0.begun.checked_add(Duration::from_millis(since))
+    }
+
+    /// When the handler last gave a sign: its last progress, or its start.
+    pub(crate) fn last_sign(&self) -> Instant {
+        self.last_progress().unwrap_or(self.0.begun)
     }
 
     /// Ends the wait for a handler that is of no interest any more.
@@ -100,5 +125,22 @@ impl Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("lost", &self.is_lost()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_entry_of_a_batch_is_lost_alone_and_makes_progress_with_all() {
+        let first = Lease::of_many(Instant::now(), 200);
+        for lost in [0, 63, 64, 130, 199] {
+            first.nth(lost).lose();
+        }
+        let lost: Vec<_> = (0..200).filter(|nth| first.nth(*nth).is_lost()).collect();
+        assert_eq!(lost, [0, 63, 64, 130, 199]);
+        first.nth(150).progress();
+        assert!(first.last_progress().is_some());
     }
 }

@@ -88,3 +88,78 @@ impl<O: IntoOutcome, E: fmt::Display + Send + 'static> IntoOutcome for Result<O,
         }
     }
 }
+
+/// What a handler of a [`Batch`](crate::Batch) answers: one outcome for all its entries, or one for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "an outcome does nothing until a handler answers with it"]
+pub enum BatchOutcome {
+    /// The same for every entry.
+    All(Outcome),
+    /// One for each entry, in their order. An entry without one is [`Outcome::Failed`].
+    Each(Vec<Outcome>),
+}
+
+impl BatchOutcome {
+    /// One outcome for each of so many entries.
+    pub(crate) fn spread(self, entries: usize) -> impl Iterator<Item = Outcome> {
+        let (all, each) = match self {
+            Self::All(outcome) => (Some(outcome), Vec::new()),
+            Self::Each(each) => (None, each),
+        };
+        let missing = || Outcome::Failed("the handler answered for fewer entries than there are".to_owned());
+        let mut each = each.into_iter();
+        (0..entries).map(move |_| all.clone().or_else(|| each.next()).unwrap_or_else(missing))
+    }
+}
+
+/// A handler that has its answer at once writes `type Result = BatchOutcome;`.
+impl<A: Actor, M: Message<Result = Self>> MessageResponse<A, M> for BatchOutcome {
+    fn handle(self, _: &mut A::Context, answer: Option<OneshotSender<Self>>) {
+        if let Some(answer) = answer {
+            // A consumer that is gone has handed its entries back.
+            let _ = answer.send(self);
+        }
+    }
+}
+
+/// What a handler of batches may answer: a [`BatchOutcome`], an [`Outcome`] for all entries, a list with one for
+/// each, nothing (which acknowledges all), or a `Result` of any of these, whose error is [`Outcome::Failed`] for
+/// all.
+pub trait IntoBatchOutcome: Send + 'static {
+    /// The outcome that it stands for.
+    fn into_batch_outcome(self) -> BatchOutcome;
+}
+
+impl IntoBatchOutcome for BatchOutcome {
+    fn into_batch_outcome(self) -> BatchOutcome {
+        self
+    }
+}
+
+impl IntoBatchOutcome for Outcome {
+    fn into_batch_outcome(self) -> BatchOutcome {
+        BatchOutcome::All(self)
+    }
+}
+
+impl IntoBatchOutcome for () {
+    fn into_batch_outcome(self) -> BatchOutcome {
+        BatchOutcome::All(Outcome::Ack)
+    }
+}
+
+impl<O: IntoOutcome> IntoBatchOutcome for Vec<O> {
+    fn into_batch_outcome(self) -> BatchOutcome {
+        BatchOutcome::Each(self.into_iter().map(IntoOutcome::into_outcome).collect())
+    }
+}
+
+impl<O: IntoBatchOutcome, E: fmt::Display + Send + 'static> IntoBatchOutcome for Result<O, E> {
+    fn into_batch_outcome(self) -> BatchOutcome {
+        match self {
+            Ok(outcome) => outcome.into_batch_outcome(),
+            Err(error) => BatchOutcome::All(Outcome::failed(error)),
+        }
+    }
+}

@@ -228,7 +228,7 @@ impl Decoder {
     /// Fills aggregates until the outermost one is complete or the input ends.
     fn nested(&mut self, first: Element, input: &[u8], pos: &mut usize) -> Result<Option<Value>, ProtocolError> {
         let mut element = first;
-        loop {
+        let reply = loop {
             let value = match element {
                 Element::Starved => return Ok(None),
                 Element::Value(value) => {
@@ -240,30 +240,79 @@ impl Decoder {
             if let Some(value) = value
                 && let Some(reply) = self.hand_up(value)?
             {
-                self.elements_left = self.limits.elements;
-                self.bytes_left = self.limits.reply;
-                self.longest = self.limits.bulk.min(self.limits.reply);
-                return Ok(Some(reply));
+                break reply;
+            }
+            if let Some(reply) = self.plain_elements(input, pos)? {
+                break reply;
             }
             element = self.element(input, pos)?;
-        }
+        };
+        self.elements_left = self.limits.elements;
+        self.bytes_left = self.limits.reply;
+        self.longest = self.limits.bulk.min(self.limits.reply);
+        Ok(Some(reply))
     }
 
-    /// Gives a value to the aggregate it belongs to, and that one to its own when it is complete by it. What is left at the
-    /// end is the reply.
-    fn hand_up(&mut self, mut value: Value) -> Result<Option<Value>, ProtocolError> {
-        loop {
+    /// Goes on with whole strings, integers and arrays, which most long replies are made of, without handing each from one
+    /// function to the next. What is not as simple is left where it is.
+    fn plain_elements(&mut self, input: &[u8], pos: &mut usize) -> Result<Option<Value>, ProtocolError> {
+        let mut rest = input.get(*pos..).unwrap_or_default();
+        let mut reply = None;
+        while reply.is_none()
+            && let [tag @ (b'$' | b':' | b'*'), after @ ..] = rest
+            && let Some((number, used)) = number(after)?
+        {
+            let mut behind = after.get(used..).unwrap_or_default();
+            let value = match tag {
+                b':' => Value::Int(number),
+                tag => match scalar::length(number)? {
+                    None => Value::Nil,
+                    Some(len) if *tag == b'*' => {
+                        rest = behind;
+                        if let Some(empty) = self.open(Kind::Array, len)? {
+                            reply = self.hand_up(empty)?;
+                        }
+                        continue;
+                    }
+                    Some(len) if len > self.longest => break,
+                    Some(len) => {
+                        let Some((bytes, [b'\r', b'\n', next @ ..])) = behind.split_at_checked(len) else { break };
+                        behind = next;
+                        self.bytes_left -= len;
+                        self.longest = self.limits.bulk.min(self.bytes_left);
+                        Value::BulkString(bytes.to_vec())
+                    }
+                },
+            };
+            rest = behind;
+            if self.stack.last_mut().is_some_and(|parent| parent.push(value)) {
+                reply = self.close()?;
+            }
+        }
+        *pos = input.len() - rest.len();
+        Ok(reply)
+    }
+
+    /// Gives a value to the aggregate it belongs to. What belongs to none is the reply.
+    fn hand_up(&mut self, value: Value) -> Result<Option<Value>, ProtocolError> {
+        let Some(parent) = self.stack.last_mut() else {
+            return Ok(Some(value));
+        };
+        if parent.push(value) { self.close() } else { Ok(None) }
+    }
+
+    /// Ends the innermost aggregate, and every one that it was the last element of. What is left at the end is the reply.
+    fn close(&mut self) -> Result<Option<Value>, ProtocolError> {
+        while let Some(complete) = self.stack.pop() {
+            let value = complete.finish()?;
             let Some(parent) = self.stack.last_mut() else {
                 return Ok(Some(value));
             };
             if !parent.push(value) {
-                return Ok(None);
+                break;
             }
-            let Some(complete) = self.stack.pop() else {
-                return Ok(None);
-            };
-            value = complete.finish()?;
         }
+        Ok(None)
     }
 
     /// Starts an aggregate of `len` elements (pairs, where it has pairs), or gives it at once when it has none.

@@ -22,6 +22,7 @@ use crate::prefix::KeyPrefix;
 const NOT_READY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a link is made from; the same for every dial.
+#[derive(Clone)]
 pub(crate) struct Recipe {
     pub(crate) config: RedisConfig,
     pub(crate) target: Target,
@@ -57,6 +58,8 @@ pub(crate) struct Greeting {
     pub(crate) mode: Option<String>,
     pub(crate) protocol: u8,
     pub(crate) client_id: Option<i64>,
+    /// The dial that it came from.
+    pub(crate) generation: u64,
 }
 
 /// A link that has answered PING.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    io,
+    io::{self, IoSlice},
     ops::Range,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
@@ -22,6 +22,10 @@ const READ: usize = 64 * 1024;
 const HIGH_WATER: usize = 256 * 1024;
 /// Of a pipeline of any size at most so much is written before others of this thread get their turn.
 const WRITE_PER_TURN: usize = 1024 * 1024;
+
+/// From this size on a command is offered to the socket from where it is: copying it would cost more than one system call
+/// for it alone.
+const LARGE: usize = 64 * 1024;
 
 /// So many scripts are remembered: a service has few, and one that makes them up must not fill the memory.
 const SCRIPTS: usize = 1024;
@@ -79,6 +83,12 @@ impl Wire {
                 Some(Extra::Script(script)) if self.is_new(script.digest()) => {
                     command.encode_with(script, &mut self.output);
                 }
+                None if command.size() >= LARGE && self.transport.is_write_vectored() => {
+                    let rest = command.encode_front(&mut self.output);
+                    self.encoded += (self.output.len() - before + rest.len()) as u64;
+                    self.write_past(rest);
+                    return start..self.encoded;
+                }
                 _ => command.encode(&mut self.output),
             }
             self.encoded += (self.output.len() - before) as u64;
@@ -91,6 +101,22 @@ impl Wire {
         const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
         self.output.extend_from_slice(ASKING);
         self.encoded += ASKING.len() as u64;
+    }
+
+    /// Offers the socket what is encoded and `rest` behind it, and keeps what it does not take. An error is left for the
+    /// next [`poll_flush`](Self::poll_flush) to meet.
+    fn write_past(&mut self, rest: &[u8]) {
+        let pieces = [IoSlice::new(&self.output), IoSlice::new(rest)];
+        let mut cx = Context::from_waker(Waker::noop());
+        let taken = match Pin::new(&mut self.transport).poll_write_vectored(&mut cx, &pieces) {
+            Poll::Ready(Ok(taken)) => taken,
+            _ => 0,
+        };
+        self.written += taken as u64;
+        self.needs_flush |= taken > 0;
+        let ahead = taken.min(self.output.len());
+        self.output.advance(ahead);
+        self.output.extend_from_slice(rest.get(taken - ahead..).unwrap_or_default());
     }
 
     /// Whether the server may not know a script. It may forget one as well, and says so then.
@@ -182,6 +208,37 @@ mod tests {
     use crate::prefix::KeyPrefix;
     use std::future::poll_fn;
     use tokio::net::{TcpListener, TcpStream};
+
+    /// Ablation: where what the socket does not take is not kept, fewer bytes are written than were encoded.
+    #[tokio::test]
+    async fn a_large_value_is_written_from_where_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (mut far, _) = listener.accept().await.expect("accepted");
+        let mut wire = Wire::new(Transport::Tcp(near));
+        let prefix = KeyPrefix::new("p:").expect("valid");
+        // The last ones find a full socket.
+        let frames = [1, LARGE, 10, 1 << 20, LARGE - 1, 8 << 20, 3, LARGE, 1 << 20]
+            .map(|len| Frame::new("SET").key("k").arg(vec![len as u8; len]));
+        let mut expected = BytesMut::new();
+        for frame in &frames {
+            let sealed = prefix.seal(frame).expect("valid");
+            let span = wire.encode(&sealed);
+            assert_eq!(span.start, expected.len() as u64);
+            sealed.encode(&mut expected);
+            assert_eq!(span.end, expected.len() as u64);
+        }
+        assert!(wire.written() > 0, "the socket was offered them at once");
+        let len = expected.len();
+        let reader = tokio::spawn(async move {
+            let mut read = vec![0; len];
+            far.read_exact(&mut read).await.expect("read");
+            read
+        });
+        poll_fn(|cx| wire.poll_flush(cx)).await.expect("written");
+        assert_eq!(wire.written(), len as u64);
+        assert!(reader.await.expect("no panic") == expected, "in order and nothing left out");
+    }
 
     /// Ablation: with a unit encoded whole, as a single command is, the output grows to 20 MB.
     #[tokio::test]

@@ -14,6 +14,7 @@ pub struct RedisServerBuilder {
     pub(crate) tls_port: bool,
     pub(crate) sentinel: bool,
     pub(crate) extra: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl RedisServerBuilder {
@@ -77,6 +78,12 @@ impl RedisServerBuilder {
     /// Adds arguments as they are, for options with several values such as `["--replicaof", "127.0.0.1", "7000"]`.
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.extra.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable in the environment of the server, such as `LD_PRELOAD`.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 

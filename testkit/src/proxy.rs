@@ -162,6 +162,16 @@ impl Proxy {
         self.end_all(|| Order::Close);
     }
 
+    /// Lets all live connections be half-open: neither side ever hears of the other again, not even of its end. New
+    /// connections work. Both ends last until [`reset_all`](Self::reset_all), [`close_all`](Self::close_all), or the
+    /// end of the proxy.
+    pub fn strand_all(&self) {
+        for orders in lock(&self.shared.links).values() {
+            // A link that ended in this moment takes none.
+            let _ = orders.send(Order::Strand);
+        }
+    }
+
     /// How many connections were accepted so far.
     #[must_use]
     pub fn connections(&self) -> usize {

@@ -324,7 +324,8 @@ impl RedisServer {
             // `masterauth` too, so that a replica of such a server may be one itself.
             command.args(["--requirepass", password, "--masterauth", password]);
         }
-        self.process.spawn(command.args(&self.options.extra))
+        let environment = self.options.environment.iter().map(|(name, value)| (name, value));
+        self.process.spawn(command.args(&self.options.extra).envs(environment))
     }
 
     fn ended(&self) -> io::Error {

@@ -1,16 +1,21 @@
 //! What the tests of streams share: a server, a connection, and handlers that remember.
 #![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
+pub mod child;
+
 use std::collections::BTreeSet;
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use redis_actix::{
-    Delivery, Outcome, ReconnectPolicy, Redis, RedisConfig, StreamConsumer, StreamConsumerBuilder, StreamEvent,
-    StreamEventKind, StreamId,
+    Delivery, Outcome, ReconnectPolicy, Redis, RedisConfig, RestartLimit, StreamConsumer, StreamConsumerBuilder,
+    StreamEvent, StreamEventKind, StreamId,
 };
-use redis_actix_test::RedisServer;
+use redis_actix::{XAdd, XPending};
+use redis_actix_test::{RedisServer, Reply};
 
 /// No single wait of a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,8 +43,38 @@ impl Bed {
     }
 }
 
+/// A command of the server's own connection; keys have the prefix already.
+pub fn tell<const N: usize>(server: &RedisServer, words: [&str; N]) -> Reply {
+    server.command(words).unwrap()
+}
+
+pub async fn add(redis: &Redis, numbers: impl IntoIterator<Item = u64>) -> Vec<StreamId> {
+    let mut ids = Vec::new();
+    for n in numbers {
+        ids.push(redis.send(XAdd::new("orders").entry(&Job { n }).unwrap()).await.unwrap());
+    }
+    ids
+}
+
+/// Waits until nothing is pending in the group any more.
+pub async fn settled(redis: &Redis) {
+    eventually("nothing is pending", async || {
+        redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 0)
+    })
+    .await;
+}
+
+pub fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
 pub fn connect(port: u16) -> Redis {
-    let config = RedisConfig::builder().host("127.0.0.1").port(port).key_prefix("t:").build().unwrap();
+    let config = RedisConfig::builder().host("127.0.0.1").port(port).key_prefix("t:").liveness(ms(1_000));
+    let config = config.connect_timeout(ms(1_000)).build().unwrap();
     let quick = ReconnectPolicy::exponential(Duration::from_millis(5)..=Duration::from_millis(50));
     Redis::builder(config).reconnect(quick).start().unwrap()
 }
@@ -71,7 +106,8 @@ pub struct Seen {
     pub at: Instant,
 }
 
-type Answer = Box<dyn FnMut(&Delivery<Job>) -> Outcome>;
+type Answering = Pin<Box<dyn Future<Output = Outcome>>>;
+type Answer = Box<dyn FnMut(&Delivery<Job>) -> Answering>;
 
 /// A handler that remembers what it was given, and answers as it is told.
 pub struct Recorder {
@@ -86,28 +122,37 @@ pub struct Recording {
 }
 
 impl Recorder {
-    pub fn start_with(answer: impl FnMut(&Delivery<Job>) -> Outcome + 'static) -> Recording {
+    pub fn start_with(mut answer: impl FnMut(&Delivery<Job>) -> Outcome + 'static) -> Recording {
+        Self::working(move |job| ready(answer(job)))
+    }
+
+    /// A handler that takes its time.
+    pub fn working<F: Future<Output = Outcome> + 'static>(
+        mut answer: impl FnMut(&Delivery<Job>) -> F + 'static,
+    ) -> Recording {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let addr = Recorder { answer: Box::new(answer), seen: seen.clone() }.start();
+        let answer: Answer = Box::new(move |job| Box::pin(answer(job)));
+        let addr = redis_actix::supervise(
+            Recorder { answer, seen: seen.clone() },
+            RestartLimit::new(100, secs(1)).pause(ms(1)),
+        );
         Recording { addr, seen }
     }
 }
 
 impl Actor for Recorder {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(1024);
-    }
 }
 
+impl Supervised for Recorder {}
+
 impl Handler<Delivery<Job>> for Recorder {
-    type Result = MessageResult<Delivery<Job>>;
+    type Result = ResponseFuture<Outcome>;
 
     fn handle(&mut self, job: Delivery<Job>, _: &mut Self::Context) -> Self::Result {
         let seen = Seen { id: job.id(), n: job.n, attempt: job.attempt(), at: Instant::now() };
         self.seen.lock().unwrap().push(seen);
-        MessageResult((self.answer)(&job))
+        (self.answer)(&job)
     }
 }
 
@@ -122,6 +167,16 @@ impl Recording {
 
     pub fn distinct(&self) -> usize {
         self.seen.lock().unwrap().iter().map(|seen| seen.n).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The attempts at which `n` was handled.
+    pub fn attempts(&self, n: u64) -> Vec<u64> {
+        self.seen().iter().filter(|seen| seen.n == n).map(|seen| seen.attempt).collect()
+    }
+
+    /// Waits until every number below `count` was handled.
+    pub async fn all_of(&self, count: u64) {
+        eventually(&format!("all of {count}"), async || self.distinct() as u64 >= count).await;
     }
 
     pub async fn handled(&self, calls: usize) {
@@ -164,7 +219,26 @@ impl Events {
         self.seen.lock().unwrap().iter().filter(|kind| wanted(kind)).count()
     }
 
+    /// Everything so far, for a person to read.
+    pub fn all(&self) -> Vec<StreamEventKind> {
+        self.seen.lock().unwrap().clone()
+    }
+
     pub async fn saw(&self, what: &str, wanted: impl Fn(&StreamEventKind) -> bool) {
         eventually(what, async || self.count(&wanted) > 0).await;
     }
+}
+
+/// Keeps panics that a test injects out of its output.
+pub fn injected_panics_are_quiet() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let words = panic.payload().downcast_ref::<&str>().copied();
+            if !words.is_some_and(|words| words.starts_with("injected")) {
+                usual(panic);
+            }
+        }));
+    });
 }

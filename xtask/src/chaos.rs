@@ -1,4 +1,4 @@
-//! `cargo xtask chaos` and `cargo xtask fault-table`: both are programs of their own, in `chaos/`.
+//! `cargo xtask chaos`, `soak` and `fault-table`: all are programs of their own, in `chaos/`.
 
 use crate::{cannot, cargo, server};
 use std::process::ExitCode;
@@ -6,6 +6,11 @@ use std::process::ExitCode;
 /// All faults at random, for `--minutes N` with `--seed S`.
 pub(crate) fn run(args: &[String]) -> ExitCode {
     start("chaos", args)
+}
+
+/// Stream consumers whose servers and processes are killed, for `--minutes N` with `--seed S`.
+pub(crate) fn soak(args: &[String]) -> ExitCode {
+    start("soak", args)
 }
 
 /// The same faults against this crate and against redis-rs, as a table.

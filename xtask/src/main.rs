@@ -24,10 +24,14 @@ usage: cargo xtask <command>
   demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
   test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
   bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
-                   get64/256); --check counts instructions by valgrind instead and compares, --update stores them
+                   get64/256, streams, memory, or endurance with --minutes N), --place where its callers are (same, arbiter,
+                   other); --bars compares with what is promised, --publish writes docs/performance.md;
+                   --check counts instructions by valgrind instead and compares, --update stores them
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
   prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
   chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account
+  soak [args]      stream consumers while servers and consumers are killed at random: --minutes N (3), --seed S;
+                   prints an account of every entry, and fails if one was lost
   fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
   cluster up       starts a cluster of six on loopback that stays, and prints the environment to set; with --sentinel
                    a master, a replica and three sentinels; `cluster status` looks at it, `cluster down` ends it
@@ -46,6 +50,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("prefix-report", prefix_report::run),
     ("chaos", chaos::run),
     ("cluster", cluster::run),
+    ("soak", chaos::soak),
     ("fault-table", chaos::table),
 ];
 

@@ -1,9 +1,12 @@
 //! fred, nothing set but TCP_NODELAY.
 
 use bytes::Bytes;
-use fred::prelude::{Builder, Client as FredClient, ClientLike, Config, HashesInterface, KeysInterface, TcpConfig};
+use fred::prelude::{
+    Builder, Client as FredClient, ClientLike, Config, HashesInterface, KeysInterface, StreamsInterface, TcpConfig,
+};
+use fred::types::streams::{XCapKind, XCapTrim};
 
-use crate::client::{Client, Connect, Op, text};
+use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
 /// One connection.
 pub struct Fred;
@@ -47,6 +50,28 @@ impl Client for Handle {
             Op::HGetAll(key) => {
                 let fields: Vec<(Bytes, Bytes)> = self.0.hgetall(key.as_str()).await.map_err(text)?;
                 Ok(fields.len())
+            }
+            Op::Incr(key) => {
+                let count: i64 = self.0.incr(key.as_str()).await.map_err(text)?;
+                Ok(usize::from(count > 0))
+            }
+            Op::Expire(key) => {
+                let there: bool = self.0.expire(key.as_str(), i64::from(LIFETIME), None).await.map_err(text)?;
+                Ok(usize::from(there))
+            }
+            Op::Pipeline(keys) => {
+                let pipeline = self.0.pipeline();
+                for key in &keys[..] {
+                    let () = pipeline.get(key.as_str()).await.map_err(text)?;
+                }
+                let values: Vec<Option<Bytes>> = pipeline.all().await.map_err(text)?;
+                Ok(values.len())
+            }
+            Op::XAdd(key, value) => {
+                let newest = (XCapKind::MaxLen, XCapTrim::AlmostExact, STREAM as i64);
+                let fields = vec![("data", &value[..])];
+                let id: String = self.0.xadd(key.as_str(), false, newest, "*", fields).await.map_err(text)?;
+                Ok(id.len())
             }
         }
     }

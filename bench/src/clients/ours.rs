@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use actix::Message;
-use redis_actix::{Command, Frame, Get, Redis, RedisConfig, Result as Outcome, Set, Value, decode};
+use redis_actix::{Expire, Get, HGetAll, Incr, MGet, Pipeline, Redis, RedisConfig, Set, XAdd};
 
-use crate::client::{Client, Connect, Op, text};
+use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
 /// Every key gets it; the peers get the whole name instead.
 pub const PREFIX: &str = "bench:";
@@ -62,12 +61,30 @@ impl Client for Handle {
                 Ok(value.len())
             }
             Op::MGet(keys) => {
-                let frame = Frame::new("MGET").keys(keys.iter().map(|key| unprefixed(key))).read_only();
-                Ok(self.0.send(Values(frame)).await.map_err(text)?.len())
+                let keys = keys.iter().map(|key| unprefixed(key));
+                Ok(self.0.send(MGet::<Vec<u8>>::new(keys)).await.map_err(text)?.len())
             }
             Op::HGetAll(key) => {
-                let frame = Frame::new("HGETALL").key(unprefixed(key)).read_only();
-                Ok(self.0.send(Fields(frame)).await.map_err(text)?.len())
+                let fields: Vec<(Vec<u8>, Vec<u8>)> = self.0.send(HGetAll::new(unprefixed(key))).await.map_err(text)?;
+                Ok(fields.len())
+            }
+            Op::Incr(key) => {
+                let count = self.0.send(Incr::new(unprefixed(key))).await.map_err(text)?;
+                Ok(usize::from(count > 0))
+            }
+            Op::Expire(key) => {
+                let lifetime = Duration::from_secs(LIFETIME.into());
+                let there = self.0.send(Expire::new(unprefixed(key), lifetime)).await.map_err(text)?;
+                Ok(usize::from(there))
+            }
+            Op::Pipeline(keys) => {
+                let reads: Vec<_> = keys.iter().map(|key| Get::<Vec<u8>>::new(unprefixed(key))).collect();
+                Ok(self.0.send(Pipeline::new(reads)).await.map_err(text)?.len())
+            }
+            Op::XAdd(key, value) => {
+                let entry = XAdd::new(unprefixed(key)).max_len_approx(STREAM).field("data", &value[..]);
+                let id = self.0.send(entry).await.map_err(text)?;
+                Ok(usize::from(id.ms > 0))
             }
         }
     }
@@ -75,46 +92,4 @@ impl Client for Handle {
 
 fn unprefixed(key: &str) -> &str {
     key.strip_prefix(PREFIX).unwrap_or(key)
-}
-
-/// `MGET`, until it has a message of its own.
-#[derive(Message)]
-#[rtype(result = "Outcome<Vec<Vec<u8>>>")]
-struct Values(Frame);
-
-impl Command for Values {
-    type Reply = Vec<Vec<u8>>;
-
-    fn frame(&self) -> Frame {
-        self.0.clone()
-    }
-
-    fn into_frame(self) -> Frame {
-        self.0
-    }
-
-    fn reply(value: Value) -> Outcome<Self::Reply> {
-        decode(value)
-    }
-}
-
-/// `HGETALL`, until it has a message of its own.
-#[derive(Message)]
-#[rtype(result = "Outcome<Vec<(Vec<u8>, Vec<u8>)>>")]
-struct Fields(Frame);
-
-impl Command for Fields {
-    type Reply = Vec<(Vec<u8>, Vec<u8>)>;
-
-    fn frame(&self) -> Frame {
-        self.0.clone()
-    }
-
-    fn into_frame(self) -> Frame {
-        self.0
-    }
-
-    fn reply(value: Value) -> Outcome<Self::Reply> {
-        decode(value)
-    }
 }

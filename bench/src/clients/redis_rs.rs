@@ -6,7 +6,7 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
-use crate::client::{Client, Connect, Op, text};
+use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
 /// `MultiplexedConnection`, nothing set.
 pub struct Multiplexed;
@@ -82,6 +82,29 @@ pub async fn query<C: ConnectionLike>(connection: &mut C, op: &Op) -> Result<usi
             let fields: Vec<(Vec<u8>, Vec<u8>)> =
                 redis::cmd("HGETALL").arg(key).query_async(connection).await.map_err(text)?;
             Ok(fields.len())
+        }
+        Op::Incr(key) => {
+            let count: i64 = redis::cmd("INCR").arg(key).query_async(connection).await.map_err(text)?;
+            Ok(usize::from(count > 0))
+        }
+        Op::Expire(key) => {
+            let there: bool =
+                redis::cmd("EXPIRE").arg(key).arg(LIFETIME).query_async(connection).await.map_err(text)?;
+            Ok(usize::from(there))
+        }
+        Op::Pipeline(keys) => {
+            let mut pipeline = redis::Pipeline::with_capacity(keys.len());
+            for key in &keys[..] {
+                pipeline.cmd("GET").arg(key);
+            }
+            let values: Vec<Option<Vec<u8>>> = pipeline.query_async(connection).await.map_err(text)?;
+            Ok(values.len())
+        }
+        Op::XAdd(key, value) => {
+            let mut command = redis::cmd("XADD");
+            command.arg(key).arg("MAXLEN").arg("~").arg(STREAM).arg("*").arg("data").arg(&value[..]);
+            let id: String = command.query_async(connection).await.map_err(text)?;
+            Ok(id.len())
         }
     }
 }

@@ -1,12 +1,12 @@
 //! rustis, nothing set.
 
 use rustis::{
-    client::Client as RustisClient,
-    commands::{HashCommands, StringCommands},
-    resp::BulkString,
+    client::{BatchPreparedCommand, Client as RustisClient},
+    commands::{GenericCommands, HashCommands, StringCommands},
+    resp::{BulkString, cmd},
 };
 
-use crate::client::{Client, Connect, Op, text};
+use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
 /// One multiplexed connection.
 pub struct Rustis;
@@ -42,6 +42,30 @@ impl Client for Handle {
             Op::HGetAll(key) => {
                 let fields: Vec<(BulkString, BulkString)> = self.0.hgetall(key.as_str()).await.map_err(text)?;
                 Ok(fields.len())
+            }
+            Op::Incr(key) => {
+                let count: i64 = self.0.incr(key.as_str()).await.map_err(text)?;
+                Ok(usize::from(count > 0))
+            }
+            Op::Expire(key) => {
+                let there = self.0.expire(key.as_str(), u64::from(LIFETIME), None).await.map_err(text)?;
+                Ok(usize::from(there))
+            }
+            Op::Pipeline(keys) => {
+                let mut pipeline = self.0.create_pipeline();
+                pipeline.reserve(keys.len());
+                for key in &keys[..] {
+                    pipeline.get::<Option<BulkString>>(key.as_str()).queue();
+                }
+                let values: Vec<Option<BulkString>> = pipeline.execute().await.map_err(text)?;
+                Ok(values.len())
+            }
+            Op::XAdd(key, value) => {
+                // Its own `xadd` spells the operator `APPROXIMATELY`, which no server takes.
+                let command = cmd("XADD").key(key.as_str()).arg("MAXLEN").arg("~").arg(STREAM).arg("*").arg("data");
+                let command = command.arg(BulkString::from(value.to_vec()));
+                let id: String = self.0.send(command, None).await.map_err(text)?;
+                Ok(id.len())
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A command in parts: each goes its own way, and the last one to come back brings the answer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use redis::Value;
 
@@ -153,7 +154,13 @@ impl Pending for Part {
         Err(self)
     }
 
-    fn complete(self: Box<Self>, outcome: Result<Value>) {
+    fn poll_abandoned(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        // Whoever asked for the whole is asked.
+        Poll::Pending
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         self.gather.came(&self.at, self.frame.is_unit(), outcome);
+        true
     }
 }

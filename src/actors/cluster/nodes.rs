@@ -13,8 +13,10 @@ use crate::actors::ticket::BoxedTicket;
 use crate::config::{Address, HostPort};
 use crate::core::cluster::{map::Map, slot::SLOTS};
 use crate::core::{lane::Deadline, retry::ReconnectPolicy};
+use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
 use crate::gauges::Gauges;
+use crate::topology::{NodeStatus, link_number};
 use crate::wire::session::Recipe;
 
 /// How long a node that has no slots any more may take to answer what is in flight there. One that was replaced because
@@ -30,6 +32,8 @@ pub(super) struct Node {
     pub(super) address: HostPort,
     pub(super) driver: Driver,
     status: watch::Receiver<Status>,
+    /// No other node of this router gets it.
+    number: u32,
     /// It has no slots any more: when it is parted with.
     leaving: Option<Instant>,
 }
@@ -40,12 +44,13 @@ pub(super) struct Nodes {
     policy: ReconnectPolicy,
     told: Sender<ConnectionEvent>,
     nodes: Vec<Option<Node>>,
+    numbers: u32,
     owners: Box<[usize]>,
 }
 
 impl Nodes {
     pub(super) fn new(recipe: Arc<Recipe>, policy: ReconnectPolicy, told: Sender<ConnectionEvent>) -> Self {
-        Self { recipe, policy, told, nodes: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)].into() }
+        Self { recipe, policy, told, nodes: Vec::new(), numbers: 0, owners: vec![NOBODY; usize::from(SLOTS)].into() }
     }
 
     fn all(&self) -> impl Iterator<Item = &Node> {
@@ -74,8 +79,8 @@ impl Nodes {
         self.nodes.get(node)?.as_ref().map(|node| &node.address)
     }
 
-    pub(super) fn statuses(&self) -> Vec<(HostPort, watch::Receiver<Status>)> {
-        self.primaries().map(|node| (node.address.clone(), node.status.clone())).collect()
+    pub(super) fn statuses(&self) -> Vec<NodeStatus> {
+        self.primaries().map(|node| (node.address.clone(), node.number, node.status.clone())).collect()
     }
 
     /// The node that has this slot.
@@ -110,6 +115,18 @@ impl Nodes {
             .collect()
     }
 
+    /// Sends a command on this very link to the owner of a slot, or not at all.
+    pub(super) fn submit_on(&mut self, slot: Option<u16>, link: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let node = slot.and_then(|slot| self.owner(slot)).and_then(|node| self.nodes.get_mut(node)?.as_mut());
+        match node.filter(|node| link_number(node.number, node.driver.generation()) == link) {
+            Some(node) => node.driver.submit_on(node.driver.generation(), ticket, asked),
+            None => {
+                let words = "the connection that this command depends on is gone";
+                ticket.complete(Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words)));
+            }
+        }
+    }
+
     pub(super) fn submit(&mut self, node: usize, ticket: BoxedTicket, deadline: Deadline) {
         match self.nodes.get_mut(node) {
             Some(Some(node)) => node.driver.submit_by(ticket, deadline),
@@ -131,7 +148,9 @@ impl Nodes {
         driver.connect();
         // Until a look at the cluster says that it has slots.
         let leaving = Some(Instant::now() + FAREWELL * 20);
-        let node = Some(Node { address: address.clone(), driver, status, leaving });
+        self.numbers = self.numbers.wrapping_add(1);
+        let number = self.numbers;
+        let node = Some(Node { address: address.clone(), driver, status, number, leaving });
         let free = self.nodes.iter().position(Option::is_none);
         match free.and_then(|at| Some((at, self.nodes.get_mut(at)?))) {
             Some((at, place)) => {

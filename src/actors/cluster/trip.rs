@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use redis::Value;
@@ -90,6 +91,7 @@ impl Book {
             failed: self.failed.load(Ordering::Relaxed),
             unknown: self.unknown.load(Ordering::Relaxed),
             abandoned: self.abandoned.load(Ordering::Relaxed),
+            called_off: 0,
         }
     }
 }
@@ -156,6 +158,11 @@ impl Routed {
 
     /// Answers it, whatever the answer is.
     pub(super) fn finish(self, outcome: Result<Value>) {
+        self.hand_over(outcome);
+    }
+
+    /// As [`finish`](Self::finish), and returns whether somebody was still there.
+    fn hand_over(self, outcome: Result<Value>) -> bool {
         let Self { asked, trip, counted, .. } = self;
         let outcome = outcome.map_err(|error| match error.fate() {
             Fate::NotSent if trip.may_have_run => error.with_fate(Fate::Unknown),
@@ -164,7 +171,7 @@ impl Routed {
         if let Some(counted) = counted {
             counted.end(&outcome);
         }
-        asked.complete(outcome);
+        asked.deliver(outcome)
     }
 }
 
@@ -189,7 +196,11 @@ impl Pending for Routed {
         Ok(self)
     }
 
-    fn complete(self: Box<Self>, outcome: Result<Value>) {
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.asked.poll_abandoned(cx)
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         let is_back = match &outcome {
             Err(error) => error.kind() == ErrorKind::Server && error.code().is_some_and(is_one),
             Ok(Value::Array(replies)) => {
@@ -201,8 +212,9 @@ impl Pending for Routed {
             let book = self.book.clone();
             let mut back = book.back.lock().unwrap_or_else(PoisonError::into_inner);
             back.push(Returned { ticket: self, answer: outcome });
+            true
         } else {
-            self.finish(outcome);
+            self.hand_over(outcome)
         }
     }
 }

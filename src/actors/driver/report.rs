@@ -22,6 +22,8 @@ pub struct ShutdownReport {
     pub unknown: u64,
     /// Commands whose deadline passed, or whose callers went away, while the connection was draining.
     pub abandoned: u64,
+    /// Commands that waited by design (`BLPOP`), were called off by the shutdown, and took nothing.
+    pub called_off: u64,
 }
 
 impl ShutdownReport {
@@ -32,6 +34,7 @@ impl ShutdownReport {
             failed: self.failed.saturating_sub(earlier.failed),
             unknown: self.unknown.saturating_sub(earlier.unknown),
             abandoned: self.abandoned.saturating_sub(earlier.abandoned),
+            called_off: self.called_off.saturating_sub(earlier.called_off),
         }
     }
 
@@ -41,6 +44,7 @@ impl ShutdownReport {
         self.failed += other.failed;
         self.unknown += other.unknown;
         self.abandoned += other.abandoned;
+        self.called_off += other.called_off;
     }
 }
 
@@ -72,7 +76,7 @@ impl Driver {
         self.dialling = None;
         self.admission.fail_queued(&cause, ConnectionState::Closed);
         let Tally { completed, failed, unknown, abandoned } = self.admission.tally().since(self.drain.at_start);
-        self.drain.report = ShutdownReport { completed, failed, unknown, abandoned };
+        self.drain.report = ShutdownReport { completed, failed, unknown, abandoned, called_off: 0 };
         self.tell(ConnectionEvent::Closed { cause });
         for waiting in self.drain.waiting.drain(..) {
             let _ = waiting.send(self.drain.report);

@@ -159,7 +159,7 @@ impl Engine {
         if let Some(cause) = self.trouble.clone() {
             self.fail_all(&cause);
         } else if let Some(link) = self.link.as_ref().filter(|_| self.generation.is_none() && !names.is_empty()) {
-            link.addr().do_send(Connect);
+            link.address().do_send(Connect);
         }
     }
 
@@ -205,7 +205,7 @@ impl Engine {
         tracing::error!(reason, "the actor of the subscriptions was restarted");
         self.armed = None;
         if let Some(link) = &self.link {
-            link.addr().do_send(Sever("the actor of the subscriptions was restarted"));
+            link.address().do_send(Sever("the actor of the subscriptions was restarted"));
         }
     }
 

@@ -146,9 +146,11 @@ pub(super) fn is_unit_not_now(replies: &[Value], is_atomic: bool, in_cluster: bo
 /// Codes decide, texts differ.
 pub(super) fn is_not_now(value: &Value, in_cluster: bool) -> bool {
     let Value::ServerError(error) = value else { return false };
-    match error.code() {
-        "LOADING" | "BUSY" => true,
-        "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" => !in_cluster,
-        _ => false,
-    }
+    let code = error.code();
+    // Of a node of a cluster these are about a slot, or for whoever can ask another node.
+    says_not_now(code) && !(in_cluster && matches!(code, "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN"))
+}
+
+pub(crate) fn says_not_now(code: &str) -> bool {
+    matches!(code, "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN")
 }

@@ -15,6 +15,10 @@ pub(crate) enum FailureKind {
     Unblocked,
     /// The server asks for patience.
     Busy,
+    /// The server has become a replica; its successor has the group.
+    ReadOnly,
+    /// The stream is with another server of a cluster, or on its way there.
+    Moved,
     /// A user's right is missing.
     Denied,
     /// The key is not a stream.
@@ -43,10 +47,11 @@ impl From<Error> for Failure {
             ErrorKind::Server => match error.code().unwrap_or_default() {
                 "NOGROUP" => FailureKind::NoGroup,
                 "UNBLOCKED" => FailureKind::Unblocked,
-                "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "READONLY" | "OOM" | "MISCONF"
-                | "NOREPLICAS" => FailureKind::Busy,
-                // The reader's link is given up for these, and made anew where the stream is.
-                "MOVED" | "ASK" => FailureKind::Link,
+                "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "OOM" | "MISCONF" | "NOREPLICAS" => {
+                    FailureKind::Busy
+                }
+                "READONLY" => FailureKind::ReadOnly,
+                "MOVED" | "ASK" => FailureKind::Moved,
                 "NOPERM" | "NOAUTH" | "WRONGPASS" => FailureKind::Denied,
                 "WRONGTYPE" => FailureKind::WrongType,
                 _ => FailureKind::Other,

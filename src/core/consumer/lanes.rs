@@ -41,6 +41,11 @@ impl<P> Lanes<P> {
         !self.ready.is_empty()
     }
 
+    /// How many [`pop`](Self::pop) has.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     pub(crate) fn push(&mut self, waiting: Waiting<P>) {
         self.len += 1;
         let Some(lane) = waiting.lane else { return self.ready.push_back(waiting) };

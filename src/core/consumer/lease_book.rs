@@ -1,9 +1,10 @@
 //! Every entry that this consumer has in hand, in exactly one stage.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use super::ids::IdMap;
 use crate::messages::stream_id::StreamId;
 
 /// What becomes of an entry next.
@@ -35,6 +36,8 @@ pub(crate) struct Hold {
     pub(crate) size: usize,
     /// Somebody else has it now; only an acknowledgement still counts.
     pub(crate) lost: bool,
+    /// It was removed from the stream: it cannot be delivered again, and nobody else can have it.
+    pub(crate) trimmed: bool,
     /// The server is to forget that it counted this delivery.
     pub(crate) uncounted: bool,
     /// When the server last heard that it is ours.
@@ -44,7 +47,7 @@ pub(crate) struct Hold {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseBook {
-    holds: HashMap<StreamId, Hold>,
+    holds: IdMap<Hold>,
     held: usize,
     running: usize,
     bytes: usize,
@@ -75,6 +78,10 @@ impl LeaseBook {
         self.holds.len()
     }
 
+    pub(crate) fn ids(&self) -> Vec<StreamId> {
+        self.holds.keys().copied().collect()
+    }
+
     /// How many take up the window: those that wait for a handler, and those with one.
     pub(crate) fn held(&self) -> usize {
         self.held
@@ -88,12 +95,26 @@ impl LeaseBook {
         self.bytes
     }
 
+    /// The lowest id of all that is in hand.
+    pub(crate) fn oldest(&self) -> Option<StreamId> {
+        self.holds.keys().min().copied()
+    }
+
     pub(crate) fn count(&self, wanted: impl Fn(Stage) -> bool) -> usize {
         self.holds.values().filter(|hold| wanted(hold.stage)).count()
     }
 
     pub(crate) fn insert(&mut self, id: StreamId, attempt: u64, lane: Option<u64>, size: usize, now: Instant) {
-        let hold = Hold { stage: Stage::Waiting, attempt, lane, size, lost: false, uncounted: false, renewed: now };
+        let hold = Hold {
+            stage: Stage::Waiting,
+            attempt,
+            lane,
+            size,
+            lost: false,
+            trimmed: false,
+            uncounted: false,
+            renewed: now,
+        };
         self.leave_stage(id);
         self.holds.insert(id, hold);
         self.enter_stage(id);
@@ -169,12 +190,18 @@ impl LeaseBook {
                 Stage::Delayed { due } => due > now,
                 Stage::Taking | Stage::Acking | Stage::Leaving { .. } => false,
             };
-            if lives && !hold.lost && hold.renewed <= before {
+            if lives && !hold.lost && !hold.trimmed && hold.renewed <= before {
                 hold.renewed = now;
                 aging.push(*id);
             }
         }
         aging
+    }
+
+    /// The entries that are ours only as long as the server agrees.
+    pub(crate) fn leased(&self) -> Vec<StreamId> {
+        let lives = |stage| matches!(stage, Stage::Waiting | Stage::Running { .. } | Stage::Burying);
+        self.holds.iter().filter(|(_, hold)| lives(hold.stage) && !hold.lost).map(|(id, _)| *id).collect()
     }
 
     fn enter_stage(&mut self, id: StreamId) {

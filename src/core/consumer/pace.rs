@@ -36,6 +36,12 @@ impl Pace {
         *self = Self::default();
     }
 
+    /// Waits as after a failure that nobody was told of.
+    pub(crate) fn pause(&mut self, now: Instant, chance: &mut fastrand::Rng) {
+        self.failed(now, chance);
+        self.failures = 0;
+    }
+
     /// Returns whether this was the first failure in a row, which is the one worth telling.
     pub(crate) fn failed(&mut self, now: Instant, chance: &mut fastrand::Rng) -> bool {
         self.under_way = false;

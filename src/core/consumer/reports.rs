@@ -3,81 +3,30 @@
 use super::failure::{Failure, FailureKind};
 use super::*;
 
+/// Of an entry that was delivered as often as allowed and is still there.
+const UNANSWERED: &str = "its handler never answered";
+
 impl<P> Consumer<P> {
-    /// The reader has a link.
-    pub(crate) fn connected(&mut self, answer: Result<Option<i64>, Failure>, now: Instant) {
-        match answer {
-            Ok(client) => {
-                self.reader = client;
-                // The same number again: the server has restarted, and counts from the beginning.
-                self.zombie = self.zombie.filter(|zombie| client != Some(*zombie));
-                self.step(Step::Reap);
-            }
-            Err(failure) => self.setup_failed(failure, now),
-        }
-    }
-
-    /// What the old link left is gone. Where the server does not let us look, it stays, and what it still
-    /// takes is claimed back by the sweep.
-    pub(crate) fn reaped(&mut self, answer: Result<(), Failure>, now: Instant) {
-        match answer {
-            Err(failure) if failure.kind == FailureKind::Link => self.setup_failed(failure, now),
-            Ok(()) | Err(_) => {
-                self.zombie = None;
-                self.step(Step::EnsureGroup);
-            }
-        }
-    }
-
-    /// The group is there; `created` says that it was not.
-    pub(crate) fn ensured(&mut self, answer: Result<bool, Failure>, now: Instant) {
-        match answer {
-            Ok(created) => {
-                if created {
-                    self.tell(Told::GroupCreated);
-                }
-                self.recovery = Recovery::default();
-                self.step(Step::List);
-            }
-            Err(failure) => self.setup_failed(failure, now),
-        }
-    }
-
-    /// A page of what is pending for this consumer.
-    pub(crate) fn listed(&mut self, answer: Result<Vec<StreamId>, Failure>, now: Instant) {
-        match answer {
-            Ok(page) => {
-                self.setup.succeeded();
-                self.recovery.listed_all = page.len() < CHUNK;
-                self.recovery.after = page.last().copied().or(self.recovery.after);
-                self.recovery.backlog.extend(page.into_iter().filter(|id| !self.book.contains(*id)));
-                self.go_live_when_recovered();
-            }
-            Err(failure) => self.setup_failed(failure, now),
-        }
-    }
-
     /// Entries of ours, delivered again.
     pub(crate) fn took(&mut self, answer: Result<Vec<Taken<P>>, Failure>, now: Instant) {
         let asked = std::mem::take(&mut self.taking);
+        let doubtful = std::mem::take(&mut self.doubtful_take);
         match answer {
             Ok(taken) => {
                 self.take.succeeded();
                 let mut gone = Vec::new();
                 for entry in taken {
                     match entry {
-                        Taken::Entry(arrival) => {
-                            if self.phase == Phase::Setup(Step::List) {
-                                self.recovery.recovered += 1;
-                            }
-                            self.admit(arrival, now);
-                        }
+                        Taken::Entry(arrival) => self.admit(arrival, now),
                         Taken::Gone(id) => gone.push(id),
                     }
                 }
+                if doubtful {
+                    self.doubt();
+                }
                 self.trimmed(gone);
                 // What is in none of the answers is somebody else's by now.
-                for id in asked {
+                for (id, _) in asked {
                     if self.book.stage(id) == Some(Stage::Taking) {
                         self.put_down(id);
                     }
@@ -86,12 +35,11 @@ impl<P> Consumer<P> {
             }
             Err(failure) => {
                 self.take.failed(now, &mut self.chance);
-                // Whether they were delivered is unknown; asking again is the same as asking once, but for
-                // the count.
-                for id in asked {
+                // Whether they were delivered is unknown; asking again for the same count is the same as once.
+                for (id, count) in asked {
                     match self.book.stage(id) {
                         Some(Stage::Taking) => self.book.set(id, Stage::Delayed { due: now }),
-                        _ => self.recovery.backlog.push_front(id),
+                        _ => self.quarantine.back(id, count.saturating_sub(1)),
                     }
                 }
                 self.errand_failed(failure);
@@ -99,57 +47,95 @@ impl<P> Consumer<P> {
         }
     }
 
-    /// New entries.
-    pub(crate) fn read(&mut self, answer: Result<Vec<Arrival<P>>, Failure>, now: Instant) {
+    /// A page of new entries came, and is yet to be decoded. Returns the read that may be sent before that, so that
+    /// the server works meanwhile.
+    pub(crate) fn page_came(&mut self, entries: usize, bytes: usize, now: Instant) -> Option<Action<P>> {
         self.reading = None;
-        match answer {
-            Ok(page) => {
-                self.read.succeeded();
-                self.tally.read += page.len() as u64;
-                for arrival in page {
-                    self.admit(arrival, now);
-                }
-            }
-            Err(failure) if failure.kind == FailureKind::Link => self.reader_lost(failure, now),
-            Err(failure) => {
-                let first = self.read.failed(now, &mut self.chance);
-                match failure.kind {
-                    FailureKind::Closed | FailureKind::NoGroup => self.errand_failed(failure),
-                    // The next read tells more.
-                    FailureKind::Unblocked => self.read.succeeded(),
-                    _ if first => self.tell(Told::Trouble { error: failure.error }),
-                    _ => {}
-                }
-            }
+        self.read.succeeded();
+        self.tally.read += entries as u64;
+        self.arriving = Arriving { entries, bytes };
+        if entries == 0 {
+            return None;
+        }
+        if self.typical == 0 {
+            self.typical = bytes / entries;
+        }
+        self.stall.delivered();
+        self.next_read(now)
+    }
+
+    /// The page is decoded.
+    pub(crate) fn page_read(&mut self, page: Vec<Arrival<P>>, now: Instant) {
+        self.arriving = Arriving::default();
+        for arrival in page {
+            self.admit(arrival, now);
+        }
+        if std::mem::take(&mut self.doubtful_read) {
+            self.doubt();
+        }
+    }
+
+    /// A read brought nothing.
+    pub(crate) fn read_failed(&mut self, failure: Failure, now: Instant) {
+        self.reading = None;
+        if failure.kind == FailureKind::Link {
+            return self.reader_lost(failure, now);
+        }
+        let first = self.read.failed(now, &mut self.chance);
+        match failure.kind {
+            FailureKind::Closed | FailureKind::NoGroup => self.errand_failed(failure),
+            // The next read tells more.
+            FailureKind::Unblocked => self.read.succeeded(),
+            _ if first => self.tell(Told::Trouble { error: failure.error }),
+            _ => {}
         }
     }
 
     /// Entries that others left, and where to look next.
-    pub(crate) fn swept(&mut self, answer: Result<Swept<P>, Failure>, now: Instant) {
-        self.sweeping = 0;
+    pub(crate) fn swept(&mut self, answer: Result<Swept, Failure>, now: Instant) {
         match answer {
-            Ok(swept) => {
-                self.cursor = swept.cursor;
-                let more = swept.cursor != StreamId::MIN;
+            Ok(Swept { clock, claims }) => {
+                self.sweep.succeeded();
+                self.server_clock.saw(clock, now);
+                let Some(claims) = claims else {
+                    // Its clock jumped, so idle times tell nothing before every live owner has renewed its leases.
+                    self.next_sweep = now + self.terms.min_idle;
+                    return;
+                };
+                self.cursor = claims.cursor;
+                let more = claims.cursor != StreamId::MIN;
                 let pause = if more { Duration::ZERO } else { self.sweep_pause() };
                 self.next_sweep = now + pause;
-                self.sweep.succeeded();
-                let fresh = |arrival: &Arrival<P>| !matches!(self.book.stage(arrival.id), Some(stage) if !matches!(stage, Stage::Delayed { .. }));
-                let claimed: Vec<_> = swept.entries.into_iter().filter(fresh).collect();
-                if !claimed.is_empty() {
-                    self.tally.claimed += claimed.len() as u64;
-                    self.tell(Told::Claimed { entries: claimed.len() });
+                let mut entries = 0;
+                for (id, deliveries) in claims.entries {
+                    entries += usize::from(self.claim(id, deliveries, now));
                 }
-                for arrival in claimed {
-                    self.admit(arrival, now);
+                if entries > 0 {
+                    self.tally.claimed += entries as u64;
+                    self.tell(Told::Claimed { entries });
                 }
-                self.trimmed(swept.gone);
+                self.trimmed(claims.gone);
             }
             Err(failure) => {
                 self.sweep.failed(now, &mut self.chance);
                 self.errand_failed(failure);
             }
         }
+    }
+
+    /// Takes an entry over that is ours now and that nobody has in hand. Returns whether that is so.
+    pub(super) fn claim(&mut self, id: StreamId, deliveries: u64, now: Instant) -> bool {
+        if self.book.contains(id) || self.taking.iter().any(|(taking, _)| *taking == id) {
+            return false;
+        }
+        if deliveries < self.terms.max_deliveries {
+            self.quarantine.push(id, deliveries);
+        } else {
+            // Whoever had it last may have died of it: no handler sees it again.
+            self.book.insert(id, deliveries, None, 0, now);
+            self.bury(id, DeadLetterReason::MaxDeliveries, Some(UNANSWERED.to_owned()));
+        }
+        true
     }
 
     /// An XACK was answered. What was not pending any more is acknowledged too.
@@ -174,11 +160,13 @@ impl<P> Consumer<P> {
     }
 
     /// The server knows the terms, except for entries that are no longer ours.
-    pub(crate) fn leased(&mut self, answer: Result<Vec<StreamId>, Failure>, now: Instant) {
+    pub(crate) fn leased(&mut self, answer: Result<Renewed, Failure>, now: Instant) {
         let said = std::mem::take(&mut self.saying);
         match answer {
-            Ok(lost) => {
+            Ok(Renewed { lost, gone }) => {
                 self.lease.succeeded();
+                self.doubtful &= !self.unsaid.is_empty();
+                self.removed(gone);
                 for term in said {
                     if matches!(self.book.stage(term.id), Some(Stage::Leaving { .. })) {
                         self.put_down(term.id);
@@ -196,7 +184,20 @@ impl<P> Consumer<P> {
         }
     }
 
-    fn lost(&mut self, id: StreamId) {
+    /// Entries of ours were removed from the stream. What is in hand of them is worth no less to a handler.
+    fn removed(&mut self, mut ids: Vec<StreamId>) {
+        ids.retain(|id| {
+            let stage = self.book.stage(*id);
+            let in_hand = matches!(stage, Some(Stage::Waiting | Stage::Running { .. } | Stage::Burying));
+            if in_hand && let Some(hold) = self.book.get_mut(*id) {
+                hold.trimmed = true;
+            }
+            stage.is_some_and(|stage| !in_hand && stage != Stage::Acking)
+        });
+        self.trimmed(ids);
+    }
+
+    pub(super) fn lost(&mut self, id: StreamId) {
         match self.book.stage(id) {
             Some(Stage::Running { .. }) => {
                 // Its handler may end well: then it is acknowledged all the same. But it is neither retried
@@ -236,6 +237,9 @@ impl<P> Consumer<P> {
                         self.tell(Told::DeadLettered { id: burial.id, reason: burial.reason });
                     }
                     Buried::Gone => self.trimmed(vec![burial.id]),
+                    Buried::NotOurs if self.book.get(burial.id).is_some_and(|hold| hold.trimmed) => {
+                        self.trimmed(vec![burial.id]);
+                    }
                     Buried::NotOurs => {}
                 }
                 self.put_down(burial.id);
@@ -251,11 +255,12 @@ impl<P> Consumer<P> {
         }
     }
 
-    fn trimmed(&mut self, ids: Vec<StreamId>) {
+    pub(super) fn trimmed(&mut self, ids: Vec<StreamId>) {
         if ids.is_empty() {
             return;
         }
         for id in &ids {
+            self.quarantine.remove(*id);
             self.put_down(*id);
         }
         self.tally.trimmed += ids.len() as u64;
@@ -267,7 +272,7 @@ impl<P> Consumer<P> {
         let Arrival { id, attempt, lane, size, payload } = arrival;
         let known = self.book.get(id).map(|hold| (hold.stage, hold.lane));
         let (lane, again) = match known {
-            Some((Stage::Taking | Stage::Delayed { .. }, lane)) => (lane, true),
+            Some((Stage::Taking, lane)) => (lane, true),
             Some(_) => return,
             None => (lane, false),
         };
@@ -279,7 +284,7 @@ impl<P> Consumer<P> {
         match payload {
             Err(error) => self.bury(id, DeadLetterReason::Decode, Some(error)),
             Ok(_) if worn_out => {
-                self.bury(id, DeadLetterReason::MaxDeliveries, Some("its handler never answered".to_owned()));
+                self.bury(id, DeadLetterReason::MaxDeliveries, Some(UNANSWERED.to_owned()));
             }
             Ok(payload) => {
                 let waiting = lanes::Waiting { id, lane, payload };
@@ -289,45 +294,15 @@ impl<P> Consumer<P> {
                 } else {
                     self.lanes.push(waiting);
                 }
-                if matches!(self.flow, Flow::Draining(_) | Flow::Paused(None)) {
+                if matches!(self.flow, Flow::Draining(_) | Flow::Paused(None)) || self.name == Name::Taken {
                     self.hand_back_waiting();
                 }
             }
         }
     }
 
-    pub(super) fn go_live_when_recovered(&mut self) {
-        let done = self.recovery.listed_all && self.recovery.backlog.is_empty() && self.taking.is_empty();
-        if self.phase == Phase::Setup(Step::List) && done {
-            self.phase = Phase::Live;
-            self.read = Pace::default();
-            self.tally.recovered += self.recovery.recovered;
-            self.tell(Told::Connected { recovered: self.recovery.recovered });
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        self.setup.succeeded();
-        self.phase = Phase::Setup(step);
-    }
-
-    fn setup_failed(&mut self, failure: Failure, now: Instant) {
-        let first = self.setup.failed(now, &mut self.chance);
-        match failure.kind {
-            FailureKind::Closed => self.close(),
-            FailureKind::NoGroup => {
-                // It vanished between two steps.
-                self.setup = Pace::default();
-                self.phase = Phase::Setup(Step::EnsureGroup);
-            }
-            FailureKind::Link => {}
-            _ if first => self.tell(Told::Trouble { error: failure.error }),
-            _ => {}
-        }
-    }
-
     /// An errand of a live consumer failed in a way that may concern all of them.
-    fn errand_failed(&mut self, failure: Failure) {
+    pub(super) fn errand_failed(&mut self, failure: Failure) {
         let reads = matches!(self.phase, Phase::Live | Phase::Setup(Step::List));
         match failure.kind {
             FailureKind::Closed => self.close(),
@@ -360,7 +335,7 @@ impl<P> Consumer<P> {
         self.tell(Told::Disconnected { cause: failure.error });
         // Before the first look at it: a server that accepts and closes must not be asked in a circle.
         self.setup = Pace::default();
-        self.setup.failed(now, &mut self.chance);
+        self.setup.pause(now, &mut self.chance);
         self.phase = Phase::Setup(Step::Connect);
     }
 
@@ -379,9 +354,28 @@ impl<P> Consumer<P> {
 
 /// What a sweep brought.
 #[derive(Debug)]
-pub(crate) struct Swept<P> {
+pub(crate) struct Swept {
+    /// The server's clock, in milliseconds since the Unix epoch.
+    pub(crate) clock: u64,
+    /// Nothing where the clock was not what it should be.
+    pub(crate) claims: Option<Claims>,
+}
+
+/// What came of telling the server terms.
+#[derive(Debug, Default)]
+pub(crate) struct Renewed {
+    /// Entries that are no longer ours.
+    pub(crate) lost: Vec<StreamId>,
+    /// Entries that were removed from the stream.
+    pub(crate) gone: Vec<StreamId>,
+}
+
+/// A page of entries that others had left.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
     pub(crate) cursor: StreamId,
-    pub(crate) entries: Vec<Arrival<P>>,
+    /// With the counts of their deliveries.
+    pub(crate) entries: Vec<(StreamId, u64)>,
     /// Entries that were removed from the stream.
     pub(crate) gone: Vec<StreamId>,
 }

@@ -9,6 +9,7 @@ impl<P> Consumer<P> {
     /// The next thing to do, until there is none. To be asked again after every report, and at
     /// [`wake_at`](Self::wake_at).
     pub(crate) fn next(&mut self, now: Instant) -> Option<Action<P>> {
+        self.notice_stand_still(now);
         self.looked = Some(now);
         if self.out.is_empty() && !self.is_closed() {
             self.tick(now);
@@ -25,6 +26,7 @@ impl<P> Consumer<P> {
             .or_else(|| self.next_lease(now))
             .or_else(|| self.next_burial(now))
             .or_else(|| self.next_take(now))
+            .or_else(|| self.next_upkeep(now))
             .or_else(|| self.next_sweep(now))
             .or_else(|| self.next_read(now))
     }
@@ -49,21 +51,41 @@ impl<P> Consumer<P> {
         let take = if may_take { self.take.wake_at() } else { None };
         let may_sweep = live && self.free_again() > 0 && !self.sweep.is_under_way();
         let sweep = may_sweep.then(|| self.sweep.wake_at().map_or(self.next_sweep, |at| at.max(self.next_sweep)));
+        let upkeep = self.upkeep_at();
         let beat = (self.book.len() > 0).then_some(self.next_beat);
         let look = self.reading.map(|reading| reading.look_at);
         [self.acks.wake_at(), flow, setup, read, lease, bury, due.map(|due| take.map_or(due, |at| at.max(due))), take]
             .into_iter()
             .chain([sweep, beat, look, self.book.next_deadline()])
+            .chain(upkeep)
             .flatten()
             // What was due at the last look and was not done waits for something else than the clock.
             .filter(|at| self.looked.is_none_or(|looked| *at > looked))
             .min()
     }
 
+    /// Whoever was frozen, or starved of its processor, has what it read before, and what waits in its sockets.
+    fn notice_stand_still(&mut self, now: Instant) {
+        let spare = self.terms.min_idle / 2;
+        let Some(looked) = self.looked.filter(|looked| now.saturating_duration_since(*looked) > spare) else { return };
+        // Who had nothing to do slept for as long as it meant to.
+        if self.wake_at().is_none_or(|meant| now.saturating_duration_since(meant.max(looked)) <= spare) {
+            return;
+        }
+        self.doubt();
+        self.doubtful_read = self.reading.is_some() || self.arriving.entries > 0;
+        self.doubtful_take = !self.taking.is_empty();
+    }
+
+    pub(super) fn doubt(&mut self) {
+        self.unsaid.extend(self.book.leased());
+        self.doubtful = !self.unsaid.is_empty();
+    }
+
     /// How many entries may be asked for that were delivered before. A read that waits for new ones does not
     /// keep their room: it may wait for long, and they are due.
     fn free_again(&self) -> usize {
-        self.terms.window().saturating_sub(self.book.held() + self.taking.len() + self.sweeping)
+        self.terms.window().saturating_sub(self.book.held() + self.arriving.entries + self.taking.len())
     }
 
     /// How many may be taken that are ours: one at least when nothing is ready, for all that is in hand may
@@ -104,13 +126,17 @@ impl<P> Consumer<P> {
                 reading.unblocked = true;
                 self.out.push_back(Action::Unblock { client });
             }
-            None => self.out.push_back(Action::Sever),
+            None => {
+                let why = "a blocked read did not end in time: the link is given up";
+                self.out.push_back(Action::Sever { why });
+            }
         }
     }
 
     fn is_drained(&self) -> bool {
         self.book.running() == 0
             && self.reading.is_none()
+            && self.arriving.entries == 0
             && self.acks.is_empty()
             && self.unsaid.is_empty()
             && self.saying.is_empty()
@@ -125,40 +151,18 @@ impl<P> Consumer<P> {
     }
 
     fn next_run(&mut self, now: Instant) -> Option<Action<P>> {
-        if self.flow != Flow::Open || self.book.running() >= self.terms.max_in_flight {
+        let allowed = self.allowance.is_none_or(|entries| entries > 0) && !self.doubtful;
+        if self.flow != Flow::Open || !allowed || self.book.running() >= self.terms.max_in_flight {
             return None;
         }
         let lanes::Waiting { id, payload, .. } = self.lanes.pop()?;
+        self.allowance = self.allowance.map(|entries| entries - 1);
         let attempt = self.book.get(id).map_or(1, |hold| hold.attempt);
         let run = self.book.run(id, now + self.terms.handler_deadline);
         Some(Action::Run { id, run, attempt, payload })
     }
 
-    fn next_setup(&mut self, now: Instant) -> Option<Action<P>> {
-        let Phase::Setup(step) = self.phase else { return None };
-        if matches!(self.flow, Flow::Draining(_)) || !self.setup.may_start(now) {
-            return None;
-        }
-        let action = match (step, self.zombie) {
-            (Step::Connect, _) => Action::Connect,
-            (Step::Reap, Some(client)) => Action::Reap { client },
-            (Step::Reap, None) | (Step::EnsureGroup, _) => {
-                self.phase = Phase::Setup(Step::EnsureGroup);
-                Action::EnsureGroup
-            }
-            (Step::List, _) => {
-                let recovery = &self.recovery;
-                if recovery.listed_all || !recovery.backlog.is_empty() || !self.taking.is_empty() {
-                    return None;
-                }
-                Action::ListPending { after: recovery.after, count: CHUNK }
-            }
-        };
-        self.setup.start();
-        Some(action)
-    }
-
-    fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
+    pub(super) fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
         let may = self.phase == Phase::Live
             && self.flow == Flow::Open
             && self.reading.is_none()
@@ -167,8 +171,9 @@ impl<P> Consumer<P> {
         let free = self.free_again();
         // Many small pages cost more than a few large ones: only who has nothing to do reads a small one.
         let worth_it = free > 0 && (free >= self.terms.batch.div_ceil(2) || self.lanes.is_empty());
-        let free_bytes = self.terms.max_bytes.saturating_sub(self.book.bytes());
-        if !may || !worth_it || (free_bytes == 0 && self.book.held() > 0) {
+        let bytes = self.book.bytes() + self.arriving.bytes;
+        let free_bytes = self.terms.max_bytes.saturating_sub(bytes);
+        if !may || !worth_it || (free_bytes == 0 && self.book.held() + self.arriving.entries > 0) {
             return None;
         }
         let fitting = free_bytes.checked_div(self.typical).unwrap_or(usize::MAX);
@@ -191,6 +196,7 @@ impl<P> Consumer<P> {
             }
         }
         if self.saying.is_empty() {
+            self.doubtful = false;
             return None;
         }
         self.lease.start();
@@ -203,7 +209,7 @@ impl<P> Consumer<P> {
         let min_idle = self.terms.min_idle;
         let hold = self.book.get_mut(id)?;
         let (idle, count) = match hold.stage {
-            _ if hold.lost => return None,
+            _ if hold.lost || hold.trimmed => return None,
             Stage::Waiting | Stage::Running { .. } | Stage::Burying => (Duration::ZERO, None),
             Stage::Delayed { due } => {
                 let left = due.saturating_duration_since(now);
@@ -213,7 +219,8 @@ impl<P> Consumer<P> {
             Stage::Leaving { counted } => (min_idle, (!counted).then(|| hold.attempt.saturating_sub(1))),
             Stage::Taking | Stage::Acking => return None,
         };
-        Some(LeaseTerm { id, idle, count })
+        let release = matches!(hold.stage, Stage::Leaving { counted: false });
+        Some(LeaseTerm { id, idle, count, release })
     }
 
     fn next_burial(&mut self, now: Instant) -> Option<Action<P>> {
@@ -230,38 +237,85 @@ impl<P> Consumer<P> {
         if self.flow != Flow::Open || !self.take.may_start(now) {
             return None;
         }
-        let most = self.free_to_take().min(CHUNK);
-        let mut ids: Vec<StreamId> = Vec::new();
-        while ids.len() < most
-            && let Some(id) = self.recovery.backlog.pop_front()
+        // What was handled and not acknowledged yet comes back, if the next one takes the process down.
+        if let Some(outside) = self.quarantine.outside()
+            && !matches!(
+                self.book.stage(outside),
+                Some(Stage::Waiting | Stage::Running { .. } | Stage::Acking | Stage::Burying)
+            )
         {
+            self.quarantine.settled(outside);
+        }
+        let most = self.free_to_take().min(CHUNK);
+        // A delivery counts even if no handler ever starts: no more than there are handlers to start.
+        let idle = self.terms.max_in_flight.saturating_sub(self.book.running()).max(1);
+        let mut entries: Vec<(StreamId, u64)> = Vec::new();
+        for id in self.book.due(now, most.min(idle)) {
+            let attempt = self.book.get(id).map_or(0, |hold| hold.attempt);
+            self.book.set(id, Stage::Taking);
+            entries.push((id, attempt + 1));
+        }
+        for (id, deliveries) in self.quarantine.let_out(most - entries.len(), self.terms.ordered) {
+            // It may have come into hand on another way meanwhile.
             if !self.book.contains(id) {
-                ids.push(id);
+                entries.push((id, deliveries + 1));
             }
         }
-        for id in self.book.due(now, most.saturating_sub(ids.len())) {
-            self.book.set(id, Stage::Taking);
-            ids.push(id);
-        }
-        if ids.is_empty() {
-            // What was listed came into hand on another way meanwhile.
+        if entries.is_empty() {
             self.go_live_when_recovered();
             return self.out.pop_front();
         }
-        self.taking.clone_from(&ids);
+        self.taking.clone_from(&entries);
         self.take.start();
-        Some(Action::Take { ids })
+        Some(Action::Take { entries })
     }
 
     fn next_sweep(&mut self, now: Instant) -> Option<Action<P>> {
         let may = self.phase == Phase::Live && self.flow == Flow::Open && self.sweep.may_start(now);
-        let free = self.free_again();
-        if !may || self.next_sweep > now || free == 0 {
+        let count = CHUNK.saturating_sub(self.quarantine.len()).min(self.free_again());
+        if !may || self.next_sweep > now || count == 0 {
             return None;
         }
-        let count = free.min(CHUNK);
         self.sweep.start();
-        self.sweeping = count;
-        Some(Action::Sweep { cursor: self.cursor, count })
+        Some(Action::Sweep { cursor: self.cursor, count, clock: self.server_clock.expected(now) })
+    }
+
+    fn next_upkeep(&mut self, now: Instant) -> Option<Action<P>> {
+        if self.phase != Phase::Live {
+            return None;
+        }
+        if self.next_name <= now && self.rename.may_start(now) {
+            self.next_name = now + NAME_HELD / 3;
+            self.rename.start();
+            return Some(Action::HoldName);
+        }
+        if matches!(self.flow, Flow::Draining(_)) {
+            return None;
+        }
+        if self.next_look <= now && self.look.may_start(now) {
+            self.next_look = now + self.terms.look_every;
+            self.look.start();
+            return Some(Action::Look);
+        }
+        let idle = self.terms.forget_after?;
+        if self.next_forget > now || !self.forget.may_start(now) {
+            return None;
+        }
+        self.next_forget = now + FORGET_EVERY.min(idle);
+        self.forget.start();
+        Some(Action::Forget { idle })
+    }
+
+    fn upkeep_at(&self) -> [Option<Instant>; 3] {
+        let at = |pace: &Pace, next: Instant, wanted: bool| {
+            (wanted && self.phase == Phase::Live && !pace.is_under_way())
+                .then(|| pace.wake_at().map_or(next, |pause| pause.max(next)))
+        };
+        let works = !matches!(self.flow, Flow::Draining(_));
+        [
+            at(&self.rename, self.next_name, true),
+            at(&self.look, self.next_look, works),
+            at(&self.forget, self.next_forget, works && self.terms.forget_after.is_some()),
+        ]
     }
 }

@@ -13,6 +13,9 @@ impl<P> Consumer<P> {
         if self.book.get(id).is_some_and(|hold| hold.lost) && !matches!(outcome, Handled::Done(Outcome::Ack)) {
             return self.put_down(id);
         }
+        if self.book.get(id).is_some_and(|hold| hold.trimmed) && !matches!(outcome, Handled::Done(Outcome::Ack)) {
+            return self.trimmed(vec![id]);
+        }
         match outcome {
             Handled::Done(Outcome::Ack) => self.acknowledge(id, now),
             Handled::Done(Outcome::Retry) => self.retry(id, None, None, now),
@@ -52,6 +55,9 @@ impl<P> Consumer<P> {
         self.tell(Told::TimedOut { id, attempt });
         if self.book.get(id).is_some_and(|hold| hold.lost) {
             return self.put_down(id);
+        }
+        if self.book.get(id).is_some_and(|hold| hold.trimmed) {
+            return self.trimmed(vec![id]);
         }
         self.retry(id, None, Some("the handler did not answer within its deadline".to_owned()), now);
     }

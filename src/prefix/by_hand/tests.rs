@@ -32,10 +32,15 @@ fn what_does_not_belong_on_a_shared_connection_is_refused_by_class() {
         (RefusalClass::Wide, "FLUSHALL|DBSIZE|RANDOMKEY|FT.SEARCH i q|COPY a b DB 1"),
         (RefusalClass::Observing, "CLIENT LIST|INFO|SLOWLOG GET"),
         (RefusalClass::Administration, "CONFIG GET x|SHUTDOWN|ACL SETUSER x|DEBUG JMAP"),
-        (RefusalClass::Blocking, "BLPOP k 1|WAIT 1 1|XREAD BLOCK 1 STREAMS k 0"),
         (RefusalClass::Unknown, "NOSUCH k|CLIENT NOSUCH|CONFIG NOSUCH|OBJECT NOSUCH k"),
-        (RefusalClass::Arguments, "GET|SINTERCARD 2.0 a b|EVAL s +1 k|SORT k STOER d|XREAD STREAMS a b 0"),
-        (RefusalClass::Unmarked, "GET k|SCAN 0|KEYS *|SORT k|PUBLISH c m|MSET a 1 b 2|PUBSUB NUMSUB c"),
+        (
+            RefusalClass::Arguments,
+            "GET|SINTERCARD 2.0 a b|EVAL s +1 k|SORT k STOER d|XREAD STREAMS a b 0|BLPOP k soon|WAIT 1 -1",
+        ),
+        (
+            RefusalClass::Unmarked,
+            "GET k|BLPOP k 1|XREAD BLOCK 1 STREAMS k 0|SCAN 0|KEYS *|SORT k|PUBLISH c m|MSET a 1 b 2|PUBSUB NUMSUB c",
+        ),
     ] {
         for line in lines.split('|') {
             assert_eq!(refused(&plain(line)), Some(class), "{line}");
@@ -109,6 +114,8 @@ fn every_key_must_be_marked_and_the_error_says_which_and_how() {
         Frame::new("PUBLISH").channel("__keyspace@0__:a").arg(1),
         Frame::new("XREAD").arg("STREAMS").key("a").arg(0),
         Frame::new("BLPOP").key("a").arg(1).hold(Duration::from_secs(1)),
+        Frame::new("BLPOP").key("a").arg(1),
+        Frame::new("WAIT").arg(1).arg(0),
         // A value that is the name of a key.
         Frame::new("SET").key("a").key("b"),
         Frame::new("EVAL").arg("return 1").arg(0).key("a"),
@@ -168,10 +175,12 @@ fn names_in_the_reply_of_a_known_command_are_found_without_being_told() {
 #[test]
 fn what_waits_goes_alone() {
     let second = Duration::from_secs(1);
-    assert_eq!(Frame::new("BLPOP").key("a").arg(1).route(), Route::Alone);
-    assert_eq!(Frame::new("GET").key("a").route(), Route::Shared);
-    assert_eq!(Frame::known("XREAD").hold(second).route(), Route::Alone);
-    assert_eq!(Frame::new("MY.WAIT").key("a").hold(second).route(), Route::Alone);
+    assert!(Frame::new("BLPOP").key("a").arg(1).waits());
+    assert!(!Frame::new("GET").key("a").waits());
+    assert!(Frame::known("XREAD").hold(second).waits());
+    assert!(Frame::new("MY.WAIT").key("a").hold(second).waits());
+    assert!(Frame::new("BLPOP").arg("a").arg(1).unprefixed().waits());
+    assert_eq!(refused(&Frame::new("MY.WAIT").key("a")), None, "nobody knows that it waits");
 }
 
 /// By hand, a command of this crate's own would be refused where it needs one that callers may not send.

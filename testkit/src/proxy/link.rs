@@ -19,6 +19,7 @@ pub(super) enum Order {
     Inject(Vec<u8>),
     Reset,
     Close,
+    Strand,
 }
 
 #[derive(Debug)]
@@ -171,7 +172,7 @@ async fn forward(
         dialled = TcpStream::connect(upstream) => dialled,
         order = next_end(&mut orders) => match order {
             Order::Reset => return reset(client),
-            Order::Close | Order::Inject(_) => return Some(client),
+            Order::Close | Order::Inject(_) | Order::Strand => return Some(client),
         },
     };
     let Ok(mut server) = dialled else {
@@ -204,6 +205,11 @@ async fn forward(
         End::ClientReset => reset(server),
         End::Server | End::Cut | End::Ordered(Order::Close | Order::Inject(_)) => Some(client),
         End::ServerReset => reset(client),
+        End::Ordered(Order::Strand) => {
+            let order = next_end(&mut orders).await;
+            drop(server);
+            if matches!(order, Order::Reset) { reset(client) } else { Some(client) }
+        }
         End::Ordered(Order::Reset) => {
             reset(server);
             reset(client)
@@ -215,7 +221,7 @@ async fn forward(
 async fn next_end(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
     loop {
         match orders.recv().await {
-            Some(Order::Inject(_)) => {}
+            Some(Order::Inject(_) | Order::Strand) => {}
             Some(order) => return order,
             None => return Order::Close,
         }
@@ -228,6 +234,7 @@ async fn stay_silent(mut client: TcpStream, mut orders: mpsc::UnboundedReceiver<
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::Inject(bytes)) => if client.write_all(&bytes).await.is_err() { return None },
+                Some(Order::Strand) => {}
                 Some(Order::Reset) => return reset(client),
                 Some(Order::Close) | None => return Some(client),
             },

@@ -10,7 +10,7 @@ use crate::clients::{Client, Kind};
 
 type Row = fn(Kind) -> Pin<Box<dyn Future<Output = String>>>;
 
-pub(crate) const ROWS: [(&str, Row); 6] = [
+pub(crate) const ROWS: [(&str, Row); 8] = [
     ("3 half-open link, asked every 50 ms for 3 s: new links dialled", |kind| Box::pin(half_open(kind))),
     ("4 link cut at every tenth of 100 increments, its reply lost", |kind| Box::pin(lost_replies(kind))),
     ("6 accept and close for 2 s: dials", |kind| Box::pin(accept_and_close(kind))),
@@ -18,6 +18,8 @@ pub(crate) const ROWS: [(&str, Row); 6] = [
     ("9 READONLY after a failover behind the same address: writes succeed again after", |kind| {
         Box::pin(failover(kind))
     }),
+    ("14 BLPOP of 5 s, 100 GETs beside it: the slowest GET", |kind| Box::pin(beside_a_wait(kind))),
+    ("14 BLPOP given up by its caller, 10 elements pushed then: still in the list", |kind| Box::pin(given_up(kind))),
     ("22 OOM: times the command was sent", |kind| Box::pin(rejected(kind))),
 ];
 
@@ -115,6 +117,52 @@ async fn failover(kind: Kind) -> String {
     old.command(["REPLICAOF", "127.0.0.1", &new.port().to_string()]).expect("asked").ok().expect("demoted");
     proxy.set_upstream(new.addr());
     well_again(&mut client, &["INCR", "k"]).await
+}
+
+/// Has a task wait for an element of `queue`, and returns when the server knows.
+async fn wait_for_an_element(client: &Client, server: &RedisServer) -> actix_rt::task::JoinHandle<()> {
+    let mut own = client.clone();
+    let waiting = actix_rt::spawn(async move {
+        let _ = own.ask(&["BLPOP", "queue", "5"]).await;
+    });
+    let start = Instant::now();
+    while !server.clients().expect("listed").iter().any(|client| client.contains(" flags=b")) {
+        assert!(start.elapsed() < Duration::from_secs(8), "nobody waits");
+        tokio::time::sleep(ms(5)).await;
+    }
+    waiting
+}
+
+async fn beside_a_wait(kind: Kind) -> String {
+    let server = server();
+    let mut client = Client::connect(kind, server.port(), None).await;
+    let waiting = wait_for_an_element(&client, &server).await;
+    let (mut slowest, mut errors) = (Duration::ZERO, 0);
+    for _ in 0..100 {
+        let start = Instant::now();
+        errors += i32::from(client.ask(&["GET", "k"]).await.is_err());
+        slowest = slowest.max(start.elapsed());
+    }
+    waiting.abort();
+    format!("{:.1} ms, {errors} errors", slowest.as_secs_f64() * 1000.0)
+}
+
+async fn given_up(kind: Kind) -> String {
+    let server = server();
+    let client = Client::connect(kind, server.port(), None).await;
+    for _ in 0..10 {
+        let waiting = wait_for_an_element(&client, &server).await;
+        waiting.abort();
+        let _ = waiting.await;
+        // Whatever a client does about it, it has done then.
+        tokio::time::sleep(ms(100)).await;
+        server.command(["RPUSH", "queue", "x"]).expect("asked").ok().expect("pushed");
+        let left = server.command(["RENAME", "queue", "kept"]).is_ok_and(|answer| answer.error().is_none());
+        if left {
+            server.command(["INCR", "count"]).expect("asked").ok().expect("counted");
+        }
+    }
+    server.command(["GET", "count"]).expect("asked").text().unwrap_or_else(|_| "0".to_owned())
 }
 
 async fn rejected(kind: Kind) -> String {

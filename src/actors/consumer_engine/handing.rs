@@ -1,0 +1,147 @@
+//! From an entry to its handler, one by one or in batches, and back with the answer.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use super::{ConsumerEngine, Desk, FAREWELL, Living, Parcel};
+use crate::actors::consumer_errands::Counted;
+use crate::core::consumer::{Arrival, Handled, Taken, lease_book::Stage};
+use crate::error::{Error, Result};
+use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
+use crate::streams::delivery::{Delivery, FromEntry, RawFields};
+use crate::streams::inbox::{Answered, Run, Unanswered};
+use crate::streams::lease::Lease;
+use crate::streams::outcome::Outcome;
+
+/// An entry whose handler is about to get it.
+pub(super) struct Gathered<T> {
+    run: Run,
+    attempt: u64,
+    parcel: Parcel<T>,
+}
+
+impl<T: FromEntry> ConsumerEngine<T> {
+    pub(super) fn taken(&self, (entry, count): Counted) -> Taken<Parcel<T>> {
+        if entry.is_deleted() { Taken::Gone(entry.id) } else { Taken::Entry(self.arrival(entry, count)) }
+    }
+
+    /// Decodes an entry, and finds its lane. Both are the user's code: a payload on which that panics must
+    /// not take the consumer down, nor its neighbours.
+    pub(super) fn arrival(&self, entry: StreamEntry, attempt: u64) -> Arrival<Parcel<T>> {
+        let StreamEntry { id, fields } = entry;
+        let size = size_of_fields(&fields);
+        let lane_of = self.living.as_ref().and_then(|living| living.shared.lane.as_ref());
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let payload = T::from_entry(id, &fields)?;
+            let lane = lane_of.map(|lane_of| lane_of(&payload));
+            Ok::<_, Error>((payload, lane))
+        }));
+        let (payload, lane) = match decoded {
+            Ok(Ok((payload, lane))) => (Ok(Parcel { fields, payload }), lane),
+            Ok(Err(error)) => (Err(error.message().to_owned()), None),
+            Err(_) => (Err("decoding it panicked".to_owned()), None),
+        };
+        Arrival { id, attempt, lane, size, payload }
+    }
+
+    pub(super) fn run(
+        &mut self,
+        desk: &mut Desk<T>,
+        id: StreamId,
+        run: u64,
+        attempt: u64,
+        parcel: Parcel<T>,
+        now: Instant,
+    ) {
+        let Some(living) = &self.living else { return };
+        if living.shared.inbox.takes_batches() {
+            // It may be what took its last consumer down: whatever comes of it, its neighbours have no part in it.
+            let suspect = attempt > 1;
+            if suspect {
+                self.hand_over(desk, now);
+            }
+            self.gathered.push(Gathered { run: (id, run), attempt, parcel });
+            if suspect || self.gathered.len() >= self.terms.batch {
+                self.hand_over(desk, now);
+            }
+            return;
+        }
+        let lease = Lease::new(now);
+        desk.leases.insert(id, lease.clone());
+        self.delivered += 1;
+        let delivery = living.delivery(id, attempt, parcel, lease);
+        self.handlers.push(living.shared.inbox.deliver((id, run), delivery));
+    }
+
+    /// Gives what is gathered to the handler, as one batch.
+    pub(super) fn hand_over(&mut self, desk: &mut Desk<T>, now: Instant) {
+        let Some(living) = self.living.as_ref().filter(|_| !self.gathered.is_empty()) else { return };
+        let lease = Lease::of_many(now, self.gathered.len());
+        let mut runs = Vec::with_capacity(self.gathered.len());
+        let mut deliveries = Vec::with_capacity(self.gathered.len());
+        for (nth, Gathered { run, attempt, parcel }) in self.gathered.drain(..).enumerate() {
+            let lease = lease.nth(nth);
+            desk.leases.insert(run.0, lease.clone());
+            runs.push(run);
+            deliveries.push(living.delivery(run.0, attempt, parcel, lease));
+        }
+        self.delivered += runs.len() as u64;
+        self.handlers.push(living.shared.inbox.deliver_all(runs, deliveries));
+    }
+
+    pub(super) fn all_answered(&mut self, desk: &mut Desk<T>, answered: Answered, now: Instant) {
+        match answered {
+            Answered::One(run, answer) => self.answered(desk, run, answer, now),
+            Answered::Batch(runs, Ok(outcomes)) => {
+                let outcomes = outcomes.spread(runs.len());
+                for (run, outcome) in runs.into_iter().zip(outcomes) {
+                    self.answered(desk, run, Ok(outcome), now);
+                }
+            }
+            Answered::Batch(runs, Err(unanswered)) => {
+                for run in runs {
+                    self.answered(desk, run, Err(unanswered), now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        desk: &mut Desk<T>,
+        (id, run): Run,
+        answer: Result<Outcome, Unanswered>,
+        now: Instant,
+    ) {
+        let handled = match answer {
+            Ok(outcome) => Handled::Done(outcome),
+            Err(Unanswered::Gone) => Handled::Unanswered,
+            // Its slot is another run's by now.
+            Err(Unanswered::GivenUp) => return,
+        };
+        if desk.machine.book().stage(id) == Some(Stage::Running { run })
+            && let Some(lease) = desk.leases.remove(&id)
+        {
+            self.meters.handled(now.saturating_duration_since(lease.begun()));
+        }
+        let gone =
+            matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.shared.inbox.is_gone());
+        desk.machine.handled(id, run, handled, now);
+        if gone {
+            desk.machine.handler_gone(now + FAREWELL);
+        }
+    }
+}
+
+impl<T> Living<T> {
+    fn delivery(&self, id: StreamId, attempt: u64, parcel: Parcel<T>, lease: Lease) -> Delivery<T> {
+        let Parcel { fields, payload } = parcel;
+        Delivery { id, name: self.name.clone(), attempt, fields, payload, lease, answer: std::marker::PhantomData }
+    }
+}
+
+pub(super) fn size_of_fields(fields: &RawFields) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+}

@@ -1,0 +1,220 @@
+//! What a consumer asks of the server about its group, its name and its peers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+
+use super::consumer_errands::{Errands, millis, plain_text};
+use super::scripts::{FORGET, Internal, NAME};
+use crate::core::consumer::failure::{Failure, FailureKind};
+use crate::core::consumer::ground::{Bed, Ensured, Ground, Start, start};
+use crate::core::consumer::{Holder, NAME_HELD};
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::messages::{
+    decode,
+    stream_id::StreamId,
+    streams_groups::{XGroupCreate, XInfoGroups, XInfoStream},
+    streams_pending::XPending,
+};
+use crate::streams::events::Missing;
+
+/// A holder whose connection is lost may be about to make it anew: it is looked for twice.
+const SECOND_LOOK: Duration = Duration::from_millis(250);
+/// How long a consumer that ends may take to leave nothing behind.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What there is of a group.
+enum Seen {
+    Group(Ground),
+    NoGroup,
+    NoStream,
+    /// We may not look.
+    Unknown,
+}
+
+impl Errands {
+    async fn inspect(&self) -> Result<Seen, Failure> {
+        // In this order: what is delivered between the two is pending then, and not below the floor.
+        let groups = self.control.send(XInfoGroups::new(self.stream()));
+        let pending = self.control.send(XPending::new(self.stream(), self.group()));
+        let (groups, pending) = (groups.await, pending.await);
+        let groups = match groups {
+            Err(error) if error.code() == Some("ERR") => return Ok(Seen::NoStream),
+            groups => groups,
+        };
+        let Some(groups) = self.denials.note(Missing::Info, groups)? else { return Ok(Seen::Unknown) };
+        let Some(group) = groups.into_iter().find(|group| group.name == self.group().as_bytes()) else {
+            return Ok(Seen::NoGroup);
+        };
+        let pending = match pending {
+            Err(error) if error.code() == Some("NOGROUP") => return Ok(Seen::NoGroup),
+            pending => pending,
+        };
+        let Some(pending) = self.denials.note(Missing::Info, pending)? else { return Ok(Seen::Unknown) };
+        let last_id = group.last_delivered_id;
+        let floor = pending.lowest.map_or(last_id, |lowest| before(lowest).min(last_id));
+        Ok(Seen::Group(Ground { floor, last_id, added: group.entries_read, lag: group.lag, pending: pending.count }))
+    }
+
+    /// How far the group is, if that can be told.
+    pub(crate) async fn look(self: Arc<Self>) -> Result<Option<Ground>, Failure> {
+        match self.inspect().await? {
+            Seen::Group(ground) => Ok(Some(ground)),
+            Seen::NoGroup | Seen::NoStream | Seen::Unknown => Ok(None),
+        }
+    }
+
+    /// Makes the group, unless it is there.
+    pub(crate) async fn ensure_group(self: Arc<Self>, known: Option<Ground>) -> Result<Ensured, Failure> {
+        let begin = match self.inspect().await? {
+            Seen::Group(ground) => return Ok(Ensured { made: None, ground: Some(ground) }),
+            Seen::NoStream => start(known, None, self.start),
+            Seen::NoGroup => {
+                let info = self.control.send(XInfoStream::new(self.stream())).await;
+                let info = self.denials.note(Missing::Info, info)?;
+                // Where we may not look: the stream was there a moment ago.
+                let bed = info.map(|info| Bed { last_id: info.last_generated_id, added: info.entries_added });
+                match (bed, known) {
+                    (None, Some(known)) => Start::After(known.floor),
+                    (bed, known) => start(known, bed, self.start),
+                }
+            }
+            Seen::Unknown => known.map_or(self.start, |known| Start::After(known.floor)),
+        };
+        let create = XGroupCreate::new(self.stream(), self.group()).mkstream().idempotent();
+        let create = match begin {
+            Start::After(id) => create.start_after(id),
+            Start::End => create.start_at_end(),
+        };
+        let made = match self.control.send(create).await {
+            Ok(()) => Some(begin),
+            // Another consumer was faster, or we may not look.
+            Err(error) if error.code() == Some("BUSYGROUP") => None,
+            Err(error) => return Err(error.into()),
+        };
+        let ground = match self.inspect().await? {
+            Seen::Group(ground) => Some(ground),
+            Seen::Unknown => None,
+            Seen::NoGroup | Seen::NoStream => return Err(Failure::no_group()),
+        };
+        Ok(Ensured { made, ground })
+    }
+
+    fn name_key(&self) -> String {
+        format!("{}:name:{}:{}", self.stream(), self.group(), self.consumer())
+    }
+
+    /// Gets or keeps the consumer's name for this process.
+    pub(crate) async fn hold_name(self: Arc<Self>) -> Result<Holder, Failure> {
+        let mut dead = String::new();
+        loop {
+            let Some(holder) = self.ask_for_name(NAME_HELD, &dead).await? else { return Ok(Holder::Us) };
+            if !dead.is_empty() || !self.is_gone(&holder).await? {
+                return Ok(Holder::Somebody(holder));
+            }
+            tokio::time::sleep(SECOND_LOOK).await;
+            if !self.is_gone(&holder).await? {
+                return Ok(Holder::Somebody(holder));
+            }
+            dead = holder;
+        }
+    }
+
+    /// Whether the server knows no client of that name any more.
+    async fn is_gone(&self, holder: &str) -> Result<bool, Failure> {
+        if self.denials.holds(Missing::Client) {
+            return Ok(false);
+        }
+        let list = Frame::known("CLIENT LIST").arg("TYPE").arg("normal").read_only();
+        let answer = self.control.send(Internal(list)).await;
+        let Some(answer) = self.denials.note(Missing::Client, answer)? else { return Ok(false) };
+        let lines: String = decode(plain_text(answer))?;
+        let name = format!(" name={holder} ");
+        Ok(!lines.lines().any(|line| line.contains(&name)))
+    }
+
+    /// Returns who has it, if it is not us.
+    async fn ask_for_name(&self, time: Duration, dead: &str) -> Result<Option<String>, Failure> {
+        let us = self.reader_name.as_str();
+        let args = |frame: Frame| frame.arg(us).arg(millis(time)).arg(dead);
+        let key = self.name_key();
+        let holder = match NAME.run(&self.control, &[&key], args).await {
+            Ok(answer) => decode(answer)?,
+            Err(error) if error.code() == Some("NOPERM") => {
+                let holder = self.plain_name(&key, time, dead).await;
+                let Some(holder) = self.denials.note(Missing::Names, holder)? else { return Ok(None) };
+                holder
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(holder).filter(|holder| holder != us))
+    }
+
+    async fn plain_name(&self, key: &str, time: Duration, dead: &str) -> Result<String> {
+        let us = self.reader_name.as_str();
+        let get = || self.control.send(Internal(Frame::known("GET").key(key).read_only()));
+        let holder: Option<String> = decode(get().await?)?;
+        if let Some(holder) = &holder
+            && holder != us
+            && holder != dead
+        {
+            return Ok(holder.clone());
+        }
+        if time.is_zero() {
+            self.control.send(Internal(Frame::known("DEL").key(key).idempotent())).await?;
+            return Ok(us.to_owned());
+        }
+        let set = Frame::known("SET").key(key).arg(us).arg("PX").arg(millis(time)).idempotent();
+        let set = if holder.is_none() { set.arg("NX") } else { set };
+        if self.control.send(Internal(set)).await? == Value::Nil {
+            return Ok(decode::<Option<String>>(get().await?)?.unwrap_or_default());
+        }
+        Ok(us.to_owned())
+    }
+
+    /// Removes consumers that have nothing pending and gave no sign of life for `idle`.
+    pub(crate) async fn forget(self: Arc<Self>, idle: Duration) -> Result<Vec<String>, Failure> {
+        let args = |frame: Frame| frame.arg(self.group()).arg(millis(idle)).arg("");
+        match FORGET.run(&self.control, &[self.stream()], args).await {
+            Ok(names) => Ok(decode(names)?),
+            // Who may not do this does not need it done.
+            Err(error) if error.code() == Some("NOPERM") => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Leaves nothing behind that is of no use: the consumer, if nothing is pending for it and it reads no more,
+    /// and its hold on its name.
+    pub(crate) async fn farewell(self: Arc<Self>, delete: bool) {
+        let leave = async {
+            if delete {
+                let args = |frame: Frame| frame.arg(self.group()).arg(0).arg(self.consumer());
+                FORGET.run(&self.control, &[self.stream()], args).await?;
+            }
+            self.ask_for_name(Duration::ZERO, "").await?;
+            Ok::<_, Failure>(())
+        };
+        match tokio::time::timeout(FAREWELL, leave).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => tracing::debug!(%failure, "a consumer left something behind"),
+            Err(_) => tracing::debug!("a consumer had no time to leave nothing behind"),
+        }
+    }
+}
+
+/// The id before this one.
+fn before(id: StreamId) -> StreamId {
+    match (id.seq.checked_sub(1), id.ms.checked_sub(1)) {
+        (Some(seq), _) => StreamId::new(id.ms, seq),
+        (None, Some(ms)) => StreamId::new(ms, u64::MAX),
+        (None, None) => StreamId::MIN,
+    }
+}
+
+impl Failure {
+    fn no_group() -> Self {
+        Self { kind: FailureKind::NoGroup, error: Error::server("NOGROUP", Some("it went as soon as it was made")) }
+    }
+}

@@ -1,0 +1,72 @@
+//! Whose turn it is, where several streams share the handlers of one consumer.
+
+/// Stride scheduling: each stream that has something gets its share of the turns, by its weight, however long the
+/// others have waited; one that had nothing does not save turns up.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    strides: Vec<u64>,
+    /// How far each has come; whoever is behind is next.
+    passed: Vec<u64>,
+    now: u64,
+}
+
+/// Divisible by many weights.
+const ROUND: u64 = 1 << 32;
+
+impl Turns {
+    pub(crate) fn new(weights: impl IntoIterator<Item = u32>) -> Self {
+        let strides: Vec<u64> = weights.into_iter().map(|weight| ROUND / u64::from(weight.max(1))).collect();
+        Self { passed: vec![0; strides.len()], strides, now: 0 }
+    }
+
+    /// The next one of those that are `ready`.
+    pub(crate) fn next(&mut self, ready: impl Fn(usize) -> bool) -> Option<usize> {
+        let (next, passed) = (0..self.strides.len())
+            .filter(|nth| ready(*nth))
+            // Who was idle begins where the others are.
+            .filter_map(|nth| Some((nth, (*self.passed.get(nth)?).max(self.now))))
+            .min_by_key(|(_, passed)| *passed)?;
+        self.now = passed;
+        let stride = self.strides.get(next).copied().unwrap_or(ROUND);
+        if let Some(place) = self.passed.get_mut(next) {
+            *place = passed + stride;
+        }
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Over any stretch in which all are ready, each gets its share, give or take one turn for each stream.
+        #[test]
+        fn shares_follow_the_weights(weights in proptest::collection::vec(1..20u32, 1..5), idle in 0..5usize) {
+            let mut turns = Turns::new(weights.clone());
+            let all: u32 = weights.iter().sum();
+            // Somebody is away for a while, and has no claim from that time.
+            for _ in 0..100 {
+                turns.next(|nth| nth != idle);
+            }
+            let mut got = vec![0; weights.len()];
+            for _ in 0..all * 10 {
+                got[turns.next(|_| true).expect("all are ready")] += 1;
+            }
+            for (got, weight) in got.iter().zip(&weights) {
+                let (got, fair) = (f64::from(*got), f64::from(*weight * 10));
+                prop_assert!((got - fair).abs() <= weights.len() as f64, "{got} of {fair}: {weights:?}");
+            }
+        }
+
+        #[test]
+        fn only_who_is_ready_has_a_turn(ready in proptest::collection::vec(any::<bool>(), 1..6)) {
+            let mut turns = Turns::new(vec![1; ready.len()]);
+            match turns.next(|nth| ready[nth]) {
+                Some(nth) => prop_assert!(ready[nth]),
+                None => prop_assert!(ready.iter().all(|ready| !ready)),
+            }
+        }
+    }
+}

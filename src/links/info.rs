@@ -1,0 +1,65 @@
+//! What can be seen of further connections from outside.
+
+use std::time::{Duration, Instant};
+
+use super::Links;
+use crate::events::ConnectionState;
+
+/// What a further connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinkRole {
+    /// Nobody uses it now.
+    Idle,
+    /// A command that waits, such as `BLPOP`, or a pipeline with `WAIT`.
+    Blocking,
+    /// An attempt of [`Redis::watch`](crate::Redis::watch).
+    Watch,
+    /// Whatever the crate needs one for as long as that lives, as the reader of a stream consumer.
+    Dedicated,
+}
+
+/// A connection beside the shared one; in [`ConnectionInfo`](crate::ConnectionInfo) and
+/// [`Health`](crate::Health).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LinkInfo {
+    /// What it is for.
+    pub role: LinkRole,
+    /// The command that has it now; of a dedicated one the name that the server knows it by.
+    pub purpose: Option<String>,
+    /// What it is doing.
+    pub state: ConnectionState,
+    /// For how long it has been there.
+    pub age: Duration,
+    /// For how long it has had this role.
+    pub since: Duration,
+}
+
+impl Links {
+    /// All of them.
+    pub(crate) fn info(&self) -> Vec<LinkInfo> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.siblings.retain(|(.., status)| status.borrow().state != ConnectionState::Closed);
+        let pooled = state.open.iter().map(|link| {
+            let (role, since) = match link.free_since {
+                Some(since) => (LinkRole::Idle, since),
+                None => (link.purpose.role, link.since),
+            };
+            LinkInfo {
+                role,
+                purpose: link.free_since.is_none().then(|| link.purpose.command.clone()),
+                state: link.redis.status().borrow().state,
+                age: now.saturating_duration_since(link.made),
+                since: now.saturating_duration_since(since),
+            }
+        });
+        let dedicated = state.siblings.iter().map(|(name, made, status)| {
+            let age = now.saturating_duration_since(*made);
+            let state = status.borrow().state;
+            LinkInfo { role: LinkRole::Dedicated, purpose: Some(name.clone()), state, age, since: age }
+        });
+        pooled.chain(dedicated).collect()
+    }
+}

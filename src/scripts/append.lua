@@ -1,0 +1,111 @@
+-- Adds a message, unless one with the same id was added lately; and trims, but nothing that a group still needs.
+-- KEYS: the stream, and to remember ids: their times, their entries. ARGV: the id or '', how many milliseconds and how
+-- many ids are remembered, 'keep' to trim no further than the groups are or '', how many entries stay or '', from which
+-- id on entries stay or '', then the fields. Without fields nothing is added.
+-- Answers the entry's id, whether it was there before (1 or 0), and how many entries were trimmed.
+local stream, seen, entries = KEYS[1], KEYS[2], KEYS[3]
+local once, lasts, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local keep, length, from = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+
+-- Ids as two numbers, of which the second may be too large for Lua: compared digit by digit.
+local function before(a, b)
+  local a1, a2 = string.match(a, '^(%d+)-(%d+)$')
+  local b1, b2 = string.match(b, '^(%d+)-(%d+)$')
+  if a1 == b1 then
+    a1, b1 = a2, b2
+  end
+  if #a1 ~= #b1 then
+    return #a1 < #b1
+  end
+  return a1 < b1
+end
+
+-- The first id that a group still needs: pending, or not delivered yet. Nil where there is no group: who comes first
+-- may want everything.
+local function needed()
+  local lowest, exclusive = nil, false
+  local groups = redis.call('XINFO', 'GROUPS', stream)
+  for i = 1, #groups do
+    local group = {}
+    for j = 1, #groups[i], 2 do
+      group[groups[i][j]] = groups[i][j + 1]
+    end
+    local first, behind = group['last-delivered-id'], true
+    if group.pending > 0 then
+      first, behind = redis.call('XPENDING', stream, group.name)[2], false
+    end
+    if not lowest or before(first, lowest) or (first == lowest and not behind) then
+      lowest, exclusive = first, behind
+    end
+  end
+  return lowest, exclusive
+end
+
+local function trim()
+  local upto = '+'
+  if keep == 'keep' then
+    local lowest, exclusive = needed()
+    if not lowest then
+      return 0
+    end
+    -- What was delivered last and acknowledged may go, what is pending may not.
+    upto = exclusive and lowest or '(' .. lowest
+  end
+  local trimmed = 0
+  local function cut(page)
+    local last = page[#page][1]
+    trimmed = trimmed + redis.call('XTRIM', stream, 'MINID', last) + redis.call('XDEL', stream, last)
+  end
+  if from ~= '' then
+    local old = redis.call('XREVRANGE', stream, upto, '-', 'COUNT', 1)
+    if old[1] then
+      if before(old[1][1], from) then
+        cut(old)
+      else
+        trimmed = trimmed + redis.call('XTRIM', stream, 'MINID', from)
+      end
+    end
+  end
+  local excess = length and redis.call('XLEN', stream) - length or 0
+  if excess > 0 then
+    local page = redis.call('XRANGE', stream, '-', upto, 'COUNT', math.min(excess, 64))
+    if page[1] then
+      cut(page)
+    end
+  end
+  return trimmed
+end
+
+if once ~= '' then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local stale = redis.call('ZRANGEBYSCORE', seen, '-inf', string.format('%.0f', now - lasts), 'LIMIT', 0, 64)
+  local surplus = redis.call('ZCARD', seen) - #stale - most + 1
+  if surplus > 0 then
+    local oldest = redis.call('ZRANGE', seen, #stale, #stale + math.min(surplus, 64) - 1)
+    for i = 1, #oldest do
+      stale[#stale + 1] = oldest[i]
+    end
+  end
+  if stale[1] then
+    redis.call('ZREM', seen, unpack(stale))
+    redis.call('HDEL', entries, unpack(stale))
+  end
+  local known = redis.call('HGET', entries, once)
+  if known then
+    return { known, 1, 0 }
+  end
+  local id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
+  redis.call('ZADD', seen, string.format('%.0f', now), once)
+  redis.call('HSET', entries, once, id)
+  redis.call('PEXPIRE', seen, lasts)
+  redis.call('PEXPIRE', entries, lasts)
+  return { id, 0, trim() }
+end
+local id = ''
+if ARGV[7] then
+  id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
+elseif redis.call('EXISTS', stream) == 0 then
+  return { '', 0, 0 }
+end
+return { id, 0, trim() }

@@ -1,0 +1,76 @@
+//! What a server can do for streams beyond Redis 7.0.
+
+use std::sync::{Mutex, PoisonError};
+
+use redis::Value;
+
+use crate::actors::scripts::Internal;
+use crate::error::Result;
+use crate::events::ConnectionState;
+use crate::frame::Frame;
+use crate::handle::Redis;
+
+/// Commands of newer servers. Where one is missing, a script does the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamFeatures {
+    /// `XACKDEL` (Redis 8.2, Valkey 9.2): acknowledging and deleting in one step.
+    pub xackdel: bool,
+    /// `XREADGROUP .. CLAIM` (Redis 8.4): what others left comes with what is new.
+    pub claim: bool,
+    /// `XADD .. IDMP` (Redis 8.6): appending what is there already changes nothing.
+    pub idempotent_add: bool,
+    /// `XNACK` (Redis 8.8): giving an entry back to its group.
+    pub xnack: bool,
+}
+
+/// What was found out, and on which link.
+#[derive(Debug, Default)]
+pub(crate) struct KnownFeatures(Mutex<Option<(u64, StreamFeatures)>>);
+
+/// `XCFGSET` came with IDMP, and configures it. It stands for CLAIM as well, which is two versions older: options of
+/// commands can be seen in the documentation of the server only, which is long and may be missing.
+const ASKED: [&str; 3] = ["xackdel", "xcfgset", "xnack"];
+
+impl Redis {
+    /// What the server can do for streams. Asked once for each connection.
+    ///
+    /// # Errors
+    /// Those of `COMMAND INFO`. A server that does not let us ask is taken for one that has none of it.
+    pub async fn stream_features(&self) -> Result<StreamFeatures> {
+        let ask = ASKED.iter().fold(Frame::known("COMMAND INFO"), |ask, name| ask.arg(*name)).read_only();
+        loop {
+            let (before, connected) = {
+                let status = self.shared.status.borrow();
+                (status.generation, status.state == ConnectionState::Ready)
+            };
+            let known = *self.shared.features.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, features)) = known.filter(|(of, _)| *of == before) {
+                return Ok(features);
+            }
+            let features = match self.send(Internal(ask.clone())).await {
+                Ok(answer) => found(&answer),
+                Err(error) if error.code().is_some() => {
+                    tracing::debug!(%error, "the server does not tell what it can do; it is taken for an older one");
+                    StreamFeatures::default()
+                }
+                Err(error) => return Err(error),
+            };
+            let after = self.shared.status.borrow().generation;
+            // Else the link was lost meanwhile: which server was it that answered?
+            if before == after || !connected {
+                *self.shared.features.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((after, features));
+                return Ok(features);
+            }
+        }
+    }
+}
+
+/// An array with nil in the place of each command that there is not.
+fn found(answer: &Value) -> StreamFeatures {
+    let Value::Array(commands) = answer else { return StreamFeatures::default() };
+    let mut there = commands.iter().map(|command| matches!(command, Value::Array(parts) if !parts.is_empty()));
+    let mut next = || there.next().unwrap_or_default();
+    let (xackdel, idempotent_add, xnack) = (next(), next(), next());
+    StreamFeatures { xackdel, claim: idempotent_add, idempotent_add, xnack }
+}

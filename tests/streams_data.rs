@@ -1,0 +1,202 @@
+//! The stream itself goes, changes, or is not one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod stream_support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use actix::clock::sleep;
+use redis_actix::StreamEventKind as Kind;
+use redis_actix::prelude::*;
+use stream_support::*;
+
+/// Waits until every consumer has looked how far the group is.
+async fn looked(bed: &Bed) {
+    let looks = || {
+        let stats = tell(&bed.server, ["INFO", "commandstats"]).text().unwrap();
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xinfo|groups:calls=")).unwrap();
+        line.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = looks();
+    eventually("two looks of two consumers", async || looks() >= before + 4).await;
+}
+
+/// When the renewal of a lease did not ask whether the entry is there, the server forgot them without a word: not told
+/// within 20 s.
+#[actix::test]
+async fn scenario_12_trimmed_while_pending() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let handler = Recorder::start_with(|job| if job.n < 5 { Outcome::RetryAfter(ms(400)) } else { Outcome::Ack });
+    let consumer = quick("orders", "billing").on_event(events.recipient());
+    let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
+    add(&redis, 0..5).await;
+    handler.handled(5).await;
+    tell(&bed.server, ["XTRIM", "t:orders", "MAXLEN", "0"]);
+    let trimmed = |kind: &Kind| matches!(kind, Kind::Trimmed { .. });
+    events.saw("the loss is told", trimmed).await;
+    settled(&redis).await;
+    add(&redis, 5..10).await;
+    handler.all_of(10).await;
+    settled(&redis).await;
+    assert_eq!(handler.seen().len(), 10, "none of them again");
+    assert_eq!(consumer.stats().await.unwrap().trimmed, 5);
+}
+
+/// With the group made only the first time: not healed within 20 s.
+#[actix::test]
+async fn scenario_13_stream_deleted_flushed_expired() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let consumer = quick("orders", "billing").block(secs(5)).on_event(events.recipient());
+    let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
+    let losses: [&[&str]; 4] =
+        [&["DEL", "t:orders"], &["FLUSHALL"], &["PEXPIRE", "t:orders", "1"], &["UNLINK", "t:orders"]];
+    let mut added = 0;
+    for (round, loss) in losses.into_iter().enumerate() {
+        for _ in 0..2 {
+            add(&redis, added..added + 100).await;
+            added += 100;
+            handler.all_of(added).await;
+            settled(&redis).await;
+        }
+        bed.server.command(loss).unwrap().array().ok();
+        // Sometimes the producer is faster than the consumer, sometimes not.
+        if round % 2 == 0 {
+            let healed = |kind: &Kind| matches!(kind, Kind::Healed { .. });
+            eventually("healed", async || events.count(healed) > round).await;
+        }
+        add(&redis, added..added + 100).await;
+        added += 100;
+        handler.all_of(added).await;
+    }
+    settled(&redis).await;
+    assert_eq!(handler.seen().len() as u64, added, "what was acknowledged went with the stream");
+}
+
+/// Made again at `$`, the group skipped what was added while it was away: not all of 2,500 within 20 s. Made again at 0,
+/// it delivered all that had been acknowledged once more.
+#[actix::test]
+async fn scenario_14_group_destroyed_under_load() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let handler = Recorder::working(|_| async {
+        sleep(ms(1)).await;
+        Outcome::Ack
+    });
+    let consume = |name| {
+        let consumer = quick("orders", "billing").consumer(name).on_event(events.recipient());
+        consumer.start::<Job>(&redis, handler.recipient()).unwrap()
+    };
+    let _consumers = (consume("c1"), consume("c2"));
+    add(&redis, 0..2_000).await;
+    handler.all_of(2_000).await;
+    settled(&redis).await;
+    looked(&bed).await;
+    let mut added = 2_000;
+    for _ in 0..3 {
+        let producer = redis.clone();
+        let adding = actix::spawn(async move { drop(add(&producer, added..added + 500).await) });
+        sleep(ms(15)).await;
+        tell(&bed.server, ["XGROUP", "DESTROY", "t:orders", "billing"]);
+        adding.await.unwrap();
+        added += 500;
+        handler.all_of(added).await;
+    }
+    settled(&redis).await;
+    let after = |kind: &Kind| matches!(kind, Kind::Healed { after } if *after > StreamId::MIN);
+    assert!(events.count(after) >= 1, "{:?}", events.all());
+    let again = handler.seen().iter().filter(|seen| seen.n < 1_900).count();
+    assert_eq!(again, 1_900, "what was acknowledged long ago is not delivered again");
+}
+
+/// Made again at the lowest unacknowledged id of the old stream, the group skipped the new one: not all of 200 within 20 s.
+#[actix::test]
+async fn scenario_15_ids_go_back() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let consumer = quick("orders", "billing").on_event(events.recipient()).stall_after(ms(400));
+    let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
+    add(&redis, 0..100).await;
+    handler.all_of(100).await;
+    settled(&redis).await;
+    looked(&bed).await;
+    let mut server = bed.server.connect().unwrap();
+    server.send(["MULTI"]).unwrap();
+    server.send(["DEL", "t:orders"]).unwrap();
+    for n in 100..200 {
+        server.send(["XADD", "t:orders", &format!("1-{n}"), "n", &n.to_string()]).unwrap();
+    }
+    server.send(["EXEC"]).unwrap();
+    handler.all_of(200).await;
+    settled(&redis).await;
+    events.saw("at 0", |kind| matches!(kind, Kind::Healed { after } if *after == StreamId::MIN)).await;
+}
+
+/// With WRONGTYPE taken for the end, the consumer did not say what troubled it within 20 s, and was gone.
+#[actix::test]
+async fn scenario_16_wrong_type() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let consumer = quick("orders", "billing").on_event(events.recipient());
+    let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
+    add(&redis, 0..10).await;
+    handler.all_of(10).await;
+    tell(&bed.server, ["SET", "t:orders", "no stream"]);
+    let wrong = |kind: &Kind| matches!(kind, Kind::Trouble { error } if error.code() == Some("WRONGTYPE"));
+    events.saw("trouble", wrong).await;
+    tell(&bed.server, ["DEL", "t:orders"]);
+    add(&redis, 10..20).await;
+    handler.all_of(20).await;
+    settled(&redis).await;
+    assert!(events.count(wrong) <= 3, "told, but not at every attempt: {:?}", events.all());
+}
+
+/// With XACK before XADD in the script the entry was gone when XADD found no memory: no dead letter waited within 20 s.
+#[actix::test]
+async fn scenario_17_out_of_memory() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let gate = Rc::new(Cell::new(false));
+    let opened = gate.clone();
+    let handler = Recorder::working(move |job| {
+        let (n, attempt, opened) = (job.n, job.attempt(), opened.clone());
+        async move {
+            while !opened.get() {
+                sleep(ms(1)).await;
+            }
+            match (n, attempt) {
+                (7, _) => Outcome::reject("no"),
+                (8, 1) => Outcome::Retry,
+                _ => Outcome::Ack,
+            }
+        }
+    });
+    let consumer = quick("orders", "billing").max_in_flight(4).batch(8).on_event(events.recipient());
+    let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
+    add(&redis, 0..100).await;
+    handler.handled(4).await;
+    tell(&bed.server, ["CONFIG", "SET", "maxmemory", "1"]);
+    assert!(redis.send(XAdd::new("orders").entry(&Job { n: 100 }).unwrap()).await.is_err(), "out of memory");
+    gate.set(true);
+    events.saw("the dead letter waits", |kind| matches!(kind, Kind::DeadLetterFailed { .. })).await;
+    handler.all_of(100).await;
+    eventually("all others are acknowledged", async || {
+        redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 1)
+    })
+    .await;
+    tell(&bed.server, ["CONFIG", "SET", "maxmemory", "0"]);
+    settled(&redis).await;
+    assert_eq!(redis.send(XLen::new("orders:dlq")).await.unwrap(), 1);
+    assert_eq!((handler.attempts(7), handler.attempts(8)), (vec![1], vec![1, 2]));
+}

@@ -1,0 +1,184 @@
+//! Processes of consumers die, stand still, and share a name.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod stream_support;
+
+use std::time::Instant;
+
+use actix::clock::sleep;
+use redis_actix::StreamEventKind as Kind;
+use redis_actix::prelude::*;
+use stream_support::child::{Does, Task, Worker, is_child};
+use stream_support::*;
+
+/// Without sweeps of what others left, what the dead process had was pending still after 20 s.
+#[actix::test]
+async fn scenario_07_consumer_killed_mid_batch() {
+    if is_child().await {
+        return;
+    }
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let task =
+        Task { port: bed.server.port(), name: "dead", min_idle: secs(1), in_flight: 4, does: Does::AckAfter(30) };
+    let mut worker = Worker::start("scenario_07_consumer_killed_mid_batch", task);
+    add(&redis, 0..60).await;
+    eventually("the middle of a batch", async || worker.count("end") >= 8).await;
+    worker.kill();
+    let killed = Instant::now();
+    let left = redis.send(XPendingEntries::new("orders", "billing", .., 100)).await.unwrap();
+    assert!(left.len() > 30, "mid-batch: {}", left.len());
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let peer = quick("orders", "billing").consumer("peer").min_idle(secs(1)).start::<Job>(&redis, handler.recipient());
+    let _peer = peer.unwrap();
+    settled(&redis).await;
+    assert!(killed.elapsed() >= ms(500), "not before min_idle");
+    let seen = handler.seen();
+    assert_eq!(seen.len(), left.len());
+    assert!(seen.iter().all(|seen| seen.attempt == 2), "delivery counts grow: {seen:?}");
+    // What ended was acknowledged; what had only started runs twice.
+    for n in 0..60 {
+        let started = worker.lines().iter().any(|line| line.starts_with(&format!("start {n} ")));
+        assert!(started || seen.iter().any(|seen| seen.n == n), "{n} was handled by nobody");
+    }
+}
+
+/// The same name need not wait. Without the list of its own pending entries it did: not all of 20 within 20 s.
+#[actix::test]
+async fn scenario_07_the_same_name_recovers_at_once() {
+    if is_child().await {
+        return;
+    }
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let task =
+        Task { port: bed.server.port(), name: "c1", min_idle: secs(60), in_flight: 4, does: Does::AckAfter(2_000) };
+    let mut worker = Worker::start("scenario_07_the_same_name_recovers_at_once", task);
+    add(&redis, 0..20).await;
+    eventually("the middle of a batch", async || worker.count("start") >= 4).await;
+    worker.kill();
+    let killed = Instant::now();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let same = quick("orders", "billing").consumer("c1").min_idle(secs(60)).start::<Job>(&redis, handler.recipient());
+    let same = same.unwrap();
+    handler.all_of(20).await;
+    settled(&redis).await;
+    assert!(killed.elapsed() < secs(10), "{:?}", killed.elapsed());
+    assert!(handler.seen().iter().all(|seen| seen.attempt == 2));
+    assert_eq!(same.stats().await.unwrap().recovered, 20);
+}
+
+/// Without asking who owns an entry, the first owner moved it to the dead letters while the second worked on it: 1, not 0.
+#[actix::test]
+async fn scenario_11_process_stopped_and_continued() {
+    if is_child().await {
+        return;
+    }
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let task = Task {
+        port: bed.server.port(),
+        name: "stopped",
+        min_idle: ms(800),
+        in_flight: 4,
+        does: Does::RejectAfter(3_000),
+    };
+    let worker = Worker::start("scenario_11_process_stopped_and_continued", task);
+    add(&redis, 0..1).await;
+    eventually("it has begun", async || worker.count("start") == 1).await;
+    worker.signal("STOP");
+    // The second owner is still at work when the first goes on: so both believe that it is theirs.
+    let handler = Recorder::working(|_| async {
+        sleep(ms(4_000)).await;
+        Outcome::Ack
+    });
+    let peer = quick("orders", "billing").consumer("peer").min_idle(ms(800));
+    let peer = peer.start::<Job>(&redis, handler.recipient()).unwrap();
+    handler.handled(1).await;
+    worker.signal("CONT");
+    eventually("it is told", async || worker.count("event LeaseLost") >= 1).await;
+    eventually("its handler ends", async || worker.count("end") == 1).await;
+    settled(&redis).await;
+    assert_eq!(redis.send(XLen::new("orders:dlq")).await.unwrap_or(0), 0, "{:?}", worker.lines());
+    assert_eq!(worker.count("start"), 1, "no retry by the first owner");
+    assert_eq!(handler.attempts(0), [2]);
+    assert_eq!(peer.stats().await.unwrap().acked, 1);
+}
+
+/// Without the quarantine the neighbours were counted with it, and it did not end alone among the dead letters within 20 s.
+#[actix::test]
+async fn scenario_20_entry_that_aborts_the_process() {
+    if is_child().await {
+        return;
+    }
+    let bed = Bed::start();
+    let redis = bed.redis();
+    add(&redis, 0..100).await;
+    let task = Task { port: bed.server.port(), name: "c1", min_idle: secs(2), in_flight: 8, does: Does::AbortOn(37) };
+    let started = Instant::now();
+    let mut workers: Vec<Worker> = Vec::new();
+    let over = || async {
+        redis.send(XLen::new("orders:dlq")).await.is_ok_and(|dead| dead == 1)
+            && redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 0)
+    };
+    while !over().await {
+        assert!(started.elapsed() < PATIENCE, "all but one are handled, and that one is dead");
+        if workers.last_mut().is_none_or(Worker::is_over) {
+            workers.push(Worker::start("scenario_20_entry_that_aborts_the_process", task));
+        }
+        sleep(ms(10)).await;
+    }
+    let dead = redis.send(XRange::new("orders:dlq", ..)).await.unwrap();
+    assert_eq!((dead.len(), dead[0].get("n")), (1, Some(&b"37"[..])));
+    assert_eq!(dead[0].get("dead:reason"), Some(&b"max_deliveries"[..]));
+    assert_eq!(workers.len(), 4, "three died of it, as many as it may be delivered");
+    let ended = |n: u64| workers.iter().any(|worker| worker.lines().contains(&format!("end {n}")));
+    assert!((0..100).all(|n| n == 37 || ended(n)));
+}
+
+/// Without a lease on the name nobody was told within 20 s, and both read.
+#[actix::test]
+async fn scenario_23_two_processes_one_name() {
+    if is_child().await {
+        return;
+    }
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let task = Task { port: bed.server.port(), name: "c1", min_idle: secs(2), in_flight: 4, does: Does::AckAfter(5) };
+    let mut first = Worker::start("scenario_23_two_processes_one_name", task);
+    eventually("the first is there", async || first.count("event Connected") == 1).await;
+    let events = Events::watch();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let second = quick("orders", "billing").consumer("c1").min_idle(secs(2)).on_event(events.recipient());
+    let second = second.start::<Job>(&redis, handler.recipient()).unwrap();
+    events.saw("the second is told", |kind| matches!(kind, Kind::NameTaken { .. })).await;
+    add(&redis, 0..50).await;
+    eventually("all handled by the first", async || first.count("end") == 50).await;
+    settled(&redis).await;
+    assert_eq!((handler.seen().len(), second.stats().await.unwrap().state), (0, "waiting for its name"));
+    first.kill();
+    add(&redis, 50..100).await;
+    handler.handled(50).await;
+    settled(&redis).await;
+    assert_eq!(events.count(|kind| matches!(kind, Kind::NameTaken { .. })), 1, "told once");
+}
+
+/// A consumer that died is removed when it has left nothing; removed with what was pending for it, the server
+/// dropped that without a word.
+#[actix::test]
+async fn dead_consumers_are_removed_when_they_left_nothing() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let consumer = quick("orders", "billing").min_idle(secs(60)).forget_after(secs(1)).on_event(events.recipient());
+    add(&redis, 0..1).await;
+    tell(&bed.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
+    tell(&bed.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "empty"]);
+    tell(&bed.server, ["XREADGROUP", "GROUP", "billing", "full", "STREAMS", "t:orders", ">"]);
+    let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
+    events.saw("removed", |kind| matches!(kind, Kind::ConsumerRemoved { name } if name == "empty")).await;
+    let names = redis.send(XInfoConsumers::new("orders", "billing")).await.unwrap();
+    let names: Vec<_> = names.into_iter().map(|consumer| consumer.name).collect();
+    assert!(names.contains(&b"full".to_vec()) && !names.contains(&b"empty".to_vec()), "{names:?}");
+}
