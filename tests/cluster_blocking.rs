@@ -11,7 +11,6 @@ use redis_actix::prelude::*;
 use redis_actix_test::RedisCluster;
 use support::eventually;
 
-/// Ablation: with links to any node the pops at other nodes end with MOVED.
 #[actix::test]
 async fn who_waits_waits_where_the_key_is_and_is_let_go_there() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
