@@ -48,6 +48,9 @@ struct Options {
     /// Use this server instead of one of the demo's own; it is not killed.
     #[arg(long)]
     url: Option<String>,
+    /// Run on a cluster of six of the demo's own, whose primaries are killed and replaced.
+    #[arg(long, conflicts_with = "url")]
+    cluster: bool,
     /// Acknowledge each message before it is handled, to see what that loses.
     #[arg(long)]
     acknowledge_first: bool,
@@ -65,14 +68,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<u64, Box<dyn std::error::Error>> {
-    let mut chaos = match &options.url {
-        Some(_) => Chaos::none(),
-        None => Chaos::start(options.kills, options.messages, options.seed)?,
-    };
-    let url = options.url.clone().unwrap_or_else(|| chaos.url());
     // A prefix of this run's own: with --url the server may hold the remains of an earlier one.
     let prefix = format!("whatsapp:demo-{}:", std::process::id());
-    let config = RedisConfig::builder().url(url).key_prefix(prefix).build()?;
+    let (kills, messages, seed) = (options.kills, options.messages, options.seed);
+    let mut chaos = match &options.url {
+        Some(_) => Chaos::none(),
+        None if options.cluster => Chaos::start_cluster(kills, messages, seed, &format!("{prefix}{STREAM}"))?,
+        None => Chaos::start(kills, messages, seed)?,
+    };
+    let address = match &options.url {
+        Some(url) => RedisConfig::builder().url(url.clone()),
+        None => chaos.address(),
+    };
+    let config = address.key_prefix(prefix).command_timeout(Duration::from_secs(10)).build()?;
     let ledger = Rc::new(Ledger::new(options.messages));
     let log = EventLog::new(ledger.clone()).start();
     let redis = Redis::builder(config)
@@ -98,6 +106,8 @@ async fn run(options: Options) -> Result<u64, Box<dyn std::error::Error>> {
             .min_idle(Duration::from_secs(5))
             .retry([Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1)])
             .max_deliveries(100)
+            // In the slot of the stream, for a cluster moves an entry there within one node.
+            .dead_letter(format!("{{{STREAM}}}:dlq"))
             .start::<MessageEvent>(&redis, inbox.recipient())?;
         consumers.push(consumer);
     }

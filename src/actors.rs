@@ -1,5 +1,6 @@
 //! The actors: thin shells around the machines of `core` and the wire.
 
+pub(crate) mod cluster;
 pub(crate) mod connection;
 pub(crate) mod consumer_denials;
 pub(crate) mod consumer_engine;
@@ -9,6 +10,7 @@ mod consumer_meters;
 mod consumer_plain;
 mod consumer_upkeep;
 pub(crate) mod driver;
+pub(crate) mod engine;
 pub(crate) mod keeper;
 pub(crate) mod pubsub;
 pub(crate) mod scripts;

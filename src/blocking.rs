@@ -52,17 +52,20 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
     let checked = frame.check().and_then(|()| {
         if frame.waits_for_writes() { Err(Error::refused(RefusalClass::Blocking, WAIT_ALONE)) } else { Ok(()) }
     });
-    let begun = checked.and_then(|()| {
+    let slot = checked.and_then(|()| links.slot_of(&frame));
+    let begun = slot.and_then(|slot| {
         let words = "too many commands wait for connections of their own; send fewer at once or raise max_queued";
-        links.under_way().begin(most).ok_or_else(|| Error::new(ErrorKind::Overloaded, Fate::NotSent, words))
+        let room = links.under_way().begin(most);
+        let under_way = room.ok_or_else(|| Error::new(ErrorKind::Overloaded, Fate::NotSent, words))?;
+        Ok((under_way, slot))
     });
-    let under_way = match begun {
+    let (under_way, slot) = match begun {
         Ok(under_way) => under_way,
         Err(error) => return alone.ticket.complete(Err(error)),
     };
     let own = frame.own_timeout().map(|own| alone.asked + own);
     let stop = Stop::new(alone, own.unwrap_or_else(|| Instant::now() + LONGEST * 2), links.under_way().called_off());
-    let mut errand = Errand { shared: Shared { addr: main, links }, wait: frame.wait(), frame, own, stop };
+    let mut errand = Errand { shared: Shared { addr: main, links, slot }, wait: frame.wait(), frame, own, stop };
     let (why, outcome) = errand.wait_out().await;
     let Errand { shared, frame, stop, .. } = errand;
     let outcome = match why {
@@ -185,8 +188,8 @@ impl Errand {
     }
 
     async fn lease(&mut self) -> Result<Result<Lease>, Why> {
-        let purpose = Purpose { role: LinkRole::Blocking, command: self.frame.name() };
-        let Shared { addr, links } = self.shared.clone();
+        let purpose = Purpose { role: LinkRole::Blocking, command: self.frame.name(), slot: self.shared.slot };
+        let Shared { addr, links, .. } = self.shared.clone();
         let patience = self.patience();
         self.stop.unless(async move { links.lease(&addr, patience, purpose).await }).await
     }
@@ -205,7 +208,7 @@ impl Errand {
         // Behind the verdict on a silent link.
         let deadline = longest + config.liveness().unwrap_or_default() * 2 + config.command_timeout();
         let frame = self.frame.waiting(self.wait.as_ref(), longest, deadline);
-        let main = self.shared.links.main_link();
+        let main = self.shared.links.main_link(self.shared.slot);
         let begun = Instant::now();
         let mut answer = link.redis().begin_on(greeting.generation, frame);
         let outcome = match self.stop.unless(&mut answer).await {
@@ -219,7 +222,7 @@ impl Errand {
             Ok(value) if divisible && is_nothing(&value) && begun.elapsed() >= longest.mul_f64(0.9) => {
                 if Instant::now() < until { Piece::Again(Some(link)) } else { Piece::Done(None, Ok(value)) }
             }
-            Err(error) if !self.frame.is_unit() && error.code().is_some_and(says_not_now) => {
+            Err(error) if !self.frame.is_unit() && error.code().is_some_and(may_be_elsewhere) => {
                 match self.stop.unless(sleep(NOT_READY_PAUSE)).await {
                     Ok(()) => Piece::Again(Some(link)),
                     Err(why) => Piece::Done(Some(why), Err(error)),
@@ -277,6 +280,11 @@ impl Errand {
             None => error,
         })
     }
+}
+
+/// In a cluster the link follows the slot, which may take it a moment.
+fn may_be_elsewhere(code: &str) -> bool {
+    says_not_now(code) || matches!(code, "MOVED" | "ASK")
 }
 
 /// Waits until commands flow on the link, and returns how the server greeted it.

@@ -2,13 +2,16 @@
 
 use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Instant};
 
-use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
+use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::channel};
 use tokio::sync::watch;
 
+use crate::actors::cluster::{Parts, Router};
 use crate::actors::connection::{Elsewhere, RedisActor};
 use crate::actors::driver::{Driver, listening::Listener};
+use crate::actors::engine::Engine;
 use crate::blocking;
-use crate::config::{Mode, RedisConfig, TlsSettings};
+use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings};
+use crate::core::cluster::slot::Slots;
 use crate::core::retry::ReconnectPolicy;
 use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -20,9 +23,12 @@ use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
+use crate::sentinel::Sentinels;
 use crate::streams::features::KnownFeatures;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::topology::{Announce, Topology};
 use crate::wire::dial::Target;
+use crate::wire::place::{Locate, Place};
 use crate::wire::session::Recipe;
 use crate::wire::tls::{ClientIdentity, Pem, Tls, TlsOptions};
 
@@ -116,24 +122,41 @@ impl RedisBuilder {
     }
 
     fn prepare(self) -> Result<(Redis, Seed)> {
-        let Mode::Single(address) = self.config.mode() else {
-            return Err(config_error("only single servers are supported so far, not cluster or sentinel"));
+        let (address, seeds) = match self.config.mode() {
+            Mode::Single(address) => (address.clone(), Vec::new()),
+            Mode::Cluster(seeds) => match &**seeds {
+                [first, ..] => (Address::Tcp(first.clone()), seeds.clone()),
+                [] => return Err(config_error("a cluster needs a node to find it through")),
+            },
+            Mode::Sentinel { hosts, .. } => match &**hosts {
+                [first, ..] => (Address::Tcp(first.clone()), Vec::new()),
+                [] => return Err(config_error("there has to be a sentinel to ask")),
+            },
         };
         let target = Target {
-            address: address.clone(),
+            address,
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
             user_timeout: self.config.liveness(),
         };
         let client_name = self.config.client_name().map(str::to_owned);
-        let recipe = Arc::new(Recipe { config: self.config, target, client_name, credentials: self.credentials });
-        let plan = Plan { recipe, policy: self.policy, limit: self.limit };
-        let further = Further {
-            links: Links::new(plan.clone(), self.links),
-            pubsub: PubSub::new(plan.clone(), self.links.idle_time()),
-        };
+        let in_cluster = !seeds.is_empty();
+        let (config, credentials) = (self.config, self.credentials);
+        let mut recipe = Recipe { config, target, client_name, credentials, in_cluster, place: Place::Fixed };
+        let mut sentinels = None;
+        if let Mode::Sentinel { hosts, master } = recipe.config.mode() {
+            let found = Sentinels::new(hosts.clone(), master.clone(), recipe.for_server(recipe.target.address.clone()));
+            sentinels = Some(found.clone());
+            recipe.place = Place::Found(found);
+        }
+        let plan = Plan { recipe: Arc::new(recipe), policy: self.policy, limit: self.limit };
+        if in_cluster {
+            return Ok(plan.make_cluster(self.recipients, seeds, self.links));
+        }
+        let further = plan.further(self.links);
         let links = further.links.clone();
-        let (redis, seed) = plan.make(self.recipients, Some(further));
+        let (redis, mut seed) = plan.make(self.recipients, Some(further));
         links.beside(redis.status());
+        seed.sentinels = sentinels;
         Ok((redis, seed))
     }
 }
@@ -176,12 +199,55 @@ impl Plan {
         &self.recipe.config
     }
 
-    /// A handle, and what its actor grows from.
+    /// The same for a server that is found at every dial.
+    pub(crate) fn found(&self, place: Arc<dyn Locate>) -> Self {
+        let recipe = Recipe { place: Place::Found(place), ..(*self.recipe).clone() };
+        Self { recipe: Arc::new(recipe), ..self.clone() }
+    }
+
+    /// A handle to one server, and what its actor grows from.
     pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, further: Option<Further>) -> (Redis, Seed) {
+        self.place(recipients, further, None)
+    }
+
+    /// As [`make`](Self::make), for a cluster.
+    fn make_cluster(
+        &self,
+        recipients: Vec<Recipient<ConnectionEvent>>,
+        seeds: Vec<HostPort>,
+        limit: LinkLimit,
+    ) -> (Redis, Seed) {
+        self.place(recipients, None, Some((seeds, limit)))
+    }
+
+    /// Further connections to the same place.
+    fn further(&self, limit: LinkLimit) -> Further {
+        Further { links: Links::new(self.clone(), limit), pubsub: PubSub::new(self.clone(), limit.idle_time()) }
+    }
+
+    fn place(
+        &self,
+        recipients: Vec<Recipient<ConnectionEvent>>,
+        mut further: Option<Further>,
+        cluster: Option<(Vec<HostPort>, LinkLimit)>,
+    ) -> (Redis, Seed) {
         let config = self.recipe.config.clone();
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
+        let addr = Addr::new(sender);
+        let (mut topology, mut announced) = (None, None);
+        if let Some((seeds, limit)) = cluster {
+            let (announce, picture) = Announce::new();
+            let slots = Slots::new(self.recipe.config.key_prefix().as_str().as_bytes());
+            let known = Topology::new(picture, slots, addr.downgrade());
+            // What has no key may be asked of any node.
+            let beside = self.found(known.anywhere()).further(limit);
+            beside.links.in_cluster(known.clone());
+            further = Some(beside);
+            topology = Some(known);
+            announced = Some((seeds, announce));
+        }
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let intake = Arc::new(Intake::default());
         let gauges = Arc::new(Gauges::new());
@@ -197,6 +263,7 @@ impl Plan {
             gate,
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
+            topology,
             further,
             features: KnownFeatures::default(),
             intake: intake.clone(),
@@ -209,9 +276,12 @@ impl Plan {
             gauges,
             receiver,
             outlet: Outlet(intake),
+            cluster: announced,
+            sentinels: None,
+            addr: addr.downgrade(),
             links,
         };
-        (Redis::assemble(Addr::new(sender), shared), seed)
+        (Redis::assemble(addr, shared), seed)
     }
 }
 
@@ -224,6 +294,9 @@ pub(crate) struct Seed {
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
     outlet: Outlet,
+    cluster: Option<(Vec<HostPort>, Announce)>,
+    sentinels: Option<Arc<Sentinels>>,
+    addr: WeakAddr<RedisActor>,
     links: Option<Arc<Links>>,
 }
 
@@ -234,11 +307,20 @@ impl Seed {
 
     /// As [`grow`](Self::grow), for a link that brings what nobody asked for.
     pub(crate) async fn grow_with(self, listener: Option<Box<dyn Listener>>) {
-        let mut driver = Driver::new(self.recipe, self.policy, self.fanout, self.gauges);
-        if let Some(listener) = listener {
-            driver.listen(listener);
-        }
-        let driver = Rc::new(RefCell::new(driver));
+        let Self { recipe, policy, fanout, gauges, .. } = self;
+        let engine = match self.cluster {
+            None => {
+                let mut driver = Driver::new(recipe, policy, fanout, gauges);
+                if let Some(listener) = listener {
+                    driver.listen(listener);
+                }
+                Engine::One(Box::new(driver))
+            }
+            Some((seeds, announce)) => {
+                Engine::Cluster(Box::new(Router::new(Parts { recipe, policy, seeds, fanout, gauges, announce })))
+            }
+        };
+        let driver = Rc::new(RefCell::new(engine));
         let elsewhere = self.links.map(|links| -> Elsewhere {
             // A task beside the actor: what waits outlives its restarts.
             Rc::new(move |alone, main| drop(actix::spawn(blocking::run(links.clone(), main, alone))))
@@ -246,6 +328,7 @@ impl Seed {
         let actor = RedisActor::new(driver.clone(), self.outlet, elsewhere);
         let actor = Context::with_receiver(self.receiver).into_future(actor);
         let falls = driver.clone();
+        let _attendants = self.sentinels.map(|sentinels| sentinels.attend(&self.addr));
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();
             match fall {

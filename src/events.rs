@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, mpsc::Sender},
     time::{Duration, Instant},
 };
 
@@ -203,6 +203,13 @@ pub enum ConnectionEvent {
         /// Why.
         cause: Cause,
     },
+    /// The same for the link to one node of a cluster.
+    Node {
+        /// Where the node is.
+        address: Arc<str>,
+        /// What happened to the link to it.
+        event: Box<Self>,
+    },
     /// Nothing more is admitted.
     Draining,
     /// A command that waits, such as `BLPOP`, took something when its caller had gone: it is back where it was.
@@ -253,6 +260,7 @@ impl ConnectionEvent {
             }
             Self::Refused { cause, retry_in } => tracing::error!(%cause, ?retry_in, "redis refuses the connection"),
             Self::Restarted { restarts, cause } => tracing::error!(restarts, %cause, "the redis actor was restarted"),
+            Self::Node { address, event } => tracing::info_span!("node", %address).in_scope(|| event.log()),
             Self::PutBack { command, elements } => {
                 tracing::info!(%command, elements, "put back what was taken for a caller who had gone");
             }
@@ -309,11 +317,36 @@ impl Status {
 pub(crate) struct Fanout {
     recipients: Vec<Recipient<ConnectionEvent>>,
     status: watch::Sender<Status>,
+    relay: Option<Relay>,
+}
+
+/// Where the events of a node go: to those who look after its cluster.
+struct Relay {
+    address: Arc<str>,
+    told: Sender<ConnectionEvent>,
+}
+
+impl Relay {
+    fn of_node(&self, event: &ConnectionEvent) -> ConnectionEvent {
+        ConnectionEvent::Node { address: self.address.clone(), event: Box::new(event.clone()) }
+    }
 }
 
 impl Fanout {
     pub(crate) fn new(recipients: Vec<Recipient<ConnectionEvent>>, status: watch::Sender<Status>) -> Self {
-        Self { recipients, status }
+        Self { recipients, status, relay: None }
+    }
+
+    /// Of one node of a cluster.
+    pub(crate) fn relay(address: Arc<str>, told: Sender<ConnectionEvent>, status: watch::Sender<Status>) -> Self {
+        Self { recipients: Vec::new(), status, relay: Some(Relay { address, told }) }
+    }
+
+    pub(crate) fn log(&self, event: &ConnectionEvent) {
+        match &self.relay {
+            None => event.log(),
+            Some(relay) => relay.of_node(event).log(),
+        }
     }
 
     pub(crate) fn subscribe(&mut self, recipient: Recipient<ConnectionEvent>) {
@@ -323,6 +356,10 @@ impl Fanout {
     }
 
     pub(crate) fn publish(&mut self, event: &ConnectionEvent) {
+        if let Some(relay) = &self.relay {
+            // Its cluster may be gone already.
+            let _ = relay.told.send(relay.of_node(event));
+        }
         // A recipient is a strong address: one whose actor is gone would be kept for ever.
         self.recipients.retain(|recipient| {
             recipient.do_send(event.clone());

@@ -7,6 +7,7 @@ mod arguments;
 mod origin;
 mod script;
 mod unit;
+mod view;
 mod waiting;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use arguments::{Arguments, Words};
 use origin::Origin;
 pub(crate) use script::Source;
 pub(crate) use unit::{Encoding, Extra, Unit};
+pub(crate) use view::View;
 
 /// The server's own limit for one argument (`proto-max-bulk-len`).
 const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
@@ -112,6 +114,8 @@ struct Traits {
     origin: Origin,
     /// The caller says that a command nobody here knows has no keys.
     without_keys: bool,
+    /// The slot of a cluster whose owner it goes to.
+    slot: Option<u16>,
 }
 
 /// An argument that takes the prefix, by its offsets in `encoded`.

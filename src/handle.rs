@@ -17,6 +17,9 @@ use tokio::{
 };
 
 mod care;
+mod cluster;
+
+pub use cluster::NodeInfo;
 
 use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
@@ -36,6 +39,7 @@ use crate::prefix::KeyPrefix;
 use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
 use crate::streams::features::KnownFeatures;
+use crate::topology::Topology;
 use crate::wire::session::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
@@ -66,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     /// Further connections; one of them has none itself.
     pub(crate) further: Option<Further>,
+    /// Of a cluster.
+    pub(crate) topology: Option<Arc<Topology>>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
@@ -259,6 +265,7 @@ impl Redis {
         let asked = Instant::now();
         self.send(Ping::new()).await?;
         let round_trip = asked.elapsed();
+        let nodes = self.nodes_that_answer().await;
         let greeting = self.addr.send(Introduce).await.map_err(|_| gone())?;
         let status = self.shared.status.borrow().clone();
         Ok(Health {
@@ -271,6 +278,7 @@ impl Redis {
             protocol: greeting.protocol,
             subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()),
             status,
+            nodes,
             links: self.link_infos(),
         })
     }
@@ -295,6 +303,7 @@ impl Redis {
             tls: config.tls().is_some(),
             prefix: config.key_prefix().as_str().to_owned(),
             state: self.shared.status.borrow().state,
+            nodes: self.nodes(),
             subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()).map(|status| status.state),
             links: self.link_infos(),
         }
@@ -482,6 +491,8 @@ pub struct Health {
     pub protocol: u8,
     /// What the connection is doing.
     pub status: Status,
+    /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not.
+    pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
     pub subscriptions: Option<Status>,
     /// The connections beside it.
@@ -504,6 +515,8 @@ pub struct ConnectionInfo {
     pub prefix: String,
     /// What it is doing.
     pub state: ConnectionState,
+    /// Of a cluster: its nodes, as far as they are known.
+    pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one.
     pub subscriptions: Option<ConnectionState>,
     /// The connections beside it, for what needs one to itself.

@@ -5,6 +5,7 @@
 
 mod clear;
 mod stream;
+mod walk;
 
 pub use clear::{ClearPrefix, ClearProgress, Clearing};
 pub use stream::ScanStream;
@@ -147,7 +148,7 @@ impl Redis {
     /// # }
     /// ```
     pub fn scan_keys(&self, which: ScanKeys) -> ScanStream<Vec<u8>> {
-        ScanStream::new(self.clone(), move |cursor| which.page(cursor), |items| items.next().map(decode))
+        ScanStream::of_nodes(self.clone(), move |cursor| which.page(cursor), |items| items.next().map(decode))
     }
 
     /// Walks the fields of a hash with their values, page by page; see [`scan_keys`](Self::scan_keys) for what is

@@ -80,8 +80,10 @@ mod prefix;
 pub mod prelude;
 mod pubsub;
 mod resolver;
+mod sentinel;
 mod streams;
 mod supervisor;
+mod topology;
 mod unprefixed;
 mod watch;
 mod wire;
@@ -100,7 +102,7 @@ pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReplyKeys, WhenDown};
-pub use handle::{ConnectionInfo, Health, Redis, Sending, close_redis, get_redis};
+pub use handle::{ConnectionInfo, Health, NodeInfo, Redis, Sending, close_redis, get_redis};
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };

@@ -23,8 +23,10 @@ use crate::builder::Plan;
 use crate::config::RedisConfig;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
+use crate::frame::Frame;
 use crate::gate::{Gate, Pass};
 use crate::handle::Redis;
+use crate::topology::Topology;
 
 mod info;
 mod sibling;
@@ -85,6 +87,8 @@ pub(crate) struct Links {
     under_way: UnderWay,
     /// What the shared connection is doing.
     main: OnceLock<watch::Receiver<Status>>,
+    /// They are in a cluster, each at one node of it.
+    topology: OnceLock<Arc<Topology>>,
 }
 
 #[derive(Default)]
@@ -113,6 +117,8 @@ struct Link {
 pub(crate) struct Purpose {
     pub(crate) role: LinkRole,
     pub(crate) command: String,
+    /// The slot of a cluster that it has to be at.
+    pub(crate) slot: Option<u16>,
 }
 
 impl Links {
@@ -125,6 +131,7 @@ impl Links {
             state: Mutex::default(),
             under_way: UnderWay::default(),
             main: OnceLock::new(),
+            topology: OnceLock::new(),
         })
     }
 
@@ -134,8 +141,37 @@ impl Links {
         let _ = self.main.set(main);
     }
 
-    /// The link that the shared connection has now, if it has one.
-    pub(crate) fn main_link(&self) -> Option<u64> {
+    /// They are at nodes of a cluster.
+    pub(crate) fn in_cluster(&self, topology: Arc<Topology>) {
+        let _ = self.topology.set(topology);
+    }
+
+    /// The slot of a cluster where a command has to go.
+    ///
+    /// # Errors
+    /// When no node could run it.
+    pub(crate) fn slot_of(&self, frame: &Frame) -> Result<Option<u16>> {
+        self.topology.get().map_or(Ok(None), |topology| topology.slot_of(frame))
+    }
+
+    /// The same for a key.
+    fn slot_of_key(&self, key: &[u8]) -> Option<u16> {
+        self.topology.get().map(|topology| topology.slots().of(key))
+    }
+
+    /// How connections to the owner of a slot are made.
+    fn plan_for(&self, slot: Option<u16>) -> Plan {
+        match self.topology.get().zip(slot) {
+            Some((topology, slot)) => self.plan.found(topology.owner(slot)),
+            None => self.plan.clone(),
+        }
+    }
+
+    /// The link that the shared connection has now, of a cluster to the owner of this slot, if it has one.
+    pub(crate) fn main_link(&self, slot: Option<u16>) -> Option<u64> {
+        if let Some(topology) = self.topology.get() {
+            return topology.picture().link_of(slot?);
+        }
         let status = self.main.get()?.borrow();
         (status.state == ConnectionState::Ready).then_some(status.generation)
     }
@@ -185,7 +221,8 @@ impl Links {
         // One whose supervisor gave up is of no more use.
         state.open.retain(|link| link.free_since.is_none() || !is_closed(&link.redis));
         // The one that was used last: the others may become idle for long enough to end.
-        let free = state.open.iter_mut().filter(|link| link.free_since.is_some()).max_by_key(|link| link.free_since);
+        let usable = |link: &&mut Link| link.free_since.is_some() && link.purpose.slot == purpose.slot;
+        let free = state.open.iter_mut().filter(usable).max_by_key(|link| link.free_since);
         let (id, redis) = match free {
             Some(link) => {
                 (link.free_since, link.purpose, link.since) = (None, purpose, Instant::now());
@@ -198,7 +235,14 @@ impl Links {
     }
 
     fn open(self: &Arc<Self>, state: &mut State, main: &Addr<RedisActor>, purpose: Purpose) -> (u64, Redis) {
-        let (redis, seed) = self.plan.make(Vec::new(), None);
+        if state.open.len() >= self.most {
+            // Those that are free are at other nodes, or there would be no need of one more.
+            let oldest = state.open.iter().filter(|link| link.free_since.is_some()).min_by_key(|link| link.free_since);
+            if let Some(oldest) = oldest.map(|link| link.id) {
+                state.open.retain(|link| link.id != oldest);
+            }
+        }
+        let (redis, seed) = self.plan_for(purpose.slot).make(Vec::new(), None);
         state.last_id += 1;
         let (id, now) = (state.last_id, Instant::now());
         let redis_of = redis.clone();

@@ -158,16 +158,25 @@ impl Redis {
         watch.keys.check()?;
         let patience = self.config().command_timeout();
         let mut last = Error::new(ErrorKind::Conflict, Fate::Rejected, "never tried");
-        let purpose = Purpose { role: LinkRole::Watch, command: "WATCH".to_owned() };
-        let lease = self.links()?.lease(self.address(), patience, purpose).await?;
-        let mut session = Session { lease: Some(lease), watching: None };
+        let mut session = Session { lease: None, watching: None };
         for nth in 0..watch.attempts {
             if nth > 0 {
                 let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << nth.min(10)));
                 sleep(longest.mul_f64(fastrand::f64())).await;
             }
+            if session.lease.is_none() {
+                let links = self.links()?;
+                let slot = links.slot_of(&watch.keys)?;
+                let purpose = Purpose { role: LinkRole::Watch, command: "WATCH".to_owned(), slot };
+                session.lease = Some(links.lease(self.address(), patience, purpose).await?);
+            }
             match session.attempt(&watch.keys, &mut attempt).await {
                 Round::Done(replies) => return Ok(replies),
+                // The keys are at another node of the cluster now, and nothing was written.
+                Round::Failed(error) if error.fate() != Fate::Unknown && self.is_redirect(&error) => {
+                    session = Session { lease: None, watching: None };
+                    last = error;
+                }
                 Round::Failed(error) => return Err(error),
                 Round::Again(error) => last = error,
             }

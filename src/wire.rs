@@ -8,6 +8,7 @@ pub(crate) mod dial;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "what can go wrong with tls needs tls"))]
 pub(crate) mod dial_error;
 pub(crate) mod login;
+pub(crate) mod place;
 pub(crate) mod session;
 pub(crate) mod stream;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "what can go wrong with tls needs tls"))]

@@ -115,7 +115,16 @@ fn pubsub() {
 /// the server was killed.
 #[test]
 fn message_service() {
-    let args = ["--messages", "4000", "--kills", "1", "--seed", "7"];
+    loses_nothing(&["--messages", "4000", "--kills", "1", "--seed", "7"]);
+}
+
+/// The same on a cluster of six, where the primary of the stream dies and its replica takes over.
+#[test]
+fn message_service_on_a_cluster() {
+    loses_nothing(&["--cluster", "--messages", "4000", "--kills", "1", "--seed", "7"]);
+}
+
+fn loses_nothing(args: &[&str]) {
     let output = Command::new(example("message_service")).args(args).output().expect("started");
     let said = said("message_service", &output);
     let row = |name: &str| {

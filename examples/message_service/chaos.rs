@@ -1,4 +1,4 @@
-//! A server of the demo's own, and what happens to it.
+//! A server or a cluster of the demo's own, and what happens to it.
 
 use std::{
     io,
@@ -10,11 +10,44 @@ use std::{
     time::Duration,
 };
 
-use redis_actix_test::RedisServer;
+use redis_actix::{RedisConfig, RedisConfigBuilder};
+use redis_actix_test::{RedisCluster, RedisServer};
+
+/// What the demo runs on.
+#[derive(Clone)]
+enum Kept {
+    Server(Arc<RedisServer>),
+    /// Three primaries with a replica each.
+    Cluster(Arc<RedisCluster>),
+}
+
+impl Kept {
+    /// Kills a server and brings it back a little later. Of a cluster it is the primary of a slot, and it comes back as a
+    /// replica of the one that has replaced it.
+    fn kill(&self, slot: u16, down: Duration, kills: &AtomicU32) -> io::Result<()> {
+        match self {
+            Self::Server(server) => {
+                server.kill()?;
+                kills.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(down);
+                server.restart()
+            }
+            Self::Cluster(cluster) => {
+                let killed = cluster.kill_owner(slot)?;
+                kills.fetch_add(1, Ordering::Relaxed);
+                cluster.wait_well_without(&[killed.port()])?;
+                killed.restart()?;
+                cluster.wait_replicated(slot)
+            }
+        }
+    }
+}
 
 /// Kills the server when enough messages were handled, and restarts it a little later.
 pub(crate) struct Chaos {
-    server: Option<Arc<RedisServer>>,
+    kept: Option<Kept>,
+    /// The slots of a cluster whose primaries are killed in turn.
+    slots: Vec<u16>,
     /// How many messages have to be handled before each kill that is still to come, last first.
     plan: Vec<u64>,
     planned: usize,
@@ -27,7 +60,8 @@ impl Chaos {
     /// A server of the user's is left alone.
     pub(crate) fn none() -> Self {
         Self {
-            server: None,
+            kept: None,
+            slots: vec![0],
             plan: Vec::new(),
             planned: 0,
             busy: Arc::default(),
@@ -41,15 +75,33 @@ impl Chaos {
     /// what it had acknowledged.
     pub(crate) fn start(kills: u32, messages: u64, seed: u64) -> io::Result<Self> {
         let server = RedisServer::builder().appendonly(true).fsync_always().start()?;
+        Ok(Self { kept: Some(Kept::Server(Arc::new(server))), ..Self::planning(kills, messages, seed) })
+    }
+
+    /// Starts a cluster of six, and kills the primary of `key` first.
+    pub(crate) fn start_cluster(kills: u32, messages: u64, seed: u64, key: &str) -> io::Result<Self> {
+        let cluster = RedisCluster::builder().replicas(1).start()?;
+        let first = cluster.slot_of(key)?;
+        let slots = (0..3).map(|shard| (first + shard * 5461) % 16_384).collect();
+        let kept = Some(Kept::Cluster(Arc::new(cluster)));
+        Ok(Self { kept, slots, ..Self::planning(kills, messages, seed) })
+    }
+
+    fn planning(kills: u32, messages: u64, seed: u64) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed);
         let share = messages / u64::from(kills + 1).max(1);
         let mut plan: Vec<u64> = (1..=u64::from(kills)).map(|nth| nth * share - chance.u64(..=share / 3)).collect();
         plan.reverse();
-        Ok(Self { server: Some(Arc::new(server)), planned: plan.len(), plan, chance, ..Self::none() })
+        Self { planned: plan.len(), plan, chance, ..Self::none() }
     }
 
-    pub(crate) fn url(&self) -> String {
-        self.server.as_ref().map_or_else(String::new, |server| server.url())
+    /// Where to find it.
+    pub(crate) fn address(&self) -> RedisConfigBuilder {
+        match &self.kept {
+            Some(Kept::Server(server)) => RedisConfig::builder().url(server.url()),
+            Some(Kept::Cluster(cluster)) => RedisConfig::builder().cluster_hosts(cluster.hosts()),
+            None => RedisConfig::builder(),
+        }
     }
 
     pub(crate) fn planned(&self) -> usize {
@@ -67,19 +119,17 @@ impl Chaos {
 
     /// Kills the server if its time has come. Returns at once: the service must not wait for us.
     pub(crate) fn proceed(&mut self, handled: u64) {
-        let Some(server) = self.server.clone() else { return };
+        let Some(kept) = self.kept.clone() else { return };
         if self.busy.load(Ordering::Acquire) || self.plan.last().is_none_or(|&at| handled < at) {
             return;
         }
         self.plan.pop();
         self.busy.store(true, Ordering::Release);
         let (busy, kills) = (self.busy.clone(), self.kills.clone());
+        let slot = self.slots.get(kills.load(Ordering::Relaxed) as usize % self.slots.len()).copied().unwrap_or(0);
         let down = Duration::from_millis(self.chance.u64(200..900));
         thread::spawn(move || {
-            let killed = server.kill();
-            kills.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(down);
-            if let Err(error) = killed.and_then(|()| server.restart()) {
+            if let Err(error) = kept.kill(slot, down, &kills) {
                 eprintln!("the demo cannot go on without its server: {error}");
                 std::process::exit(2);
             }

@@ -160,6 +160,8 @@ impl Handler<ConnectionEvent> for EventLog {
     type Result = ();
 
     fn handle(&mut self, event: ConnectionEvent, _: &mut Self::Context) {
+        // Of a cluster each node tells for itself.
+        let event = if let ConnectionEvent::Node { event, .. } = event { *event } else { event };
         if let ConnectionEvent::Connected { outage: Some(outage), .. } = event {
             add(&self.0.reconnects, 1);
             self.0.longest_outage.set(self.0.longest_outage.get().max(outage));

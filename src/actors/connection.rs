@@ -15,8 +15,10 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
-use super::driver::{Driver, ShutdownReport};
+use super::driver::ShutdownReport;
+use super::engine::Engine;
 use super::ticket::{BoxedTicket, Silent, Waiter};
+use crate::config::Address;
 use crate::events::ConnectionEvent;
 use crate::intake::Outlet;
 use crate::messages::Command;
@@ -39,7 +41,7 @@ use crate::wire::session::Greeting;
 /// # }
 /// ```
 pub struct RedisActor {
-    driver: Rc<RefCell<Driver>>,
+    engine: Rc<RefCell<Engine>>,
     outlet: Outlet,
     /// Taken from the intake. Empty between messages, unless one panicked.
     taken: VecDeque<Submit>,
@@ -51,16 +53,16 @@ pub struct RedisActor {
 pub(crate) type Elsewhere = Rc<dyn Fn(Alone, Addr<RedisActor>)>;
 
 impl RedisActor {
-    pub(crate) fn new(driver: Rc<RefCell<Driver>>, outlet: Outlet, elsewhere: Option<Elsewhere>) -> Self {
-        Self { driver, outlet, taken: VecDeque::new(), elsewhere }
+    pub(crate) fn new(engine: Rc<RefCell<Engine>>, outlet: Outlet, elsewhere: Option<Elsewhere>) -> Self {
+        Self { engine, outlet, taken: VecDeque::new(), elsewhere }
     }
 
     /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
     fn take_in(&mut self) {
         self.outlet.0.take(&mut self.taken);
-        let mut driver = self.driver.borrow_mut();
+        let mut engine = self.engine.borrow_mut();
         while let Some(submit) = self.taken.pop_front() {
-            driver.submit(submit.ticket, Some(submit.asked));
+            engine.submit(submit.ticket, Some(submit.asked));
         }
     }
 }
@@ -92,17 +94,17 @@ impl ActorFuture<RedisActor> for Turns {
         ctx: &mut Context<RedisActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        let mut driver = actor.driver.borrow_mut();
+        let mut engine = actor.engine.borrow_mut();
         // tokio's budget of 128 operations is shared by all that this task polls. When the mailbox has used
         // it up, the socket would look busy until the next turn, and throughput halves. The driver bounds its
         // own work.
         let turn = tokio::task::unconstrained(std::future::poll_fn(|cx| {
-            driver.poll(cx);
+            engine.poll(cx);
             Poll::Ready(())
         }));
         let done = std::pin::pin!(turn).poll(task);
         debug_assert!(done.is_ready());
-        if driver.is_idle() && !ctx.connected() {
+        if engine.is_idle() && !ctx.connected() {
             // This future alone would keep the actor alive after its last address is gone.
             ctx.stop();
         }
@@ -112,7 +114,7 @@ impl ActorFuture<RedisActor> for Turns {
 
 /// Takes over the reply channel, so that nothing is spawned and no future is boxed for a command.
 pub struct Deferred<M> {
-    driver: Rc<RefCell<Driver>>,
+    engine: Rc<RefCell<Engine>>,
     elsewhere: Option<Elsewhere>,
     message: M,
 }
@@ -127,7 +129,7 @@ impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
         };
         match elsewhere {
             Some(elsewhere) => elsewhere(Alone { ticket, asked: Instant::now(), seen: None }, ctx.address()),
-            None => self.driver.borrow_mut().submit(ticket, None),
+            None => self.engine.borrow_mut().submit(ticket, None),
         }
     }
 }
@@ -136,7 +138,7 @@ impl<M: Command> Handler<M> for RedisActor {
     type Result = Deferred<M>;
 
     fn handle(&mut self, message: M, _: &mut Context<Self>) -> Deferred<M> {
-        Deferred { driver: self.driver.clone(), elsewhere: self.elsewhere.clone(), message }
+        Deferred { engine: self.engine.clone(), elsewhere: self.elsewhere.clone(), message }
     }
 }
 
@@ -154,7 +156,7 @@ impl Handler<Submit> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
-        self.driver.borrow_mut().submit(submit.ticket, Some(submit.asked));
+        self.engine.borrow_mut().submit(submit.ticket, Some(submit.asked));
     }
 }
 
@@ -177,7 +179,7 @@ impl Handler<Alone> for RedisActor {
     fn handle(&mut self, alone: Alone, ctx: &mut Context<Self>) {
         match &self.elsewhere {
             Some(elsewhere) => elsewhere(alone, ctx.address()),
-            None => self.driver.borrow_mut().submit(alone.ticket, Some(alone.asked)),
+            None => self.engine.borrow_mut().submit(alone.ticket, Some(alone.asked)),
         }
     }
 }
@@ -193,11 +195,11 @@ impl Handler<Tell> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, tell: Tell, _: &mut Context<Self>) {
-        self.driver.borrow_mut().tell(tell.0);
+        self.engine.borrow_mut().tell(tell.0);
     }
 }
 
-/// As [`Submit`], for a command that depends on one link; see [`Driver::submit_on`].
+/// As [`Submit`], for a command that depends on one link; see [`Engine::submit_on`].
 pub(crate) struct SubmitOn {
     pub(crate) generation: u64,
     pub(crate) submit: Submit,
@@ -211,7 +213,7 @@ impl Handler<SubmitOn> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, SubmitOn { generation, submit }: SubmitOn, _: &mut Context<Self>) {
-        self.driver.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
+        self.engine.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
     }
 }
 
@@ -256,7 +258,7 @@ impl Handler<Connect> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, _: Connect, _: &mut Context<Self>) {
-        self.driver.borrow_mut().connect();
+        self.engine.borrow_mut().connect();
     }
 }
 
@@ -271,7 +273,40 @@ impl Handler<Hurry> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
-        self.driver.borrow_mut().hurry();
+        self.engine.borrow_mut().hurry();
+    }
+}
+
+/// Asks how the cluster looks, which somebody found to be otherwise than it was.
+pub(crate) struct Look;
+
+impl Message for Look {
+    type Result = ();
+}
+
+impl Handler<Look> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, _: &mut Context<Self>) {
+        self.engine.borrow_mut().look();
+    }
+}
+
+/// Says where the server to talk to is now; see [`Driver::lead`](super::driver::Driver::lead).
+pub(crate) struct Lead {
+    pub(crate) to: Address,
+    pub(crate) at_once: bool,
+}
+
+impl Message for Lead {
+    type Result = ();
+}
+
+impl Handler<Lead> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, lead: Lead, _: &mut Context<Self>) {
+        self.engine.borrow_mut().lead(&lead.to, lead.at_once);
     }
 }
 
@@ -286,7 +321,7 @@ impl Handler<Sever> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, sever: Sever, _: &mut Context<Self>) {
-        self.driver.borrow_mut().sever(sever.0);
+        self.engine.borrow_mut().sever(sever.0);
     }
 }
 
@@ -301,7 +336,7 @@ impl Handler<Subscribe> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, subscribe: Subscribe, _: &mut Context<Self>) {
-        self.driver.borrow_mut().subscribe(subscribe.0);
+        self.engine.borrow_mut().subscribe(subscribe.0);
     }
 }
 
@@ -316,7 +351,7 @@ impl Handler<Announce> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, announce: Announce, _: &mut Context<Self>) {
-        self.driver.borrow_mut().tell(announce.0);
+        self.engine.borrow_mut().tell(announce.0);
     }
 }
 
@@ -331,7 +366,7 @@ impl Handler<Introduce> for RedisActor {
     type Result = actix::MessageResult<Introduce>;
 
     fn handle(&mut self, _: Introduce, _: &mut Context<Self>) -> Self::Result {
-        actix::MessageResult(self.driver.borrow().greeting().clone())
+        actix::MessageResult(self.engine.borrow().greeting())
     }
 }
 
@@ -349,6 +384,6 @@ impl Handler<ShutDown> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, shutdown: ShutDown, _: &mut Context<Self>) {
-        self.driver.borrow_mut().shut_down(shutdown.within, shutdown.done);
+        self.engine.borrow_mut().shut_down(shutdown.within, shutdown.done);
     }
 }

@@ -60,16 +60,24 @@ impl Errands {
         &self.name.consumer
     }
 
+    /// In a cluster, to the node that has the stream: there the reader is.
+    fn beside(&self, frame: Frame) -> Frame {
+        match self.control.slot_of(self.stream()) {
+            Some(slot) => frame.on_slot(slot),
+            None => frame,
+        }
+    }
+
     /// Ends a client that the server still believes to be there: blocked, it would go on taking entries for
     /// nobody. Its name is looked at first, for a server that was restarted gives its number to others.
     pub(crate) async fn reap(self: Arc<Self>, client: i64) -> Result<(), Failure> {
-        let list = Frame::known("CLIENT LIST").arg("ID").arg(client).read_only();
+        let list = self.beside(Frame::known("CLIENT LIST").arg("ID").arg(client).read_only());
         let answer = self.control.send(Internal(list)).await;
         let Some(answer) = self.denials.note(Missing::Client, answer)? else { return Ok(()) };
         let lines: String = decode(plain_text(answer))?;
         let name = format!(" name={} ", self.reader_name);
         if lines.lines().any(|line| line.contains(&name)) {
-            let kill = Frame::known("CLIENT KILL").arg("ID").arg(client).idempotent();
+            let kill = self.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).idempotent());
             let answer = self.control.send(Internal(kill)).await;
             self.denials.note(Missing::Client, answer)?;
         }
@@ -77,7 +85,7 @@ impl Errands {
     }
 
     pub(crate) async fn unblock(self: Arc<Self>, client: i64) {
-        let frame = Frame::known("CLIENT UNBLOCK").arg(client).idempotent();
+        let frame = self.beside(Frame::known("CLIENT UNBLOCK").arg(client).idempotent());
         let answer = self.control.send(Internal(frame)).await;
         if let Err(error) = self.denials.note(Missing::Client, answer) {
             tracing::debug!(%error, "a blocked read could not be let go");

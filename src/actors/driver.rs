@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 pub use report::ShutdownReport;
 
 use super::ticket::{BoxedTicket, Rerun};
+use crate::config::Address;
 use crate::core::{
     admission::{Admission, Limits, Tally, Ticket, waiting_phase},
     lane::Deadline,
@@ -65,6 +66,8 @@ pub(crate) struct Driver {
     dialling: Option<(u64, Dialling)>,
     established: Option<Established>,
     greeting: Greeting,
+    /// Where the present link leads, or the last one led.
+    located: Option<Address>,
     fanout: Fanout,
     /// Who is told what comes unasked. Without one it is dropped.
     listener: Option<Box<dyn Listener>>,
@@ -94,6 +97,7 @@ impl Driver {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
+            in_cluster: recipe.in_cluster,
         };
         Self {
             prefix: config.key_prefix().clone(),
@@ -103,6 +107,7 @@ impl Driver {
             dialling: None,
             established: None,
             greeting: Greeting::default(),
+            located: None,
             fanout,
             listener: None,
             gauges,
@@ -121,6 +126,37 @@ impl Driver {
 
     pub(crate) fn greeting(&self) -> &Greeting {
         &self.greeting
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.link.state()
+    }
+
+    /// Why there is no link, if that is known.
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        self.link.cause()
+    }
+
+    /// Whether a link was tried for, and none came of it or not yet.
+    pub(crate) fn is_untried(&self) -> bool {
+        self.link.generation() <= 1 && self.link.state() == ConnectionState::Connecting
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.link.generation()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.admission.in_flight()
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.admission.queued()
+    }
+
+    /// Gives back what waits here and belongs elsewhere now, in order; with each, whether it may have run.
+    pub(crate) fn take_queued(&mut self) -> Vec<(BoxedTicket, Deadline, bool)> {
+        self.admission.take_queued()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -150,10 +186,25 @@ impl Driver {
         self.feed(Event::Hurry);
     }
 
+    /// The server to talk to is at `to`. `at_once`: it has just come there, and no attempt need wait.
+    pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
+        if self.link.is_ready() && self.located.as_ref() != Some(to) {
+            self.lose(Cause::new(CauseKind::Broken, format!("the master is at {to} now")));
+            self.hurry();
+        } else if at_once {
+            self.hurry();
+        }
+    }
+
     /// Takes a command in: onto the link, into the queue, or back with an error.
     pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
         let asked = asked.unwrap_or_else(|| self.now());
         let deadline = self.admission.deadline(ticket.frame(), asked);
+        self.submit_by(ticket, deadline);
+    }
+
+    /// As [`submit`](Self::submit), for a command whose deadline is known.
+    pub(crate) fn submit_by(&mut self, ticket: BoxedTicket, deadline: Deadline) {
         let state = self.link.state();
         if let Some(established) = &mut self.established
             && state == ConnectionState::Ready
@@ -162,6 +213,10 @@ impl Driver {
         {
             match self.prefix.seal(ticket.frame()) {
                 Ok(sealed) => {
+                    if Ticket::is_asking(&ticket) {
+                        established.wire.encode_asking();
+                        self.admission.sent_own(*self.now.get_or_insert_with(Instant::now));
+                    }
                     let span = established.wire.encode(&sealed);
                     let hold = ticket.frame().longest_hold();
                     self.admission.sent(ticket, deadline, span);
@@ -277,7 +332,8 @@ impl Driver {
             self.dialling = None;
             self.now = None;
             match outcome {
-                Ok(Session { wire, mut greeting }) => {
+                Ok(Session { wire, mut greeting, address }) => {
+                    self.located = Some(address);
                     greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
@@ -337,6 +393,10 @@ impl Driver {
             let Some(frame) = next.frame() else { continue };
             // Checked when it was admitted; a frame does not change in the queue.
             let Ok(sealed) = self.prefix.seal(frame) else { continue };
+            if next.is_asking() {
+                established.wire.encode_asking();
+                self.admission.sent_own(now);
+            }
             let span = established.wire.encode(&sealed);
             established.liveness.sent(frame.longest_hold(), now);
             self.admission.sent_from_queue(next, span);
@@ -403,7 +463,7 @@ impl Driver {
                 match Rerun::of(ticket, value) {
                     Ok(rerun) => self.again.push((rerun, deadline)),
                     Err((ticket, value)) => {
-                        if let Some(cause) = answer(ticket, value, &self.prefix) {
+                        if let Some(cause) = answer(ticket, value, &self.prefix, self.recipe.place.is_found()) {
                             // Those sent before the answer came get the same one: lost with the link, their fate
                             // would be unknown for nothing.
                             established.leaving = Some(cause);
@@ -546,10 +606,12 @@ fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
 }
 
 /// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
-fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause> {
+fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, is_found: bool) -> Option<Cause> {
     let cause = match &value {
-        Value::Array(replies) if ticket.frame().is_unit() => replies.iter().find_map(of_no_more_use),
-        value => of_no_more_use(value),
+        Value::Array(replies) if ticket.frame().is_unit() => {
+            replies.iter().find_map(|reply| of_no_more_use(reply, is_found))
+        }
+        value => of_no_more_use(value, is_found),
     };
     let unprefixed = ticket.frame().is_unprefixed();
     ticket.complete(match value {
@@ -560,11 +622,13 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix) -> Option<Cause
     cause
 }
 
-fn of_no_more_use(answer: &Value) -> Option<Cause> {
+fn of_no_more_use(answer: &Value, is_found: bool) -> Option<Cause> {
     let Value::ServerError(error) = answer else { return None };
     match error.code() {
         // After a failover the same address may lead to a replica: ask the resolver again.
         "READONLY" => Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")),
+        // The next dial finds out where to.
+        "MOVED" if is_found => Some(Cause::new(CauseKind::Broken, "the slot is at another node now")),
         // The login was taken away while we were there; a new one uses the credentials of now.
         "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,

@@ -8,6 +8,7 @@ use std::{
 use redis::Value;
 use tokio::sync::oneshot;
 
+use super::cluster::Routed;
 use crate::core::admission::Ticket;
 use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, WhenDown};
@@ -21,6 +22,14 @@ pub(crate) trait Pending: Send {
     fn is_let_in(&self) -> bool {
         false
     }
+    fn is_asking(&self) -> bool {
+        false
+    }
+    /// What a cluster keeps about it, if it is on its way through one.
+    ///
+    /// # Errors
+    /// The ticket, if it is not.
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket>;
     /// Ready when nobody waits any more.
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Returns whether somebody was still there to be told.
@@ -44,6 +53,10 @@ impl Ticket for BoxedTicket {
 
     fn is_let_in(&self) -> bool {
         Pending::is_let_in(&**self)
+    }
+
+    fn is_asking(&self) -> bool {
+        Pending::is_asking(&**self)
     }
 
     fn complete(self, outcome: Result<Value>) {
@@ -76,6 +89,10 @@ impl<M: Command> Waiter<M> {
 }
 
 impl<M: Command> Pending for Waiter<M> {
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+        Err(self)
+    }
+
     fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -110,6 +127,10 @@ impl Silent {
 }
 
 impl Pending for Silent {
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+        Err(self)
+    }
+
     fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -150,6 +171,10 @@ impl Rerun {
 }
 
 impl Pending for Rerun {
+    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+        Err(self)
+    }
+
     fn frame(&self) -> &Frame {
         &self.frame
     }

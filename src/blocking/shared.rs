@@ -26,9 +26,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Shared {
     pub(super) addr: Addr<RedisActor>,
     pub(super) links: Arc<Links>,
+    /// Of a cluster: where the command waits.
+    pub(super) slot: Option<u16>,
 }
 
 impl Shared {
+    /// To the node of a cluster where the command waits.
+    fn beside(&self, frame: Frame) -> Frame {
+        match self.slot {
+            Some(slot) => frame.on_slot(slot),
+            None => frame,
+        }
+    }
+
     async fn send(&self, frame: Frame, generation: Option<u64>) -> Result<Value> {
         let (reply, answer) = oneshot::channel();
         // A link that takes nothing more now must not keep it: it would come too late.
@@ -45,11 +55,13 @@ impl Shared {
     /// one may lead to another server, where the number is that of somebody else.
     pub(super) async fn unblock(&self, client: i64, link: Option<u64>) -> Result<()> {
         loop {
-            let unblock = Frame::known("CLIENT UNBLOCK").arg(client).idempotent();
+            let unblock = self.beside(Frame::known("CLIENT UNBLOCK").arg(client).idempotent());
             match self.send(unblock, link).await {
                 Ok(_) => return Ok(()),
                 // No room on it now.
-                Err(error) if error.fate() == Fate::NotSent && link.is_some() && self.links.main_link() == link => {
+                Err(error)
+                    if error.fate() == Fate::NotSent && link.is_some() && self.links.main_link(self.slot) == link =>
+                {
                     sleep(PAUSE / 10).await;
                 }
                 Err(error) => return Err(error),
@@ -60,7 +72,7 @@ impl Shared {
     /// Ends a client whose link broke here: on a server that has not noticed it would go on taking. Nobody waits.
     pub(super) fn reap(&self, client: Option<i64>, link: Option<u64>) {
         if let (Some(client), Some(generation)) = (client, link) {
-            let kill = Frame::known("CLIENT KILL").arg("ID").arg(client).pinned();
+            let kill = self.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).pinned());
             let submit = Submit { ticket: Box::new(Silent::new(kill)), asked: Instant::now() };
             self.addr.do_send(SubmitOn { generation, submit });
         }

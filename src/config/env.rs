@@ -21,7 +21,7 @@ use super::unknown;
 
 /// Every variable that means something here. Two of them are secrets and never enter the mirror, because
 /// the mirror is of plain strings, which stay in memory.
-pub(super) const KNOWN: [&str; 22] = [
+pub(super) const KNOWN: [&str; 23] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -33,6 +33,7 @@ pub(super) const KNOWN: [&str; 22] = [
     "REDIS_TLS_CA",
     "REDIS_TLS_CERT",
     "REDIS_TLS_KEY",
+    "REDIS_TLS_SERVER_NAME",
     "REDIS_MAX_RETRIES",
     "REDIS_CONNECT_TIMEOUT",
     "REDIS_COMMAND_TIMEOUT",
@@ -71,6 +72,8 @@ struct Mirror {
     tls_cert: Option<PathBuf>,
     #[envconfig(from = "REDIS_TLS_KEY")]
     tls_key: Option<PathBuf>,
+    #[envconfig(from = "REDIS_TLS_SERVER_NAME")]
+    tls_server_name: Option<String>,
     #[envconfig(from = "REDIS_MAX_RETRIES")]
     max_retries: Option<Read<Retries>>,
     #[envconfig(from = "REDIS_CONNECT_TIMEOUT")]
@@ -207,6 +210,7 @@ impl Mirror {
         draft.tls_ca = text("REDIS_TLS_CA", self.tls_ca);
         draft.tls_cert = text("REDIS_TLS_CERT", self.tls_cert);
         draft.tls_key = text("REDIS_TLS_KEY", self.tls_key);
+        draft.tls_server_name = text("REDIS_TLS_SERVER_NAME", self.tls_server_name);
         draft.sentinel_master = text("REDIS_SENTINEL_MASTER", self.sentinel_master);
         draft.environment = text("APP_ENV", self.app_env).or(text("NODE_ENV", self.node_env));
         draft.key_namespace = text("REDIS_KEY_NAMESPACE", self.key_namespace);

@@ -26,6 +26,11 @@ pub(crate) trait Ticket {
         false
     }
 
+    /// It is for a node that does not own its slot yet: ASKING goes before it.
+    fn is_asking(&self) -> bool {
+        false
+    }
+
     fn complete(self, outcome: Result<Value, Error>);
 }
 
@@ -41,6 +46,8 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     /// How long a command may wait in the queue, if less than its deadline allows.
     pub(crate) queued_time: Option<Duration>,
+    /// What a node of a cluster says for one slot, holds up no other slot: whoever asked is told.
+    pub(crate) in_cluster: bool,
 }
 
 struct Queued<R> {
@@ -281,8 +288,10 @@ impl<R: Ticket> Admission<R> {
             if front.owed > 0 {
                 return Ok(None);
             }
-            if may_wait && put_off::is_unit_not_now(&self.partial, unit.is_atomic()) {
-                let refusal = std::mem::take(&mut self.partial).into_iter().find(put_off::is_not_now);
+            if may_wait && put_off::is_unit_not_now(&self.partial, unit.is_atomic(), self.limits.in_cluster) {
+                let in_cluster = self.limits.in_cluster;
+                let refusal = std::mem::take(&mut self.partial).into_iter();
+                let refusal = refusal.into_iter().find(|reply| put_off::is_not_now(reply, in_cluster));
                 self.put_off_front(refusal);
                 return Ok(None);
             }
@@ -292,7 +301,7 @@ impl<R: Ticket> Admission<R> {
         if front.owed > 0 {
             return Ok(None);
         }
-        if may_wait && put_off::is_not_now(&value) {
+        if may_wait && put_off::is_not_now(&value, self.limits.in_cluster) {
             self.put_off_front(Some(value));
             return Ok(None);
         }
@@ -424,6 +433,22 @@ impl<R: Ticket> Admission<R> {
         settlement
     }
 
+    /// Takes out what waits, in order; with each, whether it may have run.
+    pub(crate) fn take_queued(&mut self) -> Vec<(R, Deadline, bool)> {
+        self.take_back_put_off();
+        let mut taken = Vec::with_capacity(self.queue.len());
+        while let Some((queued, deadline)) = self.queue.pop_front() {
+            let Some(ticket) = queued.ticket else { continue };
+            if ticket.is_abandoned() {
+                self.tally.abandoned += 1;
+            } else {
+                taken.push((ticket, deadline.later(queued.beyond), queued.may_have_run));
+            }
+        }
+        self.queued_bytes = 0;
+        taken
+    }
+
     /// Sends nothing more on this link: what is in flight is answered, the rest waits for the next one.
     pub(crate) fn shut_window(&mut self) {
         (self.window, self.leaving) = (0, true);
@@ -463,6 +488,10 @@ impl<R: Ticket> Queued<R> {
 impl<R: Ticket> Next<R> {
     pub(crate) fn frame(&self) -> Option<&Frame> {
         self.queued.ticket.as_ref().map(Ticket::frame)
+    }
+
+    pub(crate) fn is_asking(&self) -> bool {
+        self.queued.ticket.as_ref().is_some_and(Ticket::is_asking)
     }
 }
 

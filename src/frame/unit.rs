@@ -28,10 +28,10 @@ pub(crate) enum Extra {
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Unit {
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
     /// The segment that takes more, while the unit is made.
     open: Segment,
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// All or none: between MULTI and EXEC.
     atomic: bool,
     bytes: usize,
@@ -41,16 +41,16 @@ pub(crate) struct Unit {
 
 /// Bytes as they go out, but for the prefix.
 #[derive(Default)]
-struct Segment {
-    encoded: Vec<u8>,
-    marks: Vec<Mark>,
+pub(super) struct Segment {
+    pub(super) encoded: Vec<u8>,
+    pub(super) marks: Vec<Mark>,
 }
 
 /// One of the commands.
-struct Part {
+pub(super) struct Part {
     /// Where its name stands.
-    segment: u32,
-    start: u32,
+    pub(super) segment: u32,
+    pub(super) start: u32,
     reply_keys: ReplyKeys,
     /// The script that it runs by its digest.
     script: Option<Arc<Extra>>,
@@ -211,8 +211,13 @@ impl Unit {
 
     /// The command at `index` by itself, if it runs a script by its digest.
     pub(super) fn script_command(&self, index: usize) -> Option<Frame> {
+        self.parts.get(index)?.script.as_ref()?;
+        self.command(index)
+    }
+
+    /// The command at `index` by itself.
+    pub(crate) fn command(&self, index: usize) -> Option<Frame> {
         let part = self.parts.get(index)?;
-        let script = part.script.clone()?;
         let segment = self.segments.get(part.segment as usize)?;
         let encoded = segment.encoded.get(part.start as usize..)?;
         let (arguments, len) = one_command(encoded);
@@ -221,7 +226,7 @@ impl Unit {
         Some(Frame {
             encoded: encoded.get(..len)?.to_vec(),
             marks: marks.map(|mark| mark.back(part.start)).collect(),
-            extra: Some(script),
+            extra: part.script.clone(),
             arguments,
             ..Frame::known_empty().reply_keys(part.reply_keys)
         })

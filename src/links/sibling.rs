@@ -16,11 +16,18 @@ pub(crate) struct Sibling {
     links: Arc<Links>,
     client_name: String,
     arbiter: Option<ArbiterHandle>,
+    slot: Option<u16>,
 }
 
 impl Sibling {
     pub(crate) fn new(links: Arc<Links>, client_name: &str) -> Self {
-        Self { links, client_name: client_name.to_owned(), arbiter: None }
+        Self { links, client_name: client_name.to_owned(), arbiter: None, slot: None }
+    }
+
+    /// Puts it, in a cluster, where this key is, and follows it there.
+    pub(crate) fn beside(mut self, key: &[u8]) -> Self {
+        self.slot = self.links.slot_of_key(key);
+        self
     }
 
     /// Runs the actor on this arbiter instead of the current one.
@@ -34,7 +41,7 @@ impl Sibling {
     /// # Errors
     /// As [`RedisBuilder::start`](crate::RedisBuilder::start).
     pub(crate) fn start(self) -> Result<Redis> {
-        let (redis, seed) = self.links.plan.named(&self.client_name).make(Vec::new(), None);
+        let (redis, seed) = self.links.plan_for(self.slot).named(&self.client_name).make(Vec::new(), None);
         place(self.arbiter.or_else(Arbiter::try_current), seed)?;
         let mut state = self.links.state();
         state.siblings.retain(|(.., status)| status.borrow().state != ConnectionState::Closed);

@@ -52,6 +52,12 @@ impl Page {
         })
     }
 
+    /// Of keys: those of the owner of this slot of a cluster.
+    pub(crate) fn on_slot(mut self, slot: u16) -> Self {
+        self.frame = self.frame.on_slot(slot);
+        self
+    }
+
     /// About how many keys or members the server looks at for this page.
     pub(crate) fn count(mut self, count: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(count.max(1));

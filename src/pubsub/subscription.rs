@@ -15,7 +15,7 @@ use actix::{Addr, Recipient};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::event::SubscriptionEvent;
-use super::topic::Topic;
+use super::topic::{Topic, TopicKind};
 use crate::actors::pubsub::{Order, PubSubActor};
 use crate::core::backlog::{Bounds, Overflow};
 use crate::core::subscriptions::{Id, Name};
@@ -78,7 +78,7 @@ impl Subscription {
     /// # Cancel safety
     /// Dropping the future adds none of them.
     pub async fn add(&self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
-        self.join(resolve(topics, self.db)?).await
+        self.join(everywhere(&self._redis, resolve(topics, self.db)?)?).await
     }
 
     async fn join(&self, topics: Vec<(Name, Topic)>) -> Result<()> {
@@ -204,7 +204,7 @@ impl Subscribing {
 
     async fn subscribe(self) -> Result<Subscription> {
         let db = self.redis.config().db();
-        let topics = resolve(self.topics, db)?;
+        let topics = everywhere(&self.redis, resolve(self.topics, db)?)?;
         let mut retried = false;
         loop {
             let addr = self.redis.pubsub()?.hub(&self.redis)?;
@@ -245,6 +245,18 @@ impl fmt::Debug for Subscribing {
 fn next() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The topics, if one link can hear of them: in a cluster what is published goes to every node, but what a shard tells and
+/// what happens to keys does not leave its node.
+fn everywhere(redis: &Redis, topics: Vec<(Name, Topic)>) -> Result<Vec<(Name, Topic)>> {
+    let is_local = |topic: &Topic| !matches!(topic.kind(), TopicKind::Channel | TopicKind::Pattern);
+    if redis.is_cluster() && topics.iter().any(|(_, topic)| is_local(topic)) {
+        return Err(Error::invalid_command(
+            "shard channels and key events are told by single nodes of a cluster, which is not supported so far: use channels",
+        ));
+    }
+    Ok(topics)
 }
 
 fn resolve(topics: impl IntoIterator<Item = Topic>, db: u32) -> Result<Vec<(Name, Topic)>> {

@@ -350,7 +350,8 @@ impl<L> StreamConsumerBuilder<L> {
             // The random part tells this link from any other that a restarted server may give the same number.
             let base = redis.config().client_name().unwrap_or("redis-actix");
             let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
-            let reader = redis.sibling(&reader_name)?.arbiter(arbiter.clone()).start()?;
+            let reader =
+                redis.sibling(&reader_name)?.beside(name.stream.as_bytes()).arbiter(arbiter.clone()).start()?;
             let dead_letters = self.dead_letters.clone().unwrap_or_else(|| DeadLetters::usual_place(&name.stream));
             let errands = Errands {
                 control: redis.clone(),

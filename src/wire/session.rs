@@ -3,14 +3,15 @@
 
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
-use redis::Value;
+use redis::{PushKind, Value};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::dial::{Target, dial};
 use super::dial_error::{DialError, DialErrorKind};
 use super::login::Login;
+use super::place::Place;
 use super::stream::Wire;
-use crate::config::RedisConfig;
+use crate::config::{Address, RedisConfig};
 use crate::credentials::Provider;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Cause, CauseKind};
@@ -28,6 +29,24 @@ pub(crate) struct Recipe {
     /// What the server sees in CLIENT LIST.
     pub(crate) client_name: Option<String>,
     pub(crate) credentials: Option<Provider>,
+    /// A node of a cluster, whose slots may move to others.
+    pub(crate) in_cluster: bool,
+    pub(crate) place: Place,
+}
+
+impl Recipe {
+    /// The same for another server.
+    pub(crate) fn for_server(&self, address: Address) -> Self {
+        let target = Target { address, ..self.target.clone() };
+        Self {
+            config: self.config.clone(),
+            target,
+            client_name: self.client_name.clone(),
+            credentials: self.credentials.clone(),
+            in_cluster: self.in_cluster,
+            place: Place::Fixed,
+        }
+    }
 }
 
 /// What the server said of itself.
@@ -47,20 +66,87 @@ pub(crate) struct Greeting {
 pub(crate) struct Session {
     pub(crate) wire: Wire,
     pub(crate) greeting: Greeting,
+    /// Where it leads.
+    pub(crate) address: Address,
 }
 
 /// Dials and greets, within the connect timeout.
 pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
     let limit = recipe.config.connect_timeout();
     let until = Instant::now() + limit;
-    let transport = dial(&recipe.target, limit).await.map_err(|error| dial_cause(&error))?;
-    let login = recipe.login(until.saturating_duration_since(Instant::now())).await?;
-    let mut greeter = Greeter { wire: Wire::new(transport), until, target: &recipe.target };
+    let late = || Cause::new(CauseKind::Stalled, "nobody said in time where the server is");
+    let target = timeout_at(until, recipe.locate()).await.map_err(|_| late())??;
+    let left = until.saturating_duration_since(Instant::now());
+    let transport = dial(&target, left).await.map_err(|error| dial_cause(&error))?;
+    let is_sentinel = matches!(recipe.place, Place::Sentinel);
+    let login = if is_sentinel { None } else { recipe.login(until.saturating_duration_since(Instant::now())).await? };
+    let mut greeter = Greeter { wire: Wire::new(transport), until, target: &target };
     let mut greeting = greeter.hello(login.as_ref()).await?;
-    greeter.select(recipe.config.db()).await?;
+    if !is_sentinel {
+        greeter.select(recipe.config.db()).await?;
+    }
     greeter.introduce(&recipe, &mut greeting).await?;
     greeter.until_ready().await?;
-    Ok(Session { wire: greeter.wire, greeting })
+    if recipe.place.is_master() {
+        greeter.verify_master().await?;
+    }
+    let wire = greeter.wire;
+    Ok(Session { wire, greeting, address: target.address })
+}
+
+/// A session that hears what is published on `channel`.
+pub(crate) async fn listen(recipe: Arc<Recipe>, channel: &str) -> Result<Listener, Cause> {
+    let mut session = establish(recipe).await?;
+    let no_prefix = KeyPrefix::none();
+    let subscribe = Frame::known("SUBSCRIBE").arg(channel);
+    let sealed = no_prefix.seal(&subscribe).map_err(|error| Cause::new(CauseKind::Refused, error.to_string()))?;
+    session.wire.encode(&sealed);
+    Ok(Listener(session.wire))
+}
+
+/// See [`listen`].
+pub(crate) struct Listener(Wire);
+
+impl Listener {
+    /// The next message.
+    ///
+    /// # Errors
+    /// When the link broke.
+    pub(crate) async fn next(&mut self) -> io::Result<String> {
+        loop {
+            poll_fn(|cx| self.0.poll_flush(cx)).await?;
+            while let Some(value) = self.0.next_reply().map_err(io::Error::other)? {
+                // RESP3 pushes it, RESP2 answers it.
+                let text = match value {
+                    Value::Push { kind: PushKind::Message, data } => data.into_iter().nth(1),
+                    Value::Array(parts) if parts.first() == Some(&Value::BulkString(b"message".to_vec())) => {
+                        parts.into_iter().nth(2)
+                    }
+                    _ => None,
+                };
+                if let Some(Value::BulkString(text)) = text {
+                    return Ok(String::from_utf8_lossy(&text).into_owned());
+                }
+            }
+            if poll_fn(|cx| self.0.poll_fill(cx)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// Asks one question on a link of its own, within `limit` in all.
+pub(crate) async fn ask_once(recipe: Arc<Recipe>, question: Frame, limit: Duration) -> Result<Value, Cause> {
+    let until = Instant::now() + limit;
+    let late = || Cause::new(CauseKind::Stalled, format!("no answer to {} in time", question.name()));
+    let session = timeout_at(until, establish(recipe.clone())).await.map_err(|_| late())??;
+    let target = Target { address: session.address, ..recipe.target.clone() };
+    let mut greeter = Greeter { wire: session.wire, until, target: &target };
+    greeter.ask(&question).await?.map_err(|error| {
+        let code = error.code().unwrap_or_default();
+        let kind = if code == "NOPERM" { CauseKind::Refused } else { CauseKind::NotReady };
+        Cause::new(kind, format!("the server answered {} with {code}: {}", question.name(), error.message()))
+    })
 }
 
 /// The conversation before commands flow: one question, one answer.
@@ -117,6 +203,25 @@ impl Greeter<'_> {
                 format!("the server has no database {db}: {}; check REDIS_DB", error.message()),
             )),
             Err(error) => Err(login_cause(&error)),
+        }
+    }
+
+    /// What the sentinels say may be minutes old; the server itself knows.
+    async fn verify_master(&mut self) -> Result<(), Cause> {
+        let role = match self.ask(&Frame::known("ROLE")).await? {
+            Ok(Value::Array(role)) => {
+                role.into_iter().next().and_then(|role| redis::from_redis_value::<String>(role).ok())
+            }
+            Ok(_) => None,
+            Err(error) => return Err(login_cause(&error)),
+        };
+        match role.as_deref() {
+            Some("master") => Ok(()),
+            role => {
+                let role: &str = role.unwrap_or("something else");
+                let words = format!("the sentinels name {} as the master, which is a {role} now", self.target.address);
+                Err(Cause::new(CauseKind::NotReady, words))
+            }
         }
     }
 

@@ -96,6 +96,13 @@ impl Wire {
         start..self.encoded
     }
 
+    /// Encodes ASKING, which holds for the command that comes next.
+    pub(crate) fn encode_asking(&mut self) {
+        const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+        self.output.extend_from_slice(ASKING);
+        self.encoded += ASKING.len() as u64;
+    }
+
     /// Offers the socket what is encoded and `rest` behind it, and keeps what it does not take. An error is left for the
     /// next [`poll_flush`](Self::poll_flush) to meet.
     fn write_past(&mut self, rest: &[u8]) {

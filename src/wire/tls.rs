@@ -19,8 +19,8 @@ pub(super) use refusal::refusal;
 /// Certificates or a key in PEM.
 #[derive(Clone)]
 pub(crate) enum Pem {
-    /// A file, read when the first connection is made, so that a missing one is reported and tried again like a server that is
-    /// not there yet.
+    /// A file, read when the first connection is made and again when it has changed, so that a missing one is reported and
+    /// tried again like a server that is not there yet.
     File(PathBuf),
     /// The text itself, overwritten when dropped: it may be a private key.
     #[cfg(test)]
@@ -65,12 +65,12 @@ pub(crate) struct TlsOptions {
     pub(crate) server_name: Option<String>,
 }
 
-/// TLS for one target. The configuration is built by the first connection and kept: reading the system's authorities costs
-/// milliseconds, and resumed sessions live in it.
+/// TLS for one target. The configuration is built by the first connection and kept until a file of it changes: reading the
+/// system's authorities costs milliseconds, and resumed sessions live in it.
 pub(crate) struct Tls {
     options: TlsOptions,
     #[cfg(feature = "tls")]
-    connector: tokio::sync::OnceCell<tokio_rustls::TlsConnector>,
+    built: tokio::sync::Mutex<Option<connect::Built>>,
 }
 
 impl Tls {
@@ -78,7 +78,7 @@ impl Tls {
         Self {
             options,
             #[cfg(feature = "tls")]
-            connector: tokio::sync::OnceCell::new(),
+            built: tokio::sync::Mutex::default(),
         }
     }
 }

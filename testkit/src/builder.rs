@@ -12,6 +12,7 @@ pub struct RedisServerBuilder {
     pub(crate) password: Option<String>,
     pub(crate) unix_socket: bool,
     pub(crate) tls_port: bool,
+    pub(crate) sentinel: bool,
     pub(crate) extra: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -60,6 +61,12 @@ impl RedisServerBuilder {
     /// Starts the server as a cluster node. Its bus listens on `port + 10000`.
     pub fn cluster(self) -> Self {
         self.arg("--cluster-enabled", "yes")
+    }
+
+    /// Starts a sentinel instead of a server. It watches nobody yet: see `SENTINEL MONITOR`.
+    pub fn sentinel(mut self) -> Self {
+        self.sentinel = true;
+        self
     }
 
     /// Adds an option and its value, such as `("--maxmemory", "10mb")`. Later ones win.

@@ -298,8 +298,15 @@ impl RedisServer {
 
     fn spawn(&self) -> io::Result<()> {
         let mut command = Command::new(&self.program);
+        command.current_dir(self.dir.path());
+        if self.options.sentinel {
+            // A sentinel writes down what it learns, so it wants a file of its own; it knows few options.
+            let file = self.dir.path().join("sentinel.conf");
+            let dir = self.dir.path().display();
+            std::fs::write(&file, format!("port {}\nbind 127.0.0.1\ndir {dir}\n", self.port))?;
+            return self.process.spawn(command.arg(file).arg("--sentinel").args(&self.options.extra));
+        }
         command
-            .current_dir(self.dir.path())
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .arg("--dir")
             .arg(self.dir.path())

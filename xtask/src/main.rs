@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod cargo;
 mod chaos;
+mod cluster;
 mod install;
 mod keytable;
 mod prefix_report;
@@ -32,6 +33,8 @@ usage: cargo xtask <command>
   soak [args]      stream consumers while servers and consumers are killed at random: --minutes N (3), --seed S;
                    prints an account of every entry, and fails if one was lost
   fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
+  cluster up       starts a cluster of six on loopback that stays, and prints the environment to set; with --sentinel
+                   a master, a replica and three sentinels; `cluster status` looks at it, `cluster down` ends it
   help             this text
 
 Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
@@ -46,6 +49,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
     ("prefix-report", prefix_report::run),
     ("chaos", chaos::run),
+    ("cluster", cluster::run),
     ("soak", chaos::soak),
     ("fault-table", chaos::table),
 ];

@@ -27,6 +27,17 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
+    /// What came since.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            completed: self.completed.saturating_sub(earlier.completed),
+            failed: self.failed.saturating_sub(earlier.failed),
+            unknown: self.unknown.saturating_sub(earlier.unknown),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
+            called_off: self.called_off.saturating_sub(earlier.called_off),
+        }
+    }
+
     /// What another connection left behind.
     pub(crate) fn add(&mut self, other: Self) {
         self.completed += other.completed;
@@ -85,7 +96,7 @@ impl Driver {
             (status.state, status.cause) = (state, cause);
             (status.generation, status.attempt) = (generation, attempt);
         });
-        event.log();
+        self.fanout.log(&event);
         if let Some(listener) = &mut self.listener {
             listener.told(&event, self.greeting.protocol);
         }

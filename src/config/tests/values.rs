@@ -51,6 +51,7 @@ fn every_variable_is_taken() {
         ("REDIS_TLS_CA", "/ca.pem"),
         ("REDIS_TLS_CERT", "/cert.pem"),
         ("REDIS_TLS_KEY", "/key.pem"),
+        ("REDIS_TLS_SERVER_NAME", "redis.internal"),
         ("REDIS_MAX_RETRIES", "0"),
         ("REDIS_CONNECT_TIMEOUT", "1"),
         ("REDIS_COMMAND_TIMEOUT", "86400000"),
@@ -67,7 +68,7 @@ fn every_variable_is_taken() {
     assert_eq!(tls.ca().unwrap().to_str(), Some("/ca.pem"));
     assert_eq!(tls.cert().unwrap().to_str(), Some("/cert.pem"));
     assert_eq!(tls.key().unwrap().to_str(), Some("/key.pem"));
-    assert_eq!(tls.server_name(), None);
+    assert_eq!(tls.server_name(), Some("redis.internal"));
     assert_eq!(config.max_retries(), 0);
     assert_eq!(config.connect_timeout(), Duration::from_millis(1));
     assert_eq!(config.command_timeout(), Duration::from_secs(86_400));

@@ -132,21 +132,23 @@ impl<R: Ticket> Admission<R> {
 
 /// A pipeline is put off only when every part of it was. A transaction, when EXEC says that none of it was
 /// run, and no command in it was refused for anything else.
-pub(super) fn is_unit_not_now(replies: &[Value], is_atomic: bool) -> bool {
+pub(super) fn is_unit_not_now(replies: &[Value], is_atomic: bool, in_cluster: bool) -> bool {
     let refused = |reply: &&Value| matches!(reply, Value::ServerError(_));
     match replies.split_last() {
         Some((Value::ServerError(exec), queueing)) if is_atomic && exec.code() == "EXECABORT" => {
             let mut refusals = queueing.iter().filter(refused).peekable();
-            refusals.peek().is_some() && refusals.all(is_not_now)
+            refusals.peek().is_some() && refusals.all(|reply| is_not_now(reply, in_cluster))
         }
-        _ => replies.iter().all(is_not_now),
+        _ => replies.iter().all(|reply| is_not_now(reply, in_cluster)),
     }
 }
 
 /// Codes decide, texts differ.
-pub(super) fn is_not_now(value: &Value) -> bool {
+pub(super) fn is_not_now(value: &Value, in_cluster: bool) -> bool {
     let Value::ServerError(error) = value else { return false };
-    says_not_now(error.code())
+    let code = error.code();
+    // Of a node of a cluster these are about a slot, or for whoever can ask another node.
+    says_not_now(code) && !(in_cluster && matches!(code, "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN"))
 }
 
 pub(crate) fn says_not_now(code: &str) -> bool {

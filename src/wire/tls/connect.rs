@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -48,21 +49,53 @@ impl Tls {
         })
     }
 
-    /// The configuration, built once. A failure is not kept: the file that is missing today may be there tomorrow.
-    async fn connector(&self, address: &Address) -> Result<&TlsConnector, DialError> {
+    /// The configuration, built anew when a file of it has changed. A failure is not kept: the file that is missing today
+    /// may be there tomorrow.
+    async fn connector(&self, address: &Address) -> Result<TlsConnector, DialError> {
         let bad = |problem: &dyn fmt::Display| DialError::new(DialErrorKind::TlsConfig, address, problem);
-        self.connector
-            .get_or_try_init(|| async {
-                let options = self.options.clone();
-                // On a thread of its own: the files must not hold up the actors of this one.
-                match tokio::task::spawn_blocking(move || client_config(&options)).await {
-                    Ok(Ok(config)) => Ok(TlsConnector::from(Arc::new(config))),
-                    Ok(Err(problem)) => Err(bad(&problem)),
-                    Err(_) => Err(bad(&"reading the certificates was interrupted")),
-                }
-            })
-            .await
+        let mut built = self.built.lock().await;
+        let (options, known) = (self.options.clone(), built.as_ref().map(|built| built.stamps.clone()));
+        // On a thread of its own: the files must not hold up the actors of this one.
+        let read = tokio::task::spawn_blocking(move || {
+            // Looked at before they are read: what changes in between is read once more.
+            let stamps = stamps(&options);
+            (known.as_ref() != Some(&stamps)).then(|| Ok(Built { connector: connector(&options)?, stamps }))
+        });
+        match (read.await, &mut *built) {
+            (Ok(None), Some(built)) => Ok(built.connector.clone()),
+            (Ok(Some(Ok(new))), built) => Ok(built.insert(new).connector.clone()),
+            // Whoever replaces files may be half done, and what holds so far is no worse than it was.
+            (Ok(Some(Err::<_, String>(problem))), Some(built)) => {
+                tracing::warn!(%problem, "the tls files have changed and cannot be used, going on with what they were");
+                Ok(built.connector.clone())
+            }
+            (Ok(Some(Err(problem))), None) => Err(bad(&problem)),
+            (Ok(None), None) | (Err(_), _) => Err(bad(&"reading the certificates was interrupted")),
+        }
     }
+}
+
+/// A configuration, and the files as they were when it was read.
+pub(super) struct Built {
+    connector: TlsConnector,
+    stamps: Stamps,
+}
+
+/// Of each file its length and when it was changed, as far as the system tells.
+type Stamps = Vec<Option<(u64, Option<SystemTime>)>>;
+
+fn stamps(options: &TlsOptions) -> Stamps {
+    let identity = options.identity.iter().flat_map(|identity| [&identity.certificate, &identity.key]);
+    let stamp = |pem: &Pem| match pem {
+        Pem::File(path) => std::fs::metadata(path).ok().map(|meta| (meta.len(), meta.modified().ok())),
+        #[cfg(test)]
+        Pem::Text(_) => None,
+    };
+    options.ca.iter().chain(identity).map(stamp).collect()
+}
+
+fn connector(options: &TlsOptions) -> Result<TlsConnector, String> {
+    Ok(TlsConnector::from(Arc::new(client_config(options)?)))
 }
 
 fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {

@@ -1,0 +1,650 @@
+//! The engine behind the actor of a cluster: one supervised link to each primary, each with a driver of its own, and
+//! between them whatever [`crate::core::cluster`] decides.
+//!
+//! Every link keeps the delivery contract by itself. What a node did not run, by its own word, comes back here and is
+//! sent where it belongs.
+
+mod gather;
+mod look;
+mod nodes;
+mod status;
+mod trip;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, channel},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use redis::Value;
+use tokio::{sync::oneshot, time::Sleep};
+
+use super::driver::{Driver, ShutdownReport};
+use super::ticket::BoxedTicket;
+use crate::config::HostPort;
+use crate::core::{
+    admission::{Admission, Limits, waiting_phase},
+    cluster::{
+        map::Map,
+        merge::Merge,
+        redirect::{self, Redirect},
+        refresh::Refresh,
+        route::{Route, of_pipeline, route},
+        slot::Slots,
+    },
+    lane::Deadline,
+    retry::ReconnectPolicy,
+};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
+use crate::frame::{Frame, WhenDown};
+use crate::gauges::Gauges;
+use crate::topology::Announce;
+use crate::wire::session::{Greeting, Recipe};
+use gather::{Gather, Place};
+use look::look;
+use nodes::Nodes;
+use status::Present;
+pub(crate) use trip::Routed;
+use trip::{Book, Returned, Trip, error_of, redirect, refusal};
+
+/// So many rounds before other actors of this thread get their turn.
+const ROUNDS: usize = 4;
+/// So many nodes are asked at once how the cluster looks, beside those of the configuration.
+const ASKED: usize = 4;
+
+type Looking = Pin<Box<dyn Future<Output = std::result::Result<Map, Cause>>>>;
+
+/// What goes to one node together, and where in the answer each reply belongs.
+type Group = (usize, Vec<Frame>, Vec<(usize, usize)>);
+
+/// A command that waits before it is sent elsewhere.
+struct Delayed {
+    due: Instant,
+    ticket: Box<Routed>,
+    why: Error,
+}
+
+/// What a router is made from.
+pub(crate) struct Parts {
+    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) policy: ReconnectPolicy,
+    pub(crate) seeds: Vec<HostPort>,
+    pub(crate) fanout: Fanout,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) announce: Announce,
+}
+
+/// See the module.
+pub(crate) struct Router {
+    recipe: Arc<Recipe>,
+    seeds: Vec<HostPort>,
+    slots: Slots,
+    map: Map,
+    nodes: Nodes,
+    /// Commands that wait for the first picture of the cluster.
+    lobby: Admission<BoxedTicket>,
+    delayed: Vec<Delayed>,
+    book: Arc<Book>,
+    refresh: Refresh,
+    looking: Option<Looking>,
+    /// Why the last look failed, if it did.
+    trouble: Option<Cause>,
+    demanded: bool,
+    present: Present,
+    fanout: Fanout,
+    gauges: Arc<Gauges>,
+    announce: Announce,
+    /// What the nodes have told and nobody was told yet.
+    told: Receiver<ConnectionEvent>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    draining: Option<Instant>,
+    closed: Option<Cause>,
+    at_start: ShutdownReport,
+    /// What the rate of errors knows already.
+    measured: ShutdownReport,
+    waiting: Vec<oneshot::Sender<ShutdownReport>>,
+}
+
+impl Router {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { recipe, policy, seeds, fanout, gauges, announce } = parts;
+        let config = &recipe.config;
+        let limits = Limits {
+            in_flight: config.max_in_flight(),
+            in_flight_bytes: config.max_in_flight_bytes(),
+            queued: config.max_queued(),
+            queued_bytes: config.max_queued_bytes(),
+            lost_links: config.max_retries(),
+            timeout: config.command_timeout(),
+            queued_time: config.max_queued_time(),
+            in_cluster: true,
+        };
+        let (teller, told) = channel();
+        Self {
+            slots: Slots::new(config.key_prefix().as_str().as_bytes()),
+            nodes: Nodes::new(recipe.clone(), policy, teller),
+            seeds,
+            map: Map::default(),
+            lobby: Admission::new(limits),
+            delayed: Vec::new(),
+            book: Arc::default(),
+            refresh: Refresh::new(fastrand::Rng::new()),
+            looking: None,
+            trouble: None,
+            demanded: false,
+            present: Present::default(),
+            fanout,
+            gauges,
+            announce,
+            told,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            draining: None,
+            closed: None,
+            at_start: ShutdownReport::default(),
+            measured: ShutdownReport::default(),
+            waiting: Vec::new(),
+            recipe,
+        }
+    }
+
+    /// What the first node that is there said of itself.
+    pub(crate) fn greeting(&self) -> Greeting {
+        let ready = self.nodes.primaries().find(|node| node.driver.state() == ConnectionState::Ready);
+        ready.map(|node| node.driver.greeting().clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.book.open() == 0
+    }
+
+    pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {
+        self.fanout.subscribe(recipient);
+    }
+
+    /// Looks for the cluster, if nobody did so far.
+    pub(crate) fn connect(&mut self) {
+        if !std::mem::replace(&mut self.demanded, true) {
+            self.refresh.wanted(Instant::now());
+        }
+    }
+
+    /// Looks at the cluster soon.
+    pub(crate) fn look(&mut self) {
+        self.demanded = true;
+        self.refresh.wanted(Instant::now());
+    }
+
+    /// Makes every attempt that waits for its delay now.
+    pub(crate) fn hurry(&mut self) {
+        self.connect();
+        self.refresh.wanted(Instant::now());
+        self.nodes.each(Driver::hurry);
+    }
+
+    pub(crate) fn sever(&mut self, why: &'static str) {
+        self.nodes.each(|driver| driver.sever(why));
+    }
+
+    pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
+        let asked = asked.unwrap_or_else(Instant::now);
+        let deadline = self.lobby.deadline(ticket.frame(), asked);
+        let state = self.present.state;
+        let refused = match state {
+            _ if self.closed.is_some() => self.closed.as_ref().map(|cause| cause.error(Fate::NotSent)),
+            _ if self.draining.is_some() => {
+                Some(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection is shutting down"))
+            }
+            _ if !self.map.is_empty() => None,
+            ConnectionState::Parked => self.trouble.as_ref().map(|cause| cause.error(Fate::NotSent)),
+            _ => {
+                let policy = ticket.frame().own_when_down().unwrap_or(self.recipe.config.when_down());
+                (policy == WhenDown::FailFast).then(|| {
+                    let unknown = || Cause::new(CauseKind::Unreachable, "there is no connection yet");
+                    self.trouble.clone().unwrap_or_else(unknown).error(Fate::NotSent)
+                })
+            }
+        };
+        self.connect();
+        if let Some(error) = refused {
+            return ticket.complete(Err(error.in_phase(waiting_phase(state), state.as_str())));
+        }
+        if let Err(error) = ticket.frame().check() {
+            return ticket.complete(Err(error));
+        }
+        let ticket = Routed::whole(ticket, deadline, &self.book);
+        if self.map.is_empty() {
+            self.lobby.enqueue(ticket, deadline, state);
+        } else {
+            self.dispatch(ticket);
+        }
+    }
+
+    /// As [`Driver::submit_on`], for the link of this number to the node that has the slot of the frame.
+    pub(crate) fn submit_on(&mut self, link: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let slot = ticket.frame().own_slot();
+        self.nodes.submit_on(slot, link, ticket, asked);
+    }
+
+    /// Sends a command where it belongs.
+    fn dispatch(&mut self, ticket: Box<Routed>) {
+        use super::ticket::Pending as _;
+        if let Some(slot) = ticket.trip.slot {
+            return self.send_to_slot(ticket, slot);
+        }
+        match route(ticket.frame(), &self.slots) {
+            Ok(Route::Slot(slot)) => self.send_to_slot(ticket, slot),
+            Ok(Route::Any) => match self.nodes.any() {
+                Some(node) => self.send(ticket, node),
+                None => self.nobody(ticket),
+            },
+            Ok(Route::Primaries(merge)) => {
+                let frame = ticket.frame();
+                let parts: Vec<_> =
+                    self.nodes.first_slots().into_iter().map(|slot| (slot, frame.clone().on_slot(slot))).collect();
+                self.scatter(ticket, parts, merge);
+            }
+            Ok(Route::Parts(parts, merge)) => self.scatter(ticket, parts, merge),
+            Ok(Route::Each) => {
+                let nodes = &self.nodes;
+                let whole =
+                    of_pipeline(ticket.frame(), &self.slots, |one, other| nodes.owner(one) == nodes.owner(other));
+                match whole.and_then(|slot| self.nodes.owner(slot)) {
+                    Some(node) => self.send(ticket, node),
+                    None => self.scatter_pipeline(ticket),
+                }
+            }
+            Err(error) => ticket.finish(Err(error)),
+        }
+    }
+
+    fn send_to_slot(&mut self, mut ticket: Box<Routed>, slot: u16) {
+        ticket.trip.slot = Some(slot);
+        match self.nodes.owner(slot) {
+            Some(node) => self.send(ticket, node),
+            None => self.nobody(ticket),
+        }
+    }
+
+    fn send(&mut self, mut ticket: Box<Routed>, node: usize) {
+        ticket.trip.node = node;
+        // Where it waits, deadlines that are common are in order; this one may come from another place.
+        let deadline = match ticket.trip.deadline {
+            Deadline::Common(at) if ticket.trip.hops > 0 || ticket.trip.waits > 0 || ticket.trip.may_have_run => {
+                Deadline::Own(at)
+            }
+            deadline => deadline,
+        };
+        self.nodes.submit(node, ticket, deadline);
+    }
+
+    /// Nobody owns its slot, so far as is known.
+    fn nobody(&mut self, ticket: Box<Routed>) {
+        let why = Error::server("CLUSTERDOWN", Some("no node owns the slot"));
+        self.refresh.wanted(Instant::now());
+        self.later(ticket, &Redirect::Down, why);
+    }
+
+    fn scatter(&mut self, ticket: Box<Routed>, parts: Vec<(u16, Frame)>, merge: Merge) {
+        let trip = ticket.trip;
+        let gather = Gather::new(ticket, vec![Place::new(parts.len(), merge)], parts.len());
+        for (nth, (slot, frame)) in parts.into_iter().enumerate() {
+            let part = gather.part(frame, vec![(0, nth)]);
+            self.send_to_slot(Routed::part(part, Trip { slot: None, asking: false, ..trip }, &self.book), slot);
+        }
+    }
+
+    /// Takes a pipeline apart: what goes to one node goes there together.
+    fn scatter_pipeline(&mut self, ticket: Box<Routed>) {
+        use super::ticket::Pending as _;
+        let Some(unit) = ticket.frame().unit() else { return };
+        let mut places = Vec::with_capacity(unit.len());
+        let mut groups: Vec<Group> = Vec::new();
+        let mut alone = Vec::new();
+        let any = self.nodes.any();
+        for at in 0..unit.len() {
+            let Some(frame) = unit.command(at).map(|frame| frame.like(ticket.frame())) else { continue };
+            let slots = match route(&frame, &self.slots) {
+                Ok(Route::Slot(slot)) => (vec![(slot, frame)], Merge::Only),
+                Ok(Route::Parts(parts, merge)) => (parts, merge),
+                Ok(Route::Primaries(merge)) => {
+                    let slots = self.nodes.first_slots();
+                    (slots.into_iter().map(|slot| (slot, frame.clone().on_slot(slot))).collect(), merge)
+                }
+                Ok(Route::Any | Route::Each) => {
+                    let slot = any.and_then(|any| self.nodes.first_slot(any)).unwrap_or(0);
+                    (vec![(slot, frame)], Merge::Only)
+                }
+                Err(error) => return ticket.finish(Err(error)),
+            };
+            let (parts, merge) = slots;
+            places.push(Place::new(parts.len(), merge));
+            for (nth, (slot, frame)) in parts.into_iter().enumerate() {
+                let place = (at, nth);
+                match self.nodes.owner(slot) {
+                    None => alone.push((slot, frame, place)),
+                    Some(node) => match groups.iter_mut().find(|(known, ..)| *known == node) {
+                        Some((_, frames, places)) => {
+                            frames.push(frame);
+                            places.push(place);
+                        }
+                        None => groups.push((node, vec![frame], vec![place])),
+                    },
+                }
+            }
+        }
+        let trip = Trip { slot: None, asking: false, ..ticket.trip };
+        let (like, hold) = (Frame::default().like(ticket.frame()), groups.len() + alone.len());
+        let gather = Gather::new(ticket, places, hold);
+        for (node, frames, places) in groups {
+            let part = gather.part(Frame::join(frames).like(&like), places);
+            self.send(Routed::part(part, trip, &self.book), node);
+        }
+        for (slot, frame, place) in alone {
+            let part = gather.part(frame, vec![place]);
+            self.send_to_slot(Routed::part(part, trip, &self.book), slot);
+        }
+    }
+
+    /// Sends what came back where it belongs. Returns whether anything came.
+    fn take_returned(&mut self) -> bool {
+        let returned = self.book.returned();
+        let any = !returned.is_empty();
+        for Returned { ticket, answer } in returned {
+            match answer {
+                Err(error) => self.redirect(ticket, error, Err),
+                Ok(Value::Array(replies)) => self.redirect_unit(ticket, replies),
+                other => ticket.finish(other),
+            }
+        }
+        any
+    }
+
+    fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>) {
+        use super::ticket::Pending as _;
+        let Some(unit) = ticket.frame().unit() else { return ticket.finish(Ok(Value::Array(replies))) };
+        if unit.is_atomic() {
+            let why = refusal(&replies, true).map(error_of);
+            let Some(why) = why else { return ticket.finish(Ok(Value::Array(replies))) };
+            return self.redirect(ticket, why, move |_| Ok(Value::Array(replies)));
+        }
+        // What ran, ran. The others go on one by one, in order.
+        let (mut places, mut again) = (Vec::with_capacity(replies.len()), Vec::new());
+        for (at, reply) in replies.into_iter().enumerate() {
+            let why = redirect(&reply).map(error_of);
+            match why.and_then(|why| Some((why, unit.command(at)?))) {
+                Some((why, frame)) => {
+                    again.push((at, frame.like(ticket.frame()), why));
+                    places.push(Place::new(1, Merge::Only));
+                }
+                None => places.push(Place::answered(reply)),
+            }
+        }
+        let trip = Trip { slot: None, asking: false, ..ticket.trip };
+        let gather = Gather::new(ticket, places, again.len());
+        for (at, frame, why) in again {
+            let part = gather.part(frame, vec![(at, 0)]);
+            self.redirect(Routed::part(part, trip, &self.book), why, Err);
+        }
+    }
+
+    /// A node did not run it: sends it where that node says, or somewhere else later. After too many of these it gets
+    /// `answer`.
+    fn redirect(&mut self, mut ticket: Box<Routed>, why: Error, answer: impl FnOnce(Error) -> Result<Value>) {
+        let from = self.nodes.address(ticket.trip.node);
+        let Some(redirect) = from.and_then(|from| redirect::of_error(&why, from)) else {
+            return ticket.finish(answer(why));
+        };
+        let Some(pause) = ticket.trip.pause(&redirect) else {
+            return ticket.finish(answer(why));
+        };
+        let now = Instant::now();
+        ticket.trip.asking = false;
+        match &redirect {
+            Redirect::Moved { slot, to } => {
+                if self.map.owner(*slot) != Some(to) {
+                    self.map.moved(*slot, to);
+                    self.nodes.moved(*slot, to);
+                    // Before any page or link of the new owner: who walks or watches has to know it is another one.
+                    self.announce.tell(&self.map, self.nodes.statuses());
+                    self.refresh.wanted(now);
+                }
+                if pause.is_zero() {
+                    ticket.trip.count(&redirect);
+                    return self.dispatch(ticket);
+                }
+            }
+            Redirect::Ask { to } => {
+                if pause.is_zero() {
+                    ticket.trip.count(&redirect);
+                    ticket.trip.asking = true;
+                    let node = self.nodes.ensure(to);
+                    return self.send(ticket, node);
+                }
+            }
+            Redirect::TryAgain => {}
+            Redirect::Down => self.refresh.wanted(now),
+        }
+        self.later(ticket, &redirect, why);
+    }
+
+    fn later(&mut self, mut ticket: Box<Routed>, redirect: &Redirect, why: Error) {
+        let Some(pause) = ticket.trip.pause(redirect) else { return ticket.finish(Err(why)) };
+        if self.delayed.len() >= self.recipe.config.max_queued() {
+            let words = "too many commands wait for the cluster; send fewer at once or raise max_queued";
+            return ticket.finish(Err(Error::new(ErrorKind::Overloaded, Fate::NotSent, words)));
+        }
+        ticket.trip.count(redirect);
+        let due = (Instant::now() + pause).min(ticket.trip.deadline.at());
+        self.delayed.push(Delayed { due, ticket, why });
+    }
+
+    /// Sends what has waited for long enough.
+    fn wake_delayed(&mut self, now: Instant) {
+        let due: Vec<_> = self.delayed.extract_if(.., |delayed| delayed.due <= now).collect();
+        for Delayed { ticket, why, .. } in due {
+            if ticket.trip.deadline.at() <= now {
+                let words = format!("the cluster did not run it in time: {why}");
+                ticket.finish(Err(Error::new(ErrorKind::Timeout, Fate::NotSent, words)));
+            } else {
+                self.dispatch(ticket);
+            }
+        }
+    }
+
+    /// The supervisor restarts the actor: its futures are gone.
+    pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
+        self.armed = None;
+        if self.looking.take().is_some() {
+            self.refresh.dropped(Instant::now());
+        }
+        self.nodes.each(|driver| driver.restarted(restarts, cause.clone()));
+        self.fanout.update(|status| status.restarts = restarts);
+        self.tell(ConnectionEvent::Restarted { restarts, cause });
+    }
+
+    /// It is over, and everybody who waits is told.
+    pub(crate) fn abort(&mut self, cause: Cause) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.looking = None;
+        self.nodes.each(|driver| driver.abort(cause.clone()));
+        self.take_returned();
+        self.lobby.fail_queued(&cause, ConnectionState::Closed);
+        for Delayed { ticket, .. } in std::mem::take(&mut self.delayed) {
+            ticket.finish(Err(cause.error(Fate::NotSent)));
+        }
+        self.closed = Some(cause);
+        self.publish_told();
+        self.present();
+        let report = self.book.report().since(self.at_start);
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(report);
+        }
+        self.fanout.release();
+    }
+
+    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
+    pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
+        if self.closed.is_some() {
+            let _ = done.send(self.book.report().since(self.at_start));
+            return;
+        }
+        self.waiting.push(done);
+        let deadline = Instant::now() + within.min(crate::core::FOREVER);
+        if self.draining.is_none() {
+            self.at_start = self.book.report();
+        }
+        self.draining = Some(self.draining.map_or(deadline, |earlier| earlier.min(deadline)));
+        self.present();
+    }
+
+    /// One turn: bounded work, then `Pending` with wakers set for the sockets, the looks and the clock.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        for round in 0.. {
+            if self.closed.is_some() {
+                break;
+            }
+            self.poll_look(cx);
+            self.nodes.poll(cx);
+            let again = self.take_returned();
+            if self.book.silence.swap(false, Ordering::Relaxed) {
+                self.refresh.wanted(Instant::now());
+            }
+            self.publish_told();
+            self.present();
+            if self.draining.is_some() && self.book.open() == 0 {
+                self.abort(Cause::new(CauseKind::Shutdown, "shut down"));
+                break;
+            }
+            if !(self.poll_timer(cx) || again) {
+                break;
+            }
+            if round >= ROUNDS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        let (queued, in_flight) = self.nodes.load();
+        self.gauges.set(queued + self.lobby.queued() + self.delayed.len(), in_flight);
+        let now = Instant::now();
+        let report = self.book.report();
+        let ended = report.since(self.measured);
+        self.measured = report;
+        if ended != ShutdownReport::default() {
+            self.gauges.record(ended.completed, ended.failed + ended.unknown + ended.abandoned, now);
+        }
+    }
+
+    fn poll_look(&mut self, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        if self.looking.is_none() && self.demanded && self.refresh.starts(now) {
+            let mut nodes = self.nodes.worth_asking(&self.map, ASKED);
+            for seed in &self.seeds {
+                if !nodes.contains(seed) {
+                    nodes.push(seed.clone());
+                }
+            }
+            self.looking = Some(Box::pin(look(self.recipe.clone(), nodes)));
+        }
+        let Some(looking) = &mut self.looking else { return };
+        let Poll::Ready(seen) = looking.as_mut().poll(cx) else { return };
+        self.looking = None;
+        let now = Instant::now();
+        match seen {
+            Ok(map) => {
+                let well = map.is_whole();
+                self.trouble = None;
+                self.adopt(map, now);
+                self.refresh.ended(well && self.nodes.are_well(), now);
+            }
+            Err(cause) => {
+                if self.map.is_empty() && cause.is_refusal() {
+                    self.lobby.fail_queued(&cause, ConnectionState::Parked);
+                }
+                self.present.failed(&cause);
+                self.lobby.explain(Some(cause.clone()));
+                self.trouble = Some(cause);
+                self.refresh.ended(false, now);
+            }
+        }
+    }
+
+    /// The cluster looks like this now.
+    fn adopt(&mut self, map: Map, now: Instant) {
+        let known = !self.map.is_empty();
+        if map != self.map {
+            self.map = map;
+            let homeless = self.nodes.adopt(&self.map, now);
+            self.resend(homeless);
+            self.announce.tell(&self.map, self.nodes.statuses());
+        }
+        if !known {
+            self.lobby.explain(None);
+            for (ticket, _, _) in self.lobby.take_queued() {
+                if let Ok(ticket) = ticket.into_routed() {
+                    self.dispatch(ticket);
+                }
+            }
+        }
+    }
+
+    /// Sends on what waited at a node where it does not belong any more.
+    fn resend(&mut self, homeless: Vec<(BoxedTicket, Deadline, bool)>) {
+        for (ticket, deadline, may_have_run) in homeless {
+            let mut ticket = ticket
+                .into_routed()
+                .unwrap_or_else(|ticket| Routed::part(ticket, Trip::new(Deadline::Own(deadline.at())), &self.book));
+            ticket.trip.may_have_run |= may_have_run;
+            ticket.trip.asking = false;
+            ticket.trip.deadline = Deadline::Own(deadline.at());
+            self.dispatch(ticket);
+        }
+    }
+
+    /// Arms the one timer for whatever comes first. Returns whether it has fired.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let delayed = self.delayed.iter().map(|delayed| delayed.due).min();
+        let refresh = self.refresh.due().filter(|_| self.looking.is_none() && self.demanded);
+        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, self.nodes.next_farewell()];
+        let Some(next) = all.into_iter().flatten().min() else { return false };
+        if self.armed.is_none_or(|armed| next < armed) {
+            self.timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.armed = None;
+        let now = Instant::now();
+        self.lobby.expire(now, self.present.state);
+        self.wake_delayed(now);
+        let homeless = self.nodes.part_with_those_who_left(now);
+        self.resend(homeless);
+        if self.draining.is_some_and(|deadline| deadline <= now) {
+            self.abort(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));
+        }
+        true
+    }
+}
+
+/// An arbiter that ends drops the actor without a word; whoever reads the status is told.
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.fanout.update(|status| {
+            if status.state != ConnectionState::Closed {
+                status.state = ConnectionState::Closed;
+                status.cause = Some(Cause::new(CauseKind::Shutdown, "the thread of the connection has ended"));
+            }
+        });
+    }
+}

@@ -1,0 +1,100 @@
+//! What a connection actor drives: one link, or those to the nodes of a cluster.
+
+use std::{
+    task::Context,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::cluster::Router;
+use super::driver::{Driver, ShutdownReport};
+use super::ticket::BoxedTicket;
+use crate::config::Address;
+use crate::events::{Cause, ConnectionEvent};
+use crate::wire::session::Greeting;
+
+/// See the module.
+pub(crate) enum Engine {
+    One(Box<Driver>),
+    Cluster(Box<Router>),
+}
+
+/// Passes a call on to whichever it is.
+macro_rules! pass_on {
+    ($self:ident, $engine:ident => $call:expr) => {
+        match $self {
+            Self::One($engine) => $call,
+            Self::Cluster($engine) => $call,
+        }
+    };
+}
+
+impl Engine {
+    pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
+        pass_on!(self, engine => engine.submit(ticket, asked));
+    }
+
+    pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        pass_on!(self, engine => engine.submit_on(generation, ticket, asked));
+    }
+
+    pub(crate) fn connect(&mut self) {
+        pass_on!(self, engine => engine.connect());
+    }
+
+    pub(crate) fn hurry(&mut self) {
+        pass_on!(self, engine => engine.hurry());
+    }
+
+    pub(crate) fn sever(&mut self, why: &'static str) {
+        pass_on!(self, engine => engine.sever(why));
+    }
+
+    pub(crate) fn look(&mut self) {
+        if let Self::Cluster(router) = self {
+            router.look();
+        }
+    }
+
+    pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
+        if let Self::One(driver) = self {
+            driver.lead(to, at_once);
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {
+        pass_on!(self, engine => engine.subscribe(recipient));
+    }
+
+    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
+        pass_on!(self, engine => engine.tell(event));
+    }
+
+    pub(crate) fn greeting(&self) -> Greeting {
+        match self {
+            Self::One(driver) => driver.greeting().clone(),
+            Self::Cluster(router) => router.greeting(),
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        pass_on!(self, engine => engine.is_idle())
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        pass_on!(self, engine => engine.poll(cx));
+    }
+
+    pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
+        pass_on!(self, engine => engine.restarted(restarts, cause));
+    }
+
+    pub(crate) fn abort(&mut self, cause: Cause) {
+        pass_on!(self, engine => engine.abort(cause));
+    }
+
+    pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
+        pass_on!(self, engine => engine.shut_down(within, done));
+    }
+}

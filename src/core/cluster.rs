@@ -1,0 +1,9 @@
+//! What a client of a cluster decides: which node a command belongs to, what becomes of it when that node says
+//! "not here" or "not now", and when the picture of the cluster is drawn anew.
+
+pub(crate) mod map;
+pub(crate) mod merge;
+pub(crate) mod redirect;
+pub(crate) mod refresh;
+pub(crate) mod route;
+pub(crate) mod slot;

@@ -1,0 +1,92 @@
+//! What a cluster needs to know of a command: its words and its keys, where they stand.
+
+use super::{Frame, Mark, Unit, Words};
+
+/// One command, alone or in a unit.
+pub(crate) struct View<'a> {
+    /// From its name on; what follows the command in a unit may stand behind it.
+    words: &'a [u8],
+    /// What the offsets of the marks count from.
+    encoded: &'a [u8],
+    marks: &'a [Mark],
+}
+
+impl<'a> View<'a> {
+    /// Its words; of a command in a unit only as many as it has are its own.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &'a [u8]> {
+        Words(self.words)
+    }
+
+    /// Its keys and channels, without the prefix.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        let encoded = self.encoded;
+        let keys = self.marks.iter().filter(|mark| !mark.glob);
+        keys.map(move |mark| {
+            encoded.get(mark.insert as usize..mark.body as usize + mark.len as usize).unwrap_or_default()
+        })
+    }
+}
+
+impl Frame {
+    pub(crate) fn view(&self) -> View<'_> {
+        View { words: &self.encoded, encoded: &self.encoded, marks: &self.marks }
+    }
+
+    /// Sends it to the owner of this slot, whatever its keys are.
+    pub(crate) fn on_slot(mut self, slot: u16) -> Self {
+        self.traits.slot = Some(slot);
+        self
+    }
+
+    pub(crate) fn own_slot(&self) -> Option<u16> {
+        self.traits.slot
+    }
+
+    /// A part of `whole`, which may be treated on the way as that may.
+    pub(crate) fn like(mut self, whole: &Self) -> Self {
+        self.traits.repeatable = whole.traits.repeatable;
+        self.traits.when_down = whole.traits.when_down;
+        (self.timeout, self.hold) = (whole.timeout, whole.hold);
+        self
+    }
+}
+
+impl Unit {
+    /// The command at `index`.
+    pub(crate) fn view(&self, index: usize) -> Option<View<'_>> {
+        let part = self.parts.get(index)?;
+        let segment = self.segments.get(part.segment as usize)?;
+        let end = self.parts.get(index + 1).filter(|next| next.segment == part.segment).map(|next| next.start);
+        let from = segment.marks.partition_point(|mark| mark.header < part.start);
+        let to = end.map_or(segment.marks.len(), |end| segment.marks.partition_point(|mark| mark.header < end));
+        Some(View {
+            words: segment.encoded.get(part.start as usize..)?,
+            encoded: &segment.encoded,
+            marks: segment.marks.get(from..to).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_of_a_unit_has_its_own_keys() {
+        let large = "x".repeat(5_000);
+        let unit = Frame::join([
+            Frame::known("MSET").key("a").arg(1).key("b").arg(&large),
+            Frame::known("PING"),
+            Frame::known("KEYS").pattern("c*"),
+            Frame::known("GET").key("d"),
+        ]);
+        let view = |index| unit.unit().and_then(|unit| unit.view(index)).expect("a command");
+        let keys = |index| view(index).keys().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(keys(0), [b"a", b"b"]);
+        assert!(keys(1).is_empty() && keys(2).is_empty());
+        assert_eq!(keys(3), [b"d"]);
+        assert_eq!(view(2).words().next(), Some(&b"KEYS"[..]));
+        let channel = Frame::known("PUBLISH").channel("__keyspace@0__:k").arg("x");
+        assert_eq!(channel.view().keys().collect::<Vec<_>>(), [b"k"]);
+    }
+}

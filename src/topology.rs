@@ -1,0 +1,217 @@
+//! What handles know of their cluster, and where in it a connection to one node leads.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix::WeakAddr;
+use tokio::sync::watch;
+
+use crate::actors::connection::{Look, RedisActor};
+use crate::config::{Address, HostPort};
+use crate::core::cluster::{
+    map::Map,
+    route::{Route, route},
+    slot::Slots,
+};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::{Cause, CauseKind, ConnectionState, Status};
+use crate::frame::Frame;
+use crate::wire::place::{Locate, Looking};
+
+/// A node, which of the links of its router it has, and what that is doing.
+pub(crate) type NodeStatus = (HostPort, u32, watch::Receiver<Status>);
+
+/// How a cluster looked last.
+#[derive(Debug, Default)]
+pub(crate) struct Picture {
+    /// Counts the pictures.
+    pub(crate) version: u64,
+    pub(crate) map: Map,
+    nodes: Vec<NodeStatus>,
+}
+
+impl Picture {
+    #[cfg(test)]
+    pub(crate) fn of(version: u64, map: Map) -> Self {
+        Self { version, map, nodes: Vec::new() }
+    }
+
+    pub(crate) fn status_of(&self, node: &HostPort) -> Option<Status> {
+        let (_, _, status) = self.nodes.iter().find(|(address, ..)| address == node)?;
+        Some(status.borrow().clone())
+    }
+
+    /// The link that the router has to the owner of a slot now, if it has one: a number that no other link of it gets.
+    pub(crate) fn link_of(&self, slot: u16) -> Option<u64> {
+        let owner = self.map.owner(slot)?;
+        let (_, node, status) = self.nodes.iter().find(|(address, ..)| address == owner)?;
+        let status = status.borrow();
+        (status.state == ConnectionState::Ready).then(|| link_number(*node, status.generation))
+    }
+}
+
+/// The number of a link among those of a router.
+pub(crate) fn link_number(node: u32, generation: u64) -> u64 {
+    u64::from(node) << 32 | (generation & u64::from(u32::MAX))
+}
+
+/// The actor's end.
+pub(crate) struct Announce(watch::Sender<Arc<Picture>>);
+
+impl Announce {
+    pub(crate) fn new() -> (Self, watch::Receiver<Arc<Picture>>) {
+        let (sender, receiver) = watch::channel(Arc::default());
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn tell(&self, map: &Map, nodes: Vec<NodeStatus>) {
+        self.0.send_modify(|picture| {
+            *picture = Arc::new(Picture { version: picture.version + 1, map: map.clone(), nodes });
+        });
+    }
+}
+
+/// The handles' end.
+pub(crate) struct Topology {
+    picture: watch::Receiver<Arc<Picture>>,
+    slots: Slots,
+    cluster: WeakAddr<RedisActor>,
+}
+
+impl Topology {
+    pub(crate) fn new(
+        picture: watch::Receiver<Arc<Picture>>,
+        slots: Slots,
+        cluster: WeakAddr<RedisActor>,
+    ) -> Arc<Self> {
+        Arc::new(Self { picture, slots, cluster })
+    }
+
+    pub(crate) fn slots(&self) -> Slots {
+        self.slots
+    }
+
+    pub(crate) fn picture(&self) -> Arc<Picture> {
+        self.picture.borrow().clone()
+    }
+
+    /// As [`picture`](Self::picture), as soon as there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disconnected`] when there is none within `patience`.
+    pub(crate) async fn seen(&self, patience: Duration) -> Result<Arc<Picture>> {
+        let mut picture = self.picture.clone();
+        let seen = tokio::time::timeout(patience, picture.wait_for(|picture| picture.version > 0)).await;
+        match seen {
+            Ok(Ok(picture)) => Ok(picture.clone()),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection was shut down")),
+            Err(_) => {
+                let words = "no node of the cluster has said in time how it looks";
+                Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words))
+            }
+        }
+    }
+
+    /// The slot whose owner alone can run a command.
+    ///
+    /// # Errors
+    /// When no node could run it.
+    pub(crate) fn slot_of(&self, frame: &Frame) -> Result<Option<u16>> {
+        if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
+            // In one piece, as it is sent on a link of its own.
+            let slots = (0..frame.unit().map_or(0, |unit| unit.len())).filter_map(|at| frame.unit()?.command(at));
+            let mut whole = None;
+            for part in slots {
+                match (self.slot_of(&part)?, whole) {
+                    (Some(slot), Some(other)) if slot != other => return Err(spread(frame)),
+                    (Some(slot), _) => whole = Some(slot),
+                    (None, _) => {}
+                }
+            }
+            return Ok(whole);
+        }
+        match route(frame, &self.slots)? {
+            Route::Slot(slot) => Ok(Some(slot)),
+            Route::Any => Ok(None),
+            Route::Parts(..) | Route::Each | Route::Primaries(_) => Err(spread(frame)),
+        }
+    }
+
+    /// Asks the cluster's actor to look at it soon.
+    pub(crate) fn look(&self) {
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.do_send(Look);
+        }
+    }
+
+    /// How it looks. Somebody asks because a link was lost, or there was none, so it is looked at anew as well.
+    async fn look_for(&self) -> std::result::Result<Arc<Picture>, Cause> {
+        self.look();
+        let mut picture = self.picture.clone();
+        let seen = picture.wait_for(|picture| picture.version > 0).await;
+        seen.map(|picture| picture.clone())
+            .map_err(|_| Cause::new(CauseKind::Shutdown, "the connection to the cluster was shut down"))
+    }
+
+    /// Where the owner of a slot is, whichever node that is.
+    pub(crate) fn owner(self: &Arc<Self>, slot: u16) -> Arc<dyn Locate> {
+        Arc::new(Owner { slot, topology: self.clone() })
+    }
+
+    /// Where any node is.
+    pub(crate) fn anywhere(self: &Arc<Self>) -> Arc<dyn Locate> {
+        Arc::new(Anywhere(self.clone()))
+    }
+}
+
+fn spread(frame: &Frame) -> Error {
+    let words = "it needs a connection to one node of the cluster: give its keys one hash tag, as in `{user:1}:name`";
+    Error::invalid_command(words).of_command(frame.name())
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topology").field("picture", &self.picture()).finish_non_exhaustive()
+    }
+}
+
+struct Owner {
+    slot: u16,
+    topology: Arc<Topology>,
+}
+
+impl Locate for Owner {
+    fn locate(&self) -> Looking<'_> {
+        Box::pin(async move {
+            let owner = self.topology.look_for().await?.map.owner(self.slot).cloned();
+            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot");
+            owner.map(Address::Tcp).ok_or_else(nobody)
+        })
+    }
+
+    fn is_master(&self) -> bool {
+        false
+    }
+}
+
+struct Anywhere(Arc<Topology>);
+
+impl Locate for Anywhere {
+    fn locate(&self) -> Looking<'_> {
+        Box::pin(async move {
+            let picture = self.0.look_for().await?;
+            let (mut ready, mut all) = (Vec::new(), Vec::new());
+            for shard in picture.map.shards() {
+                let is_ready = |status: Status| status.state == ConnectionState::Ready;
+                let list = if picture.status_of(&shard.primary).is_some_and(is_ready) { &mut ready } else { &mut all };
+                list.push(shard.primary.clone());
+            }
+            let nodes = if ready.is_empty() { all } else { ready };
+            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster is known");
+            fastrand::choice(nodes).map(Address::Tcp).ok_or_else(nobody)
+        })
+    }
+
+    fn is_master(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,51 @@
+//! Where a server is, for those that are not always at the same place.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use super::dial::Target;
+use super::session::Recipe;
+use crate::config::Address;
+use crate::events::Cause;
+
+/// An address that is being looked up.
+pub(crate) type Looking<'a> = Pin<Box<dyn Future<Output = Result<Address, Cause>> + Send + 'a>>;
+
+/// Knows where to dial, and is asked before every dial.
+pub(crate) trait Locate: Send + Sync {
+    fn locate(&self) -> Looking<'_>;
+
+    /// Whether what is found there must be a master by its own word.
+    fn is_master(&self) -> bool;
+}
+
+/// Where the server of a recipe is.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// Where the target says.
+    Fixed,
+    /// The same, and it is a sentinel: it has no users and no databases.
+    Sentinel,
+    /// Where it is found.
+    Found(Arc<dyn Locate>),
+}
+
+impl Place {
+    /// Whether the next dial may lead elsewhere.
+    pub(crate) fn is_found(&self) -> bool {
+        matches!(self, Self::Found(_))
+    }
+
+    pub(super) fn is_master(&self) -> bool {
+        matches!(self, Self::Found(found) if found.is_master())
+    }
+}
+
+impl Recipe {
+    /// What to dial now.
+    pub(super) async fn locate(&self) -> Result<Target, Cause> {
+        match &self.place {
+            Place::Fixed | Place::Sentinel => Ok(self.target.clone()),
+            Place::Found(found) => Ok(Target { address: found.locate().await?, ..self.target.clone() }),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Real clusters of several processes on loopback.
+
+use crate::builder::RedisServerBuilder;
+use crate::connection::Connection;
+use crate::reply::Reply;
+use crate::server::RedisServer;
+use std::io;
+use std::ops::RangeInclusive;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a cluster may take to agree.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+const SLOTS: usize = 16_384;
+
+/// Options of a cluster, see [`RedisCluster::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing runs before `start`"]
+pub struct RedisClusterBuilder {
+    node: RedisServerBuilder,
+    primaries: usize,
+    replicas: usize,
+    node_timeout: Duration,
+}
+
+impl RedisClusterBuilder {
+    /// How many nodes have slots. Default 3.
+    pub fn primaries(mut self, count: usize) -> Self {
+        self.primaries = count.max(1);
+        self
+    }
+
+    /// How many replicas each of them has. Default none.
+    pub fn replicas(mut self, each: usize) -> Self {
+        self.replicas = each;
+        self
+    }
+
+    /// When a silent node is taken for dead. Default one second.
+    pub fn node_timeout(mut self, timeout: Duration) -> Self {
+        self.node_timeout = timeout;
+        self
+    }
+
+    /// Adds an option of every node.
+    pub fn arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.node = self.node.arg(name, value);
+        self
+    }
+
+    /// How every node is started; it becomes a cluster node besides.
+    pub fn nodes(mut self, node: RedisServerBuilder) -> Self {
+        self.node = node;
+        self
+    }
+
+    /// Starts the nodes and waits until they agree that all is well.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisServerBuilder::start`], and when they do not agree in time.
+    pub fn start(self) -> io::Result<RedisCluster> {
+        let node = cluster_options(self.node, self.node_timeout);
+        let count = self.primaries * (1 + self.replicas);
+        let nodes = (0..count).map(|_| node.clone().start()).collect::<io::Result<Vec<_>>>()?;
+        let addresses: Vec<_> = nodes.iter().map(RedisServer::addr).collect();
+        form(&addresses, self.primaries)?;
+        Ok(RedisCluster { nodes, node })
+    }
+}
+
+/// What makes a node of a cluster out of a server, one that agrees quickly.
+pub fn cluster_options(node: RedisServerBuilder, node_timeout: Duration) -> RedisServerBuilder {
+    let replica = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
+    let timeout = node_timeout.as_millis().to_string();
+    // A primary that loses its last slot would become a replica by itself, in the middle of a test.
+    let stay = ["--cluster-allow-replica-migration", "no"];
+    node.cluster().arg("--cluster-node-timeout", timeout).args(replica).args(stay)
+}
+
+/// Makes one cluster of nodes that run already: the first so many have the slots, the others are their replicas in turn.
+///
+/// # Errors
+///
+/// When a node refuses, or they do not agree within 20 seconds.
+pub fn form(addresses: &[String], primaries: usize) -> io::Result<()> {
+    let mut nodes = addresses.iter().map(|node| Connection::open(node, None)).collect::<io::Result<Vec<_>>>()?;
+    let (first, _) = addresses.split_first().ok_or_else(|| io::Error::other("a cluster needs a node"))?;
+    let (host, port) = first.rsplit_once(':').ok_or_else(|| io::Error::other("an address is host:port"))?;
+    for (at, node) in nodes.iter_mut().enumerate() {
+        node.command(["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()])?.ok()?;
+        if at < primaries {
+            let (from, to) = (at * SLOTS / primaries, (at + 1) * SLOTS / primaries - 1);
+            node.command(["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?.ok()?;
+        }
+        if at > 0 {
+            node.command(["CLUSTER", "MEET", host, port])?.ok()?;
+        }
+    }
+    let ids = nodes.iter_mut().map(|node| node.command(["CLUSTER", "MYID"])?.text()).collect::<io::Result<Vec<_>>>()?;
+    let deadline = Instant::now() + PATIENCE;
+    for node in &mut nodes {
+        until(deadline, "every node to know every other one", || {
+            let known = node.command(["CLUSTER", "NODES"])?.text()?;
+            Ok(ids.iter().all(|id| known.lines().any(|line| line.starts_with(id) && !line.contains("handshake"))))
+        })?;
+    }
+    for (at, node) in nodes.iter_mut().enumerate().skip(primaries) {
+        let of = ids.get(at % primaries).map_or("", String::as_str);
+        // It may not know yet that this one is a primary.
+        until(deadline, "a replica", || Ok(node.command(["CLUSTER", "REPLICATE", of])?.error().is_none()))?;
+    }
+    for (at, node) in nodes.iter_mut().enumerate() {
+        until(deadline, "the cluster to be well", || {
+            let info = node.command(["CLUSTER", "INFO"])?.text()?;
+            let linked = at < primaries || info_says(node, "replication", "master_link_status:up")?;
+            Ok(linked && info.contains("cluster_state:ok"))
+        })?;
+        let replicas = addresses.len() / primaries - 1;
+        until(deadline, "everybody to see the replicas", || {
+            let slots = node.command(["CLUSTER", "SLOTS"])?;
+            Ok(slots.array()?.iter().all(|range| range.array().is_ok_and(|range| range.len() == 3 + replicas)))
+        })?;
+    }
+    Ok(())
+}
+
+fn info_says(node: &mut Connection, section: &str, what: &str) -> io::Result<bool> {
+    Ok(node.command(["INFO", section])?.text()?.contains(what))
+}
+
+fn until(deadline: Instant, what: &str, mut seen: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    while !seen()? {
+        if Instant::now() > deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("waited in vain for {what}")));
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// A cluster of [`RedisServer`]s, which end with it.
+#[derive(Debug)]
+pub struct RedisCluster {
+    nodes: Vec<RedisServer>,
+    node: RedisServerBuilder,
+}
+
+impl RedisCluster {
+    /// Three primaries without replicas.
+    ///
+    /// # Errors
+    ///
+    /// See [`RedisClusterBuilder::start`].
+    pub fn start() -> io::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// Options for another one.
+    pub fn builder() -> RedisClusterBuilder {
+        RedisClusterBuilder {
+            node: RedisServerBuilder::default(),
+            primaries: 3,
+            replicas: 0,
+            node_timeout: Duration::from_secs(1),
+        }
+    }
+
+    /// All nodes, the first primaries first.
+    #[must_use]
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.nodes
+    }
+
+    /// `host:port` of all nodes.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        self.nodes.iter().map(RedisServer::addr).collect()
+    }
+
+    /// The nodes that have slots now, as one that runs tells it.
+    ///
+    /// # Errors
+    ///
+    /// When none answers.
+    pub fn primaries(&self) -> io::Result<Vec<&RedisServer>> {
+        let mut primaries: Vec<&RedisServer> = Vec::new();
+        for (_, _, port) in self.ranges()? {
+            let node = self.nodes.iter().find(|node| node.port() == port);
+            let node = node.ok_or_else(|| io::Error::other("a primary that is none of ours"))?;
+            if !primaries.iter().any(|known| known.port() == port) {
+                primaries.push(node);
+            }
+        }
+        Ok(primaries)
+    }
+
+    /// The node that has the slot.
+    ///
+    /// # Errors
+    ///
+    /// When none answers, or nobody has it.
+    pub fn owner(&self, slot: u16) -> io::Result<&RedisServer> {
+        let owner = self.ranges()?.into_iter().find(|(from, to, _)| (*from..=*to).contains(&slot));
+        let node = owner.and_then(|(_, _, port)| self.nodes.iter().find(|node| node.port() == port));
+        node.ok_or_else(|| io::Error::other(format!("nobody has slot {slot}")))
+    }
+
+    fn ranges(&self) -> io::Result<Vec<(u16, u16, u16)>> {
+        let number = |reply: Option<&Reply>| {
+            let number = reply.ok_or_else(|| io::Error::other("no number"))?.int()?;
+            u16::try_from(number).map_err(io::Error::other)
+        };
+        let answered = self.nodes.iter().find_map(|node| {
+            let reply = node.connect().and_then(|mut connection| {
+                connection.set_patience(Duration::from_millis(300));
+                connection.command(["CLUSTER", "SLOTS"])
+            });
+            reply.ok()
+        });
+        let slots = answered.ok_or_else(|| io::Error::other("no node of the cluster answers"))?;
+        let range = |range: &Reply| {
+            let range = range.array()?;
+            let port = range.get(2).map(Reply::array).transpose()?.and_then(|primary| primary.get(1));
+            Ok((number(range.first())?, number(range.get(1))?, number(port)?))
+        };
+        slots.array()?.iter().map(range).collect()
+    }
+
+    /// Kills the primary of a slot as a power failure would, after its replica has everything that it acknowledged.
+    ///
+    /// Redis acknowledges what its replicas do not have yet, and a failover loses that. This one does not: the server is
+    /// told to put off writes, its replica catches up, and then it dies with commands unanswered.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or its replica does not catch up.
+    pub fn kill_owner(&self, slot: u16) -> io::Result<&RedisServer> {
+        let owner = self.owner(slot)?;
+        let mut connection = owner.connect()?;
+        connection.command(["CLIENT", "PAUSE", "60000", "WRITE"])?.ok()?;
+        if connection.command(["WAIT", "1", "2000"])?.int()? < 1 {
+            return Err(io::Error::other("no replica has caught up"));
+        }
+        owner.kill()?;
+        Ok(owner)
+    }
+
+    /// The slot of a key, as the servers compute it.
+    ///
+    /// # Errors
+    ///
+    /// When the first node does not answer.
+    pub fn slot_of(&self, key: &str) -> io::Result<u16> {
+        let node = self.nodes.iter().find(|node| node.is_running());
+        let node = node.ok_or_else(|| io::Error::other("no node of the cluster runs"))?;
+        u16::try_from(node.command(["CLUSTER", "KEYSLOT", key])?.int()?).map_err(io::Error::other)
+    }
+
+    /// Waits until the primary of a slot has a replica that follows it.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than 20 seconds.
+    pub fn wait_replicated(&self, slot: u16) -> io::Result<()> {
+        until(Instant::now() + PATIENCE, "a replica that follows", || {
+            let mut primary = self.owner(slot)?.connect()?;
+            info_says(&mut primary, "replication", "state=online")
+        })
+    }
+
+    /// Waits until every node that runs takes all slots for served, by others than `dead`.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than 20 seconds.
+    pub fn wait_well_without(&self, dead: &[u16]) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for node in self.nodes.iter().filter(|node| !dead.contains(&node.port())) {
+            until(deadline, "the cluster to be well again", || {
+                let mut connection = node.connect()?;
+                let well = connection.command(["CLUSTER", "INFO"])?.text()?.contains("cluster_state:ok");
+                let slots = connection.command(["CLUSTER", "SLOTS"])?;
+                let ports = slots.array()?.iter().map(|range| {
+                    range.array()?.get(2).map_or(Ok(0), |node| node.array()?.get(1).map_or(Ok(0), Reply::int))
+                });
+                let ports = ports.collect::<io::Result<Vec<i64>>>()?;
+                Ok(well && !ports.iter().any(|port| dead.iter().any(|dead| i64::from(*dead) == *port)))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Moves slots with their keys to another node, one slot after the other, as an operator's tool does.
+    ///
+    /// # Errors
+    ///
+    /// When a node refuses.
+    pub fn migrate(&self, slots: RangeInclusive<u16>, to: &RedisServer) -> io::Result<()> {
+        let mut target = to.connect()?;
+        let target_id = target.command(["CLUSTER", "MYID"])?.text()?;
+        for slot in slots {
+            let from = self.owner(slot)?;
+            if from.port() == to.port() {
+                continue;
+            }
+            let mut source = from.connect()?;
+            let source_id = source.command(["CLUSTER", "MYID"])?.text()?;
+            let slot = slot.to_string();
+            target.command(["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source_id])?.ok()?;
+            source.command(["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target_id])?.ok()?;
+            loop {
+                let keys = source.command(["CLUSTER", "GETKEYSINSLOT", &slot, "16"])?;
+                let keys: Vec<_> = keys.array()?.iter().filter_map(Reply::bytes).collect();
+                if keys.is_empty() {
+                    break;
+                }
+                let port = to.port().to_string();
+                let mut line: Vec<&[u8]> = vec![b"MIGRATE", b"127.0.0.1", port.as_bytes(), b"", b"0", b"5000", b"KEYS"];
+                line.extend(keys);
+                source.command(line)?.ok()?;
+            }
+            target.command(["CLUSTER", "SETSLOT", &slot, "NODE", &target_id])?.ok()?;
+            source.command(["CLUSTER", "SETSLOT", &slot, "NODE", &target_id])?.ok()?;
+            for other in &self.nodes {
+                if other.port() != to.port() && other.port() != from.port() && other.is_running() {
+                    // A replica refuses, and learns it from its primary.
+                    other.command(["CLUSTER", "SETSLOT", &slot, "NODE", &target_id])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts another node, which the others know and which has no slots.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisServerBuilder::start`], and when it is not known in time.
+    pub fn add_node(&mut self) -> io::Result<&RedisServer> {
+        let node = self.node.clone().start()?;
+        let first = self.nodes.first().ok_or_else(|| io::Error::other("a cluster needs a node"))?;
+        node.command(["CLUSTER", "MEET", "127.0.0.1", &first.port().to_string()])?.ok()?;
+        let id = node.command(["CLUSTER", "MYID"])?.text()?;
+        let deadline = Instant::now() + PATIENCE;
+        for other in &self.nodes {
+            until(deadline, "the new node to be known", || {
+                let known = other.command(["CLUSTER", "NODES"])?.text()?;
+                Ok(known.lines().any(|line| line.starts_with(&id) && !line.contains("handshake")))
+            })?;
+        }
+        until(deadline, "the new node to be well", || {
+            Ok(node.command(["CLUSTER", "INFO"])?.text()?.contains("cluster_state:ok"))
+        })?;
+        self.nodes.push(node);
+        self.nodes.last().ok_or_else(|| io::Error::other("it was there a moment ago"))
+    }
+}

@@ -1,0 +1,99 @@
+//! A real set of sentinels that watch a master and its replica, on loopback.
+
+use crate::builder::RedisServerBuilder;
+use crate::server::RedisServer;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+/// The name under which the sentinels know the master.
+const MASTER: &str = "mymaster";
+
+/// Three sentinels, a master and a replica, which end with it.
+#[derive(Debug)]
+pub struct SentinelSet {
+    sentinels: Vec<RedisServer>,
+    servers: Vec<RedisServer>,
+}
+
+impl SentinelSet {
+    /// Starts them, and waits until the sentinels know each other and the replica.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisServerBuilder::start`], and when they do not agree in time.
+    pub fn start() -> io::Result<Self> {
+        Self::start_with(&RedisServerBuilder::default())
+    }
+
+    /// As [`start`](Self::start), with servers of this kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(server: &RedisServerBuilder) -> io::Result<Self> {
+        let server = || server.clone().arg("--repl-diskless-sync-delay", "0");
+        let master = server().start()?;
+        let port = master.port().to_string();
+        let replica = server().args(["--replicaof", "127.0.0.1", &port]).start()?;
+        let sentinels = (0..3).map(|_| RedisServer::builder().sentinel().start()).collect::<io::Result<Vec<_>>>()?;
+        let set = Self { sentinels, servers: vec![master, replica] };
+        for sentinel in &set.sentinels {
+            sentinel.command(["SENTINEL", "MONITOR", MASTER, "127.0.0.1", &port, "2"])?.ok()?;
+            for (what, value) in
+                [("down-after-milliseconds", "600"), ("failover-timeout", "3000"), ("parallel-syncs", "1")]
+            {
+                sentinel.command(["SENTINEL", "SET", MASTER, what, value])?.ok()?;
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for sentinel in &set.sentinels {
+            loop {
+                let known = sentinel.command(["SENTINEL", "MASTER", MASTER])?;
+                let words: Vec<_> = known.array()?.iter().filter_map(|word| word.text().ok()).collect();
+                let says = |name: &str, value: &str| words.windows(2).any(|pair| pair == [name, value]);
+                if says("num-slaves", "1") && says("num-other-sentinels", "2") && says("flags", "master") {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the sentinels do not find each other"));
+                }
+                thread::sleep(POLL);
+            }
+        }
+        Ok(set)
+    }
+
+    /// `host:port` of the sentinels.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        self.sentinels.iter().map(RedisServer::addr).collect()
+    }
+
+    /// The name under which they know the master.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        MASTER
+    }
+
+    /// The sentinels.
+    #[must_use]
+    pub fn sentinels(&self) -> &[RedisServer] {
+        &self.sentinels
+    }
+
+    /// The server that a sentinel takes for the master, and the others.
+    ///
+    /// # Errors
+    ///
+    /// When no sentinel answers.
+    pub fn master(&self) -> io::Result<&RedisServer> {
+        let sentinel = self.sentinels.first().ok_or_else(|| io::Error::other("there is no sentinel"))?;
+        let answer = sentinel.command(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER])?;
+        let port = answer.array()?.get(1).ok_or_else(|| io::Error::other("no address"))?.text()?;
+        let master = self.servers.iter().find(|server| server.port().to_string() == port);
+        master.ok_or_else(|| io::Error::other("a master that is none of ours"))
+    }
+}

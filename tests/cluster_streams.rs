@@ -1,0 +1,116 @@
+//! Stream consumers on a cluster: the reader is where the slot of the stream is.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod cluster_support;
+mod stream_support;
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use cluster_support::{aside, cluster, config, fail_over, migrate, slot_of};
+use redis_actix::prelude::*;
+use redis_actix::{Redis, StreamConsumer, StreamEventKind};
+use redis_actix_test::RedisCluster;
+use stream_support::{Events, Job, Recorder, Recording, eventually, quick};
+use support::ms;
+
+async fn begin(cluster: &RedisCluster, handler: &Recording, events: &Events) -> (Redis, StreamConsumer) {
+    let redis = support::hasty(config(cluster).command_timeout(ms(15_000))).start().expect("started");
+    let consumer = quick("orders", "billing").dead_letter("{orders}:dlq").on_event(events.recipient());
+    let consumer = consumer.start::<Job>(&redis, handler.recipient()).expect("started");
+    (redis, consumer)
+}
+
+async fn add(redis: &Redis, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        redis.send(XAdd::new("orders").entry(&Job { n }).unwrap().idempotent()).await.expect("added");
+    }
+}
+
+async fn all_handled(handler: &Recording, consumer: &StreamConsumer, many: usize) {
+    eventually(&format!("{many} handled"), async || handler.distinct() >= many).await;
+    eventually("all acknowledged", async || consumer.stats().await.unwrap().unacknowledged == 0).await;
+}
+
+fn groups_made(events: &Events) -> usize {
+    events.count(|kind| matches!(kind, StreamEventKind::GroupCreated))
+}
+
+/// Scenario 26. Ablation: with a reader that stays where it was dialled nothing is read behind a move ("not within 20s:
+/// 300 handled").
+#[actix::test]
+async fn the_slot_of_the_stream_moves_and_the_consumer_follows() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
+    let (handler, events) = (Recorder::start_with(|_| Outcome::Ack), Events::watch());
+    let (redis, consumer) = begin(&cluster, &handler, &events).await;
+    add(&redis, 0..100).await;
+    all_handled(&handler, &consumer, 100).await;
+    let made = groups_made(&events);
+    let slot = slot_of(&redis, "orders");
+    for (round, to) in [(1, 0), (2, 1), (3, 2), (4, 0)] {
+        let (before, after) = (round * 200, round * 200 + 100);
+        let adding = actix::spawn({
+            let redis = redis.clone();
+            async move { add(&redis, before - 100..after).await }
+        });
+        migrate(&cluster, slot, cluster.nodes()[to].port()).await;
+        adding.await.expect("added");
+        all_handled(&handler, &consumer, usize::try_from(after).unwrap()).await;
+    }
+    assert_eq!(groups_made(&events), made, "the group moved with its stream");
+    eventually("an empty pending list", async || {
+        redis.send(XPending::new("orders", "billing")).await.unwrap().count == 0
+    })
+    .await;
+    consumer.drain(Duration::from_secs(5)).await.expect("drained");
+}
+
+/// Scenarios 3 and 4: the primary of the stream is demoted under a blocked read, and then killed.
+#[actix::test]
+async fn the_primary_of_the_stream_is_replaced_and_nothing_is_lost() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().replicas(1)))).await;
+    let (handler, events) = (Recorder::start_with(|_| Outcome::Ack), Events::watch());
+    let (redis, consumer) = begin(&cluster, &handler, &events).await;
+    add(&redis, 0..100).await;
+    all_handled(&handler, &consumer, 100).await;
+    let (made, slot) = (groups_made(&events), slot_of(&redis, "orders"));
+    let demoting = cluster.clone();
+    aside(move || {
+        let owner = demoting.owner(slot).expect("an owner").port();
+        let of =
+            demoting.owner(slot).expect("an owner").command(["CLUSTER", "MYID"]).expect("asked").text().expect("an id");
+        let is_its = |node: &&redis_actix_test::RedisServer| {
+            let nodes = node.command(["CLUSTER", "NODES"]).expect("asked").text().expect("text");
+            nodes.lines().any(|line| line.contains("myself") && line.contains("slave") && line.contains(&of))
+        };
+        let replica = demoting.nodes().iter().find(is_its).expect("a replica");
+        replica.command(["CLUSTER", "FAILOVER"]).expect("asked").ok().expect("begun");
+        demoting.wait_well_without(&[]).expect("well");
+        let deadline = std::time::Instant::now() + Duration::from_secs(15);
+        while demoting.owner(slot).expect("an owner").port() == owner {
+            assert!(std::time::Instant::now() < deadline, "never demoted");
+        }
+    })
+    .await;
+    add(&redis, 100..200).await;
+    all_handled(&handler, &consumer, 200).await;
+    assert_eq!(groups_made(&events), made, "no group was made again");
+    // The demoted one is the replica now; the promoted one dies. Its cluster is down until it is replaced.
+    let adding = actix::spawn({
+        let redis = redis.clone();
+        async move { add(&redis, 200..400).await }
+    });
+    fail_over(&cluster, slot, &mut Vec::new()).await;
+    adding.await.expect("added");
+    all_handled(&handler, &consumer, 400).await;
+    assert_eq!(groups_made(&events), made, "no group was made again");
+    let twice = handler.seen().len() - 400;
+    println!("400 handled, {twice} of them twice");
+    consumer.drain(Duration::from_secs(5)).await.expect("drained");
+}
