@@ -67,6 +67,21 @@ fn custom_command() {
 }
 
 #[test]
+fn several_as_one() {
+    let said = run("several_as_one", &[]);
+    for line in [
+        "2 accounts",
+        "a wrong type: true; the other one: Ok(1)",
+        "after a transaction: 70 and 30",
+        "after a watch: Some(50)",
+        "by script: true, then false",
+        "accounts: ada has 0 left",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
 fn blocking() {
     let said = run("blocking", &[]);
     for line in ["job 1 done", "job 3 done", "10 reads meanwhile", "put back 1 of BLPOP", "still queued: 1"] {
