@@ -116,15 +116,20 @@ async fn settle(shared: &Shared, command: String, loss: Undo, unknown: Option<St
 /// What somebody is told whose wait was ended for a reason of ours. What came all the same is theirs.
 fn explained(outcome: Result<Value>, kind: ErrorKind, words: &'static str) -> Result<Value> {
     match outcome {
-        Ok(value) if is_nothing(&value) => {
-            Err(Error::new(kind, Fate::Rejected, format!("{words}; it was called off, and took nothing")))
-        }
-        Err(error) if error.code().is_none_or(|code| code == "UNBLOCKED") => {
-            let fate = if error.code().is_some() { Fate::Rejected } else { error.fate() };
-            Err(Error::new(kind, fate, words))
-        }
+        Ok(value) if is_nothing(&value) => Err(ended(kind, words, Fate::Rejected)),
+        Err(error) if error.code().is_some_and(|code| code == "UNBLOCKED") => Err(ended(kind, words, Fate::Rejected)),
+        Err(error) if error.code().is_none() => Err(ended(kind, words, error.fate())),
         other => other,
     }
+}
+
+fn ended(kind: ErrorKind, words: &'static str, fate: Fate) -> Error {
+    let became = match fate {
+        Fate::Rejected => "it was called off, and took nothing",
+        Fate::NotSent => "it was never sent",
+        Fate::Unknown => "its link did not answer, so that it may have taken something",
+    };
+    Error::new(kind, fate, format!("{words}; {became}"))
 }
 
 struct Errand {

@@ -148,7 +148,7 @@ impl RedisBuilder {
             sentinels = Some(found.clone());
             recipe.place = Place::Found(found);
         }
-        let plan = Plan { recipe: Arc::new(recipe), policy: self.policy, limit: self.limit };
+        let plan = Plan { recipe: Arc::new(recipe), policy: self.policy, limit: self.limit, link: "further".into() };
         if in_cluster {
             return Ok(plan.make_cluster(self.recipients, seeds, self.links));
         }
@@ -186,13 +186,15 @@ pub(crate) struct Plan {
     recipe: Arc<Recipe>,
     policy: ReconnectPolicy,
     limit: RestartLimit,
+    /// What the log calls a link beside the shared one.
+    link: Arc<str>,
 }
 
 impl Plan {
     /// The same for a connection that the crate makes for itself, and names.
     pub(crate) fn named(&self, client_name: &str) -> Self {
         let recipe = Recipe { client_name: Some(client_name.to_owned()), ..(*self.recipe).clone() };
-        Self { recipe: Arc::new(recipe), ..self.clone() }
+        Self { recipe: Arc::new(recipe), link: client_name.into(), ..self.clone() }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
@@ -222,7 +224,8 @@ impl Plan {
 
     /// Further connections to the same place.
     fn further(&self, limit: LinkLimit) -> Further {
-        Further { links: Links::new(self.clone(), limit), pubsub: PubSub::new(self.clone(), limit.idle_time()) }
+        let subscriptions = Self { link: "subscriptions".into(), ..self.clone() };
+        Further { links: Links::new(self.clone(), limit), pubsub: PubSub::new(subscriptions, limit.idle_time()) }
     }
 
     fn place(
@@ -268,11 +271,12 @@ impl Plan {
             features: KnownFeatures::default(),
             intake: intake.clone(),
         };
+        let fanout = Fanout::new(recipients, status_sender);
         let seed = Seed {
             recipe: self.recipe.clone(),
             policy: self.policy.clone(),
             limit: self.limit,
-            fanout: Fanout::new(recipients, status_sender),
+            fanout: if links.is_some() { fanout } else { fanout.of_link(self.link.clone()) },
             gauges,
             receiver,
             outlet: Outlet(intake),

@@ -149,7 +149,7 @@ pub enum ConnectionEvent {
     Connected {
         /// The dial that succeeded.
         generation: u64,
-        /// How many dials it took.
+        /// How many dials there were since the last link that was stable, this one included.
         attempts: u32,
         /// How long there was no connection, if there had been one before.
         outage: Option<Duration>,
@@ -249,6 +249,9 @@ impl ConnectionEvent {
             Self::Connected { generation, attempts, outage } => {
                 tracing::info!(generation, attempts, ?outage, "connected to redis");
             }
+            Self::Disconnected { generation, cause, .. } if cause.kind() == CauseKind::Shutdown => {
+                tracing::debug!(generation, %cause, "left redis");
+            }
             Self::Disconnected { generation, cause, replayed, failed, unknown } => {
                 tracing::warn!(generation, %cause, replayed, failed, unknown, "lost the connection to redis");
             }
@@ -306,7 +309,8 @@ impl Status {
         }
     }
 
-    /// Whether a command sent now has a fair chance: ready, or not tried yet.
+    /// Whether a command sent now has a fair chance: ready, or not tried yet. A server that has fallen silent counts as
+    /// ready until `liveness` has passed; [`Redis::error_rate`](crate::Redis::error_rate) shows it earlier.
     #[must_use]
     pub fn is_available(&self) -> bool {
         matches!(self.state, ConnectionState::Ready | ConnectionState::Idle)
@@ -318,6 +322,8 @@ pub(crate) struct Fanout {
     recipients: Vec<Recipient<ConnectionEvent>>,
     status: watch::Sender<Status>,
     relay: Option<Relay>,
+    /// Which link it is, for the log: one outage costs several of them.
+    link: Arc<str>,
 }
 
 /// Where the events of a node go: to those who look after its cluster.
@@ -334,17 +340,23 @@ impl Relay {
 
 impl Fanout {
     pub(crate) fn new(recipients: Vec<Recipient<ConnectionEvent>>, status: watch::Sender<Status>) -> Self {
-        Self { recipients, status, relay: None }
+        Self { recipients, status, relay: None, link: "shared".into() }
+    }
+
+    /// Names the link in the log.
+    pub(crate) fn of_link(self, link: Arc<str>) -> Self {
+        Self { link, ..self }
     }
 
     /// Of one node of a cluster.
     pub(crate) fn relay(address: Arc<str>, told: Sender<ConnectionEvent>, status: watch::Sender<Status>) -> Self {
-        Self { recipients: Vec::new(), status, relay: Some(Relay { address, told }) }
+        let link = address.clone();
+        Self { recipients: Vec::new(), status, relay: Some(Relay { address, told }), link }
     }
 
     pub(crate) fn log(&self, event: &ConnectionEvent) {
         match &self.relay {
-            None => event.log(),
+            None => tracing::info_span!("link", name = %self.link).in_scope(|| event.log()),
             Some(relay) => relay.of_node(event).log(),
         }
     }

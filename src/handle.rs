@@ -315,6 +315,9 @@ impl Redis {
     /// Commands that wait, such as [`BLPop`](crate::BLPop), are called off first; until they are, which takes
     /// as long as the server needs to answer, other commands are still admitted.
     ///
+    /// Drain stream consumers first, by [`StreamConsumer::drain`](crate::StreamConsumer::drain): what one has in hand
+    /// otherwise stays pending, for its peers to take over after `min_idle`.
+    ///
     /// # Errors
     /// [`ErrorKind::Closed`] when the actor is gone already, without a report.
     ///
@@ -322,25 +325,20 @@ impl Redis {
     /// The shutdown goes on when the future is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         let (done, report) = oneshot::channel();
-        let links = self.links().ok().cloned();
         let subscriptions = self.pubsub().ok().and_then(|pubsub| pubsub.close());
-        if let Some(links) = &links {
-            links.refuse_more();
-        }
-        let Some(links) = links.filter(|links| !links.under_way().is_empty()) else {
-            let links = self.links().map(|links| links.close(within)).unwrap_or_default();
+        let Some(links) = self.links().ok().cloned() else {
             self.addr.do_send(ShutDown { within, done });
-            let report = whole(report.await, links).await;
-            over(subscriptions).await;
-            return report;
+            return report.await.map_err(|_| gone());
         };
         let addr = self.addr.clone();
         let (all, told) = oneshot::channel();
-        // On the actor's thread, so that it goes on when nobody waits for it.
+        // On the actor's thread, so that it goes on when nobody waits for it, and behind commands that wait and were sent
+        // before: they are called off and counted, where a closed door would tell them that they had never been admitted.
         self.addr.do_send(Run(Box::new(move || {
             actix::spawn(async move {
                 let begun = Instant::now();
                 links.under_way().call_off();
+                links.refuse_more();
                 // Without an answer it is not waited for any longer.
                 let _ = tokio::time::timeout(within, links.under_way().ended()).await;
                 let within = within.saturating_sub(begun.elapsed());
@@ -475,7 +473,7 @@ pub(crate) fn gone() -> Error {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Health {
-    /// How long PING took from here and back.
+    /// How long PING took from here and back, the wait for a connection included.
     pub round_trip: Duration,
     /// Commands written and not answered yet.
     pub in_flight: usize,

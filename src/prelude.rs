@@ -27,7 +27,7 @@ pub use crate::messages::strings::*;
 pub use crate::messages::transaction::*;
 pub use crate::messages::values::*;
 pub use crate::{
-    Command, ConnectionEvent, Delivery, Error, ErrorKind, Fate, Frame, KeyPrefix, Outcome, Overflow, ReconnectPolicy,
-    Redis, RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind, Subscription, SubscriptionEvent,
-    Topic, Watch, Watched, WhenDown, close_redis, get_redis,
+    Batch, BatchOutcome, Command, ConnectionEvent, DeadLetters, Delivery, Error, ErrorKind, Fate, Frame, KeyPrefix,
+    Outcome, Overflow, ReconnectPolicy, Redis, RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind,
+    Subscription, SubscriptionEvent, Topic, Watch, Watched, WhenDown, close_redis, get_redis,
 };

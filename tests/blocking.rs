@@ -397,3 +397,18 @@ async fn a_shutdown_calls_off_what_waits_and_counts_it() {
     let error = redis.send(BLPop::new(["a"], LONG)).await.expect_err("closed");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::NotSent));
 }
+
+/// Ablation: a shutdown that looks at once for what waits finds nothing yet, and its report knows nothing of it.
+#[actix::test]
+async fn what_was_sent_just_before_a_shutdown_is_counted_too() {
+    let server = support::server();
+    let redis = hasty(config(server.port())).start().expect("started");
+    let waits: Vec<_> = (0..3).map(|_| redis.send(BLPop::new(["a"], LONG))).collect();
+    let report = redis.shutdown(LONG).await.expect("a report");
+    assert_eq!((report.called_off, report.unknown, report.failed), (3, 0, 0), "{report:?}");
+    for wait in waits {
+        let error = wait.await.expect_err("called off");
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        assert_ne!(error.fate(), Fate::Unknown, "{error}");
+    }
+}

@@ -326,7 +326,8 @@ async fn without_a_server_it_waits_for_one_and_gives_up_in_time() {
     let (inbox, notes) = Notes::inbox();
     let subscribing = redis.subscribe([Topic::channel("a")], inbox.clone().recipient()).within(ms(100));
     let error = subscribing.await.expect_err("no server");
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::NotSent), "{error}");
+    assert!(error.to_string().contains("refused"), "without why there is no connection: {error}");
     let waiting = actix::spawn({
         let (redis, inbox) = (redis.clone(), inbox.clone());
         async move { redis.subscribe([Topic::channel("b")], inbox.recipient()).within(PATIENCE).await }

@@ -39,7 +39,8 @@ impl ReconnectPolicy {
     }
 
     /// How long a connection must have been healthy before the delays start from the beginning again.
-    /// Default 10 s. A server that accepts and closes at once therefore sees growing delays.
+    /// Default 10 s. A server that accepts and closes at once therefore sees growing delays. A link of half a second and more
+    /// that the server closed because nobody used it counts as healthy, too.
     pub fn stable_after(mut self, healthy: Duration) -> Self {
         self.stable_after = healthy.min(FOREVER);
         self

@@ -39,10 +39,6 @@ impl UnderWay {
         self.0.now.send_if_modified(one_more).then(|| Wayfarer(self.clone()))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        *self.0.now.borrow() == 0
-    }
-
     /// Tells all of them to end.
     pub(crate) fn call_off(&self) {
         self.0.called_off.send_replace(true);

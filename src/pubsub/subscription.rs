@@ -20,6 +20,7 @@ use crate::actors::pubsub::{Order, PubSubActor};
 use crate::core::backlog::{Bounds, Overflow};
 use crate::core::subscriptions::{Id, Name};
 use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::ConnectionState;
 use crate::handle::Redis;
 
 /// Topics on their way from the server to an actor; made by [`Redis::subscribe`]. It ends when it is dropped.
@@ -34,7 +35,7 @@ pub struct Subscription {
     within: Duration,
     tally: Arc<Tally>,
     /// The link lives on the thread of the shared connection, which ends with the last handle.
-    _redis: Redis,
+    redis: Redis,
 }
 
 /// What a subscription does, to be read from any thread.
@@ -78,14 +79,14 @@ impl Subscription {
     /// # Cancel safety
     /// Dropping the future adds none of them.
     pub async fn add(&self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
-        self.join(everywhere(&self._redis, resolve(topics, self.db)?)?).await
+        self.join(everywhere(&self.redis, resolve(topics, self.db)?)?).await
     }
 
     async fn join(&self, topics: Vec<(Name, Topic)>) -> Result<()> {
         let (done, answer) = oneshot::channel();
         let mut asked = Asked { addr: &self.addr, id: self.id, request: next(), kept: false };
         self.addr.do_send(Order::Join { id: self.id, request: asked.request, topics, done });
-        let outcome = confirmed(answer, self.within).await;
+        let outcome = confirmed(answer, self.within, &self.redis).await;
         asked.kept = outcome.is_ok();
         outcome
     }
@@ -210,8 +211,8 @@ impl Subscribing {
             let addr = self.redis.pubsub()?.hub(&self.redis)?;
             let tally = Arc::new(Tally::default());
             // From here on dropping it takes everything back.
-            let (within, _redis) = (self.within, self.redis.clone());
-            let subscription = Subscription { addr, id: next(), db, within, tally: tally.clone(), _redis };
+            let (within, redis) = (self.within, self.redis.clone());
+            let subscription = Subscription { addr, id: next(), db, within, tally: tally.clone(), redis };
             let (id, bounds, inbox) = (subscription.id, self.bounds, self.inbox.clone());
             subscription.addr.do_send(Order::Open { id, bounds, inbox, tally });
             match subscription.join(topics.clone()).await {
@@ -263,15 +264,22 @@ fn resolve(topics: impl IntoIterator<Item = Topic>, db: u32) -> Result<Vec<(Name
     topics.into_iter().map(|topic| Ok((topic.resolve(db)?, topic))).collect()
 }
 
-async fn confirmed(answer: oneshot::Receiver<Result<()>>, within: Duration) -> Result<()> {
-    match timeout(within, answer).await {
-        Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
-        Err(_) => Err(Error::new(
-            ErrorKind::Timeout,
-            Fate::Unknown,
-            format!("the server did not confirm the subscription within {within:?}; is there a connection?"),
-        )),
+async fn confirmed(answer: oneshot::Receiver<Result<()>>, within: Duration, redis: &Redis) -> Result<()> {
+    if let Ok(answer) = timeout(within, answer).await {
+        return answer.unwrap_or_else(|_| Err(gone()));
     }
+    let link = redis.pubsub().ok().and_then(|pubsub| pubsub.status());
+    let (fate, words) = match &link {
+        Some(link) if link.state == ConnectionState::Ready => {
+            (Fate::Unknown, format!("the server did not confirm the subscription within {within:?}"))
+        }
+        _ => (Fate::NotSent, format!("there was no connection to subscribe on within {within:?}")),
+    };
+    let error = Error::new(ErrorKind::Timeout, fate, words);
+    Err(match link.and_then(|link| link.cause) {
+        Some(cause) if fate == Fate::NotSent => error.because(&cause),
+        _ => error,
+    })
 }
 
 fn gone() -> Error {
