@@ -6,8 +6,28 @@ mod stream_support;
 use std::time::SystemTime;
 
 use redis_actix::prelude::*;
-use redis_actix::{Entry, Outcome};
+use redis_actix::{Entry, Outcome, Scheduled};
 use stream_support::*;
+
+#[actix::test]
+async fn a_message_that_can_never_be_moved_keeps_no_other_from_its_stream() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let poison = XAdd::new("orders").entry(&Job { n: 0 }).unwrap().idempotency("p", "1");
+    redis.schedule(poison, SystemTime::now()).await.unwrap();
+    redis.schedule(XAdd::new("orders").entry(&Job { n: 1 }).unwrap(), SystemTime::now()).await.unwrap();
+    let scheduled = Scheduled::new(&redis, "orders");
+    let by_server = redis.stream_features().await.unwrap().idempotent_add;
+    // With the script ended by the first error none was moved, ever.
+    assert_eq!(scheduled.move_due().await.unwrap(), if by_server { 2 } else { 1 });
+    let entries = redis.send(XRange::new("orders", ..)).await.unwrap();
+    let numbers: Vec<u64> = entries.iter().map(|entry| entry.decode::<Job>().unwrap().n).collect();
+    assert!(numbers.contains(&1), "{numbers:?}");
+    if !by_server {
+        assert_eq!(scheduled.move_due().await.unwrap_err().code(), Some("ERR"), "it is told, and kept");
+        assert_eq!(scheduled.count().await.unwrap(), 1);
+    }
+}
 
 /// A user who may not run scripts buries by commands; whoever may looks after the letter.
 #[actix::test]
