@@ -6,8 +6,55 @@ mod stream_support;
 use std::time::SystemTime;
 
 use redis_actix::prelude::*;
-use redis_actix::{Entry, Outcome, Scheduled};
+use redis_actix::{Entry, OnceBy, Outcome, Producer, Scheduled};
 use stream_support::*;
+
+fn entry(n: u64) -> Entry {
+    Entry::new(&Job { n }).unwrap()
+}
+
+/// With as many ids remembered as may be, the oldest of them is remembered too.
+#[actix::test]
+async fn the_oldest_remembered_id_is_not_pushed_out_by_itself() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    for most in [1, 3] {
+        let stream = format!("orders{most}");
+        let producer = Producer::new(&redis, stream.clone()).remember(secs(60), most);
+        for n in 0..most {
+            producer.append(entry(n).once(n.to_string())).await.unwrap();
+        }
+        let again = producer.append(entry(0).once("0")).await.unwrap();
+        assert_eq!(again.by, Some(OnceBy::ScriptKnewIt), "{most} remembered");
+        assert_eq!(redis.send(XLen::new(&stream)).await.unwrap(), most);
+        // And a repeated one pushes out no other.
+        for n in 0..most {
+            let again = producer.append(entry(n).once(n.to_string())).await.unwrap();
+            assert_eq!(again.by, Some(OnceBy::ScriptKnewIt), "{n} of {most} remembered");
+        }
+        producer.append(entry(most).once(most.to_string())).await.unwrap();
+        let forgotten = producer.append(entry(0).once("0")).await.unwrap();
+        assert_eq!(forgotten.by, Some(OnceBy::Script), "no more than {most} are remembered");
+    }
+}
+
+/// An id whose time has passed is a new message, however many others have to be forgotten with it.
+#[actix::test]
+async fn an_id_whose_time_has_passed_is_forgotten_among_many() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let producer = Producer::new(&redis, "orders").remember(ms(2_000), 1_000);
+    for n in 0..200 {
+        producer.append(entry(n).once(n.to_string())).await.unwrap();
+    }
+    let until = SystemTime::now() + ms(2_050);
+    // Somebody keeps the keys alive.
+    tokio::time::sleep(ms(1_500)).await;
+    producer.append(entry(200).once("200")).await.unwrap();
+    eventually("the time", async || SystemTime::now() > until).await;
+    let again = producer.append(entry(199).once("199")).await.unwrap();
+    assert_eq!(again.by, Some(OnceBy::Script), "its two seconds are over");
+}
 
 #[actix::test]
 async fn a_message_that_can_never_be_moved_keeps_no_other_from_its_stream() {

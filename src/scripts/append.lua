@@ -79,6 +79,11 @@ end
 if once ~= '' then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  -- Looked for before others are forgotten: a repeated id needs no room, and must not be the one that makes it.
+  local known, added = redis.call('HGET', entries, once), redis.call('ZSCORE', seen, once)
+  if known and added and tonumber(added) > now - lasts then
+    return { known, 1, 0 }
+  end
   local stale = redis.call('ZRANGEBYSCORE', seen, '-inf', string.format('%.0f', now - lasts), 'LIMIT', 0, 64)
   local surplus = redis.call('ZCARD', seen) - #stale - most + 1
   if surplus > 0 then
@@ -90,10 +95,6 @@ if once ~= '' then
   if stale[1] then
     redis.call('ZREM', seen, unpack(stale))
     redis.call('HDEL', entries, unpack(stale))
-  end
-  local known = redis.call('HGET', entries, once)
-  if known then
-    return { known, 1, 0 }
   end
   local id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
   redis.call('ZADD', seen, string.format('%.0f', now), once)
