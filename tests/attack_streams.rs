@@ -5,6 +5,7 @@ mod stream_support;
 
 use std::time::SystemTime;
 
+use actix::prelude::*;
 use redis_actix::prelude::*;
 use redis_actix::{Entry, OnceBy, Outcome, Producer, Scheduled};
 use stream_support::*;
@@ -74,6 +75,41 @@ async fn a_message_that_can_never_be_moved_keeps_no_other_from_its_stream() {
         assert_eq!(scheduled.move_due().await.unwrap_err().code(), Some("ERR"), "it is told, and kept");
         assert_eq!(scheduled.count().await.unwrap(), 1);
     }
+}
+
+/// One effect, and one that is too long.
+struct Long(Redis, tokio::sync::mpsc::UnboundedSender<Option<ErrorKind>>);
+
+impl Actor for Long {
+    type Context = Context<Self>;
+}
+
+impl Handler<Delivery<Job>> for Long {
+    type Result = ResponseFuture<Outcome>;
+
+    fn handle(&mut self, job: Delivery<Job>, _: &mut Self::Context) -> Self::Result {
+        let (redis, told) = (self.0.clone(), self.1.clone());
+        Box::pin(async move {
+            let effects = Transaction::new((Incr::new("n"), RPush::new("l", vec!["x"; 9_000])));
+            let answer = job.ack_with(&redis, effects).await;
+            told.send(answer.err().map(|error| error.kind())).unwrap();
+            Outcome::reject("too long")
+        })
+    }
+}
+
+/// Sent all the same, the first effect happened with each delivery, and the script failed at the second.
+#[actix::test]
+async fn a_command_too_long_for_the_script_leaves_nothing_half_done() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    add(&redis, [7]).await;
+    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    let handler = Long(redis.clone(), told).start();
+    let _consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
+    let kind = tokio::time::timeout(PATIENCE, tells.recv()).await.unwrap().unwrap();
+    assert_eq!(kind, Some(ErrorKind::InvalidCommand));
+    assert_eq!(redis.send(Exists::new(["n", "l"])).await.unwrap(), 0);
 }
 
 /// A user who may not run scripts buries by commands; whoever may looks after the letter.
