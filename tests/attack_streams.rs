@@ -138,3 +138,27 @@ async fn a_letter_that_was_written_without_scripts_is_found_and_sent_back() {
     let back = redis.send(XRange::new("orders", ..)).await.unwrap();
     assert_eq!(back.last().unwrap().fields, [(b"n".to_vec(), b"7".to_vec())], "nothing of the letter is left in it");
 }
+
+/// A connection of a user who may do all but this.
+fn limited(bed: &Bed, rule: &str) -> Redis {
+    tell(&bed.server, ["ACL", "SETUSER", "limited", "on", ">p", "~*", "&*", "+@all", rule]);
+    let config = RedisConfig::builder().host("127.0.0.1").port(bed.server.port()).key_prefix("t:");
+    Redis::builder(config.username("limited").password("p").build().unwrap()).start().unwrap()
+}
+
+/// Trimmed behind it, the message was there and its producer was told that it was rejected.
+#[actix::test]
+async fn a_message_that_is_said_to_be_rejected_was_not_added() {
+    for rule in ["-xinfo", "-xtrim", "-xdel"] {
+        let bed = Bed::start();
+        let (redis, limited) = (bed.redis(), limited(&bed, rule));
+        redis.send(XGroupCreate::new("orders", "g").mkstream()).await.unwrap();
+        let ids = add(&redis, 0..5).await;
+        redis.send(XReadGroup::new("g", "c", ["orders"])).await.unwrap();
+        redis.send(XAck::new("orders", "g", ids)).await.unwrap();
+        let error = Producer::new(&limited, "orders").max_len(3).keep_needed().append(entry(5)).await.unwrap_err();
+        // Servers up to 7.0 say ERR, later ones NOPERM.
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Server, Fate::Rejected), "{rule}: {error}");
+        assert_eq!(redis.send(XRevRange::new("orders", ..).count(1)).await.unwrap()[0].get("n"), Some(&b"4"[..]));
+    }
+}

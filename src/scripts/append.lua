@@ -41,7 +41,11 @@ local function needed()
   return lowest, exclusive
 end
 
-local function trim()
+-- `coming` is how many are about to be added: done before that, an error of it leaves nothing half done.
+local function trim(coming)
+  if redis.call('EXISTS', stream) == 0 then
+    return 0
+  end
   local upto = '+'
   if keep == 'keep' then
     local lowest, exclusive = needed()
@@ -66,7 +70,7 @@ local function trim()
       end
     end
   end
-  local excess = length and redis.call('XLEN', stream) - length or 0
+  local excess = length and redis.call('XLEN', stream) + coming - length or 0
   if excess > 0 then
     local page = redis.call('XRANGE', stream, '-', upto, 'COUNT', math.min(excess, 64))
     if page[1] then
@@ -96,17 +100,16 @@ if once ~= '' then
     redis.call('ZREM', seen, unpack(stale))
     redis.call('HDEL', entries, unpack(stale))
   end
+  local trimmed = trim(1)
   local id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
   redis.call('ZADD', seen, string.format('%.0f', now), once)
   redis.call('HSET', entries, once, id)
   redis.call('PEXPIRE', seen, lasts)
   redis.call('PEXPIRE', entries, lasts)
-  return { id, 0, trim() }
+  return { id, 0, trimmed }
 end
-local id = ''
-if ARGV[7] then
-  id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
-elseif redis.call('EXISTS', stream) == 0 then
-  return { '', 0, 0 }
+if not ARGV[7] then
+  return { '', 0, trim(0) }
 end
-return { id, 0, trim() }
+local trimmed = trim(1)
+return { redis.call('XADD', stream, '*', unpack(ARGV, 7)), 0, trimmed }
