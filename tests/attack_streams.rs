@@ -162,3 +162,17 @@ async fn a_message_that_is_said_to_be_rejected_was_not_added() {
         assert_eq!(redis.send(XRevRange::new("orders", ..).count(1)).await.unwrap()[0].get("n"), Some(&b"4"[..]));
     }
 }
+
+/// An acknowledgement that was one was taken for failed, and sent again without end.
+#[actix::test]
+async fn what_may_not_be_deleted_is_acknowledged_all_the_same() {
+    let bed = Bed::start();
+    let (redis, limited) = (bed.redis(), limited(&bed, "-xinfo"));
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let consumer =
+        quick("orders", "billing").delete_acknowledged().start::<Job>(&limited, handler.recipient()).unwrap();
+    add(&redis, 0..5).await;
+    handler.all_of(5).await;
+    let report = consumer.drain(secs(5)).await.unwrap();
+    assert_eq!((report.unacknowledged, report.unfinished), (0, 0), "{report:?}");
+}
