@@ -120,16 +120,25 @@ impl Errands {
 
     pub(super) async fn plain_bury(&self, burial: &Burial) -> Result<Buried, Failure> {
         let id = burial.id;
-        let Some(Some(count)) = self.owned([id].into_iter()).await?.into_iter().next() else {
-            return Ok(Buried::NotOurs);
-        };
+        let pending = Frame::known("XPENDING").key(self.stream()).arg(self.group()).arg(id).arg(id).arg(1).read_only();
+        let answers = self.all([pending, Frame::known("TIME").read_only()]).await?;
+        let [pending, time] = <[Value; 2]>::try_from(answers).map_err(|_| Error::decode("not two answers"))?;
+        let page: Vec<(StreamId, String, u64, u64)> = decode(pending)?;
+        let ours = page.into_iter().next().filter(|entry| entry.1 == self.consumer());
+        let Some((.., idle, count)) = ours else { return Ok(Buried::NotOurs) };
+        let time: (u64, u64) = decode(time)?;
+        let last_seen = (time.0 * 1000 + time.1 / 1000).saturating_sub(idle);
         let range = Frame::known("XRANGE").key(self.stream()).arg(id).arg(id).read_only();
         let found: Vec<StreamEntry> = decode(self.control.send(Internal(range)).await?)?;
         let Some(found) = found.into_iter().next() else {
             self.control.send(Internal(self.ack(id))).await?;
             return Ok(Buried::Gone);
         };
-        let add = Frame::known("XADD").key(&self.dead_letters).arg("*").arg("dead:deliveries").arg(count);
+        let add = Frame::known("XADD").key(&self.dead_letters).arg("*");
+        // Without the first pair, which says how many of them are ours, it would be nobody's letter.
+        let own = self.epitaph(burial, Frame::default()).len() / 2 + 4;
+        let add = add.arg("dead:meta").arg(own).arg("dead:deliveries").arg(count);
+        let add = add.arg("dead:first_seen").arg(id.ms).arg("dead:last_seen").arg(last_seen);
         let add = self.epitaph(burial, add);
         let add = found.fields.iter().fold(add, |add, (name, value)| add.arg(name.as_slice()).arg(value.as_slice()));
         self.control.send(Internal(add)).await?;

@@ -9,6 +9,9 @@ use crate::events::Cause;
 /// spawned and to answer, and each brings messages.
 const WINDOW: usize = 128;
 
+/// So many words that are no messages wait at most. There is one for each topic that is refused, and some for each link.
+const WORDS: usize = 1024;
+
 /// What becomes of messages that a subscriber is too slow for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -74,7 +77,8 @@ struct Waiting<T> {
     /// What has to be said before it.
     marks: Marks,
     item: T,
-    size: usize,
+    /// `None` for a word about the subscription, which takes no room from messages.
+    size: Option<usize>,
 }
 
 /// The subscriber is too slow, and its policy says that it ends.
@@ -85,6 +89,8 @@ pub(crate) struct TooSlow;
 pub(crate) struct Backlog<T> {
     bounds: Bounds,
     waiting: VecDeque<Waiting<T>>,
+    /// How many of those that wait are words.
+    words: usize,
     /// What has to be said behind all that waits.
     tail: Marks,
     bytes: usize,
@@ -101,6 +107,7 @@ impl<T> Backlog<T> {
         Self {
             bounds,
             waiting: VecDeque::new(),
+            words: 0,
             tail: Marks::default(),
             bytes: 0,
             handed: 0,
@@ -112,7 +119,7 @@ impl<T> Backlog<T> {
 
     /// Messages that wait or are being handled.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() + self.handed
+        self.waiting.len() - self.words + self.handed
     }
 
     /// Their bytes.
@@ -154,8 +161,16 @@ impl<T> Backlog<T> {
             }
         }
         self.bytes += size;
-        self.waiting.push_back(Waiting { marks: std::mem::take(&mut self.tail), item, size });
+        self.waiting.push_back(Waiting { marks: std::mem::take(&mut self.tail), item, size: Some(size) });
         Ok(())
+    }
+
+    /// Something is to be said that is no message: no policy applies to it.
+    pub(crate) fn say(&mut self, word: T) {
+        if self.words < WORDS {
+            self.words += 1;
+            self.waiting.push_back(Waiting { marks: std::mem::take(&mut self.tail), item: word, size: None });
+        }
     }
 
     fn drop_newest(&mut self) -> Result<(), TooSlow> {
@@ -165,11 +180,12 @@ impl<T> Backlog<T> {
     }
 
     fn drop_oldest(&mut self) -> bool {
-        let Some(Waiting { mut marks, size, .. }) = self.waiting.pop_front() else { return false };
-        self.bytes -= size;
+        let Some(oldest) = self.waiting.iter().position(|waiting| waiting.size.is_some()) else { return false };
+        let Some(Waiting { mut marks, size, .. }) = self.waiting.remove(oldest) else { return false };
+        self.bytes -= size.unwrap_or_default();
         self.dropped += 1;
         marks.dropped += 1;
-        self.waiting.front_mut().map_or(&mut self.tail, |next| &mut next.marks).merge(marks);
+        self.waiting.get_mut(oldest).map_or(&mut self.tail, |next| &mut next.marks).merge(marks);
         true
     }
 
@@ -205,6 +221,8 @@ impl<T> Backlog<T> {
             Some(piece) => piece,
             None => {
                 let Waiting { item, size, .. } = self.waiting.pop_front()?;
+                self.words -= usize::from(size.is_none());
+                let size = size.unwrap_or_default();
                 self.bytes -= size;
                 self.handed_bytes += size;
                 Piece::Item { item, size }
@@ -320,7 +338,7 @@ mod tests {
                     }
                 }
                 let markers = subscriber.in_hand.len();
-                let waiting: usize = backlog.waiting.iter().map(|waiting| waiting.size).sum();
+                let waiting: usize = backlog.waiting.iter().filter_map(|waiting| waiting.size).sum();
                 let in_hand: usize = subscriber.in_hand.iter().sum();
                 prop_assert_eq!(backlog.bytes(), waiting + in_hand);
                 prop_assert!(backlog.waiting.len() <= messages && backlog.bytes() <= bytes);

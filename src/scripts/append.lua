@@ -41,7 +41,11 @@ local function needed()
   return lowest, exclusive
 end
 
-local function trim()
+-- `coming` is how many are about to be added: done before that, an error of it leaves nothing half done.
+local function trim(coming)
+  if redis.call('EXISTS', stream) == 0 then
+    return 0
+  end
   local upto = '+'
   if keep == 'keep' then
     local lowest, exclusive = needed()
@@ -66,7 +70,7 @@ local function trim()
       end
     end
   end
-  local excess = length and redis.call('XLEN', stream) - length or 0
+  local excess = length and redis.call('XLEN', stream) + coming - length or 0
   if excess > 0 then
     local page = redis.call('XRANGE', stream, '-', upto, 'COUNT', math.min(excess, 64))
     if page[1] then
@@ -79,6 +83,11 @@ end
 if once ~= '' then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  -- Looked for before others are forgotten: a repeated id needs no room, and must not be the one that makes it.
+  local known, added = redis.call('HGET', entries, once), redis.call('ZSCORE', seen, once)
+  if known and added and tonumber(added) > now - lasts then
+    return { known, 1, 0 }
+  end
   local stale = redis.call('ZRANGEBYSCORE', seen, '-inf', string.format('%.0f', now - lasts), 'LIMIT', 0, 64)
   local surplus = redis.call('ZCARD', seen) - #stale - most + 1
   if surplus > 0 then
@@ -91,21 +100,16 @@ if once ~= '' then
     redis.call('ZREM', seen, unpack(stale))
     redis.call('HDEL', entries, unpack(stale))
   end
-  local known = redis.call('HGET', entries, once)
-  if known then
-    return { known, 1, 0 }
-  end
+  local trimmed = trim(1)
   local id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
   redis.call('ZADD', seen, string.format('%.0f', now), once)
   redis.call('HSET', entries, once, id)
   redis.call('PEXPIRE', seen, lasts)
   redis.call('PEXPIRE', entries, lasts)
-  return { id, 0, trim() }
+  return { id, 0, trimmed }
 end
-local id = ''
-if ARGV[7] then
-  id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
-elseif redis.call('EXISTS', stream) == 0 then
-  return { '', 0, 0 }
+if not ARGV[7] then
+  return { '', 0, trim(0) }
 end
-return { id, 0, trim() }
+local trimmed = trim(1)
+return { redis.call('XADD', stream, '*', unpack(ARGV, 7)), 0, trimmed }

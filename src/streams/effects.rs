@@ -81,6 +81,9 @@ impl<T, R> Delivery<T, R> {
     }
 }
 
+/// A script can call no command with many more. It would fail at this one, behind those that have run.
+const MOST_WORDS: usize = 7000;
+
 impl<C: Bundle> Effects for Transaction<C> {}
 
 impl<C: Bundle> sealed::Effects for Transaction<C> {
@@ -106,6 +109,10 @@ impl<C: Bundle> sealed::Effects for Transaction<C> {
                 .of_command(frame.name()));
             }
             let argv = frame.argv();
+            if argv.len() > MOST_WORDS {
+                let words = "a command beside an acknowledgement has at most 7,000 words: divide it, or give a script to ack_with";
+                return Err(Error::invalid_command(words).of_command(frame.name()));
+            }
             words.push(argv.len().to_string().into_bytes());
             for (at, word) in argv.iter().enumerate() {
                 if marked.marks.iter().any(|mark| mark.index == at) {

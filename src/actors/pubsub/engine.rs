@@ -292,9 +292,7 @@ impl Engine {
 
     fn tell(&mut self, id: Id, event: SubscriptionEvent) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        if member.push(event, 0).is_err() {
-            return self.end_too_slow(id);
-        }
+        member.say(event);
         if mark_ready(&mut self.ready, id, member) {
             self.waker.wake_by_ref();
         }

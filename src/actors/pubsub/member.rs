@@ -81,6 +81,11 @@ impl Member {
         pushed
     }
 
+    /// Tells something that is no message.
+    pub(super) fn say(&mut self, word: SubscriptionEvent) {
+        self.backlog.say(word);
+    }
+
     /// Its link is lost.
     pub(super) fn lost(&mut self, cause: &Cause) {
         self.backlog.hold();
