@@ -278,6 +278,8 @@ impl From<redis::ParsingError> for Error {
         if let Some(words) = error.to_string().strip_prefix("Incompatible type - ").and_then(|e| e.strip_prefix(OURS)) {
             return Self::decode(words.to_owned());
         }
-        Self::decode("the reply does not fit the requested type; ask for another reply type, or redis::Value to see it")
+        Self::decode(
+            "the reply does not fit the requested type; ask for another one (an Option where nil may come), or for redis_actix::Value to see it",
+        )
     }
 }

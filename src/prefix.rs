@@ -153,7 +153,7 @@ impl KeyPrefix {
             return Err(InvalidPrefix("is longer than 1024 bytes"));
         }
         if prefix.contains('*') {
-            return Err(InvalidPrefix("contains `*`, which SORT would take for a pattern"));
+            return Err(InvalidPrefix("contains `*`, which SORT would take for a pattern: leave it out"));
         }
         if prefix.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(InvalidPrefix("contains white space or control characters"));

@@ -32,11 +32,11 @@ impl Policy {
         Some(match self {
             Self::Allowed | Self::Blocking => return None,
             Self::Transaction => {
-                "on a shared connection it would take in the commands of other callers: send the commands as one transaction message instead"
+                "on a shared connection it would take in the commands of other callers: send them as one `Transaction`, or let `Redis::watch` do it, instead"
             }
             Self::Subscribe => "it changes what the shared connection listens to: use Redis::subscribe instead",
             Self::ConnectionState => {
-                "it changes the shared connection for every other caller: set user, database and names in the configuration instead"
+                "it changes the shared connection for every other caller: set user, database and names in the configuration, and end it by `Redis::shutdown`, instead"
             }
             Self::Wide => "it reaches keys of other services: use `ScanKeys`, `CountKeys` or `ClearPrefix` instead",
             Self::Observing => {

@@ -326,7 +326,7 @@ fn login_cause(error: &Error) -> Cause {
         _ => (CauseKind::NotReady, ""),
     };
     debug_assert_eq!(error.kind(), ErrorKind::Server);
-    Cause::new(kind, format!("the server answered {code}: {}{advice}", error.message()))
+    Cause::new(kind, format!("the server answered {code}: {}{advice}", error.message().trim_end_matches('.')))
 }
 
 fn greeting_from(answer: Value) -> Greeting {
