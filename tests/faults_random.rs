@@ -10,14 +10,11 @@
 mod support;
 
 use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, ConnectionState, Fate, Frame};
 use redis_actix_test::{Direction, Proxy, RedisServer};
@@ -63,11 +60,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-static SERVER: OnceLock<RedisServer> = OnceLock::new();
 static CASES: AtomicU32 = AtomicU32::new(0);
 
-async fn run(steps: Vec<Step>) {
-    let server = SERVER.get_or_init(support::server);
+async fn run(server: &RedisServer, steps: Vec<Step>) {
     let prefix = format!("case{}:", CASES.fetch_add(1, Ordering::Relaxed));
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let config = support::config(proxy.port()).key_prefix(&prefix).command_timeout(ms(400)).liveness(ms(100));
@@ -122,7 +117,7 @@ async fn run(steps: Vec<Step>) {
             Step::Pause(by) => actix::clock::sleep(ms(by.into())).await,
         }
     }
-    check(&redis, &proxy, Calls { counts, reads, pushes, left }, &prefix).await;
+    check(&redis, (server, &proxy), Calls { counts, reads, pushes, left }, &prefix).await;
     alternates(&diary.events());
 }
 
@@ -134,8 +129,7 @@ struct Calls {
 }
 
 /// Every call is answered by its deadline, by its own reply, and did what it was told to have done.
-async fn check(redis: &Redis, proxy: &Proxy, calls: Calls, prefix: &str) {
-    let server = SERVER.get().expect("started");
+async fn check(redis: &Redis, (server, proxy): (&RedisServer, &Proxy), calls: Calls, prefix: &str) {
     let in_time = Duration::from_secs(3);
     let (mut acknowledged, mut unknown) = (0, 0);
     for call in calls.counts {
@@ -214,15 +208,19 @@ fn alternates(events: &[ConnectionEvent]) {
     assert!(!up);
 }
 
-proptest! {
+/// Ablations: each of those in `src/core` that its own property tests name is found by this one, too.
+#[test]
+fn whatever_happens_every_call_is_answered_and_nothing_runs_twice() {
+    // One for all cases, and not in a static: that would never be dropped, and the server would outlive the test.
+    let server = support::server();
     // `PROPTEST_CASES` and `PROPTEST_RNG_SEED` choose others.
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 20, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Ablations: each of those in `src/core` that its own property tests name is found by this one, too.
-    #[test]
-    fn whatever_happens_every_call_is_answered_and_nothing_runs_twice(steps in steps()) {
-        actix_rt::System::new().block_on(run(steps));
-    }
+    let config =
+        ProptestConfig { cases: cases(), max_shrink_iters: 20, failure_persistence: None, ..ProptestConfig::default() };
+    let outcome = TestRunner::new(config).run(&steps(), |steps| {
+        actix_rt::System::new().block_on(run(&server, steps));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 fn cases() -> u32 {
