@@ -4,26 +4,30 @@
 //! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
 
 mod arguments;
+mod mark;
 mod origin;
 mod script;
+mod sealed;
 mod unit;
 mod view;
 mod waiting;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::{BufMut, BytesMut};
 use redis::ToRedisArgs;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::prefix::{
-    KeyPrefix, by_hand,
+    by_hand,
     channels::{self, Channel},
 };
 use arguments::{Arguments, Words};
+use mark::Mark;
 use origin::Origin;
 pub(crate) use script::Source;
+pub(crate) use sealed::Sealed;
+use sealed::put_line;
 pub(crate) use unit::{Encoding, Extra, Unit};
 pub(crate) use view::View;
 
@@ -116,30 +120,6 @@ struct Traits {
     without_keys: bool,
     /// The slot of a cluster whose owner it goes to.
     slot: Option<u16>,
-}
-
-/// An argument that takes the prefix, by its offsets in `encoded`.
-#[derive(Clone, Copy, Default)]
-struct Mark {
-    header: u32,
-    body: u32,
-    /// Where the prefix goes: not the body's start for `__keyspace@0__:name`.
-    insert: u32,
-    len: u32,
-    glob: bool,
-}
-
-impl Mark {
-    /// The same argument, that many bytes nearer to the start.
-    fn back(self, by: u32) -> Self {
-        let back = |at: u32| at.saturating_sub(by);
-        Self { header: back(self.header), body: back(self.body), insert: back(self.insert), ..self }
-    }
-
-    /// The same argument, that many bytes further on.
-    fn shifted(self, by: u32) -> Self {
-        Self { header: self.header + by, body: self.body + by, insert: self.insert + by, ..self }
-    }
 }
 
 impl Frame {
@@ -400,13 +380,10 @@ impl Frame {
     fn push_marked(&mut self, bytes: &[u8], offset: usize, glob: bool) {
         let header = self.encoded.len();
         let body = self.push(bytes);
-        let (Ok(header), Ok(body), Ok(insert), Ok(len)) =
-            (u32::try_from(header), u32::try_from(body), u32::try_from(body + offset), u32::try_from(bytes.len()))
-        else {
-            self.fail("a command is longer than 4 GiB");
-            return;
-        };
-        self.marks.push(Mark { header, body, insert, len, glob });
+        match Mark::of(header, body + offset, bytes.len(), offset > 0, glob) {
+            Some(mark) => self.marks.push(mark),
+            None => self.fail("a command is longer than 4 GiB"),
+        }
     }
 
     fn push_channel(&mut self, name: &[u8], rule: Channel, glob: bool) {
@@ -430,122 +407,6 @@ impl fmt::Debug for Frame {
             .field("commands", &self.unit().map(Unit::len))
             .finish_non_exhaustive()
     }
-}
-
-/// A frame together with the prefix of its connection: the only thing the wire takes.
-pub(crate) struct Sealed<'a> {
-    frame: &'a Frame,
-    prefix: &'a KeyPrefix,
-}
-
-impl<'a> Sealed<'a> {
-    pub(crate) fn new(frame: &'a Frame, prefix: &'a KeyPrefix) -> Self {
-        Self { frame, prefix }
-    }
-
-    /// What it is beyond one plain command.
-    pub(crate) fn extra(&self) -> Option<&Extra> {
-        self.frame.extra()
-    }
-
-    /// Joined commands, which are encoded piece by piece; `None` for a single command.
-    pub(crate) fn pieces(&self) -> Option<Encoding> {
-        Encoding::of(self.frame, self.prefix)
-    }
-
-    /// Encodes a single command.
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
-        self.encode_behind(&[], 0, out);
-    }
-
-    /// Encodes a command with the source of its script.
-    pub(crate) fn encode_with(&self, source: &Source, out: &mut BytesMut) {
-        self.encode_behind(source.long(), source.short_len() as u32, out);
-    }
-
-    /// Encodes a single command but for its last part, what follows its last key, and returns that: the value of a SET
-    /// may be megabytes that need not be copied.
-    pub(crate) fn encode_front(&self, out: &mut BytesMut) -> &[u8] {
-        self.front_behind(&[], 0, 0, out)
-    }
-
-    /// How many bytes its arguments have, without the prefix.
-    pub(crate) fn size(&self) -> usize {
-        self.frame.encoded.len()
-    }
-
-    /// Encodes a command whose first bytes, so many of them, are these instead.
-    #[inline]
-    fn encode_behind(&self, head: &[u8], instead_of: u32, out: &mut BytesMut) {
-        let rest = self.front_behind(head, instead_of, self.frame.encoded.len(), out);
-        out.extend_from_slice(rest);
-    }
-
-    /// All but what follows the last key, with room for `more` bytes.
-    #[inline]
-    fn front_behind(&self, head: &[u8], instead_of: u32, more: usize, out: &mut BytesMut) -> &[u8] {
-        // Taken out of their owners once: the loop below would look through them for each key.
-        let (encoded, heads) = (&*self.frame.encoded, self.prefix.heads());
-        let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
-        let marks = if plain.is_empty() { &[] } else { &*self.frame.marks };
-        out.reserve(head.len() + more + marks.len() * (glob.len() + 4) + 80);
-        put_line(out, b'*', self.frame.arguments as usize);
-        out.extend_from_slice(head);
-        let mut from = instead_of;
-        for mark in marks {
-            // The `$` of the header goes along with what is before it.
-            put_part(out, encoded, from, mark.header + 1);
-            from = mark.insert;
-            if !mark.glob
-                && mark.insert == mark.body
-                && let Some(ready) = heads.get(mark.len as usize)
-            {
-                ready.write(out);
-                continue;
-            }
-            let prefix = if mark.glob { glob } else { plain };
-            out.extend_from_slice(itoa::Buffer::new().format(mark.len as usize + prefix.len()).as_bytes());
-            out.extend_from_slice(b"\r\n");
-            if mark.insert > mark.body {
-                out.extend_from_slice(part(encoded, mark.body, mark.insert));
-            }
-            out.extend_from_slice(prefix);
-        }
-        encoded.get(from as usize..).unwrap_or_default()
-    }
-}
-
-/// Writes `$12\r\n` or `*3\r\n`. Most numbers here have one digit or two, and need no call to format or copy.
-#[inline]
-fn put_line(out: &mut impl BufMut, kind: u8, number: usize) {
-    match number {
-        0..10 => out.put_slice(&[kind, b'0' + number as u8, b'\r', b'\n']),
-        10..100 => out.put_slice(&[kind, b'0' + (number / 10) as u8, b'0' + (number % 10) as u8, b'\r', b'\n']),
-        _ => {
-            out.put_u8(kind);
-            out.put_slice(itoa::Buffer::new().format(number).as_bytes());
-            out.put_slice(b"\r\n");
-        }
-    }
-}
-
-/// Appends a part of `bytes`. Most are short, and copying a fixed size needs no call: what is too much is cut off.
-#[inline]
-fn put_part(out: &mut BytesMut, bytes: &[u8], from: u32, to: u32) {
-    const SHORT: usize = 64;
-    let len = to.saturating_sub(from) as usize;
-    match bytes.get(from as usize..).and_then(|rest| rest.first_chunk::<SHORT>()) {
-        Some(chunk) if len <= SHORT => {
-            let end = out.len() + len;
-            out.extend_from_slice(chunk);
-            out.truncate(end);
-        }
-        _ => out.extend_from_slice(part(bytes, from, to)),
-    }
-}
-
-fn part(bytes: &[u8], from: u32, to: u32) -> &[u8] {
-    bytes.get(from as usize..to as usize).unwrap_or_default()
 }
 
 fn name_of<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> String {

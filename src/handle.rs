@@ -2,24 +2,21 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use actix::{Addr, Recipient, WeakAddr};
 use redis::Value;
-use tokio::{
-    sync::{oneshot, watch},
-    time::Sleep,
-};
+use tokio::sync::{oneshot, watch};
 
 mod care;
 mod cluster;
+mod sending;
 
 pub use cluster::NodeInfo;
+pub use sending::Sending;
+use sending::no_room;
 
 use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
@@ -30,7 +27,7 @@ use crate::config::{Mode, RedisConfig};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::{Frame, WhenDown};
-use crate::gate::{Gate, Pass};
+use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::intake::Intake;
 use crate::links::{LinkInfo, Links, Sibling};
@@ -116,7 +113,7 @@ impl Redis {
             let (seen, told) = oneshot::channel();
             let ticket = Box::new(Waiter::<M>::new(frame, reply));
             self.addr.do_send(Alone { ticket, asked, seen: Some(told) });
-            return Sending { state: Sent::Alone { answer, seen: Some(seen) } };
+            return Sending::alone(answer, seen);
         }
         let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
         let size = frame.size();
@@ -124,7 +121,7 @@ impl Redis {
         let ticket = Box::new(Waiter::<M>::new(frame, reply));
         if let Some(pass) = pass {
             self.shared.intake.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
-            return Sending { state: Sent::Under { answer } };
+            return Sending::under(answer);
         }
         let down = !self.shared.status.borrow().is_available();
         if (down && ticket.when_down().unwrap_or(self.shared.config.when_down()) == WhenDown::FailFast)
@@ -132,16 +129,9 @@ impl Redis {
             || tokio::runtime::Handle::try_current().is_err()
         {
             ticket.complete(Err(no_room("the connection has no room for another command")));
-            return Sending { state: Sent::Under { answer } };
+            return Sending::under(answer);
         }
-        let waiting = Waiting {
-            entering: Box::pin(self.shared.gate.clone().enter(size)),
-            deadline: Box::pin(tokio::time::sleep(limit)),
-            ticket: Some(ticket),
-            redis: self.clone(),
-            asked,
-        };
-        Sending { state: Sent::Waiting { answer: Some(answer), waiting: Box::new(waiting) } }
+        Sending::for_room(answer, self.clone(), ticket, size, asked, limit)
     }
 
     /// Sends a frame of an `M` that means something on the link of this generation only.
@@ -381,87 +371,6 @@ impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("info", &self.connection_info()).finish_non_exhaustive()
     }
-}
-
-/// A command on its way; see [`Redis::send`].
-#[must_use = "the command was sent, but only awaiting it tells what became of it"]
-pub struct Sending<M: Command> {
-    state: Sent<M>,
-}
-
-type Answer<M> = oneshot::Receiver<Result<<M as Command>::Reply>>;
-
-enum Sent<M: Command> {
-    Under {
-        answer: Answer<M>,
-    },
-    /// On a connection of its own; `seen` is told when the reply has left its channel.
-    Alone {
-        answer: Answer<M>,
-        seen: Option<oneshot::Sender<()>>,
-    },
-    Waiting {
-        answer: Option<Answer<M>>,
-        waiting: Box<Waiting<M>>,
-    },
-}
-
-struct Waiting<M: Command> {
-    entering: Pin<Box<dyn Future<Output = Pass> + Send>>,
-    deadline: Pin<Box<Sleep>>,
-    ticket: Option<Box<Waiter<M>>>,
-    redis: Redis,
-    asked: Instant,
-}
-
-impl<M: Command> Future for Sending<M> {
-    type Output = Result<M::Reply>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match &mut self.state {
-                Sent::Under { answer } => {
-                    return Pin::new(answer).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(gone())));
-                }
-                Sent::Alone { answer, seen } => {
-                    let answer = ready!(Pin::new(answer).poll(cx)).unwrap_or_else(|_| Err(gone()));
-                    if let Some(seen) = seen.take() {
-                        // Nobody listens when there was nothing to put back.
-                        let _ = seen.send(());
-                    }
-                    return Poll::Ready(answer);
-                }
-                Sent::Waiting { answer, waiting } => {
-                    if waiting.deadline.as_mut().poll(cx).is_ready() {
-                        if let Some(ticket) = waiting.ticket.take() {
-                            let words = "the deadline passed while the connection had no room for another command";
-                            ticket.complete(Err(no_room(words)));
-                        }
-                    } else {
-                        let pass = ready!(waiting.entering.as_mut().poll(cx));
-                        if let Some(ticket) = waiting.ticket.take() {
-                            let Redis { addr, shared } = &waiting.redis;
-                            shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: waiting.asked });
-                        }
-                    }
-                    let Some(answer) = answer.take() else { return Poll::Ready(Err(gone())) };
-                    self.state = Sent::Under { answer };
-                }
-            }
-        }
-    }
-}
-
-impl<M: Command> Unpin for Sending<M> {}
-
-impl<M: Command> fmt::Debug for Sending<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").finish_non_exhaustive()
-    }
-}
-
-fn no_room(words: &'static str) -> Error {
-    Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
 }
 
 /// The reply channel closed without a word: the actor is gone, or was taken down by the command itself.

@@ -20,7 +20,8 @@ pub trait Holding: Clone + Send + Sync + 'static {
     /// Connects.
     fn connect(port: u16) -> impl Future<Output = Result<Self, String>>;
 
-    /// Writes a value. The caller keeps both until it is done, as callers do.
+    /// Writes a value. The caller keeps both until it is done, as callers do. An `async fn` would keep them twice, and that
+    /// would be counted as the client's.
     fn set(self, key: String, value: Vec<u8>) -> impl Future<Output = Result<(), String>> + Send + 'static;
 
     /// Reads a value.
@@ -39,10 +40,12 @@ impl Holding for Redis {
         Ok(redis)
     }
 
-    async fn set(self, key: String, value: Vec<u8>) -> Result<(), String> {
-        let outcome = self.send(Set::new(&key, &value[..])).await.map(drop).map_err(text);
-        drop((key, value));
-        outcome
+    fn set(self, key: String, value: Vec<u8>) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        async move {
+            let outcome = self.send(Set::new(&key, &value[..])).await.map(drop).map_err(text);
+            drop((self, key, value));
+            outcome
+        }
     }
 
     async fn get(&self, key: &str) -> Result<(), String> {
@@ -59,10 +62,12 @@ impl Holding for ConnectionManager {
         Self::new_with_config(client, config).await.map_err(text)
     }
 
-    async fn set(mut self, key: String, value: Vec<u8>) -> Result<(), String> {
-        let outcome = redis::cmd("SET").arg(&key).arg(&value).query_async(&mut self).await.map_err(text);
-        drop((key, value));
-        outcome
+    fn set(mut self, key: String, value: Vec<u8>) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        async move {
+            let outcome = redis::cmd("SET").arg(&key).arg(&value).query_async(&mut self).await.map_err(text);
+            drop((self, key, value));
+            outcome
+        }
     }
 
     async fn get(&self, key: &str) -> Result<(), String> {
@@ -85,12 +90,14 @@ impl Holding for fred::prelude::Client {
         Ok(client)
     }
 
-    async fn set(self, key: String, value: Vec<u8>) -> Result<(), String> {
+    fn set(self, key: String, value: Vec<u8>) -> impl Future<Output = Result<(), String>> + Send + 'static {
         use fred::prelude::KeysInterface;
 
-        let outcome = KeysInterface::set(&self, key.as_str(), &value[..], None, None, false).await.map_err(text);
-        drop((key, value));
-        outcome
+        async move {
+            let outcome = KeysInterface::set(&self, key.as_str(), &value[..], None, None, false).await.map_err(text);
+            drop((self, key, value));
+            outcome
+        }
     }
 
     async fn get(&self, key: &str) -> Result<(), String> {

@@ -50,26 +50,49 @@ pub(crate) struct Limits {
     pub(crate) in_cluster: bool,
 }
 
+/// Bytes of a command, for the bounds. Four of them, because a million commands each have one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size(u32);
+
+impl Size {
+    fn of(frame: &Frame) -> Self {
+        Self(u32::try_from(frame.size()).unwrap_or(u32::MAX))
+    }
+
+    fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
 struct Queued<R> {
     ticket: Option<R>,
-    size: usize,
+    size: Size,
     lost_links: u16,
-    /// Milliseconds by which its own deadline is later than that of its place in the queue.
-    beyond: u32,
+    /// Its place in the queue expires before its own deadline, by what [`Limits::beyond`] says.
+    hurried: bool,
     /// Its bytes left on an earlier link: it is here because it may run twice.
     may_have_run: bool,
 }
 
 struct Sent<R> {
     ticket: Option<R>,
-    size: usize,
+    /// How many bytes of this link's stream the server must have seen before it can have run any of it.
+    runs_at: u64,
+    size: Size,
+    /// How many replies the server still owes for it.
+    owed: u32,
     lost_links: u16,
     may_have_run: bool,
     repeatable: bool,
-    /// How many replies the server still owes for it.
-    owed: usize,
-    /// How many bytes of this link's stream the server must have seen before it can have run any of it.
-    runs_at: u64,
+}
+
+impl Limits {
+    /// By how many milliseconds the deadline of a command is later than the longest it may wait in the queue.
+    fn beyond(&self, frame: &Frame) -> u32 {
+        let Some(longest) = self.queued_time else { return 0 };
+        let given = frame.own_timeout().unwrap_or(self.timeout + frame.longest_hold());
+        u32::try_from(given.saturating_sub(longest).as_millis()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A command on its way from the queue to the link.
@@ -197,11 +220,9 @@ impl<R: Ticket> Admission<R> {
                     .in_phase(waiting_phase(state), state.as_str())));
             return;
         }
-        let given = ticket.frame().own_timeout().unwrap_or(self.limits.timeout + ticket.frame().longest_hold());
-        let beyond = self.limits.queued_time.map_or(Duration::ZERO, |longest| given.saturating_sub(longest));
-        let beyond = u32::try_from(beyond.as_millis()).unwrap_or(u32::MAX);
-        self.queued_bytes += size;
-        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, beyond, may_have_run: false };
+        let (beyond, size) = (self.limits.beyond(ticket.frame()), Size::of(ticket.frame()));
+        self.queued_bytes += size.get();
+        let queued = Queued { hurried: beyond > 0, ..Queued::new(ticket, size) };
         self.queue.push_back(queued, deadline.earlier(beyond));
     }
 
@@ -216,11 +237,11 @@ impl<R: Ticket> Admission<R> {
         }
         loop {
             let size = self.queue.front()?.size;
-            if !self.has_window(size) {
+            if !self.has_window(size.get()) {
                 return None;
             }
             let (queued, deadline) = self.queue.pop_front()?;
-            self.queued_bytes -= queued.size;
+            self.queued_bytes -= queued.size.get();
             let Some(ticket) = &queued.ticket else { continue };
             if ticket.is_abandoned() {
                 self.tally.abandoned += 1;
@@ -232,15 +253,15 @@ impl<R: Ticket> Admission<R> {
                 queued.answer(error);
                 continue;
             }
-            let deadline = deadline.later(queued.beyond);
+            let deadline = queued.own_deadline(deadline, &self.limits);
             return Some(Next { queued, deadline });
         }
     }
 
     /// A command was encoded for the link, at this place in its stream of bytes.
     pub(crate) fn sent(&mut self, ticket: R, deadline: Deadline, span: Range<u64>) {
-        let size = ticket.frame().size();
-        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, beyond: 0, may_have_run: false };
+        let size = Size::of(ticket.frame());
+        let queued = Queued::new(ticket, size);
         self.sent_from_queue(Next { queued, deadline }, span);
     }
 
@@ -251,7 +272,7 @@ impl<R: Ticket> Admission<R> {
         let (mut repeatable, mut owed, mut runs_at) = (false, 1, span.end);
         if let Some(frame) = ticket.as_ref().map(Ticket::frame) {
             repeatable = frame.is_repeatable();
-            owed = frame.expected_replies();
+            owed = u32::try_from(frame.expected_replies()).unwrap_or(u32::MAX);
             if frame.is_pinned() {
                 // It lives and dies with this link.
                 lost_links = u16::MAX - 1;
@@ -261,14 +282,14 @@ impl<R: Ticket> Admission<R> {
                 runs_at = span.start + 1;
             }
         }
-        self.flight_bytes += size;
-        self.flight.push_back(Sent { ticket, size, lost_links, may_have_run, repeatable, owed, runs_at }, deadline);
+        self.flight_bytes += size.get();
+        self.flight.push_back(Sent { ticket, runs_at, size, owed, lost_links, may_have_run, repeatable }, deadline);
     }
 
     /// A question of the connection's own was encoded: its reply finds nobody.
     pub(crate) fn sent_own(&mut self, now: Instant) {
-        let (lost_links, may_have_run, repeatable) = (0, false, false);
-        let sent = Sent { ticket: None, size: 0, lost_links, may_have_run, repeatable, owed: 1, runs_at: 0 };
+        let (size, lost_links, may_have_run, repeatable) = (Size::default(), 0, false, false);
+        let sent = Sent { ticket: None, runs_at: 0, size, owed: 1, lost_links, may_have_run, repeatable };
         self.flight.push_back(sent, Deadline::Common(now + self.limits.timeout));
     }
 
@@ -314,7 +335,7 @@ impl<R: Ticket> Admission<R> {
 
     fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Deadline)> {
         let (sent, deadline) = self.flight.pop_front()?;
-        self.flight_bytes -= sent.size;
+        self.flight_bytes -= sent.size.get();
         let answer = answer(&mut self.partial);
         let ticket = sent.ticket?;
         self.tally.completed += 1;
@@ -324,11 +345,10 @@ impl<R: Ticket> Admission<R> {
     /// Puts a command that was answered, and has to be sent once more for that, ahead of all that wait. It was
     /// admitted already, so no bound refuses it.
     pub(crate) fn put_back(&mut self, ticket: R, deadline: Deadline) {
-        let size = ticket.frame().size();
+        let size = Size::of(ticket.frame());
         self.tally.completed -= 1;
-        self.queued_bytes += size;
-        let queued = Queued { ticket: Some(ticket), size, lost_links: 0, beyond: 0, may_have_run: false };
-        self.queue.push_front(queued, deadline);
+        self.queued_bytes += size.get();
+        self.queue.push_front(Queued::new(ticket, size), deadline);
     }
 
     /// Says why there is no link, or that there is one.
@@ -344,7 +364,7 @@ impl<R: Ticket> Admission<R> {
         self.queue.expire(now, |queued| {
             let error = queued.timed_out(state, trouble);
             if let Some(ticket) = queued.ticket.take() {
-                *freed -= std::mem::take(&mut queued.size);
+                *freed -= std::mem::take(&mut queued.size).get();
                 *abandoned += 1;
                 ticket.complete(Err(error));
             }
@@ -386,7 +406,7 @@ impl<R: Ticket> Admission<R> {
             let lost_links = sent.lost_links + 1;
             if (proof || sent.repeatable) && u32::from(lost_links) <= self.limits.lost_links {
                 settlement.replayed += 1;
-                let queued = Queued { ticket: Some(ticket), size: sent.size, lost_links, beyond: 0, may_have_run };
+                let queued = Queued { lost_links, may_have_run, ..Queued::new(ticket, sent.size) };
                 again.push((queued, deadline));
                 continue;
             }
@@ -398,7 +418,7 @@ impl<R: Ticket> Admission<R> {
             ticket.complete(Err(cause.error(fate).in_phase(Phase::Sent, state.as_str())));
         }
         for (queued, deadline) in again.into_iter().rev() {
-            self.queued_bytes += queued.size;
+            self.queued_bytes += queued.size.get();
             self.queue.push_front(queued, deadline);
         }
         // They are older than anything that was still in flight.
@@ -438,11 +458,12 @@ impl<R: Ticket> Admission<R> {
         self.take_back_put_off();
         let mut taken = Vec::with_capacity(self.queue.len());
         while let Some((queued, deadline)) = self.queue.pop_front() {
+            let deadline = queued.own_deadline(deadline, &self.limits);
             let Some(ticket) = queued.ticket else { continue };
             if ticket.is_abandoned() {
                 self.tally.abandoned += 1;
             } else {
-                taken.push((ticket, deadline.later(queued.beyond), queued.may_have_run));
+                taken.push((ticket, deadline, queued.may_have_run));
             }
         }
         self.queued_bytes = 0;
@@ -460,12 +481,24 @@ impl<R: Ticket> Admission<R> {
 pub(crate) struct Unasked;
 
 impl<R: Ticket> Queued<R> {
+    fn new(ticket: R, size: Size) -> Self {
+        Self { ticket: Some(ticket), size, lost_links: 0, hurried: false, may_have_run: false }
+    }
+
+    /// Its own deadline, where that of its place in the queue is `place`.
+    fn own_deadline(&self, place: Deadline, limits: &Limits) -> Deadline {
+        match &self.ticket {
+            Some(ticket) if self.hurried => place.later(limits.beyond(ticket.frame())),
+            _ => place,
+        }
+    }
+
     fn fate(&self) -> Fate {
         if self.may_have_run { Fate::Unknown } else { Fate::NotSent }
     }
 
     fn timed_out(&self, state: ConnectionState, trouble: Option<&Cause>) -> Error {
-        let error = if self.beyond > 0 && !self.may_have_run {
+        let error = if self.hurried && !self.may_have_run {
             let words = "it waited in the queue for longer than max_queued_time";
             Error::new(ErrorKind::Timeout, Fate::NotSent, words)
         } else {

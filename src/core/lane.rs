@@ -42,14 +42,53 @@ impl Deadline {
     }
 }
 
+/// A deadline in eight bytes, which a million waiting commands have one each of: nanoseconds from the lane's origin, above
+/// a bit that says whether it is the entry's own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp(i64);
+
+impl Stamp {
+    /// In a lane whose origin is `origin`. Centuries away it is off by as much as does not fit.
+    fn of(deadline: Deadline, origin: Instant) -> Self {
+        let nanos = Self::nanos(deadline.at(), origin);
+        Self(nanos << 1 | i64::from(matches!(deadline, Deadline::Own(_))))
+    }
+
+    fn nanos(at: Instant, origin: Instant) -> i64 {
+        const MOST: i64 = i64::MAX >> 1;
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(MOST).min(MOST);
+        match at.checked_duration_since(origin) {
+            Some(after) => nanos(after),
+            None => -nanos(origin - at),
+        }
+    }
+
+    fn is_own(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    fn is_due(self, now: i64) -> bool {
+        self.0 >> 1 <= now
+    }
+
+    fn deadline(self, origin: Instant) -> Deadline {
+        let by = Duration::from_nanos((self.0 >> 1).unsigned_abs());
+        let at = if self.0 < 0 { origin.checked_sub(by) } else { origin.checked_add(by) };
+        let at = at.unwrap_or(origin);
+        if self.is_own() { Deadline::Own(at) } else { Deadline::Common(at) }
+    }
+}
+
 struct Slot<T> {
-    deadline: Deadline,
+    stamp: Stamp,
     item: T,
 }
 
 /// First in, first out, with deadlines.
 pub(crate) struct Lane<T> {
     slots: VecDeque<Slot<T>>,
+    /// What the stamps count from: the first deadline that was seen.
+    origin: Option<Instant>,
     /// The number of the front slot. Numbers only identify slots for the heap; slots put back in front
     /// count downwards.
     front: i64,
@@ -60,7 +99,7 @@ pub(crate) struct Lane<T> {
 
 impl<T> Lane<T> {
     pub(crate) fn new() -> Self {
-        Self { slots: VecDeque::new(), front: 0, cursor: 0, own: BinaryHeap::new() }
+        Self { slots: VecDeque::new(), origin: None, front: 0, cursor: 0, own: BinaryHeap::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -83,7 +122,8 @@ impl<T> Lane<T> {
         if let Deadline::Own(at) = deadline {
             self.own.push(Reverse((at, self.front + self.slots.len() as i64)));
         }
-        self.slots.push_back(Slot { deadline, item });
+        let stamp = self.stamp(deadline);
+        self.slots.push_back(Slot { stamp, item });
     }
 
     pub(crate) fn push_front(&mut self, item: T, deadline: Deadline) {
@@ -92,7 +132,12 @@ impl<T> Lane<T> {
         if let Deadline::Own(at) = deadline {
             self.own.push(Reverse((at, self.front)));
         }
-        self.slots.push_front(Slot { deadline, item });
+        let stamp = self.stamp(deadline);
+        self.slots.push_front(Slot { stamp, item });
+    }
+
+    fn stamp(&mut self, deadline: Deadline) -> Stamp {
+        Stamp::of(deadline, *self.origin.get_or_insert(deadline.at()))
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<(T, Deadline)> {
@@ -101,17 +146,20 @@ impl<T> Lane<T> {
         if self.slots.is_empty() {
             self.own.clear();
         }
-        Some((slot.item, slot.deadline))
+        Some((slot.item, slot.stamp.deadline(self.origin?)))
     }
 
     /// Shows every entry whose deadline has come to `expired`, at least once; it stays in its place.
     pub(crate) fn expire(&mut self, now: Instant, mut expired: impl FnMut(&mut T)) {
+        let Some(origin) = self.origin else { return };
+        let nanos = Stamp::nanos(now, origin);
         self.cursor = self.cursor.max(self.front);
         while let Some(slot) = self.at(self.cursor) {
-            match slot.deadline {
-                Deadline::Common(at) if at > now => break,
-                Deadline::Common(_) => expired(&mut slot.item),
-                Deadline::Own(_) => {}
+            if !slot.stamp.is_own() {
+                if !slot.stamp.is_due(nanos) {
+                    break;
+                }
+                expired(&mut slot.item);
             }
             self.cursor += 1;
         }
@@ -122,7 +170,7 @@ impl<T> Lane<T> {
             self.own.pop();
             // A number may stand for an entry that went, or that was put back under the same number.
             if let Some(slot) = self.at(number)
-                && slot.deadline == Deadline::Own(at)
+                && slot.stamp == Stamp::of(Deadline::Own(at), origin)
             {
                 expired(&mut slot.item);
             }
@@ -133,11 +181,12 @@ impl<T> Lane<T> {
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         self.cursor = self.cursor.max(self.front);
         while let Some(slot) = self.at(self.cursor)
-            && matches!(slot.deadline, Deadline::Own(_))
+            && slot.stamp.is_own()
         {
             self.cursor += 1;
         }
-        let common = self.at(self.cursor).map(|slot| slot.deadline.at());
+        let stamp = self.at(self.cursor).map(|slot| slot.stamp);
+        let common = stamp.zip(self.origin).map(|(stamp, origin)| stamp.deadline(origin).at());
         let own = self.own.peek().map(|&Reverse((at, _))| at);
         common.into_iter().chain(own).min()
     }
@@ -170,6 +219,22 @@ mod tests {
         proptest::collection::vec(step, 0..200)
     }
 
+    #[test]
+    fn a_deadline_keeps_its_nanoseconds_and_its_kind() {
+        let origin = Instant::now() + Duration::from_secs(1_000);
+        for nanos in [0, 1, 999_999_999, 1_000_000_000, 86_400_000_000_001] {
+            let by = Duration::from_nanos(nanos);
+            for at in [origin + by, origin.checked_sub(by).unwrap_or(origin)] {
+                for deadline in [Deadline::Common(at), Deadline::Own(at)] {
+                    assert_eq!(Stamp::of(deadline, origin).deadline(origin), deadline);
+                }
+            }
+        }
+        let far = Deadline::Own(origin + Duration::from_secs(u64::MAX >> 2));
+        let kept = Stamp::of(far, origin).deadline(origin);
+        assert!(kept.at() > origin + Duration::from_secs(100 * 365 * 86_400), "{kept:?}");
+    }
+
     proptest! {
         /// Whatever order entries come, go and come back in: after a look, nothing that is due is
         /// unnoticed, nothing that is not due was touched, and the next look is never too late.
@@ -191,12 +256,14 @@ mod tests {
                     Step::Advance(by) => now += Duration::from_millis(by.into()),
                 }
                 let next = lane.next_deadline();
+                let deadline = |slot: &Slot<bool>| slot.stamp.deadline(lane.origin.expect("something was pushed"));
                 for slot in &lane.slots {
-                    prop_assert!(slot.item || next.is_some_and(|next| next <= slot.deadline.at()));
+                    prop_assert!(slot.item || next.is_some_and(|next| next <= deadline(slot).at()));
                 }
+                let deadlines: Vec<_> = lane.slots.iter().map(deadline).collect();
                 lane.expire(now, |seen| *seen = true);
-                for slot in &lane.slots {
-                    prop_assert_eq!(slot.item, slot.deadline.at() <= now, "{:?} at {:?}", slot.deadline, now - start);
+                for (slot, deadline) in lane.slots.iter().zip(deadlines) {
+                    prop_assert_eq!(slot.item, deadline.at() <= now, "{:?} at {:?}", deadline, now - start);
                 }
             }
         }

@@ -95,9 +95,9 @@ impl Frame {
         let mut positions = Positions::default();
         for (index, word) in self.args().enumerate() {
             let body = word.as_ptr() as usize - start;
-            if let Some(mark) = marks.next_if(|mark| mark.body as usize == body) {
-                let form = if mark.glob { Form::Pattern } else { Form::Key };
-                positions.mark(index, (mark.insert - mark.body) as usize, form);
+            if let Some(mark) = marks.next_if(|mark| mark.body() as usize == body) {
+                let form = if mark.is_glob() { Form::Pattern } else { Form::Key };
+                positions.mark(index, (mark.insert() - mark.body()) as usize, form);
             }
         }
         positions

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::{Extra, Frame, Mark, arguments::Words};
+use super::{Extra, Frame, arguments::Words};
 
 /// A script in both forms, each as the first two arguments of a command.
 pub(crate) struct Source {
@@ -63,13 +63,9 @@ impl Frame {
     pub(super) fn with_source(&self) -> Self {
         let Some(source) = self.script() else { return self.clone() };
         let arguments = self.encoded.get(source.short_len()..).unwrap_or_default();
-        let moved = |at: u32| (at as usize + source.long.len()).saturating_sub(source.short_len()) as u32;
-        let marks = self.marks.iter().map(|mark| Mark {
-            header: moved(mark.header),
-            body: moved(mark.body),
-            insert: moved(mark.insert),
-            ..*mark
-        });
+        // The source is longer than its digest, unless it is next to nothing.
+        let (short, long) = (source.short_len() as u32, source.long.len() as u32);
+        let marks = self.marks.iter().map(|mark| mark.shifted(long).back(short));
         Self {
             encoded: [source.long(), arguments].concat(),
             marks: marks.collect(),

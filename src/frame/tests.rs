@@ -1,4 +1,6 @@
 use super::*;
+use crate::prefix::KeyPrefix;
+use bytes::BytesMut;
 
 fn sealed(frame: &Frame, prefix: &KeyPrefix) -> String {
     let mut out = BytesMut::new();

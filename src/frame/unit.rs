@@ -222,7 +222,7 @@ impl Unit {
         let encoded = segment.encoded.get(part.start as usize..)?;
         let (arguments, len) = one_command(encoded);
         let end = part.start + len as u32;
-        let marks = segment.marks.iter().filter(|mark| (part.start..end).contains(&mark.header));
+        let marks = segment.marks.iter().filter(|mark| (part.start..end).contains(&mark.header()));
         Some(Frame {
             encoded: encoded.get(..len)?.to_vec(),
             marks: marks.map(|mark| mark.back(part.start)).collect(),
@@ -287,7 +287,7 @@ impl Encoding {
     fn growth(&self, mark: &Mark) -> usize {
         let prefix = prefix_for(mark, &self.prefix).len();
         let digits = |number: usize| number.checked_ilog10().unwrap_or(0) as usize;
-        prefix + digits(mark.len as usize + prefix) - digits(mark.len as usize)
+        prefix + digits(mark.len() as usize + prefix) - digits(mark.len() as usize)
     }
 
     /// Appends to `out` until it holds about `limit` bytes. Returns whether that was all.
@@ -295,7 +295,7 @@ impl Encoding {
         let Extra::Unit(unit) = &*self.extra else { return true };
         while let Some(segment) = unit.segments.get(self.segment) {
             let mark = segment.marks.get(self.mark);
-            let until = mark.map_or(segment.encoded.len(), |mark| mark.header as usize);
+            let until = mark.map_or(segment.encoded.len(), |mark| mark.header() as usize);
             let piece = segment.encoded.get(self.at..until).unwrap_or_default();
             let (now, later) = piece.split_at(piece.len().min(limit.saturating_sub(out.len())));
             out.extend_from_slice(now);
@@ -309,11 +309,13 @@ impl Encoding {
             };
             let prefix = prefix_for(mark, &self.prefix);
             out.extend_from_slice(b"$");
-            out.extend_from_slice(itoa::Buffer::new().format(mark.len as usize + prefix.len()).as_bytes());
+            out.extend_from_slice(itoa::Buffer::new().format(mark.len() as usize + prefix.len()).as_bytes());
             out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(segment.encoded.get(mark.body as usize..mark.insert as usize).unwrap_or_default());
+            out.extend_from_slice(
+                segment.encoded.get(mark.body() as usize..mark.insert() as usize).unwrap_or_default(),
+            );
             out.extend_from_slice(prefix);
-            self.at = mark.insert as usize;
+            self.at = mark.insert() as usize;
             self.mark += 1;
         }
         true
@@ -321,7 +323,7 @@ impl Encoding {
 }
 
 fn prefix_for<'p>(mark: &Mark, prefix: &'p KeyPrefix) -> &'p [u8] {
-    if mark.glob { prefix.as_glob() } else { prefix.as_str().as_bytes() }
+    if mark.is_glob() { prefix.as_glob() } else { prefix.as_str().as_bytes() }
 }
 
 #[cfg(test)]

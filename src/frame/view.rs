@@ -20,9 +20,9 @@ impl<'a> View<'a> {
     /// Its keys and channels, without the prefix.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
         let encoded = self.encoded;
-        let keys = self.marks.iter().filter(|mark| !mark.glob);
+        let keys = self.marks.iter().filter(|mark| !mark.is_glob());
         keys.map(move |mark| {
-            encoded.get(mark.insert as usize..mark.body as usize + mark.len as usize).unwrap_or_default()
+            encoded.get(mark.insert() as usize..mark.body() as usize + mark.len() as usize).unwrap_or_default()
         })
     }
 }
@@ -57,8 +57,8 @@ impl Unit {
         let part = self.parts.get(index)?;
         let segment = self.segments.get(part.segment as usize)?;
         let end = self.parts.get(index + 1).filter(|next| next.segment == part.segment).map(|next| next.start);
-        let from = segment.marks.partition_point(|mark| mark.header < part.start);
-        let to = end.map_or(segment.marks.len(), |end| segment.marks.partition_point(|mark| mark.header < end));
+        let from = segment.marks.partition_point(|mark| mark.header() < part.start);
+        let to = end.map_or(segment.marks.len(), |end| segment.marks.partition_point(|mark| mark.header() < end));
         Some(View {
             words: segment.encoded.get(part.start as usize..)?,
             encoded: &segment.encoded,

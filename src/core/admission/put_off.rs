@@ -85,11 +85,11 @@ impl<R: Ticket> Admission<R> {
     pub(super) fn put_off_front(&mut self, refusal: Option<Value>) {
         self.window = 0;
         if let Some((sent, deadline)) = self.flight.pop_front() {
-            self.flight_bytes -= sent.size;
+            self.flight_bytes -= sent.size.get();
             if let (Some(ticket), Some(Value::ServerError(error))) = (sent.ticket, refusal) {
                 let refusal = Error::server(error.code(), error.details());
-                let (size, lost_links, may_have_run) = (sent.size, sent.lost_links, sent.may_have_run);
-                let queued = Queued { ticket: Some(ticket), size, lost_links, beyond: 0, may_have_run };
+                let (lost_links, may_have_run) = (sent.lost_links, sent.may_have_run);
+                let queued = Queued { lost_links, may_have_run, ..Queued::new(ticket, sent.size) };
                 let at = deadline.at();
                 self.put_off.earliest = Some(self.put_off.earliest.map_or(at, |earliest| earliest.min(at)));
                 self.put_off.tickets.push((queued, deadline, refusal));
@@ -124,7 +124,7 @@ impl<R: Ticket> Admission<R> {
     pub(super) fn take_back_put_off(&mut self) {
         self.put_off.earliest = None;
         for (queued, deadline, _) in std::mem::take(&mut self.put_off.tickets).into_iter().rev() {
-            self.queued_bytes += queued.size;
+            self.queued_bytes += queued.size.get();
             self.queue.push_front(queued, deadline);
         }
     }

@@ -1,0 +1,64 @@
+//! Where the prefix goes in a frame.
+
+/// An argument that takes the prefix, by its offsets in the encoded frame. Twelve bytes: every command that waits has one.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Mark {
+    header: u32,
+    /// Where the prefix goes: not the body's start for `__keyspace@0__:name`.
+    insert: u32,
+    /// The argument's length, which 29 bits hold, and two flags above it.
+    packed: u32,
+}
+
+const GLOB: u32 = 1 << 31;
+/// The prefix goes inside of the body.
+const INSIDE: u32 = 1 << 30;
+
+impl Mark {
+    /// `None` when an offset does not fit.
+    pub(super) fn of(header: usize, insert: usize, len: usize, inside: bool, glob: bool) -> Option<Self> {
+        let len = u32::try_from(len).ok().filter(|len| *len < INSIDE)?;
+        let flags = if inside { INSIDE } else { 0 } | if glob { GLOB } else { 0 };
+        Some(Self { header: u32::try_from(header).ok()?, insert: u32::try_from(insert).ok()?, packed: len | flags })
+    }
+
+    /// Where the argument's `$` stands.
+    pub(super) fn header(self) -> u32 {
+        self.header
+    }
+
+    pub(super) fn insert(self) -> u32 {
+        self.insert
+    }
+
+    pub(super) fn len(self) -> u32 {
+        self.packed & !(GLOB | INSIDE)
+    }
+
+    /// Where the argument's own bytes begin, behind `$12\r\n`.
+    pub(super) fn body(self) -> u32 {
+        if self.packed & INSIDE == 0 {
+            return self.insert;
+        }
+        self.header + 1 + self.len().checked_ilog10().unwrap_or(0) + 1 + 2
+    }
+
+    pub(super) fn is_glob(self) -> bool {
+        self.packed & GLOB != 0
+    }
+
+    /// Takes the prefix as it is, before its first byte.
+    pub(super) fn is_plain(self) -> bool {
+        self.packed & (GLOB | INSIDE) == 0
+    }
+
+    /// The same argument, that many bytes nearer to the start.
+    pub(super) fn back(self, by: u32) -> Self {
+        Self { header: self.header.saturating_sub(by), insert: self.insert.saturating_sub(by), ..self }
+    }
+
+    /// The same argument, that many bytes further on.
+    pub(super) fn shifted(self, by: u32) -> Self {
+        Self { header: self.header + by, insert: self.insert + by, ..self }
+    }
+}
