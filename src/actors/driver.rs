@@ -5,42 +5,40 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use redis::Value;
 use tokio::time::Sleep;
 
 pub use report::ShutdownReport;
 
-use super::ticket::{BoxedTicket, Rerun};
+use super::ticket::BoxedTicket;
 use crate::config::Address;
 use crate::core::{
     admission::{Admission, Limits, Tally, Ticket, waiting_phase},
     lane::Deadline,
     link::{Action, Event, Link},
-    liveness::{Liveness, Verdict},
+    liveness::Liveness,
     retry::ReconnectPolicy,
 };
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
-use crate::frame::{Frame, WhenDown};
+use crate::frame::WhenDown;
 use crate::gauges::Gauges;
 use crate::prefix::KeyPrefix;
 use crate::wire::session::{Greeting, Recipe, Session, establish};
 use crate::wire::stream::Wire;
-use listening::{Listener, MESSAGES_PER_TURN, Sorted, sort};
+use listening::Listener;
 use report::Drain;
 
+mod answers;
 pub(crate) mod listening;
 mod report;
+mod turns;
 
 /// So many commands are gathered before the socket is written to in the middle of a turn: fewer cost system
 /// calls, waiting for the end of the turn lets the server idle.
 const BATCH: u32 = 64;
-/// So many reads of a socket before other actors of this thread get their turn.
-const READS_PER_TURN: u32 = 16;
 
 /// The patience of somebody who has none to lose.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -307,226 +305,6 @@ impl Driver {
         self.feed(Event::Abort { cause });
     }
 
-    /// One turn: bounded work, then `Pending` with wakers set for the socket, the dial and the clock.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        self.now = None;
-        self.since_flush = 0;
-        loop {
-            self.poll_dial(cx);
-            self.poll_established(cx);
-            if self.link.is_draining() && self.admission.is_empty() {
-                self.feed(Event::Drained);
-            }
-            if !self.poll_timer(cx) {
-                break;
-            }
-        }
-        self.measure();
-        self.now = None;
-    }
-
-    fn poll_dial(&mut self, cx: &mut Context<'_>) {
-        while let Some((generation, dialling)) = &mut self.dialling {
-            let generation = *generation;
-            let Poll::Ready(outcome) = dialling.as_mut().poll(cx) else { return };
-            self.dialling = None;
-            self.now = None;
-            match outcome {
-                Ok(Session { wire, mut greeting, address }) => {
-                    self.located = Some(address);
-                    greeting.generation = generation;
-                    let patience = self.recipe.config.liveness().unwrap_or(NEVER);
-                    let liveness = Liveness::new(patience, self.now());
-                    self.established = Some(Established { wire, liveness, leaving: None, midway: false });
-                    self.greeting = greeting;
-                    self.feed(Event::Established { generation });
-                }
-                Err(cause) => self.feed(Event::Failed { generation, cause }),
-            }
-        }
-    }
-
-    fn poll_established(&mut self, cx: &mut Context<'_>) {
-        if self.established.is_none() {
-            return;
-        }
-        let outcome = self.flush(cx).and_then(|()| self.read(cx)).and_then(|()| self.flush(cx));
-        if let Err(cause) = outcome {
-            self.lose(cause);
-        }
-    }
-
-    /// Fills the wire from the queue and empties it into the socket, until one of them has enough.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
-        // Most turns with few callers only read: a tenth of their instructions would be spent here.
-        if self.admission.is_queue_empty() && self.established.as_ref().is_none_or(|link| link.wire.is_flushed()) {
-            return Ok(());
-        }
-        loop {
-            let before = self.admission.in_flight();
-            self.release();
-            let Some(established) = &mut self.established else { return Ok(()) };
-            // The end of a large pipeline makes room for those that wait behind it.
-            let was_full = !established.wire.has_room();
-            match established.wire.poll_flush(cx) {
-                Poll::Ready(Err(error)) => {
-                    return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
-                }
-                Poll::Ready(Ok(())) if was_full || self.admission.in_flight() > before => {}
-                Poll::Ready(Ok(())) => return Ok(()),
-                Poll::Pending => {
-                    let now = *self.now.get_or_insert_with(Instant::now);
-                    established.liveness.wrote(established.wire.written(), now);
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Moves commands from the queue onto the wire, in order, while there is room.
-    fn release(&mut self) {
-        let now = self.now();
-        while let Some(established) = &mut self.established
-            && established.wire.has_room()
-            && let Some(next) = self.admission.next_to_send(now)
-        {
-            let Some(frame) = next.frame() else { continue };
-            // Checked when it was admitted; a frame does not change in the queue.
-            let Ok(sealed) = self.prefix.seal(frame) else { continue };
-            if next.is_asking() {
-                established.wire.encode_asking();
-                self.admission.sent_own(now);
-            }
-            let span = established.wire.encode(&sealed);
-            established.liveness.sent(frame.longest_hold(), now);
-            self.admission.sent_from_queue(next, span);
-        }
-    }
-
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
-        let outcome = self.read_replies(cx);
-        self.put_back();
-        outcome
-    }
-
-    /// What has to be sent again goes in front of everything, in order.
-    fn put_back(&mut self) {
-        for (ticket, deadline) in self.again.drain(..).rev() {
-            self.admission.put_back(ticket, deadline);
-        }
-    }
-
-    fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
-        let mut heard = 0;
-        for _ in 0..READS_PER_TURN {
-            let now = self.now();
-            let Some(established) = &mut self.established else { return Ok(()) };
-            let midway = std::mem::take(&mut established.midway);
-            match if midway { Poll::Ready(Ok(1)) } else { established.wire.poll_fill(cx) } {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0)) if self.admission.in_flight() == 0 => {
-                    return Err(Cause::new(CauseKind::IdleClosed, "the server closed the idle connection"));
-                }
-                Poll::Ready(Ok(0)) => return Err(Cause::new(CauseKind::Broken, "the server closed the connection")),
-                Poll::Ready(Err(error)) => {
-                    return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
-                }
-                Poll::Ready(Ok(_)) => {}
-            }
-            while let Some(value) =
-                established.wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))?
-            {
-                let value = match &mut self.listener {
-                    None if matches!(value, Value::Push { .. }) => continue,
-                    None => value,
-                    Some(listener) => match sort(value, &self.prefix, self.admission.oldest()) {
-                        Sorted::Answer(value) => value,
-                        Sorted::Nothing => continue,
-                        Sorted::Heard(message) => {
-                            listener.heard(message);
-                            heard += 1;
-                            if heard < MESSAGES_PER_TURN {
-                                continue;
-                            }
-                            established.midway = true;
-                            established.liveness.received(self.admission.in_flight() == 0, now);
-                            cx.waker().wake_by_ref();
-                            return Ok(());
-                        }
-                    },
-                };
-                let answered = self.admission.replied(value).map_err(|_| {
-                    Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
-                })?;
-                let Some((ticket, value, deadline)) = answered else { continue };
-                let value = strip(ticket.frame(), value, &self.prefix);
-                match Rerun::of(ticket, value) {
-                    Ok(rerun) => self.again.push((rerun, deadline)),
-                    Err((ticket, value)) => {
-                        if let Some(cause) = answer(ticket, value, &self.prefix, self.recipe.place.is_found()) {
-                            // Those sent before the answer came get the same one: lost with the link, their fate
-                            // would be unknown for nothing.
-                            established.leaving = Some(cause);
-                            self.admission.shut_window();
-                        }
-                    }
-                }
-            }
-            if let Some(cause) = established.leaving.take_if(|_| self.admission.in_flight() == 0) {
-                return Err(cause);
-            }
-            established.liveness.received(self.admission.in_flight() == 0, now);
-        }
-        // There may be more, and others of this thread wait: come back in the next turn.
-        cx.waker().wake_by_ref();
-        Ok(())
-    }
-
-    /// Arms the one timer for whatever comes first. Returns whether it has fired.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let looks = self.established.as_ref().map(|established| established.liveness.next_look());
-        let next = self.link.wake_at().into_iter().chain(self.admission.next_deadline()).chain(looks).min();
-        let Some(next) = next else {
-            return false;
-        };
-        if self.armed.is_none_or(|armed| next < armed) {
-            self.timer.as_mut().reset(next.into());
-            self.armed = Some(next);
-        }
-        if self.timer.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        self.armed = None;
-        self.now = None;
-        self.tick();
-        true
-    }
-
-    fn tick(&mut self) {
-        let now = self.now();
-        self.feed(Event::Tick);
-        self.admission.expire(now, self.link.state());
-        let verdict = self.established.as_mut().map(|established| established.liveness.look(now));
-        match verdict {
-            Some(Verdict::Ping) => self.ping(now),
-            Some(Verdict::Dead) => {
-                self.lose(Cause::new(CauseKind::Stalled, "the server is silent: the link is given up as half-open"));
-            }
-            Some(Verdict::Look(_)) | None => {}
-        }
-    }
-
-    fn ping(&mut self, now: Instant) {
-        let ping = Frame::known("PING");
-        if let Some(established) = &mut self.established
-            && let Ok(sealed) = self.prefix.seal(&ping)
-        {
-            established.wire.encode(&sealed);
-            established.liveness.sent(Duration::ZERO, now);
-            self.admission.sent_own(now);
-        }
-    }
-
     fn lose(&mut self, cause: Cause) {
         let generation = self.link.generation();
         self.feed(Event::Lost { generation, cause });
@@ -594,43 +372,5 @@ impl Drop for Driver {
                 status.cause = Some(Cause::new(CauseKind::Shutdown, "the thread of the connection has ended"));
             }
         });
-    }
-}
-
-/// The answer to a frame, its names without the prefix.
-fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
-    match frame.unit() {
-        None => prefix.strip_reply(frame.keys_in_reply(), value),
-        Some(unit) => unit.strip_replies(prefix, value),
-    }
-}
-
-/// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
-fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, is_found: bool) -> Option<Cause> {
-    let cause = match &value {
-        Value::Array(replies) if ticket.frame().is_unit() => {
-            replies.iter().find_map(|reply| of_no_more_use(reply, is_found))
-        }
-        value => of_no_more_use(value, is_found),
-    };
-    let unprefixed = ticket.frame().is_unprefixed();
-    ticket.complete(match value {
-        Value::ServerError(error) if unprefixed => Err(Error::server(error.code(), error.details())),
-        Value::ServerError(error) => Err(prefix.strip_error(&error)),
-        value => Ok(value),
-    });
-    cause
-}
-
-fn of_no_more_use(answer: &Value, is_found: bool) -> Option<Cause> {
-    let Value::ServerError(error) = answer else { return None };
-    match error.code() {
-        // After a failover the same address may lead to a replica: ask the resolver again.
-        "READONLY" => Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")),
-        // The next dial finds out where to.
-        "MOVED" if is_found => Some(Cause::new(CauseKind::Broken, "the slot is at another node now")),
-        // The login was taken away while we were there; a new one uses the credentials of now.
-        "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
-        _ => None,
     }
 }
