@@ -19,5 +19,6 @@ pub mod probe;
 pub mod publish;
 pub mod report;
 pub mod round;
+pub mod stream_limit;
 pub mod streams;
 pub mod suite;

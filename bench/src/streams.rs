@@ -15,6 +15,7 @@ use crate::args::Options;
 use crate::client::text;
 use crate::clients::ours::{PREFIX, config};
 use crate::meter::{ServerMeter, own_time};
+use crate::stream_limit;
 
 /// So many entries are read and acknowledged at once, and so many in all.
 const COUNTS: [(usize, usize); 4] = [(1, 6_000), (16, 60_000), (128, 200_000), (1024, 200_000)];
@@ -83,10 +84,12 @@ enum Contender {
     Messages,
     Typed,
     Raw,
+    /// Nobody can be faster: see [`stream_limit`].
+    Limit,
 }
 
 impl Contender {
-    const ALL: [Self; 4] = [Self::Batches, Self::Messages, Self::Typed, Self::Raw];
+    const ALL: [Self; 5] = [Self::Batches, Self::Messages, Self::Typed, Self::Raw, Self::Limit];
 
     fn name(self) -> &'static str {
         match self {
@@ -94,6 +97,7 @@ impl Contender {
             Self::Messages => "redis-actix, message by message",
             Self::Typed => "redis-rs typed loop",
             Self::Raw => "redis-rs raw loop",
+            Self::Limit => "the server's limit",
         }
     }
 }
@@ -118,7 +122,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     actix_rt::System::new().block_on(async {
         let mut one_by_one = None;
         for (count, entries) in COUNTS.into_iter().filter(|(count, _)| !options.quick || [1, 128].contains(count)) {
-            let mut samples: [Vec<Sample>; 4] = Default::default();
+            let mut samples: [Vec<Sample>; 5] = Default::default();
             for round in 0..=options.rounds {
                 for turn in 0..Contender::ALL.len() {
                     let at = (round + turn) % Contender::ALL.len();
@@ -159,6 +163,11 @@ async fn one(contender: Contender, server: &RedisServer, count: usize, entries: 
             let client = redis::Client::open(("127.0.0.1", server.port())).map_err(text)?;
             let mut connection = client.get_multiplexed_async_connection().await.map_err(text)?;
             read_all(contender, &mut connection, count, entries).await?
+        }
+        Contender::Limit => {
+            let before = own_time();
+            let took = stream_limit::read_all(server.port(), (KEY, GROUP), count, entries).await?;
+            (took, own_time() - before)
         }
         Contender::Batches => {
             ours(server.port(), count, entries, |consumer, redis, counts| {
@@ -252,10 +261,10 @@ fn ids(reply: &Value) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn table(count: usize, entries: usize, samples: &[Vec<Sample>; 4], one_by_one: &mut Option<f64>) -> String {
+fn table(count: usize, entries: usize, samples: &[Vec<Sample>; 5], one_by_one: &mut Option<f64>) -> String {
     let mut out = format!("### streams, COUNT {count}, {entries} entries of 64 bytes, one consumer\n\n");
-    out.push_str("| contender | entries/s | over typed | over raw | client us/entry | server us/entry |\n|---|---|---|---|---|---|\n");
-    let [.., typed, raw] = samples;
+    out.push_str("| contender | entries/s | over typed | over raw | of the limit | client us/entry | server us/entry |\n|---|---|---|---|---|---|---|\n");
+    let [.., typed, raw, limit] = samples;
     for (contender, own) in Contender::ALL.iter().zip(samples) {
         let over = |other: &[Sample]| middle(own.iter().zip(other).map(|(own, other)| own.rate / other.rate).collect());
         let of = |value: fn(&Sample) -> f64| own.iter().map(value).collect::<Vec<_>>();
@@ -269,16 +278,17 @@ fn table(count: usize, entries: usize, samples: &[Vec<Sample>; 4], one_by_one: &
         // Writing to a String does not fail.
         let _ = writeln!(
             out,
-            "| {} | {rate:.0} ({least:.0} to {most:.0}) | {:.2} | {:.2} | {:.2} | {:.2} |",
+            "| {} | {rate:.0} ({least:.0} to {most:.0}) | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
             contender.name(),
             over(typed),
             over(raw),
+            over(limit),
             middle(of(|sample| sample.own)),
             middle(of(|sample| sample.server)),
         );
         if let Some(one_by_one) = one_by_one.filter(|_| count == 128 && *contender == Contender::Batches) {
             let _ =
-                writeln!(out, "| .. over redis-rs typed, COUNT 1, XACK 1 | {:.0} times | | | | |", rate / one_by_one);
+                writeln!(out, "| .. over redis-rs typed, COUNT 1, XACK 1 | {:.0} times | | | | | |", rate / one_by_one);
         }
     }
     out.push('\n');
