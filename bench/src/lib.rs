@@ -16,6 +16,7 @@ pub mod outstanding;
 pub mod peer;
 pub mod plot;
 pub mod probe;
+pub mod promptness;
 pub mod publish;
 pub mod report;
 pub mod round;

@@ -1,9 +1,10 @@
 //! Measures, and prints Markdown. `check` counts instructions instead, `bars` compares with what is promised, `publish`
-//! writes the page on performance, `outstanding` finds what a million commands under way cost each other.
+//! writes the page on performance, `outstanding` finds what a million commands under way cost each other, `promptness`
+//! how soon entries reach handlers and commands a server that came back.
 
 use std::process::ExitCode;
 
-use redis_actix_bench::{args, bars, check, outstanding, publish, report, streams, suite};
+use redis_actix_bench::{args, bars, check, outstanding, promptness, publish, report, streams, suite};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == "check" => return check::run(rest),
         Some((first, rest)) if first == "bars" => bars::run(rest),
         Some((first, [])) if first == "outstanding" => outstanding::run(),
+        Some((first, [])) if first == "promptness" => promptness::run(),
         Some((first, rest)) if first == "publish" => publish::run(rest),
         _ => measure(args),
     };

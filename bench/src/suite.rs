@@ -91,6 +91,7 @@ fn all(place: Place) -> Vec<Named> {
     if place == Place::Other {
         return vec![
             here::<ours::OwnThread>(),
+            here::<ours::TwoLinks>(),
             there::<redis_rs::Multiplexed>(),
             there::<redis_rs::Tuned>(),
             there::<redis_rs::Manager>(),

@@ -15,6 +15,13 @@ pub struct Here;
 /// The actor on a thread of its own.
 pub struct OwnThread;
 
+/// Two actors on a thread each; a key always takes the same one, so that its commands keep their order.
+pub struct TwoLinks;
+
+/// What [`TwoLinks`] makes.
+#[derive(Clone)]
+pub struct Handles([Handle; 2]);
+
 /// A handle. A newtype, so that the names of its methods cannot be taken for the handle's own.
 #[derive(Clone)]
 pub struct Handle(pub Redis);
@@ -46,6 +53,29 @@ impl Connect for OwnThread {
         let redis = Redis::builder(config(port)?).start_on_own_thread().map_err(text)?;
         redis.ready(Duration::from_secs(5)).await.map_err(text)?;
         Ok(Handle(redis))
+    }
+}
+
+impl Connect for TwoLinks {
+    type Client = Handles;
+    const NAME: &'static str = "redis-actix, two links";
+
+    async fn connect(port: u16) -> Result<Handles, String> {
+        Ok(Handles([OwnThread::connect(port).await?, OwnThread::connect(port).await?]))
+    }
+}
+
+impl Client for Handles {
+    async fn run(&mut self, op: &Op) -> Result<usize, String> {
+        let key = match op {
+            Op::Get(key) | Op::Set(key, _) | Op::HGetAll(key) | Op::Incr(key) | Op::Expire(key) | Op::XAdd(key, _) => {
+                key
+            }
+            Op::MGet(keys) | Op::Pipeline(keys) => keys.first().ok_or("no key")?,
+        };
+        let [one, other] = &mut self.0;
+        let odd = key.bytes().fold(0, |sum: u8, byte| sum.wrapping_add(byte)) % 2 == 1;
+        if odd { other.run(op).await } else { one.run(op).await }
     }
 }
 
