@@ -4,6 +4,7 @@ pub(crate) mod by_hand;
 pub(crate) mod channels;
 #[allow(dead_code, reason = "subscriptions take the rest of it")]
 pub(crate) mod glob;
+pub(crate) mod marks;
 pub(crate) mod policy;
 pub(crate) mod positions;
 #[cfg(test)]

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use super::{Frame, ReplyKeys, Traits};
 use crate::prefix::{
     by_hand,
+    marks::{Form, Positions},
     policy::{Policy, policy},
-    positions::{Form, Positions},
     replies::reply_keys,
 };
 

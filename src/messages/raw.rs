@@ -6,7 +6,7 @@ use redis::{ToRedisArgs, Value};
 
 use crate::error::Result;
 use crate::frame::{Frame, ReplyKeys, line};
-use crate::prefix::positions::Positions;
+use crate::prefix::marks::Positions;
 use crate::prefix::rewrite::{Judged, allowed};
 
 command! {

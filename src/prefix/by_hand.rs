@@ -3,8 +3,9 @@
 //! The table knows better than the caller, where it knows the command: what it calls a key must be marked as one.
 //! More may be marked, as a value that is the name of a key, but not what decides where the keys are.
 
+use super::marks::{Form, Mark, Positions};
 use super::policy::{Policy, of_container, policy};
-use super::positions::{Form, Mark, Positions, Refusal, positions};
+use super::positions::{Refusal, positions};
 use super::refusal::RefusalClass;
 use super::table::{Found, lookup};
 use super::waits::wait;

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::positions::{Form, Mark, Positions};
+use super::marks::{Form, Mark, Positions};
 use super::refusal::RefusalClass;
 use crate::error::{Error, Result};
 

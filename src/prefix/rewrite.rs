@@ -1,8 +1,9 @@
 //! A whole command line with the prefix written in: for tests, tooling and commands that are not typed messages.
 
 use super::glob::push_escaped;
+use super::marks::{Form, Positions};
 use super::policy::policy;
-use super::positions::{Form, Positions, Refusal, positions};
+use super::positions::{Refusal, positions};
 use super::table::lookup;
 
 const STAR: &str = "the server replaces the first `*` of a SORT pattern, and the configured prefix has one: choose a prefix without it";

@@ -5,7 +5,7 @@
 //! would refuse it too, and a newer server might take it for one that names a key.
 
 use super::channels::{Channel, ONLY_THE_SERVER, channel, channel_pattern};
-use super::positions::{Form, Positions};
+use super::marks::{Form, Positions};
 use super::table::Name;
 
 type Outcome = Result<(), &'static str>;

@@ -20,7 +20,7 @@ use crate::messages::{
     stream_id::StreamId,
     transaction::Transaction,
 };
-use crate::prefix::positions::{Form, Mark};
+use crate::prefix::marks::{Form, Mark};
 
 /// What can be done together with an acknowledgement: a [`Transaction`], or the call of a [`Script`](crate::Script).
 pub trait Effects: sealed::Effects {}

@@ -6,7 +6,8 @@ use super::merge::Merge;
 use super::slot::Slots;
 use crate::error::Error;
 use crate::frame::{Frame, View};
-use crate::prefix::positions::{Form, positions};
+use crate::prefix::marks::Form;
+use crate::prefix::positions::positions;
 
 const CROSS: &str = "its keys are in different slots of the cluster: give them one hash tag, as in `{user:1}:name`, or send one command for each";
 const CROSS_UNIT: &str = "its keys are in different slots of the cluster, and all of it runs on one node or not at all: give them one hash tag, as in `{user:1}:name`";

@@ -1,6 +1,7 @@
 //! The lines on which the servers' own answer is missing or wrong, by hand. The corpus has the rest.
 
 use super::*;
+use crate::prefix::marks::Mark;
 
 /// A line of which `<k>` takes the prefix, `<~k>` takes it escaped and `<%k>` is a SORT pattern.
 fn check(line: &str) {

@@ -2,8 +2,9 @@
 
 use super::PREFIX;
 use crate::prefix::glob::escape_glob;
+use crate::prefix::marks::Form;
 use crate::prefix::policy::policy;
-use crate::prefix::positions::{Form, positions};
+use crate::prefix::positions::positions;
 use crate::prefix::replies::{reply_keys, strip};
 use crate::prefix::rewrite::{rewrite, write};
 use crate::prefix::table::COMMANDS;
