@@ -18,6 +18,7 @@ use redis::ToRedisArgs;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
+pub use crate::prefix::replies::ReplyKeys;
 use crate::prefix::{
     by_hand,
     channels::{self, Channel},
@@ -47,29 +48,6 @@ const CONTAINERS: &[&str] = &[
     "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT", "PUBSUB",
     "SCRIPT", "SLOWLOG", "XGROUP", "XINFO",
 ];
-
-/// Where a reply carries names that must lose the prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum ReplyKeys {
-    /// Nowhere.
-    #[default]
-    None,
-    /// Element 0; the reply is about that key alone (`BLPOP`, `LMPOP`).
-    First,
-    /// Every element (`KEYS`).
-    Each,
-    /// Every element of element 1, behind the cursor (`SCAN`).
-    ScanPage,
-    /// Element 0 of each stream; the keys of the map in RESP3 (`XREAD`).
-    Streams,
-    /// Every element, a channel (`PUBSUB CHANNELS`).
-    Channels,
-    /// Every other element, a channel, each with its count behind it (`PUBSUB NUMSUB`).
-    ChannelCounts,
-    /// `sourceKey` and the keys of `rules` (`TS.INFO`).
-    TimeSeries,
-}
 
 /// What a frame wants while there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -263,7 +241,7 @@ impl Frame {
     pub(crate) fn check(&self) -> Result<()> {
         let judged = match &self.fault {
             Some(fault) => Err(fault.clone()),
-            None if self.traits.origin == Origin::ByHand && !self.is_unit() => by_hand::judge(self),
+            None if self.traits.origin == Origin::ByHand && !self.is_unit() => by_hand::judge(&self.line(&self.argv())),
             None => Ok(()),
         };
         judged.map_err(|error| error.of_command(self.name()))

@@ -21,7 +21,7 @@ pub(crate) mod waits;
 use std::{fmt, sync::Arc};
 
 use crate::error::{Error, Result};
-use crate::frame::{Frame, ReplyKeys, Sealed};
+use replies::ReplyKeys;
 
 /// At most this many bytes: a prefix is repeated in every key, and stored with each.
 const MAX_LEN: usize = 1024;
@@ -255,21 +255,6 @@ impl KeyPrefix {
             _ => None,
         };
         Error::server(error.code(), text.as_deref().or(error.details()))
-    }
-
-    /// What a frame becomes on the wire, unjudged: for benchmarks.
-    #[doc(hidden)]
-    pub fn encode_frame(&self, frame: &Frame, out: &mut bytes::BytesMut) {
-        Sealed::new(frame, self).encode(out);
-    }
-
-    /// The only way to make what the wire accepts: an unprefixed path does not compile.
-    ///
-    /// # Errors
-    /// When the frame was built from unusable arguments.
-    pub(crate) fn seal<'a>(&'a self, frame: &'a Frame) -> Result<Sealed<'a>> {
-        frame.check()?;
-        Ok(Sealed::new(frame, self))
     }
 }
 

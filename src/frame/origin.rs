@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::{Frame, ReplyKeys, Traits};
 use crate::prefix::{
-    by_hand,
+    by_hand::{self, Line},
     marks::{Form, Positions},
     policy::{Policy, policy},
     replies::reply_keys,
@@ -66,7 +66,8 @@ impl Frame {
     /// The command of an operator, who means every key: as it is, and its reply as it comes.
     pub(crate) fn unprefixed(mut self) -> Self {
         if self.fault.is_none() {
-            self.fault = by_hand::judge_unprefixed(&self).err();
+            let judged = by_hand::judge_unprefixed(&self.line(&self.argv()));
+            self.fault = judged.err();
         }
         self.marks.clear();
         self.traits.reply_keys = ReplyKeys::None;
@@ -79,8 +80,9 @@ impl Frame {
         self.traits.origin == Origin::Unprefixed
     }
 
-    pub(crate) fn says_without_keys(&self) -> bool {
-        self.traits.without_keys
+    /// What there is to judge of it.
+    pub(crate) fn line<'a>(&'a self, argv: &'a [&'a [u8]]) -> Line<'a> {
+        Line { argv, marked: self.marked(), without_keys: self.traits.without_keys, hold: self.longest_hold() }
     }
 
     /// [`args`](Self::args) all at once.

@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{Encoding, Extra, Frame, Source};
+use crate::error::Result;
 use crate::prefix::KeyPrefix;
 
 /// A frame together with the prefix of its connection: the only thing the wire takes.
@@ -82,6 +83,23 @@ impl<'a> Sealed<'a> {
             out.extend_from_slice(prefix);
         }
         encoded.get(from as usize..).unwrap_or_default()
+    }
+}
+
+impl KeyPrefix {
+    /// What a frame becomes on the wire, unjudged: for benchmarks.
+    #[doc(hidden)]
+    pub fn encode_frame(&self, frame: &Frame, out: &mut bytes::BytesMut) {
+        Sealed::new(frame, self).encode(out);
+    }
+
+    /// The only way to make what the wire accepts: an unprefixed path does not compile.
+    ///
+    /// # Errors
+    /// When the frame was built from unusable arguments.
+    pub(crate) fn seal<'a>(&'a self, frame: &'a Frame) -> Result<Sealed<'a>> {
+        frame.check()?;
+        Ok(Sealed::new(frame, self))
     }
 }
 

@@ -3,6 +3,8 @@
 //! The table knows better than the caller, where it knows the command: what it calls a key must be marked as one.
 //! More may be marked, as a value that is the name of a key, but not what decides where the keys are.
 
+use std::time::Duration;
+
 use super::marks::{Form, Mark, Positions};
 use super::policy::{Policy, of_container, policy};
 use super::positions::{Refusal, positions};
@@ -10,7 +12,6 @@ use super::refusal::RefusalClass;
 use super::table::{Found, lookup};
 use super::waits::wait;
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 
 const BLOCKING: &str =
     "it may wait, and nobody here knows for how long: say so with `hold()`, and it gets a connection of its own";
@@ -21,29 +22,40 @@ const STEERS: &str = "is marked, but where the keys of this command are depends 
 const UNKNOWN: &str = "this version does not know its keys: mark them by hand with `key()`, ask the server with `Redis::resolve`, or say that it has none with `without_keys()`";
 const UNKNOWN_SUBCOMMAND: &str = "this version does not know this subcommand, and its like changes what other callers or services get: use `redis.unprefixed()` instead if you operate the server";
 
-/// Whether a frame that was built by hand may be sent on a prefixed connection.
-pub(crate) fn judge(frame: &Frame) -> Result<()> {
-    let argv = frame.argv();
-    let Some(found) = lookup(&argv) else {
-        return unknown(frame, &argv);
+/// A command line, and what its caller says of it.
+pub(crate) struct Line<'a> {
+    pub(crate) argv: &'a [&'a [u8]],
+    /// What the caller has marked.
+    pub(crate) marked: Positions,
+    /// That it has no keys.
+    pub(crate) without_keys: bool,
+    /// For how long it may wait.
+    pub(crate) hold: Duration,
+}
+
+/// Whether a command that was built by hand may be sent on a prefixed connection.
+pub(crate) fn judge(line: &Line<'_>) -> Result<()> {
+    let argv = line.argv;
+    let Some(found) = lookup(argv) else {
+        return unknown(line);
     };
-    let class = policy(&argv);
+    let class = policy(argv);
     if let (Some(words), Some(refusal)) = (class.refusal(), RefusalClass::of(class)) {
         return Err(Error::refused(refusal, words));
     }
     if class == Policy::Blocking {
-        says_for_how_long(frame, &argv)?;
+        says_for_how_long(line)?;
     }
-    let wanted = positions(&argv)?;
+    let wanted = positions(argv)?;
     if wanted.lacks_match {
         return Err(Error::refused(RefusalClass::Unmarked, NO_MATCH));
     }
-    compare(found, &argv, &wanted, &frame.marked())
+    compare(found, argv, &wanted, &line.marked)
 }
 
-fn unknown(frame: &Frame, argv: &[&[u8]]) -> Result<()> {
-    of_unknown_container(argv)?;
-    if frame.says_without_keys() || !frame.marked().marks.is_empty() {
+fn unknown(line: &Line<'_>) -> Result<()> {
+    of_unknown_container(line.argv)?;
+    if line.without_keys || !line.marked.marks.is_empty() {
         return Ok(());
     }
     Err(Error::refused(RefusalClass::Unknown, UNKNOWN))
@@ -97,25 +109,25 @@ fn unmarked(found: Found, mark: Mark) -> String {
 }
 
 /// Whether an operator's command may be sent on the connection that all callers share.
-pub(crate) fn judge_unprefixed(frame: &Frame) -> Result<()> {
-    let argv = frame.argv();
-    let class = policy(&argv);
+pub(crate) fn judge_unprefixed(line: &Line<'_>) -> Result<()> {
+    let argv = line.argv;
+    let class = policy(argv);
     let steals = |class| matches!(class, Policy::ConnectionState | Policy::Transaction | Policy::Subscribe);
     if let (true, Some(words), Some(refusal)) = (steals(class), class.refusal(), RefusalClass::of(class)) {
         return Err(Error::refused(refusal, words));
     }
-    let unknown = || of_container(&argv).is_some_and(|classes| classes.into_iter().any(steals));
+    let unknown = || of_container(argv).is_some_and(|classes| classes.into_iter().any(steals));
     if argv.is_empty() || class == Policy::Unknown && unknown() {
         let words = "this version does not know it, and its like changes the shared connection for every other caller: use a connection of your own instead";
         return Err(Error::refused(RefusalClass::ConnectionState, words));
     }
-    if class == Policy::Blocking { says_for_how_long(frame, &argv) } else { Ok(()) }
+    if class == Policy::Blocking { says_for_how_long(line) } else { Ok(()) }
 }
 
-fn says_for_how_long(frame: &Frame, argv: &[&[u8]]) -> Result<()> {
-    match wait(argv) {
+fn says_for_how_long(line: &Line<'_>) -> Result<()> {
+    match wait(line.argv) {
         Err(_) => Err(Error::refused(RefusalClass::Arguments, NO_TIME)),
-        Ok(None) if frame.longest_hold().is_zero() => Err(Error::refused(RefusalClass::Blocking, BLOCKING)),
+        Ok(None) if line.hold.is_zero() => Err(Error::refused(RefusalClass::Blocking, BLOCKING)),
         Ok(_) => Ok(()),
     }
 }

@@ -8,7 +8,29 @@ use redis::{PushKind, ServerError, Value};
 use super::channels::{Channel, Source, channel_pattern, source};
 use super::glob::strip_escaped;
 use super::table::lookup;
-use crate::frame::ReplyKeys;
+
+/// Where a reply carries names that must lose the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ReplyKeys {
+    /// Nowhere.
+    #[default]
+    None,
+    /// Element 0; the reply is about that key alone (`BLPOP`, `LMPOP`).
+    First,
+    /// Every element (`KEYS`).
+    Each,
+    /// Every element of element 1, behind the cursor (`SCAN`).
+    ScanPage,
+    /// Element 0 of each stream; the keys of the map in RESP3 (`XREAD`).
+    Streams,
+    /// Every element, a channel (`PUBSUB CHANNELS`).
+    Channels,
+    /// Every other element, a channel, each with its count behind it (`PUBSUB NUMSUB`).
+    ChannelCounts,
+    /// `sourceKey` and the keys of `rules` (`TS.INFO`).
+    TimeSeries,
+}
 
 /// Where the reply of a command line carries key names.
 pub(crate) fn reply_keys(argv: &[impl AsRef<[u8]>]) -> ReplyKeys {

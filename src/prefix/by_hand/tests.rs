@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::error::{ErrorKind, Fate};
+use crate::frame::Frame;
 use crate::frame::ReplyKeys;
 use crate::messages::tests::every_message;
 use crate::prefix::table::COMMANDS;
@@ -153,7 +154,8 @@ fn a_command_nobody_knows_says_that_it_has_keys_or_none() {
 fn a_frame_of_this_crate_is_judged_once_callers_add_to_it() {
     for frame in every_message() {
         assert_eq!(refused(&frame), None, "{frame:?}");
-        assert_eq!(judge(&frame.clone().hold(Duration::from_secs(1))).map_err(|e| e.to_string()), Ok(()), "{frame:?}");
+        let held = frame.clone().hold(Duration::from_secs(1));
+        assert_eq!(judge(&held.line(&held.argv())).map_err(|e| e.to_string()), Ok(()), "{frame:?}");
     }
     let del = crate::Del::key("a").frame();
     assert_eq!(refused(&del.clone().arg("somebody's")), Some(RefusalClass::Unmarked));

@@ -1,7 +1,7 @@
 //! The lines on which the servers' own answer is missing or wrong, by hand. The corpus has the rest.
 
 use super::*;
-use crate::prefix::marks::Mark;
+use crate::prefix::marks::{Form, Mark};
 
 /// A line of which `<k>` takes the prefix, `<~k>` takes it escaped and `<%k>` is a SORT pattern.
 fn check(line: &str) {
