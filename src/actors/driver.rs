@@ -16,7 +16,7 @@ use super::ticket::BoxedTicket;
 use crate::config::Address;
 use crate::core::{
     admission::{Admission, Limits, Tally, Ticket, waiting_phase},
-    lane::Deadline,
+    lane::{Deadline, Stamp},
     link::{Action, Event, Link},
     liveness::Liveness,
     retry::ReconnectPolicy,
@@ -76,7 +76,7 @@ pub(crate) struct Driver {
     now: Option<Instant>,
     since_flush: u32,
     /// Commands that a reply of this turn sends out once more.
-    again: Vec<(BoxedTicket, Deadline)>,
+    again: Vec<(BoxedTicket, Stamp)>,
     lost_at: Option<Instant>,
     drain: Drain,
     /// Commands turned away before they were admitted, and what the rate of errors knows already.

@@ -7,7 +7,7 @@ use std::{
 
 use redis::Value;
 
-use crate::core::lane::{Deadline, Lane};
+use crate::core::lane::{Deadline, Lane, Stamp};
 use crate::error::{Error, ErrorKind, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
 use crate::frame::Frame;
@@ -298,7 +298,7 @@ impl<R: Ticket> Admission<R> {
     ///
     /// # Errors
     /// Nothing is in flight: the peer answers what nobody asked.
-    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value, Deadline)>, Unasked> {
+    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value, Stamp)>, Unasked> {
         let front = self.flight.front_mut().ok_or(Unasked)?;
         front.owed -= 1;
         let frame = front.ticket.as_ref().map(Ticket::frame);
@@ -333,18 +333,22 @@ impl<R: Ticket> Admission<R> {
         }))
     }
 
-    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Deadline)> {
-        let (sent, deadline) = self.flight.pop_front()?;
+    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Stamp)> {
+        let (sent, stamp) = self.flight.pop_stamped()?;
         self.flight_bytes -= sent.size.get();
         let answer = answer(&mut self.partial);
         let ticket = sent.ticket?;
         self.tally.completed += 1;
-        Some((ticket, answer, deadline))
+        Some((ticket, answer, stamp))
     }
 
     /// Puts a command that was answered, and has to be sent once more for that, ahead of all that wait. It was
     /// admitted already, so no bound refuses it.
-    pub(crate) fn put_back(&mut self, ticket: R, deadline: Deadline) {
+    pub(crate) fn put_back(&mut self, ticket: R, stamp: Stamp) {
+        let Some(deadline) = self.flight.deadline(stamp) else {
+            // It came from the flight, so the flight knows. Should that change, its caller is answered all the same.
+            return ticket.complete(Err(timed_out(Fate::Unknown)));
+        };
         let size = Size::of(ticket.frame());
         self.tally.completed -= 1;
         self.queued_bytes += size.get();

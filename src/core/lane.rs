@@ -44,8 +44,8 @@ impl Deadline {
 
 /// A deadline in eight bytes, which a million waiting commands have one each of: nanoseconds from the lane's origin, above
 /// a bit that says whether it is the entry's own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp(i64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(i64);
 
 impl Stamp {
     /// In a lane whose origin is `origin`. Centuries away it is off by as much as does not fit.
@@ -56,7 +56,10 @@ impl Stamp {
 
     fn nanos(at: Instant, origin: Instant) -> i64 {
         const MOST: i64 = i64::MAX >> 1;
-        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(MOST).min(MOST);
+        let nanos = |time: Duration| {
+            let nanos = time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into());
+            nanos.min(MOST as u64) as i64
+        };
         match at.checked_duration_since(origin) {
             Some(after) => nanos(after),
             None => -nanos(origin - at),
@@ -141,12 +144,23 @@ impl<T> Lane<T> {
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<(T, Deadline)> {
+        let (item, stamp) = self.pop_stamped()?;
+        Some((item, self.deadline(stamp)?))
+    }
+
+    /// As [`pop_front`](Self::pop_front), for those who will hardly ask for the deadline: see [`deadline`](Self::deadline).
+    pub(crate) fn pop_stamped(&mut self) -> Option<(T, Stamp)> {
         let slot = self.slots.pop_front()?;
         self.front += 1;
         if self.slots.is_empty() {
             self.own.clear();
         }
-        Some((slot.item, slot.stamp.deadline(self.origin?)))
+        Some((slot.item, slot.stamp))
+    }
+
+    /// What the stamp of an entry of this lane stands for.
+    pub(crate) fn deadline(&self, stamp: Stamp) -> Option<Deadline> {
+        Some(stamp.deadline(self.origin?))
     }
 
     /// Shows every entry whose deadline has come to `expired`, at least once; it stays in its place.

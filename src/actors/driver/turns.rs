@@ -128,8 +128,8 @@ impl Driver {
 
     /// What has to be sent again goes in front of everything, in order.
     pub(super) fn put_back(&mut self) {
-        for (ticket, deadline) in self.again.drain(..).rev() {
-            self.admission.put_back(ticket, deadline);
+        for (ticket, stamp) in self.again.drain(..).rev() {
+            self.admission.put_back(ticket, stamp);
         }
     }
 
@@ -175,10 +175,10 @@ impl Driver {
                 let answered = self.admission.replied(value).map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;
-                let Some((ticket, value, deadline)) = answered else { continue };
+                let Some((ticket, value, stamp)) = answered else { continue };
                 let value = strip(ticket.frame(), value, &self.prefix);
                 match Rerun::of(ticket, value) {
-                    Ok(rerun) => self.again.push((rerun, deadline)),
+                    Ok(rerun) => self.again.push((rerun, stamp)),
                     Err((ticket, value)) => {
                         if let Some(cause) = answer(ticket, value, &self.prefix, self.recipe.place.is_found()) {
                             // Those sent before the answer came get the same one: lost with the link, their fate
