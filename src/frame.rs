@@ -5,6 +5,7 @@
 
 mod arguments;
 mod origin;
+mod reads;
 mod script;
 mod unit;
 mod view;
@@ -23,6 +24,8 @@ use crate::prefix::{
 };
 use arguments::{Arguments, Words};
 use origin::Origin;
+pub use reads::ReadFrom;
+use reads::Reads;
 pub(crate) use script::Source;
 pub(crate) use unit::{Encoding, Extra, Unit};
 pub(crate) use view::View;
@@ -116,6 +119,9 @@ struct Traits {
     without_keys: bool,
     /// The slot of a cluster whose owner it goes to.
     slot: Option<u16>,
+    reads: Reads,
+    /// Who may answer it, by its own word.
+    read_from: Option<ReadFrom>,
 }
 
 /// An argument that takes the prefix, by its offsets in `encoded`.
@@ -212,7 +218,7 @@ impl Frame {
 
     /// Marks a command that only reads: it may be sent again when a link broke before its reply came.
     pub fn read_only(mut self) -> Self {
-        self.traits.repeatable = true;
+        (self.traits.repeatable, self.traits.reads) = (true, Reads::Anywhere);
         self
     }
 
@@ -286,6 +292,7 @@ impl Frame {
             None if self.traits.origin == Origin::ByHand && !self.is_unit() => by_hand::judge(self),
             None => Ok(()),
         };
+        let judged = judged.and_then(|()| self.misplaced().map_or(Ok(()), |why| Err(Error::invalid_command(why))));
         judged.map_err(|error| error.of_command(self.name()))
     }
 

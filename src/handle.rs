@@ -23,13 +23,14 @@ pub use cluster::NodeInfo;
 
 use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
+use crate::actors::replicated::ReplicaStatuses;
 use crate::actors::scripts::Internal;
 use crate::actors::ticket::{Pending, Silent, Waiter};
 use crate::builder::{Further, RedisBuilder};
 use crate::config::{Mode, RedisConfig};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
-use crate::frame::{Frame, WhenDown};
+use crate::frame::{Frame, ReadFrom, WhenDown};
 use crate::gate::{Gate, Pass};
 use crate::gauges::Gauges;
 use crate::intake::Intake;
@@ -61,6 +62,8 @@ use crate::wire::session::Recipe;
 pub struct Redis {
     addr: Addr<RedisActor>,
     pub(crate) shared: Arc<Shared>,
+    /// Who answers reads that do not say so themselves.
+    reads: ReadFrom,
 }
 
 pub(crate) struct Shared {
@@ -72,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) further: Option<Further>,
     /// Of a cluster.
     pub(crate) topology: Option<Arc<Topology>>,
+    /// Of sentinels: the links to replicas.
+    pub(crate) replicas: Option<watch::Receiver<ReplicaStatuses>>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
@@ -92,8 +97,13 @@ impl Redis {
         Ok(Sibling::new(self.links()?.clone(), client_name))
     }
 
-    pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {
-        Self { addr, shared: Arc::new(shared) }
+    pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared, reads: ReadFrom) -> Self {
+        Self { addr, shared: Arc::new(shared), reads }
+    }
+
+    /// For the crate's own reads: what it does with an answer is right only if that is not old.
+    pub(crate) fn at_primary(&self) -> Self {
+        Self { reads: ReadFrom::Primary, ..self.clone() }
     }
 
     /// Sends a command. It is on its way when this returns, not when the future is first polled, so
@@ -111,7 +121,7 @@ impl Redis {
     pub fn send<M: Command>(&self, message: M) -> Sending<M> {
         let asked = Instant::now();
         let (reply, answer) = oneshot::channel();
-        let frame = message.into_frame();
+        let frame = message.into_frame().or_read_from(self.reads);
         if self.shared.further.is_some() && frame.waits() {
             let (seen, told) = oneshot::channel();
             let ticket = Box::new(Waiter::<M>::new(frame, reply));
@@ -440,7 +450,7 @@ impl<M: Command> Future for Sending<M> {
                     } else {
                         let pass = ready!(waiting.entering.as_mut().poll(cx));
                         if let Some(ticket) = waiting.ticket.take() {
-                            let Redis { addr, shared } = &waiting.redis;
+                            let Redis { addr, shared, .. } = &waiting.redis;
                             shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: waiting.asked });
                         }
                     }

@@ -7,6 +7,7 @@
 mod gather;
 mod look;
 mod nodes;
+mod reads;
 mod status;
 mod trip;
 
@@ -26,10 +27,11 @@ use redis::Value;
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::driver::{Driver, ShutdownReport};
+use super::replicas::Replicas;
 use super::ticket::BoxedTicket;
 use crate::config::HostPort;
 use crate::core::{
-    admission::{Admission, Limits, waiting_phase},
+    admission::{Admission, Limits, Patience, waiting_phase},
     cluster::{
         map::Map,
         merge::Merge,
@@ -46,7 +48,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::{Frame, WhenDown};
 use crate::gauges::Gauges;
 use crate::topology::Announce;
-use crate::wire::session::{Greeting, Recipe};
+use crate::wire::session::{Greeting, Recipe, Replica};
 use gather::{Gather, Place};
 use look::look;
 use nodes::Nodes;
@@ -88,6 +90,7 @@ pub(crate) struct Router {
     slots: Slots,
     map: Map,
     nodes: Nodes,
+    replicas: Replicas,
     /// Commands that wait for the first picture of the cluster.
     lobby: Admission<BoxedTicket>,
     delayed: Vec<Delayed>,
@@ -125,11 +128,12 @@ impl Router {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
-            in_cluster: true,
+            patience: Patience::ButSlots,
         };
         let (teller, told) = channel();
         Self {
             slots: Slots::new(config.key_prefix().as_str().as_bytes()),
+            replicas: Replicas::new(recipe.clone(), Replica::InCluster, policy.clone(), teller.clone()),
             nodes: Nodes::new(recipe.clone(), policy, teller),
             seeds,
             map: Map::default(),
@@ -188,10 +192,12 @@ impl Router {
         self.connect();
         self.refresh.wanted(Instant::now());
         self.nodes.each(Driver::hurry);
+        self.replicas.each(Driver::hurry);
     }
 
     pub(crate) fn sever(&mut self, why: &'static str) {
         self.nodes.each(|driver| driver.sever(why));
+        self.replicas.each(|driver| driver.sever(why));
     }
 
     pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
@@ -283,7 +289,9 @@ impl Router {
             }
             deadline => deadline,
         };
-        self.nodes.submit(node, ticket, deadline);
+        if let Some(ticket) = self.try_replica(ticket, node, deadline) {
+            self.nodes.submit(node, ticket, deadline);
+        }
     }
 
     /// Nobody owns its slot, so far as is known.
@@ -414,7 +422,7 @@ impl Router {
                     self.map.moved(*slot, to);
                     self.nodes.moved(*slot, to);
                     // Before any page or link of the new owner: who walks or watches has to know it is another one.
-                    self.announce.tell(&self.map, self.nodes.statuses());
+                    self.announce();
                     self.refresh.wanted(now);
                 }
                 if pause.is_zero() {
@@ -467,6 +475,7 @@ impl Router {
             self.refresh.dropped(Instant::now());
         }
         self.nodes.each(|driver| driver.restarted(restarts, cause.clone()));
+        self.replicas.each(|driver| driver.restarted(restarts, cause.clone()));
         self.fanout.update(|status| status.restarts = restarts);
         self.tell(ConnectionEvent::Restarted { restarts, cause });
     }
@@ -477,6 +486,8 @@ impl Router {
             return;
         }
         self.looking = None;
+        self.replicas.abort(&cause);
+        self.give_up_reads(&cause);
         self.nodes.each(|driver| driver.abort(cause.clone()));
         self.take_returned();
         self.lobby.fail_queued(&cause, ConnectionState::Closed);
@@ -516,7 +527,8 @@ impl Router {
             }
             self.poll_look(cx);
             self.nodes.poll(cx);
-            let again = self.take_returned();
+            self.replicas.poll(cx);
+            let again = self.take_back_reads() | self.take_returned();
             if self.book.silence.swap(false, Ordering::Relaxed) {
                 self.refresh.wanted(Instant::now());
             }
@@ -534,8 +546,8 @@ impl Router {
                 break;
             }
         }
-        let (queued, in_flight) = self.nodes.load();
-        self.gauges.set(queued + self.lobby.queued() + self.delayed.len(), in_flight);
+        let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
+        self.gauges.set(queued + reads + self.lobby.queued() + self.delayed.len(), in_flight + reading);
         let now = Instant::now();
         let report = self.book.report();
         let ended = report.since(self.measured);
@@ -585,8 +597,9 @@ impl Router {
         if map != self.map {
             self.map = map;
             let homeless = self.nodes.adopt(&self.map, now);
+            self.adopt_replicas(now);
             self.resend(homeless);
-            self.announce.tell(&self.map, self.nodes.statuses());
+            self.announce();
         }
         if !known {
             self.lobby.explain(None);
@@ -615,7 +628,8 @@ impl Router {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let delayed = self.delayed.iter().map(|delayed| delayed.due).min();
         let refresh = self.refresh.due().filter(|_| self.looking.is_none() && self.demanded);
-        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, self.nodes.next_farewell()];
+        let farewell = self.nodes.next_farewell().into_iter().chain(self.replicas.next_farewell()).min();
+        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, farewell];
         let Some(next) = all.into_iter().flatten().min() else { return false };
         if self.armed.is_none_or(|armed| next < armed) {
             self.timer.as_mut().reset(next.into());
@@ -630,6 +644,7 @@ impl Router {
         self.wake_delayed(now);
         let homeless = self.nodes.part_with_those_who_left(now);
         self.resend(homeless);
+        self.replicas.part_with_those_who_left(now);
         if self.draining.is_some_and(|deadline| deadline <= now) {
             self.abort(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));
         }

@@ -97,7 +97,7 @@ impl Driver {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
-            in_cluster: recipe.in_cluster,
+            patience: recipe.patience(),
         };
         Self {
             prefix: config.key_prefix().clone(),
@@ -152,6 +152,11 @@ impl Driver {
 
     pub(crate) fn queued(&self) -> usize {
         self.admission.queued()
+    }
+
+    /// When the answer to a command that was asked for at `asked` has to be there.
+    pub(crate) fn deadline(&self, frame: &Frame, asked: Instant) -> Deadline {
+        self.admission.deadline(frame, asked)
     }
 
     /// Gives back what waits here and belongs elsewhere now, in order; with each, whether it may have run.
@@ -463,7 +468,7 @@ impl Driver {
                 match Rerun::of(ticket, value) {
                     Ok(rerun) => self.again.push((rerun, deadline)),
                     Err((ticket, value)) => {
-                        if let Some(cause) = answer(ticket, value, &self.prefix, self.recipe.place.is_found()) {
+                        if let Some(cause) = answer(ticket, value, &self.prefix, &self.recipe) {
                             // Those sent before the answer came get the same one: lost with the link, their fate
                             // would be unknown for nothing.
                             established.leaving = Some(cause);
@@ -606,12 +611,12 @@ fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
 }
 
 /// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
-fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, is_found: bool) -> Option<Cause> {
+fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, recipe: &Recipe) -> Option<Cause> {
     let cause = match &value {
         Value::Array(replies) if ticket.frame().is_unit() => {
-            replies.iter().find_map(|reply| of_no_more_use(reply, is_found))
+            replies.iter().find_map(|reply| of_no_more_use(reply, recipe))
         }
-        value => of_no_more_use(value, is_found),
+        value => of_no_more_use(value, recipe),
     };
     let unprefixed = ticket.frame().is_unprefixed();
     ticket.complete(match value {
@@ -622,13 +627,15 @@ fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, is_found: bool)
     cause
 }
 
-fn of_no_more_use(answer: &Value, is_found: bool) -> Option<Cause> {
+fn of_no_more_use(answer: &Value, recipe: &Recipe) -> Option<Cause> {
     let Value::ServerError(error) = answer else { return None };
     match error.code() {
         // After a failover the same address may lead to a replica: ask the resolver again.
-        "READONLY" => Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica")),
+        "READONLY" if recipe.replica.is_none() => {
+            Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica"))
+        }
         // The next dial finds out where to.
-        "MOVED" if is_found => Some(Cause::new(CauseKind::Broken, "the slot is at another node now")),
+        "MOVED" if recipe.place.is_found() => Some(Cause::new(CauseKind::Broken, "the slot is at another node now")),
         // The login was taken away while we were there; a new one uses the credentials of now.
         "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,

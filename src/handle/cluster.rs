@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::events::ConnectionState;
 use crate::frame::{Frame, WhenDown};
 use crate::messages::Command;
-use crate::topology::Picture;
+use crate::topology::{NodeStatus, Picture};
 
 /// One node of a cluster; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Redis {
 
     /// The nodes of the cluster, as far as they are known.
     pub(super) fn nodes(&self) -> Vec<NodeInfo> {
-        let Some(topology) = &self.shared.topology else { return Vec::new() };
+        let Some(topology) = &self.shared.topology else { return self.replicas() };
         let picture = topology.picture();
         let mut nodes = Vec::new();
         for shard in picture.map.shards() {
@@ -70,6 +70,19 @@ impl Redis {
             }
         }
         nodes
+    }
+
+    /// Those that sentinels have named, as soon as somebody has wanted to read from them.
+    fn replicas(&self) -> Vec<NodeInfo> {
+        let replicas = self.shared.replicas.as_ref().map(|replicas| replicas.borrow().clone()).unwrap_or_default();
+        let info = |(address, _, status): &NodeStatus| NodeInfo {
+            address: address.to_string(),
+            role: "replica",
+            slots: Vec::new(),
+            state: Some(status.borrow().state),
+            round_trip: None,
+        };
+        replicas.iter().map(info).collect()
     }
 
     /// The same, with the time that each primary took to answer PING.
