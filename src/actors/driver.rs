@@ -154,6 +154,12 @@ impl Driver {
         self.admission.queued()
     }
 
+    /// For how long it owes answers without having sent a byte, and the time of this turn.
+    pub(crate) fn silent_for(&mut self) -> (Duration, Instant) {
+        let now = self.now();
+        (self.established.as_ref().map_or(Duration::ZERO, |link| link.liveness.silent_for(now)), now)
+    }
+
     /// When the answer to a command that was asked for at `asked` has to be there.
     pub(crate) fn deadline(&self, frame: &Frame, asked: Instant) -> Deadline {
         self.admission.deadline(frame, asked)

@@ -226,18 +226,15 @@ impl Replicas {
 
 impl Link {
     fn takes_reads(&mut self) -> bool {
-        self.leaving.is_none()
-            && self.driver.state() == ConnectionState::Ready
-            && self.standing.may_be_asked(Instant::now)
+        if self.leaving.is_some() || self.driver.state() != ConnectionState::Ready {
+            return false;
+        }
+        let (silent_for, now) = self.driver.silent_for();
+        self.standing.may_be_asked(silent_for, now)
     }
 
     /// Takes note of what its answers have said.
     fn heed(&mut self) {
-        if self.driver.in_flight() == 0 {
-            self.standing.owes_nothing();
-        } else if self.signal.take_silence() {
-            self.standing.fell_silent();
-        }
         if self.signal.take_rest() {
             self.standing.rest(Instant::now());
         }

@@ -4,18 +4,18 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long a replica that is not ready is left alone.
 const REST: Duration = Duration::from_millis(500);
+/// One that owes answers for so long without a byte is passed over: it may be frozen.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// What the outcome of a read at a replica means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is what the caller gets.
     Keep,
-    /// The same, and the replica answers nobody: it did not in time.
-    Silent,
     /// The primary is asked.
     Primary,
     /// The primary is asked, and this replica nothing for a while: it is not ready.
@@ -41,7 +41,6 @@ pub(crate) fn judge(outcome: &Result<Value>, is_unit: bool) -> Verdict {
 fn of_error(error: &Error) -> Verdict {
     match error.kind() {
         ErrorKind::Server => error.code().map_or(Verdict::Keep, of_code),
-        ErrorKind::Timeout if error.fate() == Fate::Unknown => Verdict::Silent,
         // Its link, its queue or its login: another server has its own.
         ErrorKind::Disconnected
         | ErrorKind::Refused
@@ -66,7 +65,6 @@ fn of_code(code: &str) -> Verdict {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
     rests_until: Option<Instant>,
-    silent: bool,
 }
 
 impl Standing {
@@ -75,22 +73,10 @@ impl Standing {
         self.rests_until = Some(now + REST);
     }
 
-    /// It let the deadline of a read pass. It is asked again when it has answered all that it was asked, however late:
-    /// of a frozen one only those reads suffer that were there already.
-    pub(crate) fn fell_silent(&mut self) {
-        self.silent = true;
-    }
-
-    /// It owes no answer any more.
-    pub(crate) fn owes_nothing(&mut self) {
-        self.silent = false;
-    }
-
-    pub(crate) fn may_be_asked(&mut self, now: impl FnOnce() -> Instant) -> bool {
-        if self.rests_until.is_some_and(|until| until <= now()) {
-            self.rests_until = None;
-        }
-        self.rests_until.is_none() && !self.silent
+    /// Whether it may have the next read. `silent_for`: since when it owes answers without having sent a byte. It is asked
+    /// again when one came: of a frozen replica only those reads suffer that were there already.
+    pub(crate) fn may_be_asked(&self, silent_for: Duration, now: Instant) -> bool {
+        silent_for < SILENCE && self.rests_until.is_none_or(|until| until <= now)
     }
 }
 
@@ -110,6 +96,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Fate;
     use proptest::prelude::*;
 
     fn server(code: &'static str) -> Result<Value> {
@@ -132,8 +119,7 @@ mod tests {
             assert_eq!(of(ErrorKind::Disconnected, fate), Verdict::Primary);
         }
         assert_eq!(of(ErrorKind::Overloaded, Fate::NotSent), Verdict::Primary);
-        assert_eq!(of(ErrorKind::Timeout, Fate::Unknown), Verdict::Silent, "no time is left to ask anybody");
-        assert_eq!(of(ErrorKind::Timeout, Fate::NotSent), Verdict::Keep);
+        assert_eq!(of(ErrorKind::Timeout, Fate::Unknown), Verdict::Keep, "no time is left to ask anybody");
         assert_eq!(of(ErrorKind::Decode, Fate::Unknown), Verdict::Keep);
         assert_eq!(judge(&Ok(Value::Nil), false), Verdict::Keep, "old, not wrong");
     }
@@ -149,16 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_left_alone_while_it_is_not_ready_or_owes_answers() {
+    fn a_replica_is_left_alone_while_it_is_not_ready_or_silent() {
         let (mut standing, now) = (Standing::default(), Instant::now());
-        assert!(standing.may_be_asked(|| panic!("the clock is not needed")));
+        assert!(standing.may_be_asked(Duration::ZERO, now));
+        assert!(standing.may_be_asked(SILENCE / 2, now) && !standing.may_be_asked(SILENCE, now));
         standing.rest(now);
-        assert!(!standing.may_be_asked(|| now + REST / 2));
-        assert!(standing.may_be_asked(|| now + REST));
-        standing.fell_silent();
-        assert!(!standing.may_be_asked(|| now + REST * 100));
-        standing.owes_nothing();
-        assert!(standing.may_be_asked(|| now));
+        assert!(!standing.may_be_asked(Duration::ZERO, now + REST / 2));
+        assert!(standing.may_be_asked(Duration::ZERO, now + REST));
     }
 
     proptest! {

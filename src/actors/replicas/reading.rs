@@ -80,15 +80,10 @@ impl Shelf {
 /// What the answers of a replica say of it, until its link is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
-    silence: AtomicBool,
     rest: AtomicBool,
 }
 
 impl Signal {
-    pub(super) fn take_silence(&self) -> bool {
-        self.silence.swap(false, Ordering::Relaxed)
-    }
-
     pub(super) fn take_rest(&self) -> bool {
         self.rest.swap(false, Ordering::Relaxed)
     }
@@ -134,7 +129,6 @@ impl Pending for Reading {
         let Self { asked, deadline, signal, shelf } = *self;
         match judge(&outcome, asked.frame().is_unit()) {
             Verdict::Keep => {}
-            Verdict::Silent => signal.silence.store(true, Ordering::Relaxed),
             verdict => {
                 if verdict == Verdict::Rest {
                     signal.rest.store(true, Ordering::Relaxed);
