@@ -499,7 +499,8 @@ pub struct Health {
     pub protocol: u8,
     /// What the connection is doing.
     pub status: Status,
-    /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not.
+    /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not. With sentinels the
+    /// replicas that are read from; see [`ReadFrom`].
     pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
     pub subscriptions: Option<Status>,
@@ -523,7 +524,7 @@ pub struct ConnectionInfo {
     pub prefix: String,
     /// What it is doing.
     pub state: ConnectionState,
-    /// Of a cluster: its nodes, as far as they are known.
+    /// Of a cluster: its nodes, as far as they are known. With sentinels the replicas that are read from.
     pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one.
     pub subscriptions: Option<ConnectionState>,

@@ -15,7 +15,7 @@ use crate::frame::{Frame, WhenDown};
 use crate::messages::Command;
 use crate::topology::{NodeStatus, Picture};
 
-/// One node of a cluster; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
+/// One node of a cluster, or a replica that sentinels name; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NodeInfo {
@@ -23,9 +23,9 @@ pub struct NodeInfo {
     pub address: String,
     /// `primary` or `replica`.
     pub role: &'static str,
-    /// The slots that it serves, in ranges; those of its primary for a replica.
+    /// The slots that it serves, in ranges; those of its primary for a replica; none outside of a cluster.
     pub slots: Vec<RangeInclusive<u16>>,
-    /// What the link to it is doing. `None` where there is none.
+    /// What the link to it is doing. `None` where there is none: a replica has one when somebody wants to read from it.
     pub state: Option<ConnectionState>,
     /// How long PING took from here and back, as [`Redis::health`] has measured it.
     pub round_trip: Option<Duration>,
