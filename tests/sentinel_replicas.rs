@@ -125,7 +125,8 @@ impl Reader {
     }
 }
 
-/// Ablation: without taking back what waits for a lost link, reads wait for the dead replica.
+/// Two look after it: what waits for the lost link goes to the master at once, and so does what is left when the sentinels
+/// stop naming the replica. Without the first alone this passes still, but see the same on a cluster.
 #[actix::test]
 async fn a_replica_that_is_killed_and_comes_back_is_not_noticed() {
     let set = start(SentinelSet::builder()).await;
@@ -163,8 +164,8 @@ async fn the_replica_that_is_read_from_becomes_the_master() {
     );
     assert!(killed.elapsed() < ms(500), "replicas answer while there is no master");
     redis.send(Incr::new("n")).await.expect("written, to the new master");
-    let new = set.master().expect("a master");
-    assert_ne!(new.port(), old.port());
+    // The sentinel that is asked here may hear of it last.
+    let new = eventually("the new master", || set.master().ok().filter(|new| new.port() != old.port())).await;
     let (new, others): (Vec<_>, Vec<_>) =
         set.servers().iter().filter(|server| server.is_running()).partition(|server| server.port() == new.port());
     eventually("the links as the servers are now", || {
@@ -219,7 +220,7 @@ async fn sentinels_with_a_password_are_asked_and_listened_to() {
     while let Err(error) = redis.send(Incr::new("n").timeout(ms(500))).await {
         assert!(Instant::now() < deadline, "never written again: {error}");
     }
-    assert_ne!(set.master().expect("a master").port(), old.port());
+    eventually("the new master", || set.master().ok().filter(|new| new.port() != old.port())).await;
 }
 
 /// Users of their own, too. A wrong one, and none, are refusals that say whose password it is.
