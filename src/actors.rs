@@ -13,6 +13,8 @@ pub(crate) mod driver;
 pub(crate) mod engine;
 pub(crate) mod keeper;
 pub(crate) mod pubsub;
+pub(crate) mod replicas;
+pub(crate) mod replicated;
 pub(crate) mod scripts;
 pub(crate) mod stream_consumer;
 pub(crate) mod ticket;

@@ -9,6 +9,8 @@ use crate::actors::cluster::{Parts, Router};
 use crate::actors::connection::{Elsewhere, RedisActor};
 use crate::actors::driver::{Driver, listening::Listener};
 use crate::actors::engine::Engine;
+use crate::actors::replicas::Replicas;
+use crate::actors::replicated::{self, ReplicaStatuses, Replicated};
 use crate::blocking;
 use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings};
 use crate::core::cluster::slot::Slots;
@@ -16,6 +18,7 @@ use crate::core::retry::ReconnectPolicy;
 use crate::credentials::{CredentialsProvider, Provider};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionEvent, Fanout, Status};
+use crate::frame::ReadFrom;
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::handle::{Redis, Shared};
@@ -29,7 +32,7 @@ use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::topology::{Announce, Topology};
 use crate::wire::dial::Target;
 use crate::wire::place::{Locate, Place};
-use crate::wire::session::Recipe;
+use crate::wire::session::{Recipe, Replica};
 use crate::wire::tls::{ClientIdentity, Pem, Tls, TlsOptions};
 
 /// Configures and places a connection; made by [`Redis::builder`].
@@ -141,7 +144,8 @@ impl RedisBuilder {
         let client_name = self.config.client_name().map(str::to_owned);
         let in_cluster = !seeds.is_empty();
         let (config, credentials) = (self.config, self.credentials);
-        let mut recipe = Recipe { config, target, client_name, credentials, in_cluster, place: Place::Fixed };
+        let mut recipe =
+            Recipe { config, target, client_name, credentials, in_cluster, place: Place::Fixed, replica: None };
         let mut sentinels = None;
         if let Mode::Sentinel { hosts, master } = recipe.config.mode() {
             let found = Sentinels::new(hosts.clone(), master.clone(), recipe.for_server(recipe.target.address.clone()));
@@ -259,6 +263,15 @@ impl Plan {
             config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
         );
         let links = further.as_ref().map(|further| further.links.clone());
+        let reads = if links.is_some() { config.read_from() } else { ReadFrom::Primary };
+        let (mut replicas, mut read_through) = (None, None);
+        if let Place::Found(found) = &self.recipe.place
+            && links.is_some()
+            && found.is_master()
+        {
+            let (announce, statuses) = watch::channel(ReplicaStatuses::default());
+            (replicas, read_through) = (Some(statuses), Some((found.clone(), announce)));
+        }
         let shared = Shared {
             config,
             status,
@@ -267,6 +280,7 @@ impl Plan {
             recipe: self.recipe.clone(),
             resolver: Resolver::default(),
             topology,
+            replicas,
             further,
             features: KnownFeatures::default(),
             intake: intake.clone(),
@@ -281,11 +295,13 @@ impl Plan {
             receiver,
             outlet: Outlet(intake),
             cluster: announced,
+            read_through,
+            reads,
             sentinels: None,
             addr: addr.downgrade(),
             links,
         };
-        (Redis::assemble(addr, shared), seed)
+        (Redis::assemble(addr, shared, reads), seed)
     }
 }
 
@@ -299,6 +315,9 @@ pub(crate) struct Seed {
     receiver: channel::AddressReceiver<RedisActor>,
     outlet: Outlet,
     cluster: Option<(Vec<HostPort>, Announce)>,
+    /// Who knows the replicas of what is found, and where to tell what their links are doing.
+    read_through: Option<(Arc<dyn Locate>, watch::Sender<ReplicaStatuses>)>,
+    reads: ReadFrom,
     sentinels: Option<Arc<Sentinels>>,
     addr: WeakAddr<RedisActor>,
     links: Option<Arc<Links>>,
@@ -314,11 +333,19 @@ impl Seed {
         let Self { recipe, policy, fanout, gauges, .. } = self;
         let engine = match self.cluster {
             None => {
-                let mut driver = Driver::new(recipe, policy, fanout, gauges);
+                let mut main = Driver::new(recipe.clone(), policy.clone(), fanout, gauges.clone());
                 if let Some(listener) = listener {
-                    driver.listen(listener);
+                    main.listen(listener);
                 }
-                Engine::One(Box::new(driver))
+                match self.read_through {
+                    None => Engine::One(Box::new(main)),
+                    Some((found, announce)) => {
+                        let (teller, told) = Replicated::channel();
+                        let replicas = Replicas::new(recipe, Replica::Named, policy, teller);
+                        let parts = replicated::Parts { main, replicas, told, found, gauges, announce };
+                        Engine::Replicated(Box::new(Replicated::new(parts)))
+                    }
+                }
             }
             Some((seeds, announce)) => {
                 Engine::Cluster(Box::new(Router::new(Parts { recipe, policy, seeds, fanout, gauges, announce })))
@@ -329,7 +356,7 @@ impl Seed {
             // A task beside the actor: what waits outlives its restarts.
             Rc::new(move |alone, main| drop(actix::spawn(blocking::run(links.clone(), main, alone))))
         });
-        let actor = RedisActor::new(driver.clone(), self.outlet, elsewhere);
+        let actor = RedisActor::new(driver.clone(), self.outlet, elsewhere, self.reads);
         let actor = Context::with_receiver(self.receiver).into_future(actor);
         let falls = driver.clone();
         let _attendants = self.sentinels.map(|sentinels| sentinels.attend(&self.addr));

@@ -28,7 +28,7 @@ pub use problem::{ConfigError, ConfigProblem};
 pub use secret::Secret;
 pub use tls::TlsSettings;
 
-use crate::frame::WhenDown;
+use crate::frame::{ReadFrom, WhenDown};
 use crate::prefix::KeyPrefix;
 use secret::PasswordSource;
 
@@ -62,6 +62,9 @@ struct Inner {
     environment: String,
     client_name: Option<String>,
     when_down: WhenDown,
+    read_from: ReadFrom,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<Secret>,
     limits: Limits,
     warnings: Vec<String>,
     description: Description,
@@ -97,6 +100,7 @@ impl RedisConfig {
     /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_CLUSTER_HOSTS` | | `node1:6379,node2:6379`: cluster mode |
     /// | `REDIS_SENTINEL_HOSTS`, `REDIS_SENTINEL_MASTER` | | sentinel mode |
+    /// | `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD` | | ACL user and password of the sentinels themselves |
     /// | `APP_ENV`, else `NODE_ENV` | development | environment name in the prefix |
     /// | `REDIS_KEY_NAMESPACE` | whatsapp | the prefix is `{namespace}:{env}:` |
     /// | `REDIS_KEY_PREFIX` | | the whole prefix, instead |
@@ -219,6 +223,29 @@ impl RedisConfig {
         self.0.when_down
     }
 
+    /// Who answers reads, unless they say so themselves.
+    #[must_use]
+    pub fn read_from(&self) -> ReadFrom {
+        self.0.read_from
+    }
+
+    /// The ACL user to log in to the sentinels as; `None` is their default user.
+    #[must_use]
+    pub fn sentinel_username(&self) -> Option<&str> {
+        self.0.sentinel_username.as_deref()
+    }
+
+    /// Whether there is a password for the sentinels.
+    #[must_use]
+    pub fn has_sentinel_password(&self) -> bool {
+        self.0.sentinel_password.is_some()
+    }
+
+    /// The password of the sentinels.
+    pub(crate) fn sentinel_password(&self) -> Option<&Secret> {
+        self.0.sentinel_password.as_ref()
+    }
+
     /// At most this many commands are on the wire at once; at least 1.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
@@ -280,6 +307,9 @@ impl fmt::Debug for RedisConfig {
             .field("environment", &self.0.environment)
             .field("client_name", &self.0.client_name)
             .field("when_down", &self.0.when_down)
+            .field("read_from", &self.0.read_from)
+            .field("sentinel_username", &self.0.sentinel_username)
+            .field("sentinel_password", &if self.has_sentinel_password() { "***" } else { "none" })
             .field("limits", &self.0.limits)
             .finish_non_exhaustive()
     }

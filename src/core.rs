@@ -10,6 +10,7 @@ pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod rate;
+pub(crate) mod replica;
 pub(crate) mod retry;
 pub(crate) mod subscriptions;
 pub(crate) mod undo;

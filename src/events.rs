@@ -203,7 +203,7 @@ pub enum ConnectionEvent {
         /// Why.
         cause: Cause,
     },
-    /// The same for the link to one node of a cluster.
+    /// The same for the link to one node of a cluster, a primary or a replica that is read from.
     Node {
         /// Where the node is.
         address: Arc<str>,

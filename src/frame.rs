@@ -6,6 +6,7 @@
 mod arguments;
 mod mark;
 mod origin;
+mod reads;
 mod script;
 mod sealed;
 mod unit;
@@ -26,6 +27,8 @@ use crate::prefix::{
 use arguments::{Arguments, Words};
 use mark::Mark;
 use origin::Origin;
+pub use reads::ReadFrom;
+use reads::Reads;
 pub(crate) use script::Source;
 pub(crate) use sealed::Sealed;
 use sealed::put_line;
@@ -98,6 +101,9 @@ struct Traits {
     without_keys: bool,
     /// The slot of a cluster whose owner it goes to.
     slot: Option<u16>,
+    reads: Reads,
+    /// Who may answer it, by its own word.
+    read_from: Option<ReadFrom>,
 }
 
 impl Frame {
@@ -170,7 +176,7 @@ impl Frame {
 
     /// Marks a command that only reads: it may be sent again when a link broke before its reply came.
     pub fn read_only(mut self) -> Self {
-        self.traits.repeatable = true;
+        (self.traits.repeatable, self.traits.reads) = (true, Reads::Anywhere);
         self
     }
 
@@ -244,6 +250,7 @@ impl Frame {
             None if self.traits.origin == Origin::ByHand && !self.is_unit() => by_hand::judge(&self.line(&self.argv())),
             None => Ok(()),
         };
+        let judged = judged.and_then(|()| self.misplaced().map_or(Ok(()), |why| Err(Error::invalid_command(why))));
         judged.map_err(|error| error.of_command(self.name()))
     }
 

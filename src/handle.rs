@@ -20,13 +20,14 @@ use sending::no_room;
 
 use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
+use crate::actors::replicated::ReplicaStatuses;
 use crate::actors::scripts::Internal;
 use crate::actors::ticket::{Pending, Silent, Waiter};
 use crate::builder::{Further, RedisBuilder};
 use crate::config::{Mode, RedisConfig};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
-use crate::frame::{Frame, WhenDown};
+use crate::frame::{Frame, ReadFrom, WhenDown};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::intake::Intake;
@@ -58,6 +59,8 @@ use crate::wire::session::Recipe;
 pub struct Redis {
     addr: Addr<RedisActor>,
     pub(crate) shared: Arc<Shared>,
+    /// Who answers reads that do not say so themselves.
+    reads: ReadFrom,
 }
 
 pub(crate) struct Shared {
@@ -69,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) further: Option<Further>,
     /// Of a cluster.
     pub(crate) topology: Option<Arc<Topology>>,
+    /// Of sentinels: the links to replicas.
+    pub(crate) replicas: Option<watch::Receiver<ReplicaStatuses>>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) resolver: Resolver,
@@ -89,8 +94,13 @@ impl Redis {
         Ok(Sibling::new(self.links()?.clone(), client_name))
     }
 
-    pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared) -> Self {
-        Self { addr, shared: Arc::new(shared) }
+    pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared, reads: ReadFrom) -> Self {
+        Self { addr, shared: Arc::new(shared), reads }
+    }
+
+    /// For the crate's own reads: what it does with an answer is right only if that is not old.
+    pub(crate) fn at_primary(&self) -> Self {
+        Self { reads: ReadFrom::Primary, ..self.clone() }
     }
 
     /// Sends a command. It is on its way when this returns, not when the future is first polled, so
@@ -108,7 +118,7 @@ impl Redis {
     pub fn send<M: Command>(&self, message: M) -> Sending<M> {
         let asked = Instant::now();
         let (reply, answer) = oneshot::channel();
-        let frame = message.into_frame();
+        let frame = message.into_frame().or_read_from(self.reads);
         if self.shared.further.is_some() && frame.waits() {
             let (seen, told) = oneshot::channel();
             let ticket = Box::new(Waiter::<M>::new(frame, reply));
@@ -398,7 +408,8 @@ pub struct Health {
     pub protocol: u8,
     /// What the connection is doing.
     pub status: Status,
-    /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not.
+    /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not. With sentinels the
+    /// replicas that are read from; see [`ReadFrom`].
     pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
     pub subscriptions: Option<Status>,
@@ -422,7 +433,7 @@ pub struct ConnectionInfo {
     pub prefix: String,
     /// What it is doing.
     pub state: ConnectionState,
-    /// Of a cluster: its nodes, as far as they are known.
+    /// Of a cluster: its nodes, as far as they are known. With sentinels the replicas that are read from.
     pub nodes: Vec<NodeInfo>,
     /// What the connection of the subscriptions is doing, if there is one.
     pub subscriptions: Option<ConnectionState>,

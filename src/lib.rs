@@ -101,7 +101,7 @@ pub use core::retry::ReconnectPolicy;
 pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
-pub use frame::{Frame, ReplyKeys, WhenDown};
+pub use frame::{Frame, ReadFrom, ReplyKeys, WhenDown};
 pub use handle::{ConnectionInfo, Health, NodeInfo, Redis, Sending, close_redis, get_redis};
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,

@@ -127,6 +127,13 @@ macro_rules! command {
                 self
             }
 
+            /// Says which server may answer it, if it is a read; a write is not sent with
+            /// [`ReadFrom::Replica`](crate::ReadFrom::Replica). See [`Frame::read_from`](crate::Frame::read_from).
+            pub fn read_from(mut self, whom: $crate::frame::ReadFrom) -> Self {
+                self.frame = self.frame.read_from(whom);
+                self
+            }
+
             /// Sets what becomes of it while there is no connection.
             pub fn when_down(mut self, what: $crate::frame::WhenDown) -> Self {
                 self.frame = self.frame.when_down(what);

@@ -28,6 +28,6 @@ pub use crate::messages::transaction::*;
 pub use crate::messages::values::*;
 pub use crate::{
     Batch, BatchOutcome, Command, ConnectionEvent, DeadLetters, Delivery, Error, ErrorKind, Fate, Frame, KeyPrefix,
-    Outcome, Overflow, ReconnectPolicy, Redis, RedisActor, RedisConfig, StreamConsumer, StreamEvent, StreamEventKind,
-    Subscription, SubscriptionEvent, Topic, Watch, Watched, WhenDown, close_redis, get_redis,
+    Outcome, Overflow, ReadFrom, ReconnectPolicy, Redis, RedisActor, RedisConfig, StreamConsumer, StreamEvent,
+    StreamEventKind, Subscription, SubscriptionEvent, Topic, Watch, Watched, WhenDown, close_redis, get_redis,
 };

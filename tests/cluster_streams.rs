@@ -15,10 +15,11 @@ use std::{sync::Arc, time::Duration};
 
 use cluster_support::{aside, cluster, config, fail_over, migrate, slot_of};
 use redis_actix::prelude::*;
-use redis_actix::{Redis, StreamConsumer, StreamEventKind};
+use redis_actix::{ConsumerGroup, Redis, StreamConsumer, StreamEventKind};
 use redis_actix_test::RedisCluster;
 use stream_support::{Events, Job, Recorder, Recording, eventually, quick};
 use support::ms;
+use support::replicas::{calls, replicas_ready};
 
 async fn begin(cluster: &RedisCluster, handler: &Recording, events: &Events) -> (Redis, StreamConsumer) {
     let redis = support::hasty(config(cluster).command_timeout(ms(15_000))).start().expect("started");
@@ -113,4 +114,32 @@ async fn the_primary_of_the_stream_is_replaced_and_nothing_is_lost() {
     let twice = handler.seen().len() - 400;
     println!("400 handled, {twice} of them twice");
     consumer.drain(Duration::from_secs(5)).await.expect("drained");
+}
+
+/// What the crate concludes from its own reads is right only if they are not old, whatever the connection's default is.
+///
+/// Ablation: with a handle that keeps the default, XPENDING and XINFO are answered by the replica.
+#[actix::test]
+async fn what_consumers_ask_for_themselves_is_answered_by_the_primary() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().replicas(1)))).await;
+    let config = config(&cluster).read_from(ReadFrom::Replica).command_timeout(ms(15_000));
+    let redis = support::hasty(config).start().expect("started");
+    replicas_ready(&redis, &(0..60).map(|nth| format!("k{nth}")).collect::<Vec<_>>(), 3).await;
+    let (handler, events) = (Recorder::start_with(|_| Outcome::Ack), Events::watch());
+    let consumer = quick("orders", "billing").dead_letter("{orders}:dlq").on_event(events.recipient());
+    let consumer = consumer.start::<Job>(&redis, handler.recipient()).expect("started");
+    add(&redis, 0..100).await;
+    all_handled(&handler, &consumer, 100).await;
+    let group = ConsumerGroup::new(&redis, "orders", "billing");
+    assert_eq!(group.consumers().await.expect("listed").len(), 1);
+    let dead = DeadLetters::new(&redis, "orders", "billing");
+    assert_eq!(dead.count().await.expect("counted"), 0);
+    consumer.drain(Duration::from_secs(5)).await.expect("drained");
+    let asked = |command: &str| cluster.nodes()[3..].iter().map(|replica| calls(replica, command)).sum::<u64>();
+    for command in ["xpending", "xinfo|groups", "xinfo|stream", "xinfo|consumers", "xrange", "xlen", "exists"] {
+        assert_eq!(asked(command), 0, "{command} at replicas");
+    }
+    // What a caller reads is another matter.
+    redis.send(XLen::new("orders")).await.expect("read");
+    assert_eq!(asked("xlen"), 1);
 }

@@ -4,9 +4,12 @@
 //! Every link keeps the delivery contract by itself. What a node did not run, by its own word, comes back here and is
 //! sent where it belongs.
 
+mod detour;
 mod gather;
 mod look;
 mod nodes;
+mod parts;
+mod reads;
 mod status;
 mod trip;
 
@@ -22,18 +25,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::Value;
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::driver::{Driver, ShutdownReport};
+use super::replicas::Replicas;
 use super::ticket::BoxedTicket;
 use crate::config::HostPort;
 use crate::core::{
-    admission::{Admission, Limits, waiting_phase},
+    admission::{Admission, Limits, Patience, waiting_phase},
     cluster::{
         map::Map,
-        merge::Merge,
-        redirect::{self, Redirect},
         refresh::Refresh,
         route::{Route, of_pipeline, route},
         slot::Slots,
@@ -41,18 +42,18 @@ use crate::core::{
     lane::Deadline,
     retry::ReconnectPolicy,
 };
-use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
-use crate::frame::{Frame, WhenDown};
+use crate::frame::WhenDown;
 use crate::gauges::Gauges;
 use crate::topology::Announce;
-use crate::wire::session::{Greeting, Recipe};
-use gather::{Gather, Place};
+use crate::wire::session::{Greeting, Recipe, Replica};
+use detour::Delayed;
 use look::look;
 use nodes::Nodes;
 use status::Present;
+use trip::Book;
 pub(crate) use trip::Routed;
-use trip::{Book, Returned, Trip, error_of, redirect, refusal};
 
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS: usize = 4;
@@ -60,16 +61,6 @@ const ROUNDS: usize = 4;
 const ASKED: usize = 4;
 
 type Looking = Pin<Box<dyn Future<Output = std::result::Result<Map, Cause>>>>;
-
-/// What goes to one node together, and where in the answer each reply belongs.
-type Group = (usize, Vec<Frame>, Vec<(usize, usize)>);
-
-/// A command that waits before it is sent elsewhere.
-struct Delayed {
-    due: Instant,
-    ticket: Box<Routed>,
-    why: Error,
-}
 
 /// What a router is made from.
 pub(crate) struct Parts {
@@ -88,6 +79,7 @@ pub(crate) struct Router {
     slots: Slots,
     map: Map,
     nodes: Nodes,
+    replicas: Replicas,
     /// Commands that wait for the first picture of the cluster.
     lobby: Admission<BoxedTicket>,
     delayed: Vec<Delayed>,
@@ -125,11 +117,12 @@ impl Router {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
-            in_cluster: true,
+            patience: Patience::ButSlots,
         };
         let (teller, told) = channel();
         Self {
             slots: Slots::new(config.key_prefix().as_str().as_bytes()),
+            replicas: Replicas::new(recipe.clone(), Replica::InCluster, policy.clone(), teller.clone()),
             nodes: Nodes::new(recipe.clone(), policy, teller),
             seeds,
             map: Map::default(),
@@ -188,10 +181,12 @@ impl Router {
         self.connect();
         self.refresh.wanted(Instant::now());
         self.nodes.each(Driver::hurry);
+        self.replicas.each(Driver::hurry);
     }
 
     pub(crate) fn sever(&mut self, why: &'static str) {
         self.nodes.each(|driver| driver.sever(why));
+        self.replicas.each(|driver| driver.sever(why));
     }
 
     pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
@@ -283,180 +278,8 @@ impl Router {
             }
             deadline => deadline,
         };
-        self.nodes.submit(node, ticket, deadline);
-    }
-
-    /// Nobody owns its slot, so far as is known.
-    fn nobody(&mut self, ticket: Box<Routed>) {
-        let why = Error::server("CLUSTERDOWN", Some("no node owns the slot"));
-        self.refresh.wanted(Instant::now());
-        self.later(ticket, &Redirect::Down, why);
-    }
-
-    fn scatter(&mut self, ticket: Box<Routed>, parts: Vec<(u16, Frame)>, merge: Merge) {
-        let trip = ticket.trip;
-        let gather = Gather::new(ticket, vec![Place::new(parts.len(), merge)], parts.len());
-        for (nth, (slot, frame)) in parts.into_iter().enumerate() {
-            let part = gather.part(frame, vec![(0, nth)]);
-            self.send_to_slot(Routed::part(part, Trip { slot: None, asking: false, ..trip }, &self.book), slot);
-        }
-    }
-
-    /// Takes a pipeline apart: what goes to one node goes there together.
-    fn scatter_pipeline(&mut self, ticket: Box<Routed>) {
-        use super::ticket::Pending as _;
-        let Some(unit) = ticket.frame().unit() else { return };
-        let mut places = Vec::with_capacity(unit.len());
-        let mut groups: Vec<Group> = Vec::new();
-        let mut alone = Vec::new();
-        let any = self.nodes.any();
-        for at in 0..unit.len() {
-            let Some(frame) = unit.command(at).map(|frame| frame.like(ticket.frame())) else { continue };
-            let slots = match route(&frame, &self.slots) {
-                Ok(Route::Slot(slot)) => (vec![(slot, frame)], Merge::Only),
-                Ok(Route::Parts(parts, merge)) => (parts, merge),
-                Ok(Route::Primaries(merge)) => {
-                    let slots = self.nodes.first_slots();
-                    (slots.into_iter().map(|slot| (slot, frame.clone().on_slot(slot))).collect(), merge)
-                }
-                Ok(Route::Any | Route::Each) => {
-                    let slot = any.and_then(|any| self.nodes.first_slot(any)).unwrap_or(0);
-                    (vec![(slot, frame)], Merge::Only)
-                }
-                Err(error) => return ticket.finish(Err(error)),
-            };
-            let (parts, merge) = slots;
-            places.push(Place::new(parts.len(), merge));
-            for (nth, (slot, frame)) in parts.into_iter().enumerate() {
-                let place = (at, nth);
-                match self.nodes.owner(slot) {
-                    None => alone.push((slot, frame, place)),
-                    Some(node) => match groups.iter_mut().find(|(known, ..)| *known == node) {
-                        Some((_, frames, places)) => {
-                            frames.push(frame);
-                            places.push(place);
-                        }
-                        None => groups.push((node, vec![frame], vec![place])),
-                    },
-                }
-            }
-        }
-        let trip = Trip { slot: None, asking: false, ..ticket.trip };
-        let (like, hold) = (Frame::default().like(ticket.frame()), groups.len() + alone.len());
-        let gather = Gather::new(ticket, places, hold);
-        for (node, frames, places) in groups {
-            let part = gather.part(Frame::join(frames).like(&like), places);
-            self.send(Routed::part(part, trip, &self.book), node);
-        }
-        for (slot, frame, place) in alone {
-            let part = gather.part(frame, vec![place]);
-            self.send_to_slot(Routed::part(part, trip, &self.book), slot);
-        }
-    }
-
-    /// Sends what came back where it belongs. Returns whether anything came.
-    fn take_returned(&mut self) -> bool {
-        let returned = self.book.returned();
-        let any = !returned.is_empty();
-        for Returned { ticket, answer } in returned {
-            match answer {
-                Err(error) => self.redirect(ticket, error, Err),
-                Ok(Value::Array(replies)) => self.redirect_unit(ticket, replies),
-                other => ticket.finish(other),
-            }
-        }
-        any
-    }
-
-    fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>) {
-        use super::ticket::Pending as _;
-        let Some(unit) = ticket.frame().unit() else { return ticket.finish(Ok(Value::Array(replies))) };
-        if unit.is_atomic() {
-            let why = refusal(&replies, true).map(error_of);
-            let Some(why) = why else { return ticket.finish(Ok(Value::Array(replies))) };
-            return self.redirect(ticket, why, move |_| Ok(Value::Array(replies)));
-        }
-        // What ran, ran. The others go on one by one, in order.
-        let (mut places, mut again) = (Vec::with_capacity(replies.len()), Vec::new());
-        for (at, reply) in replies.into_iter().enumerate() {
-            let why = redirect(&reply).map(error_of);
-            match why.and_then(|why| Some((why, unit.command(at)?))) {
-                Some((why, frame)) => {
-                    again.push((at, frame.like(ticket.frame()), why));
-                    places.push(Place::new(1, Merge::Only));
-                }
-                None => places.push(Place::answered(reply)),
-            }
-        }
-        let trip = Trip { slot: None, asking: false, ..ticket.trip };
-        let gather = Gather::new(ticket, places, again.len());
-        for (at, frame, why) in again {
-            let part = gather.part(frame, vec![(at, 0)]);
-            self.redirect(Routed::part(part, trip, &self.book), why, Err);
-        }
-    }
-
-    /// A node did not run it: sends it where that node says, or somewhere else later. After too many of these it gets
-    /// `answer`.
-    fn redirect(&mut self, mut ticket: Box<Routed>, why: Error, answer: impl FnOnce(Error) -> Result<Value>) {
-        let from = self.nodes.address(ticket.trip.node);
-        let Some(redirect) = from.and_then(|from| redirect::of_error(&why, from)) else {
-            return ticket.finish(answer(why));
-        };
-        let Some(pause) = ticket.trip.pause(&redirect) else {
-            return ticket.finish(answer(why));
-        };
-        let now = Instant::now();
-        ticket.trip.asking = false;
-        match &redirect {
-            Redirect::Moved { slot, to } => {
-                if self.map.owner(*slot) != Some(to) {
-                    self.map.moved(*slot, to);
-                    self.nodes.moved(*slot, to);
-                    // Before any page or link of the new owner: who walks or watches has to know it is another one.
-                    self.announce.tell(&self.map, self.nodes.statuses());
-                    self.refresh.wanted(now);
-                }
-                if pause.is_zero() {
-                    ticket.trip.count(&redirect);
-                    return self.dispatch(ticket);
-                }
-            }
-            Redirect::Ask { to } => {
-                if pause.is_zero() {
-                    ticket.trip.count(&redirect);
-                    ticket.trip.asking = true;
-                    let node = self.nodes.ensure(to);
-                    return self.send(ticket, node);
-                }
-            }
-            Redirect::TryAgain => {}
-            Redirect::Down => self.refresh.wanted(now),
-        }
-        self.later(ticket, &redirect, why);
-    }
-
-    fn later(&mut self, mut ticket: Box<Routed>, redirect: &Redirect, why: Error) {
-        let Some(pause) = ticket.trip.pause(redirect) else { return ticket.finish(Err(why)) };
-        if self.delayed.len() >= self.recipe.config.max_queued() {
-            let words = "too many commands wait for the cluster; send fewer at once or raise max_queued";
-            return ticket.finish(Err(Error::new(ErrorKind::Overloaded, Fate::NotSent, words)));
-        }
-        ticket.trip.count(redirect);
-        let due = (Instant::now() + pause).min(ticket.trip.deadline.at());
-        self.delayed.push(Delayed { due, ticket, why });
-    }
-
-    /// Sends what has waited for long enough.
-    fn wake_delayed(&mut self, now: Instant) {
-        let due: Vec<_> = self.delayed.extract_if(.., |delayed| delayed.due <= now).collect();
-        for Delayed { ticket, why, .. } in due {
-            if ticket.trip.deadline.at() <= now {
-                let words = format!("the cluster did not run it in time: {why}");
-                ticket.finish(Err(Error::new(ErrorKind::Timeout, Fate::NotSent, words)));
-            } else {
-                self.dispatch(ticket);
-            }
+        if let Some(ticket) = self.try_replica(ticket, node, deadline) {
+            self.nodes.submit(node, ticket, deadline);
         }
     }
 
@@ -467,6 +290,7 @@ impl Router {
             self.refresh.dropped(Instant::now());
         }
         self.nodes.each(|driver| driver.restarted(restarts, cause.clone()));
+        self.replicas.each(|driver| driver.restarted(restarts, cause.clone()));
         self.fanout.update(|status| status.restarts = restarts);
         self.tell(ConnectionEvent::Restarted { restarts, cause });
     }
@@ -477,6 +301,8 @@ impl Router {
             return;
         }
         self.looking = None;
+        self.replicas.abort(&cause);
+        self.give_up_reads(&cause);
         self.nodes.each(|driver| driver.abort(cause.clone()));
         self.take_returned();
         self.lobby.fail_queued(&cause, ConnectionState::Closed);
@@ -516,7 +342,8 @@ impl Router {
             }
             self.poll_look(cx);
             self.nodes.poll(cx);
-            let again = self.take_returned();
+            self.replicas.poll(cx);
+            let again = self.take_back_reads() | self.take_returned();
             if self.book.silence.swap(false, Ordering::Relaxed) {
                 self.refresh.wanted(Instant::now());
             }
@@ -534,8 +361,8 @@ impl Router {
                 break;
             }
         }
-        let (queued, in_flight) = self.nodes.load();
-        self.gauges.set(queued + self.lobby.queued() + self.delayed.len(), in_flight);
+        let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
+        self.gauges.set(queued + reads + self.lobby.queued() + self.delayed.len(), in_flight + reading);
         let now = Instant::now();
         let report = self.book.report();
         let ended = report.since(self.measured);
@@ -585,8 +412,9 @@ impl Router {
         if map != self.map {
             self.map = map;
             let homeless = self.nodes.adopt(&self.map, now);
+            self.adopt_replicas(now);
             self.resend(homeless);
-            self.announce.tell(&self.map, self.nodes.statuses());
+            self.announce();
         }
         if !known {
             self.lobby.explain(None);
@@ -598,24 +426,12 @@ impl Router {
         }
     }
 
-    /// Sends on what waited at a node where it does not belong any more.
-    fn resend(&mut self, homeless: Vec<(BoxedTicket, Deadline, bool)>) {
-        for (ticket, deadline, may_have_run) in homeless {
-            let mut ticket = ticket
-                .into_routed()
-                .unwrap_or_else(|ticket| Routed::part(ticket, Trip::new(Deadline::Own(deadline.at())), &self.book));
-            ticket.trip.may_have_run |= may_have_run;
-            ticket.trip.asking = false;
-            ticket.trip.deadline = Deadline::Own(deadline.at());
-            self.dispatch(ticket);
-        }
-    }
-
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let delayed = self.delayed.iter().map(|delayed| delayed.due).min();
         let refresh = self.refresh.due().filter(|_| self.looking.is_none() && self.demanded);
-        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, self.nodes.next_farewell()];
+        let farewell = self.nodes.next_farewell().into_iter().chain(self.replicas.next_farewell()).min();
+        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, farewell];
         let Some(next) = all.into_iter().flatten().min() else { return false };
         if self.armed.is_none_or(|armed| next < armed) {
             self.timer.as_mut().reset(next.into());
@@ -630,6 +446,7 @@ impl Router {
         self.wake_delayed(now);
         let homeless = self.nodes.part_with_those_who_left(now);
         self.resend(homeless);
+        self.replicas.part_with_those_who_left(now);
         if self.draining.is_some_and(|deadline| deadline <= now) {
             self.abort(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));
         }

@@ -20,6 +20,7 @@ use super::engine::Engine;
 use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::config::Address;
 use crate::events::ConnectionEvent;
+use crate::frame::ReadFrom;
 use crate::intake::Outlet;
 use crate::messages::Command;
 use crate::wire::session::Greeting;
@@ -47,14 +48,21 @@ pub struct RedisActor {
     taken: VecDeque<Submit>,
     /// Where commands go that wait; `None` for a connection that is one's own already.
     elsewhere: Option<Elsewhere>,
+    /// Who answers reads that do not say so themselves.
+    reads: ReadFrom,
 }
 
 /// Takes over a command that waits; the address is that of the actor which was asked.
 pub(crate) type Elsewhere = Rc<dyn Fn(Alone, Addr<RedisActor>)>;
 
 impl RedisActor {
-    pub(crate) fn new(engine: Rc<RefCell<Engine>>, outlet: Outlet, elsewhere: Option<Elsewhere>) -> Self {
-        Self { engine, outlet, taken: VecDeque::new(), elsewhere }
+    pub(crate) fn new(
+        engine: Rc<RefCell<Engine>>,
+        outlet: Outlet,
+        elsewhere: Option<Elsewhere>,
+        reads: ReadFrom,
+    ) -> Self {
+        Self { engine, outlet, taken: VecDeque::new(), elsewhere, reads }
     }
 
     /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
@@ -116,12 +124,13 @@ impl ActorFuture<RedisActor> for Turns {
 pub struct Deferred<M> {
     engine: Rc<RefCell<Engine>>,
     elsewhere: Option<Elsewhere>,
+    reads: ReadFrom,
     message: M,
 }
 
 impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
     fn handle(self, ctx: &mut Context<RedisActor>, reply: Option<OneshotSender<M::Result>>) {
-        let frame = self.message.into_frame();
+        let frame = self.message.into_frame().or_read_from(self.reads);
         let elsewhere = self.elsewhere.filter(|_| frame.waits());
         let ticket: BoxedTicket = match reply {
             Some(reply) => Box::new(Waiter::<M>::new(frame, reply)),
@@ -138,7 +147,8 @@ impl<M: Command> Handler<M> for RedisActor {
     type Result = Deferred<M>;
 
     fn handle(&mut self, message: M, _: &mut Context<Self>) -> Deferred<M> {
-        Deferred { engine: self.engine.clone(), elsewhere: self.elsewhere.clone(), message }
+        let (engine, elsewhere) = (self.engine.clone(), self.elsewhere.clone());
+        Deferred { engine, elsewhere, reads: self.reads, message }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::core::{
 };
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
-use crate::frame::WhenDown;
+use crate::frame::{Frame, WhenDown};
 use crate::gauges::Gauges;
 use crate::prefix::KeyPrefix;
 use crate::wire::session::{Greeting, Recipe, Session, establish};
@@ -95,7 +95,7 @@ impl Driver {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
-            in_cluster: recipe.in_cluster,
+            patience: recipe.patience(),
         };
         Self {
             prefix: config.key_prefix().clone(),
@@ -150,6 +150,17 @@ impl Driver {
 
     pub(crate) fn queued(&self) -> usize {
         self.admission.queued()
+    }
+
+    /// For how long it owes answers without having sent a byte, and the time of this turn.
+    pub(crate) fn silent_for(&mut self) -> (Duration, Instant) {
+        let now = self.now();
+        (self.established.as_ref().map_or(Duration::ZERO, |link| link.liveness.silent_for(now)), now)
+    }
+
+    /// When the answer to a command that was asked for at `asked` has to be there.
+    pub(crate) fn deadline(&self, frame: &Frame, asked: Instant) -> Deadline {
+        self.admission.deadline(frame, asked)
     }
 
     /// Gives back what waits here and belongs elsewhere now, in order; with each, whether it may have run.

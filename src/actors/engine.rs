@@ -1,4 +1,4 @@
-//! What a connection actor drives: one link, or those to the nodes of a cluster.
+//! What a connection actor drives: one link, those to a master and its replicas, or those to the nodes of a cluster.
 
 use std::{
     task::Context,
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::cluster::Router;
 use super::driver::{Driver, ShutdownReport};
+use super::replicated::Replicated;
 use super::ticket::BoxedTicket;
 use crate::config::Address;
 use crate::events::{Cause, ConnectionEvent};
@@ -17,6 +18,7 @@ use crate::wire::session::Greeting;
 /// See the module.
 pub(crate) enum Engine {
     One(Box<Driver>),
+    Replicated(Box<Replicated>),
     Cluster(Box<Router>),
 }
 
@@ -25,6 +27,21 @@ macro_rules! pass_on {
     ($self:ident, $engine:ident => $call:expr) => {
         match $self {
             Self::One($engine) => $call,
+            Self::Replicated($engine) => $call,
+            Self::Cluster($engine) => $call,
+        }
+    };
+}
+
+/// As [`pass_on`], for what is about the link to the master.
+macro_rules! pass_to_main {
+    ($self:ident, $engine:ident => $call:expr) => {
+        match $self {
+            Self::One($engine) => $call,
+            Self::Replicated(replicated) => {
+                let $engine = replicated.main_mut();
+                $call
+            }
             Self::Cluster($engine) => $call,
         }
     };
@@ -36,11 +53,11 @@ impl Engine {
     }
 
     pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
-        pass_on!(self, engine => engine.submit_on(generation, ticket, asked));
+        pass_to_main!(self, engine => engine.submit_on(generation, ticket, asked));
     }
 
     pub(crate) fn connect(&mut self) {
-        pass_on!(self, engine => engine.connect());
+        pass_to_main!(self, engine => engine.connect());
     }
 
     pub(crate) fn hurry(&mut self) {
@@ -58,22 +75,25 @@ impl Engine {
     }
 
     pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
-        if let Self::One(driver) = self {
-            driver.lead(to, at_once);
+        match self {
+            Self::One(driver) => driver.lead(to, at_once),
+            Self::Replicated(replicated) => replicated.lead(to, at_once),
+            Self::Cluster(_) => {}
         }
     }
 
     pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {
-        pass_on!(self, engine => engine.subscribe(recipient));
+        pass_to_main!(self, engine => engine.subscribe(recipient));
     }
 
     pub(crate) fn tell(&mut self, event: ConnectionEvent) {
-        pass_on!(self, engine => engine.tell(event));
+        pass_to_main!(self, engine => engine.tell(event));
     }
 
     pub(crate) fn greeting(&self) -> Greeting {
         match self {
             Self::One(driver) => driver.greeting().clone(),
+            Self::Replicated(replicated) => replicated.main().greeting().clone(),
             Self::Cluster(router) => router.greeting(),
         }
     }

@@ -7,7 +7,7 @@ use super::draft::{Draft, Given, Origin, PrefixChoice};
 use super::problem::ConfigError;
 use super::secret::Secret;
 use super::{RedisConfig, env, resolve};
-use crate::frame::WhenDown;
+use crate::frame::{ReadFrom, WhenDown};
 
 /// Makes a [`RedisConfig`] in code. A setting given twice has its last value; what is left out has the
 /// default that its method names.
@@ -127,6 +127,17 @@ impl RedisConfigBuilder {
         /// What becomes of a command while there is no connection, unless it says so itself. Default:
         /// [`WhenDown::Queue`].
         when_down(what: WhenDown) = what;
+        /// Who answers reads that do not say so themselves: every read of a message or a pipeline of reads, from any
+        /// handle or address of the connection, but nothing that the crate itself asks for (stream consumers, scans,
+        /// dead letters and their kin). Replicas may be behind: see [`ReadFrom`]. There is no variable for it, because
+        /// the code that reads has to be made for it. Default: [`ReadFrom::Primary`].
+        read_from(whom: ReadFrom) = whom;
+        /// The ACL user to log in to the sentinels as, for sentinels that have users of their own. Default: their
+        /// default user.
+        sentinel_username(username: impl Into<String>) = username.into();
+        /// The password of the sentinels themselves (their `requirepass`, or that of the user above), not empty. The
+        /// servers they name are logged in to with [`password`](Self::password). Default: none.
+        sentinel_password(password: impl Into<Secret>) = password.into();
         /// At most this many commands are on the wire at once, at least 1. Default 65,536.
         max_in_flight(commands: usize) = commands;
         /// At most this many bytes of commands are on the wire at once, at least 1. Each counts with its

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use super::address::HostPort;
 use super::problem::ConfigProblem;
 use super::secret::Secret;
-use crate::frame::WhenDown;
+use crate::frame::{ReadFrom, WhenDown};
 
 /// Who set a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub(super) struct Draft {
     pub(super) cluster_hosts: Option<Given<Vec<HostPort>>>,
     pub(super) sentinel_hosts: Option<Given<Vec<HostPort>>>,
     pub(super) sentinel_master: Option<Given<String>>,
+    pub(super) sentinel_username: Option<Given<String>>,
+    pub(super) sentinel_password: Option<Given<Secret>>,
     pub(super) max_retries: Option<Given<u32>>,
     pub(super) connect_timeout: Option<Given<Duration>>,
     pub(super) command_timeout: Option<Given<Duration>>,
@@ -97,6 +99,7 @@ pub(super) struct Draft {
     pub(super) key_prefix: Option<Given<PrefixChoice>>,
     pub(super) client_name: Option<Given<String>>,
     pub(super) when_down: Option<Given<WhenDown>>,
+    pub(super) read_from: Option<Given<ReadFrom>>,
     pub(super) max_in_flight: Option<Given<usize>>,
     pub(super) max_in_flight_bytes: Option<Given<usize>>,
     pub(super) max_queued: Option<Given<usize>>,

@@ -19,9 +19,9 @@ use super::resolve::{DB_WORDS, RETRIES_WORDS, TIMEOUT_WORDS};
 use super::secret::Secret;
 use super::unknown;
 
-/// Every variable that means something here. Two of them are secrets and never enter the mirror, because
+/// Every variable that means something here. Three of them are secrets and never enter the mirror, because
 /// the mirror is of plain strings, which stay in memory.
-pub(super) const KNOWN: [&str; 23] = [
+pub(super) const KNOWN: [&str; 25] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -40,6 +40,8 @@ pub(super) const KNOWN: [&str; 23] = [
     "REDIS_CLUSTER_HOSTS",
     "REDIS_SENTINEL_HOSTS",
     "REDIS_SENTINEL_MASTER",
+    "REDIS_SENTINEL_USERNAME",
+    "REDIS_SENTINEL_PASSWORD",
     "REDIS_KEY_NAMESPACE",
     "REDIS_KEY_PREFIX",
     "REDIS_CLIENT_NAME",
@@ -86,6 +88,8 @@ struct Mirror {
     sentinel_hosts: Option<Read<HostList<SENTINEL_PORT>>>,
     #[envconfig(from = "REDIS_SENTINEL_MASTER")]
     sentinel_master: Option<String>,
+    #[envconfig(from = "REDIS_SENTINEL_USERNAME")]
+    sentinel_username: Option<String>,
     #[envconfig(from = "APP_ENV")]
     app_env: Option<String>,
     #[envconfig(from = "NODE_ENV")]
@@ -185,6 +189,8 @@ pub(super) fn draft(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Dra
     let mut secret = |name| found.remove(name).map(|value| Secret::from(value.into_encoded_bytes()));
     draft.url = secret("REDIS_URL").map(|url| Given::new(url, Origin::Variable("REDIS_URL")));
     draft.password = secret("REDIS_PASSWORD").map(|word| Given::new(word, Origin::Variable("REDIS_PASSWORD")));
+    draft.sentinel_password =
+        secret("REDIS_SENTINEL_PASSWORD").map(|word| Given::new(word, Origin::Variable("REDIS_SENTINEL_PASSWORD")));
 
     let mut plain = HashMap::new();
     for (name, value) in found {
@@ -212,6 +218,7 @@ impl Mirror {
         draft.tls_key = text("REDIS_TLS_KEY", self.tls_key);
         draft.tls_server_name = text("REDIS_TLS_SERVER_NAME", self.tls_server_name);
         draft.sentinel_master = text("REDIS_SENTINEL_MASTER", self.sentinel_master);
+        draft.sentinel_username = text("REDIS_SENTINEL_USERNAME", self.sentinel_username);
         draft.environment = text("APP_ENV", self.app_env).or(text("NODE_ENV", self.node_env));
         draft.key_namespace = text("REDIS_KEY_NAMESPACE", self.key_namespace);
         draft.key_prefix = text("REDIS_KEY_PREFIX", self.key_prefix.map(PrefixChoice::Plain));

@@ -6,7 +6,7 @@ use super::address::{Address, HOST_WORDS, HostPort, Mode, PORT_WORDS, REDIS_PORT
 use super::describe::{Description, milliseconds};
 use super::draft::{Draft, Given, MAX_DB, Origin};
 use super::problem::ConfigError;
-use super::secret::PasswordSource;
+use super::secret::{PasswordSource, Secret};
 use super::tls::TlsSettings;
 use super::{Inner, Limits, fold_url, naming};
 
@@ -25,6 +25,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
 
     let mode = mode(&mut draft, &mut rows);
     let (username, password) = credentials(&mut draft, &mut rows);
+    let (sentinel_username, sentinel_password) = sentinel_credentials(&mut draft, &mode, &mut rows);
     let db = database(&mut draft, &mode, &mut rows);
     let tls = tls(&mut draft, &mode, &mut rows);
 
@@ -42,6 +43,8 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     let given = draft.when_down.take();
     let (when_down, origin) = or_default(given, crate::frame::WhenDown::default());
     rows.row("when down", format!("{when_down:?}"), origin);
+    let (read_from, origin) = or_default(draft.read_from.take(), crate::frame::ReadFrom::default());
+    rows.row("read from", format!("{read_from:?}"), origin);
     let limits = limits(&mut draft, &mut rows);
 
     if !draft.problems.is_empty() {
@@ -61,6 +64,9 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
         environment: environment.value,
         client_name,
         when_down,
+        read_from,
+        sentinel_username,
+        sentinel_password,
         limits,
         warnings: draft.warnings,
         description: rows,
@@ -300,6 +306,37 @@ fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<String>, Op
         None => rows.row("password", "(none)", Origin::Default),
     }
     (username.map(|name| name.value), password.map(|(source, _)| source))
+}
+
+/// What the sentinels themselves want. Without sentinels it would go nowhere, and somebody would wonder.
+fn sentinel_credentials(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> (Option<String>, Option<Secret>) {
+    let (username, password) = (draft.sentinel_username.take(), draft.sentinel_password.take());
+    let is_sentinel = matches!(mode, Mode::Sentinel { .. });
+    let unsure = ["REDIS_SENTINEL_HOSTS", "REDIS_SENTINEL_MASTER", "sentinel"].iter().any(|name| draft.reported(name));
+    let origins = [username.as_ref().map(|name| name.origin), password.as_ref().map(|word| word.origin)];
+    if !is_sentinel && !unsure {
+        for origin in origins.into_iter().flatten() {
+            let hosts = origin.sibling("REDIS_SENTINEL_HOSTS", "sentinel(..)");
+            draft.problem(origin.name(), format!("has no effect without sentinels: set {hosts}, or remove it"));
+        }
+    }
+    if let Some(name) = &username {
+        if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            draft.problem(name.name(), "must be the name of an ACL user of the sentinels, without white space");
+        }
+        rows.row("sentinel username", name.value.clone(), name.origin);
+    }
+    if let Some(word) = &password
+        && word.value.expose().is_empty()
+    {
+        draft.problem(word.name(), "must not be empty; leave it out where the sentinels have no password");
+    }
+    match &password {
+        Some(word) => rows.row("sentinel password", "(set)", word.origin),
+        None if is_sentinel => rows.row("sentinel password", "(none)", Origin::Default),
+        None => {}
+    }
+    (username.map(|name| name.value), password.map(|word| word.value))
 }
 
 fn database(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> u32 {

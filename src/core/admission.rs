@@ -46,8 +46,19 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     /// How long a command may wait in the queue, if less than its deadline allows.
     pub(crate) queued_time: Option<Duration>,
-    /// What a node of a cluster says for one slot, holds up no other slot: whoever asked is told.
-    pub(crate) in_cluster: bool,
+    pub(crate) patience: Patience,
+}
+
+/// Which refusals a link waits out by itself, rather than tell whoever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Patience {
+    /// All that mean "not now".
+    #[default]
+    All,
+    /// Those of a node of a cluster that are not about a slot: what it says for one slot, holds up no other slot.
+    ButSlots,
+    /// None: whoever asked has somebody else to ask.
+    None,
 }
 
 /// Bytes of a command, for the bounds. Four of them, because a million commands each have one.
@@ -309,10 +320,10 @@ impl<R: Ticket> Admission<R> {
             if front.owed > 0 {
                 return Ok(None);
             }
-            if may_wait && put_off::is_unit_not_now(&self.partial, unit.is_atomic(), self.limits.in_cluster) {
-                let in_cluster = self.limits.in_cluster;
+            if may_wait && put_off::is_unit_not_now(&self.partial, unit.is_atomic(), self.limits.patience) {
+                let patience = self.limits.patience;
                 let refusal = std::mem::take(&mut self.partial).into_iter();
-                let refusal = refusal.into_iter().find(|reply| put_off::is_not_now(reply, in_cluster));
+                let refusal = refusal.into_iter().find(|reply| put_off::is_not_now(reply, patience));
                 self.put_off_front(refusal);
                 return Ok(None);
             }
@@ -322,7 +333,7 @@ impl<R: Ticket> Admission<R> {
         if front.owed > 0 {
             return Ok(None);
         }
-        if may_wait && put_off::is_not_now(&value, self.limits.in_cluster) {
+        if may_wait && put_off::is_not_now(&value, self.limits.patience) {
             self.put_off_front(Some(value));
             return Ok(None);
         }

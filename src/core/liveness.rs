@@ -64,6 +64,12 @@ impl Liveness {
         }
     }
 
+    /// For how long something has been owed and not one byte came, by design or not.
+    pub(crate) fn silent_for(&self, now: Instant) -> Duration {
+        let since = self.waiting_since.map(|since| since.max(self.last_byte));
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
     /// When [`look`](Self::look) may have something to say.
     pub(crate) fn next_look(&self) -> Instant {
         let silent_since = self.waiting_since.map_or(self.last_byte, |since| since.max(self.last_byte));
@@ -99,6 +105,20 @@ mod tests {
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
+    }
+
+    #[test]
+    fn silence_counts_while_something_is_owed() {
+        let start = Instant::now();
+        let mut link = Liveness::new(PATIENCE, start);
+        assert_eq!(link.silent_for(start + seconds(9)), Duration::ZERO, "nobody has asked");
+        link.sent(Duration::ZERO, start + seconds(1));
+        link.sent(Duration::ZERO, start + seconds(2));
+        assert_eq!(link.silent_for(start + seconds(3)), seconds(2), "since the first of them");
+        link.received(false, start + seconds(4));
+        assert_eq!(link.silent_for(start + seconds(5)), seconds(1));
+        link.received(true, start + seconds(6));
+        assert_eq!(link.silent_for(start + seconds(9)), Duration::ZERO);
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Frame {
         }
         for frame in frames {
             whole.adopt(&frame);
+            whole.adopt_reads(&frame, unit.parts.is_empty());
             if whole.fault.is_none() {
                 let may = frame.check().and_then(|()| if atomic { Ok(()) } else { frame.may_be_joined() });
                 whole.fault = may.and_then(|()| unit.append(frame)).err();
@@ -100,6 +101,7 @@ impl Frame {
         }
         unit.close_segment();
         whole.extra = Some(Arc::new(Extra::Unit(unit)));
+        whole.settle_reads();
         whole
     }
 

@@ -46,6 +46,7 @@ impl Frame {
     pub(crate) fn like(mut self, whole: &Self) -> Self {
         self.traits.repeatable = whole.traits.repeatable;
         self.traits.when_down = whole.traits.when_down;
+        (self.traits.reads, self.traits.read_from) = (whole.traits.reads, whole.traits.read_from);
         (self.timeout, self.hold) = (whole.timeout, whole.hold);
         self
     }

@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::events::ConnectionState;
 use crate::frame::{Frame, WhenDown};
 use crate::messages::Command;
-use crate::topology::Picture;
+use crate::topology::{NodeStatus, Picture};
 
-/// One node of a cluster; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
+/// One node of a cluster, or a replica that sentinels name; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NodeInfo {
@@ -23,9 +23,9 @@ pub struct NodeInfo {
     pub address: String,
     /// `primary` or `replica`.
     pub role: &'static str,
-    /// The slots that it serves, in ranges; those of its primary for a replica.
+    /// The slots that it serves, in ranges; those of its primary for a replica; none outside of a cluster.
     pub slots: Vec<RangeInclusive<u16>>,
-    /// What the link to it is doing. `None` where there is none.
+    /// What the link to it is doing. `None` where there is none: a replica has one when somebody wants to read from it.
     pub state: Option<ConnectionState>,
     /// How long PING took from here and back, as [`Redis::health`] has measured it.
     pub round_trip: Option<Duration>,
@@ -57,7 +57,7 @@ impl Redis {
 
     /// The nodes of the cluster, as far as they are known.
     pub(super) fn nodes(&self) -> Vec<NodeInfo> {
-        let Some(topology) = &self.shared.topology else { return Vec::new() };
+        let Some(topology) = &self.shared.topology else { return self.replicas() };
         let picture = topology.picture();
         let mut nodes = Vec::new();
         for shard in picture.map.shards() {
@@ -70,6 +70,19 @@ impl Redis {
             }
         }
         nodes
+    }
+
+    /// Those that sentinels have named, as soon as somebody has wanted to read from them.
+    fn replicas(&self) -> Vec<NodeInfo> {
+        let replicas = self.shared.replicas.as_ref().map(|replicas| replicas.borrow().clone()).unwrap_or_default();
+        let info = |(address, _, status): &NodeStatus| NodeInfo {
+            address: address.to_string(),
+            role: "replica",
+            slots: Vec::new(),
+            state: Some(status.borrow().state),
+            round_trip: None,
+        };
+        replicas.iter().map(info).collect()
     }
 
     /// The same, with the time that each primary took to answer PING.

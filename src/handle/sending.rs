@@ -78,7 +78,7 @@ impl<M: Command> ForRoom<M> {
         }
         let pass = ready!(self.entering.as_mut().poll(cx));
         if let Some(ticket) = self.ticket.take() {
-            let Redis { addr, shared } = &self.redis;
+            let Redis { addr, shared, .. } = &self.redis;
             shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: self.asked });
         }
         Poll::Ready(())

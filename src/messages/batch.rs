@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::{Command, decode};
 use crate::error::{Error, Fate, Result};
-use crate::frame::{Frame, Unit, WhenDown};
+use crate::frame::{Frame, ReadFrom, Unit, WhenDown};
 
 /// What can be sent together: a tuple of up to 16 messages of any kinds, or a vector of one kind.
 ///
@@ -187,6 +187,7 @@ pub(super) struct Wishes {
     pub(super) timeout: Option<Duration>,
     pub(super) idempotent: bool,
     pub(super) when_down: Option<WhenDown>,
+    pub(super) read_from: Option<ReadFrom>,
 }
 
 impl Wishes {
@@ -196,6 +197,9 @@ impl Wishes {
         }
         if let Some(what) = self.when_down {
             frame = frame.when_down(what);
+        }
+        if let Some(whom) = self.read_from {
+            frame = frame.read_from(whom);
         }
         if self.idempotent { frame.idempotent() } else { frame }
     }

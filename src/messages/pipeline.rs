@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::batch::{Answers, Bundle, Wishes, array, unit};
 use crate::error::Result;
-use crate::frame::Frame;
+use crate::frame::{Frame, ReadFrom};
 
 unit! {
     /// Several commands sent as one unit, in order, with one wait for all replies.
@@ -42,6 +42,13 @@ impl<C: Bundle> Pipeline<C> {
     /// These commands. None at all is an error when it is sent.
     pub fn new(commands: C) -> Self {
         Self { commands, wishes: Wishes::default() }
+    }
+
+    /// Says which server may answer the whole, if every command in it reads; with a write among them it is not sent
+    /// with [`ReadFrom::Replica`]. Without it replicas answer when every command says so itself. See [`ReadFrom`].
+    pub fn read_from(mut self, whom: ReadFrom) -> Self {
+        self.wishes.read_from = Some(whom);
+        self
     }
 }
 

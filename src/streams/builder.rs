@@ -354,7 +354,7 @@ impl<L> StreamConsumerBuilder<L> {
                 redis.sibling(&reader_name)?.beside(name.stream.as_bytes()).arbiter(arbiter.clone()).start()?;
             let dead_letters = self.dead_letters.clone().unwrap_or_else(|| DeadLetters::usual_place(&name.stream));
             let errands = Errands {
-                control: redis.clone(),
+                control: redis.at_primary(),
                 reader,
                 name,
                 dead_letters,

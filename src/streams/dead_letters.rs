@@ -55,7 +55,7 @@ impl DeadLetters {
     #[must_use]
     pub fn new(redis: &Redis, stream: impl Into<Arc<str>>, group: impl Into<Arc<str>>) -> Self {
         let stream = stream.into();
-        Self { redis: redis.clone(), place: Self::usual_place(&stream).into(), stream, group: group.into() }
+        Self { redis: redis.at_primary(), place: Self::usual_place(&stream).into(), stream, group: group.into() }
     }
 
     pub(crate) fn usual_place(stream: &str) -> String {

@@ -49,7 +49,7 @@ impl Deduplicate {
     #[must_use]
     pub fn new(redis: &Redis, name: impl Into<Arc<str>>) -> Self {
         let day = Duration::from_secs(24 * 3600);
-        Self { redis: redis.clone(), name: name.into(), remember: day, claim_for: Duration::from_secs(60) }
+        Self { redis: redis.at_primary(), name: name.into(), remember: day, claim_for: Duration::from_secs(60) }
     }
 
     /// How long it is remembered that an effect has happened, at least 1 ms. Default a day. It should be longer than

@@ -44,7 +44,7 @@ impl ConsumerGroup {
     /// `group` of `stream`, whether there is such a group or not. The stream gets the key prefix, the group does not.
     #[must_use]
     pub fn new(redis: &Redis, stream: impl Into<Arc<str>>, group: impl Into<Arc<str>>) -> Self {
-        Self { redis: redis.clone(), stream: stream.into(), group: group.into() }
+        Self { redis: redis.at_primary(), stream: stream.into(), group: group.into() }
     }
 
     async fn make(&self, create: XGroupCreate) -> Result<bool> {

@@ -56,7 +56,7 @@ impl Producer {
     #[must_use]
     pub fn new(redis: &Redis, stream: impl Into<Arc<str>>) -> Self {
         Self {
-            redis: redis.clone(),
+            redis: redis.at_primary(),
             stream: stream.into(),
             name: "redis-actix".into(),
             max_len: None,

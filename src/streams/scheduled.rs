@@ -115,7 +115,7 @@ impl Scheduled {
     /// What [`Redis::schedule`] keeps for this stream.
     #[must_use]
     pub fn new(redis: &Redis, stream: impl Into<Arc<str>>) -> Self {
-        Self { redis: redis.clone(), stream: stream.into() }
+        Self { redis: redis.at_primary(), stream: stream.into() }
     }
 
     fn keys(&self) -> [Vec<u8>; 3] {

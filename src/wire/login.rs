@@ -40,6 +40,13 @@ impl Recipe {
         Ok(password.map(|password| Login { username, password }))
     }
 
+    /// What the sentinels themselves want; `None` when they want nothing.
+    pub(super) fn sentinel_login(&self) -> Option<Login> {
+        let username = self.config.sentinel_username().map(str::to_owned);
+        let password = self.config.sentinel_password().cloned().or_else(|| username.as_ref().map(|_| Secret::from("")));
+        Some(Login { username, password: password? })
+    }
+
     fn given(&self, credentials: &Credentials) -> Login {
         let username = credentials.username().or(self.config.username()).map(str::to_owned);
         Login { username, password: credentials.expose().into() }

@@ -4,11 +4,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use super::dial::Target;
 use super::session::Recipe;
-use crate::config::Address;
+use crate::config::{Address, HostPort};
 use crate::events::Cause;
 
 /// An address that is being looked up.
 pub(crate) type Looking<'a> = Pin<Box<dyn Future<Output = Result<Address, Cause>> + Send + 'a>>;
+
+/// The same for several.
+pub(crate) type LookingForReplicas<'a> = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>> + Send + 'a>>;
 
 /// Knows where to dial, and is asked before every dial.
 pub(crate) trait Locate: Send + Sync {
@@ -16,6 +19,11 @@ pub(crate) trait Locate: Send + Sync {
 
     /// Whether what is found there must be a master by its own word.
     fn is_master(&self) -> bool;
+
+    /// Where those are that follow what is found there, so far as is known.
+    fn replicas(&self) -> LookingForReplicas<'_> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }
 
 /// Where the server of a recipe is.
@@ -23,7 +31,7 @@ pub(crate) trait Locate: Send + Sync {
 pub(crate) enum Place {
     /// Where the target says.
     Fixed,
-    /// The same, and it is a sentinel: it has no users and no databases.
+    /// The same, and it is a sentinel: it has users of its own and no databases.
     Sentinel,
     /// Where it is found.
     Found(Arc<dyn Locate>),

@@ -12,6 +12,7 @@ use super::login::Login;
 use super::place::Place;
 use super::stream::Wire;
 use crate::config::{Address, RedisConfig};
+use crate::core::admission::Patience;
 use crate::credentials::Provider;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Cause, CauseKind};
@@ -32,9 +33,34 @@ pub(crate) struct Recipe {
     /// A node of a cluster, whose slots may move to others.
     pub(crate) in_cluster: bool,
     pub(crate) place: Place,
+    /// The link is for reads, and leads to a replica.
+    pub(crate) replica: Option<Replica>,
+}
+
+/// What a link to a replica needs before it is of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replica {
+    /// A node of a cluster: it sends reads to its primary until it is told that READONLY is meant.
+    InCluster,
+    /// One that sentinels name: it has to be one by its own word, and follow its master.
+    Named,
 }
 
 impl Recipe {
+    /// The same for reads at a replica.
+    pub(crate) fn for_replica(&self, address: Address, replica: Replica) -> Self {
+        Self { replica: Some(replica), ..self.for_server(address) }
+    }
+
+    /// Which refusals a link waits out by itself.
+    pub(crate) fn patience(&self) -> Patience {
+        match self.replica {
+            Some(_) => Patience::None,
+            None if self.in_cluster => Patience::ButSlots,
+            None => Patience::All,
+        }
+    }
+
     /// The same for another server.
     pub(crate) fn for_server(&self, address: Address) -> Self {
         let target = Target { address, ..self.target.clone() };
@@ -45,6 +71,7 @@ impl Recipe {
             credentials: self.credentials.clone(),
             in_cluster: self.in_cluster,
             place: Place::Fixed,
+            replica: None,
         }
     }
 }
@@ -79,8 +106,11 @@ pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
     let left = until.saturating_duration_since(Instant::now());
     let transport = dial(&target, left).await.map_err(|error| dial_cause(&error))?;
     let is_sentinel = matches!(recipe.place, Place::Sentinel);
-    let login = if is_sentinel { None } else { recipe.login(until.saturating_duration_since(Instant::now())).await? };
-    let mut greeter = Greeter { wire: Wire::new(transport), until, target: &target };
+    let login = match recipe.place {
+        Place::Sentinel => recipe.sentinel_login(),
+        Place::Fixed | Place::Found(_) => recipe.login(until.saturating_duration_since(Instant::now())).await?,
+    };
+    let mut greeter = Greeter { wire: Wire::new(transport), until, target: &target, is_sentinel };
     let mut greeting = greeter.hello(login.as_ref()).await?;
     if !is_sentinel {
         greeter.select(recipe.config.db()).await?;
@@ -89,6 +119,11 @@ pub(crate) async fn establish(recipe: Arc<Recipe>) -> Result<Session, Cause> {
     greeter.until_ready().await?;
     if recipe.place.is_master() {
         greeter.verify_master().await?;
+    }
+    match recipe.replica {
+        Some(Replica::InCluster) => greeter.read_only().await?,
+        Some(Replica::Named) => greeter.verify_replica().await?,
+        None => {}
     }
     let wire = greeter.wire;
     Ok(Session { wire, greeting, address: target.address })
@@ -141,11 +176,14 @@ pub(crate) async fn ask_once(recipe: Arc<Recipe>, question: Frame, limit: Durati
     let late = || Cause::new(CauseKind::Stalled, format!("no answer to {} in time", question.name()));
     let session = timeout_at(until, establish(recipe.clone())).await.map_err(|_| late())??;
     let target = Target { address: session.address, ..recipe.target.clone() };
-    let mut greeter = Greeter { wire: session.wire, until, target: &target };
+    let is_sentinel = matches!(recipe.place, Place::Sentinel);
+    let mut greeter = Greeter { wire: session.wire, until, target: &target, is_sentinel };
     greeter.ask(&question).await?.map_err(|error| {
         let code = error.code().unwrap_or_default();
         let kind = if code == "NOPERM" { CauseKind::Refused } else { CauseKind::NotReady };
-        Cause::new(kind, format!("the server answered {} with {code}: {}", question.name(), error.message()))
+        let whose = if is_sentinel { "sentinel" } else { "server" };
+        let (address, question) = (&target.address, question.name());
+        Cause::new(kind, format!("the {whose} {address} answered {question} with {code}: {}", error.message()))
     })
 }
 
@@ -154,6 +192,8 @@ struct Greeter<'a> {
     wire: Wire,
     until: Instant,
     target: &'a Target,
+    /// Whose credentials to check is said by a refusal.
+    is_sentinel: bool,
 }
 
 impl Greeter<'_> {
@@ -169,7 +209,7 @@ impl Greeter<'_> {
             Err(refused) => refused,
         };
         if !matches!(refused.code(), Some("ERR" | "NOPROTO")) {
-            return Err(login_cause(&refused));
+            return Err(self.refusal(&refused));
         }
         // A server without HELLO goes on listening. One that is full, or closes for another reason, has said
         // so with the same code, and its words are worth more than those of the broken pipe that follows.
@@ -183,7 +223,7 @@ impl Greeter<'_> {
         if let Some(login) = login
             && let Err(refused) = self.ask_when_ready(&login.auth()).await.map_err(before)?
         {
-            return Err(login_cause(&refused));
+            return Err(self.refusal(&refused));
         }
         if login.is_none() {
             // Whether it still listens; its answer to this is asked for again at the end.
@@ -202,20 +242,13 @@ impl Greeter<'_> {
                 CauseKind::Refused,
                 format!("the server has no database {db}: {}; check REDIS_DB", error.message()),
             )),
-            Err(error) => Err(login_cause(&error)),
+            Err(error) => Err(self.refusal(&error)),
         }
     }
 
     /// What the sentinels say may be minutes old; the server itself knows.
     async fn verify_master(&mut self) -> Result<(), Cause> {
-        let role = match self.ask(&Frame::known("ROLE")).await? {
-            Ok(Value::Array(role)) => {
-                role.into_iter().next().and_then(|role| redis::from_redis_value::<String>(role).ok())
-            }
-            Ok(_) => None,
-            Err(error) => return Err(login_cause(&error)),
-        };
-        match role.as_deref() {
+        match self.role().await?.first().map(String::as_str) {
             Some("master") => Ok(()),
             role => {
                 let role: &str = role.unwrap_or("something else");
@@ -223,6 +256,46 @@ impl Greeter<'_> {
                 Err(Cause::new(CauseKind::NotReady, words))
             }
         }
+    }
+
+    /// One that does not follow its master would answer with what once was.
+    async fn verify_replica(&mut self) -> Result<(), Cause> {
+        let role = self.role().await?;
+        let words = match (role.first().map(String::as_str), role.get(3).map(String::as_str)) {
+            (Some("slave"), Some("connected")) => return Ok(()),
+            (Some("slave"), state) => {
+                let state = state.unwrap_or("unknown");
+                format!("the replica {} does not follow its master: its link is {state}", self.target.address)
+            }
+            (role, _) => {
+                let role = role.unwrap_or("something else");
+                format!("the sentinels name {} as a replica, which is a {role} now", self.target.address)
+            }
+        };
+        Err(Cause::new(CauseKind::NotReady, words))
+    }
+
+    /// The words of ROLE; what is no word is left empty.
+    async fn role(&mut self) -> Result<Vec<String>, Cause> {
+        match self.ask(&Frame::known("ROLE")).await? {
+            Ok(Value::Array(role)) => {
+                Ok(role.into_iter().map(|word| redis::from_redis_value(word).unwrap_or_default()).collect())
+            }
+            Ok(_) => Ok(Vec::new()),
+            Err(error) => Err(self.refusal(&error)),
+        }
+    }
+
+    /// Has a replica of a cluster answer reads itself.
+    async fn read_only(&mut self) -> Result<(), Cause> {
+        match self.ask(&Frame::known("READONLY")).await? {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.refusal(&error)),
+        }
+    }
+
+    fn refusal(&self, error: &Error) -> Cause {
+        if self.is_sentinel { sentinel_cause(error, self.target) } else { login_cause(error) }
     }
 
     /// Names for operators. A server or a proxy may refuse them, and commands flow all the same.
@@ -246,7 +319,7 @@ impl Greeter<'_> {
             Ok(_) => Ok(()),
             // A user without the right to PING may still have the right to everything the service needs.
             Err(error) if error.code() == Some("NOPERM") => Ok(()),
-            Err(error) => Err(login_cause(&error)),
+            Err(error) => Err(self.refusal(&error)),
         }
     }
 
@@ -327,6 +400,19 @@ fn login_cause(error: &Error) -> Cause {
     };
     debug_assert_eq!(error.kind(), ErrorKind::Server);
     Cause::new(kind, format!("the server answered {code}: {}{advice}", error.message().trim_end_matches('.')))
+}
+
+/// The same of a sentinel, which has users and a password of its own.
+fn sentinel_cause(error: &Error, sentinel: &Target) -> Cause {
+    let code = error.code().unwrap_or_default();
+    let (kind, advice) = match code {
+        "NOAUTH" => (CauseKind::Refused, "; the sentinel itself wants a password, set REDIS_SENTINEL_PASSWORD"),
+        "NOPERM" => (CauseKind::Refused, "; the user of the sentinel lacks a permission, see ACL SETUSER there"),
+        "WRONGPASS" | "ERR" => (CauseKind::Refused, "; check REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD"),
+        _ => (CauseKind::NotReady, ""),
+    };
+    let words = error.message().trim_end_matches('.');
+    Cause::new(kind, format!("the sentinel {} answered {code}: {words}{advice}", sentinel.address))
 }
 
 fn greeting_from(answer: Value) -> Greeting {

@@ -60,5 +60,5 @@ pub use dir::free_port;
 pub use fake::{Answer, FakeServer, FakeServerBuilder, Step};
 pub use proxy::{Direction, Proxy};
 pub use reply::Reply;
-pub use sentinel::SentinelSet;
+pub use sentinel::{SentinelSet, SentinelSetBuilder};
 pub use server::RedisServer;

@@ -11,7 +11,45 @@ const POLL: Duration = Duration::from_millis(20);
 /// The name under which the sentinels know the master.
 const MASTER: &str = "mymaster";
 
-/// Three sentinels, a master and a replica, which end with it.
+/// Options of a set, see [`SentinelSet::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing runs before `start`"]
+pub struct SentinelSetBuilder {
+    server: RedisServerBuilder,
+    sentinel: RedisServerBuilder,
+    replicas: usize,
+}
+
+impl SentinelSetBuilder {
+    /// How the master and its replicas are started.
+    pub fn servers(mut self, server: RedisServerBuilder) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// How many replicas the master has. Default one.
+    pub fn replicas(mut self, count: usize) -> Self {
+        self.replicas = count;
+        self
+    }
+
+    /// The password of the sentinels themselves, which they use among each other, too.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel = self.sentinel.requirepass(password);
+        self
+    }
+
+    /// Starts them, and waits until the sentinels know each other and the replicas.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisServerBuilder::start`], and when they do not agree in time.
+    pub fn start(self) -> io::Result<SentinelSet> {
+        SentinelSet::launch(&self)
+    }
+}
+
+/// Three sentinels, a master and its replicas, which end with it.
 #[derive(Debug)]
 pub struct SentinelSet {
     sentinels: Vec<RedisServer>,
@@ -19,13 +57,19 @@ pub struct SentinelSet {
 }
 
 impl SentinelSet {
+    /// Options for another one.
+    pub fn builder() -> SentinelSetBuilder {
+        let (server, sentinel) = (RedisServerBuilder::default(), RedisServer::builder().sentinel());
+        SentinelSetBuilder { server, sentinel, replicas: 1 }
+    }
+
     /// Starts them, and waits until the sentinels know each other and the replica.
     ///
     /// # Errors
     ///
     /// As [`RedisServerBuilder::start`], and when they do not agree in time.
     pub fn start() -> io::Result<Self> {
-        Self::start_with(&RedisServerBuilder::default())
+        Self::builder().start()
     }
 
     /// As [`start`](Self::start), with servers of this kind.
@@ -34,12 +78,19 @@ impl SentinelSet {
     ///
     /// As [`start`](Self::start).
     pub fn start_with(server: &RedisServerBuilder) -> io::Result<Self> {
-        let server = || server.clone().arg("--repl-diskless-sync-delay", "0");
+        Self::builder().servers(server.clone()).start()
+    }
+
+    fn launch(options: &SentinelSetBuilder) -> io::Result<Self> {
+        let server = || options.server.clone().arg("--repl-diskless-sync-delay", "0");
         let master = server().start()?;
         let port = master.port().to_string();
-        let replica = server().args(["--replicaof", "127.0.0.1", &port]).start()?;
-        let sentinels = (0..3).map(|_| RedisServer::builder().sentinel().start()).collect::<io::Result<Vec<_>>>()?;
-        let set = Self { sentinels, servers: vec![master, replica] };
+        let mut servers = vec![master];
+        for _ in 0..options.replicas {
+            servers.push(server().args(["--replicaof", "127.0.0.1", &port]).start()?);
+        }
+        let sentinels = (0..3).map(|_| options.sentinel.clone().start()).collect::<io::Result<Vec<_>>>()?;
+        let set = Self { sentinels, servers };
         for sentinel in &set.sentinels {
             sentinel.command(["SENTINEL", "MONITOR", MASTER, "127.0.0.1", &port, "2"])?.ok()?;
             for (what, value) in
@@ -49,12 +100,13 @@ impl SentinelSet {
             }
         }
         let deadline = Instant::now() + PATIENCE;
+        let replicas = options.replicas.to_string();
         for sentinel in &set.sentinels {
             loop {
                 let known = sentinel.command(["SENTINEL", "MASTER", MASTER])?;
                 let words: Vec<_> = known.array()?.iter().filter_map(|word| word.text().ok()).collect();
                 let says = |name: &str, value: &str| words.windows(2).any(|pair| pair == [name, value]);
-                if says("num-slaves", "1") && says("num-other-sentinels", "2") && says("flags", "master") {
+                if says("num-slaves", &replicas) && says("num-other-sentinels", "2") && says("flags", "master") {
                     break;
                 }
                 if Instant::now() > deadline {
@@ -82,6 +134,12 @@ impl SentinelSet {
     #[must_use]
     pub fn sentinels(&self) -> &[RedisServer] {
         &self.sentinels
+    }
+
+    /// The master and its replicas, whichever is which now.
+    #[must_use]
+    pub fn servers(&self) -> &[RedisServer] {
+        &self.servers
     }
 
     /// The server that a sentinel takes for the master, and the others.

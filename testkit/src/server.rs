@@ -303,7 +303,9 @@ impl RedisServer {
             // A sentinel writes down what it learns, so it wants a file of its own; it knows few options.
             let file = self.dir.path().join("sentinel.conf");
             let dir = self.dir.path().display();
-            std::fs::write(&file, format!("port {}\nbind 127.0.0.1\ndir {dir}\n", self.port))?;
+            let password = lock(&self.password).as_deref().map(|password| format!("requirepass {password}\n"));
+            let password = password.unwrap_or_default();
+            std::fs::write(&file, format!("port {}\nbind 127.0.0.1\ndir {dir}\n{password}", self.port))?;
             return self.process.spawn(command.arg(file).arg("--sentinel").args(&self.options.extra));
         }
         command

@@ -9,6 +9,7 @@
 )]
 
 pub mod incr_load;
+pub mod replicas;
 
 use std::{
     sync::{Arc, Mutex},

@@ -30,6 +30,8 @@ pub(crate) struct Trip {
     /// How often it had to wait.
     pub(super) waits: u8,
     pub(super) asking: bool,
+    /// A replica could not answer it: it is for the primary.
+    pub(super) at_primary: bool,
     /// Its bytes left on a link that broke: it is sent again because it may run twice.
     pub(super) may_have_run: bool,
 }
@@ -47,7 +49,13 @@ impl Trip {
     }
 
     pub(super) fn new(deadline: Deadline) -> Self {
-        Self { deadline, slot: None, node: 0, hops: 0, waits: 0, asking: false, may_have_run: false }
+        let (asking, at_primary, may_have_run) = (false, false, false);
+        Self { deadline, slot: None, node: 0, hops: 0, waits: 0, asking, at_primary, may_have_run }
+    }
+
+    /// Whether it was sent to where it belongs, so far as was known, and nobody has sent it elsewhere.
+    pub(super) fn is_first(&self) -> bool {
+        self.hops == 0 && self.waits == 0 && !self.asking && !self.at_primary && !self.may_have_run
     }
 }
 

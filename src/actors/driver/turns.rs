@@ -180,7 +180,7 @@ impl Driver {
                 match Rerun::of(ticket, value) {
                     Ok(rerun) => self.again.push((rerun, stamp)),
                     Err((ticket, value)) => {
-                        if let Some(cause) = answer(ticket, value, &self.prefix, self.recipe.place.is_found()) {
+                        if let Some(cause) = answer(ticket, value, &self.prefix, &self.recipe) {
                             // Those sent before the answer came get the same one: lost with the link, their fate
                             // would be unknown for nothing.
                             established.leaving = Some(cause);

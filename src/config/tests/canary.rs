@@ -62,12 +62,14 @@ fn no_secret_is_shown_even_where_it_is_right() {
         &[("REDIS_PASSWORD", "CANARY"), ("REDIS_PASSWORD_FILE", "CANARY"), ("REDIS_PORT", "CANARY")],
         &[("REDIS_HOST", "redis://:CANARY@h"), ("REDIS_CLUSTER_HOSTS", "redis://:CANARY@h")],
         &[("REDIS_PASWORD", "CANARY"), ("REDIS_CANARX", "CANARY")],
+        &[("REDIS_SENTINEL_PASSWORD", "CANARY")],
+        &[("REDIS_SENTINEL_HOSTS", "h"), ("REDIS_SENTINEL_MASTER", "m"), ("REDIS_SENTINEL_PASSWORD", "CANARY")],
     ];
     for pairs in cases {
         let (_, text) = texts(vars(pairs));
         assert!(!text.contains("CANARY"), "{pairs:?}\n{text}");
     }
-    let config = RedisConfig::builder().password("CANARY").url("redis://:CANARY@h");
+    let config = RedisConfig::builder().password("CANARY").sentinel_password("CANARY").url("redis://:CANARY@h");
     assert!(!format!("{config:?}").contains("CANARY"));
     assert_eq!(format!("{:?}", crate::Secret::from("CANARY")), "***");
 }
@@ -79,8 +81,12 @@ fn bytes_that_are_no_text_are_told_by_name_and_a_password_may_be_any() {
 
     let bytes = || OsString::from_vec(b"CANARY\xff".to_vec());
     for name in KNOWN {
-        let (valid, text) = texts(vec![(name.into(), bytes())]);
-        assert_eq!(valid, name == "REDIS_PASSWORD", "{name}");
+        let mut pairs = vec![(name.into(), bytes())];
+        if name == "REDIS_SENTINEL_PASSWORD" {
+            pairs.extend(vars(&[("REDIS_SENTINEL_HOSTS", "h"), ("REDIS_SENTINEL_MASTER", "m")]));
+        }
+        let (valid, text) = texts(pairs);
+        assert_eq!(valid, matches!(name, "REDIS_PASSWORD" | "REDIS_SENTINEL_PASSWORD"), "{name}");
         assert!(valid || text.contains(name) && text.contains("UTF-8"), "{text}");
         assert!(!text.contains("CANARY"), "{name}\n{text}");
     }

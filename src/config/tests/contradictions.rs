@@ -33,6 +33,8 @@ fn what_excludes_each_other() {
         (&[("REDIS_SENTINEL_HOSTS", "b"), ("REDIS_SENTINEL_MASTER", "c"), ("REDIS_URL", "redis://d")], &["REDIS_URL"]),
         (&[("REDIS_SENTINEL_HOSTS", "b")], &["REDIS_SENTINEL_HOSTS"]),
         (&[("REDIS_SENTINEL_MASTER", "c")], &["REDIS_SENTINEL_MASTER"]),
+        (&[("REDIS_SENTINEL_PASSWORD", "a")], &["REDIS_SENTINEL_PASSWORD"]),
+        (&[("REDIS_CLUSTER_HOSTS", "h"), ("REDIS_SENTINEL_USERNAME", "a")], &["REDIS_SENTINEL_USERNAME"]),
         (&[("REDIS_PASSWORD", "a"), ("REDIS_PASSWORD_FILE", "/f")], &["REDIS_PASSWORD_FILE"]),
         (&[("REDIS_TLS", "1"), ("REDIS_TLS_CERT", "/c")], &["REDIS_TLS_CERT"]),
         (&[("REDIS_TLS", "1"), ("REDIS_TLS_KEY", "/k")], &["REDIS_TLS_KEY"]),
@@ -104,4 +106,7 @@ fn the_builder_contradicts_itself_by_its_methods() {
     assert_eq!(blamed(new().password("a").password_file("/f")), ["password_file"]);
     assert_eq!(blamed(new().without_key_prefix().key_namespace("a")), ["key_namespace"]);
     assert_eq!(blamed(new().tls_ca("/ca")), ["tls_ca"]);
+    assert_eq!(blamed(new().sentinel_username("a").sentinel_password("b")), ["sentinel_username", "sentinel_password"]);
+    assert_eq!(blamed(new().sentinel(["h"], "m").sentinel_password("")), ["sentinel_password"]);
+    assert_eq!(blamed(new().sentinel(["h"], "m").sentinel_username("a b")), ["sentinel_username"]);
 }

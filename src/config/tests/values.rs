@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{blamed, from, valid};
-use crate::config::{Address, HostPort, Mode, RedisConfig, RedisConfigBuilder};
-use crate::{ErrorKind, Fate, KeyPrefix, WhenDown};
+use crate::config::{Address, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret};
+use crate::{ErrorKind, Fate, KeyPrefix, ReadFrom, WhenDown};
 
 fn tcp(host: &str, port: u16) -> HostPort {
     HostPort { host: host.to_owned(), port }
@@ -26,6 +26,8 @@ fn nothing_set_means_the_defaults_for_both_ways() {
         assert_eq!(config.key_prefix().as_str(), "whatsapp:development:");
         assert_eq!(config.client_name(), None);
         assert_eq!(config.when_down(), WhenDown::Queue);
+        assert_eq!(config.read_from(), ReadFrom::Primary);
+        assert_eq!((config.sentinel_username(), config.has_sentinel_password()), (None, false));
         assert_eq!((config.max_in_flight(), config.max_in_flight_bytes()), (65_536, 64 << 20));
         assert_eq!((config.max_queued(), config.max_queued_bytes()), (100_000, 64 << 20));
         assert!(config.warnings().is_empty());
@@ -284,6 +286,7 @@ fn the_builder_sets_what_no_variable_does() {
         .unix_socket("/run/redis.sock")
         .liveness(None)
         .when_down(WhenDown::FailFast)
+        .read_from(ReadFrom::Replica)
         .max_in_flight(1)
         .max_in_flight_bytes(2)
         .max_queued(3)
@@ -293,7 +296,7 @@ fn the_builder_sets_what_no_variable_does() {
         .unwrap();
     assert_eq!(config.mode(), &Mode::Single(Address::Unix("/run/redis.sock".into())));
     assert_eq!(config.liveness(), None);
-    assert_eq!(config.when_down(), WhenDown::FailFast);
+    assert_eq!((config.when_down(), config.read_from()), (WhenDown::FailFast, ReadFrom::Replica));
     assert_eq!((config.max_in_flight(), config.max_in_flight_bytes()), (1, 2));
     assert_eq!((config.max_queued(), config.max_queued_bytes()), (3, 4));
     assert_eq!(config.key_prefix(), &KeyPrefix::none());
@@ -301,6 +304,10 @@ fn the_builder_sets_what_no_variable_does() {
 
     let tagged = RedisConfig::builder().key_prefix("a:").key_hash_tag_prefix("{shop}:").build().unwrap();
     assert_eq!(tagged.key_prefix().as_str(), "{shop}:");
+    let sentinels = RedisConfig::builder().sentinel(["h"], "m").sentinel_username("ada").sentinel_password("b");
+    let sentinels = sentinels.build().unwrap();
+    assert_eq!((sentinels.sentinel_username(), sentinels.has_sentinel_password()), (Some("ada"), true));
+    assert!(sentinels.describe().rows().any(|row| row == ("sentinel password", "(set)", "builder")));
     let tls = RedisConfig::builder().tls(true).tls_server_name("redis.example").build().unwrap();
     assert_eq!(tls.tls().unwrap().server_name(), Some("redis.example"));
 
@@ -336,4 +343,20 @@ fn unknown_variables_are_warned_of_with_the_nearest_name() {
     let warnings = valid(&many).warnings().to_vec();
     assert_eq!(warnings.len(), 17);
     assert!(warnings.iter().all(|warning| warning.len() < 200 && !warning.contains('\n')), "{warnings:?}");
+}
+
+#[test]
+fn sentinels_have_credentials_of_their_own() {
+    let config = valid(&[
+        ("REDIS_SENTINEL_HOSTS", "h"),
+        ("REDIS_SENTINEL_MASTER", "m"),
+        ("REDIS_SENTINEL_USERNAME", "ada"),
+        ("REDIS_SENTINEL_PASSWORD", "theirs"),
+        ("REDIS_PASSWORD", "the server's"),
+    ]);
+    assert_eq!(config.sentinel_username(), Some("ada"));
+    assert_eq!(config.sentinel_password().map(Secret::expose), Some(&b"theirs"[..]));
+    assert_eq!(config.password().unwrap().unwrap().expose(), b"the server's");
+    let table = config.describe();
+    assert!(table.rows().any(|row| row == ("sentinel password", "(set)", "REDIS_SENTINEL_PASSWORD")), "{table}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::{Admission, Deadline, Queued, Ticket, waiting_phase};
+use super::{Admission, Deadline, Patience, Queued, Ticket, waiting_phase};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::ConnectionState;
 
@@ -132,23 +132,27 @@ impl<R: Ticket> Admission<R> {
 
 /// A pipeline is put off only when every part of it was. A transaction, when EXEC says that none of it was
 /// run, and no command in it was refused for anything else.
-pub(super) fn is_unit_not_now(replies: &[Value], is_atomic: bool, in_cluster: bool) -> bool {
+pub(super) fn is_unit_not_now(replies: &[Value], is_atomic: bool, patience: Patience) -> bool {
     let refused = |reply: &&Value| matches!(reply, Value::ServerError(_));
     match replies.split_last() {
         Some((Value::ServerError(exec), queueing)) if is_atomic && exec.code() == "EXECABORT" => {
             let mut refusals = queueing.iter().filter(refused).peekable();
-            refusals.peek().is_some() && refusals.all(|reply| is_not_now(reply, in_cluster))
+            refusals.peek().is_some() && refusals.all(|reply| is_not_now(reply, patience))
         }
-        _ => replies.iter().all(|reply| is_not_now(reply, in_cluster)),
+        _ => replies.iter().all(|reply| is_not_now(reply, patience)),
     }
 }
 
 /// Codes decide, texts differ.
-pub(super) fn is_not_now(value: &Value, in_cluster: bool) -> bool {
+pub(super) fn is_not_now(value: &Value, patience: Patience) -> bool {
     let Value::ServerError(error) = value else { return false };
     let code = error.code();
-    // Of a node of a cluster these are about a slot, or for whoever can ask another node.
-    says_not_now(code) && !(in_cluster && matches!(code, "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN"))
+    match patience {
+        Patience::All => says_not_now(code),
+        // The others are about a slot, or for whoever can ask another node.
+        Patience::ButSlots => matches!(code, "LOADING" | "BUSY"),
+        Patience::None => false,
+    }
 }
 
 pub(crate) fn says_not_now(code: &str) -> bool {

@@ -41,7 +41,7 @@ fn limits() -> Limits {
         lost_links: 3,
         timeout: Duration::from_secs(5),
         queued_time: None,
-        in_cluster: false,
+        patience: Patience::All,
     }
 }
 
