@@ -278,7 +278,7 @@ async fn events_of_keys_are_typed_and_only_those_inside_the_prefix_come() {
 /// Ablation: without asking nobody is told, and waits for events for ever.
 #[actix::test]
 async fn notifications_that_are_off_are_told_where_the_server_lets_itself_be_asked() {
-    let off = |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::NotificationsOff { setting } if setting.is_empty());
+    let off = |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::NotificationsOff { setting, node: None } if setting.is_empty());
     for (_, server) in both() {
         let redis = hasty(config(server.port())).start().expect("started");
         let (inbox, notes) = Notes::inbox();

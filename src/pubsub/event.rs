@@ -74,6 +74,8 @@ pub enum SubscriptionEvent {
     NotificationsOff {
         /// What is set.
         setting: String,
+        /// In a cluster the node, as `host:port`: each has a setting of its own, and each that is off is told.
+        node: Option<String>,
     },
     /// Nothing more comes: the connection was shut down, or this inbox was too slow for
     /// [`Overflow::Disconnect`](crate::Overflow::Disconnect).

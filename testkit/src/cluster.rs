@@ -137,7 +137,8 @@ fn linked(nodes: &mut [Connection], ids: &[String], deadline: Instant) -> io::Re
             let known = node.command(["CLUSTER", "NODES"])?.text()?;
             let mut lines = known.lines().map(|line| line.split(' ').collect::<Vec<_>>());
             // A node that is taken for failing, `fail?`, is linked and not well.
-            let well = |line: &[&str]| line.get(7) == Some(&"connected") && !line.get(2).unwrap_or(&"").contains("fail");
+            let well =
+                |line: &[&str]| line.get(7) == Some(&"connected") && !line.get(2).unwrap_or(&"").contains("fail");
             if !lines.all(|line| !line.first().is_some_and(|id| ids.iter().any(|ours| ours == id)) || well(&line)) {
                 return Ok(false);
             }

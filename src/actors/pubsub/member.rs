@@ -12,12 +12,12 @@ use actix::{MailboxError, Recipient, dev::RecipientRequest};
 use tokio::sync::oneshot;
 
 use crate::core::backlog::{Backlog, Bounds, Piece, TooSlow};
-use crate::core::subscriptions::{Id, Name};
+use crate::core::subscriptions::{Id, Name, spread::Spot};
 use crate::error::{Error, Result};
 use crate::events::Cause;
 use crate::pubsub::event::SubscriptionEvent;
 use crate::pubsub::subscription::Tally;
-use crate::pubsub::topic::Topic;
+use crate::pubsub::topic::{Topic, TopicKind};
 
 /// What a message takes beside its own bytes, by measuring 400,000 small ones that wait.
 const OVERHEAD: usize = 200;
@@ -28,6 +28,8 @@ pub(super) struct Member {
     backlog: Backlog<SubscriptionEvent>,
     requests: Vec<Request>,
     tally: Arc<Tally>,
+    /// On which links it was told last that no events of keys come.
+    told_off: HashMap<Spot, u64>,
     /// It waits for its turn to be handed something.
     pub(super) is_ready: bool,
 }
@@ -66,8 +68,8 @@ impl Future for Handed {
 
 impl Member {
     pub(super) fn new(inbox: Recipient<SubscriptionEvent>, bounds: Bounds, tally: Arc<Tally>) -> Self {
-        let (topics, requests) = (HashMap::new(), Vec::new());
-        Self { inbox, topics, backlog: Backlog::new(bounds), requests, tally, is_ready: false }
+        let (topics, requests, told_off) = (HashMap::new(), Vec::new(), HashMap::new());
+        Self { inbox, topics, backlog: Backlog::new(bounds), requests, tally, told_off, is_ready: false }
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -95,6 +97,22 @@ impl Member {
 
     pub(super) fn recovered(&mut self) {
         self.backlog.release();
+    }
+
+    /// Its topics that are events of keys.
+    pub(super) fn watched(&self) -> impl Iterator<Item = &Name> {
+        let watches = |topic: &Topic| matches!(topic.kind(), TopicKind::Keyspace | TopicKind::Keyevent);
+        self.topics.iter().filter(move |(_, topic)| watches(topic)).map(|(name, _)| name)
+    }
+
+    /// Whether nobody waits for it any more who has asked for this topic first.
+    pub(super) fn has_been_answered(&self, name: &Name) -> bool {
+        !self.requests.iter().any(|request| request.done.is_some() && request.added.contains(name))
+    }
+
+    /// Whether it is told for the first time on this link that no events of keys come.
+    pub(super) fn is_first_told(&mut self, spot: Spot, generation: u64) -> bool {
+        self.told_off.insert(spot, generation) != Some(generation)
     }
 
     pub(super) fn foreign(&self) {
@@ -177,9 +195,9 @@ impl Member {
         (!refused.is_empty()).then(|| self.fail(refused, error))
     }
 
-    /// As [`refused`](Self::refused), for every request: there will be no link.
-    pub(super) fn fail_all(&mut self, error: &Error) -> Vec<Name> {
-        let refused: Vec<_> = self.requests.extract_if(.., |request| !request.missing.is_empty()).collect();
+    /// As [`refused`](Self::refused), for every request that waits for one of these: there will be no link.
+    pub(super) fn fail_where(&mut self, lost: impl Fn(&Name) -> bool, error: &Error) -> Vec<Name> {
+        let refused: Vec<_> = self.requests.extract_if(.., |request| request.missing.iter().any(&lost)).collect();
         self.fail(refused, error)
     }
 
