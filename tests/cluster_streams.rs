@@ -114,3 +114,59 @@ async fn the_primary_of_the_stream_is_replaced_and_nothing_is_lost() {
     println!("400 handled, {twice} of them twice");
     consumer.drain(Duration::from_secs(5)).await.expect("drained");
 }
+
+/// How often a node has said that the cluster is down.
+fn said_down(node: &redis_actix_test::RedisServer) -> u64 {
+    let errors = node.command(["INFO", "errorstats"]).expect("asked").text().expect("text");
+    let line = errors.lines().find_map(|line| line.strip_prefix("errorstat_CLUSTERDOWN:count="));
+    line.map_or(0, |count| count.trim().parse().expect("a number"))
+}
+
+/// Scenario 27, its third part: a primary that has no replica is gone, and all others answer CLUSTERDOWN, to the read that
+/// waits, to acknowledgements and to what is added. Entries are in hand all the while.
+#[actix::test]
+async fn scenario_27_the_cluster_goes_down_under_a_consumer_and_comes_back() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
+    let handler = Recorder::working(|_| async {
+        tokio::time::sleep(ms(20)).await;
+        Outcome::Ack
+    });
+    let events = Events::watch();
+    let (redis, consumer) = begin(&cluster, &handler, &events).await;
+    add(&redis, 0..50).await;
+    all_handled(&handler, &consumer, 50).await;
+    let (made, slot) = (groups_made(&events), slot_of(&redis, "orders"));
+    let owner = cluster.owner(slot).expect("an owner");
+    let other = cluster.nodes().iter().find(|node| node.port() != owner.port()).expect("another one");
+    for round in 1..=2 {
+        let (first, last) = (round * 200 - 150, round * 200 + 50);
+        let adding = actix::spawn({
+            let redis = redis.clone();
+            async move {
+                for n in first..last {
+                    // Once and no more: what a node refuses in these words has not run.
+                    redis.send(XAdd::new("orders").entry(&Job { n }).unwrap()).await.expect("added");
+                    tokio::time::sleep(ms(5)).await;
+                }
+            }
+        });
+        eventually("some of them", async || handler.distinct() as u64 > first + 10).await;
+        let before = said_down(owner);
+        other.kill().expect("killed");
+        eventually("that the cluster is down", async || said_down(owner) > before + 10).await;
+        // For longer than `min_idle`, after which another consumer could take what is in hand.
+        let down = std::time::Instant::now();
+        eventually("what is in hand being old", async || down.elapsed() > ms(900)).await;
+        assert!(!adding.is_finished(), "it is down");
+        other.restart().expect("restarted");
+        adding.await.expect("no panic");
+        all_handled(&handler, &consumer, usize::try_from(last).unwrap()).await;
+    }
+    stream_support::settled(&redis).await;
+    assert_eq!(groups_made(&events), made, "the group is where it was");
+    let seen = handler.seen();
+    assert_eq!((seen.len(), handler.distinct()), (450, 450), "each once");
+    assert!(seen.iter().all(|seen| seen.attempt == 1), "delivered once: {seen:?}");
+    assert_eq!(consumer.stats().await.unwrap().state, "live");
+    consumer.drain(Duration::from_secs(5)).await.expect("drained");
+}
