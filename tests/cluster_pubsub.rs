@@ -159,8 +159,8 @@ async fn a_link_to_a_node_ends_when_nothing_of_it_is_wanted() {
     assert_eq!(gaps(&notes), 0);
 }
 
-/// The server ends the subscription by itself when it has no longer the slot. Ablations: taken for nothing, nothing is ever
-/// heard again; with a topic moved as soon as a picture says so there are two gaps for one move.
+/// The server ends the subscription by itself when it has no longer the slot. Ablation: with the topic left at the node that
+/// has it, nothing is heard any more.
 #[actix::test]
 async fn a_slot_that_moves_takes_its_channels_along_with_one_gap() {
     for builder in [RedisCluster::builder(), old()] {
@@ -291,6 +291,39 @@ async fn a_primary_that_is_frozen_and_replaced_is_not_waited_for() {
     publish_until_heard(&redis, &notes, "{t}", "later").await;
     publish_for(&redis, "{t}", ms(1_300)).await;
     assert_eq!((gaps(&notes), gaps(&notes2)), (1, 1), "{:?} {:?}", notes.events(), notes2.events());
+}
+
+/// Ablation: with messages held until every topic is back, those of other nodes are not heard while one is gone.
+#[actix::test]
+async fn a_node_that_is_gone_for_long_holds_up_no_other() {
+    let cluster = aside(|| cluster(RedisCluster::builder().arg("--cluster-require-full-coverage", "no"))).await;
+    let redis = joined(&cluster).start().expect("started");
+    let (inbox, notes) = Notes::inbox();
+    let _subscription =
+        redis.subscribe(channels().iter().map(Topic::shard), inbox.recipient()).await.expect("confirmed");
+    let gone = cluster.owner(slot_of(&redis, "{t0}:0")).expect("an owner");
+    let other = channels()
+        .into_iter()
+        .find(|channel| cluster.owner(slot_of(&redis, channel)).expect("an owner").port() != gone.port());
+    let other = other.expect("another node's");
+    gone.kill().expect("killed");
+    let down = || redis.connection_info().links.iter().any(|link| link.state != ConnectionState::Ready);
+    eventually("that it is gone", || down().then_some(())).await;
+    publish_until_heard(&redis, &notes, &other, "meanwhile").await;
+    assert_eq!(gaps(&notes), 1);
+    gone.restart().expect("restarted");
+    publish_until_heard(&redis, &notes, "{t0}:0", "back").await;
+    let all: Vec<_> =
+        notes.events().iter().filter(|event| is_gap(event) || payload_of(event) == "back").map(is_gap).collect();
+    assert_eq!(all[..3], [true, true, false], "a gap when it is back, and before what it says");
+    assert_eq!(gaps(&notes), 2);
+}
+
+fn payload_of(event: &SubscriptionEvent) -> &str {
+    match event {
+        SubscriptionEvent::Message(message) => std::str::from_utf8(message.payload()).expect("text"),
+        _ => "",
+    }
 }
 
 /// All clients of the nodes that run, that are subscribed to a channel or a pattern.

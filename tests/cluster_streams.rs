@@ -128,7 +128,8 @@ fn said_down(node: &redis_actix_test::RedisServer) -> u64 {
 }
 
 /// Scenario 27, its third part: a primary that has no replica is gone, and all others answer CLUSTERDOWN, to the read that
-/// waits, to acknowledgements and to what is added. Entries are in hand all the while.
+/// waits, to acknowledgements and to what is added. Entries are in hand all the while. Ablation: with CLUSTERDOWN given to
+/// callers what could have waited is refused.
 #[actix::test]
 async fn scenario_27_the_cluster_goes_down_under_a_consumer_and_comes_back() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;

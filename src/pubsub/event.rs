@@ -50,6 +50,9 @@ pub enum SubscriptionEvent {
     Key(KeyEvent),
     /// The link was lost between what came before this and what comes after it, and messages may be missing there. Every
     /// topic is subscribed to again: whatever is read now, and what comes from now on, have no hole between them.
+    ///
+    /// In a cluster it comes also when another node is to tell of a topic. While one node is gone, messages of others are held
+    /// back for five seconds at most; then they follow the gap, and another gap follows when that node is back.
     Gap {
         /// How many losses in a row, without a message between them; mostly 1.
         losses: u32,

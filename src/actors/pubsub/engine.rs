@@ -375,7 +375,7 @@ impl Engine {
             self.hurt_by_change(&hurt);
         }
         if self.sweep_at.take_if(|at| *at <= now).is_some() {
-            self.sweep();
+            self.sweep(now);
             self.sweep_at = (!self.members.is_empty()).then_some(now + SWEEP);
         }
         if self.linger_until.is_some_and(|at| at <= now) {
@@ -384,11 +384,16 @@ impl Engine {
         true
     }
 
-    fn sweep(&mut self) {
+    fn sweep(&mut self, now: Instant) {
         let gone: Vec<Id> = self.members.iter().filter(|(_, member)| member.is_gone()).map(|(id, _)| *id).collect();
         for id in gone {
             tracing::debug!("an inbox has ended without unsubscribing");
             self.end_member(id, None);
+        }
+        for (id, member) in &mut self.members {
+            if member.lose_patience(now) {
+                mark_ready(&mut self.ready, *id, member);
+            }
         }
     }
 

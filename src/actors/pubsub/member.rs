@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use actix::{MailboxError, Recipient, dev::RecipientRequest};
@@ -22,12 +23,19 @@ use crate::pubsub::topic::{Topic, TopicKind};
 /// What a message takes beside its own bytes, by measuring 400,000 small ones that wait.
 const OVERHEAD: usize = 200;
 
+/// What some nodes of a cluster tell is held back no longer for another one that is gone.
+const HELD: Duration = Duration::from_secs(5);
+
 pub(super) struct Member {
     inbox: Recipient<SubscriptionEvent>,
     pub(super) topics: HashMap<Name, Topic>,
     backlog: Backlog<SubscriptionEvent>,
     requests: Vec<Request>,
     tally: Arc<Tally>,
+    /// Since when it is held at a gap, and why.
+    held: Option<(Instant, Cause)>,
+    /// It was not held any longer: when all is back, it is told again.
+    owed: Option<Cause>,
     /// On which links it was told last that no events of keys come.
     told_off: HashMap<Spot, u64>,
     /// It waits for its turn to be handed something.
@@ -69,7 +77,8 @@ impl Future for Handed {
 impl Member {
     pub(super) fn new(inbox: Recipient<SubscriptionEvent>, bounds: Bounds, tally: Arc<Tally>) -> Self {
         let (topics, requests, told_off) = (HashMap::new(), Vec::new(), HashMap::new());
-        Self { inbox, topics, backlog: Backlog::new(bounds), requests, tally, told_off, is_ready: false }
+        let backlog = Backlog::new(bounds);
+        Self { inbox, topics, backlog, requests, tally, held: None, owed: None, told_off, is_ready: false }
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -92,11 +101,27 @@ impl Member {
     pub(super) fn lost(&mut self, cause: &Cause) {
         self.backlog.hold();
         self.backlog.gap(cause.clone());
+        self.held.get_or_insert_with(|| (Instant::now(), cause.clone()));
         self.tally.gaps.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn recovered(&mut self) {
+        if let Some(cause) = self.owed.take() {
+            self.backlog.gap(cause);
+        }
+        self.held = None;
         self.backlog.release();
+    }
+
+    /// Lets go of what waits behind a gap for too long. Returns whether something did.
+    pub(super) fn lose_patience(&mut self, now: Instant) -> bool {
+        let is_over = self.held.as_ref().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= HELD);
+        if !is_over || !self.backlog.is_held_up() {
+            return false;
+        }
+        self.owed = self.held.take().map(|(_, cause)| cause);
+        self.backlog.release();
+        true
     }
 
     /// Its topics that are events of keys.

@@ -196,6 +196,74 @@ fn the_tags_are_those_of_the_slots() {
     assert_eq!(TAGS.map(|tag| Slots::new(b"").of(tag.as_bytes())), [0, 1, 2]);
 }
 
+/// Ablation: with each picture followed at once the stale one costs a gap, and the true one behind it another.
+#[test]
+fn a_picture_that_comes_late_moves_nothing_that_is_confirmed() {
+    let mut world = World::new();
+    let settle = |world: &mut World| {
+        for spot in world.links.keys().copied().collect::<Vec<_>>() {
+            world.link(spot);
+        }
+        for _ in 0..4 {
+            world.ask();
+            for spot in world.links.keys().copied().collect::<Vec<_>>() {
+                world.answer(spot);
+            }
+        }
+        world.news();
+    };
+    world.picture([0, 1, 2]);
+    world.spread.join(1, &name(0), world.now);
+    world.news();
+    settle(&mut world);
+    let here = *world.links.keys().last().expect("a link");
+    assert!(world.spread.is_whole(&name(0)) && here != ANYWHERE);
+    // The picture is there before the server ends it.
+    assert!(world.spread.looks(&map([1, 1, 2]), world.now).is_empty());
+    world.owners[0] = 1;
+    world.links.get_mut(&here).expect("there").subscribed.clear();
+    assert_eq!(world.spread.revoked(here, &name(0), world.now), BTreeSet::from([1]));
+    world.news();
+    settle(&mut world);
+    assert!(world.spread.is_whole(&name(0)) && !world.spread.is_at(&name(0), here));
+    for owners in [[0, 1, 2], [1, 1, 2], [0, 1, 2], [1, 1, 2]] {
+        assert!(world.spread.looks(&map(owners), world.now).is_empty(), "a second gap");
+    }
+    assert!(world.spread.tick(world.now + GRACE).is_empty());
+}
+
+/// Nodes that point at each other are not asked for ever, nor as fast as they answer.
+#[test]
+fn who_is_sent_elsewhere_again_and_again_is_told_and_tried_later() {
+    let mut world = World::new();
+    world.picture([0, 1, 2]);
+    world.owners = [3, 3, 3];
+    world.spread.join(1, &name(0), world.now);
+    let (begun, mut asked) = (world.now, 0);
+    let refused = loop {
+        world.news();
+        for spot in world.links.keys().copied().collect::<Vec<_>>() {
+            world.link(spot);
+        }
+        while let Some((spot, ask)) = world.spread.next() {
+            asked += 1;
+            let answer = Answer::Refused(Error::server("MOVED", Some("0 h:9")));
+            world.spread.answered(spot, &ask, answer, world.now);
+        }
+        if let Some(News::Refused { error, .. }) = world.spread.news() {
+            break error;
+        }
+        let at = world.spread.wake_at().expect("something to wait for");
+        world.now = at;
+        world.spread.tick(at);
+    };
+    assert_eq!((refused.code(), asked), (Some("MOVED"), usize::from(MOST_HOPS)));
+    assert!(world.now - begun > MS * 5_000, "{:?}", world.now - begun);
+    assert_eq!(world.spread.wake_at(), Some(world.now + REST));
+    world.spread.tick(world.now + REST);
+    assert!(world.spread.next().is_some(), "tried again");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Join(Id, u8),
