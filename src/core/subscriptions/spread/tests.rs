@@ -4,6 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use redis::Value;
 
+use super::placing::GRACE;
 use super::*;
 
 const NODES: u16 = 4;
