@@ -491,7 +491,8 @@ pub struct Health {
     pub status: Status,
     /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not.
     pub nodes: Vec<NodeInfo>,
-    /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
+    /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`]. Those to single nodes
+    /// of a cluster are among the links.
     pub subscriptions: Option<Status>,
     /// The connections beside it.
     pub links: Vec<LinkInfo>,
@@ -515,7 +516,8 @@ pub struct ConnectionInfo {
     pub state: ConnectionState,
     /// Of a cluster: its nodes, as far as they are known.
     pub nodes: Vec<NodeInfo>,
-    /// What the connection of the subscriptions is doing, if there is one.
+    /// What the connection of the subscriptions is doing, if there is one. Those to single nodes of a cluster are among the
+    /// links.
     pub subscriptions: Option<ConnectionState>,
     /// The connections beside it, for what needs one to itself.
     pub links: Vec<LinkInfo>,

@@ -157,6 +157,12 @@ async fn a_link_to_a_node_ends_when_nothing_of_it_is_wanted() {
         notes.payload(nth).await;
     }
     assert_eq!(gaps(&notes), 0);
+    subscription.add(channels().iter().map(Topic::shard)).await.expect("confirmed");
+    redis.shutdown(Duration::from_secs(5)).await.expect("a report");
+    notes.event("the end", |event| matches!(event, SubscriptionEvent::Ended { .. })).await;
+    assert_eq!((of_subscriptions(&redis).len(), subscription.stats().ended), (0, true));
+    let clients = |node: &RedisServer| node.clients().expect("listed").len();
+    eventually("no client left", || cluster.nodes().iter().all(|node| clients(node) == 0).then_some(())).await;
 }
 
 /// The server ends the subscription by itself when it has no longer the slot. Ablation: with the topic left at the node that

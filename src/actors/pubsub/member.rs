@@ -140,6 +140,11 @@ impl Member {
         self.told_off.insert(spot, generation) != Some(generation)
     }
 
+    /// That link is gone for good.
+    pub(super) fn forget(&mut self, spot: Spot) {
+        self.told_off.remove(&spot);
+    }
+
     pub(super) fn foreign(&self) {
         self.tally.foreign.fetch_add(1, Ordering::Relaxed);
     }

@@ -119,6 +119,7 @@ impl Engine {
             match change {
                 Change::Open(spot, node) => self.open(spot, node),
                 Change::Close(spot) => {
+                    self.members.values_mut().for_each(|member| member.forget(spot));
                     if let Some(place) = self.places.remove(&spot) {
                         actix::spawn(async move {
                             let _ = place.redis.shutdown(Duration::ZERO).await;
