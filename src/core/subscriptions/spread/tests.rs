@@ -299,7 +299,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     /// Whatever moves and breaks, and however late the pictures are: in the end each node has what is its own, once, on no
     /// more links than there are nodes, and whoever has missed something was told.
