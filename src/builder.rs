@@ -211,6 +211,12 @@ impl Plan {
         Self { recipe: Arc::new(recipe), ..self.clone() }
     }
 
+    /// The same for one node of a cluster.
+    pub(crate) fn at(&self, node: &HostPort) -> Self {
+        let recipe = self.recipe.for_server(Address::Tcp(node.clone()));
+        Self { recipe: Arc::new(recipe), link: format!("{} at {node}", self.link).into(), ..self.clone() }
+    }
+
     /// A handle to one server, and what its actor grows from.
     pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, further: Option<Further>) -> (Redis, Seed) {
         self.place(recipients, further, None)
@@ -229,7 +235,9 @@ impl Plan {
     /// Further connections to the same place.
     fn further(&self, limit: LinkLimit) -> Further {
         let subscriptions = Self { link: "subscriptions".into(), ..self.clone() };
-        Further { links: Links::new(self.clone(), limit), pubsub: PubSub::new(subscriptions, limit.idle_time()) }
+        let links = Links::new(self.clone(), limit);
+        let pubsub = PubSub::new(subscriptions, links.clone(), limit.idle_time());
+        Further { links, pubsub }
     }
 
     fn place(

@@ -411,7 +411,8 @@ pub struct Health {
     /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not. With sentinels the
     /// replicas that are read from; see [`ReadFrom`].
     pub nodes: Vec<NodeInfo>,
-    /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`].
+    /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`]. Those to single nodes
+    /// of a cluster are among the links.
     pub subscriptions: Option<Status>,
     /// The connections beside it.
     pub links: Vec<LinkInfo>,
@@ -435,7 +436,8 @@ pub struct ConnectionInfo {
     pub state: ConnectionState,
     /// Of a cluster: its nodes, as far as they are known. With sentinels the replicas that are read from.
     pub nodes: Vec<NodeInfo>,
-    /// What the connection of the subscriptions is doing, if there is one.
+    /// What the connection of the subscriptions is doing, if there is one. Those to single nodes of a cluster are among the
+    /// links.
     pub subscriptions: Option<ConnectionState>,
     /// The connections beside it, for what needs one to itself.
     pub links: Vec<LinkInfo>,

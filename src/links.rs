@@ -36,8 +36,8 @@ pub use info::{LinkInfo, LinkRole};
 pub(crate) use sibling::Sibling;
 pub(crate) use under_way::UnderWay;
 
-/// How many connections there may be beside the shared one, and for how long unused. The one for all subscriptions, see
-/// [`Redis::subscribe`], is not counted, and ends as long after the last of them.
+/// How many connections there may be beside the shared one, and for how long unused. Those for subscriptions, see
+/// [`Redis::subscribe`], are not counted, and end as long after the last subscription that needs them.
 ///
 /// ```
 /// use redis_actix::LinkLimit;
@@ -96,7 +96,15 @@ struct State {
     closed: bool,
     last_id: u64,
     open: Vec<Link>,
-    siblings: Vec<(String, Instant, watch::Receiver<Status>)>,
+    attended: Vec<Attended>,
+}
+
+/// One that is not made here, or not ended here, but shown with the others.
+struct Attended {
+    role: LinkRole,
+    purpose: String,
+    made: Instant,
+    status: watch::Receiver<Status>,
 }
 
 struct Link {
@@ -119,6 +127,13 @@ pub(crate) struct Purpose {
     pub(crate) command: String,
     /// The slot of a cluster that it has to be at.
     pub(crate) slot: Option<u16>,
+}
+
+impl State {
+    fn attend(&mut self, link: Attended) {
+        self.attended.retain(|link| link.status.borrow().state != ConnectionState::Closed);
+        self.attended.push(link);
+    }
 }
 
 impl Links {
@@ -189,6 +204,23 @@ impl Links {
     /// How many connections there may be at once.
     pub(crate) fn most(&self) -> usize {
         self.most
+    }
+
+    /// Shows a connection with the others until it is closed.
+    pub(crate) fn attend(&self, role: LinkRole, purpose: String, status: watch::Receiver<Status>) {
+        self.state().attend(Attended { role, purpose, made: Instant::now(), status });
+    }
+
+    /// What those of this role are doing.
+    pub(crate) fn attended(&self, role: LinkRole) -> Vec<Status> {
+        let all: Vec<Status> = self
+            .state()
+            .attended
+            .iter()
+            .filter(|link| link.role == role)
+            .map(|link| link.status.borrow().clone())
+            .collect();
+        all.into_iter().filter(|status| status.state != ConnectionState::Closed).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -13,19 +13,21 @@ use std::{
 use actix::{Addr, Recipient, WeakAddr};
 use tokio::sync::{oneshot, watch};
 
-use crate::actors::pubsub::{Order, PubSubActor, grow};
+use crate::actors::pubsub::{Ground, Order, PubSubActor, grow};
 use crate::builder::Plan;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
 use crate::handle::Redis;
+use crate::links::{LinkRole, Links};
 use event::SubscriptionEvent;
 use subscription::Subscribing;
 use topic::Topic;
 
 /// The connection for subscriptions of one handle: made when it is first needed, and closed when nobody needed it for a
-/// while.
+/// while. In a cluster there are more of them, see [`Redis::subscribe`].
 pub(crate) struct PubSub {
     plan: Plan,
+    links: Arc<Links>,
     idle: Duration,
     state: Mutex<State>,
 }
@@ -43,8 +45,9 @@ struct Hub {
 }
 
 impl PubSub {
-    pub(crate) fn new(plan: Plan, idle: Duration) -> Arc<Self> {
-        Arc::new(Self { plan, idle, state: Mutex::default() })
+    /// Connections to single nodes are shown among `links`.
+    pub(crate) fn new(plan: Plan, links: Arc<Links>, idle: Duration) -> Arc<Self> {
+        Arc::new(Self { plan, links, idle, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -65,7 +68,9 @@ impl PubSub {
         }
         let (link, seed) = self.plan.make(Vec::new(), None);
         let status = link.status();
-        let (addr, start) = grow(link, seed, main.downgrade(), self.idle);
+        let topology = main.shared.topology.clone();
+        let ground = Ground { plan: self.plan.clone(), links: self.links.clone(), topology };
+        let (addr, start) = grow(link, seed, ground, main.downgrade(), self.idle);
         state.hub = Some(Hub { addr: addr.downgrade(), status });
         main.run(start);
         Ok(addr)
@@ -75,6 +80,12 @@ impl PubSub {
     pub(crate) fn status(&self) -> Option<Status> {
         let status = self.state().hub.as_ref()?.status.borrow().clone();
         (status.state != ConnectionState::Closed).then_some(status)
+    }
+
+    /// What all of its links are doing that were ever needed.
+    pub(crate) fn statuses(&self) -> Vec<Status> {
+        let shared = self.status().filter(|status| status.state != ConnectionState::Idle);
+        shared.into_iter().chain(self.links.attended(LinkRole::Subscriptions)).collect()
     }
 
     /// Ends every subscription. Returns where it is said that all is over.
@@ -101,6 +112,11 @@ impl Redis {
     /// All subscriptions of a connection share one further connection, on which the server sees each topic once, however
     /// many want it. It is dialled again like the first one; every topic is subscribed to again then, and each inbox is
     /// sent [`SubscriptionEvent::Gap`] between what came before and what comes after.
+    ///
+    /// In a cluster this connection leads to any node, for what is published reaches all. A shard channel is told by the
+    /// owner of its slot only, and events of keys by the primary that has the key: these take a connection to each such node,
+    /// which follows slots that move and primaries that are replaced, with a gap for whoever may have missed something. There
+    /// are at most as many as primaries, and [`ConnectionInfo::links`](crate::ConnectionInfo::links) shows them.
     ///
     /// ```no_run
     /// # use actix::prelude::*;

@@ -90,6 +90,11 @@ impl Topology {
         self.slots
     }
 
+    /// The picture, now and whenever it changes.
+    pub(crate) fn pictures(&self) -> watch::Receiver<Arc<Picture>> {
+        self.picture.clone()
+    }
+
     pub(crate) fn picture(&self) -> Arc<Picture> {
         self.picture.borrow().clone()
     }

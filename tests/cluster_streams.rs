@@ -11,7 +11,12 @@ mod cluster_support;
 mod stream_support;
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cluster_support::{aside, cluster, config, fail_over, migrate, slot_of};
 use redis_actix::prelude::*;
@@ -142,4 +147,65 @@ async fn what_consumers_ask_for_themselves_is_answered_by_the_primary() {
     // What a caller reads is another matter.
     redis.send(XLen::new("orders")).await.expect("read");
     assert_eq!(asked("xlen"), 1);
+}
+
+/// How often a node has said that the cluster is down.
+fn said_down(node: &redis_actix_test::RedisServer) -> u64 {
+    let errors = node.command(["INFO", "errorstats"]).expect("asked").text().expect("text");
+    let line = errors.lines().find_map(|line| line.strip_prefix("errorstat_CLUSTERDOWN:count="));
+    line.map_or(0, |count| count.trim().parse().expect("a number"))
+}
+
+/// Scenario 27, its third part: a primary that has no replica is gone, and all others answer CLUSTERDOWN, to the read that
+/// waits, to acknowledgements and to what is added. Entries are in hand all the while. Ablation: with CLUSTERDOWN given to
+/// callers what could have waited is refused.
+#[actix::test]
+async fn scenario_27_the_cluster_goes_down_under_a_consumer_and_comes_back() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
+    let handler = Recorder::working(|_| async {
+        tokio::time::sleep(ms(20)).await;
+        Outcome::Ack
+    });
+    let events = Events::watch();
+    let (redis, consumer) = begin(&cluster, &handler, &events).await;
+    add(&redis, 0..50).await;
+    all_handled(&handler, &consumer, 50).await;
+    let (made, slot) = (groups_made(&events), slot_of(&redis, "orders"));
+    let owner = cluster.owner(slot).expect("an owner");
+    let other = cluster.nodes().iter().find(|node| node.port() != owner.port()).expect("another one");
+    let mut added = 50;
+    for _ in 0..2 {
+        let over = Rc::new(Cell::new(false));
+        let adding = actix::spawn({
+            let (redis, over, mut n) = (redis.clone(), over.clone(), added);
+            async move {
+                while !over.get() {
+                    // Once and no more: what a node refuses in these words has not run.
+                    redis.send(XAdd::new("orders").entry(&Job { n }).unwrap()).await.expect("added");
+                    n += 1;
+                    tokio::time::sleep(ms(5)).await;
+                }
+                n
+            }
+        });
+        eventually("some of them", async || handler.distinct() as u64 > added + 10).await;
+        let before = said_down(owner);
+        other.kill().expect("killed");
+        eventually("that the cluster is down", async || said_down(owner) > before + 10).await;
+        // For longer than `min_idle`, after which another consumer could take what is in hand.
+        let (down, handled) = (Instant::now(), handler.distinct());
+        eventually("what is in hand being old", async || down.elapsed() > ms(900)).await;
+        other.restart().expect("restarted");
+        eventually("more of them", async || handler.distinct() > handled + 50).await;
+        over.set(true);
+        added = adding.await.expect("no panic");
+        all_handled(&handler, &consumer, usize::try_from(added).unwrap()).await;
+    }
+    stream_support::settled(&redis).await;
+    assert_eq!(groups_made(&events), made, "the group is where it was");
+    let seen = handler.seen();
+    assert_eq!((seen.len(), handler.distinct()), (added as usize, added as usize), "each once");
+    assert!(seen.iter().all(|seen| seen.attempt == 1), "delivered once: {seen:?}");
+    assert_eq!(consumer.stats().await.unwrap().state, "live");
+    consumer.drain(Duration::from_secs(5)).await.expect("drained");
 }

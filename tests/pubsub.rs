@@ -278,7 +278,7 @@ async fn events_of_keys_are_typed_and_only_those_inside_the_prefix_come() {
 /// Ablation: without asking nobody is told, and waits for events for ever.
 #[actix::test]
 async fn notifications_that_are_off_are_told_where_the_server_lets_itself_be_asked() {
-    let off = |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::NotificationsOff { setting } if setting.is_empty());
+    let off = |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::NotificationsOff { setting, node: None } if setting.is_empty());
     for (_, server) in both() {
         let redis = hasty(config(server.port())).start().expect("started");
         let (inbox, notes) = Notes::inbox();
@@ -296,6 +296,28 @@ async fn notifications_that_are_off_are_told_where_the_server_lets_itself_be_ask
     redis.send(Publish::new("a", "x")).await.expect("sent");
     notes.payload("x").await;
     assert_eq!(notes.events().len(), 1, "{:?}", notes.events());
+}
+
+/// Ablation: told as soon as it is known, it comes to an inbox that has nothing to do with it.
+#[actix::test]
+async fn notifications_that_are_off_are_not_told_to_who_is_refused() {
+    for (_, server) in both() {
+        let rules = ["ACL", "SETUSER", "svc", "on", ">secret", "+@all", "~*", "resetchannels", "&test:ok"];
+        server.command(rules).expect("set").ok().expect("set");
+        server.command(["ACL", "SETUSER", "svc", "&__keyspace@0__:*"]).expect("set").ok().expect("set");
+        let config = config(server.port()).username("svc").password("secret");
+        let redis = hasty(config).start().expect("started");
+        let (inbox, notes) = Notes::inbox();
+        let topics = [Topic::keyspace("*"), Topic::channel("secret")];
+        let error = redis.subscribe(topics.clone(), inbox.clone().recipient()).await.expect_err("forbidden");
+        assert_eq!(error.code(), Some("NOPERM"));
+        let subscription = redis.subscribe([Topic::channel("ok")], inbox.recipient()).await.expect("confirmed");
+        // Added to one that lives, it is refused as well.
+        assert_eq!(subscription.add(topics).await.expect_err("forbidden").code(), Some("NOPERM"));
+        redis.send(Publish::new("ok", "x")).await.expect("sent");
+        notes.payload("x").await;
+        assert_eq!(notes.events().len(), 1, "{:?}", notes.events());
+    }
 }
 
 #[actix::test]

@@ -203,7 +203,7 @@ async fn scenario_04_primary_demoted_under_block() {
     assert_eq!(consumer.stats().await.unwrap().state, "live");
 }
 
-/// CLUSTERDOWN, the third of this scenario, belongs to a cluster. The connection puts off what is answered BUSY or LOADING,
+/// CLUSTERDOWN, the third of this scenario, is in `cluster_streams`. The connection puts off what is answered BUSY or LOADING,
 /// and the group is looked for before it is made: no single line of the consumer makes this fail.
 #[actix::test]
 async fn scenario_27_loading_and_busy() {

@@ -1,5 +1,5 @@
 //! The actor that keeps the subscriptions of a connection: a mailbox, and one future that turns the engine. The engine is
-//! also the listener of the link for subscriptions, so both live on one thread.
+//! also the listener of the links for subscriptions, so all of them live on one thread.
 
 use std::{
     cell::RefCell,
@@ -19,16 +19,21 @@ use tokio::sync::oneshot;
 
 use super::connection::RedisActor;
 use super::driver::listening::{Heard, Listener};
-use crate::builder::Seed;
+use crate::builder::{Plan, Seed};
 use crate::core::backlog::Bounds;
-use crate::core::subscriptions::{Id, Name};
+use crate::core::subscriptions::{
+    Id, Name,
+    spread::{ANYWHERE, Spot},
+};
 use crate::error::Result;
 use crate::events::{Cause, CauseKind, ConnectionEvent};
 use crate::handle::Redis;
+use crate::links::Links;
 use crate::pubsub::event::SubscriptionEvent;
 use crate::pubsub::subscription::Tally;
 use crate::pubsub::topic::Topic;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::topology::Topology;
 use engine::Engine;
 
 mod engine;
@@ -86,19 +91,28 @@ pub(crate) struct PubSubActor {
     engine: Rc<RefCell<Engine>>,
 }
 
+/// What links to single nodes are made from.
+pub(crate) struct Ground {
+    pub(crate) plan: Plan,
+    pub(crate) links: Arc<Links>,
+    /// Of a cluster.
+    pub(crate) topology: Option<Arc<Topology>>,
+}
+
 /// The address of a new actor, and what has to be run on its thread. `link` is to grow from `seed`; it is closed after
 /// `idle` without any subscriber.
 pub(crate) fn grow(
     link: Redis,
     seed: Seed,
+    ground: Ground,
     main: WeakAddr<RedisActor>,
     idle: Duration,
 ) -> (Addr<PubSubActor>, impl FnOnce() + Send + 'static) {
     // Without a bound, as every mailbox of this crate: a bound would only reorder.
     let (sender, receiver) = channel::channel::<PubSubActor>(0);
     let start = move || {
-        let engine = Rc::new(RefCell::new(Engine::new(link, main, idle)));
-        actix::spawn(seed.grow_with(Some(Box::new(Ear(engine.clone())))));
+        let engine = Rc::new(RefCell::new(Engine::new(link, ground, main, idle)));
+        actix::spawn(seed.grow_with(Some(Box::new(Ear(engine.clone(), ANYWHERE)))));
         let actor = Context::with_receiver(receiver).into_future(PubSubActor { engine: engine.clone() });
         actix::spawn(async move {
             let falls = engine.clone();
@@ -116,16 +130,16 @@ pub(crate) fn grow(
     (Addr::new(sender), start)
 }
 
-/// The engine's end at the link.
-struct Ear(Rc<RefCell<Engine>>);
+/// The engine's end at a link.
+struct Ear(Rc<RefCell<Engine>>, Spot);
 
 impl Listener for Ear {
     fn told(&mut self, event: &ConnectionEvent, protocol: u8) {
-        self.0.borrow_mut().told(event, protocol);
+        self.0.borrow_mut().told(self.1, event, protocol);
     }
 
     fn heard(&mut self, heard: Heard) {
-        self.0.borrow_mut().heard(heard);
+        self.0.borrow_mut().heard(self.1, heard);
     }
 }
 
@@ -168,6 +182,9 @@ impl ActorFuture<PubSubActor> for Turns {
         }));
         let done = std::pin::pin!(turn).poll(task);
         debug_assert!(done.is_ready());
+        for (spot, seed) in engine.seeds() {
+            actix::spawn(seed.grow_with(Some(Box::new(Ear(actor.engine.clone(), spot)))));
+        }
         if engine.is_over() && !ctx.connected() {
             // This future alone would keep the actor alive.
             ctx.stop();

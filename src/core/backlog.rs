@@ -203,6 +203,11 @@ impl<T> Backlog<T> {
         self.held = true;
     }
 
+    /// Whether messages wait behind a gap that is held.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.held && self.waiting.front().is_some_and(|next| next.marks.gap.is_some() && next.size.is_some())
+    }
+
     pub(crate) fn release(&mut self) {
         self.held = false;
     }

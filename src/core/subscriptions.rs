@@ -3,6 +3,10 @@
 //! However many want a topic, the server sees one subscription. At most one request for a topic is under way, and its
 //! answer is compared with what is wanted by then: so joining and leaving in any order ends with the server having
 //! exactly what somebody wants.
+//!
+//! This is one link's part. [`spread`] is about several.
+
+pub(crate) mod spread;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -46,6 +50,8 @@ pub(crate) enum Answer {
     Refused(Error),
     /// The link had no room for it.
     NotSent,
+    /// This node has not got it, or not now. Nothing is asked until [`Subscriptions::look_again`].
+    Elsewhere,
 }
 
 /// What the holders of a topic are told.
@@ -180,14 +186,25 @@ impl Subscriptions {
         self.recover(hurt)
     }
 
-    /// The server took a topic away on its own account. Returns whose messages may be missed.
-    pub(crate) fn revoked(&mut self, name: &Name) -> Vec<Id> {
+    /// The server took a topic away on its own account. Returns whose messages may be missed. `again`: it is asked for
+    /// here again; otherwise not until [`look_again`](Self::look_again).
+    pub(crate) fn revoked(&mut self, name: &Name, again: bool) -> Vec<Id> {
         if self.topics.get(name).is_none_or(|topic| topic.stage != Stage::Confirmed) {
             return Vec::new();
         }
         let hurt = self.forget(name);
-        self.look_at(name);
+        if again || hurt.is_empty() {
+            self.look_at(name);
+        }
         self.recover(hurt)
+    }
+
+    /// What became of a topic may be otherwise by now.
+    pub(crate) fn look_again(&mut self, name: &Name) {
+        if self.topics.get(name).is_some_and(|topic| topic.stage == Stage::Refused) {
+            self.enter(name, Stage::Absent);
+        }
+        self.look_at(name);
     }
 
     /// Nothing is known of a topic any more. Returns who had it confirmed.
@@ -198,6 +215,7 @@ impl Subscriptions {
         had
     }
 
+    /// These are told when all of their topics are confirmed.
     fn recover(&mut self, hurt: BTreeSet<Id>) -> Vec<Id> {
         for id in &hurt {
             if let Some(member) = self.members.get_mut(id) {
@@ -205,6 +223,13 @@ impl Subscriptions {
             }
         }
         hurt.into_iter().collect()
+    }
+
+    /// The same for those who miss something for another reason than this link.
+    fn recover_with(&mut self, hurt: BTreeSet<Id>) {
+        for id in self.recover(hurt) {
+            self.settle(id);
+        }
     }
 
     /// The next thing to ask, if there is a link and room for it.
@@ -246,10 +271,16 @@ impl Subscriptions {
                 self.news.extend(holders.into_iter().map(refused));
             }
             // A server that forbids to leave goes on sending what nobody wants; asking again would not help.
-            (false, Answer::Done | Answer::Refused(_)) => self.enter(name, Stage::Absent),
+            (false, Answer::Done | Answer::Refused(_) | Answer::Elsewhere) => self.enter(name, Stage::Absent),
             (true, Answer::NotSent) => {
                 self.enter(name, Stage::Absent);
                 return self.put_off.push(name.clone());
+            }
+            (true, Answer::Elsewhere) => {
+                self.enter(name, Stage::Absent);
+                if !holders.is_empty() {
+                    return;
+                }
             }
             (false, Answer::NotSent) => {
                 self.enter(name, Stage::Confirmed);
@@ -277,19 +308,23 @@ impl Subscriptions {
         self.news.pop_front()
     }
 
-    /// Who wants what comes for this topic.
-    pub(crate) fn holders(&self, name: &Name) -> impl Iterator<Item = Id> {
-        self.topics.get(name).into_iter().flat_map(|topic| topic.holders.iter().copied())
-    }
-
-    #[cfg(test)]
     pub(crate) fn is_confirmed(&self, name: &Name) -> bool {
         self.topics.get(name).is_some_and(|topic| topic.stage == Stage::Confirmed)
+    }
+
+    /// Whether the server has been asked for it and has not answered.
+    fn is_asked(&self, name: &Name) -> bool {
+        self.topics.get(name).is_some_and(|topic| topic.stage == Stage::Asked)
     }
 
     /// Whether somebody still waits for topics that a loss has cost.
     pub(crate) fn is_recovering(&self) -> bool {
         self.members.values().any(|member| member.recovering)
+    }
+
+    /// Whether this one does.
+    fn recovers(&self, id: Id) -> bool {
+        self.members.get(&id).is_some_and(|member| member.recovering)
     }
 
     /// Whether this link was asked for nothing so far.

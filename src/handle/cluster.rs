@@ -51,10 +51,6 @@ impl Command for PingNode {
 }
 
 impl Redis {
-    pub(crate) fn is_cluster(&self) -> bool {
-        self.shared.topology.is_some()
-    }
-
     /// The nodes of the cluster, as far as they are known.
     pub(super) fn nodes(&self) -> Vec<NodeInfo> {
         let Some(topology) = &self.shared.topology else { return self.replicas() };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Links;
+use super::{Attended, Links};
 use crate::events::ConnectionState;
 
 /// What a further connection is for.
@@ -17,6 +17,8 @@ pub enum LinkRole {
     Watch,
     /// Whatever the crate needs one for as long as that lives, as the reader of a stream consumer.
     Dedicated,
+    /// Subscriptions that one node of a cluster has to tell of: shard channels and events of keys.
+    Subscriptions,
 }
 
 /// A connection beside the shared one; in [`ConnectionInfo`](crate::ConnectionInfo) and
@@ -26,7 +28,8 @@ pub enum LinkRole {
 pub struct LinkInfo {
     /// What it is for.
     pub role: LinkRole,
-    /// The command that has it now; of a dedicated one the name that the server knows it by.
+    /// The command that has it now; of a dedicated one the name that the server knows it by; of one for subscriptions the
+    /// node, as `host:port`.
     pub purpose: Option<String>,
     /// What it is doing.
     pub state: ConnectionState,
@@ -41,7 +44,7 @@ impl Links {
     pub(crate) fn info(&self) -> Vec<LinkInfo> {
         let now = Instant::now();
         let mut state = self.state();
-        state.siblings.retain(|(.., status)| status.borrow().state != ConnectionState::Closed);
+        state.attended.retain(|link| link.status.borrow().state != ConnectionState::Closed);
         let pooled = state.open.iter().map(|link| {
             let (role, since) = match link.free_since {
                 Some(since) => (LinkRole::Idle, since),
@@ -55,11 +58,11 @@ impl Links {
                 since: now.saturating_duration_since(since),
             }
         });
-        let dedicated = state.siblings.iter().map(|(name, made, status)| {
+        let attended = state.attended.iter().map(|Attended { role, purpose, made, status }| {
             let age = now.saturating_duration_since(*made);
             let state = status.borrow().state;
-            LinkInfo { role: LinkRole::Dedicated, purpose: Some(name.clone()), state, age, since: age }
+            LinkInfo { role: *role, purpose: Some(purpose.clone()), state, age, since: age }
         });
-        pooled.chain(dedicated).collect()
+        pooled.chain(attended).collect()
     }
 }

@@ -1,13 +1,12 @@
 //! Connections that the crate makes for good.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use actix::{Arbiter, ArbiterHandle};
 
-use super::Links;
+use super::{LinkRole, Links};
 use crate::builder::place;
 use crate::error::Result;
-use crate::events::ConnectionState;
 use crate::handle::Redis;
 
 /// Another connection like the shared one, for work that would hold that one up.
@@ -43,10 +42,7 @@ impl Sibling {
     pub(crate) fn start(self) -> Result<Redis> {
         let (redis, seed) = self.links.plan_for(self.slot).named(&self.client_name).make(Vec::new(), None);
         place(self.arbiter.or_else(Arbiter::try_current), seed)?;
-        let mut state = self.links.state();
-        state.siblings.retain(|(.., status)| status.borrow().state != ConnectionState::Closed);
-        state.siblings.push((self.client_name, Instant::now(), redis.status()));
-        drop(state);
+        self.links.attend(LinkRole::Dedicated, self.client_name, redis.status());
         Ok(redis)
     }
 }

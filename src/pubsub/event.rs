@@ -50,6 +50,9 @@ pub enum SubscriptionEvent {
     Key(KeyEvent),
     /// The link was lost between what came before this and what comes after it, and messages may be missing there. Every
     /// topic is subscribed to again: whatever is read now, and what comes from now on, have no hole between them.
+    ///
+    /// In a cluster it comes also when another node is to tell of a topic. While one node is gone, messages of others are held
+    /// back for five seconds at most; then they follow the gap, and another gap follows when that node is back.
     Gap {
         /// How many losses in a row, without a message between them; mostly 1.
         losses: u32,
@@ -74,6 +77,8 @@ pub enum SubscriptionEvent {
     NotificationsOff {
         /// What is set.
         setting: String,
+        /// In a cluster the node, as `host:port`: each has a setting of its own, and each that is off is told.
+        node: Option<String>,
     },
     /// Nothing more comes: the connection was shut down, or this inbox was too slow for
     /// [`Overflow::Disconnect`](crate::Overflow::Disconnect).

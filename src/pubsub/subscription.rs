@@ -15,12 +15,12 @@ use actix::{Addr, Recipient};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::event::SubscriptionEvent;
-use super::topic::{Topic, TopicKind};
+use super::topic::Topic;
 use crate::actors::pubsub::{Order, PubSubActor};
 use crate::core::backlog::{Bounds, Overflow};
 use crate::core::subscriptions::{Id, Name};
 use crate::error::{Error, ErrorKind, Fate, Result};
-use crate::events::ConnectionState;
+use crate::events::{ConnectionState, Status};
 use crate::handle::Redis;
 
 /// Topics on their way from the server to an actor; made by [`Redis::subscribe`]. It ends when it is dropped.
@@ -79,7 +79,7 @@ impl Subscription {
     /// # Cancel safety
     /// Dropping the future adds none of them.
     pub async fn add(&self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
-        self.join(everywhere(&self.redis, resolve(topics, self.db)?)?).await
+        self.join(resolve(topics, self.db)?).await
     }
 
     async fn join(&self, topics: Vec<(Name, Topic)>) -> Result<()> {
@@ -205,7 +205,7 @@ impl Subscribing {
 
     async fn subscribe(self) -> Result<Subscription> {
         let db = self.redis.config().db();
-        let topics = everywhere(&self.redis, resolve(self.topics, db)?)?;
+        let topics = resolve(self.topics, db)?;
         let mut retried = false;
         loop {
             let addr = self.redis.pubsub()?.hub(&self.redis)?;
@@ -248,18 +248,6 @@ fn next() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The topics, if one link can hear of them: in a cluster what is published goes to every node, but what a shard tells and
-/// what happens to keys does not leave its node.
-fn everywhere(redis: &Redis, topics: Vec<(Name, Topic)>) -> Result<Vec<(Name, Topic)>> {
-    let is_local = |topic: &Topic| !matches!(topic.kind(), TopicKind::Channel | TopicKind::Pattern);
-    if redis.is_cluster() && topics.iter().any(|(_, topic)| is_local(topic)) {
-        return Err(Error::invalid_command(
-            "shard channels and key events are told by single nodes of a cluster, which is not supported so far: use channels",
-        ));
-    }
-    Ok(topics)
-}
-
 fn resolve(topics: impl IntoIterator<Item = Topic>, db: u32) -> Result<Vec<(Name, Topic)>> {
     topics.into_iter().map(|topic| Ok((topic.resolve(db)?, topic))).collect()
 }
@@ -268,18 +256,19 @@ async fn confirmed(answer: oneshot::Receiver<Result<()>>, within: Duration, redi
     if let Ok(answer) = timeout(within, answer).await {
         return answer.unwrap_or_else(|_| Err(gone()));
     }
-    let link = redis.pubsub().ok().and_then(|pubsub| pubsub.status());
-    let (fate, words) = match &link {
-        Some(link) if link.state == ConnectionState::Ready => {
-            (Fate::Unknown, format!("the server did not confirm the subscription within {within:?}"))
-        }
-        _ => (Fate::NotSent, format!("there was no connection to subscribe on within {within:?}")),
-    };
+    let links = redis.pubsub().map(|pubsub| pubsub.statuses()).unwrap_or_default();
+    let is_ready = |link: &&Status| link.state == ConnectionState::Ready;
+    let missing = links.iter().find(|link| !is_ready(link));
+    let fate = if links.iter().any(|link| is_ready(&link)) { Fate::Unknown } else { Fate::NotSent };
+    if !links.is_empty() && missing.is_none() {
+        let words = format!("the server did not confirm the subscription within {within:?}");
+        return Err(Error::new(ErrorKind::Timeout, fate, words));
+    }
+    let words = format!("there was no connection to subscribe on within {within:?}");
     let error = Error::new(ErrorKind::Timeout, fate, words);
-    Err(match link.and_then(|link| link.cause) {
-        Some(cause) if fate == Fate::NotSent => error.because(&cause),
-        _ => error,
-    })
+    // In a cluster that is not known yet there is nobody to connect to.
+    let cause = missing.map_or_else(|| redis.status().borrow().cause.clone(), |link| link.cause.clone());
+    Err(cause.map_or_else(|| error.clone(), |cause| error.clone().because(&cause)))
 }
 
 fn gone() -> Error {

@@ -123,7 +123,48 @@ pub fn form(addresses: &[String], primaries: usize) -> io::Result<()> {
             Ok(slots.array()?.iter().all(|range| range.array().is_ok_and(|range| range.len() == 3 + replicas)))
         })?;
     }
-    Ok(())
+    linked(&mut nodes, &ids, deadline)
+}
+
+/// Waits until all are linked with all, in both directions.
+///
+/// That the state is ok says nothing of it: whoever knows that every slot is owned may have no link to a third node yet,
+/// or have just lost one to a node that was slow. What is published at that moment does not get there, and nobody says so.
+fn linked(nodes: &mut [Connection], ids: &[String], deadline: Instant) -> io::Result<()> {
+    // One that was there a moment ago may have been given up meanwhile: all in one go.
+    until(deadline, "all nodes to be linked with all", || {
+        for node in &mut *nodes {
+            let known = node.command(["CLUSTER", "NODES"])?.text()?;
+            let mut lines = known.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            // A node that is taken for failing, `fail?`, is linked and not well.
+            let well =
+                |line: &[&str]| line.get(7) == Some(&"connected") && !line.get(2).unwrap_or(&"").contains("fail");
+            if !lines.all(|line| !line.first().is_some_and(|id| ids.iter().any(|ours| ours == id)) || well(&line)) {
+                return Ok(false);
+            }
+            let links = node.command(["CLUSTER", "LINKS"])?;
+            // Servers before 7.0 do not tell who is linked to them.
+            let Ok(links) = links.array() else { continue };
+            let links = links.iter().map(link).collect::<io::Result<Vec<_>>>()?;
+            let own = node.command(["CLUSTER", "MYID"])?.text()?;
+            let has = |id: &String, direction: &str| links.iter().any(|(way, node)| way == direction && node == id);
+            if !ids.iter().filter(|id| **id != own).all(|id| has(id, "to") && has(id, "from")) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// The direction of a link and the node at its other end.
+fn link(link: &Reply) -> io::Result<(String, String)> {
+    let words = link.array()?;
+    let word = |name: &str| {
+        let at = words.iter().step_by(2).position(|key| key.text().is_ok_and(|key| key == name));
+        let word = at.and_then(|at| words.get(at * 2 + 1));
+        word.ok_or_else(|| io::Error::other(format!("a link without {name}")))?.text()
+    };
+    Ok((word("direction")?, word("node")?))
 }
 
 fn info_says(node: &mut Connection, section: &str, what: &str) -> io::Result<bool> {
@@ -354,6 +395,9 @@ impl RedisCluster {
             Ok(node.command(["CLUSTER", "INFO"])?.text()?.contains("cluster_state:ok"))
         })?;
         self.nodes.push(node);
+        let mut nodes = self.nodes.iter().map(RedisServer::connect).collect::<io::Result<Vec<_>>>()?;
+        let ids: io::Result<Vec<_>> = nodes.iter_mut().map(|node| node.command(["CLUSTER", "MYID"])?.text()).collect();
+        linked(&mut nodes, &ids?, deadline)?;
         self.nodes.last().ok_or_else(|| io::Error::other("it was there a moment ago"))
     }
 }

@@ -1,7 +1,8 @@
 //! What comes on a link without having been asked for: published messages, in the words of either protocol.
 
-use redis::{PushKind, Value};
+use redis::{PushKind, ServerError, Value};
 
+use crate::core::cluster::slot::Slots;
 use crate::core::subscriptions::{Kind, Name};
 use crate::events::ConnectionEvent;
 use crate::frame::Frame;
@@ -55,6 +56,7 @@ pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> 
             Some(kind) => (kind, all.split_off(1)),
             None => return Sorted::Answer(Value::Array(all)),
         },
+        Value::ServerError(error) if is_late(&error, prefix, oldest) => return Sorted::Nothing,
         answer => return Sorted::Answer(answer),
     };
     let Some(family) = family(&kind) else { return Sorted::Nothing };
@@ -84,6 +86,19 @@ pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> 
         }
         _ => Sorted::Nothing,
     }
+}
+
+/// Whether it answers an SUNSUBSCRIBE that seems to be answered. A node whose slot moves away ends the subscription in the
+/// words of a confirmation; if it was asked to at that moment, it says MOVED to that behind it.
+fn is_late(error: &ServerError, prefix: &KeyPrefix, oldest: Option<&Frame>) -> bool {
+    if error.code() != "MOVED" {
+        return false;
+    }
+    let slot: Option<u16> = error.details().and_then(|words| words.split(' ').next()?.parse().ok());
+    let mut words = oldest.into_iter().flat_map(|frame| frame.args());
+    let asked = words.next().filter(|verb| matches!(*verb, b"SSUBSCRIBE" | b"SUNSUBSCRIBE")).and_then(|_| words.next());
+    let slots = || Slots::new(prefix.as_str().as_bytes());
+    asked.is_none_or(|channel| slot.is_some_and(|slot| slots().of(channel) != slot))
 }
 
 fn word(first: &Value) -> Option<PushKind> {
@@ -173,6 +188,20 @@ mod tests {
             };
             assert_eq!((topic.kind, &*topic.bytes), (Kind::Pattern, &b"a*"[..]));
             assert_eq!((channel.as_slice(), payload.as_slice()), (&b"ab"[..], &b"\0\xff"[..]));
+        }
+    }
+
+    /// Ablation: taken for an answer it is one too many, and the link ends for it.
+    #[test]
+    fn moved_answers_a_question_about_its_slot_only() {
+        let moved =
+            |slot: u16| redis::parse_redis_value(format!("-MOVED {slot} h:1\r\n").as_bytes()).expect("an error");
+        let slot = Slots::new(b"p?:").of(b"a");
+        let asked = Frame::known("SSUBSCRIBE").channel("a");
+        assert!(matches!(sort(moved(slot), &prefix(), Some(&asked)), Sorted::Answer(_)));
+        let (other, ping) = (Frame::known("SSUBSCRIBE").channel("b"), Frame::known("CONFIG GET").arg("x"));
+        for oldest in [Some(&other), Some(&ping), None] {
+            assert!(matches!(sort(moved(slot), &prefix(), oldest), Sorted::Nothing));
         }
     }
 

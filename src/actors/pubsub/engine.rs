@@ -1,7 +1,7 @@
 //! What the subscriptions of a connection do: the machine says what to ask the server, members say what to hand to whom.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     future::Future,
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -12,23 +12,29 @@ use actix::WeakAddr;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{sync::oneshot, time::Sleep};
 
-use super::Order;
 use super::member::{Handed, Member};
+use super::{Ground, Order};
 use crate::actors::connection::{Connect, RedisActor, Sever};
 use crate::actors::driver::listening::Heard;
+use crate::builder::Seed;
 use crate::core::FOREVER;
-use crate::core::subscriptions::{Id, Name, News, Subscriptions};
-use crate::error::{Error, Fate, Result};
-use crate::events::{Cause, CauseKind, ConnectionEvent};
+use crate::core::subscriptions::{
+    Id, Name, News,
+    spread::{ANYWHERE, Spot, Spread},
+};
+use crate::error::{Error, Result};
+use crate::events::{Cause, CauseKind};
 use crate::handle::Redis;
 use crate::pubsub::event::{ChannelMessage, SubscriptionEvent, key_event};
 use crate::pubsub::topic::Topic;
 
-use asking::{Notifications, Said, watches_keys};
+use asking::Said;
 use losses::Loss;
+use places::{Pictures, Place};
 
 mod asking;
 mod losses;
+mod places;
 
 /// How often it is looked whether the actors behind the inboxes live: they end without a word.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -39,21 +45,23 @@ const ROUNDS: usize = 32;
 
 /// See the module.
 pub(crate) struct Engine {
-    /// `None` when all is over.
-    link: Option<Redis>,
+    is_over: bool,
+    ground: Ground,
     main: WeakAddr<RedisActor>,
     idle: Duration,
-    machine: Subscriptions,
+    spread: Spread,
+    /// The links. There are none when all is over.
+    places: BTreeMap<Spot, Place>,
+    /// Links that have no actor yet.
+    seeds: Vec<(Spot, Seed)>,
+    pictures: Option<Pictures>,
+    /// What servers have ended by themselves since the last turn: a slot that moves takes all of its channels along, and
+    /// that is one gap.
+    revoked: Vec<(Spot, Name)>,
     members: HashMap<Id, Member>,
     ready: VecDeque<Id>,
     questions: FuturesUnordered<Pin<Box<dyn Future<Output = Said>>>>,
     handed: FuturesUnordered<Handed>,
-    /// Of the link that is there now.
-    generation: Option<u64>,
-    protocol: u8,
-    notifications: Notifications,
-    /// Why there will be no link for a while.
-    trouble: Option<Cause>,
     untold: Option<Loss>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -65,20 +73,23 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(link: Redis, main: WeakAddr<RedisActor>, idle: Duration) -> Self {
+    /// `link` leads to any node.
+    pub(super) fn new(link: Redis, ground: Ground, main: WeakAddr<RedisActor>, idle: Duration) -> Self {
+        let slots = ground.topology.as_ref().map(|topology| topology.slots());
         Self {
-            link: Some(link),
+            is_over: false,
+            spread: Spread::new(slots, idle.min(FOREVER)),
+            places: BTreeMap::from([(ANYWHERE, Place::new(link, None))]),
+            seeds: Vec::new(),
+            pictures: ground.topology.as_ref().map(|topology| Pictures::of(topology)),
+            revoked: Vec::new(),
+            ground,
             main,
             idle: idle.min(FOREVER),
-            machine: Subscriptions::default(),
             members: HashMap::new(),
             ready: VecDeque::new(),
             questions: FuturesUnordered::new(),
             handed: FuturesUnordered::new(),
-            generation: None,
-            protocol: 0,
-            notifications: Notifications::Unknown,
-            trouble: None,
             untold: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
@@ -90,7 +101,7 @@ impl Engine {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.link.is_none()
+        self.is_over
     }
 
     /// Whether somebody holds the address.
@@ -141,48 +152,52 @@ impl Engine {
 
     fn join(&mut self, id: Id, request: u64, topics: Vec<(Name, Topic)>, done: oneshot::Sender<Result<()>>) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        let watches = topics.iter().any(|(_, topic)| watches_keys(topic));
+        let now = Instant::now();
         let names: Vec<Name> = topics.iter().map(|(name, _)| name.clone()).collect();
         member.request(request, topics, done);
         for name in &names {
-            self.machine.join(id, name);
+            self.spread.join(id, name, now);
         }
-        if watches {
-            self.check_notifications();
-            if let Notifications::Off(setting) = &self.notifications {
-                let off = SubscriptionEvent::NotificationsOff { setting: setting.clone() };
-                self.tell(id, off);
-            }
+        self.follow_changes();
+        for spot in self.places.keys().copied().collect::<Vec<_>>() {
+            self.check_notifications(spot);
         }
         // What is confirmed already needs no link.
         self.spread_news();
-        if let Some(cause) = self.trouble.clone() {
-            self.fail_all(&cause);
-        } else if let Some(link) = self.link.as_ref().filter(|_| self.generation.is_none() && !names.is_empty()) {
-            link.address().do_send(Connect);
+        for (spot, cause) in self.troubles(&names) {
+            match cause {
+                Some(cause) => self.fail_at(spot, &cause),
+                None => self.connect(spot),
+            }
         }
     }
 
     fn leave(&mut self, id: Id, names: &[Name]) {
+        let now = Instant::now();
         for name in names {
-            self.machine.leave(id, name);
+            self.spread.leave(id, name, now);
         }
     }
 
     fn end_member(&mut self, id: Id, cause: Option<Cause>) {
         if let Some(member) = self.members.remove(&id) {
-            self.machine.end(id);
+            self.spread.end(id, Instant::now());
             member.end(cause);
         }
     }
 
     /// Everything is over, and everybody is told.
     pub(super) fn end(&mut self, cause: Cause, done: Option<oneshot::Sender<()>>) {
-        let link = self.link.take();
+        self.is_over = true;
+        let links: Vec<Redis> = std::mem::take(&mut self.places).into_values().map(|place| place.redis).collect();
         for (_, member) in self.members.drain() {
             member.end(Some(cause.clone()));
         }
-        (self.machine, self.generation) = (Subscriptions::default(), None);
+        self.spread = Spread::new(None, self.idle);
+        // What has no actor yet has nobody who would end it.
+        self.seeds.clear();
+        self.pictures = None;
+        self.revoked.clear();
         self.questions.clear();
         self.ready.clear();
         (self.sweep_at, self.retry_at, self.linger_until, self.untold) = (None, None, None, None);
@@ -190,7 +205,7 @@ impl Engine {
         let handed = std::mem::take(&mut self.handed);
         actix::spawn(handed.for_each(|_| std::future::ready(())));
         actix::spawn(async move {
-            if let Some(link) = link {
+            for link in links {
                 let _ = link.shutdown(Duration::ZERO).await;
             }
             if let Some(done) = done {
@@ -204,55 +219,24 @@ impl Engine {
     pub(super) fn restarted(&mut self, reason: &str) {
         tracing::error!(reason, "the actor of the subscriptions was restarted");
         self.armed = None;
-        if let Some(link) = &self.link {
-            link.address().do_send(Sever("the actor of the subscriptions was restarted"));
-        }
-    }
-
-    /// The link came or went.
-    pub(super) fn told(&mut self, event: &ConnectionEvent, protocol: u8) {
-        match event {
-            ConnectionEvent::Connected { generation, .. } => {
-                (self.generation, self.protocol, self.trouble) = (Some(*generation), protocol, None);
-                self.notifications = Notifications::Unknown;
-                self.machine.linked(*generation);
-                self.check_notifications();
-            }
-            ConnectionEvent::Disconnected { generation, cause, .. } => self.lost(*generation, cause),
-            ConnectionEvent::Refused { cause, .. } => {
-                self.trouble = Some(cause.clone());
-                self.fail_all(cause);
-            }
-            ConnectionEvent::Closed { cause } if !self.is_over() => self.end(cause.clone(), None),
-            _ => {}
-        }
-        self.waker.wake_by_ref();
-    }
-
-    fn fail_all(&mut self, cause: &Cause) {
-        let error = cause.error(Fate::NotSent);
-        let members = self.members.iter_mut().map(|(id, member)| (*id, member.fail_all(&error)));
-        let left: Vec<_> = members.collect();
-        for (id, names) in left {
-            self.leave(id, &names);
+        for place in self.places.values() {
+            place.redis.address().do_send(Sever("the actor of the subscriptions was restarted"));
         }
     }
 
     /// Something was published.
-    pub(super) fn heard(&mut self, heard: Heard) {
+    pub(super) fn heard(&mut self, spot: Spot, heard: Heard) {
         match heard {
             Heard::Message { topic, channel, payload } => self.published(&topic, channel, payload),
             Heard::Foreign { topic } => {
-                for id in self.machine.holders(&topic) {
+                for id in self.spread.holders(&topic) {
                     if let Some(member) = self.members.get(&id) {
                         member.foreign();
                     }
                 }
             }
             Heard::Revoked { topic } => {
-                let hurt = self.machine.revoked(&topic);
-                let cause = Cause::new(CauseKind::Broken, "the server ended a subscription");
-                self.hurt(self.generation.unwrap_or_default(), &hurt, &cause);
+                self.revoked.push((spot, topic));
                 self.waker.wake_by_ref();
             }
         }
@@ -263,7 +247,7 @@ impl Engine {
         let key = key_event(&channel, &payload);
         let (channel, payload) = (channel.into(), payload.into());
         let mut too_slow = Vec::new();
-        for id in self.machine.holders(name) {
+        for id in self.spread.holders(name) {
             let Some(member) = self.members.get_mut(&id) else { continue };
             let Some(topic) = member.topics.get(name) else { continue };
             let event = match &key {
@@ -301,13 +285,14 @@ impl Engine {
     /// Returns whether there was something to tell.
     fn spread_news(&mut self) -> bool {
         let mut told = false;
-        while let Some(news) = self.machine.news() {
+        while let Some(news) = self.spread.news() {
             told = true;
             match news {
                 News::Confirmed { id, name } => {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.confirmed(&name);
                     }
+                    self.tell_if_off(id);
                 }
                 News::Refused { id, name, error } => self.refused(id, &name, error),
                 News::Recovered { id } => {
@@ -319,7 +304,7 @@ impl Engine {
             }
         }
         if self.untold.is_some()
-            && !self.machine.is_recovering()
+            && !self.spread.is_recovering()
             && let Some(loss) = self.untold.take()
         {
             self.announce(loss);
@@ -371,7 +356,7 @@ impl Engine {
 
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = [self.sweep_at, self.retry_at, self.linger_until];
+        let due = [self.sweep_at, self.retry_at, self.linger_until, self.spread.wake_at()];
         let Some(next) = due.into_iter().flatten().min() else { return false };
         if self.armed != Some(next) {
             self.timer.as_mut().reset(next.into());
@@ -383,10 +368,14 @@ impl Engine {
         self.armed = None;
         let now = Instant::now();
         if self.retry_at.take_if(|at| *at <= now).is_some() {
-            self.machine.retry();
+            self.spread.retry();
+        }
+        if self.spread.wake_at().is_some_and(|at| at <= now) {
+            let hurt = self.spread.tick(now);
+            self.hurt_by_change(&hurt);
         }
         if self.sweep_at.take_if(|at| *at <= now).is_some() {
-            self.sweep();
+            self.sweep(now);
             self.sweep_at = (!self.members.is_empty()).then_some(now + SWEEP);
         }
         if self.linger_until.is_some_and(|at| at <= now) {
@@ -395,11 +384,16 @@ impl Engine {
         true
     }
 
-    fn sweep(&mut self) {
+    fn sweep(&mut self, now: Instant) {
         let gone: Vec<Id> = self.members.iter().filter(|(_, member)| member.is_gone()).map(|(id, _)| *id).collect();
         for id in gone {
             tracing::debug!("an inbox has ended without unsubscribing");
             self.end_member(id, None);
+        }
+        for (id, member) in &mut self.members {
+            if member.lose_patience(now) {
+                mark_ready(&mut self.ready, *id, member);
+            }
         }
     }
 
@@ -412,7 +406,8 @@ impl Engine {
             if self.is_over() {
                 return;
             }
-            let mut busy = self.poll_handed(cx);
+            let mut busy = self.poll_places(cx);
+            busy |= self.poll_handed(cx);
             busy |= self.poll_questions(cx);
             busy |= self.spread_news();
             busy |= self.hand_over();

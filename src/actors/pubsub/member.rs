@@ -6,21 +6,25 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use actix::{MailboxError, Recipient, dev::RecipientRequest};
 use tokio::sync::oneshot;
 
 use crate::core::backlog::{Backlog, Bounds, Piece, TooSlow};
-use crate::core::subscriptions::{Id, Name};
+use crate::core::subscriptions::{Id, Name, spread::Spot};
 use crate::error::{Error, Result};
 use crate::events::Cause;
 use crate::pubsub::event::SubscriptionEvent;
 use crate::pubsub::subscription::Tally;
-use crate::pubsub::topic::Topic;
+use crate::pubsub::topic::{Topic, TopicKind};
 
 /// What a message takes beside its own bytes, by measuring 400,000 small ones that wait.
 const OVERHEAD: usize = 200;
+
+/// What some nodes of a cluster tell is held back no longer for another one that is gone.
+const HELD: Duration = Duration::from_secs(5);
 
 pub(super) struct Member {
     inbox: Recipient<SubscriptionEvent>,
@@ -28,6 +32,12 @@ pub(super) struct Member {
     backlog: Backlog<SubscriptionEvent>,
     requests: Vec<Request>,
     tally: Arc<Tally>,
+    /// Since when it is held at a gap, and why.
+    held: Option<(Instant, Cause)>,
+    /// It was not held any longer: when all is back, it is told again.
+    owed: Option<Cause>,
+    /// On which links it was told last that no events of keys come.
+    told_off: HashMap<Spot, u64>,
     /// It waits for its turn to be handed something.
     pub(super) is_ready: bool,
 }
@@ -66,8 +76,9 @@ impl Future for Handed {
 
 impl Member {
     pub(super) fn new(inbox: Recipient<SubscriptionEvent>, bounds: Bounds, tally: Arc<Tally>) -> Self {
-        let (topics, requests) = (HashMap::new(), Vec::new());
-        Self { inbox, topics, backlog: Backlog::new(bounds), requests, tally, is_ready: false }
+        let (topics, requests, told_off) = (HashMap::new(), Vec::new(), HashMap::new());
+        let backlog = Backlog::new(bounds);
+        Self { inbox, topics, backlog, requests, tally, held: None, owed: None, told_off, is_ready: false }
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -90,11 +101,48 @@ impl Member {
     pub(super) fn lost(&mut self, cause: &Cause) {
         self.backlog.hold();
         self.backlog.gap(cause.clone());
+        self.held.get_or_insert_with(|| (Instant::now(), cause.clone()));
         self.tally.gaps.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn recovered(&mut self) {
+        if let Some(cause) = self.owed.take() {
+            self.backlog.gap(cause);
+        }
+        self.held = None;
         self.backlog.release();
+    }
+
+    /// Lets go of what waits behind a gap for too long. Returns whether something did.
+    pub(super) fn lose_patience(&mut self, now: Instant) -> bool {
+        let is_over = self.held.as_ref().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= HELD);
+        if !is_over || !self.backlog.is_held_up() {
+            return false;
+        }
+        self.owed = self.held.take().map(|(_, cause)| cause);
+        self.backlog.release();
+        true
+    }
+
+    /// Its topics that are events of keys.
+    pub(super) fn watched(&self) -> impl Iterator<Item = &Name> {
+        let watches = |topic: &Topic| matches!(topic.kind(), TopicKind::Keyspace | TopicKind::Keyevent);
+        self.topics.iter().filter(move |(_, topic)| watches(topic)).map(|(name, _)| name)
+    }
+
+    /// Whether nobody waits for it any more who has asked for this topic first.
+    pub(super) fn has_been_answered(&self, name: &Name) -> bool {
+        !self.requests.iter().any(|request| request.done.is_some() && request.added.contains(name))
+    }
+
+    /// Whether it is told for the first time on this link that no events of keys come.
+    pub(super) fn is_first_told(&mut self, spot: Spot, generation: u64) -> bool {
+        self.told_off.insert(spot, generation) != Some(generation)
+    }
+
+    /// That link is gone for good.
+    pub(super) fn forget(&mut self, spot: Spot) {
+        self.told_off.remove(&spot);
     }
 
     pub(super) fn foreign(&self) {
@@ -177,9 +225,9 @@ impl Member {
         (!refused.is_empty()).then(|| self.fail(refused, error))
     }
 
-    /// As [`refused`](Self::refused), for every request: there will be no link.
-    pub(super) fn fail_all(&mut self, error: &Error) -> Vec<Name> {
-        let refused: Vec<_> = self.requests.extract_if(.., |request| !request.missing.is_empty()).collect();
+    /// As [`refused`](Self::refused), for every request that waits for one of these: there will be no link.
+    pub(super) fn fail_where(&mut self, lost: impl Fn(&Name) -> bool, error: &Error) -> Vec<Name> {
+        let refused: Vec<_> = self.requests.extract_if(.., |request| request.missing.iter().any(&lost)).collect();
         self.fail(refused, error)
     }
 

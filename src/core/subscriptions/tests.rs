@@ -44,6 +44,7 @@ enum Step {
     Done,
     Refused,
     NotSent,
+    Elsewhere,
     Retry,
     Lost,
     Linked,
@@ -60,6 +61,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(Step::Done),
         1 => Just(Step::Refused),
         1 => Just(Step::NotSent),
+        1 => Just(Step::Elsewhere),
         1 => Just(Step::Retry),
         1 => Just(Step::Lost),
         3 => Just(Step::Linked),
@@ -105,6 +107,11 @@ proptest! {
                 }
                 Step::Refused => server.answer(&mut machine, Answer::Refused(error())),
                 Step::NotSent => server.answer(&mut machine, Answer::NotSent),
+                // Who leaves a node that has nothing of it has left.
+                Step::Elsewhere if server.asked.front().is_some_and(|ask| !ask.wanted) => {
+                    server.answer(&mut machine, Answer::Done);
+                }
+                Step::Elsewhere => server.answer(&mut machine, Answer::Elsewhere),
                 Step::Retry => machine.retry(),
                 Step::Lost if server.up => {
                     server.up = false;
@@ -119,7 +126,7 @@ proptest! {
                 Step::Revoked(topic) => {
                     let under_way = server.asked.iter().any(|ask| ask.name == name(topic));
                     if !under_way && server.subscribed.remove(&name(topic)) {
-                        hurt = machine.revoked(&name(topic));
+                        hurt = machine.revoked(&name(topic), true);
                     }
                 }
                 Step::Lost | Step::Linked => {}

@@ -10,14 +10,13 @@ use futures_util::stream::StreamExt;
 use redis::Value;
 
 use super::{Engine, RETRY};
-use crate::actors::pubsub::member::Member;
 use crate::core::FOREVER;
-use crate::core::subscriptions::{Answer, Ask, Id};
+use crate::core::subscriptions::{Answer, Ask, Id, spread::Spot};
 use crate::error::{ErrorKind, Result};
 use crate::frame::Frame;
 use crate::messages::Command;
 use crate::pubsub::event::SubscriptionEvent;
-use crate::pubsub::topic::{Topic, TopicKind, request};
+use crate::pubsub::topic::request;
 
 /// SUBSCRIBE and its kin, and the question for the server's setting.
 struct Question;
@@ -40,8 +39,8 @@ impl Command for Question {
 
 /// What came of a question.
 pub(super) enum Said {
-    Answered(Ask, Answer),
-    Setting(u64, Option<String>),
+    Answered(Spot, Ask, Answer),
+    Setting(Spot, u64, Option<String>),
 }
 
 /// Whether the server sends events of keys.
@@ -55,50 +54,67 @@ pub(super) enum Notifications {
 }
 
 impl Engine {
-    /// Asks once a link whether the server sends events of keys, if anybody wants them. A subscriber in RESP2 may ask
-    /// nothing once it is one.
-    pub(super) fn check_notifications(&mut self) {
-        let (Some(link), Some(generation)) = (self.link.clone(), self.generation) else { return };
-        let may_ask = self.protocol >= 3 || self.machine.is_untouched();
-        if !matches!(self.notifications, Notifications::Unknown)
-            || !may_ask
-            || !self.members.values().any(|member| member.topics.values().any(watches_keys))
-        {
+    /// Asks once a link whether the server sends events of keys, if anybody wants them from there. A subscriber in RESP2 may
+    /// ask nothing once it is one.
+    pub(super) fn check_notifications(&mut self, spot: Spot) {
+        let Some(place) = self.places.get_mut(&spot) else { return };
+        let Some(generation) = place.generation else { return };
+        let may_ask = place.protocol >= 3 || self.spread.is_untouched(spot);
+        let is_wanted = || {
+            let mut watched = self.members.values().flat_map(|member| member.watched());
+            watched.any(|name| self.spread.is_at(name, spot))
+        };
+        if !matches!(place.notifications, Notifications::Unknown) || !may_ask || !is_wanted() {
             return;
         }
-        self.notifications = Notifications::Asked;
+        place.notifications = Notifications::Asked;
+        let link = place.redis.clone();
         let frame = patient(Frame::known("CONFIG GET").arg("notify-keyspace-events"));
         self.questions.push(Box::pin(async move {
             // It may be forbidden to ask, and then there is nothing to say.
             let answer = link.send_on::<Question>(generation, frame).await.ok();
             let setting = answer.and_then(|value| redis::from_redis_value::<HashMap<String, String>>(value).ok());
-            Said::Setting(generation, setting.and_then(|mut all| all.remove("notify-keyspace-events")))
+            Said::Setting(spot, generation, setting.and_then(|mut all| all.remove("notify-keyspace-events")))
         }));
     }
 
-    pub(super) fn learned(&mut self, generation: u64, setting: Option<String>) {
-        if self.generation != Some(generation) {
+    fn learned(&mut self, spot: Spot, generation: u64, setting: Option<String>) {
+        let Some(place) = self.places.get_mut(&spot).filter(|place| place.generation == Some(generation)) else {
             return;
-        }
-        self.notifications = match setting {
+        };
+        place.notifications = match setting {
             Some(setting) if !sends_events(&setting) => {
                 tracing::warn!(setting, "the server sends no events of keys; see notify-keyspace-events");
                 Notifications::Off(setting)
             }
             _ => Notifications::Fine,
         };
-        if let Notifications::Off(setting) = &self.notifications {
-            let off = SubscriptionEvent::NotificationsOff { setting: setting.clone() };
-            let watching = |member: &Member| member.topics.values().any(watches_keys);
-            let ids: Vec<Id> = self.members.iter().filter(|(_, member)| watching(member)).map(|(id, _)| *id).collect();
-            for id in ids {
-                self.tell(id, off.clone());
-            }
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            self.tell_if_off(id);
         }
     }
 
-    pub(super) fn ask(&mut self, ask: Ask) {
-        let Some(link) = self.link.clone() else { return };
+    /// Tells a subscriber that no events of keys come, once a link, and not before its topics are confirmed: to one that is
+    /// refused it would be sent in vain.
+    pub(super) fn tell_if_off(&mut self, id: Id) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let mut off = Vec::new();
+        for (spot, place) in &self.places {
+            if let (Notifications::Off(setting), Some(generation)) = (&place.notifications, place.generation)
+                && member.watched().any(|name| self.spread.is_at(name, *spot) && member.has_been_answered(name))
+                && member.is_first_told(*spot, generation)
+            {
+                let node = place.node.as_ref().map(ToString::to_string);
+                off.push(SubscriptionEvent::NotificationsOff { setting: setting.clone(), node });
+            }
+        }
+        for event in off {
+            self.tell(id, event);
+        }
+    }
+
+    fn ask(&mut self, spot: Spot, ask: Ask) {
+        let Some(link) = self.places.get(&spot).map(|place| place.redis.clone()) else { return };
         let frame = patient(request(&ask.name, ask.wanted));
         self.questions.push(Box::pin(async move {
             let answer = match link.send_on::<Question>(ask.generation, frame).await {
@@ -109,7 +125,7 @@ impl Engine {
                 // The link had no room, or is gone: then nobody looks at this any more.
                 Err(_) => Answer::NotSent,
             };
-            Said::Answered(ask, answer)
+            Said::Answered(spot, ask, answer)
         }));
     }
 
@@ -118,22 +134,22 @@ impl Engine {
         while let Poll::Ready(Some(said)) = self.questions.poll_next_unpin(cx) {
             busy = true;
             match said {
-                Said::Answered(ask, answer) => {
+                Said::Answered(spot, ask, answer) => {
                     let made_room = !matches!(answer, Answer::NotSent);
-                    self.machine.answered(&ask, answer);
+                    self.spread.answered(spot, &ask, answer, Instant::now());
                     if made_room {
-                        self.machine.retry();
+                        self.spread.retry();
                     }
                 }
-                Said::Setting(generation, setting) => self.learned(generation, setting),
+                Said::Setting(spot, generation, setting) => self.learned(spot, generation, setting),
             }
         }
-        if self.machine.has_put_off() {
+        if self.spread.has_put_off() {
             self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
         }
-        while let Some(ask) = self.machine.next() {
+        while let Some((spot, ask)) = self.spread.next() {
             busy = true;
-            self.ask(ask);
+            self.ask(spot, ask);
         }
         busy
     }
@@ -142,10 +158,6 @@ impl Engine {
 /// Whether its server is alive is for the link to judge: a deadline here would leave open what the server has.
 fn patient(frame: Frame) -> Frame {
     frame.timeout(FOREVER)
-}
-
-pub(super) fn watches_keys(topic: &Topic) -> bool {
-    matches!(topic.kind(), TopicKind::Keyspace | TopicKind::Keyevent)
 }
 
 /// The setting names where events go, `K` and `E`, and which: each but the two is a class of them.

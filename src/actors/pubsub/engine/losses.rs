@@ -1,11 +1,11 @@
 //! What a lost link means for the subscribers, and who is told.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use super::{Engine, mark_ready};
 use crate::actors::connection::Announce;
-use crate::core::subscriptions::Id;
-use crate::events::{Cause, ConnectionEvent};
+use crate::core::subscriptions::{Id, spread::Spot};
+use crate::events::{Cause, CauseKind, ConnectionEvent};
 
 /// A loss that nobody but the subscribers was told of so far.
 pub(super) struct Loss {
@@ -16,13 +16,34 @@ pub(super) struct Loss {
 }
 
 impl Engine {
-    pub(super) fn lost(&mut self, generation: u64, cause: &Cause) {
-        self.generation = None;
-        let hurt = self.machine.lost();
+    pub(super) fn lost(&mut self, spot: Spot, generation: u64, cause: &Cause) {
+        if let Some(place) = self.places.get_mut(&spot) {
+            place.generation = None;
+        }
+        let hurt = self.spread.lost(spot, Instant::now());
         self.hurt(generation, &hurt, cause);
     }
 
-    pub(super) fn hurt(&mut self, generation: u64, hurt: &[Id], cause: &Cause) {
+    /// Servers have ended subscriptions by themselves. Returns whether they have.
+    pub(super) fn take_revoked(&mut self) -> bool {
+        let revoked = std::mem::take(&mut self.revoked);
+        let now = Instant::now();
+        let (mut hurt, mut generation) = (BTreeSet::new(), 0);
+        for (spot, name) in &revoked {
+            hurt.extend(self.spread.revoked(*spot, name, now));
+            generation = self.places.get(spot).and_then(|place| place.generation).unwrap_or_default();
+        }
+        self.hurt(generation, &hurt, &Cause::new(CauseKind::Broken, "the server ended a subscription"));
+        !revoked.is_empty()
+    }
+
+    /// Others tell of some topics from now on.
+    pub(super) fn hurt_by_change(&mut self, hurt: &BTreeSet<Id>) {
+        let cause = Cause::new(CauseKind::Broken, "other nodes of the cluster tell of a topic now");
+        self.hurt(0, hurt, &cause);
+    }
+
+    fn hurt(&mut self, generation: u64, hurt: &BTreeSet<Id>, cause: &Cause) {
         if hurt.is_empty() {
             return;
         }
