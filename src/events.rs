@@ -168,10 +168,10 @@ pub enum ConnectionEvent {
         unknown: usize,
     },
     /// The connection of the subscriptions was lost, and every topic is subscribed to again: messages between may be
-    /// missing. One for each loss; subscribers are told in their own streams, see
-    /// [`SubscriptionEvent::Gap`](crate::SubscriptionEvent::Gap).
+    /// missing. In a cluster also that a link to one node was lost, or that others tell of a topic now. One for each loss;
+    /// subscribers are told in their own streams, see [`SubscriptionEvent::Gap`](crate::SubscriptionEvent::Gap).
     Gap {
-        /// The dial that had made the lost link, as that connection counts them.
+        /// The dial that had made the lost link, as that connection counts them; 0 where none was lost.
         generation: u64,
         /// How many subscriptions had a topic on it.
         subscriptions: usize,
