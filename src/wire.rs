@@ -9,6 +9,7 @@ pub(crate) mod dial;
 pub(crate) mod dial_error;
 pub(crate) mod login;
 pub(crate) mod place;
+mod role;
 pub(crate) mod session;
 pub(crate) mod stream;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "what can go wrong with tls needs tls"))]

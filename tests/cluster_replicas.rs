@@ -21,7 +21,9 @@ use cluster_support::{aside, cluster, config, fail_over, migrate, slot_of};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, RedisConfigBuilder};
 use redis_actix_test::{RedisCluster, RedisServer};
-use support::replicas::{calls, forget, reading_links, refusals, replicas, replicas_ready, replicated};
+use support::replicas::{
+    calls, forget, outlives_a_panic, reading_links, refusals, replicas, replicas_ready, replicated,
+};
 use support::{PATIENCE, eventually, hasty, ms};
 
 const KEYS: usize = 60;
@@ -333,6 +335,16 @@ async fn of_a_frozen_replica_only_those_suffer_who_were_there() {
         (calls(replica, "get") > before + 1).then_some(())
     })
     .await;
+}
+
+#[actix::test]
+async fn a_panic_while_a_replica_answers_costs_one_read() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().primaries(1).replicas(1)))).await;
+    let redis = filled(&cluster, config(&cluster), 1).await;
+    outlives_a_panic(&redis, "k1").await;
+    forget(cluster.nodes());
+    assert_eq!(redis.send(from_replica("k1")).await.expect("read"), Some(1));
+    assert_eq!(calls(&cluster.nodes()[1], "get"), 1);
 }
 
 /// On one server the option means nothing.

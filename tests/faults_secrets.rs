@@ -91,7 +91,7 @@ async fn row_24_secrets_are_seen_nowhere() {
 
 /// Each variable malformed, and the password in each place it may be put by mistake.
 fn variables(seen: &Seen) {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 26] = [
         "REDIS_URL",
         "REDIS_HOST",
         "REDIS_PORT",
@@ -109,6 +109,8 @@ fn variables(seen: &Seen) {
         "REDIS_CLUSTER_HOSTS",
         "REDIS_SENTINEL_HOSTS",
         "REDIS_SENTINEL_MASTER",
+        "REDIS_SENTINEL_USERNAME",
+        "REDIS_SENTINEL_PASSWORD",
         "APP_ENV",
         "NODE_ENV",
         "REDIS_KEY_NAMESPACE",
@@ -182,6 +184,16 @@ async fn logins(seen: &Seen) {
         .expect("started");
     let redis = hasty(config(quoting.port()).username("svc").password(CANARY)).start().expect("started");
     seen.error(&redis.ready(PATIENCE).await.expect_err("unknown"));
+    // The password of the sentinels, wrong and quoted.
+    let sentinel = RedisServer::builder().sentinel().requirepass(format!("{CANARY}!")).start().expect("a sentinel");
+    for address in [sentinel.addr(), quoting.addr()] {
+        let config = RedisConfig::builder().sentinel([address], "m").key_prefix("test:").sentinel_username("svc");
+        let redis = hasty(config.sentinel_password(CANARY)).start().expect("started");
+        seen.error(&redis.ready(PATIENCE).await.expect_err("wrong"));
+        seen.debug(&redis);
+        seen.debug(redis.config());
+        seen.show(redis.config().describe());
+    }
     let unreadable = std::env::temp_dir().join(format!("{CANARY}-{}", std::process::id()));
     let redis = hasty(config(server.port()).password_file(unreadable)).start().expect("started");
     seen.error(&redis.ready(PATIENCE).await.expect_err("no file"));

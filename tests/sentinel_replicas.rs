@@ -19,7 +19,7 @@ use std::{
 use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionState, Fate, RedisConfig, RedisConfigBuilder};
 use redis_actix_test::{RedisServer, SentinelSet, SentinelSetBuilder};
-use support::replicas::{calls, forget, replicas, replicas_ready, replicated};
+use support::replicas::{calls, forget, outlives_a_panic, replicas, replicas_ready, replicated};
 use support::{PATIENCE, aside, eventually, hasty, ms, until_state};
 
 fn config(set: &SentinelSet) -> RedisConfigBuilder {
@@ -198,6 +198,30 @@ async fn a_named_replica_that_follows_nobody_is_not_read_from() {
         assert_eq!(redis.send(from_replica("k")).await.expect("read"), Some(7), "of a server that follows nobody");
         tokio::task::yield_now().await;
     }
+}
+
+/// Ablation: without counting what is given up, the report knows of no unknown one.
+#[actix::test]
+async fn a_shutdown_waits_for_a_frozen_replica_until_its_deadline() {
+    let set = start(SentinelSet::builder()).await;
+    let redis = filled(&set, config(&set).command_timeout(ms(20_000)).liveness(Duration::from_secs(60)), 1).await;
+    set.servers()[1].stop_process().expect("frozen");
+    let (read, begun) = (redis.send(from_replica("k")), Instant::now());
+    let report = redis.shutdown(ms(300)).await.expect("ended");
+    assert!((ms(300)..ms(5_000)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert_eq!((report.completed, report.failed, report.unknown, report.abandoned), (0, 0, 1, 0));
+    let error = read.await.expect_err("nobody has answered");
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::Unknown), "{error}");
+}
+
+#[actix::test]
+async fn a_panic_while_a_replica_answers_costs_one_read() {
+    let set = start(SentinelSet::builder()).await;
+    let redis = filled(&set, config(&set), 1).await;
+    outlives_a_panic(&redis, "k").await;
+    forget(set.servers());
+    assert_eq!(redis.send(from_replica("k")).await.expect("read"), Some(7));
+    assert_eq!(calls(&set.servers()[1], "get"), 1);
 }
 
 #[actix::test]

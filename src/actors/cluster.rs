@@ -302,7 +302,6 @@ impl Router {
         }
         self.looking = None;
         self.replicas.abort(&cause);
-        self.give_up_reads(&cause);
         self.nodes.each(|driver| driver.abort(cause.clone()));
         self.take_returned();
         self.lobby.fail_queued(&cause, ConnectionState::Closed);

@@ -21,6 +21,7 @@ use crate::core::{
     replica::{Standing, Turns},
     retry::ReconnectPolicy,
 };
+use crate::error::Fate;
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
 use crate::gauges::Gauges;
 use crate::topology::NodeStatus;
@@ -218,9 +219,13 @@ impl Replicas {
         self.shelf.report()
     }
 
-    /// It is over. Everything that was at a replica comes back.
+    /// It is over, and there is no primary to ask: everybody who waits for a replica is told.
     pub(crate) fn abort(&mut self, cause: &Cause) {
         self.each(|driver| driver.abort(cause.clone()));
+        let otherwise = cause.error(Fate::NotSent);
+        for back in self.take_back() {
+            self.shelf.give_up(back, &otherwise);
+        }
     }
 }
 

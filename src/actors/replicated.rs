@@ -168,7 +168,7 @@ impl Replicated {
     /// It is over, and everybody who waits is told.
     pub(crate) fn abort(&mut self, cause: Cause) {
         self.looking = None;
-        self.end_replicas(&cause);
+        self.replicas.abort(&cause);
         self.main.abort(cause);
         match self.closing.as_mut().map(|closing| &mut closing.stage) {
             Some(Stage::Master(main)) => {
@@ -178,12 +178,6 @@ impl Replicated {
             Some(Stage::Reads) => self.finish(ShutdownReport::default()),
             Some(Stage::Over(_)) | None => {}
         }
-    }
-
-    fn end_replicas(&mut self, cause: &Cause) {
-        self.replicas.abort(cause);
-        let otherwise = cause.error(Fate::NotSent);
-        self.replicas.take_back().into_iter().for_each(|back| back.give_up(&otherwise));
     }
 
     /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
@@ -307,7 +301,7 @@ impl Replicated {
             return false;
         }
         let words = if late { "the deadline of the shutdown passed" } else { "shut down" };
-        self.end_replicas(&Cause::new(CauseKind::Shutdown, words));
+        self.replicas.abort(&Cause::new(CauseKind::Shutdown, words));
         let (done, report) = oneshot::channel();
         self.main.shut_down(deadline.saturating_duration_since(Instant::now()), done);
         if let Some(closing) = &mut self.closing {

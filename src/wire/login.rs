@@ -1,12 +1,14 @@
-//! What to log in with, asked for anew by every login.
+//! What to log in with, asked for anew by every login, and what a refusal of it means.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::dial::Target;
 use super::session::Recipe;
 use crate::config::Secret;
 use crate::credentials::Credentials;
+use crate::error::{Error, ErrorKind};
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 
@@ -66,4 +68,31 @@ impl Login {
         }
         auth.arg(self.password.expose())
     }
+}
+
+/// Codes decide: texts differ between servers. `ERR` is what an old one says to a wrong password.
+pub(super) fn login_cause(error: &Error) -> Cause {
+    let code = error.code().unwrap_or_default();
+    let (kind, advice) = match code {
+        "NOAUTH" => (CauseKind::Refused, "; the server wants a password, set REDIS_PASSWORD"),
+        "WRONGPASS" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
+        "NOPERM" => (CauseKind::Refused, "; the user lacks a permission, see ACL SETUSER"),
+        "ERR" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
+        _ => (CauseKind::NotReady, ""),
+    };
+    debug_assert_eq!(error.kind(), ErrorKind::Server);
+    Cause::new(kind, format!("the server answered {code}: {}{advice}", error.message().trim_end_matches('.')))
+}
+
+/// The same of a sentinel, which has users and a password of its own.
+pub(super) fn sentinel_cause(error: &Error, sentinel: &Target) -> Cause {
+    let code = error.code().unwrap_or_default();
+    let (kind, advice) = match code {
+        "NOAUTH" => (CauseKind::Refused, "; the sentinel itself wants a password, set REDIS_SENTINEL_PASSWORD"),
+        "NOPERM" => (CauseKind::Refused, "; the user of the sentinel lacks a permission, see ACL SETUSER there"),
+        "WRONGPASS" | "ERR" => (CauseKind::Refused, "; check REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD"),
+        _ => (CauseKind::NotReady, ""),
+    };
+    let words = error.message().trim_end_matches('.');
+    Cause::new(kind, format!("the sentinel {} answered {code}: {words}{advice}", sentinel.address))
 }

@@ -8,13 +8,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::dial::{Target, dial};
 use super::dial_error::{DialError, DialErrorKind};
-use super::login::Login;
+use super::login::{Login, login_cause, sentinel_cause};
 use super::place::Place;
 use super::stream::Wire;
 use crate::config::{Address, RedisConfig};
 use crate::core::admission::Patience;
 use crate::credentials::Provider;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::prefix::KeyPrefix;
@@ -188,10 +188,10 @@ pub(crate) async fn ask_once(recipe: Arc<Recipe>, question: Frame, limit: Durati
 }
 
 /// The conversation before commands flow: one question, one answer.
-struct Greeter<'a> {
+pub(super) struct Greeter<'a> {
     wire: Wire,
     until: Instant,
-    target: &'a Target,
+    pub(super) target: &'a Target,
     /// Whose credentials to check is said by a refusal.
     is_sentinel: bool,
 }
@@ -246,55 +246,7 @@ impl Greeter<'_> {
         }
     }
 
-    /// What the sentinels say may be minutes old; the server itself knows.
-    async fn verify_master(&mut self) -> Result<(), Cause> {
-        match self.role().await?.first().map(String::as_str) {
-            Some("master") => Ok(()),
-            role => {
-                let role: &str = role.unwrap_or("something else");
-                let words = format!("the sentinels name {} as the master, which is a {role} now", self.target.address);
-                Err(Cause::new(CauseKind::NotReady, words))
-            }
-        }
-    }
-
-    /// One that does not follow its master would answer with what once was.
-    async fn verify_replica(&mut self) -> Result<(), Cause> {
-        let role = self.role().await?;
-        let words = match (role.first().map(String::as_str), role.get(3).map(String::as_str)) {
-            (Some("slave"), Some("connected")) => return Ok(()),
-            (Some("slave"), state) => {
-                let state = state.unwrap_or("unknown");
-                format!("the replica {} does not follow its master: its link is {state}", self.target.address)
-            }
-            (role, _) => {
-                let role = role.unwrap_or("something else");
-                format!("the sentinels name {} as a replica, which is a {role} now", self.target.address)
-            }
-        };
-        Err(Cause::new(CauseKind::NotReady, words))
-    }
-
-    /// The words of ROLE; what is no word is left empty.
-    async fn role(&mut self) -> Result<Vec<String>, Cause> {
-        match self.ask(&Frame::known("ROLE")).await? {
-            Ok(Value::Array(role)) => {
-                Ok(role.into_iter().map(|word| redis::from_redis_value(word).unwrap_or_default()).collect())
-            }
-            Ok(_) => Ok(Vec::new()),
-            Err(error) => Err(self.refusal(&error)),
-        }
-    }
-
-    /// Has a replica of a cluster answer reads itself.
-    async fn read_only(&mut self) -> Result<(), Cause> {
-        match self.ask(&Frame::known("READONLY")).await? {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.refusal(&error)),
-        }
-    }
-
-    fn refusal(&self, error: &Error) -> Cause {
+    pub(super) fn refusal(&self, error: &Error) -> Cause {
         if self.is_sentinel { sentinel_cause(error, self.target) } else { login_cause(error) }
     }
 
@@ -346,7 +298,7 @@ impl Greeter<'_> {
         }
     }
 
-    async fn ask(&mut self, frame: &Frame) -> Result<Result<Value, Error>, Cause> {
+    pub(super) async fn ask(&mut self, frame: &Frame) -> Result<Result<Value, Error>, Cause> {
         // Nothing of the greeting is a key.
         let no_prefix = KeyPrefix::none();
         let sealed = no_prefix.seal(frame).map_err(|error| Cause::new(CauseKind::Refused, error.to_string()))?;
@@ -386,33 +338,6 @@ fn dial_cause(error: &DialError) -> Cause {
         _ => CauseKind::Unreachable,
     };
     Cause::new(kind, error.to_string())
-}
-
-/// Codes decide: texts differ between servers. `ERR` is what an old one says to a wrong password.
-fn login_cause(error: &Error) -> Cause {
-    let code = error.code().unwrap_or_default();
-    let (kind, advice) = match code {
-        "NOAUTH" => (CauseKind::Refused, "; the server wants a password, set REDIS_PASSWORD"),
-        "WRONGPASS" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
-        "NOPERM" => (CauseKind::Refused, "; the user lacks a permission, see ACL SETUSER"),
-        "ERR" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
-        _ => (CauseKind::NotReady, ""),
-    };
-    debug_assert_eq!(error.kind(), ErrorKind::Server);
-    Cause::new(kind, format!("the server answered {code}: {}{advice}", error.message().trim_end_matches('.')))
-}
-
-/// The same of a sentinel, which has users and a password of its own.
-fn sentinel_cause(error: &Error, sentinel: &Target) -> Cause {
-    let code = error.code().unwrap_or_default();
-    let (kind, advice) = match code {
-        "NOAUTH" => (CauseKind::Refused, "; the sentinel itself wants a password, set REDIS_SENTINEL_PASSWORD"),
-        "NOPERM" => (CauseKind::Refused, "; the user of the sentinel lacks a permission, see ACL SETUSER there"),
-        "WRONGPASS" | "ERR" => (CauseKind::Refused, "; check REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD"),
-        _ => (CauseKind::NotReady, ""),
-    };
-    let words = error.message().trim_end_matches('.');
-    Cause::new(kind, format!("the sentinel {} answered {code}: {words}{advice}", sentinel.address))
 }
 
 fn greeting_from(answer: Value) -> Greeting {

@@ -1,7 +1,7 @@
 //! What servers say of the reads that they answered.
 
 use redis_actix::prelude::*;
-use redis_actix::{ConnectionState, NodeInfo};
+use redis_actix::{ConnectionState, Frame, NodeInfo, Result, Value};
 use redis_actix_test::RedisServer;
 
 use super::eventually;
@@ -51,4 +51,31 @@ pub async fn replicas_ready(redis: &Redis, keys: &[String], count: usize) {
 pub fn replicated(primary: &RedisServer, replicas: &str) {
     let count = primary.command(["WAIT", replicas, "5000"]).expect("asked").int().expect("a number");
     assert_eq!(count.to_string(), replicas, "replicas that have everything");
+}
+
+/// A read at a replica, whose reply makes its decoder panic.
+#[derive(actix::Message)]
+#[rtype(result = "Result<()>")]
+pub struct Defective(pub &'static str);
+
+impl Command for Defective {
+    type Reply = ();
+
+    fn frame(&self) -> Frame {
+        Frame::new("GET").key(self.0).read_only().read_from(ReadFrom::Replica)
+    }
+
+    fn reply(_: Value) -> Result<()> {
+        panic!("injected while the reply is decoded")
+    }
+}
+
+/// After a panic in the middle of a replica's answers: the same handle, and replicas again.
+pub async fn outlives_a_panic(redis: &Redis, key: &'static str) {
+    super::injected_panics_are_quiet();
+    let count = replicas(redis).len();
+    redis.send(Defective(key)).await.expect_err("taken down by itself");
+    redis.send(Get::<u64>::new(key).read_from(ReadFrom::Replica)).await.expect("answered by anybody");
+    assert_eq!(redis.status().borrow().restarts, 1);
+    replicas_ready(redis, &[key.to_owned()], count).await;
 }

@@ -6,8 +6,6 @@ use super::Router;
 use super::trip::{Routed, Trip};
 use crate::actors::ticket::Pending as _;
 use crate::core::lane::Deadline;
-use crate::error::Fate;
-use crate::events::Cause;
 
 impl Router {
     /// Sends a read to a replica of the node that it is for. What is no such read, or finds no replica, comes back.
@@ -59,13 +57,5 @@ impl Router {
         // Behind the primaries: one that was promoted has a link as each for a while.
         statuses.extend(self.replicas.statuses());
         self.announce.tell(&self.map, statuses);
-    }
-
-    /// It is over: there is no primary to ask.
-    pub(super) fn give_up_reads(&mut self, cause: &Cause) {
-        let otherwise = cause.error(Fate::NotSent);
-        for back in self.replicas.take_back() {
-            back.give_up(&otherwise);
-        }
     }
 }

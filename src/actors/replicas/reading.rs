@@ -31,13 +31,6 @@ impl Back {
     pub(super) fn queued((ticket, deadline, may_have_run): (BoxedTicket, Deadline, bool)) -> Self {
         Self { ticket, deadline: Deadline::Own(deadline.at()), may_have_run, why: None }
     }
-
-    /// There is nobody left to ask.
-    pub(crate) fn give_up(self, otherwise: &Error) {
-        let error = self.why.unwrap_or_else(|| otherwise.clone());
-        let error = if self.may_have_run { error.with_fate(Fate::Unknown) } else { error };
-        self.ticket.complete(Err(error));
-    }
 }
 
 /// Where reads that come back wait for whoever owns the links, and what became of the others.
@@ -62,6 +55,14 @@ impl Shelf {
 
     pub(super) fn report(&self) -> ShutdownReport {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is nobody left to ask.
+    pub(super) fn give_up(&self, back: Back, otherwise: &Error) {
+        let error = back.why.unwrap_or_else(|| otherwise.clone());
+        let outcome = Err(if back.may_have_run { error.with_fate(Fate::Unknown) } else { error });
+        self.count(&outcome, !back.ticket.is_abandoned());
+        back.ticket.complete(outcome);
     }
 
     fn count(&self, outcome: &Result<Value>, is_taken: bool) {
