@@ -32,7 +32,7 @@ use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::topology::{Announce, Topology};
 use crate::wire::dial::Target;
 use crate::wire::place::{Locate, Place};
-use crate::wire::session::{Recipe, Replica};
+use crate::wire::recipe::{Recipe, Replica};
 use crate::wire::tls::{ClientIdentity, Pem, Tls, TlsOptions};
 
 /// Configures and places a connection; made by [`Redis::builder`].
@@ -255,7 +255,7 @@ impl Plan {
         if let Some((seeds, limit)) = cluster {
             let (announce, picture) = Announce::new();
             let slots = Slots::new(self.recipe.config.key_prefix().as_str().as_bytes());
-            let known = Topology::new(picture, slots, addr.downgrade());
+            let known = Topology::new(picture, slots, addr.downgrade().recipient());
             // What has no key may be asked of any node.
             let beside = self.found(known.anywhere()).further(limit);
             beside.links.in_cluster(known.clone());

@@ -18,7 +18,7 @@ pub use cluster::NodeInfo;
 pub use sending::Sending;
 use sending::no_room;
 
-use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, Submit, SubmitOn, Subscribe};
+use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;
 use crate::actors::replicated::ReplicaStatuses;
 use crate::actors::scripts::Internal;
@@ -30,7 +30,7 @@ use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::{Frame, ReadFrom, WhenDown};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
-use crate::intake::Intake;
+use crate::intake::{Intake, Submit};
 use crate::links::{LinkInfo, Links, Sibling};
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
@@ -38,7 +38,7 @@ use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
 use crate::streams::features::KnownFeatures;
 use crate::topology::Topology;
-use crate::wire::session::Recipe;
+use crate::wire::recipe::Recipe;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
 ///

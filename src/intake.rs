@@ -9,12 +9,31 @@ use std::{
     },
 };
 
-use actix::Addr;
+use std::time::Instant;
 
-use crate::actors::connection::{Gathered, RedisActor, Submit};
+use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
+
+use crate::actors::ticket::BoxedTicket;
 
 /// Capacity that is kept between batches; a burst's worth beyond it is given back.
 const KEEP: usize = 4096;
+
+/// A command from a [`Redis`](crate::Redis) handle, with its own reply channel and the time it was asked.
+pub(crate) struct Submit {
+    pub(crate) ticket: BoxedTicket,
+    pub(crate) asked: Instant,
+}
+
+impl Message for Submit {
+    type Result = ();
+}
+
+/// Says that commands have gathered in the intake.
+pub(crate) struct Gathered;
+
+impl Message for Gathered {
+    type Result = ();
+}
 
 /// Commands on their way to one actor.
 #[derive(Default)]
@@ -33,7 +52,11 @@ struct State {
 
 impl Intake {
     /// Sends a command, after everything that was sent before.
-    pub(crate) fn send(&self, addr: &Addr<RedisActor>, submit: Submit) {
+    pub(crate) fn send<A>(&self, addr: &Addr<A>, submit: Submit)
+    where
+        A: Actor + Handler<Submit> + Handler<Gathered>,
+        A::Context: ToEnvelope<A, Submit> + ToEnvelope<A, Gathered>,
+    {
         if self.aside.load(Ordering::Acquire) {
             addr.do_send(submit);
             return;

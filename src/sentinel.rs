@@ -18,7 +18,8 @@ use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::wire::{
     place::{Locate, Looking, LookingForReplicas, Place},
-    session::{Recipe, ask_once, listen},
+    recipe::Recipe,
+    session::{ask_once, listen},
 };
 
 /// The next sentinel is asked when the one before has not answered for so long.

@@ -2,10 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use actix::WeakAddr;
+use actix::{Message, WeakRecipient};
 use tokio::sync::watch;
 
-use crate::actors::connection::{Look, RedisActor};
 use crate::config::{Address, HostPort};
 use crate::core::cluster::{
     map::Map,
@@ -16,6 +15,13 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionState, Status};
 use crate::frame::Frame;
 use crate::wire::place::{Locate, Looking};
+
+/// Asks how the cluster looks, which somebody found to be otherwise than it was.
+pub(crate) struct Look;
+
+impl Message for Look {
+    type Result = ();
+}
 
 /// A node, which of the links of its router it has, and what that is doing.
 pub(crate) type NodeStatus = (HostPort, u32, watch::Receiver<Status>);
@@ -74,15 +80,11 @@ impl Announce {
 pub(crate) struct Topology {
     picture: watch::Receiver<Arc<Picture>>,
     slots: Slots,
-    cluster: WeakAddr<RedisActor>,
+    cluster: WeakRecipient<Look>,
 }
 
 impl Topology {
-    pub(crate) fn new(
-        picture: watch::Receiver<Arc<Picture>>,
-        slots: Slots,
-        cluster: WeakAddr<RedisActor>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(picture: watch::Receiver<Arc<Picture>>, slots: Slots, cluster: WeakRecipient<Look>) -> Arc<Self> {
         Arc::new(Self { picture, slots, cluster })
     }
 

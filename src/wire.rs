@@ -9,6 +9,7 @@ pub(crate) mod dial;
 pub(crate) mod dial_error;
 pub(crate) mod login;
 pub(crate) mod place;
+pub(crate) mod recipe;
 mod role;
 pub(crate) mod session;
 pub(crate) mod stream;

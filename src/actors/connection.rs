@@ -21,8 +21,9 @@ use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::config::Address;
 use crate::events::ConnectionEvent;
 use crate::frame::ReadFrom;
-use crate::intake::Outlet;
+use crate::intake::{Gathered, Outlet, Submit};
 use crate::messages::Command;
+use crate::topology::Look;
 use crate::wire::session::Greeting;
 
 /// The actor that owns one connection to Redis and executes every [`Command`] sent to it.
@@ -152,16 +153,6 @@ impl<M: Command> Handler<M> for RedisActor {
     }
 }
 
-/// A command from a [`Redis`](crate::Redis) handle, with its own reply channel and the time it was asked.
-pub(crate) struct Submit {
-    pub(crate) ticket: BoxedTicket,
-    pub(crate) asked: Instant,
-}
-
-impl Message for Submit {
-    type Result = ();
-}
-
 impl Handler<Submit> for RedisActor {
     type Result = ();
 
@@ -242,13 +233,6 @@ impl Handler<Run> for RedisActor {
     }
 }
 
-/// Says that commands have gathered in the intake.
-pub(crate) struct Gathered;
-
-impl Message for Gathered {
-    type Result = ();
-}
-
 impl Handler<Gathered> for RedisActor {
     type Result = ();
 
@@ -285,13 +269,6 @@ impl Handler<Hurry> for RedisActor {
     fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
         self.engine.borrow_mut().hurry();
     }
-}
-
-/// Asks how the cluster looks, which somebody found to be otherwise than it was.
-pub(crate) struct Look;
-
-impl Message for Look {
-    type Result = ();
 }
 
 impl Handler<Look> for RedisActor {

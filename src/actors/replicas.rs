@@ -25,7 +25,7 @@ use crate::error::Fate;
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
 use crate::gauges::Gauges;
 use crate::topology::NodeStatus;
-use crate::wire::session::{Recipe, Replica};
+use crate::wire::recipe::{Recipe, Replica};
 pub(crate) use reading::Back;
 use reading::{Reading, Shelf, Signal};
 

@@ -7,7 +7,7 @@ use actix::Addr;
 use redis::Value;
 use tokio::{sync::oneshot, time::sleep};
 
-use crate::actors::connection::{RedisActor, Submit, SubmitOn, Tell};
+use crate::actors::connection::{RedisActor, SubmitOn, Tell};
 use crate::actors::scripts::Internal;
 use crate::actors::ticket::{Silent, Waiter};
 use crate::core::undo::Undo;
@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionEvent;
 use crate::frame::{Frame, WhenDown};
 use crate::handle::gone;
+use crate::intake::Submit;
 use crate::links::Links;
 
 /// For how long a server that cannot be reached is tried, before what was taken is reported as lost.

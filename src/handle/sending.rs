@@ -11,10 +11,10 @@ use std::{
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::{Redis, gone};
-use crate::actors::connection::Submit;
 use crate::actors::ticket::{Pending, Waiter};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::gate::Pass;
+use crate::intake::Submit;
 use crate::messages::Command;
 
 type Answer<M> = oneshot::Receiver<Result<<M as Command>::Reply>>;

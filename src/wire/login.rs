@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::dial::Target;
-use super::session::Recipe;
+use super::recipe::Recipe;
 use crate::config::Secret;
 use crate::credentials::Credentials;
 use crate::error::{Error, ErrorKind};

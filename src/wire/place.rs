@@ -2,8 +2,6 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use super::dial::Target;
-use super::session::Recipe;
 use crate::config::{Address, HostPort};
 use crate::events::Cause;
 
@@ -45,15 +43,5 @@ impl Place {
 
     pub(super) fn is_master(&self) -> bool {
         matches!(self, Self::Found(found) if found.is_master())
-    }
-}
-
-impl Recipe {
-    /// What to dial now.
-    pub(super) async fn locate(&self) -> Result<Target, Cause> {
-        match &self.place {
-            Place::Fixed | Place::Sentinel => Ok(self.target.clone()),
-            Place::Found(found) => Ok(Target { address: found.locate().await?, ..self.target.clone() }),
-        }
     }
 }

@@ -1,10 +1,8 @@
 //! How a server is to be started.
 
-use crate::server::RedisServer;
-use std::io;
 use std::path::{Path, PathBuf};
 
-/// Options of a server, see [`RedisServer::builder`].
+/// Options of a server, see [`RedisServer::builder`](crate::RedisServer::builder).
 #[derive(Debug, Clone, Default)]
 #[must_use = "nothing runs before `start`"]
 pub struct RedisServerBuilder {
@@ -24,7 +22,7 @@ impl RedisServerBuilder {
         self
     }
 
-    /// Keeps an append-only file, so that data outlives [`kill`](RedisServer::kill). Off unless set.
+    /// Keeps an append-only file, so that data outlives [`kill`](crate::RedisServer::kill). Off unless set.
     pub fn appendonly(self, on: bool) -> Self {
         self.arg("--appendonly", if on { "yes" } else { "no" })
     }
@@ -85,15 +83,5 @@ impl RedisServerBuilder {
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.environment.push((name.into(), value.into()));
         self
-    }
-
-    /// Starts the server and waits until it answers.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no server program ([`MissingServer`](crate::MissingServer) inside), or it ended early or did not
-    /// answer within ten seconds; then the error holds the end of its log.
-    pub fn start(self) -> io::Result<RedisServer> {
-        RedisServer::launch(self)
     }
 }

@@ -39,6 +39,18 @@ pub struct RedisServer {
     dir: TempDir,
 }
 
+impl RedisServerBuilder {
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no server program ([`MissingServer`](crate::MissingServer) inside), or it ended early or did not
+    /// answer within ten seconds; then the error holds the end of its log.
+    pub fn start(self) -> io::Result<RedisServer> {
+        RedisServer::launch(self)
+    }
+}
+
 impl RedisServer {
     /// Starts a server without persistence and without a password.
     ///
@@ -54,7 +66,7 @@ impl RedisServer {
         RedisServerBuilder::default()
     }
 
-    pub(crate) fn launch(options: RedisServerBuilder) -> io::Result<Self> {
+    fn launch(options: RedisServerBuilder) -> io::Result<Self> {
         let program = match &options.program {
             Some(program) => program.clone(),
             None => find_server()?,

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
 use crate::gauges::Gauges;
 use crate::topology::{NodeStatus, link_number};
-use crate::wire::session::Recipe;
+use crate::wire::recipe::Recipe;
 
 /// How long a node that has no slots any more may take to answer what is in flight there. One that was replaced because
 /// it is frozen never will.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::prefix::KeyPrefix;
-use crate::wire::session::Recipe;
+use crate::wire::recipe::Recipe;
 
 /// The answer to a frame, its names without the prefix.
 pub(super) fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
