@@ -419,7 +419,7 @@ impl Router {
         if !known {
             self.lobby.explain(None);
             for (ticket, _, _) in self.lobby.take_queued() {
-                if let Ok(ticket) = ticket.into_routed() {
+                if let Ok(ticket) = Routed::of(ticket) {
                     self.dispatch(ticket);
                 }
             }

@@ -351,7 +351,7 @@ impl super::ticket::Pending for Tried {
         self.0.is_let_in()
     }
 
-    fn into_routed(self: Box<Self>) -> Result<Box<super::cluster::Routed>, BoxedTicket> {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn std::any::Any>, BoxedTicket> {
         Err(self)
     }
 

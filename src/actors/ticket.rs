@@ -1,6 +1,7 @@
 //! Who waits for a command: the typed end of the reply channel, behind one erased type.
 
 use std::{
+    any::Any,
     marker::PhantomData,
     task::{Context, Poll},
 };
@@ -8,7 +9,6 @@ use std::{
 use redis::Value;
 use tokio::sync::oneshot;
 
-use super::cluster::Routed;
 use crate::core::admission::Ticket;
 use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, WhenDown};
@@ -25,11 +25,11 @@ pub(crate) trait Pending: Send {
     fn is_asking(&self) -> bool {
         false
     }
-    /// What a cluster keeps about it, if it is on its way through one.
+    /// Itself with all that is kept about it, if it is on its way through a cluster: see `Routed::of`.
     ///
     /// # Errors
     /// The ticket, if it is not.
-    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket>;
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket>;
     /// Ready when nobody waits any more.
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Returns whether somebody was still there to be told.
@@ -89,7 +89,7 @@ impl<M: Command> Waiter<M> {
 }
 
 impl<M: Command> Pending for Waiter<M> {
-    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 
@@ -127,7 +127,7 @@ impl Silent {
 }
 
 impl Pending for Silent {
-    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 
@@ -171,7 +171,7 @@ impl Rerun {
 }
 
 impl Pending for Rerun {
-    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 

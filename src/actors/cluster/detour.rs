@@ -146,8 +146,7 @@ impl Router {
     /// Sends on what waited at a node where it does not belong any more.
     pub(super) fn resend(&mut self, homeless: Homeless) {
         for (ticket, deadline, may_have_run) in homeless {
-            let mut ticket = ticket
-                .into_routed()
+            let mut ticket = Routed::of(ticket)
                 .unwrap_or_else(|ticket| Routed::part(ticket, Trip::new(Deadline::Own(deadline.at())), &self.book));
             ticket.trip.may_have_run |= may_have_run;
             ticket.trip.asking = false;

@@ -1,5 +1,6 @@
 //! A command in parts: each goes its own way, and the last one to come back brings the answer.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -150,7 +151,7 @@ impl Pending for Part {
         true
     }
 
-    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 

@@ -23,7 +23,7 @@ impl Router {
             self.announce();
         }
         // It went in as one that is on its way.
-        sent.err().and_then(|ticket| ticket.into_routed().ok())
+        sent.err().and_then(|ticket| Routed::of(ticket).ok())
     }
 
     /// Sends to the primaries what replicas could not answer. Returns whether there was anything.
@@ -35,7 +35,7 @@ impl Router {
         // Whatever the reason is, the replicas may be others by now.
         self.refresh.wanted(Instant::now());
         for back in back {
-            let ticket = back.ticket.into_routed();
+            let ticket = Routed::of(back.ticket);
             let mut ticket = ticket.unwrap_or_else(|ticket| Routed::part(ticket, Trip::new(back.deadline), &self.book));
             ticket.trip.may_have_run |= back.may_have_run;
             (ticket.trip.at_primary, ticket.trip.deadline) = (true, back.deadline);

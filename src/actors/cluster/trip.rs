@@ -1,5 +1,6 @@
 //! A command on its way through a cluster: it comes back here when a node says that it is at the wrong door.
 
+use std::any::Any;
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -159,6 +160,15 @@ impl Routed {
         Box::new(Self { asked, trip: Trip::new(deadline), book: book.clone(), counted })
     }
 
+    /// What was made here of a ticket, out of the ticket.
+    ///
+    /// # Errors
+    /// The ticket, if it was not made here.
+    #[expect(clippy::expect_used, reason = "no other ticket keeps anything")]
+    pub(super) fn of(ticket: BoxedTicket) -> Result<Box<Self>, BoxedTicket> {
+        ticket.into_kept().map(|kept| kept.downcast().expect("only a command of a cluster keeps anything"))
+    }
+
     /// A part of another one.
     pub(super) fn part(asked: BoxedTicket, trip: Trip, book: &Arc<Book>) -> Box<Self> {
         Box::new(Self { asked, trip, book: book.clone(), counted: None })
@@ -200,7 +210,7 @@ impl Pending for Routed {
         self.trip.asking
     }
 
-    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Ok(self)
     }
 

@@ -1,5 +1,6 @@
 //! A read at a replica: its answer, or its way back.
 
+use std::any::Any;
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -8,7 +9,6 @@ use std::task::{Context, Poll};
 
 use redis::Value;
 
-use crate::actors::cluster::Routed;
 use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{BoxedTicket, Pending};
 use crate::core::lane::Deadline;
@@ -118,8 +118,8 @@ impl Pending for Reading {
         false
     }
 
-    fn into_routed(self: Box<Self>) -> Result<Box<Routed>, BoxedTicket> {
-        self.asked.into_routed()
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+        self.asked.into_kept()
     }
 
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
