@@ -261,19 +261,24 @@ async fn row_25_a_frozen_node_slows_nobody_else_down() {
     let (theirs, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| at(frozen, key));
     let others = &others[..20];
     latencies(&redis, others, ms(300)).await;
-    let before = p99(latencies(&redis, others, ms(1_500)).await);
-    frozen.stop_process().expect("frozen");
-    let waiting: Vec<_> = theirs.iter().map(|key| redis.send(Incr::new(key))).collect();
-    let during = p99(latencies(&redis, others, ms(1_500)).await);
-    for sent in waiting {
-        let error = sent.await.expect_err("frozen");
-        assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown), "{error}");
+    // The machine is shared, and a round may be disturbed. A node that slows the others down does so in each of them.
+    for round in 1.. {
+        let before = p99(latencies(&redis, others, ms(1_500)).await);
+        frozen.stop_process().expect("frozen");
+        let waiting: Vec<_> = theirs.iter().map(|key| redis.send(Incr::new(key))).collect();
+        let during = p99(latencies(&redis, others, ms(1_500)).await);
+        for sent in waiting {
+            let error = sent.await.expect_err("frozen");
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown), "{error}");
+        }
+        frozen.cont_process().expect("goes on");
+        eventually_read(&redis, &theirs[0]).await;
+        println!("p99 of the others: {before:?} before, {during:?} with one node frozen, round {round}");
+        if during < before * 2 {
+            break;
+        }
+        assert!(round < 5, "{before:?} before, {during:?} during, and no better four times before");
     }
-    frozen.cont_process().expect("goes on");
-    eventually_read(&redis, &theirs[0]).await;
-    println!("p99 of the others: {before:?} before, {during:?} with one node frozen");
-    // The machine is shared: what is looked for is a wait of seconds.
-    assert!(during < before * 2 || during < ms(20), "{before:?} before, {during:?} during");
 }
 
 async fn eventually_read(redis: &Redis, key: &str) {
