@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Sever};
+use crate::actors::driver::ShutdownReport;
 use crate::core::{
     admission::says_not_now,
     undo::{Undo, is_nothing, takes_nothing, undo},
@@ -72,16 +73,12 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
         None | Some(Why::Gone) => outcome,
         Some(Why::Late) => explained(outcome, ErrorKind::Timeout, "the deadline passed while the command waited"),
         Some(Why::Closing) => {
-            let outcome =
-                explained(outcome, ErrorKind::Closed, "the connection was shut down while the command waited");
-            shared.links.under_way().count(|report| match &outcome {
-                Ok(_) => report.completed += 1,
-                Err(error) if error.fate() == Fate::Unknown => report.unknown += 1,
-                Err(_) => report.called_off += 1,
-            });
-            outcome
+            explained(outcome, ErrorKind::Closed, "the connection was shut down while the command waited")
         }
     };
+    if shared.links.under_way().is_called_off() {
+        shared.links.under_way().count(|report| *count_of(report, why, &outcome) += 1);
+    }
     let (loss, words) = match &outcome {
         Ok(value) => (undo(&frame, value), None),
         Err(error) if error.fate() == Fate::Unknown && !takes_nothing(&frame) => {
@@ -102,6 +99,18 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
         if !caller.take(outcome).await {
             settle(&shared, frame.name(), loss, words).await;
         }
+    }
+}
+
+/// Where in the report of a shutdown a command belongs that ended during it.
+fn count_of<'a>(report: &'a mut ShutdownReport, why: Option<Why>, outcome: &Result<Value>) -> &'a mut u64 {
+    match (why, outcome) {
+        (Some(Why::Gone | Why::Late), _) => &mut report.abandoned,
+        (_, Ok(_)) => &mut report.completed,
+        (_, Err(error)) if error.fate() == Fate::Unknown => &mut report.unknown,
+        (Some(Why::Closing), Err(_)) => &mut report.called_off,
+        (None, Err(error)) if error.fate() == Fate::NotSent => &mut report.failed,
+        (None, Err(_)) => &mut report.completed,
     }
 }
 

@@ -345,6 +345,8 @@ impl Redis {
                 let further = links.close(within);
                 addr.do_send(ShutDown { within, done });
                 let mut whole = whole(report.await, further).await;
+                // The links of those that wait have ended, and that ends the waits.
+                let _ = tokio::time::timeout(LAST_WORDS, links.under_way().ended()).await;
                 if let Ok(whole) = &mut whole {
                     whole.add(links.under_way().report());
                 }
@@ -357,6 +359,9 @@ impl Redis {
     }
 }
 
+/// How long what has ended may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Waits until the last subscriber has heard of the end.
 async fn over(subscriptions: Option<oneshot::Receiver<()>>) {
     if let Some(ended) = subscriptions {
@@ -368,11 +373,14 @@ async fn over(subscriptions: Option<oneshot::Receiver<()>>) {
 /// What a connection and those beside it left behind.
 async fn whole(
     report: Result<ShutdownReport, oneshot::error::RecvError>,
-    links: Vec<oneshot::Receiver<ShutdownReport>>,
+    links: Vec<(bool, oneshot::Receiver<ShutdownReport>)>,
 ) -> Result<ShutdownReport> {
     let mut report = report.map_err(|_| gone())?;
-    for link in links {
-        report.add(link.await.unwrap_or_default());
+    for (counts, link) in links {
+        let left = link.await.unwrap_or_default();
+        if counts {
+            report.add(left);
+        }
     }
     Ok(report)
 }

@@ -330,15 +330,16 @@ impl Links {
         Some(left)
     }
 
-    /// Ends all of them as [`Redis::shutdown`] does, and returns where they will report.
-    pub(crate) fn close(&self, within: Duration) -> Vec<oneshot::Receiver<ShutdownReport>> {
+    /// Ends all of them as [`Redis::shutdown`] does, and returns where they will report; with each, whether its commands are
+    /// counted there alone. Those that wait are counted as [`UnderWay`], and readers' have no caller.
+    pub(crate) fn close(&self, within: Duration) -> Vec<(bool, oneshot::Receiver<ShutdownReport>)> {
         let mut state = self.state();
         state.closed = true;
         let links = std::mem::take(&mut state.open);
         let close = |link: Link| {
             let (done, report) = oneshot::channel();
             link.redis.address().do_send(ShutDown { within, done });
-            report
+            (link.purpose.role == LinkRole::Watch, report)
         };
         links.into_iter().map(close).collect()
     }

@@ -412,3 +412,28 @@ async fn what_was_sent_just_before_a_shutdown_is_counted_too() {
         assert_ne!(error.fate(), Fate::Unknown, "{error}");
     }
 }
+
+/// Each command is in one count, also when the server says nothing to the calling off.
+///
+/// Ablation: with what the links of those that wait report besides, five commands are counted as eight; with the questions
+/// of the crate's own counted, as eleven.
+#[actix::test]
+async fn a_shutdown_of_a_silent_server_counts_each_command_once() {
+    let server = support::server();
+    let redis = hasty(config(server.port()).command_timeout(LONG).liveness(None)).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    let waits: Vec<_> = (0..3).map(|_| redis.send(BLPop::new(["a"], LONG))).collect();
+    waiting(&server, 3).await;
+    server.stop_process().expect("stopped");
+    let counts: Vec<_> = (0..2).map(|_| redis.send(Incr::new("n"))).collect();
+    let report = redis.shutdown(ms(300)).await.expect("a report");
+    let all = report.completed + report.failed + report.unknown + report.abandoned + report.called_off;
+    assert_eq!((report.unknown, all), (5, 5), "{report:?}");
+    for wait in waits {
+        assert_eq!(wait.await.expect_err("unknown").fate(), Fate::Unknown);
+    }
+    for count in counts {
+        assert_eq!(count.await.expect_err("unknown").fate(), Fate::Unknown);
+    }
+    server.cont_process().expect("continued");
+}

@@ -44,7 +44,7 @@ impl Shared {
         let (reply, answer) = oneshot::channel();
         // A link that takes nothing more now must not keep it: it would come too late.
         let frame = if generation.is_some() { frame.pinned() } else { frame };
-        let submit = Submit { ticket: Box::new(Waiter::<Internal>::new(frame, reply)), asked: Instant::now() };
+        let submit = Submit { ticket: Box::new(Waiter::<Internal>::new(frame.own(), reply)), asked: Instant::now() };
         match generation {
             Some(generation) => self.addr.do_send(SubmitOn { generation, submit }),
             None => self.addr.do_send(submit),
@@ -73,7 +73,7 @@ impl Shared {
     /// Ends a client whose link broke here: on a server that has not noticed it would go on taking. Nobody waits.
     pub(super) fn reap(&self, client: Option<i64>, link: Option<u64>) {
         if let (Some(client), Some(generation)) = (client, link) {
-            let kill = self.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).pinned());
+            let kill = self.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).pinned().own());
             let submit = Submit { ticket: Box::new(Silent::new(kill)), asked: Instant::now() };
             self.addr.do_send(SubmitOn { generation, submit });
         }

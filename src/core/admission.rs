@@ -32,6 +32,11 @@ pub(crate) trait Ticket {
     }
 
     fn complete(self, outcome: Result<Value, Error>);
+
+    /// How much it is in the account of what became of commands.
+    fn weight(&self) -> u64 {
+        u64::from(!self.frame().is_own())
+    }
 }
 
 /// The bounds of one connection.
@@ -118,6 +123,16 @@ pub(crate) struct Settlement {
     pub(crate) replayed: usize,
     pub(crate) failed: usize,
     pub(crate) unknown: usize,
+}
+
+impl Settlement {
+    fn count(&mut self, fate: Fate, ticket: &impl Ticket) {
+        let of_fate = match fate {
+            Fate::Unknown => &mut self.unknown,
+            Fate::NotSent | Fate::Rejected => &mut self.failed,
+        };
+        *of_fate += ticket.weight() as usize;
+    }
 }
 
 /// What became of all commands so far.
@@ -224,7 +239,7 @@ impl<R: Ticket> Admission<R> {
         let size = ticket.frame().size();
         let full = self.queue.len() >= self.limits.queued || self.queued_bytes + size > self.limits.queued_bytes;
         if full && !self.queue.is_empty() && !ticket.is_let_in() {
-            self.tally.failed += 1;
+            self.tally.failed += ticket.weight();
             let words = "too many commands wait for the connection; send fewer at once or raise max_queued";
             ticket
                 .complete(Err(Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
@@ -255,11 +270,11 @@ impl<R: Ticket> Admission<R> {
             self.queued_bytes -= queued.size.get();
             let Some(ticket) = &queued.ticket else { continue };
             if ticket.is_abandoned() {
-                self.tally.abandoned += 1;
+                self.tally.abandoned += ticket.weight();
                 continue;
             }
             if deadline.at() <= now {
-                self.tally.abandoned += 1;
+                self.tally.abandoned += ticket.weight();
                 let error = queued.timed_out(ConnectionState::Ready, None);
                 queued.answer(error);
                 continue;
@@ -349,7 +364,7 @@ impl<R: Ticket> Admission<R> {
         self.flight_bytes -= sent.size.get();
         let answer = answer(&mut self.partial);
         let ticket = sent.ticket?;
-        self.tally.completed += 1;
+        self.tally.completed += ticket.weight();
         Some((ticket, answer, stamp))
     }
 
@@ -361,7 +376,7 @@ impl<R: Ticket> Admission<R> {
             return ticket.complete(Err(timed_out(Fate::Unknown)));
         };
         let size = Size::of(ticket.frame());
-        self.tally.completed -= 1;
+        self.tally.completed -= ticket.weight();
         self.queued_bytes += size.get();
         self.queue.push_front(Queued::new(ticket, size), deadline);
     }
@@ -380,14 +395,14 @@ impl<R: Ticket> Admission<R> {
             let error = queued.timed_out(state, trouble);
             if let Some(ticket) = queued.ticket.take() {
                 *freed -= std::mem::take(&mut queued.size).get();
-                *abandoned += 1;
+                *abandoned += ticket.weight();
                 ticket.complete(Err(error));
             }
         });
         *abandoned += self.put_off.expire(now, state);
         self.flight.expire(now, |sent| {
             if let Some(ticket) = sent.ticket.take() {
-                *abandoned += 1;
+                *abandoned += ticket.weight();
                 ticket.complete(Err(timed_out(Fate::Unknown).in_phase(Phase::Sent, state.as_str())));
             }
         });
@@ -414,7 +429,7 @@ impl<R: Ticket> Admission<R> {
             may_be_overtaken |= !proof;
             let Some(ticket) = sent.ticket else { continue };
             if ticket.is_abandoned() {
-                self.tally.abandoned += 1;
+                self.tally.abandoned += ticket.weight();
                 continue;
             }
             let may_have_run = sent.may_have_run || !proof;
@@ -426,10 +441,7 @@ impl<R: Ticket> Admission<R> {
                 continue;
             }
             let fate = if may_have_run { Fate::Unknown } else { Fate::NotSent };
-            match fate {
-                Fate::Unknown => settlement.unknown += 1,
-                Fate::NotSent | Fate::Rejected => settlement.failed += 1,
-            }
+            settlement.count(fate, &ticket);
             ticket.complete(Err(cause.error(fate).in_phase(Phase::Sent, state.as_str())));
         }
         for (queued, deadline) in again.into_iter().rev() {
@@ -452,13 +464,10 @@ impl<R: Ticket> Admission<R> {
         let mut settlement = Settlement::default();
         while let Some((queued, _)) = self.queue.pop_front() {
             let fate = queued.fate();
-            if queued.ticket.as_ref().is_some_and(Ticket::is_abandoned) {
-                self.tally.abandoned += 1;
-            } else if queued.ticket.is_some() {
-                match fate {
-                    Fate::Unknown => settlement.unknown += 1,
-                    Fate::NotSent | Fate::Rejected => settlement.failed += 1,
-                }
+            match &queued.ticket {
+                Some(ticket) if ticket.is_abandoned() => self.tally.abandoned += ticket.weight(),
+                Some(ticket) => settlement.count(fate, ticket),
+                None => {}
             }
             queued.answer(cause.error(fate).in_phase(waiting_phase(state), state.as_str()));
         }
@@ -476,7 +485,7 @@ impl<R: Ticket> Admission<R> {
             let deadline = queued.own_deadline(deadline, &self.limits);
             let Some(ticket) = queued.ticket else { continue };
             if ticket.is_abandoned() {
-                self.tally.abandoned += 1;
+                self.tally.abandoned += ticket.weight();
             } else {
                 taken.push((ticket, deadline, queued.may_have_run));
             }

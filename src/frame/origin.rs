@@ -22,6 +22,8 @@ pub(super) enum Origin {
     HandedOut,
     /// An operator, who asked for no prefix.
     Unprefixed,
+    /// This crate, on its own account: no caller has asked for it, and it is in no account of what became of commands.
+    Own,
 }
 
 impl Frame {
@@ -61,6 +63,18 @@ impl Frame {
             self.traits.origin = Origin::HandedOut;
         }
         self
+    }
+
+    /// Sent by this crate on its own account.
+    pub(crate) fn own(mut self) -> Self {
+        if self.traits.origin == Origin::Known {
+            self.traits.origin = Origin::Own;
+        }
+        self
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        self.traits.origin == Origin::Own
     }
 
     /// The command of an operator, who means every key: as it is, and its reply as it comes.

@@ -44,6 +44,10 @@ impl UnderWay {
         self.0.called_off.send_replace(true);
     }
 
+    pub(crate) fn is_called_off(&self) -> bool {
+        *self.0.called_off.borrow()
+    }
+
     /// Turns true when all are told to end.
     pub(crate) fn called_off(&self) -> watch::Receiver<bool> {
         self.0.called_off.subscribe()

@@ -156,7 +156,7 @@ pub(crate) struct Routed {
 impl Routed {
     /// A command that a caller sent.
     pub(super) fn whole(asked: BoxedTicket, deadline: Deadline, book: &Arc<Book>) -> Box<Self> {
-        let counted = Some(Counted::new(book));
+        let counted = (!asked.frame().is_own()).then(|| Counted::new(book));
         Box::new(Self { asked, trip: Trip::new(deadline), book: book.clone(), counted })
     }
 

@@ -115,7 +115,7 @@ impl<R: Ticket> Admission<R> {
     pub(super) fn refuse_put_off(&mut self) {
         self.put_off.earliest = None;
         for (queued, _, refusal) in std::mem::take(&mut self.put_off.tickets) {
-            self.tally.completed += 1;
+            self.tally.completed += queued.ticket.as_ref().map_or(0, Ticket::weight);
             queued.answer(refusal);
         }
     }
