@@ -415,8 +415,8 @@ async fn what_was_sent_just_before_a_shutdown_is_counted_too() {
 
 /// Each command is in one count, also when the server says nothing to the calling off.
 ///
-/// Ablation: with what the links of those that wait report besides, five commands are counted as eight; with the questions
-/// of the crate's own counted, as eleven.
+/// Ablation: with what the links of those that wait report besides, five commands are counted as eight, and so they are with
+/// the crate's own questions counted.
 #[actix::test]
 async fn a_shutdown_of_a_silent_server_counts_each_command_once() {
     let server = support::server();
