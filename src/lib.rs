@@ -90,6 +90,7 @@ mod wire;
 
 pub use actors::connection::RedisActor;
 pub use actors::driver::ShutdownReport;
+pub use actors::stream_consumer::DrainReport;
 pub use builder::RedisBuilder;
 pub use config::{
     Address, ConfigError, ConfigProblem, Description, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret,
@@ -146,7 +147,7 @@ pub use pubsub::topic::{Topic, TopicKind};
 pub use redis::Value;
 pub use streams::batch::Batch;
 pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};
-pub use streams::consumer::{DrainReport, StreamConsumer};
+pub use streams::consumer::StreamConsumer;
 pub use streams::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetters};
 pub use streams::deduplicate::{Claim, Claimed, Deduplicate};
 pub use streams::delivery::{Delivery, FromEntry, RawFields};

@@ -16,5 +16,6 @@ pub(crate) mod lease;
 pub(crate) mod outcome;
 pub(crate) mod producer;
 pub(crate) mod scheduled;
+mod start;
 pub(crate) mod stats;
 pub(crate) mod trace;

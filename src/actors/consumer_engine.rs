@@ -23,7 +23,7 @@ use super::connection::{Introduce, Sever};
 use super::consumer_errands::{Counted, Errands};
 use super::consumer_meters::Meters;
 use super::keeper::{self, Kept};
-use super::stream_consumer::{Engine, Order};
+use super::stream_consumer::{DrainReport, Engine, Order};
 use crate::core::FOREVER;
 use crate::core::consumer::{
     Action, Burial, Buried, Consumer, Holder, LeaseTerm, Renewed, Swept, Terms,
@@ -34,7 +34,6 @@ use crate::core::consumer::{
 };
 use crate::error::{Error, ErrorKind, Fate};
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
-use crate::streams::consumer::DrainReport;
 use crate::streams::delivery::{FromEntry, RawFields};
 use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
 use crate::streams::inbox::{Answer, sealed::Inbox};

@@ -7,9 +7,8 @@ use tokio::sync::oneshot;
 
 use super::consumer_engine::{ConsumerEngine, LaneOf, Shared};
 use super::consumer_errands::Errands;
-use super::stream_consumer::{Engine, Order};
+use super::stream_consumer::{DrainReport, Engine, Order};
 use crate::core::consumer::{Terms, turns::Turns};
-use crate::streams::consumer::DrainReport;
 use crate::streams::delivery::FromEntry;
 use crate::streams::events::StreamEvent;
 use crate::streams::inbox::sealed::Inbox;

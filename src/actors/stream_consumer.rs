@@ -12,7 +12,6 @@ use std::{
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, Supervised};
 use tokio::sync::oneshot;
 
-use crate::streams::consumer::DrainReport;
 use crate::streams::stats::ConsumerStats;
 
 /// What its handles ask of a consumer.
@@ -25,6 +24,30 @@ pub(crate) enum Order {
 
 impl Message for Order {
     type Result = ();
+}
+
+/// What a drained consumer left behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Entries whose handler had not answered at the deadline. They stay pending.
+    pub unfinished: usize,
+    /// Entries that were handled, but whose acknowledgement the server had not confirmed. They may be
+    /// delivered again.
+    pub unacknowledged: usize,
+    /// Entries that were given back to the group without having been started.
+    pub handed_back: u64,
+    /// Entries that wait for another attempt; other consumers of the group take them over.
+    pub delayed: usize,
+}
+
+impl DrainReport {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.unfinished += other.unfinished;
+        self.unacknowledged += other.unacknowledged;
+        self.handed_back += other.handed_back;
+        self.delayed += other.delayed;
+    }
 }
 
 /// An engine whose payload type is not known any more.

@@ -1,35 +1,17 @@
-//! Configuring and starting a consumer.
+//! What a consumer may be told before it is started.
 
 use std::{
-    cell::RefCell,
     hash::{BuildHasher, Hash, RandomState},
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
-use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, dev::channel};
-use futures_util::future::select;
+use actix::{ArbiterHandle, Recipient};
 
-use super::consumer::StreamConsumer;
-use super::dead_letters::DeadLetters;
-use super::delivery::FromEntry;
-use super::events::{ConsumerName, StreamEvent};
+use super::events::StreamEvent;
 use super::extras::Extras;
-use super::inbox::{BatchInbox, Inbox, sealed::Inbox as AnyInbox};
-use super::scheduled::{Mover, Scheduled};
-use crate::actors::consumer_denials::Denials;
 use crate::actors::consumer_engine::LaneOf;
-use crate::actors::consumer_errands::Errands;
-use crate::actors::consumer_fleet::Parts;
-use crate::actors::stream_consumer::{ConsumerActor, Engine};
-use crate::core::FOREVER;
-use crate::core::consumer::{Terms, ground::Start};
-use crate::error::{Error, ErrorKind, Fate, Result};
-use crate::handle::Redis;
 use crate::messages::stream_id::StreamId;
-use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::supervisor::RestartLimit;
 
 /// No order between entries; see [`StreamConsumerBuilder::ordered_by`].
 #[derive(Debug, Clone, Copy)]
@@ -76,27 +58,27 @@ impl<T> sealed::Ordering<T> for OrderedBy<T> {
 #[must_use = "nothing is consumed until it is started"]
 #[derive(Debug)]
 pub struct StreamConsumerBuilder<L = Unordered> {
-    stream: String,
-    group: String,
-    consumer: Option<String>,
-    start: Option<StreamId>,
-    max_in_flight: usize,
-    batch: usize,
-    max_bytes: usize,
-    block: Duration,
-    min_idle: Duration,
-    handler_deadline: Duration,
-    sweep_every: Option<Duration>,
-    retry: Vec<Duration>,
-    max_deliveries: u64,
-    dead_letters: Option<String>,
-    stall_after: Duration,
-    forget_after: Option<Duration>,
-    events: Vec<Recipient<StreamEvent>>,
-    arbiter: Option<ArbiterHandle>,
-    limit: RestartLimit,
+    pub(super) stream: String,
+    pub(super) group: String,
+    pub(super) consumer: Option<String>,
+    pub(super) start: Option<StreamId>,
+    pub(super) max_in_flight: usize,
+    pub(super) batch: usize,
+    pub(super) max_bytes: usize,
+    pub(super) block: Duration,
+    pub(super) min_idle: Duration,
+    pub(super) handler_deadline: Duration,
+    pub(super) sweep_every: Option<Duration>,
+    pub(super) retry: Vec<Duration>,
+    pub(super) max_deliveries: u64,
+    pub(super) dead_letters: Option<String>,
+    pub(super) stall_after: Duration,
+    pub(super) forget_after: Option<Duration>,
+    pub(super) events: Vec<Recipient<StreamEvent>>,
+    pub(super) arbiter: Option<ArbiterHandle>,
+    pub(super) limit: RestartLimit,
     pub(super) extras: Extras,
-    ordering: L,
+    pub(super) ordering: L,
 }
 
 impl StreamConsumerBuilder {
@@ -287,131 +269,41 @@ impl<L> StreamConsumerBuilder<L> {
         self
     }
 
-    /// Starts the consumer. Never blocks, and needs no server. `redis` carries acknowledgements and all else
-    /// but reads, for which the consumer has a connection of its own with the same configuration.
-    ///
-    /// # Errors
-    /// When a name is empty, when there is no actix arbiter to run on, or the arbiter has ended.
-    pub fn start<T: FromEntry>(self, redis: &Redis, handler: impl Inbox<T>) -> Result<StreamConsumer>
-    where
-        L: Ordering<T>,
-    {
-        self.begin(redis, handler)
+    /// Reads another stream as well, through the same group name and for the same handler;
+    /// [`Delivery::stream`](crate::Delivery::stream) tells which one an entry is of. Each stream has a connection of
+    /// its own, a window of its own and its own dead letters; handlers are shared: while several streams have
+    /// entries, each gets handlers in proportion to its weight, 1 to 1,000,000. The first stream has weight 1 unless
+    /// [`weight`](Self::weight) says otherwise.
+    pub fn stream(mut self, stream: impl Into<String>, weight: u32) -> Self {
+        self.extras.more.push((stream.into(), weight.clamp(1, 1_000_000)));
+        self
     }
 
-    /// As [`start`](Self::start), for a handler of [`Batch<T>`](crate::Batch): one message for up to
-    /// [`batch`](Self::batch) entries, and one answer.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_batches<T: FromEntry>(self, redis: &Redis, handler: impl BatchInbox<T>) -> Result<StreamConsumer>
-    where
-        L: Ordering<T>,
-    {
-        self.begin(redis, handler)
+    /// The weight of the first stream, 1 to 1,000,000; see [`stream`](Self::stream). Default 1.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.extras.weight = weight.clamp(1, 1_000_000);
+        self
     }
 
-    fn begin<T: FromEntry>(self, redis: &Redis, handler: impl AnyInbox<T>) -> Result<StreamConsumer>
-    where
-        L: Ordering<T>,
-    {
-        let consumer = self.consumer.clone().unwrap_or_else(default_name);
-        if self.stream.is_empty() || self.group.is_empty() || consumer.is_empty() {
-            return Err(config_error("the stream, the group and the consumer of a stream consumer need a name"));
-        }
-        let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
-            config_error("there is no actix system on this thread; start inside #[actix::main], or name an arbiter")
-        })?;
-        let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(2)));
-        let lane = self.ordering.lane();
-        // A batch is whole only if the handler may have all of it.
-        let max_in_flight =
-            if handler.takes_batches() { self.max_in_flight.max(self.batch) } else { self.max_in_flight };
-        let terms = Terms {
-            max_in_flight,
-            batch: self.batch,
-            max_bytes: self.max_bytes,
-            block: self.block.min(FOREVER),
-            min_idle: self.min_idle.min(FOREVER),
-            handler_deadline: self.handler_deadline.min(FOREVER),
-            sweep_every: sweep_every.min(FOREVER),
-            retry: self.retry,
-            max_deliveries: self.max_deliveries,
-            ordered: lane.is_some(),
-            stall_after: self.stall_after.min(FOREVER),
-            look_every: (self.stall_after / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)),
-            forget_after: self.forget_after,
-        };
-        let group: Arc<str> = self.group.into();
-        let consumer: Arc<str> = consumer.into();
-        let mut streams = Vec::new();
-        for (stream, weight) in self.extras.streams(self.stream) {
-            let name = ConsumerName { stream: stream.into(), group: group.clone(), consumer: consumer.clone() };
-            // The random part tells this link from any other that a restarted server may give the same number.
-            let base = redis.config().client_name().unwrap_or("redis-actix");
-            let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
-            let reader =
-                redis.sibling(&reader_name)?.beside(name.stream.as_bytes()).arbiter(arbiter.clone()).start()?;
-            let dead_letters = self.dead_letters.clone().unwrap_or_else(|| DeadLetters::usual_place(&name.stream));
-            let errands = Errands {
-                control: redis.at_primary(),
-                reader,
-                name,
-                dead_letters,
-                start: self.start.map_or(Start::End, Start::After),
-                reader_name,
-                delete_acknowledged: self.extras.delete_acknowledged,
-                denials: Denials::default(),
-                handler_deadline: terms.handler_deadline,
-            };
-            streams.push((Arc::new(errands), weight));
-        }
-        let Some((first, _)) = streams.first() else { return Err(config_error("a consumer needs a stream")) };
-        let name = first.name.clone();
-        let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
-        let scheduled = streams.iter().map(|(errands, _)| Scheduled::new(redis, &*errands.name.stream)).collect();
-        let mover = Mover::new(scheduled, self.extras.scheduled_every);
-        let parts = Parts { terms, streams, inbox: Box::new(handler), lane, events: self.events };
-        // Zero makes the mailbox unbounded: orders are few, and must keep their order.
-        let (sender, receiver) = channel::channel::<ConsumerActor>(0);
-        let limit = self.limit;
-        let placed = arbiter.spawn_fn(move || {
-            actix::spawn(grow(parts, mover, receiver, limit));
-        });
-        if placed {
-            Ok(StreamConsumer::assemble(Addr::new(sender), name, dead_letters))
-        } else {
-            Err(config_error("the arbiter has ended; start on one that runs"))
-        }
+    /// Removes entries from the stream when they are acknowledged, as soon as every group of the stream has
+    /// acknowledged them: by `XACKDEL .. ACKED` where the server has it (Redis 8.2), else by a script that does the
+    /// same. Off by default: entries stay until they are trimmed.
+    pub fn delete_acknowledged(mut self) -> Self {
+        self.extras.delete_acknowledged = true;
+        self
     }
-}
 
-async fn grow<T: FromEntry>(
-    parts: Parts<T>,
-    mover: Mover,
-    receiver: channel::AddressReceiver<ConsumerActor>,
-    limit: RestartLimit,
-) {
-    let engine: Rc<RefCell<Box<dyn Engine>>> = Rc::new(RefCell::new(parts.into_engine()));
-    let actor = Context::with_receiver(receiver).into_future(ConsumerActor::new(engine.clone()));
-    let falls = engine.clone();
-    let guardian = Guardian::new(actor, limit, move |fall| match fall {
-        Fall::Restart(_, reason) => falls.borrow_mut().restarted(reason),
-        Fall::GiveUp(_) => falls.borrow_mut().abort(),
-    });
-    select(pin!(guardian), pin!(mover.run())).await;
-    engine.borrow_mut().abort();
-}
+    /// How often, at least every 10 ms, to look for messages whose time has come; see
+    /// [`Redis::schedule`](crate::Redis::schedule). One that is due sooner than the next look, and that this
+    /// consumer knows of, is moved in time. Default 500 ms.
+    pub fn scheduled_every(mut self, pause: Duration) -> Self {
+        self.extras.scheduled_every = Some(pause.max(Duration::from_millis(10)));
+        self
+    }
 
-fn default_name() -> String {
-    let program = std::env::current_exe().ok();
-    let program = program.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
-    let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
-    let (program, host) = (program.as_deref().unwrap_or("redis-actix"), host.as_deref().unwrap_or("localhost"));
-    format!("{program}@{host}:{}", std::process::id())
-}
-
-fn config_error(words: &'static str) -> Error {
-    Error::new(ErrorKind::Config, Fate::NotSent, words)
+    /// Leaves scheduled messages to other consumers.
+    pub fn without_scheduled(mut self) -> Self {
+        self.extras.scheduled_every = None;
+        self
+    }
 }

@@ -5,18 +5,17 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::oneshot;
 
-use super::builder::StreamConsumerBuilder;
 use super::dead_letters::{DeadLetterFilter, DeadLetters};
 use super::events::ConsumerName;
 use super::stats::ConsumerStats;
-use crate::actors::stream_consumer::{ConsumerActor, Order};
+use crate::actors::stream_consumer::{ConsumerActor, DrainReport, Order};
 use crate::error::{Error, ErrorKind, Fate, Result};
 
 /// A cheap, cloneable handle to a consumer of one group of one stream.
 ///
 /// The consumer reads on a connection of its own and hands entries to a handler, whose answer is the
 /// acknowledgement. Every entry that was added is handled at least once, whatever dies; with
-/// [`ordered_by`](StreamConsumerBuilder::ordered_by) in order within a key. It ends by
+/// [`ordered_by`](crate::StreamConsumerBuilder::ordered_by) in order within a key. It ends by
 /// [`drain`](Self::drain), or when its last handle is gone, as if drained within ten seconds.
 ///
 /// ```no_run
@@ -44,12 +43,6 @@ pub struct StreamConsumer {
 }
 
 impl StreamConsumer {
-    /// Configures a consumer of `group` of the stream `stream`. The stream gets the connection's key prefix,
-    /// the group does not: it belongs to the stream.
-    pub fn builder(stream: impl Into<String>, group: impl Into<String>) -> StreamConsumerBuilder {
-        StreamConsumerBuilder::new(stream.into(), group.into())
-    }
-
     pub(crate) fn assemble(addr: Addr<ConsumerActor>, name: ConsumerName, dead_letters: DeadLetters) -> Self {
         Self { addr, name, dead_letters }
     }
@@ -122,28 +115,4 @@ impl StreamConsumer {
 
 fn gone() -> Error {
     Error::new(ErrorKind::Closed, Fate::Unknown, "the stream consumer has ended")
-}
-
-/// What a drained consumer left behind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Entries whose handler had not answered at the deadline. They stay pending.
-    pub unfinished: usize,
-    /// Entries that were handled, but whose acknowledgement the server had not confirmed. They may be
-    /// delivered again.
-    pub unacknowledged: usize,
-    /// Entries that were given back to the group without having been started.
-    pub handed_back: u64,
-    /// Entries that wait for another attempt; other consumers of the group take them over.
-    pub delayed: usize,
-}
-
-impl DrainReport {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.unfinished += other.unfinished;
-        self.unacknowledged += other.unacknowledged;
-        self.handed_back += other.handed_back;
-        self.delayed += other.delayed;
-    }
 }

@@ -1,0 +1,161 @@
+//! How a consumer is started.
+
+use std::{cell::RefCell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+
+use actix::{Addr, Arbiter, Context, dev::channel};
+use futures_util::future::select;
+
+use super::builder::{Ordering, StreamConsumerBuilder};
+use super::consumer::StreamConsumer;
+use super::dead_letters::DeadLetters;
+use super::delivery::FromEntry;
+use super::events::ConsumerName;
+use super::inbox::{BatchInbox, Inbox, sealed::Inbox as AnyInbox};
+use super::scheduled::{Mover, Scheduled};
+use crate::actors::consumer_denials::Denials;
+use crate::actors::consumer_errands::Errands;
+use crate::actors::consumer_fleet::Parts;
+use crate::actors::stream_consumer::{ConsumerActor, Engine};
+use crate::core::FOREVER;
+use crate::core::consumer::{Terms, ground::Start};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::handle::Redis;
+use crate::supervisor::{Fall, Guardian, RestartLimit};
+
+impl StreamConsumer {
+    /// Configures a consumer of `group` of the stream `stream`. The stream gets the connection's key prefix,
+    /// the group does not: it belongs to the stream.
+    pub fn builder(stream: impl Into<String>, group: impl Into<String>) -> StreamConsumerBuilder {
+        StreamConsumerBuilder::new(stream.into(), group.into())
+    }
+}
+
+impl<L> StreamConsumerBuilder<L> {
+    /// Starts the consumer. Never blocks, and needs no server. `redis` carries acknowledgements and all else
+    /// but reads, for which the consumer has a connection of its own with the same configuration.
+    ///
+    /// # Errors
+    /// When a name is empty, when there is no actix arbiter to run on, or the arbiter has ended.
+    pub fn start<T: FromEntry>(self, redis: &Redis, handler: impl Inbox<T>) -> Result<StreamConsumer>
+    where
+        L: Ordering<T>,
+    {
+        self.begin(redis, handler)
+    }
+
+    /// As [`start`](Self::start), for a handler of [`Batch<T>`](crate::Batch): one message for up to
+    /// [`batch`](Self::batch) entries, and one answer.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_batches<T: FromEntry>(self, redis: &Redis, handler: impl BatchInbox<T>) -> Result<StreamConsumer>
+    where
+        L: Ordering<T>,
+    {
+        self.begin(redis, handler)
+    }
+
+    fn begin<T: FromEntry>(self, redis: &Redis, handler: impl AnyInbox<T>) -> Result<StreamConsumer>
+    where
+        L: Ordering<T>,
+    {
+        let consumer = self.consumer.clone().unwrap_or_else(default_name);
+        if self.stream.is_empty() || self.group.is_empty() || consumer.is_empty() {
+            return Err(config_error("the stream, the group and the consumer of a stream consumer need a name"));
+        }
+        let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
+            config_error("there is no actix system on this thread; start inside #[actix::main], or name an arbiter")
+        })?;
+        let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(2)));
+        let lane = self.ordering.lane();
+        // A batch is whole only if the handler may have all of it.
+        let max_in_flight =
+            if handler.takes_batches() { self.max_in_flight.max(self.batch) } else { self.max_in_flight };
+        let terms = Terms {
+            max_in_flight,
+            batch: self.batch,
+            max_bytes: self.max_bytes,
+            block: self.block.min(FOREVER),
+            min_idle: self.min_idle.min(FOREVER),
+            handler_deadline: self.handler_deadline.min(FOREVER),
+            sweep_every: sweep_every.min(FOREVER),
+            retry: self.retry,
+            max_deliveries: self.max_deliveries,
+            ordered: lane.is_some(),
+            stall_after: self.stall_after.min(FOREVER),
+            look_every: (self.stall_after / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)),
+            forget_after: self.forget_after,
+        };
+        let group: Arc<str> = self.group.into();
+        let consumer: Arc<str> = consumer.into();
+        let mut streams = Vec::new();
+        for (stream, weight) in self.extras.streams(self.stream) {
+            let name = ConsumerName { stream: stream.into(), group: group.clone(), consumer: consumer.clone() };
+            // The random part tells this link from any other that a restarted server may give the same number.
+            let base = redis.config().client_name().unwrap_or("redis-actix");
+            let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
+            let reader =
+                redis.sibling(&reader_name)?.beside(name.stream.as_bytes()).arbiter(arbiter.clone()).start()?;
+            let dead_letters = self.dead_letters.clone().unwrap_or_else(|| DeadLetters::usual_place(&name.stream));
+            let errands = Errands {
+                control: redis.at_primary(),
+                reader,
+                name,
+                dead_letters,
+                start: self.start.map_or(Start::End, Start::After),
+                reader_name,
+                delete_acknowledged: self.extras.delete_acknowledged,
+                denials: Denials::default(),
+                handler_deadline: terms.handler_deadline,
+            };
+            streams.push((Arc::new(errands), weight));
+        }
+        let Some((first, _)) = streams.first() else { return Err(config_error("a consumer needs a stream")) };
+        let name = first.name.clone();
+        let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
+        let scheduled = streams.iter().map(|(errands, _)| Scheduled::new(redis, &*errands.name.stream)).collect();
+        let mover = Mover::new(scheduled, self.extras.scheduled_every);
+        let parts = Parts { terms, streams, inbox: Box::new(handler), lane, events: self.events };
+        // Zero makes the mailbox unbounded: orders are few, and must keep their order.
+        let (sender, receiver) = channel::channel::<ConsumerActor>(0);
+        let limit = self.limit;
+        let placed = arbiter.spawn_fn(move || {
+            actix::spawn(grow(parts, mover, receiver, limit));
+        });
+        if placed {
+            Ok(StreamConsumer::assemble(Addr::new(sender), name, dead_letters))
+        } else {
+            Err(config_error("the arbiter has ended; start on one that runs"))
+        }
+    }
+}
+
+async fn grow<T: FromEntry>(
+    parts: Parts<T>,
+    mover: Mover,
+    receiver: channel::AddressReceiver<ConsumerActor>,
+    limit: RestartLimit,
+) {
+    let engine: Rc<RefCell<Box<dyn Engine>>> = Rc::new(RefCell::new(parts.into_engine()));
+    let actor = Context::with_receiver(receiver).into_future(ConsumerActor::new(engine.clone()));
+    let falls = engine.clone();
+    let guardian = Guardian::new(actor, limit, move |fall| match fall {
+        Fall::Restart(_, reason) => falls.borrow_mut().restarted(reason),
+        Fall::GiveUp(_) => falls.borrow_mut().abort(),
+    });
+    select(pin!(guardian), pin!(mover.run())).await;
+    engine.borrow_mut().abort();
+}
+
+fn default_name() -> String {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
+    let (program, host) = (program.as_deref().unwrap_or("redis-actix"), host.as_deref().unwrap_or("localhost"));
+    format!("{program}@{host}:{}", std::process::id())
+}
+
+fn config_error(words: &'static str) -> Error {
+    Error::new(ErrorKind::Config, Fate::NotSent, words)
+}
