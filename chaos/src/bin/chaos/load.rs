@@ -13,6 +13,8 @@ use crate::{DEADLINE, PREFIX};
 
 const COUNTERS: usize = 8;
 const READERS: usize = 16;
+/// The actor is taken down once in so long at the most.
+const MOMENT: Duration = Duration::from_secs(4);
 
 /// Any command, its answer as it is.
 struct Own(Frame);
@@ -112,7 +114,8 @@ impl Load {
         self.over.set(true);
         let callers = std::mem::take(&mut *self.callers.borrow_mut());
         for caller in callers {
-            let ended = tokio::time::timeout(DEADLINE * 3, caller).await;
+            // The one that takes the actor down may have begun to wait for its moment, and then waits for an answer.
+            let ended = tokio::time::timeout(MOMENT + DEADLINE * 2, caller).await;
             self.account.check(ended.is_ok_and(|ended| ended.is_ok()), "a caller was never answered");
         }
     }
@@ -225,6 +228,6 @@ async fn leave(redis: &Redis, account: &Account, chance: &mut fastrand::Rng) {
 }
 
 async fn fall(redis: &Redis, chance: &mut fastrand::Rng) {
-    tokio::time::sleep(Duration::from_millis(chance.u64(..4_000))).await;
+    tokio::time::sleep(MOMENT.mul_f64(chance.f64())).await;
     let _ = redis.send(Defect).await;
 }
