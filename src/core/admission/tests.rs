@@ -4,6 +4,7 @@ use std::{
     rc::Rc,
 };
 
+use super::settle::Settlement;
 use super::*;
 use crate::events::CauseKind;
 use proptest::prelude::*;
