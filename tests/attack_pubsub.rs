@@ -13,7 +13,7 @@ use pubsub_support::support::{self, Diary, PATIENCE, config, eventually, hasty, 
 use pubsub_support::{Notes, old_server, publish, subscribers, until_subscribers};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, ErrorKind};
-use redis_actix_test::Proxy;
+use redis_actix_test::{Direction, Proxy};
 
 /// Counted as messages, the word ended the first subscription before it was confirmed, and the second one was never told.
 #[actix::test]
@@ -38,9 +38,10 @@ async fn churn(resp2: bool) {
     redis.ready(PATIENCE).await.expect("ready");
     let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
     let over = std::rc::Rc::new(std::cell::Cell::new(false));
+    let steps = std::rc::Rc::new(std::cell::Cell::new(0));
     let mut tasks = Vec::new();
     for who in 0..6_u64 {
-        let (redis, names, over) = (redis.clone(), names.clone(), over.clone());
+        let (redis, names, over, steps) = (redis.clone(), names.clone(), over.clone(), steps.clone());
         tasks.push(actix::spawn(async move {
             let mut random = fastrand::Rng::with_seed(who);
             let (inbox, notes) = Notes::inbox();
@@ -62,12 +63,15 @@ async fn churn(resp2: bool) {
                     }
                     _ => tokio::time::sleep(ms(random.u64(0..10))).await,
                 }
+                steps.set(steps.get() + 1);
             }
+            subscription.add([Topic::channel("end")]).await.expect("added");
             (subscription, wanted, notes)
         }));
     }
     for _ in 0..15 {
-        tokio::time::sleep(ms(70)).await;
+        let enough = steps.get() + 40;
+        eventually("40 steps more", || (steps.get() >= enough).then_some(())).await;
         proxy.reset_all();
     }
     over.set(true);
@@ -82,11 +86,10 @@ async fn churn(resp2: bool) {
     for name in &names {
         publish(&server, format!("test:{name}"), format!("last {name}"));
     }
+    // One link has them all, in order: who got this got all the others before.
+    publish(&server, "test:end", "end");
     for (_, wanted, notes) in &all {
-        for name in wanted {
-            notes.payload(&format!("last {name}")).await;
-        }
-        tokio::time::sleep(ms(20)).await;
+        notes.payload("end").await;
         for name in &names {
             let got = notes.payloads().iter().filter(|got| **got == format!("last {name}")).count();
             assert_eq!(got, usize::from(wanted.contains(name)), "{name}");
@@ -125,12 +128,12 @@ async fn handles_go_while_somebody_subscribes() {
     publish(&server, "test:a", "1");
     notes.payload("1").await;
     // A link that says nothing, a shutdown, and somebody who adds.
-    proxy.hold();
+    proxy.hold_only(Direction::ToClient);
     let adding = actix::spawn(async move {
         let added = subscription.add([Topic::channel("b")]).await;
         (added, subscription)
     });
-    tokio::time::sleep(ms(50)).await;
+    until_subscribers(&server, "test:b", 1).await;
     let begun = std::time::Instant::now();
     let report = tokio::time::timeout(PATIENCE, other.shutdown(ms(200))).await.expect("in time");
     assert!(report.is_ok() && begun.elapsed() < PATIENCE / 2, "{report:?} after {:?}", begun.elapsed());

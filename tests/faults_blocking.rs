@@ -65,18 +65,21 @@ async fn row_14_callers_who_leave_lose_nothing() {
     redis.ready(PATIENCE).await.expect("ready");
     let before = server.clients().expect("listed").len();
     let received = Rc::new(RefCell::new(Vec::<usize>::new()));
+    let (count, mut counted) = tokio::sync::watch::channel(0);
     let (over, aborted) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0_usize)));
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
             let (redis, received, over, aborted) = (redis.clone(), received.clone(), over.clone(), aborted.clone());
+            let count = count.clone();
             actix::spawn(async move {
                 let mut random = fastrand::Rng::with_seed(caller);
                 while !over.get() {
-                    let (redis, received) = (redis.clone(), received.clone());
+                    let (redis, received, count) = (redis.clone(), received.clone(), count.clone());
                     let pop = actix::spawn(async move {
                         let popped = redis.send(BLPop::new(["queue"], LONG).typed::<usize>()).await;
                         if let Some(popped) = popped.expect("answered") {
                             received.borrow_mut().push(popped.value);
+                            count.send_modify(|count| *count += 1);
                         }
                     });
                     tokio::time::sleep(ms(random.u64(1..200))).await;
@@ -89,15 +92,13 @@ async fn row_14_callers_who_leave_lose_nothing() {
         })
         .collect();
     let lost = |diary: &Diary| diary.count(|event| matches!(event, ConnectionEvent::MayBeLost { .. }));
+    let left = || server.command(["LLEN", "test:queue"]).expect("asked").int().expect("a length");
     for batch in (0..ELEMENTS).collect::<Vec<_>>().chunks(20) {
         redis.send(RPush::new("queue", batch.to_vec())).await.expect("pushed");
-        tokio::time::sleep(ms(1)).await;
+        eventually("callers take them", || (left() == 0).then_some(())).await;
     }
-    let left = || server.command(["LLEN", "test:queue"]).expect("asked").int().expect("a length");
-    let deadline = Instant::now() + PATIENCE * 2;
-    while received.borrow().len() < ELEMENTS && Instant::now() < deadline {
-        tokio::time::sleep(ms(20)).await;
-    }
+    // If some never come, the account below tells more.
+    let _ = tokio::time::timeout(PATIENCE * 2, counted.wait_for(|count| *count >= ELEMENTS)).await;
     over.set(true);
     for caller in callers {
         caller.await.expect("no panic");

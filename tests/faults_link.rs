@@ -139,7 +139,8 @@ async fn a_link_in_use_is_never_pinged() {
 #[actix::test]
 async fn a_stalled_thread_does_not_take_its_own_silence_for_the_servers() {
     let server = support::server();
-    let (builder, diary) = Diary::of(hasty(config(server.port()).liveness(ms(100))));
+    let liveness = ms(100);
+    let (builder, diary) = Diary::of(hasty(config(server.port()).liveness(liveness)));
     let redis = builder.start().expect("started");
     redis.ready(PATIENCE).await.expect("ready");
     server.stop_process().expect("frozen");
@@ -147,7 +148,7 @@ async fn a_stalled_thread_does_not_take_its_own_silence_for_the_servers() {
     tokio::task::yield_now().await;
     server.cont_process().expect("thawed");
     // The fault itself: nothing on this thread runs for many times the patience, while the answers come.
-    std::thread::sleep(ms(500));
+    std::thread::sleep(liveness * 5);
     for read in reads {
         read.await.expect("answered");
     }

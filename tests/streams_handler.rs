@@ -75,6 +75,7 @@ async fn scenario_10_handler_slower_than_min_idle() {
     let bed = Bed::start();
     let redis = bed.redis();
     let min_idle = ms(600);
+    // The fault itself: what it works on would look abandoned five times over.
     let handler = Recorder::working(move |_| async move {
         sleep(min_idle * 5).await;
         Outcome::Ack
@@ -101,6 +102,7 @@ fn scenario_10_handler_that_blocks_its_thread() {
     let blocked = std::thread::spawn(move || {
         actix::System::new().block_on(async move {
             let redis = connect(port);
+            // The fault itself: the thread stands still, and the entry would look abandoned four times over.
             let handler = Recorder::start_with(move |_| {
                 std::thread::sleep(min_idle * 4);
                 Outcome::Ack
@@ -221,9 +223,13 @@ async fn scenario_21_dead_letter_write_fails() {
 async fn scenario_24_scale_down() {
     let bed = Bed::start();
     let redis = bed.redis();
-    let slow = Recorder::working(|_| async {
-        sleep(ms(300)).await;
-        Outcome::Ack
+    let (gate, passed) = tokio::sync::watch::channel(false);
+    let slow = Recorder::working(move |_| {
+        let mut passed = passed.clone();
+        async move {
+            passed.wait_for(|open| *open).await.unwrap();
+            Outcome::Ack
+        }
     });
     let leaving = quick("orders", "billing").consumer("leaving").min_idle(secs(60)).max_in_flight(2).batch(50);
     let leaving = leaving.start::<Job>(&redis, slow.recipient()).unwrap();
@@ -233,7 +239,13 @@ async fn scenario_24_scale_down() {
     let staying = quick("orders", "billing").consumer("staying").min_idle(secs(60)).sweep_every(ms(50));
     let _staying = staying.start::<Job>(&redis, fast.recipient()).unwrap();
     let started = std::time::Instant::now();
-    let report = leaving.drain(secs(10)).await.unwrap();
+    let leave = async {
+        // The others go to the one that stays while these two are at work still.
+        fast.handled(38).await;
+        gate.send(true).unwrap();
+    };
+    let (report, ()) = tokio::join!(leaving.drain(secs(15)), leave);
+    let report = report.unwrap();
     assert_eq!((report.unfinished, report.unacknowledged), (0, 0));
     settled(&redis).await;
     assert!(started.elapsed() < secs(15), "not after min_idle: {:?}", started.elapsed());
@@ -250,15 +262,21 @@ async fn scenario_24_scale_down() {
 async fn scenario_25_shutdown_mid_batch() {
     let bed = Bed::start();
     let redis = bed.redis();
-    let handler = Recorder::working(|job| {
-        let wait = job.n % 3;
+    let (gate, passed) = tokio::sync::watch::channel(false);
+    // Some are at work whenever it is shut down, and fewer than there may be.
+    let handler = Recorder::working(move |job| {
+        let (held, mut passed) = (job.n % 40 == 0, passed.clone());
         async move {
-            sleep(ms(wait)).await;
+            if held {
+                passed.wait_for(|ending| *ending).await.unwrap();
+            }
             Outcome::Ack
         }
     });
     let mut added = 0;
     for round in 0..12 {
+        gate.send_replace(false);
+        let before = handler.seen().len();
         let consumer = quick("orders", "billing").max_in_flight(8).batch(32);
         let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
         let producer = redis.clone();
@@ -268,8 +286,9 @@ async fn scenario_25_shutdown_mid_batch() {
             }
         });
         added += 300;
-        sleep(ms(20 + round * 7)).await;
-        let report = consumer.drain(secs(5)).await.unwrap();
+        handler.handled(before + 1 + round * 17).await;
+        let (report, _) = tokio::join!(consumer.drain(secs(5)), async { gate.send_replace(true) });
+        let report = report.unwrap();
         assert_eq!((report.unfinished, report.unacknowledged), (0, 0));
         adding.await.unwrap();
         let pending = redis.send(XPendingEntries::new("orders", "billing", .., 10_000)).await;

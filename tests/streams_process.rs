@@ -76,33 +76,76 @@ async fn scenario_11_process_stopped_and_continued() {
     }
     let bed = Bed::start();
     let redis = bed.redis();
-    let task = Task {
-        port: bed.server.port(),
-        name: "stopped",
-        min_idle: ms(800),
-        in_flight: 4,
-        does: Does::RejectAfter(3_000),
-    };
+    let min_idle = ms(800);
+    // Slow enough to be at work still when another one has taken the entry over.
+    let does = Does::RejectAfter(u64::try_from(min_idle.as_millis()).unwrap() * 3);
+    let task = Task { port: bed.server.port(), name: "stopped", min_idle, in_flight: 4, does };
     let worker = Worker::start("scenario_11_process_stopped_and_continued", task);
     add(&redis, 0..1).await;
     eventually("it has begun", async || worker.count("start") == 1).await;
     worker.signal("STOP");
     // The second owner is still at work when the first goes on: so both believe that it is theirs.
-    let handler = Recorder::working(|_| async {
-        sleep(ms(4_000)).await;
-        Outcome::Ack
+    let (gate, passed) = tokio::sync::watch::channel(false);
+    let handler = Recorder::working(move |_| {
+        let mut passed = passed.clone();
+        async move {
+            passed.wait_for(|open| *open).await.unwrap();
+            Outcome::Ack
+        }
     });
-    let peer = quick("orders", "billing").consumer("peer").min_idle(ms(800));
+    let peer = quick("orders", "billing").consumer("peer").min_idle(min_idle);
     let peer = peer.start::<Job>(&redis, handler.recipient()).unwrap();
     handler.handled(1).await;
     worker.signal("CONT");
     eventually("it is told", async || worker.count("event LeaseLost") >= 1).await;
-    eventually("its handler ends", async || worker.count("end") == 1).await;
+    eventually("its handler ends", async || worker.count("end 0") == 1).await;
+    // What it would have done about the first one it has done before it buries the next, over the same connection.
+    peer.pause();
+    add(&redis, 1..2).await;
+    let dead = || redis.send(XRange::new("orders:dlq", ..));
+    let buried = async || dead().await.is_ok_and(|dead| dead.iter().any(|dead| dead.get("n") == Some(b"1")));
+    eventually("the next one is buried", buried).await;
+    assert_eq!(dead().await.unwrap().len(), 1, "{:?}", worker.lines());
+    gate.send(true).unwrap();
     settled(&redis).await;
-    assert_eq!(redis.send(XLen::new("orders:dlq")).await.unwrap_or(0), 0, "{:?}", worker.lines());
-    assert_eq!(worker.count("start"), 1, "no retry by the first owner");
+    assert_eq!(worker.count("start 0"), 1, "no retry by the first owner");
     assert_eq!(handler.attempts(0), [2]);
     assert_eq!(peer.stats().await.unwrap().acked, 1);
+}
+
+/// A machine that stood still, and all that runs on it. Swept as soon as it went on, the first one took over what the other
+/// one works on: 6 starts, not 4.
+#[actix::test]
+async fn scenario_11_all_processes_stopped_and_continued() {
+    if is_child().await {
+        return;
+    }
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let min_idle = ms(800);
+    // Slow enough to be at work still when it looks abandoned, and when it would be taken over.
+    let does = Does::AckAfter(u64::try_from(min_idle.as_millis()).unwrap() * 5);
+    let workers = ["c1", "c2"].map(|name| {
+        let task = Task { port: bed.server.port(), name, min_idle, in_flight: 4, does };
+        Worker::start("scenario_11_all_processes_stopped_and_continued", task)
+    });
+    let total = |what: &str| workers.iter().map(|worker| worker.count(what)).sum::<usize>();
+    eventually("both are there", async || total("event Connected") == 2).await;
+    // One by one, the server gives them to both in turn.
+    for n in 0..4 {
+        add(&redis, [n]).await;
+        eventually("it has begun", async || total("start") == n as usize + 1).await;
+    }
+    assert!(workers.iter().all(|worker| worker.count("start") > 0), "both are at work");
+    workers.iter().for_each(|worker| worker.signal("STOP"));
+    eventually("all look abandoned", async || {
+        let pending = redis.send(XPendingEntries::new("orders", "billing", .., 10)).await.unwrap();
+        pending.len() == 4 && pending.iter().all(|entry| entry.idle > min_idle)
+    })
+    .await;
+    workers.iter().for_each(|worker| worker.signal("CONT"));
+    settled(&redis).await;
+    assert_eq!((total("start"), total("end"), total("event LeaseLost")), (4, 4, 0));
 }
 
 /// Without the quarantine the neighbours were counted with it, and it did not end alone among the dead letters within 20 s.

@@ -81,15 +81,17 @@ async fn scenario_28_without_scripts() {
     add(&redis, 0..30).await;
     tell(&bed.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
     tell(&bed.server, ["XREADGROUP", "GROUP", "billing", "dead", "COUNT", "5", "STREAMS", "t:orders", ">"]);
-    let handler = Recorder::working(|job| {
+    let min_idle = ms(600);
+    let handler = Recorder::working(move |job| {
         let (n, attempt) = (job.n, job.attempt());
         async move {
             match (n, attempt) {
                 (10, 1) => Outcome::Retry,
                 (11, _) => Outcome::reject("no"),
                 (12, 1..=2) => Outcome::Release,
+                // Without its lease renewed it would look abandoned three times over.
                 (13, _) => {
-                    actix::clock::sleep(ms(2_000)).await;
+                    actix::clock::sleep(min_idle * 3).await;
                     Outcome::Ack
                 }
                 _ => Outcome::Ack,
@@ -98,7 +100,7 @@ async fn scenario_28_without_scripts() {
     });
     let consume = |name| {
         let consumer = quick("orders", "billing").consumer(name).sweep_every(ms(50)).on_event(events.recipient());
-        consumer.min_idle(ms(600)).start::<Job>(&redis, handler.recipient()).unwrap()
+        consumer.min_idle(min_idle).start::<Job>(&redis, handler.recipient()).unwrap()
     };
     let (first, second) = (consume("c1"), consume("c2"));
     events.saw("it says so", |kind| matches!(kind, Kind::Degraded { missing: Missing::Scripts })).await;
@@ -191,17 +193,21 @@ impl Drop for Clock {
 async fn scenario_22_server_clock_jumps() {
     let (clock, bed) = Clock::start();
     let redis = bed.redis();
-    let handler = Recorder::working(|_| async {
-        actix::clock::sleep(ms(1_500)).await;
+    let min_idle = ms(900);
+    // Longer than the pause of sweeps after a jump.
+    let handler = Recorder::working(move |_| async move {
+        actix::clock::sleep(min_idle * 5 / 3).await;
         Outcome::Ack
     });
-    let min_idle = ms(900);
     let consume = |name| {
         let consumer =
             quick("orders", "billing").consumer(name).min_idle(min_idle).sweep_every(ms(30)).max_in_flight(4);
         consumer.batch(4).start::<Job>(&redis, handler.recipient()).unwrap()
     };
     let consumers = [consume("c1"), consume("c2")];
+    for consumer in &consumers {
+        eventually("it sweeps", async || consumer.stats().await.unwrap().state == "live").await;
+    }
     let mut added = 0;
     for offset in [3_600, 0, -3_600, 0] {
         add(&redis, added..added + 8).await;

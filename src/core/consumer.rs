@@ -171,6 +171,8 @@ pub(crate) struct Consumer<P> {
     /// How many entries may still be handed out, where others have their share in the handlers.
     allowance: Option<usize>,
     next_sweep: Instant,
+    /// After a stand-still, once until the next one of them has ended.
+    sweep_put_off: bool,
     next_beat: Instant,
     next_look: Instant,
     next_name: Instant,
@@ -223,6 +225,7 @@ impl<P> Consumer<P> {
             arriving: Arriving::default(),
             allowance: None,
             next_sweep: now,
+            sweep_put_off: false,
             next_beat: now + terms.min_idle / 3,
             next_look: now + terms.look_every,
             next_name: now + NAME_HELD / 3,

@@ -151,6 +151,7 @@ pub async fn is_child() -> bool {
             write(&log, &format!("event {event:?}"));
         }
         told = all.len();
+        // Until it is looked again whether the parent is there.
         sleep(ms(5)).await;
     }
     let _ = consumer.drain(secs(1)).await;

@@ -96,6 +96,7 @@ impl<P> Consumer<P> {
         match answer {
             Ok(Swept { clock, claims }) => {
                 self.sweep.succeeded();
+                self.sweep_put_off = false;
                 self.server_clock.saw(clock, now);
                 let Some(claims) = claims else {
                     // Its clock jumped, so idle times tell nothing before every live owner has renewed its leases.

@@ -73,6 +73,11 @@ impl<P> Consumer<P> {
             return;
         }
         self.doubt();
+        // Others may have stood still with us, on the same thread or machine. They renew what they have first.
+        if !self.sweep_put_off {
+            self.sweep_put_off = true;
+            self.next_sweep = self.next_sweep.max(now + self.terms.min_idle / 3);
+        }
         self.doubtful_read = self.reading.is_some() || self.arriving.entries > 0;
         self.doubtful_take = !self.taking.is_empty();
     }

@@ -507,3 +507,43 @@ fn a_server_that_contradicts_itself_is_not_asked_without_a_pause() {
     }
     assert!((3..60).contains(&reads) && (3..60).contains(&setups), "{reads} reads, {setups} setups in 10 s");
 }
+
+/// Ablation: swept at once, the first one of those who stood still together takes over what the others still work on.
+#[test]
+fn who_stood_still_lets_others_renew_before_it_sweeps() {
+    let mut test = Test::new();
+    sweeping(&mut test);
+    test.machine.swept(Ok(Swept { clock: 0, claims: Some(Claims::default()) }), test.now);
+    for _ in 0..2 {
+        test.look();
+        test.now += Duration::from_secs(5);
+        let woke = test.now;
+        sweeping(&mut test);
+        assert!(test.now - woke >= terms().min_idle / 3, "{:?}", test.now - woke);
+        // Who stands still all the time sweeps all the same.
+        test.machine.swept(Ok(Swept { clock: 0, claims: Some(Claims::default()) }), test.now);
+    }
+    test.look();
+    test.now += Duration::from_secs(5);
+    test.look();
+    test.now += Duration::from_secs(5);
+    let woke = test.now;
+    sweeping(&mut test);
+    assert_eq!(test.now, woke);
+}
+
+/// Answers what is asked until it is a sweep, and returns that.
+fn sweeping(test: &mut Test) -> Action<StreamId> {
+    for _ in 0..1_000 {
+        test.look();
+        if let Some(nth) = test.asked.iter().position(|action| matches!(action, Action::Sweep { .. })) {
+            return test.asked.remove(nth);
+        }
+        if let Some(nth) = test.asked.iter().position(|action| !matches!(action, Action::Read { .. })) {
+            test.serve(nth, true, true);
+        } else {
+            test.now += Duration::from_millis(1);
+        }
+    }
+    panic!("no sweep: {:?}", test.asked)
+}
