@@ -20,7 +20,7 @@ use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionState, Fate, RedisConfig, RedisConfigBuilder};
 use redis_actix_test::{RedisServer, SentinelSet, SentinelSetBuilder};
 use support::replicas::{calls, forget, outlives_a_panic, replicas, replicas_ready, replicated};
-use support::{PATIENCE, aside, eventually, hasty, ms, until_state};
+use support::{PATIENCE, aside, eventually, eventually_within, hasty, ms, until_state};
 
 fn config(set: &SentinelSet) -> RedisConfigBuilder {
     RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:")
@@ -168,7 +168,8 @@ async fn the_replica_that_is_read_from_becomes_the_master() {
     let new = eventually("the new master", || set.master().ok().filter(|new| new.port() != old.port())).await;
     let (new, others): (Vec<_>, Vec<_>) =
         set.servers().iter().filter(|server| server.is_running()).partition(|server| server.port() == new.port());
-    eventually("the links as the servers are now", || {
+    // Sentinels ask a replica once in ten seconds whether it follows the new master.
+    eventually_within(PATIENCE * 3, "the links as the servers are now", || {
         let nodes = replicas(&redis);
         (nodes.len() == 1 && nodes[0].address == others[0].addr() && nodes[0].state == Some(ConnectionState::Ready))
             .then_some(())
