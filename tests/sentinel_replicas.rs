@@ -164,20 +164,19 @@ async fn the_replica_that_is_read_from_becomes_the_master() {
     );
     assert!(killed.elapsed() < ms(500), "replicas answer while there is no master");
     redis.send(Incr::new("n")).await.expect("written, to the new master");
-    // The sentinel that is asked here may hear of it last.
-    let new = eventually("the new master", || set.master().ok().filter(|new| new.port() != old.port())).await;
-    let (new, others): (Vec<_>, Vec<_>) =
-        set.servers().iter().filter(|server| server.is_running()).partition(|server| server.port() == new.port());
-    // Sentinels ask a replica once in ten seconds whether it follows the new master.
-    eventually_within(PATIENCE * 3, "the links as the servers are now", || {
-        let nodes = replicas(&redis);
-        (nodes.len() == 1 && nodes[0].address == others[0].addr() && nodes[0].state == Some(ConnectionState::Ready))
-            .then_some(())
+    // Sentinels ask a replica once in ten seconds whether it follows the new master; the one that is asked here may hear of
+    // it last; and on a machine that is busy enough they may replace the new one as well.
+    let (new, other) = eventually_within(PATIENCE * 3, "the links as the servers are now", || {
+        let new = set.master().ok().filter(|new| new.port() != old.port())?;
+        let mut others = set.servers().iter().filter(|server| server.is_running() && server.port() != new.port());
+        let (other, nodes) = (others.next()?, replicas(&redis));
+        (nodes.len() == 1 && nodes[0].address == other.addr() && nodes[0].state == Some(ConnectionState::Ready))
+            .then_some((new, other))
     })
     .await;
     forget(set.servers());
     reader.goes_on().await;
-    assert!(calls(others[0], "get") > 0 && calls(new[0], "get") == 0, "the replica that is left");
+    assert!(calls(other, "get") > 0 && calls(new, "get") == 0, "the replica that is left");
     reader.end().await;
 }
 

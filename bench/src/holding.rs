@@ -28,6 +28,7 @@ pub trait Holding: Clone + Send + Sync + 'static {
     fn get(&self, key: &str) -> impl Future<Output = Result<(), String>> + Send;
 }
 
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
 impl Holding for Redis {
     const NAME: &'static str = "redis-actix";
 
@@ -53,6 +54,7 @@ impl Holding for Redis {
     }
 }
 
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
 impl Holding for ConnectionManager {
     const NAME: &'static str = "redis-rs manager";
 

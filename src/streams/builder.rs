@@ -54,7 +54,7 @@ impl<T> sealed::Ordering<T> for OrderedBy<T> {
     }
 }
 
-/// Configures a consumer; made by [`StreamConsumer::builder`].
+/// Configures a consumer; made by [`StreamConsumer::builder`](crate::StreamConsumer::builder).
 #[must_use = "nothing is consumed until it is started"]
 #[derive(Debug)]
 pub struct StreamConsumerBuilder<L = Unordered> {

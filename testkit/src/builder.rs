@@ -38,13 +38,13 @@ impl RedisServerBuilder {
         self
     }
 
-    /// Listens on a unix socket as well, see [`RedisServer::socket_path`].
+    /// Listens on a unix socket as well, see [`RedisServer::socket_path`](crate::RedisServer::socket_path).
     pub fn unix_socket(mut self, on: bool) -> Self {
         self.unix_socket = on;
         self
     }
 
-    /// Listens for TLS on a second port as well, see [`RedisServer::tls_port`]. The plain port stays: the kit itself
+    /// Listens for TLS on a second port as well, see [`RedisServer::tls_port`](crate::RedisServer::tls_port). The plain port stays: the kit itself
     /// speaks no TLS. `client_ca` verifies the certificates of clients, which are asked for only where it is given.
     pub fn tls(mut self, certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Self {
         self.tls_port = true;
