@@ -238,6 +238,7 @@ async fn latencies(redis: &Redis, keys: &[String], last: Duration) -> Vec<Durati
             redis.send(Get::<String>::new(key)).await.expect("answered");
             times.push(asked.elapsed());
         }
+        // A pace that leaves the processor to the nodes.
         tokio::time::sleep(ms(1)).await;
     }
     times

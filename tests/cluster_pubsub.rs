@@ -189,6 +189,7 @@ async fn a_slot_that_moves_takes_its_channels_along_with_one_gap() {
                 async move {
                     while !over.load(std::sync::atomic::Ordering::Relaxed) {
                         publishing.send(SPublish::new("{t}b", "load")).await.expect("sent");
+                        // Its pace: moving slots needs the processor as well.
                         tokio::time::sleep(ms(2)).await;
                     }
                 }
@@ -206,19 +207,22 @@ async fn a_slot_that_moves_takes_its_channels_along_with_one_gap() {
                 assert_eq!(reply.array().expect("a list")[1].int().expect("a number"), 1, "at the owner");
             }
         }
-        // Longer than a node is believed that has confirmed something.
-        publish_for(&redis, "{t}a", ms(1_300)).await;
+        publish_on(&redis, &notes, "{t}a").await;
         assert_eq!((gaps(&notes), gaps(&notes2)), (moved, 0));
     }
 }
 
-/// Publishes for so long.
-async fn publish_for(redis: &Redis, channel: &str, last: Duration) {
+/// Publishes for longer than a node is believed that has confirmed something, and until the last of it is heard: by then
+/// whatever was to be told is told.
+async fn publish_on(redis: &Redis, notes: &Notes, channel: &str) {
+    const BELIEVED: Duration = Duration::from_secs(1);
     let begun = std::time::Instant::now();
-    while begun.elapsed() < last {
+    while begun.elapsed() < BELIEVED * 13 / 10 {
         redis.send(SPublish::new(channel, "more")).await.expect("sent");
+        // The pace of the load.
         tokio::time::sleep(ms(5)).await;
     }
+    publish_until_heard(redis, notes, channel, "the last").await;
 }
 
 /// The picture is up to ten seconds old, and says otherwise. Ablation: taken for a refusal, MOVED is what the caller gets.
@@ -267,7 +271,7 @@ async fn a_primary_that_is_replaced_costs_one_gap() {
         move || cluster.wait_replicated(slot).expect("a replica")
     })
     .await;
-    publish_for(&redis, "{t}", ms(1_300)).await;
+    publish_on(&redis, &notes, "{t}").await;
     assert_eq!((gaps(&notes), shard_subscribers(&cluster, "test:{t}")), (1, 1), "{:?}", notes.events());
 }
 
@@ -295,7 +299,7 @@ async fn a_primary_that_is_frozen_and_replaced_is_not_waited_for() {
     owner.cont_process().expect("goes on");
     until_shard_subscribers(&cluster, "test:{t}", 1).await;
     publish_until_heard(&redis, &notes, "{t}", "later").await;
-    publish_for(&redis, "{t}", ms(1_300)).await;
+    publish_on(&redis, &notes, "{t}").await;
     assert_eq!((gaps(&notes), gaps(&notes2)), (1, 1), "{:?} {:?}", notes.events(), notes2.events());
 }
 

@@ -163,6 +163,7 @@ fn said_down(node: &redis_actix_test::RedisServer) -> u64 {
 async fn scenario_27_the_cluster_goes_down_under_a_consumer_and_comes_back() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
     let handler = Recorder::working(|_| async {
+        // Slower than entries are added, so that some are in hand whenever the cluster goes down.
         tokio::time::sleep(ms(20)).await;
         Outcome::Ack
     });
@@ -183,6 +184,7 @@ async fn scenario_27_the_cluster_goes_down_under_a_consumer_and_comes_back() {
                     // Once and no more: what a node refuses in these words has not run.
                     redis.send(XAdd::new("orders").entry(&Job { n }).unwrap()).await.expect("added");
                     n += 1;
+                    // The pace of the load.
                     tokio::time::sleep(ms(5)).await;
                 }
                 n

@@ -123,11 +123,12 @@ async fn row_03_a_frozen_server_is_left_and_found_again_with_one_client() {
 #[actix::test]
 async fn a_link_in_use_is_never_pinged() {
     let server = FakeServer::builder().on(|_| Answer::raw(":1\r\n")).start().expect("started");
-    let redis = hasty(config(server.port()).liveness(ms(50))).start().expect("started");
+    let liveness = ms(50);
+    let redis = hasty(config(server.port()).liveness(liveness)).start().expect("started");
     redis.ready(PATIENCE).await.expect("ready");
     let pings = || server.received().iter().filter(|argv| argv[0] == b"PING").count();
     let (before, started) = (pings(), Instant::now());
-    while started.elapsed() < ms(300) {
+    while started.elapsed() < liveness * 6 {
         redis.send(Incr::new("k")).await.expect("counted");
     }
     assert_eq!(pings(), before);

@@ -83,6 +83,7 @@ async fn row_07_a_rotated_password_parks_and_the_right_one_heals() {
         assert!(between && error.fate() == Fate::NotSent, "{error}");
         assert!(asked.elapsed() < ms(500), "not fast: {:?}", asked.elapsed());
         assert!(!error.to_string().contains("old"), "{error}");
+        // The pace of those who ask meanwhile.
         actix::clock::sleep(ms(1)).await;
     }
     let logins = proxy.connections() - dials;

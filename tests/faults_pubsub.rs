@@ -118,13 +118,17 @@ async fn row_15_a_busy_link_is_not_taken_for_dead_and_costs_no_ping() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(server.port())).start().expect("started");
-    let subscriber = hasty(config(proxy.port()).liveness(ms(100))).start().expect("started");
+    let liveness = ms(100);
+    let subscriber = hasty(config(proxy.port()).liveness(liveness)).start().expect("started");
     let (inbox, notes) = Notes::inbox();
     let _subscription = subscriber.subscribe([Topic::channel("a")], inbox.recipient()).await.expect("confirmed");
     let (asked, started) = (proxy.bytes_to_server(), std::time::Instant::now());
-    while started.elapsed() < ms(400) {
+    while started.elapsed() < liveness * 4 {
         redis.send(Publish::new("a", "x")).await.expect("sent");
     }
+    // What the link was told meanwhile is in the inbox once this is.
+    redis.send(Publish::new("a", "the last")).await.expect("sent");
+    notes.payload("the last").await;
     assert_eq!((proxy.bytes_to_server(), notes.gaps()), (asked, 0));
 }
 

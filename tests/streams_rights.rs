@@ -187,33 +187,59 @@ impl Drop for Clock {
     }
 }
 
+/// How many sweeps have claimed: one that finds that the clock jumped does not.
+fn sweeps(bed: &Bed) -> u64 {
+    let stats = tell(&bed.server, ["INFO", "commandstats"]).text().unwrap();
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xautoclaim:calls="));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+async fn sweeps_more(bed: &Bed, count: u64) {
+    let before = sweeps(bed);
+    eventually(&format!("{count} sweeps more"), async || sweeps(bed) >= before + count).await;
+}
+
 /// Without comparing the server's clock with its own, a sweep after the jump forward took over what the other was working
 /// on: 34 calls for 32 entries.
 #[actix::test]
 async fn scenario_22_server_clock_jumps() {
     let (clock, bed) = Clock::start();
     let redis = bed.redis();
-    let min_idle = ms(900);
-    // Longer than the pause of sweeps after a jump.
-    let handler = Recorder::working(move |_| async move {
-        actix::clock::sleep(min_idle * 5 / 3).await;
-        Outcome::Ack
+    let (gate, passed) = tokio::sync::watch::channel(false);
+    let handler = Recorder::working(move |_| {
+        let mut passed = passed.clone();
+        async move {
+            passed.wait_for(|open| *open).await.unwrap();
+            Outcome::Ack
+        }
     });
     let consume = |name| {
-        let consumer =
-            quick("orders", "billing").consumer(name).min_idle(min_idle).sweep_every(ms(30)).max_in_flight(4);
-        consumer.batch(4).start::<Job>(&redis, handler.recipient()).unwrap()
+        let consumer = quick("orders", "billing").consumer(name).min_idle(ms(900)).sweep_every(ms(30));
+        // Either has handlers for all of a round, and room to sweep beside them.
+        consumer.max_in_flight(8).batch(4).start::<Job>(&redis, handler.recipient()).unwrap()
     };
-    let consumers = [consume("c1"), consume("c2")];
+    // Who has not swept yet knows no clock to compare with. One at a time, for the server does not say who sweeps: one
+    // sweep of the other may be under way still when it is paused, and with a second one of its own the first was answered.
+    let first = consume("c1");
+    sweeps_more(&bed, 2).await;
+    first.pause();
+    let second = consume("c2");
+    sweeps_more(&bed, 3).await;
+    first.resume();
+    let consumers = [first, second];
     for consumer in &consumers {
-        eventually("it sweeps", async || consumer.stats().await.unwrap().state == "live").await;
+        eventually("it reads", async || consumer.stats().await.unwrap().state == "live").await;
     }
     let mut added = 0;
     for offset in [3_600, 0, -3_600, 0] {
+        gate.send_replace(false);
         add(&redis, added..added + 8).await;
         added += 8;
         handler.all_of(added).await;
         clock.jump(&bed, offset);
+        // All are at work until there are sweeps again that would take over what looks abandoned.
+        sweeps_more(&bed, 6).await;
+        gate.send_replace(true);
         settled(&redis).await;
     }
     assert_eq!(handler.seen().len() as u64, added, "whoever had a lease kept it: {:?}", handler.seen());
