@@ -75,8 +75,8 @@ pub enum ErrorKind {
     /// Somebody else changed what was being watched; nothing was done. After
     /// [`Redis::watch`](crate::Redis::watch): as often as it was tried.
     Conflict,
-    /// The command ran, but its reply does not fit the type that was asked for. Its fate is
-    /// [`Fate::Unknown`], because repeating it may do harm.
+    /// The command ran, but its reply does not fit the type that was asked for, or its message panicked over it. Its
+    /// fate is [`Fate::Unknown`], because repeating it may do harm.
     Decode,
     /// What the server sent is not RESP, or an answer to nothing. The connection was closed.
     Protocol,

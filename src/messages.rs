@@ -51,7 +51,8 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
     }
 
     /// Turns the server's answer into the reply. Names in it have lost the prefix already, and an error
-    /// answer never gets here. For most types this is [`decode`].
+    /// answer never gets here. For most types this is [`decode`]. A panic in it is an
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) for whoever asked, and nothing to anybody else.
     ///
     /// # Errors
     /// When the answer does not fit; see [`Error::decode`](crate::Error::decode).

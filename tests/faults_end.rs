@@ -21,27 +21,13 @@ use tokio::time::Instant;
 /// Row 18. Ablation: under a supervisor that does not survive panics the callers are never answered again.
 #[actix::test]
 async fn row_18_panics_under_load_lose_no_call_and_run_nothing_twice() {
-    support::injected_panics_are_quiet();
-    struct Defect;
-    impl Message for Defect {
-        type Result = redis_actix::Result<()>;
-    }
-    impl Command for Defect {
-        type Reply = ();
-        fn frame(&self) -> Frame {
-            Frame::new("PING")
-        }
-        fn reply(_: Value) -> redis_actix::Result<()> {
-            panic!("injected while the reply is decoded")
-        }
-    }
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
     let load = IncrLoad::start(&redis, "k");
     for fall in 1..=5 {
         load.goes_on(500).await;
         let fell = Instant::now();
-        assert!(redis.send(Defect).await.is_err());
+        support::fall_over(&redis, Get::<i64>::new("k")).await.expect("answered, and fatal");
         support::until(&redis, "up again", |status| status.restarts == fall && status.state == ConnectionState::Ready)
             .await;
         assert!(fell.elapsed() < Duration::from_secs(1), "{:?}", fell.elapsed());
@@ -49,6 +35,67 @@ async fn row_18_panics_under_load_lose_no_call_and_run_nothing_twice() {
     let counted = load.finish().await;
     let counter: Option<i64> = redis.send(Get::new("k")).await.expect("read");
     counted.check(counter.expect("counted"));
+}
+
+/// Row 18, over a reply. Ablation: decoded without catching it, the panic takes the actor down, and the link of all with it.
+#[actix::test]
+async fn row_18_a_panic_over_a_reply_is_that_of_its_caller() {
+    support::injected_panics_are_quiet();
+    struct Defect(usize);
+    impl Message for Defect {
+        type Result = redis_actix::Result<i64>;
+    }
+    impl Command for Defect {
+        type Reply = i64;
+        fn frame(&self) -> Frame {
+            Frame::new("INCRBY").key("k").arg(self.0)
+        }
+        fn reply(value: Value) -> redis_actix::Result<i64> {
+            match value {
+                Value::Int(n) if n % 2 == 0 => Ok(n),
+                _ => panic!("injected while the reply is decoded"),
+            }
+        }
+    }
+    let server = support::server();
+    let redis = hasty(config(server.port())).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    let connected = redis.status().borrow().generation;
+    // Defective ones among others, on one link; every second one of them panics, as it comes.
+    let mut calls = Vec::new();
+    for nth in 0..300 {
+        let good = redis.send(Incr::new("k"));
+        let bad = redis.send(Defect(1 + nth % 2));
+        redis.addr().do_send(Defect(2));
+        calls.push((good, bad));
+    }
+    let mut last = 0;
+    let mut panicked = 0;
+    for (good, bad) in calls {
+        let count = good.await.expect("its own answer");
+        assert!(count > last, "in order: {count} after {last}");
+        last = count;
+        match bad.await {
+            Ok(count) => {
+                assert!(count > last, "in order: {count} after {last}");
+                last = count;
+            }
+            Err(error) => {
+                assert_eq!((error.kind(), error.fate()), (ErrorKind::Decode, Fate::Unknown), "{error}");
+                assert!(error.to_string().contains("INCRBY"), "{error}");
+                panicked += 1;
+            }
+        }
+    }
+    assert!(panicked > 100, "{panicked}");
+    let error = redis.addr().send(Defect(1)).await.expect("the actor is there");
+    let odd = error.is_err();
+    assert_eq!(redis.addr().send(Defect(1)).await.expect("the actor is there").is_err(), !odd);
+    // A unit is one reply of one caller.
+    let pipeline = Pipeline::new(vec![Defect(1), Defect(1)]);
+    assert_eq!(redis.send(pipeline).await.expect_err("one of both is odd").kind(), ErrorKind::Decode);
+    let status = redis.status().borrow().clone();
+    assert_eq!((status.restarts, status.disconnects, status.generation), (0, 0, connected));
 }
 
 /// Row 26, in time.

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll},
 };
 
@@ -14,6 +15,8 @@ use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::gate::Pass;
 use crate::messages::Command;
+
+const PANICKED: &str = "the command ran, and its message panicked over the reply; mend its `Command::reply`";
 
 /// A [`Ticket`] whose reply type is not known any more.
 pub(crate) trait Pending: Send {
@@ -110,7 +113,9 @@ impl<M: Command> Pending for Waiter<M> {
     }
 
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
-        let reply = outcome.and_then(|value| M::reply_to(&self.frame, value));
+        // Its author's code: on the way of everybody's replies it must not take their link along.
+        let read = |value| catch_unwind(AssertUnwindSafe(|| M::reply_to(&self.frame, value)));
+        let reply = outcome.and_then(|value| read(value).unwrap_or_else(|_| Err(Error::decode(PANICKED))));
         self.reply.send(reply.map_err(|error| named(error, &self.frame))).is_ok()
     }
 }

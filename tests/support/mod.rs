@@ -12,7 +12,10 @@ pub mod incr_load;
 pub mod replicas;
 
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, Mutex},
+    task::{Context as TaskContext, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -185,4 +188,26 @@ pub fn injected_panics_are_quiet() {
             }
         }));
     });
+}
+
+/// Sends a message whose caller panics when it is woken, on the actor's way through replies: takes the actor down in
+/// the middle of them, without its address, from whose first use on commands do not gather in the intake any more.
+pub async fn fall_over<M: Command>(redis: &Redis, message: M) -> redis_actix::Result<M::Reply> {
+    #[derive(Default)]
+    struct Fatal(tokio::sync::Notify);
+    impl Wake for Fatal {
+        fn wake(self: Arc<Self>) {
+            self.0.notify_one();
+            panic!("injected while a caller is woken");
+        }
+    }
+    injected_panics_are_quiet();
+    let fatal = Arc::new(Fatal::default());
+    let waker = Waker::from(fatal.clone());
+    // Unconstrained: else the runtime, too, may wake it.
+    let mut call = pin!(tokio::task::unconstrained(redis.send(message)));
+    let asked = poll_fn(|_| Poll::Ready(call.as_mut().poll(&mut TaskContext::from_waker(&waker)))).await;
+    assert!(asked.is_pending(), "answered before it was sent");
+    fatal.0.notified().await;
+    call.await
 }

@@ -1,7 +1,7 @@
 //! What servers say of the reads that they answered.
 
 use redis_actix::prelude::*;
-use redis_actix::{ConnectionState, Frame, NodeInfo, Result, Value};
+use redis_actix::{ConnectionState, ErrorKind, Frame, NodeInfo, Result, Value};
 use redis_actix_test::RedisServer;
 
 use super::eventually;
@@ -56,7 +56,7 @@ pub fn replicated(primary: &RedisServer, replicas: &str) {
 /// A read at a replica, whose reply makes its decoder panic.
 #[derive(actix::Message)]
 #[rtype(result = "Result<()>")]
-pub struct Defective(pub &'static str);
+struct Defective(&'static str);
 
 impl Command for Defective {
     type Reply = ();
@@ -70,12 +70,18 @@ impl Command for Defective {
     }
 }
 
-/// After a panic in the middle of a replica's answers: the same handle, and replicas again.
+/// After a panic over a reply of a replica: an error for its caller. After one that takes the actor down in the middle of a
+/// replica's answers: the same handle, and replicas again.
 pub async fn outlives_a_panic(redis: &Redis, key: &'static str) {
     super::injected_panics_are_quiet();
     let count = replicas(redis).len();
-    redis.send(Defective(key)).await.expect_err("taken down by itself");
-    redis.send(Get::<u64>::new(key).read_from(ReadFrom::Replica)).await.expect("answered by anybody");
+    let read = || Get::<u64>::new(key).read_from(ReadFrom::Replica);
+    let error = redis.send(Defective(key)).await.expect_err("its decoder panicked");
+    assert_eq!(error.kind(), ErrorKind::Decode, "{error}");
+    redis.send(read()).await.expect("answered by anybody");
+    assert_eq!(redis.status().borrow().restarts, 0);
+    super::fall_over(redis, read()).await.expect("answered, and fatal");
+    redis.send(read()).await.expect("answered by anybody");
     assert_eq!(redis.status().borrow().restarts, 1);
     replicas_ready(redis, &[key.to_owned()], count).await;
 }

@@ -1,7 +1,11 @@
 //! Callers that go on whatever happens, and remember what they were told.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use actix::Message;
@@ -35,22 +39,14 @@ impl Command for Own {
     }
 }
 
-/// Takes the actor down.
-struct Defect;
+/// Takes the actor down: a caller who panics when it is told, on the actor's way through replies.
+#[derive(Default)]
+struct Fatal(tokio::sync::Notify);
 
-impl Message for Defect {
-    type Result = Result<()>;
-}
-
-impl Command for Defect {
-    type Reply = ();
-
-    fn frame(&self) -> Frame {
-        Frame::new("PING")
-    }
-
-    fn reply(_: Value) -> Result<()> {
-        panic!("injected while the reply is decoded")
+impl Wake for Fatal {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+        panic!("injected while a caller is woken")
     }
 }
 
@@ -229,5 +225,12 @@ async fn leave(redis: &Redis, account: &Account, chance: &mut fastrand::Rng) {
 
 async fn fall(redis: &Redis, chance: &mut fastrand::Rng) {
     tokio::time::sleep(MOMENT.mul_f64(chance.f64())).await;
-    let _ = redis.send(Defect).await;
+    let fatal = Arc::new(Fatal::default());
+    let waker = Waker::from(fatal.clone());
+    // Unconstrained: else the runtime, too, may wake it.
+    let mut call = pin!(tokio::task::unconstrained(redis.send(Get::<String>::new("fatal"))));
+    if call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        fatal.0.notified().await;
+        let _ = call.await;
+    }
 }
