@@ -124,6 +124,16 @@ impl Member {
         true
     }
 
+    /// A link is there again that topics of this one have been missed on for longer than is waited: what comes by it stands
+    /// behind another gap, which is told when all of them are back.
+    pub(super) fn is_patient_again(&mut self, now: Instant) {
+        if let Some(cause) = self.owed.take() {
+            self.backlog.hold();
+            self.backlog.gap(cause.clone());
+            self.held = Some((now, cause));
+        }
+    }
+
     /// Its topics that are events of keys.
     pub(super) fn watched(&self) -> impl Iterator<Item = &Name> {
         let watches = |topic: &Topic| matches!(topic.kind(), TopicKind::Keyspace | TopicKind::Keyevent);

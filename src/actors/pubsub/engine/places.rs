@@ -76,6 +76,11 @@ impl Engine {
                 (place.generation, place.protocol, place.trouble) = (Some(*generation), protocol, None);
                 place.notifications = Notifications::Unknown;
                 self.spread.linked(spot, *generation);
+                for member in self.members.values_mut() {
+                    if member.topics.keys().any(|name| self.spread.is_at(name, spot)) {
+                        member.is_patient_again(Instant::now());
+                    }
+                }
                 self.check_notifications(spot);
             }
             ConnectionEvent::Disconnected { generation, cause, .. } => self.lost(spot, *generation, cause),
