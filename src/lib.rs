@@ -127,12 +127,13 @@ pub use messages::{
     sets::{SAdd, SCard, SIsMember, SMembers, SRem},
     sorted_sets::{ZAdd, ZCard, ZIncrBy, ZRange, ZRem, ZScore},
     stream_id::{InvalidStreamId, StreamId},
-    streams::{XAdd, XDel, XLen, XRange, XRead, XRevRange, XTrim},
+    streams::{XAdd, XDel, XTrim},
     streams_groups::{
         XAck, XGroupCreate, XGroupCreateConsumer, XGroupDelConsumer, XGroupDestroy, XGroupSetId, XInfoConsumers,
         XInfoGroups, XInfoStream, XReadGroup,
     },
     streams_pending::{XAutoClaim, XClaim, XPending, XPendingEntries},
+    streams_reads::{XLen, XRange, XRead, XRevRange},
     streams_replies::{
         AutoClaimed, ConsumerInfo, GroupInfo, PendingEntry, PendingSummary, StreamEntry, StreamInfo, StreamPage,
     },

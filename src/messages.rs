@@ -232,6 +232,7 @@ pub(crate) mod stream_id;
 pub(crate) mod streams;
 pub(crate) mod streams_groups;
 pub(crate) mod streams_pending;
+pub(crate) mod streams_reads;
 pub(crate) mod streams_replies;
 pub(crate) mod strings;
 pub(crate) mod transaction;

@@ -22,6 +22,7 @@ pub use crate::messages::stream_id::StreamId;
 pub use crate::messages::streams::*;
 pub use crate::messages::streams_groups::*;
 pub use crate::messages::streams_pending::*;
+pub use crate::messages::streams_reads::*;
 pub use crate::messages::streams_replies::*;
 pub use crate::messages::strings::*;
 pub use crate::messages::transaction::*;

@@ -98,6 +98,34 @@ async fn row_18_a_panic_over_a_reply_is_that_of_its_caller() {
     assert_eq!((status.restarts, status.disconnects, status.generation), (0, 0, connected));
 }
 
+/// Row 18, in the middle of telling of a lost link. Ablation: with the rest of them left in flight, one takes the next
+/// link's reply to somebody else for its own.
+#[actix::test]
+async fn row_18_a_panic_while_a_lost_link_is_settled_gives_nobody_the_reply_of_another() {
+    let server = support::server();
+    let proxy = Proxy::start(server.addr()).expect("a proxy");
+    let redis = hasty(config(proxy.port()).liveness(None)).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    proxy.hold_only(Direction::ToClient);
+    let fatal = support::fall_over(&redis, Incr::new("k"));
+    let others = async {
+        let counts: Vec<_> = (0..3).map(|_| redis.send(Incr::new("k"))).collect();
+        let ran = || server.command(["GET", "test:k"]).and_then(|count| count.text()).is_ok_and(|count| count == "4");
+        eventually("all four have run", || ran().then_some(())).await;
+        proxy.close_all();
+        proxy.resume();
+        support::until(&redis, "up again", |status| status.restarts == 1 && status.state == ConnectionState::Ready)
+            .await;
+        redis.send(Set::new("other", "v")).await.expect("its own reply");
+        for count in counts {
+            let error = count.await.expect_err("its reply went with the link");
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::Disconnected, Fate::Unknown), "{error}");
+        }
+    };
+    let (fatal, ()) = futures_util::future::join(fatal, others).await;
+    assert_eq!(fatal.expect_err("its reply, too").fate(), Fate::Unknown);
+}
+
 /// Row 26, in time.
 #[actix::test]
 async fn row_26_what_is_in_flight_is_finished_before_the_end() {

@@ -1,6 +1,8 @@
 //! The engine behind a consumer: it carries out what the machine of [`crate::core::consumer`] decides, and
 //! tells it what came of that.
 
+mod carrying;
+mod desk;
 mod figures;
 mod handing;
 
@@ -10,7 +12,7 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -19,31 +21,23 @@ use actix::Recipient;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{sync::oneshot, time::Sleep};
 
-use super::connection::{Introduce, Sever};
-use super::consumer_errands::{Counted, Errands};
+use super::connection::Sever;
+use super::consumer_errands::Errands;
 use super::consumer_meters::Meters;
-use super::keeper::{self, Kept};
+use super::keeper;
 use super::stream_consumer::{DrainReport, Engine, Order};
 use crate::core::FOREVER;
-use crate::core::consumer::{
-    Action, Burial, Buried, Consumer, Holder, LeaseTerm, Renewed, Swept, Terms,
-    failure::Failure,
-    ground::{Ensured, Ground},
-    ids::IdMap,
-    lease_book::Stage,
-};
-use crate::error::{Error, ErrorKind, Fate};
-use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
+use crate::core::consumer::{Consumer, Terms, ids::IdMap, lease_book::Stage};
+use crate::messages::streams_replies::StreamEntry;
 use crate::streams::delivery::{FromEntry, RawFields};
 use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
 use crate::streams::inbox::{Answer, sealed::Inbox};
-use crate::streams::lease::Lease;
-use handing::{Gathered, size_of_fields};
+use carrying::Errand;
+use desk::{Desk, SharedDesk, open};
+use handing::Gathered;
 
 /// How long a consumer whose last handle is gone takes to finish.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How long one wait for the reader's link may take before it is looked at anew.
-const CONNECT: Duration = Duration::from_secs(10);
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS: usize = 32;
 
@@ -61,41 +55,6 @@ pub(crate) struct Shared<T> {
 struct Parcel<T> {
     fields: RawFields,
     payload: T,
-}
-
-/// What came of an errand.
-enum Report {
-    Connected(Result<(u64, Option<i64>), Failure>),
-    Named(Result<Holder, Failure>),
-    Reaped(Result<(), Failure>),
-    Ensured(Result<Ensured, Failure>),
-    Looked(Result<Option<Ground>, Failure>),
-    Forgot(Result<Vec<String>, Failure>),
-    Listed(Result<Vec<(StreamId, u64)>, Failure>),
-    Took(Result<Vec<Counted>, Failure>),
-    Read(Result<Vec<StreamEntry>, Failure>),
-    Swept(Result<Swept, Failure>),
-    Acked(u64, Result<(), Failure>),
-    Leased(Result<Renewed, Failure>),
-    Buried(Burial, Result<Buried, Failure>),
-    Nothing,
-}
-
-type Errand = Pin<Box<dyn Future<Output = Report>>>;
-
-/// What the keeper of leases looks at from its own thread while this one stands still. Locked for a turn.
-struct Desk<T> {
-    machine: Consumer<Parcel<T>>,
-    leases: IdMap<Lease>,
-    /// When this thread was last seen to work.
-    turned: Instant,
-}
-
-type SharedDesk<T> = Arc<Mutex<Desk<T>>>;
-
-fn open<T>(desk: &Mutex<Desk<T>>) -> MutexGuard<'_, Desk<T>> {
-    // A turn that panicked is followed by a restart, which puts a new machine there.
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// See the module.
@@ -159,117 +118,6 @@ impl<T: FromEntry> ConsumerEngine<T> {
             drain_until: None,
             paused: false,
             report: DrainReport::default(),
-        }
-    }
-
-    fn act(&mut self, desk: &mut Desk<T>, action: Action<Parcel<T>>, now: Instant) {
-        let Some(living) = &mut self.living else { return };
-        let errands = living.errands.clone();
-        let errand: Errand = match action {
-            Action::Connect => Box::pin(async move { Report::Connected(connect(errands).await) }),
-            Action::Reap { client } => Box::pin(async move { Report::Reaped(errands.reap(client).await) }),
-            Action::HoldName => Box::pin(async move { Report::Named(errands.hold_name().await) }),
-            Action::EnsureGroup { known } => {
-                Box::pin(async move { Report::Ensured(errands.ensure_group(known).await) })
-            }
-            Action::Look => Box::pin(async move { Report::Looked(errands.look().await) }),
-            Action::Forget { idle } => Box::pin(async move { Report::Forgot(errands.forget(idle).await) }),
-            Action::ListPending { after, count } => {
-                Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
-            }
-            Action::Take { entries } => Box::pin(async move { Report::Took(errands.take(entries).await) }),
-            Action::Read { count } => {
-                let (block, generation) = (self.terms.block, self.generation);
-                Box::pin(async move { Report::Read(errands.read(count, block, generation).await) })
-            }
-            Action::Unblock { client } => Box::pin(async move {
-                errands.unblock(client).await;
-                Report::Nothing
-            }),
-            Action::Sweep { cursor, count, clock } => {
-                let min_idle = self.terms.min_idle;
-                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle, clock).await) })
-            }
-            Action::Ack { flight, ids } => {
-                self.acking.insert(flight, now);
-                Box::pin(async move { Report::Acked(flight, errands.acknowledge(ids).await) })
-            }
-            Action::Lease { terms } => Box::pin(async move { Report::Leased(errands.lease(terms).await) }),
-            Action::Bury(burial) => Box::pin(async move { Report::Buried(burial.clone(), errands.bury(burial).await) }),
-            Action::Sever { why } => {
-                errands.reader.actor().do_send(Sever(why));
-                return;
-            }
-            Action::Run { id, run, attempt, payload } => return self.run(desk, id, run, attempt, payload, now),
-            Action::CheckProgress { id, run } => {
-                let progress = desk.leases.get(&id).and_then(Lease::last_progress);
-                return desk.machine.overdue(id, run, progress, now);
-            }
-            Action::GiveUp { id } => {
-                if let Some(lease) = desk.leases.remove(&id) {
-                    lease.give_up();
-                }
-                return;
-            }
-            Action::SignalLost { id } => {
-                if let Some(lease) = desk.leases.get(&id) {
-                    lease.lose();
-                }
-                return;
-            }
-            Action::Tell(kind) => return living.tell(kind),
-            Action::Finish => return self.finish(desk),
-        };
-        self.errands.push(errand);
-    }
-
-    fn reported(&mut self, desk: &mut Desk<T>, report: Report, now: Instant) {
-        let machine = &mut desk.machine;
-        match report {
-            Report::Connected(answer) => {
-                let answer = answer.map(|(generation, client)| {
-                    (self.generation, self.client) = (generation, client);
-                    client
-                });
-                machine.connected(answer, now);
-            }
-            Report::Named(answer) => machine.named(answer, now),
-            Report::Reaped(answer) => machine.reaped(answer, now),
-            Report::Ensured(answer) => machine.ensured(answer, now),
-            Report::Looked(answer) => machine.looked(answer, now),
-            Report::Forgot(answer) => machine.forgot(answer, now),
-            Report::Listed(answer) => machine.listed(answer, now),
-            Report::Took(answer) => {
-                let taken = answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect());
-                machine.took(taken, now);
-            }
-            Report::Read(Ok(page)) => {
-                let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
-                let ahead = machine.page_came(page.len(), bytes, now);
-                self.undecoded = page;
-                if let Some(read) = ahead {
-                    self.act(desk, read, now);
-                }
-            }
-            Report::Read(Err(failure)) => machine.read_failed(failure, now),
-            Report::Swept(answer) => machine.swept(answer, now),
-            Report::Acked(flight, answer) => {
-                let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());
-                let before = machine.tally().acked;
-                machine.acked(flight, answer, now);
-                if let Some(sent) = sent {
-                    let entries = machine.tally().acked - before;
-                    self.meters.acked(now.saturating_duration_since(sent), entries);
-                }
-            }
-            Report::Leased(answer) => machine.leased(answer, now),
-            Report::Buried(burial, answer) => machine.buried(burial, answer, now),
-            Report::Nothing => {}
-        }
-        if let Some(living) = &mut self.living {
-            for missing in living.errands.denials.news() {
-                living.tell(StreamEventKind::Degraded { missing });
-            }
         }
     }
 
@@ -450,36 +298,5 @@ impl<T> Living<T> {
             recipient.do_send(event.clone());
             recipient.connected()
         });
-    }
-}
-
-/// Waits for the reader's link, and finds out what the server calls it.
-async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
-    errands.reader.ready(CONNECT).await?;
-    let greeting = errands.reader.actor().send(Introduce).await;
-    let greeting = greeting.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
-    let generation = errands.reader.status().borrow().generation;
-    Ok((generation, greeting.client_id))
-}
-
-/// While a handler keeps this thread from running, the keeper renews the leases on its behalf.
-impl<T: FromEntry> Kept for Mutex<Desk<T>> {
-    fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm> {
-        let Desk { machine, leases, turned } = &mut *open(self);
-        // A thread that is hung for good must not hold entries for ever.
-        if machine.is_closed() || now.saturating_duration_since(*turned) > handler_deadline {
-            return Vec::new();
-        }
-        let Some(before) = now.checked_sub(min_idle / 2) else { return Vec::new() };
-        let worked_on = |id: &StreamId| {
-            let begun = leases.get(id).map(Lease::last_sign);
-            begun.is_none_or(|begun| now.saturating_duration_since(begun) < handler_deadline)
-        };
-        let aging = machine.book_mut().aging(before, now);
-        let terms = aging.into_iter().filter_map(|id| {
-            let delayed = matches!(machine.book().stage(id), Some(Stage::Delayed { .. }));
-            (!delayed && worked_on(&id)).then_some(LeaseTerm { id, idle: Duration::ZERO, count: None, release: false })
-        });
-        terms.collect()
     }
 }

@@ -309,7 +309,12 @@ impl Driver {
         // Whichever of the two the link was in the middle of; the other changes nothing.
         self.dialling = None;
         self.feed(Event::Failed { generation: self.link.generation(), cause: cause.clone() });
-        self.lose(cause);
+        self.lose(cause.clone());
+        // A panic in the middle of settling leaves the rest in flight, where the next link's replies would be taken for
+        // theirs. How much of them was written went with their link.
+        if self.established.is_none() && self.admission.in_flight() > 0 {
+            self.admission.settle(u64::MAX, &cause, ConnectionState::Ready);
+        }
     }
 
     /// It is over, and everybody who waits is told.

@@ -1,23 +1,18 @@
-//! Streams: adding, reading, trimming. Consumer groups are in `streams_groups`.
+//! Streams: adding, trimming, deleting. Reading is in `streams_reads`, consumer groups are in `streams_groups`.
 
 use std::borrow::Borrow;
 use std::marker::PhantomData;
-use std::ops::RangeBounds;
-use std::time::Duration;
 
 use redis::ToSingleRedisArg;
 use serde::Serialize;
 
 use super::stream_id::StreamId;
-use super::streams_replies::{StreamEntry, StreamPage, pages};
 use super::{Rest, at_least_one, fields::Fields, values::Json};
 use crate::error::Result;
-use crate::frame::{Frame, ReplyKeys};
-use crate::prefix::waits::milliseconds;
+use crate::frame::Frame;
 use crate::streams::trace::TraceParent;
 
 pub(super) const NO_ID: &str = "needs at least one id";
-pub(super) const NO_STREAM: &str = "needs at least one stream";
 
 /// What a stream is cut down to.
 #[derive(Clone, Default)]
@@ -292,67 +287,6 @@ impl XTrim {
 }
 
 command! {
-    /// `XLEN`: how many entries a stream has, 0 when there is no such key. A read.
-    XLen => u64
-}
-
-impl XLen {
-    /// Counts the entries of the stream at `key`.
-    pub fn new(key: impl AsRef<[u8]>) -> Self {
-        Self::of(Frame::known("XLEN").key(key).read_only())
-    }
-}
-
-command! {
-    /// `XRANGE`: entries of a stream from the oldest on, none when there are none or no such key. A read.
-    ///
-    /// ```
-    /// use redis_actix::{Command, StreamId, XRange};
-    ///
-    /// let page = XRange::new("orders", StreamId::new(1_700_000_000_000, 0)..).count(100);
-    /// assert_eq!(page.frame().args().nth(3), Some(&b"+"[..]));
-    /// ```
-    XRange => Vec<StreamEntry>
-}
-
-impl XRange {
-    /// Reads the entries of the stream at `key` with ids in a range: `..`, `id..`, `first..=last`. A bound
-    /// that is excluded needs Redis 6.2.
-    pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
-        let from = StreamId::bound(ids.start_bound(), "-");
-        let to = StreamId::bound(ids.end_bound(), "+");
-        Self::of(Frame::known("XRANGE").key(key).arg(&from[..]).arg(&to[..]).read_only())
-    }
-
-    /// Reads at most that many entries, at least 1.
-    pub fn count(mut self, entries: u64) -> Self {
-        self.frame = self.frame.arg("COUNT").arg(entries.max(1));
-        self
-    }
-}
-
-command! {
-    /// `XREVRANGE`: entries of a stream from the newest on, none when there are none or no such key. A read.
-    XRevRange => Vec<StreamEntry>
-}
-
-impl XRevRange {
-    /// Reads the entries of the stream at `key` with ids in a range, which is given with its lower bound
-    /// first as for [`XRange`].
-    pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
-        let from = StreamId::bound(ids.start_bound(), "-");
-        let to = StreamId::bound(ids.end_bound(), "+");
-        Self::of(Frame::known("XREVRANGE").key(key).arg(&to[..]).arg(&from[..]).read_only())
-    }
-
-    /// Reads at most that many entries, at least 1.
-    pub fn count(mut self, entries: u64) -> Self {
-        self.frame = self.frame.arg("COUNT").arg(entries.max(1));
-        self
-    }
-}
-
-command! {
     /// `XDEL`: removes entries from a stream; the reply is how many of them were there. Entries that are
     /// pending in a group stay pending there.
     XDel => u64
@@ -367,62 +301,4 @@ impl XDel {
 
 pub(super) fn some_ids<I: Borrow<StreamId>>(frame: Frame, ids: impl IntoIterator<Item = I>) -> Frame {
     at_least_one(frame, NO_ID, |frame| ids.into_iter().fold(frame, |frame, id| frame.arg(*id.borrow())))
-}
-
-/// The streams of XREAD and XREADGROUP with where to read each: all names, then all ids.
-#[derive(Clone, Default)]
-pub(super) struct Streams {
-    keys: Frame,
-    ids: Frame,
-}
-
-impl Streams {
-    pub(super) fn of<K: AsRef<[u8]>, I: ToSingleRedisArg>(streams: impl IntoIterator<Item = (K, I)>) -> Self {
-        streams
-            .into_iter()
-            .fold(Self::default(), |all, (key, id)| Self { keys: all.keys.key(key), ids: all.ids.arg(id) })
-    }
-}
-
-impl Rest for Streams {
-    fn finish(self, head: Frame) -> Frame {
-        let head = if self.ids.len() == 0 { head.invalid(NO_STREAM) } else { head };
-        head.arg("STREAMS").concat(self.keys).concat(self.ids)
-    }
-}
-
-command! {
-    /// `XREAD`: entries that come after given ids, of one or several streams; only streams that have some
-    /// are in the reply. It waits only with [`block`](Self::block). A read.
-    ///
-    /// ```
-    /// use redis_actix::{Command, StreamId, XRead};
-    ///
-    /// let frame = XRead::new([("orders", StreamId::MIN)]).count(10).frame();
-    /// assert_eq!(frame.args().last(), Some(&b"0-0"[..]));
-    /// ```
-    XRead, rest Streams => Vec<StreamPage>, by pages
-}
-
-impl XRead {
-    /// Reads each stream, at least one, from behind its id on. With a cluster all must be in one slot.
-    pub fn new<K: AsRef<[u8]>>(streams: impl IntoIterator<Item = (K, StreamId)>) -> Self {
-        let mut read = Self::of(Frame::known("XREAD").read_only().reply_keys(ReplyKeys::Streams));
-        read.rest = Streams::of(streams);
-        read
-    }
-
-    /// Reads at most that many entries of each stream, at least 1.
-    pub fn count(mut self, entries: u64) -> Self {
-        self.frame = self.frame.arg("COUNT").arg(entries.max(1));
-        self
-    }
-
-    /// Waits up to `longest` for an entry, at least a millisecond, on a connection of its own; see
-    /// [`BLPop`](crate::BLPop). `Duration::MAX` is 49 days.
-    pub fn block(mut self, longest: Duration) -> Self {
-        let longest = milliseconds(longest);
-        self.frame = self.frame.arg("BLOCK").arg(longest).hold(Duration::from_millis(longest));
-        self
-    }
 }

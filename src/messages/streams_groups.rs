@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 use std::time::Duration;
 
 use super::stream_id::StreamId;
-use super::streams::{Streams, some_ids};
+use super::streams::some_ids;
+use super::streams_reads::Streams;
 use super::streams_replies::{
     ConsumerInfo, GroupInfo, StreamInfo, StreamPage, consumer_infos, group_infos, pages, stream_info,
 };

@@ -15,7 +15,8 @@ use crate::handle::Redis;
 use crate::messages::{
     decode,
     stream_id::StreamId,
-    streams::{XDel, XLen, XRange, XRevRange},
+    streams::XDel,
+    streams_reads::{XLen, XRange, XRevRange},
     streams_replies::StreamEntry,
     unix_millis,
 };

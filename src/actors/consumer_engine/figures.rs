@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{ConsumerEngine, open};
+use super::{ConsumerEngine, desk::open};
 use crate::core::consumer::lease_book::Stage;
 use crate::messages::stream_id::StreamId;
 use crate::streams::delivery::FromEntry;

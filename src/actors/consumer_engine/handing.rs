@@ -5,7 +5,8 @@ use std::{
     time::Instant,
 };
 
-use super::{ConsumerEngine, Desk, FAREWELL, Living, Parcel};
+use super::desk::Desk;
+use super::{ConsumerEngine, FAREWELL, Living, Parcel};
 use crate::actors::consumer_errands::Counted;
 use crate::core::consumer::{Arrival, Handled, Taken, lease_book::Stage};
 use crate::error::{Error, Result};

@@ -1,0 +1,169 @@
+//! What the machine wants done is sent on its way, and what came of that goes back to it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::desk::Desk;
+use super::handing::size_of_fields;
+use super::{ConsumerEngine, Parcel};
+use crate::actors::connection::{Introduce, Sever};
+use crate::actors::consumer_errands::{Counted, Errands};
+use crate::core::consumer::{
+    Action, Burial, Buried, Holder, Renewed, Swept,
+    failure::Failure,
+    ground::{Ensured, Ground},
+};
+use crate::error::{Error, ErrorKind, Fate};
+use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
+use crate::streams::delivery::FromEntry;
+use crate::streams::events::StreamEventKind;
+use crate::streams::lease::Lease;
+
+/// How long one wait for the reader's link may take before it is looked at anew.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// What came of an errand.
+pub(super) enum Report {
+    Connected(Result<(u64, Option<i64>), Failure>),
+    Named(Result<Holder, Failure>),
+    Reaped(Result<(), Failure>),
+    Ensured(Result<Ensured, Failure>),
+    Looked(Result<Option<Ground>, Failure>),
+    Forgot(Result<Vec<String>, Failure>),
+    Listed(Result<Vec<(StreamId, u64)>, Failure>),
+    Took(Result<Vec<Counted>, Failure>),
+    Read(Result<Vec<StreamEntry>, Failure>),
+    Swept(Result<Swept, Failure>),
+    Acked(u64, Result<(), Failure>),
+    Leased(Result<Renewed, Failure>),
+    Buried(Burial, Result<Buried, Failure>),
+    Nothing,
+}
+
+pub(super) type Errand = Pin<Box<dyn Future<Output = Report>>>;
+
+impl<T: FromEntry> ConsumerEngine<T> {
+    pub(super) fn act(&mut self, desk: &mut Desk<T>, action: Action<Parcel<T>>, now: Instant) {
+        let Some(living) = &mut self.living else { return };
+        let errands = living.errands.clone();
+        let errand: Errand = match action {
+            Action::Connect => Box::pin(async move { Report::Connected(connect(errands).await) }),
+            Action::Reap { client } => Box::pin(async move { Report::Reaped(errands.reap(client).await) }),
+            Action::HoldName => Box::pin(async move { Report::Named(errands.hold_name().await) }),
+            Action::EnsureGroup { known } => {
+                Box::pin(async move { Report::Ensured(errands.ensure_group(known).await) })
+            }
+            Action::Look => Box::pin(async move { Report::Looked(errands.look().await) }),
+            Action::Forget { idle } => Box::pin(async move { Report::Forgot(errands.forget(idle).await) }),
+            Action::ListPending { after, count } => {
+                Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
+            }
+            Action::Take { entries } => Box::pin(async move { Report::Took(errands.take(entries).await) }),
+            Action::Read { count } => {
+                let (block, generation) = (self.terms.block, self.generation);
+                Box::pin(async move { Report::Read(errands.read(count, block, generation).await) })
+            }
+            Action::Unblock { client } => Box::pin(async move {
+                errands.unblock(client).await;
+                Report::Nothing
+            }),
+            Action::Sweep { cursor, count, clock } => {
+                let min_idle = self.terms.min_idle;
+                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle, clock).await) })
+            }
+            Action::Ack { flight, ids } => {
+                self.acking.insert(flight, now);
+                Box::pin(async move { Report::Acked(flight, errands.acknowledge(ids).await) })
+            }
+            Action::Lease { terms } => Box::pin(async move { Report::Leased(errands.lease(terms).await) }),
+            Action::Bury(burial) => Box::pin(async move { Report::Buried(burial.clone(), errands.bury(burial).await) }),
+            Action::Sever { why } => {
+                errands.reader.actor().do_send(Sever(why));
+                return;
+            }
+            Action::Run { id, run, attempt, payload } => return self.run(desk, id, run, attempt, payload, now),
+            Action::CheckProgress { id, run } => {
+                let progress = desk.leases.get(&id).and_then(Lease::last_progress);
+                return desk.machine.overdue(id, run, progress, now);
+            }
+            Action::GiveUp { id } => {
+                if let Some(lease) = desk.leases.remove(&id) {
+                    lease.give_up();
+                }
+                return;
+            }
+            Action::SignalLost { id } => {
+                if let Some(lease) = desk.leases.get(&id) {
+                    lease.lose();
+                }
+                return;
+            }
+            Action::Tell(kind) => return living.tell(kind),
+            Action::Finish => return self.finish(desk),
+        };
+        self.errands.push(errand);
+    }
+
+    pub(super) fn reported(&mut self, desk: &mut Desk<T>, report: Report, now: Instant) {
+        let machine = &mut desk.machine;
+        match report {
+            Report::Connected(answer) => {
+                let answer = answer.map(|(generation, client)| {
+                    (self.generation, self.client) = (generation, client);
+                    client
+                });
+                machine.connected(answer, now);
+            }
+            Report::Named(answer) => machine.named(answer, now),
+            Report::Reaped(answer) => machine.reaped(answer, now),
+            Report::Ensured(answer) => machine.ensured(answer, now),
+            Report::Looked(answer) => machine.looked(answer, now),
+            Report::Forgot(answer) => machine.forgot(answer, now),
+            Report::Listed(answer) => machine.listed(answer, now),
+            Report::Took(answer) => {
+                let taken = answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect());
+                machine.took(taken, now);
+            }
+            Report::Read(Ok(page)) => {
+                let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
+                let ahead = machine.page_came(page.len(), bytes, now);
+                self.undecoded = page;
+                if let Some(read) = ahead {
+                    self.act(desk, read, now);
+                }
+            }
+            Report::Read(Err(failure)) => machine.read_failed(failure, now),
+            Report::Swept(answer) => machine.swept(answer, now),
+            Report::Acked(flight, answer) => {
+                let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());
+                let before = machine.tally().acked;
+                machine.acked(flight, answer, now);
+                if let Some(sent) = sent {
+                    let entries = machine.tally().acked - before;
+                    self.meters.acked(now.saturating_duration_since(sent), entries);
+                }
+            }
+            Report::Leased(answer) => machine.leased(answer, now),
+            Report::Buried(burial, answer) => machine.buried(burial, answer, now),
+            Report::Nothing => {}
+        }
+        if let Some(living) = &mut self.living {
+            for missing in living.errands.denials.news() {
+                living.tell(StreamEventKind::Degraded { missing });
+            }
+        }
+    }
+}
+
+/// Waits for the reader's link, and finds out what the server calls it.
+async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
+    errands.reader.ready(CONNECT).await?;
+    let greeting = errands.reader.actor().send(Introduce).await;
+    let greeting = greeting.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
+    let generation = errands.reader.status().borrow().generation;
+    Ok((generation, greeting.client_id))
+}
