@@ -18,7 +18,7 @@ use std::{
 };
 
 use actix::Recipient;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::connection::Sever;
@@ -68,8 +68,10 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
     stream: Arc<str>,
     client: Option<i64>,
     errands: FuturesUnordered<Errand>,
+    /// Pages are taken in the order in which they were asked for.
+    reads: FuturesOrdered<Errand>,
     handlers: FuturesUnordered<Answer>,
-    /// A page that came.
+    /// What came, a page or two.
     undecoded: Vec<StreamEntry>,
     /// Entries for one batch, until all is gathered that can be.
     gathered: Vec<Gathered<T>>,
@@ -106,6 +108,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             generation: 0,
             client: None,
             errands: FuturesUnordered::new(),
+            reads: FuturesOrdered::new(),
             handlers: FuturesUnordered::new(),
             undecoded: Vec::new(),
             gathered: Vec::new(),
@@ -133,6 +136,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
         // A read that is under way makes the consumer anew when it is answered.
         let delete = !desk.machine.is_reading();
         self.errands.clear();
+        self.reads.clear();
         self.handlers.clear();
         self.undecoded.clear();
         self.gathered.clear();
@@ -199,6 +203,10 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
                 busy = true;
                 self.all_answered(desk, answered, now);
             }
+            while let Poll::Ready(Some(report)) = self.reads.poll_next_unpin(cx) {
+                busy = true;
+                self.reported(desk, report, now);
+            }
             while let Poll::Ready(Some(report)) = self.errands.poll_next_unpin(cx) {
                 busy = true;
                 self.reported(desk, report, now);
@@ -251,6 +259,7 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
     /// What was half done is suspect: everything in hand is pending on the server, and begins anew.
     fn restarted(&mut self, reason: String) {
         self.errands.clear();
+        self.reads.clear();
         self.handlers.clear();
         self.undecoded.clear();
         self.gathered.clear();

@@ -122,12 +122,12 @@ impl Errands {
         Ok(page.into_iter().map(|entry| (entry.id, entry.deliveries)).collect())
     }
 
-    /// New entries, as many as there are, or none after `block`. `generation` is the link that the consumer
-    /// believes the reader to have.
+    /// New entries, as many as there are; waits for the first one as long as `block`. `generation` is the link that
+    /// the consumer believes the reader to have.
     pub(crate) async fn read(
         self: Arc<Self>,
         count: usize,
-        block: Duration,
+        block: Option<Duration>,
         generation: u64,
     ) -> Result<Vec<StreamEntry>, Failure> {
         if self.reader.status().borrow().generation != generation {
@@ -135,9 +135,12 @@ impl Errands {
         }
         let read = XReadGroup::new(self.group(), self.consumer(), [self.stream()])
             .count(count as u64)
-            .block(block)
             .timeout(NO_DEADLINE)
             .when_down(WhenDown::FailFast);
+        let read = match block {
+            Some(block) => read.block(block),
+            None => read,
+        };
         let pages = self.reader.send(read).await?;
         Ok(pages.into_iter().flat_map(|page| page.entries).collect())
     }

@@ -59,6 +59,8 @@ pub(crate) const NAME_HELD: Duration = Duration::from_secs(15);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How long after the end of its BLOCK a read may be silent before somebody looks after it.
 const MARGIN: Duration = Duration::from_secs(1);
+/// So many reads may be under way at once, that the server need not wait for the next one while it has entries.
+const READS: usize = 2;
 
 /// The steps before entries are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,15 +90,20 @@ enum Flow {
 /// A read that is under way, and who looks after it when.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
+    count: usize,
+    /// For entries to come. Whatever is sent behind it on its link waits as well.
+    blocks: bool,
     look_at: Instant,
     unblocked: bool,
+    doubtful: bool,
 }
 
-/// A page that came.
+/// What came, and is yet to be decoded.
 #[derive(Debug, Clone, Copy, Default)]
 struct Arriving {
     entries: usize,
     bytes: usize,
+    doubtful: bool,
 }
 
 /// How far the pending entries of this consumer have been looked through.
@@ -141,7 +148,9 @@ pub(crate) struct Consumer<P> {
     /// The link that the reader has, and the one before it, if that may still be blocked on the server.
     reader: Option<i64>,
     zombie: Option<i64>,
-    reading: Option<Reading>,
+    reads: VecDeque<Reading>,
+    /// The last page was full: there is more to read at once.
+    more: bool,
     name: Name,
     recovery: Recovery,
     quarantine: Quarantine,
@@ -156,8 +165,7 @@ pub(crate) struct Consumer<P> {
     /// This process stood still for so long that others may have what it has: nothing more is handed out before the
     /// server has said what is still ours.
     doubtful: bool,
-    /// The same of what a read or a take brings that was under way then.
-    doubtful_read: bool,
+    /// The same of what a take brings that was under way then.
     doubtful_take: bool,
     saying: Vec<LeaseTerm>,
     burials: VecDeque<Burial>,
@@ -166,7 +174,6 @@ pub(crate) struct Consumer<P> {
     /// Entries that are being taken.
     taking: Vec<(StreamId, u64)>,
     cursor: StreamId,
-    /// What came and is yet to be decoded.
     arriving: Arriving,
     /// How many entries may still be handed out, where others have their share in the handlers.
     allowance: Option<usize>,
@@ -203,7 +210,8 @@ impl<P> Consumer<P> {
             flow: Flow::Open,
             reader: None,
             zombie: None,
-            reading: None,
+            reads: VecDeque::with_capacity(READS),
+            more: false,
             name: Name::Unasked,
             recovery: Recovery::default(),
             quarantine: Quarantine::default(),
@@ -215,7 +223,6 @@ impl<P> Consumer<P> {
             acks: AckCoalescer::default(),
             unsaid: VecDeque::new(),
             doubtful: false,
-            doubtful_read: false,
             doubtful_take: false,
             saying: Vec::new(),
             burials: VecDeque::new(),
@@ -268,7 +275,7 @@ impl<P> Consumer<P> {
 
     /// Whether the server may still be about to hand entries out to us.
     pub(crate) fn is_reading(&self) -> bool {
-        self.reading.is_some()
+        !self.reads.is_empty()
     }
 
     /// How many entries wait for a handler.
@@ -382,7 +389,8 @@ impl<P> Consumer<P> {
     /// A read must never be cancelled, or what it was about to bring is pending for nobody; letting it go by
     /// CLIENT UNBLOCK makes it answer.
     fn unblock(&mut self) {
-        if let (Some(reading), Some(client)) = (&mut self.reading, self.reader)
+        if let (Some(reading), Some(client)) = (self.reads.front_mut(), self.reader)
+            && reading.blocks
             && !reading.unblocked
         {
             reading.unblocked = true;

@@ -14,7 +14,7 @@ use crate::actors::connection::{Introduce, Sever};
 use crate::actors::consumer_errands::{Counted, Errands};
 use crate::core::consumer::{
     Action, Burial, Buried, Holder, Renewed, Swept,
-    failure::Failure,
+    failure::{Failure, FailureKind},
     ground::{Ensured, Ground},
 };
 use crate::error::{Error, ErrorKind, Fate};
@@ -63,9 +63,10 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
             }
             Action::Take { entries } => Box::pin(async move { Report::Took(errands.take(entries).await) }),
-            Action::Read { count } => {
-                let (block, generation) = (self.terms.block, self.generation);
-                Box::pin(async move { Report::Read(errands.read(count, block, generation).await) })
+            Action::Read { count, blocks } => {
+                let (block, generation) = (blocks.then_some(self.terms.block), self.generation);
+                let read = async move { Report::Read(errands.read(count, block, generation).await) };
+                return self.reads.push_back(Box::pin(read));
             }
             Action::Unblock { client } => Box::pin(async move {
                 errands.unblock(client).await;
@@ -131,12 +132,17 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Report::Read(Ok(page)) => {
                 let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
                 let ahead = machine.page_came(page.len(), bytes, now);
-                self.undecoded = page;
+                self.undecoded.extend(page);
                 if let Some(read) = ahead {
                     self.act(desk, read, now);
                 }
             }
-            Report::Read(Err(failure)) => machine.read_failed(failure, now),
+            Report::Read(Err(failure)) => {
+                if failure.kind == FailureKind::Link {
+                    self.reads.clear();
+                }
+                machine.read_failed(failure, now);
+            }
             Report::Swept(answer) => machine.swept(answer, now),
             Report::Acked(flight, answer) => {
                 let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());

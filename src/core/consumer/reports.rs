@@ -47,13 +47,16 @@ impl<P> Consumer<P> {
         }
     }
 
-    /// A page of new entries came, and is yet to be decoded. Returns the read that may be sent before that, so that
-    /// the server works meanwhile.
+    /// A page of new entries came, that of the read which is under way for longest, and is yet to be decoded. Returns
+    /// the read that may be sent before that, so that the server works meanwhile.
     pub(crate) fn page_came(&mut self, entries: usize, bytes: usize, now: Instant) -> Option<Action<P>> {
-        self.reading = None;
+        let read = self.reads.pop_front();
         self.read.succeeded();
+        self.more = read.is_some_and(|read| entries >= read.count);
         self.tally.read += entries as u64;
-        self.arriving = Arriving { entries, bytes };
+        self.arriving.entries += entries;
+        self.arriving.bytes += bytes;
+        self.arriving.doubtful |= read.is_some_and(|read| read.doubtful);
         if entries == 0 {
             return None;
         }
@@ -64,20 +67,21 @@ impl<P> Consumer<P> {
         self.next_read(now)
     }
 
-    /// The page is decoded.
+    /// All that came is decoded.
     pub(crate) fn page_read(&mut self, page: Vec<Arrival<P>>, now: Instant) {
-        self.arriving = Arriving::default();
+        let Arriving { doubtful, .. } = std::mem::take(&mut self.arriving);
         for arrival in page {
             self.admit(arrival, now);
         }
-        if std::mem::take(&mut self.doubtful_read) {
+        if doubtful {
             self.doubt();
         }
     }
 
     /// A read brought nothing.
     pub(crate) fn read_failed(&mut self, failure: Failure, now: Instant) {
-        self.reading = None;
+        self.reads.pop_front();
+        self.more = false;
         if failure.kind == FailureKind::Link {
             return self.reader_lost(failure, now);
         }
@@ -308,7 +312,7 @@ impl<P> Consumer<P> {
         match failure.kind {
             FailureKind::Closed => self.close(),
             // A read that is under way hears of it too, and must end first.
-            FailureKind::NoGroup if reads && self.reading.is_none() => {
+            FailureKind::NoGroup if reads && self.reads.is_empty() => {
                 self.setup = Pace::default();
                 self.phase = Phase::Setup(Step::EnsureGroup);
             }
@@ -331,6 +335,8 @@ impl<P> Consumer<P> {
         if self.is_closed() {
             return;
         }
+        // Nobody waits for their answers any more: they went with the link, or will be reaped with it.
+        self.reads.clear();
         self.tally.disconnects += 1;
         self.zombie = self.reader.take().or(self.zombie);
         self.tell(Told::Disconnected { cause: failure.error });

@@ -53,7 +53,7 @@ impl<P> Consumer<P> {
         let sweep = may_sweep.then(|| self.sweep.wake_at().map_or(self.next_sweep, |at| at.max(self.next_sweep)));
         let upkeep = self.upkeep_at();
         let beat = (self.book.len() > 0).then_some(self.next_beat);
-        let look = self.reading.map(|reading| reading.look_at);
+        let look = self.reads.front().map(|reading| reading.look_at);
         [self.acks.wake_at(), flow, setup, read, lease, bury, due.map(|due| take.map_or(due, |at| at.max(due))), take]
             .into_iter()
             .chain([sweep, beat, look, self.book.next_deadline()])
@@ -78,7 +78,8 @@ impl<P> Consumer<P> {
             self.sweep_put_off = true;
             self.next_sweep = self.next_sweep.max(now + self.terms.min_idle / 3);
         }
-        self.doubtful_read = self.reading.is_some() || self.arriving.entries > 0;
+        self.reads.iter_mut().for_each(|reading| reading.doubtful = true);
+        self.arriving.doubtful = self.arriving.entries > 0;
         self.doubtful_take = !self.taking.is_empty();
     }
 
@@ -121,18 +122,18 @@ impl<P> Consumer<P> {
     /// A read has no deadline of its own. One that is late is let go; one that does not answer even then is
     /// on a dead link.
     fn watch_read(&mut self, now: Instant) {
-        let Some(reading) = &mut self.reading else { return };
+        let Some(reading) = self.reads.front_mut() else { return };
         if reading.look_at > now {
             return;
         }
         reading.look_at = now + MARGIN;
-        match self.reader.filter(|_| !reading.unblocked) {
+        match self.reader.filter(|_| reading.blocks && !reading.unblocked) {
             Some(client) => {
                 reading.unblocked = true;
                 self.out.push_back(Action::Unblock { client });
             }
             None => {
-                let why = "a blocked read did not end in time: the link is given up";
+                let why = "a read did not end in time: the link is given up";
                 self.out.push_back(Action::Sever { why });
             }
         }
@@ -140,7 +141,7 @@ impl<P> Consumer<P> {
 
     fn is_drained(&self) -> bool {
         self.book.running() == 0
-            && self.reading.is_none()
+            && self.reads.is_empty()
             && self.arriving.entries == 0
             && self.acks.is_empty()
             && self.unsaid.is_empty()
@@ -168,24 +169,43 @@ impl<P> Consumer<P> {
     }
 
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
-        let may = self.phase == Phase::Live
-            && self.flow == Flow::Open
-            && self.reading.is_none()
-            && self.read.may_start(now)
-            && self.book.len() < MOST;
+        let may = self.phase == Phase::Live && self.flow == Flow::Open && self.book.len() < MOST;
+        let count = may.then(|| if self.reads.is_empty() { self.first_read(now) } else { self.read_ahead() })??;
+        let blocks = !self.more;
+        let look_at = now + self.terms.block + MARGIN;
+        self.read.start();
+        self.reads.push_back(Reading { count, blocks, look_at, unblocked: false, doubtful: false });
+        Some(Action::Read { count, blocks })
+    }
+
+    /// How many entries to ask for, where nothing is asked for yet.
+    fn first_read(&self, now: Instant) -> Option<usize> {
         let free = self.free_again();
         // Many small pages cost more than a few large ones: only who has nothing to do reads a small one.
         let worth_it = free > 0 && (free >= self.terms.batch.div_ceil(2) || self.lanes.is_empty());
-        let bytes = self.book.bytes() + self.arriving.bytes;
-        let free_bytes = self.terms.max_bytes.saturating_sub(bytes);
-        if !may || !worth_it || (free_bytes == 0 && self.book.held() + self.arriving.entries > 0) {
+        let free_bytes = self.free_bytes();
+        let room = free_bytes > 0 || self.book.held() + self.arriving.entries == 0;
+        if !self.read.may_start(now) || !worth_it || !room {
             return None;
         }
         let fitting = free_bytes.checked_div(self.typical).unwrap_or(usize::MAX);
-        let count = free.min(self.terms.batch).min(fitting).max(1);
-        self.read.start();
-        self.reading = Some(Reading { look_at: now + self.terms.block + MARGIN, unblocked: false });
-        Some(Action::Read { count })
+        Some(free.min(self.terms.batch).min(fitting).max(1))
+    }
+
+    /// The same behind a read that is under way. Only who keeps up with full pages reads two ahead, or entries
+    /// would wait here for a handler that others have. Where there is an order, two answers must not change places,
+    /// as they do when a cluster has one of them asked for again.
+    fn read_ahead(&self) -> Option<usize> {
+        let keeps_up = self.more && self.lanes.is_empty() && self.read.wake_at().is_none();
+        let behind_none = self.reads.len() < READS && self.reads.iter().all(|read| !read.blocks);
+        let asked: usize = self.reads.iter().map(|read| read.count).sum();
+        let batch = self.terms.batch;
+        let room = self.free_again() >= asked && self.free_bytes() >= (asked + batch).saturating_mul(self.typical);
+        (keeps_up && behind_none && room && !self.terms.ordered).then_some(batch)
+    }
+
+    fn free_bytes(&self) -> usize {
+        self.terms.max_bytes.saturating_sub(self.book.bytes() + self.arriving.bytes)
     }
 
     fn next_lease(&mut self, now: Instant) -> Option<Action<P>> {

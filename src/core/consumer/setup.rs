@@ -157,7 +157,7 @@ impl<P> Consumer<P> {
                 self.look.succeeded();
                 let Some(ground) = ground.filter(|_| self.phase == Phase::Live) else { return };
                 self.ground = Some(ground);
-                let reading = self.reading.is_some() && self.flow == Flow::Open;
+                let reading = !self.reads.is_empty() && self.flow == Flow::Open;
                 if let Some(lasts) = self.stall.looked(ground.lag, reading, now) {
                     self.tell(Told::Stalled { lag: ground.lag.unwrap_or_default(), lasts });
                     self.out.push_back(Action::Sever { why: "nothing was delivered although there is something" });

@@ -56,8 +56,8 @@ pub(crate) enum Action<P> {
     ListPending { after: Option<StreamId>, count: usize },
     /// Have entries delivered again that are still ours, with the delivery counts that they have then.
     Take { entries: Vec<(StreamId, u64)> },
-    /// Read new entries.
-    Read { count: usize },
+    /// Read new entries, and wait for some where it says so.
+    Read { count: usize, blocks: bool },
     /// Let a blocked read go.
     Unblock { client: i64 },
     /// Give the reader's link up.

@@ -55,8 +55,8 @@ proptest! {
     /// After any history, once the world is kind again, every entry is acknowledged or among the dead
     /// letters, and nothing is left in hand. Only what a lost group had forgotten may be both.
     #[test]
-    fn every_entry_ends_in_exactly_one_place(steps in steps()) {
-        let mut test = Test::new();
+    fn every_entry_ends_in_exactly_one_place(steps in steps(), keeps_up: bool) {
+        let mut test = if keeps_up { Test::with(roomy()) } else { Test::new() };
         let mut lost_groups = 0;
         for step in steps {
             match step {
@@ -158,9 +158,7 @@ fn who_stood_still_asks_what_is_still_its_own() {
         test.now += Duration::from_millis(1);
     }
     (0..2).for_each(|_| test.add());
-    let Some(Action::Read { count }) = test.asked.pop() else { panic!("{:?}", test.asked) };
     // The server answers, and nobody is there to hear it until somebody else has taken the first one over.
-    test.asked.push(Action::Read { count });
     test.now += Duration::from_secs(5);
     let (first, second) = (StreamId::new(1, 0), StreamId::new(2, 0));
     for id in [first, second] {
@@ -178,6 +176,99 @@ fn who_stood_still_asks_what_is_still_its_own() {
         test.look();
     }
     assert_eq!(test.running.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second]);
+}
+
+/// So many handlers that no page waits for one, and two are asked for at once.
+fn roomy() -> Terms {
+    Terms { max_in_flight: 8, batch: 2, ..terms() }
+}
+
+/// How many entries the reads ask for that are under way, and whether they wait for some to come.
+fn reads(test: &Test) -> Vec<(usize, bool)> {
+    let reads = test.asked.iter().filter_map(|action| match action {
+        Action::Read { count, blocks } => Some((*count, *blocks)),
+        _ => None,
+    });
+    reads.collect()
+}
+
+/// A consumer that has looked through what was pending, and reads.
+fn reading(terms: Terms) -> Test {
+    let mut test = Test::with(terms);
+    for _ in 0..40 {
+        test.look();
+        if !reads(&test).is_empty() {
+            return test;
+        }
+        test.serve(0, true, true);
+        test.now += Duration::from_millis(1);
+    }
+    panic!("it never reads: {:?}", test.asked)
+}
+
+/// The read that is under way for longest is answered.
+fn answer_read(test: &mut Test) {
+    let nth = test.asked.iter().position(|action| matches!(action, Action::Read { .. })).expect("under way");
+    test.serve(nth, true, true);
+    test.look();
+}
+
+#[test]
+fn two_reads_are_under_way_while_pages_are_full() {
+    let mut test = reading(roomy());
+    assert_eq!(reads(&test), [(2, true)], "one that waits, and nothing behind it");
+    (0..5).for_each(|_| test.add());
+    answer_read(&mut test);
+    assert_eq!(reads(&test), [(2, false), (2, false)]);
+    answer_read(&mut test);
+    assert_eq!(reads(&test), [(2, false), (2, false)]);
+    answer_read(&mut test);
+    assert_eq!(reads(&test), [(2, false)], "the last page was not full");
+    answer_read(&mut test);
+    assert_eq!(reads(&test), [(2, true)]);
+    assert_eq!(test.running.len(), 5);
+}
+
+#[test]
+fn who_does_not_keep_up_or_keeps_an_order_reads_no_two_pages_ahead() {
+    for terms in [terms(), Terms { ordered: true, ..roomy() }, Terms { max_bytes: 45, ..roomy() }] {
+        let mut test = reading(terms);
+        (0..20).for_each(|_| test.add());
+        for _ in 0..4 {
+            if reads(&test).is_empty() {
+                break;
+            }
+            answer_read(&mut test);
+            assert!(reads(&test).len() < 2, "{:?}", reads(&test));
+        }
+    }
+}
+
+/// Ablation: doubt that is one flag for all pages is over with the first one.
+#[test]
+fn whoever_stood_still_asks_about_both_pages_that_it_had_asked_for() {
+    let mut test = reading(roomy());
+    (0..6).for_each(|_| test.add());
+    answer_read(&mut test);
+    assert_eq!(reads(&test).len(), 2);
+    // Both are answered, and while nobody looks somebody else takes over what they brought.
+    test.now += Duration::from_secs(5);
+    test.look();
+    assert!(test.running.is_empty(), "the deadline of those that had begun is over");
+    for _ in 0..2 {
+        answer_read(&mut test);
+        assert!(test.running.is_empty(), "nothing before the server was asked");
+        for pending in test.world.pending.values_mut() {
+            pending.ours = false;
+        }
+        for _ in 0..10 {
+            if let Some(nth) = test.asked.iter().position(|action| matches!(action, Action::Lease { .. })) {
+                test.serve(nth, true, true);
+            }
+            test.look();
+        }
+        assert!(test.running.is_empty(), "what is others' is not handed out");
+    }
 }
 
 /// Ablation: when a group that is gone starts the pauses anew, as many reads as there are turns.

@@ -60,7 +60,19 @@ impl World {
     }
 }
 
+impl World {
+    fn read(&mut self, count: usize, runs: bool, now: Instant) -> Vec<Arrival<StreamId>> {
+        let entries = self.fresh.drain(..if runs { self.fresh.len().min(count) } else { 0 });
+        let page = entries.map(|id| {
+            self.pending.insert(id, Pending { ours: true, since: now, count: 1 });
+            Test::arrival(id, 1)
+        });
+        page.collect()
+    }
+}
+
 pub(super) struct Test {
+    terms: Terms,
     pub(super) world: World,
     pub(super) machine: Consumer<StreamId>,
     pub(super) now: Instant,
@@ -77,10 +89,15 @@ fn lane(id: StreamId) -> Option<u64> {
 
 impl Test {
     pub(super) fn new() -> Self {
+        Self::with(terms())
+    }
+
+    pub(super) fn with(terms: Terms) -> Self {
         let now = Instant::now();
         Self {
+            machine: Consumer::new(terms.clone(), now, fastrand::Rng::with_seed(7)),
+            terms,
             world: World::default(),
-            machine: Consumer::new(terms(), now, fastrand::Rng::with_seed(7)),
             now,
             asked: Vec::new(),
             running: Vec::new(),
@@ -105,7 +122,7 @@ impl Test {
 
     /// This process dies, and one of the same name takes its place.
     pub(super) fn crash(&mut self) {
-        self.machine = Consumer::new(terms(), self.now, fastrand::Rng::with_seed(7));
+        self.machine = Consumer::new(self.terms.clone(), self.now, fastrand::Rng::with_seed(7));
         self.asked.clear();
         self.running.clear();
         self.lanes.clear();
@@ -121,7 +138,7 @@ impl Test {
                         assert!(before.is_none(), "two of lane {lane} at once: {before:?} and {id}");
                     }
                     self.running.push((id, run));
-                    assert!(self.running.len() <= 3, "more handlers than allowed");
+                    assert!(self.running.len() <= self.terms.max_in_flight, "more handlers than allowed");
                 }
                 Action::CheckProgress { id, run } => self.machine.overdue(id, run, None, self.now),
                 Action::GiveUp { id } => self.end(id),
@@ -130,7 +147,14 @@ impl Test {
                 asked => self.asked.push(asked),
             }
         }
-        assert!(self.machine.book().held() <= terms().window() + terms().batch + 1, "more in hand than allowed");
+        let reads: Vec<_> = self.asked.iter().filter(|action| matches!(action, Action::Read { .. })).collect();
+        assert!(reads.len() <= 2, "{reads:?}");
+        assert!(
+            reads.len() < 2 || !reads.iter().any(|read| matches!(read, Action::Read { blocks: true, .. })),
+            "one behind a blocked one: {reads:?}"
+        );
+        let most = self.terms.window() + self.terms.batch + 1;
+        assert!(self.machine.book().held() <= most, "more in hand than allowed");
     }
 
     pub(super) fn page(&mut self, page: Vec<Arrival<StreamId>>) {
@@ -152,7 +176,11 @@ impl Test {
         if self.asked.is_empty() {
             return;
         }
-        let action = self.asked.swap_remove(nth % self.asked.len());
+        let nth = nth % self.asked.len();
+        // Reads are answered in the order of their link.
+        let is_read = |action: &Action<StreamId>| matches!(action, Action::Read { .. });
+        let nth = if is_read(&self.asked[nth]) { self.asked.iter().position(is_read).unwrap_or(nth) } else { nth };
+        let action = self.asked.remove(nth);
         let now = self.now;
         let world = &mut self.world;
         match action {
@@ -207,20 +235,19 @@ impl Test {
                 }
                 self.machine.took(if answers { Ok(taken) } else { Err(lost_link()) }, now);
             }
-            Action::Read { count } => {
-                let mut page = Vec::new();
-                while runs
-                    && page.len() < count
-                    && let Some(id) = world.fresh.pop_front()
-                {
-                    world.pending.insert(id, Pending { ours: true, since: now, count: 1 });
-                    page.push(Self::arrival(id, 1));
-                }
+            Action::Read { count, .. } => {
+                let page = world.read(count, runs, now);
                 if answers {
-                    self.page(page);
-                } else {
-                    self.machine.read_failed(lost_link(), now);
+                    return self.page(page);
                 }
+                // With its link goes what was sent behind it, whether the server has seen that or not.
+                self.asked.retain(|action| {
+                    if let Action::Read { count, .. } = action {
+                        world.read(*count, runs, now);
+                    }
+                    !is_read(action)
+                });
+                self.machine.read_failed(lost_link(), now);
             }
             Action::Sweep { count, .. } => {
                 let mut swept = Vec::new();
