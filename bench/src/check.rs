@@ -46,7 +46,7 @@ fn compare(update: bool) -> Result<bool, String> {
     let mut well = true;
     println!("| probe | instructions/op | stored | |\n|---|---|---|---|");
     for (name, n) in probe::ALL {
-        let (once, twice) = (count(name, n)?, count(name, 2 * n)?);
+        let (once, twice) = (count_probe(name, n)?, count_probe(name, 2 * n)?);
         let per_op = (twice.saturating_sub(once)) as f64 / n as f64;
         counted.push_str(&format!("{name} = {per_op:.0}\n"));
         let (before, word) = match stored.get(name) {
@@ -72,17 +72,46 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     lines.filter_map(|line| line.split_once(" = ")).filter_map(|(k, v)| Some((k.to_owned(), v.parse().ok()?))).collect()
 }
 
-/// The instructions of the whole process.
-fn count(name: &str, n: usize) -> Result<u64, String> {
+/// Counts what a GET costs each client in instructions of its process, against a peer that answers all callers at
+/// once: what a noisy machine cannot show.
+///
+/// # Errors
+/// When it cannot be counted here, or a client fails.
+pub fn beside() -> Result<bool, String> {
+    const CALLERS: [usize; 4] = [1, 16, 256, 2000];
+    println!("| client | 1 caller | 16 | 256 | 2000 |\n|---|---|---|---|---|");
+    let mut ours = None;
+    for (name, _) in probe::clients() {
+        let mut costs = [0.0; CALLERS.len()];
+        for (cost, callers) in costs.iter_mut().zip(CALLERS) {
+            let n = callers * (8_000 / callers).max(4);
+            let port = peer::start(callers).map_err(text)?;
+            let of = |n: usize| count(&[name, &n.to_string(), &port.to_string(), &callers.to_string()]);
+            *cost = of(2 * n)?.saturating_sub(of(n)?) as f64 / n as f64;
+        }
+        let ours = *ours.get_or_insert(costs);
+        let cells = costs.iter().zip(ours).map(|(theirs, ours)| format!("{theirs:.0} ({:.2}) | ", ours / theirs));
+        println!("| {name} | {}", cells.collect::<String>().trim_end());
+    }
+    Ok(true)
+}
+
+/// The instructions of a probe's whole process.
+fn count_probe(name: &str, n: usize) -> Result<u64, String> {
     let port = match probe::callers(name) {
         0 => 0,
         callers => peer::start(callers).map_err(text)?,
     };
+    count(&[name, &n.to_string(), &port.to_string()])
+}
+
+fn count(args: &[&str]) -> Result<u64, String> {
+    let name = args.first().copied().unwrap_or_default();
     let program = env::current_exe().map_err(text)?.with_file_name("probe");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(&program)
-        .args([name, &n.to_string(), &port.to_string()])
+        .args(args)
         .output()
         .map_err(text)?;
     let log = String::from_utf8_lossy(&output.stderr);

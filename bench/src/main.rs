@@ -1,4 +1,4 @@
-//! Measures, and prints Markdown. `check` counts instructions instead, `bars` compares with what is promised, `publish`
+//! Measures, and prints Markdown. `check` counts instructions instead, `instructions` those of the peers as well, `bars` compares with what is promised, `publish`
 //! writes the page on performance, `outstanding` finds what a million commands under way cost each other, `promptness`
 //! how soon entries reach handlers and commands a server that came back.
 
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     let outcome = match args.split_first() {
         Some((first, rest)) if first == "check" => return check::run(rest),
         Some((first, rest)) if first == "bars" => bars::run(rest),
+        Some((first, [])) if first == "instructions" => check::beside(),
         Some((first, [])) if first == "outstanding" => outstanding::run(),
         Some((first, [])) if first == "promptness" => promptness::run(),
         Some((first, rest)) if first == "publish" => publish::run(rest),

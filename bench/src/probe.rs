@@ -6,8 +6,8 @@ use std::hint::black_box;
 use bytes::BytesMut;
 use redis_actix::{Command, Frame, Get, KeyPrefix, MSet, Set, bench};
 
-use crate::client::{Connect, text};
-use crate::clients::ours;
+use crate::client::{Client, Connect, Op, text};
+use crate::clients::{ours, redis_rs};
 
 /// So many callers take part in a round trip.
 pub const CALLERS: usize = 256;
@@ -39,6 +39,38 @@ pub fn callers(name: &str) -> usize {
         "round_trip_1" => 1,
         _ => 0,
     }
+}
+
+/// The round trip of a client, by its name.
+type RoundTrips = fn(usize, usize, u16) -> Result<(), String>;
+
+/// This crate and its peers.
+#[must_use]
+pub fn clients() -> Vec<(&'static str, RoundTrips)> {
+    fn of<C: Connect>() -> (&'static str, RoundTrips) {
+        (C::NAME, round_trips::<C>)
+    }
+    vec![
+        of::<ours::Here>(),
+        of::<redis_rs::Multiplexed>(),
+        of::<redis_rs::Tuned>(),
+        of::<redis_rs::Manager>(),
+        #[cfg(feature = "peers")]
+        of::<crate::clients::rustis::Rustis>(),
+        #[cfg(feature = "peers")]
+        of::<crate::clients::fred::Fred>(),
+    ]
+}
+
+/// Runs round trips of so many callers with the client of that name.
+///
+/// # Errors
+/// When there is none of that name, or it fails.
+pub fn run_client(name: &str, callers: usize, n: usize, port: u16) -> Result<(), String> {
+    let clients = clients();
+    let (_, round_trips) =
+        clients.iter().find(|client| client.0 == name).ok_or(format!("no client is called {name}"))?;
+    round_trips(callers, n, port)
 }
 
 /// Runs a probe.
@@ -74,7 +106,7 @@ pub fn run(name: &str, n: usize, port: u16) -> Result<(), String> {
             let entry = format!("*2\r\n$15\r\n1526919030474-0\r\n*2\r\n$4\r\ndata\r\n{}", bulk(64));
             decode(&format!("*100\r\n{}", entry.repeat(100)), n)?;
         }
-        "round_trip_256" | "round_trip_1" => round_trips(callers(name), n, port)?,
+        "round_trip_256" | "round_trip_1" => round_trips::<ours::Here>(callers(name), n, port)?,
         _ => return Err(format!("no probe is called {name}")),
     }
     Ok(())
@@ -103,16 +135,16 @@ fn decode(reply: &str, n: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn round_trips(callers: usize, n: usize, port: u16) -> Result<(), String> {
+/// What a client does for `n` operations of so many callers, which live in the arbiter's tasks as actors do.
+fn round_trips<C: Connect>(callers: usize, n: usize, port: u16) -> Result<(), String> {
     actix_rt::System::new().block_on(async {
-        let ours::Handle(redis) = ours::Here::connect(port).await?;
+        let client = C::connect(port).await?;
         let callers: Vec<_> = (0..callers)
             .map(|caller| {
-                let (redis, key) = (redis.clone(), format!("user:{caller:04}"));
+                let (mut client, get) = (client.clone(), Op::Get(format!("{}user:{caller:04}", ours::PREFIX)));
                 actix_rt::spawn(async move {
                     for _ in 0..n / callers {
-                        let value: Option<Vec<u8>> = redis.send(Get::new(&key)).await.map_err(text)?;
-                        black_box(value);
+                        black_box(client.run(&get).await?);
                     }
                     Ok::<(), String>(())
                 })

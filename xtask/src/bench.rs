@@ -79,7 +79,7 @@ fn runs(args: &[String]) -> Vec<Run> {
             rest.drain(at..at + 2);
             vec![("endurance", rest)]
         }
-        Some((_, "promptness")) => vec![(HARNESS, vec!["promptness".to_owned()])],
+        Some((_, mode @ ("promptness" | "instructions"))) => vec![(HARNESS, vec![mode.to_owned()])],
         Some((_, "memory")) => vec![("memory", Vec::new()), (HARNESS, vec!["outstanding".to_owned()])],
         _ => {
             // They are the same in every round.
@@ -118,6 +118,7 @@ mod tests {
         assert_eq!(names(&["--only", "endurance", "--minutes", "5"]), [("endurance", "--minutes 5".to_owned())]);
         assert_eq!(names(&["--only", "memory"]).len(), 2);
         assert_eq!(names(&["--only", "promptness"]), [(HARNESS, "promptness".to_owned())]);
+        assert_eq!(names(&["--only", "instructions"]), [(HARNESS, "instructions".to_owned())]);
         assert_eq!(names(&["--only", "get64"])[0], (HARNESS, "--only get64".to_owned()));
     }
 }

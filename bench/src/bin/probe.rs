@@ -1,4 +1,5 @@
-//! One probe, for callgrind: `probe <name> <times> <port>`, the port that of the peer where it needs one.
+//! One probe, for callgrind: `probe <name> <times> <port>`, the port that of the peer where it needs one; or
+//! `probe <client> <times> <port> <callers>`.
 
 use std::process::ExitCode;
 
@@ -11,7 +12,11 @@ fn main() -> ExitCode {
             (Ok(times), Ok(port)) => probe::run(name, times, port),
             _ => Err("the times and the port are numbers".to_owned()),
         },
-        _ => Err("usage: probe <name> <times> <port>".to_owned()),
+        [name, times, port, callers] => match (times.parse(), port.parse(), callers.parse()) {
+            (Ok(times), Ok(port), Ok(callers)) => probe::run_client(name, callers, times, port),
+            _ => Err("the times, the port and the callers are numbers".to_owned()),
+        },
+        _ => Err("usage: probe <name> <times> <port> [<callers>]".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
