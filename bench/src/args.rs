@@ -62,9 +62,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Options, String> 
             "--place" => {
                 place = Some(match value()?.as_str() {
                     "same" => Place::Same,
-                    "arbiter" => Place::Arbiter,
+                    "queue" => Place::Queue,
                     "other" => Place::Other,
-                    place => return Err(format!("no place is called {place}: same, arbiter or other")),
+                    place => return Err(format!("no place is called {place}: same, queue or other")),
                 });
             }
             "--only" => only = Some(value()?),

@@ -21,10 +21,10 @@ const STREAMS: usize = 16;
 /// Where the connection lives, seen from its callers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// On their thread; they are in its runtime's queue, where every client has its tasks.
-    Same,
     /// On their thread; they are in the arbiter's own set of tasks, as actors are.
-    Arbiter,
+    Same,
+    /// On their thread; they are in its runtime's queue.
+    Queue,
     /// On another one.
     Other,
 }
@@ -35,7 +35,7 @@ impl Place {
     pub fn name(self) -> &'static str {
         match self {
             Self::Same => "same thread",
-            Self::Arbiter => "same thread, callers beside the actor in the arbiter's tasks",
+            Self::Queue => "same thread, callers in the runtime's queue",
             Self::Other => "another thread",
         }
     }
@@ -63,7 +63,7 @@ type Make = fn(usize) -> Vec<Op>;
 #[must_use]
 pub fn all() -> Vec<Load> {
     let mut loads = Vec::new();
-    for place in [Place::Same, Place::Arbiter, Place::Other] {
+    for place in [Place::Same, Place::Queue, Place::Other] {
         for callers in [1, 16, 64, 256, 2000] {
             let quick = place == Place::Same && callers != 64 || callers == 256 && place == Place::Other;
             loads.push(Load { name: "get64", callers, place, quick, ops: get_small });

@@ -13,6 +13,8 @@ use crate::plot::{self, Diagram, Line};
 use crate::report::{self, Summary};
 use crate::{bars, suite};
 
+const HARNESS: &str = "redis-actix-bench";
+
 const HEAD: &str = "\
 # Performance
 
@@ -49,6 +51,10 @@ pub fn run(args: &[String]) -> Result<bool, String> {
     let allocations =
         sibling("allocations", &["--only", "get64", "--place", "same", "--rounds", "1", "--measured", "60"])?;
     let memory = sibling("memory", &[])?;
+    let outstanding = sibling(HARNESS, &["outstanding"])?;
+    let instructions = sibling(HARNESS, &["instructions"])?;
+    let streams = sibling(HARNESS, &["--only", "streams"])?;
+    let promptness = sibling(HARNESS, &["promptness"])?;
 
     let command = format!("cargo xtask bench --publish {}", args.join(" "));
     let page = [
@@ -57,8 +63,17 @@ pub fn run(args: &[String]) -> Result<bool, String> {
         "![Operations per second and 99th percentile over callers](performance.svg)\n\n",
         "## What is held\n\nThe medians of the ratios of three runs in a row; each has to meet the bar.\n\n",
         &held,
+        "\n## Instructions\n\nWhat one GET of 64 bytes costs each client's process, against a peer that answers all callers at \
+         once; in brackets this crate's share of it. Times vary on a busy machine, these do not.\n\n",
+        &instructions,
+        "\n## Streams\n\n",
+        streams.find("###").and_then(|at| streams.get(at..)).unwrap_or_default(),
+        "## How soon\n\n",
+        &promptness,
         "\n## Memory\n\nWhat a waiting command costs beyond its caller, as allocated bytes.\n\n",
         &memory,
+        "\n",
+        &outstanding,
         "\n## Allocations\n\n",
         &allocations,
         "\n## Tables\n\n",

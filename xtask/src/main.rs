@@ -24,8 +24,8 @@ usage: cargo xtask <command>
   demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
   test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
   bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
-                   get64/256, streams, memory, or endurance with --minutes N), --place where its callers are (same, arbiter,
-                   other); --bars compares with what is promised, --publish writes docs/performance.md;
+                   get64/256, streams, memory, promptness, instructions, or endurance with --minutes N), --place where
+                   its callers are (same, queue, other); --bars compares with what is promised, --publish writes docs/performance.md;
                    --check counts instructions by valgrind instead and compares, --update stores them
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
   prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
