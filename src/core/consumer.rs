@@ -149,8 +149,10 @@ pub(crate) struct Consumer<P> {
     reader: Option<i64>,
     zombie: Option<i64>,
     reads: VecDeque<Reading>,
-    /// The last page was full: there is more to read at once.
-    more: bool,
+    /// Entries of full pages in a row: with many of them there is a backlog, and no read need wait.
+    streak: usize,
+    /// When the last page came, all of the full one before it was with the server again, or about to be.
+    keeps_up: bool,
     name: Name,
     recovery: Recovery,
     quarantine: Quarantine,
@@ -211,7 +213,8 @@ impl<P> Consumer<P> {
             reader: None,
             zombie: None,
             reads: VecDeque::with_capacity(READS),
-            more: false,
+            streak: 0,
+            keeps_up: false,
             name: Name::Unasked,
             recovery: Recovery::default(),
             quarantine: Quarantine::default(),

@@ -174,13 +174,15 @@ impl<L> StreamConsumerBuilder<L> {
     }
 
     /// How many entries are read at once and wait for a handler, and how many a handler of batches gets at once at
-    /// most, 1 to 10,000. Default 128.
+    /// most, 1 to 10,000. Default 128. Where handlers keep up with full pages as many more may be on their way,
+    /// unless there is an order.
     pub fn batch(mut self, entries: usize) -> Self {
         self.batch = entries.clamp(1, 10_000);
         self
     }
 
-    /// How many bytes of fields may be in hand; one entry is always let through. Default 16 MiB.
+    /// How many bytes of fields may be in hand; one entry is always let through. Default 16 MiB. What was asked for
+    /// when entries were smaller, two pages at most, comes in addition.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes.max(1);
         self

@@ -74,6 +74,8 @@ impl<L> StreamConsumerBuilder<L> {
         let terms = Terms {
             max_in_flight,
             batch: self.batch,
+            // With pages of one entry a few in a row say little, and each guess that is wrong costs a read.
+            backlog: (2 * self.batch).max(64),
             max_bytes: self.max_bytes,
             block: self.block.min(FOREVER),
             min_idle: self.min_idle.min(FOREVER),

@@ -14,7 +14,7 @@ use crate::actors::connection::{Introduce, Sever};
 use crate::actors::consumer_errands::{Counted, Errands};
 use crate::core::consumer::{
     Action, Burial, Buried, Holder, Renewed, Swept,
-    failure::{Failure, FailureKind},
+    failure::Failure,
     ground::{Ensured, Ground},
 };
 use crate::error::{Error, ErrorKind, Fate};
@@ -138,7 +138,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 }
             }
             Report::Read(Err(failure)) => {
-                if failure.kind == FailureKind::Link {
+                if failure.kind.ends_the_link() {
                     self.reads.clear();
                 }
                 machine.read_failed(failure, now);

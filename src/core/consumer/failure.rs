@@ -29,6 +29,13 @@ pub(crate) enum FailureKind {
     Other,
 }
 
+impl FailureKind {
+    /// What was sent behind it on its link has no answer either.
+    pub(crate) fn ends_the_link(self) -> bool {
+        matches!(self, Self::Link | Self::Closed)
+    }
+}
+
 /// A failed command in words.
 #[derive(Clone)]
 pub(crate) struct Failure {

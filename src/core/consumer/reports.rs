@@ -50,21 +50,32 @@ impl<P> Consumer<P> {
     /// A page of new entries came, that of the read which is under way for longest, and is yet to be decoded. Returns
     /// the read that may be sent before that, so that the server works meanwhile.
     pub(crate) fn page_came(&mut self, entries: usize, bytes: usize, now: Instant) -> Option<Action<P>> {
-        let read = self.reads.pop_front();
+        let read = self.next_answered(now);
         self.read.succeeded();
-        self.more = read.is_some_and(|read| entries >= read.count);
+        let is_full = read.is_some_and(|read| entries >= read.count);
+        self.keeps_up = is_full && self.streak > 0 && self.book.held() == 0;
+        self.streak = if is_full { self.streak + entries } else { 0 };
+        if entries == 0 {
+            return None;
+        }
         self.tally.read += entries as u64;
         self.arriving.entries += entries;
         self.arriving.bytes += bytes;
         self.arriving.doubtful |= read.is_some_and(|read| read.doubtful);
-        if entries == 0 {
-            return None;
-        }
-        if self.typical == 0 {
-            self.typical = bytes / entries;
-        }
+        // Who has asked for larger ones than it knew asks for fewer of them.
+        self.typical = self.typical.max(bytes / entries);
         self.stall.delivered();
         self.next_read(now)
+    }
+
+    /// The read that was under way for longest has its answer. The patience with the one behind it begins.
+    fn next_answered(&mut self, now: Instant) -> Option<Reading> {
+        let answered = self.reads.pop_front();
+        let look_at = self.look_after_read(now);
+        if let Some(next) = self.reads.front_mut() {
+            next.look_at = look_at;
+        }
+        answered
     }
 
     /// All that came is decoded.
@@ -80,12 +91,17 @@ impl<P> Consumer<P> {
 
     /// A read brought nothing.
     pub(crate) fn read_failed(&mut self, failure: Failure, now: Instant) {
-        self.reads.pop_front();
-        self.more = false;
+        self.next_answered(now);
+        (self.streak, self.keeps_up) = (0, false);
+        if failure.kind.ends_the_link() {
+            // Nobody waits for the answer behind it any more: it went with the link, or will be reaped with it.
+            self.reads.clear();
+        }
         if failure.kind == FailureKind::Link {
             return self.reader_lost(failure, now);
         }
-        let first = self.read.failed(now, &mut self.chance);
+        // Two that failed together are one failure.
+        let first = self.reads.is_empty() && self.read.failed(now, &mut self.chance);
         match failure.kind {
             FailureKind::Closed | FailureKind::NoGroup => self.errand_failed(failure),
             // The next read tells more.
@@ -335,8 +351,6 @@ impl<P> Consumer<P> {
         if self.is_closed() {
             return;
         }
-        // Nobody waits for their answers any more: they went with the link, or will be reaped with it.
-        self.reads.clear();
         self.tally.disconnects += 1;
         self.zombie = self.reader.take().or(self.zombie);
         self.tell(Told::Disconnected { cause: failure.error });

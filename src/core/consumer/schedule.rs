@@ -91,7 +91,17 @@ impl<P> Consumer<P> {
     /// How many entries may be asked for that were delivered before. A read that waits for new ones does not
     /// keep their room: it may wait for long, and they are due.
     fn free_again(&self) -> usize {
-        self.terms.window().saturating_sub(self.book.held() + self.arriving.entries + self.taking.len())
+        let second = self.asked().saturating_sub(self.terms.batch);
+        self.terms.window().saturating_sub(self.in_hand() + second)
+    }
+
+    fn in_hand(&self) -> usize {
+        self.book.held() + self.arriving.entries + self.taking.len()
+    }
+
+    /// How many entries reads are about to bring that do not wait for any.
+    fn asked(&self) -> usize {
+        self.reads.iter().filter(|read| !read.blocks).map(|read| read.count).sum()
     }
 
     /// How many may be taken that are ours: one at least when nothing is ready, for all that is in hand may
@@ -127,11 +137,11 @@ impl<P> Consumer<P> {
             return;
         }
         reading.look_at = now + MARGIN;
-        match self.reader.filter(|_| reading.blocks && !reading.unblocked) {
-            Some(client) => {
-                reading.unblocked = true;
-                self.out.push_back(Action::Unblock { client });
-            }
+        let waited = std::mem::replace(&mut reading.unblocked, true);
+        match self.reader.filter(|_| !waited) {
+            Some(client) if reading.blocks => self.out.push_back(Action::Unblock { client }),
+            // Its answer may be in our socket: this process may have stood still.
+            Some(_) => {}
             None => {
                 let why = "a read did not end in time: the link is given up";
                 self.out.push_back(Action::Sever { why });
@@ -171,8 +181,7 @@ impl<P> Consumer<P> {
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
         let may = self.phase == Phase::Live && self.flow == Flow::Open && self.book.len() < MOST;
         let count = may.then(|| if self.reads.is_empty() { self.first_read(now) } else { self.read_ahead() })??;
-        let blocks = !self.more;
-        let look_at = now + self.terms.block + MARGIN;
+        let (blocks, look_at) = (self.streak < self.terms.backlog, self.look_after_read(now));
         self.read.start();
         self.reads.push_back(Reading { count, blocks, look_at, unblocked: false, doubtful: false });
         Some(Action::Read { count, blocks })
@@ -196,12 +205,17 @@ impl<P> Consumer<P> {
     /// would wait here for a handler that others have. Where there is an order, two answers must not change places,
     /// as they do when a cluster has one of them asked for again.
     fn read_ahead(&self) -> Option<usize> {
-        let keeps_up = self.more && self.lanes.is_empty() && self.read.wake_at().is_none();
+        let (asked, batch) = (self.asked(), self.terms.batch);
+        let keeps_up = self.keeps_up && self.streak >= self.terms.backlog && self.read.wake_at().is_none();
         let behind_none = self.reads.len() < READS && self.reads.iter().all(|read| !read.blocks);
-        let asked: usize = self.reads.iter().map(|read| read.count).sum();
-        let batch = self.terms.batch;
-        let room = self.free_again() >= asked && self.free_bytes() >= (asked + batch).saturating_mul(self.typical);
+        let room = self.in_hand() + asked <= self.terms.window()
+            && self.free_bytes() >= (asked + batch).saturating_mul(self.typical.max(1));
         (keeps_up && behind_none && room && !self.terms.ordered).then_some(batch)
+    }
+
+    /// When somebody looks after a read that is the next to be answered from now on.
+    pub(super) fn look_after_read(&self, now: Instant) -> Instant {
+        now + self.terms.block + MARGIN
     }
 
     fn free_bytes(&self) -> usize {

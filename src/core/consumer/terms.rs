@@ -11,6 +11,8 @@ use crate::streams::events::{DeadLetterReason, StreamEventKind as Told};
 pub(crate) struct Terms {
     pub(crate) max_in_flight: usize,
     pub(crate) batch: usize,
+    /// So many entries of full pages in a row are a backlog.
+    pub(crate) backlog: usize,
     pub(crate) max_bytes: usize,
     pub(crate) block: Duration,
     pub(crate) min_idle: Duration,

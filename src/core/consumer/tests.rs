@@ -180,7 +180,7 @@ fn who_stood_still_asks_what_is_still_its_own() {
 
 /// So many handlers that no page waits for one, and two are asked for at once.
 fn roomy() -> Terms {
-    Terms { max_in_flight: 8, batch: 2, ..terms() }
+    Terms { max_in_flight: 8, batch: 2, backlog: 4, ..terms() }
 }
 
 /// How many entries the reads ask for that are under way, and whether they wait for some to come.
@@ -213,48 +213,139 @@ fn answer_read(test: &mut Test) {
     test.look();
 }
 
+/// All that handlers have is done.
+fn answer_all(test: &mut Test) {
+    while !test.running.is_empty() {
+        test.answer(0, Outcome::Ack);
+    }
+    test.look();
+}
+
+/// A consumer that has read so much that two reads are under way, with handlers that have done all.
+fn reading_ahead(terms: Terms) -> Test {
+    let mut test = reading(terms);
+    (0..30).for_each(|_| test.add());
+    for _ in 0..2 {
+        answer_read(&mut test);
+        answer_all(&mut test);
+    }
+    assert_eq!(reads(&test), [(2, false), (2, false)]);
+    test
+}
+
+/// What it wants, without doing it.
+fn wants(test: &mut Test) -> Vec<Action<StreamId>> {
+    std::iter::from_fn(|| test.machine.next(test.now)).collect()
+}
+
 #[test]
 fn two_reads_are_under_way_while_pages_are_full() {
     let mut test = reading(roomy());
     assert_eq!(reads(&test), [(2, true)], "one that waits, and nothing behind it");
-    (0..5).for_each(|_| test.add());
+    (0..9).for_each(|_| test.add());
     answer_read(&mut test);
-    assert_eq!(reads(&test), [(2, false), (2, false)]);
-    answer_read(&mut test);
-    assert_eq!(reads(&test), [(2, false), (2, false)]);
+    answer_all(&mut test);
+    assert_eq!(reads(&test), [(2, true)], "a full page alone is no backlog");
+    for _ in 0..3 {
+        answer_read(&mut test);
+        answer_all(&mut test);
+        assert_eq!(reads(&test), [(2, false), (2, false)]);
+    }
     answer_read(&mut test);
     assert_eq!(reads(&test), [(2, false)], "the last page was not full");
     answer_read(&mut test);
     assert_eq!(reads(&test), [(2, true)]);
-    assert_eq!(test.running.len(), 5);
 }
 
+/// Ablation: if whoever has nothing in line counts as keeping up, all do before the first page is decoded, and 9 are in
+/// hand here.
 #[test]
 fn who_does_not_keep_up_or_keeps_an_order_reads_no_two_pages_ahead() {
-    for terms in [terms(), Terms { ordered: true, ..roomy() }, Terms { max_bytes: 45, ..roomy() }] {
+    let slow = Terms { max_in_flight: 1, batch: 4, backlog: 8, ..terms() };
+    for (terms, keeps_up) in [
+        (slow, false),
+        (Terms { max_in_flight: 4, ..roomy() }, false),
+        (Terms { ordered: true, ..roomy() }, true),
+        (Terms { max_bytes: 25, ..roomy() }, true),
+    ] {
+        let window = terms.window();
         let mut test = reading(terms);
-        (0..20).for_each(|_| test.add());
-        for _ in 0..4 {
+        (0..40).for_each(|_| test.add());
+        for _ in 0..6 {
             if reads(&test).is_empty() {
                 break;
             }
             answer_read(&mut test);
+            if keeps_up {
+                answer_all(&mut test);
+            }
             assert!(reads(&test).len() < 2, "{:?}", reads(&test));
         }
+        let held = test.machine.book().held();
+        assert!(held <= window, "{held} of {window}, keeps up: {keeps_up}");
     }
+}
+
+/// Ablation: where room is taken for retries as if nothing was on its way, 14 are in hand.
+#[test]
+fn retries_leave_room_for_what_was_asked_for() {
+    let mut test = reading_ahead(roomy());
+    answer_read(&mut test);
+    for _ in 0..2 {
+        test.answer(0, Outcome::RetryAfter(Duration::from_millis(10)));
+    }
+    test.look();
+    while test.running.len() < roomy().max_in_flight && !reads(&test).is_empty() {
+        answer_read(&mut test);
+    }
+    for _ in 0..200 {
+        test.now += Duration::from_millis(1);
+        test.look();
+        if !test.asked.is_empty() {
+            // `look` holds what is in hand against the window.
+            test.serve(0, true, true);
+        }
+    }
+}
+
+/// Ablation: with patience that begins when a read is sent the second one is severed a moment after MARGIN at the front.
+#[test]
+fn the_patience_with_the_second_read_begins_when_the_first_is_answered() {
+    let mut test = reading_ahead(roomy());
+    let patience = terms().block + MARGIN;
+    for _ in 0..8 {
+        test.now += (patience - Duration::from_millis(1)) / 8;
+        test.look();
+    }
+    answer_read(&mut test);
+    test.now += Duration::from_millis(2);
+    test.look();
+    test.now += MARGIN + Duration::from_millis(1);
+    let wants = wants(&mut test);
+    assert!(!wants.iter().any(|action| matches!(action, Action::Sever { .. })), "{wants:?}");
+}
+
+/// Ablation: a read that does not block is severed at the first look, with its answer in this process' socket.
+#[test]
+fn who_stood_still_takes_what_its_reads_have_brought_before_it_gives_the_link_up() {
+    let mut test = reading_ahead(roomy());
+    test.now += terms().block + MARGIN + Duration::from_millis(1);
+    let first = wants(&mut test);
+    assert!(!first.iter().any(|action| matches!(action, Action::Sever { .. })), "{first:?}");
+    // And one that never answers is on a dead link.
+    test.now += MARGIN;
+    let then = wants(&mut test);
+    assert!(then.iter().any(|action| matches!(action, Action::Sever { .. })), "{then:?}");
 }
 
 /// Ablation: doubt that is one flag for all pages is over with the first one.
 #[test]
 fn whoever_stood_still_asks_about_both_pages_that_it_had_asked_for() {
-    let mut test = reading(roomy());
-    (0..6).for_each(|_| test.add());
-    answer_read(&mut test);
-    assert_eq!(reads(&test).len(), 2);
+    let mut test = reading_ahead(roomy());
     // Both are answered, and while nobody looks somebody else takes over what they brought.
-    test.now += Duration::from_secs(5);
+    test.now += Duration::from_millis(600);
     test.look();
-    assert!(test.running.is_empty(), "the deadline of those that had begun is over");
+    assert!(test.running.is_empty());
     for _ in 0..2 {
         answer_read(&mut test);
         assert!(test.running.is_empty(), "nothing before the server was asked");
@@ -269,6 +360,24 @@ fn whoever_stood_still_asks_about_both_pages_that_it_had_asked_for() {
         }
         assert!(test.running.is_empty(), "what is others' is not handed out");
     }
+}
+
+/// Ablation: if one full page is a backlog, each entry costs a read that brings nothing.
+#[test]
+fn entries_that_come_one_by_one_cost_one_read_each() {
+    let mut test = reading(Terms { max_in_flight: 8, batch: 1, backlog: 64, ..terms() });
+    let mut count = 0;
+    for _ in 0..60 {
+        test.add();
+        while !test.world.fresh.is_empty() {
+            answer_read(&mut test);
+            count += 1;
+        }
+        answer_all(&mut test);
+        test.now += Duration::from_millis(10);
+        test.look();
+    }
+    assert_eq!((count, reads(&test)), (60, vec![(1, true)]));
 }
 
 /// Ablation: when a group that is gone starts the pauses anew, as many reads as there are turns.

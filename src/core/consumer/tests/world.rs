@@ -11,6 +11,7 @@ pub(super) fn terms() -> Terms {
     Terms {
         max_in_flight: 3,
         batch: 4,
+        backlog: 8,
         max_bytes: 1000,
         block: Duration::from_millis(500),
         min_idle: Duration::from_millis(300),
@@ -159,6 +160,8 @@ impl Test {
 
     pub(super) fn page(&mut self, page: Vec<Arrival<StreamId>>) {
         self.asked.extend(self.machine.page_came(page.len(), page.len() * 10, self.now));
+        // As the engine does: what can be sent is sent before the page is decoded.
+        self.look();
         self.machine.page_read(page, self.now);
     }
 
