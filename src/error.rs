@@ -169,6 +169,13 @@ impl Error {
         self
     }
 
+    /// As [`of_command`](Self::of_command), for those who know better what was asked for.
+    #[must_use]
+    pub(crate) fn of_call(mut self, name: &'static str) -> Self {
+        self.0.command = Some(name.into());
+        self
+    }
+
     #[must_use]
     pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
@@ -227,6 +234,8 @@ impl Error {
     }
 }
 
+const ADVICE: &str = ": repeat it only where running twice does no harm, which `idempotent()` tells the connection";
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
@@ -238,7 +247,8 @@ impl fmt::Display for Error {
         }
         f.write_str(&inner.message)?;
         if let (Some(phase), Some(state)) = (inner.phase, inner.state) {
-            write!(f, " ({phase}, connection {state}; {})", inner.fate)?;
+            let advice = if inner.fate == Fate::Unknown { ADVICE } else { "" };
+            write!(f, " ({phase}, connection {state}; {}{advice})", inner.fate)?;
         }
         Ok(())
     }

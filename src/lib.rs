@@ -37,6 +37,8 @@
 //! A command is answered by its deadline. It is never run twice unasked: one that cannot have run is sent again on the
 //! next link, one that only reads too, and any other ends with [`Fate::Unknown`]. Commands keep their order. Everything
 //! is bounded. A key outside the prefix is not reached, by messages or by commands of your own; see [`boundary`].
+//! What happens to connections and consumers is logged through [`tracing`](https://docs.rs/tracing) as well as told to
+//! those who listen to events.
 //!
 //! # Features
 //!

@@ -5,8 +5,8 @@ mod stream_support;
 
 use std::time::Instant;
 
-use redis_actix::StreamEventKind as Kind;
 use redis_actix::prelude::*;
+use redis_actix::{ConnectionState, StreamEventKind as Kind};
 use redis_actix_test::{Direction, Proxy};
 use stream_support::*;
 
@@ -152,4 +152,27 @@ async fn scenario_30_connected_but_silent_with_lag() {
     handler.all_of(10).await;
     settled(&redis).await;
     assert_eq!(handler.seen().len(), 10);
+}
+
+/// With a backoff of its own alone the reader waited for minutes after the connection was back.
+#[actix::test]
+async fn the_reader_is_dialled_as_soon_as_the_connection_is_back() {
+    let bed = Bed::start();
+    let proxy = Proxy::start(bed.server.addr()).unwrap();
+    let config = RedisConfig::builder().host("127.0.0.1").port(proxy.port()).key_prefix("t:").build().unwrap();
+    let patient = ReconnectPolicy::exponential(secs(3_000)..=secs(3_000));
+    let redis = Redis::builder(config).reconnect(patient).start().unwrap();
+    let events = Events::watch();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let consumer = quick("orders", "billing").on_event(events.recipient());
+    let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
+    events.saw("connected", |kind| matches!(kind, Kind::Connected { .. })).await;
+    proxy.refuse();
+    proxy.reset_all();
+    events.saw("disconnected", |kind| matches!(kind, Kind::Disconnected { .. })).await;
+    eventually("both wait", async || redis.status().borrow().state == ConnectionState::Backoff).await;
+    add(&bed.redis(), 0..5).await;
+    proxy.pass();
+    redis.reauthenticate().await.unwrap();
+    handler.all_of(5).await;
 }

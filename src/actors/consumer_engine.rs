@@ -127,10 +127,11 @@ impl<T: FromEntry> ConsumerEngine<T> {
     fn finish(&mut self, desk: &mut Desk<T>) {
         let Some(living) = self.living.take() else { return };
         let (book, tally) = (desk.machine.book(), desk.machine.tally());
+        let unheard = book.count(|stage| matches!(stage, Stage::Leaving { .. }));
         self.report = DrainReport {
-            unfinished: book.running(),
+            unfinished: book.running() + unheard,
             unacknowledged: desk.machine.unacknowledged(),
-            handed_back: tally.handed_back,
+            handed_back: tally.handed_back.saturating_sub(unheard as u64),
             delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
         };
         // A read that is under way makes the consumer anew when it is answered.
@@ -144,13 +145,22 @@ impl<T: FromEntry> ConsumerEngine<T> {
         let errands = living.errands.clone();
         drop(living);
         let (drains, report) = (std::mem::take(&mut self.drains), self.report);
+        let left = self.drain_until.map_or(FAREWELL, |until| until.saturating_duration_since(Instant::now()));
         actix::spawn(async move {
-            // Nothing of use is under way on it.
-            let reader = errands.reader.clone();
-            let _ = reader.shutdown(Duration::ZERO).await;
-            errands.farewell(delete).await;
+            let leaving = async {
+                // Nothing of use is under way on it.
+                let reader = errands.reader.clone();
+                let _ = reader.shutdown(Duration::ZERO).await;
+                errands.farewell(delete).await;
+            };
+            let mut leaving = std::pin::pin!(leaving);
+            // Whoever drains may shut the connection down after that; but a server that is gone must not make them wait.
+            let over = tokio::time::timeout(left, &mut leaving).await.is_ok();
             for done in drains {
                 let _ = done.send(report);
+            }
+            if !over {
+                leaving.await;
             }
         });
     }

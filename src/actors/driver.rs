@@ -313,7 +313,7 @@ impl Driver {
         // A panic in the middle of settling leaves the rest in flight, where the next link's replies would be taken for
         // theirs. How much of them was written went with their link.
         if self.established.is_none() && self.admission.in_flight() > 0 {
-            self.admission.settle(u64::MAX, &cause, ConnectionState::Ready);
+            self.admission.settle(u64::MAX, &cause);
         }
     }
 
@@ -355,7 +355,7 @@ impl Driver {
             Action::Settle { generation, cause } => {
                 self.lost_at = Some(now);
                 let written = self.established.take().map_or(0, |established| established.wire.written());
-                let settled = self.admission.settle(written, &cause, ConnectionState::Ready);
+                let settled = self.admission.settle(written, &cause);
                 self.gauges.disconnects.fetch_add(1, Ordering::Relaxed);
                 self.fanout.update(|status| status.disconnects += 1);
                 self.tell(ConnectionEvent::Disconnected {

@@ -1,10 +1,14 @@
 //! Lua scripts that the crate sends on its own account. They live in files of their own under `src/scripts`.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use actix::Message;
 use redis::Value;
 
+use crate::core::FOREVER;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::handle::Redis;
@@ -81,27 +85,44 @@ impl Lua {
         keys: &[K],
         args: impl Fn(Frame) -> Frame,
     ) -> Result<Value> {
+        self.run_within(redis, keys, args, None).await
+    }
+
+    /// As [`run`](Self::run), with a time for all of it instead of the connection's for each step.
+    pub(crate) async fn run_within<K: AsRef<[u8]>>(
+        &self,
+        redis: &Redis,
+        keys: &[K],
+        args: impl Fn(Frame) -> Frame,
+        limit: Option<Duration>,
+    ) -> Result<Value> {
+        let until = limit.map(|limit| Instant::now() + limit.min(FOREVER));
+        let timed = |frame: Frame| match until {
+            Some(until) => frame.timeout(until.saturating_duration_since(Instant::now())),
+            None => frame,
+        };
         let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let digest = match digest {
             Some(digest) => digest,
-            None => self.load(redis).await?,
+            None => self.load(redis, timed).await?,
         };
         let call = |digest: &str| {
             let frame = Frame::known("EVALSHA").arg(digest).arg(keys.len()).keys(keys);
-            Internal(args(frame))
+            Internal(timed(args(frame)))
         };
         match redis.send(call(&digest)).await {
             // Another server, or the same one after a restart.
             Err(error) if error.code() == Some("NOSCRIPT") => {
-                let digest = self.load(redis).await?;
+                let digest = self.load(redis, timed).await?;
                 redis.send(call(&digest)).await
             }
             answer => answer,
         }
     }
 
-    async fn load(&self, redis: &Redis) -> Result<String> {
-        let answer = redis.send(Internal(Frame::known("SCRIPT LOAD").arg(self.text).idempotent())).await?;
+    async fn load(&self, redis: &Redis, timed: impl Fn(Frame) -> Frame) -> Result<String> {
+        let load = timed(Frame::known("SCRIPT LOAD").arg(self.text).idempotent());
+        let answer = redis.send(Internal(load)).await?;
         let digest: String = redis::from_redis_value(answer).map_err(Error::from)?;
         *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest.clone());
         Ok(digest)

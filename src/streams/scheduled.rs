@@ -54,7 +54,8 @@ impl Redis {
     /// that has passed is now.
     ///
     /// The message waits in two keys with the stream's name and `:scheduled`, `:scheduled:messages` after it. On a
-    /// cluster all must be in one slot: name the stream with a hash tag, as `{orders}`.
+    /// cluster all must be in one slot: name the stream with a hash tag, as `{orders}`. A timeout of the message holds
+    /// for all of this.
     ///
     /// # Errors
     /// When the message has an id of its own or no field, and those of the script. With
@@ -89,9 +90,16 @@ impl Redis {
         let ms = ms.min(1 << 53);
         let args = |call: Frame| {
             let call = call.arg(&ticket.0).arg(from).arg(ms);
-            words.iter().skip(2).fold(call, |call, word| call.arg(*word))
+            let call = words.iter().skip(2).fold(call, |call, word| call.arg(*word));
+            match frame.own_when_down() {
+                Some(what) => call.when_down(what),
+                None => call,
+            }
         };
-        SCHEDULE.run(self, &[times(stream), messages(stream)], args).await?;
+        let keys = [times(stream), messages(stream)];
+        let kept = SCHEDULE.run_within(self, &keys, args, frame.own_timeout()).await;
+        // Of the commands that this takes the caller knows none.
+        kept.map_err(|error| error.of_call("schedule"))?;
         Ok(ticket)
     }
 }

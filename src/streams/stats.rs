@@ -10,7 +10,8 @@ use crate::core::histogram::Histogram;
 pub struct ConsumerStats {
     /// The stream, without the prefix; of several the first one.
     pub stream: Arc<str>,
-    /// What it is doing, as one lower-case word: `connecting`, `recovering`, `live`, `paused`, `draining`, `closed`.
+    /// What it is doing, in lower case: `connecting`, `waiting for its name`, `ensuring the group`, `recovering`, `live`,
+    /// `paused`, `draining`, `closed`.
     pub state: &'static str,
     /// Entries with a handler.
     pub in_flight: usize,

@@ -1,16 +1,19 @@
 //! What the machine wants done is sent on its way, and what came of that goes back to it.
 
 use std::{
+    convert::Infallible,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures_util::future::{Either, select};
+
 use super::desk::Desk;
 use super::handing::size_of_fields;
 use super::{ConsumerEngine, Parcel};
-use crate::actors::connection::{Introduce, Sever};
+use crate::actors::connection::{Hurry, Introduce, Sever};
 use crate::actors::consumer_errands::{Counted, Errands};
 use crate::core::consumer::{
     Action, Burial, Buried, Holder, Renewed, Swept,
@@ -18,6 +21,7 @@ use crate::core::consumer::{
     ground::{Ensured, Ground},
 };
 use crate::error::{Error, ErrorKind, Fate};
+use crate::events::Status;
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
 use crate::streams::delivery::FromEntry;
 use crate::streams::events::StreamEventKind;
@@ -167,9 +171,22 @@ impl<T: FromEntry> ConsumerEngine<T> {
 
 /// Waits for the reader's link, and finds out what the server calls it.
 async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
-    errands.reader.ready(CONNECT).await?;
+    match select(pin!(errands.reader.ready(CONNECT)), pin!(follow(&errands))).await {
+        Either::Left((ready, _)) => ready?,
+        Either::Right((never, _)) => match never {},
+    }
     let greeting = errands.reader.actor().send(Introduce).await;
     let greeting = greeting.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
     let generation = errands.reader.status().borrow().generation;
     Ok((generation, greeting.client_id))
+}
+
+/// Has the reader dialled as soon as the user's connection has found the server again: its own backoff may have seconds to
+/// go.
+async fn follow(errands: &Errands) -> Infallible {
+    let mut control = errands.control.status();
+    if !control.borrow().is_available() && control.wait_for(Status::is_available).await.is_ok() {
+        errands.reader.actor().do_send(Hurry);
+    }
+    std::future::pending().await
 }

@@ -141,7 +141,8 @@ impl Driver {
             let midway = std::mem::take(&mut established.midway);
             match if midway { Poll::Ready(Ok(1)) } else { established.wire.poll_fill(cx) } {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0)) if self.admission.in_flight() == 0 => {
+                // A listener waits for nothing, and is not idle for that.
+                Poll::Ready(Ok(0)) if self.admission.in_flight() == 0 && self.listener.is_none() => {
                     return Err(Cause::new(CauseKind::IdleClosed, "the server closed the idle connection"));
                 }
                 Poll::Ready(Ok(0)) => return Err(Cause::new(CauseKind::Broken, "the server closed the connection")),

@@ -27,7 +27,7 @@ impl<R: Ticket> Admission<R> {
     /// answered or put back in front of the queue, in order:
     /// by proof, when its last byte never left, so that no server can have run it;
     /// by meaning, when running it twice does no harm; else its fate is unknown.
-    pub(crate) fn settle(&mut self, written: u64, cause: &Cause, state: ConnectionState) -> Settlement {
+    pub(crate) fn settle(&mut self, written: u64, cause: &Cause) -> Settlement {
         let mut settlement = Settlement::default();
         let mut again = Vec::new();
         let mut may_be_overtaken = false;
@@ -51,7 +51,7 @@ impl<R: Ticket> Admission<R> {
             }
             let fate = if may_have_run { Fate::Unknown } else { Fate::NotSent };
             settlement.count(fate, &ticket);
-            ticket.complete(Err(cause.error(fate).in_phase(Phase::Sent, state.as_str())));
+            ticket.complete(Err(cause.error(fate).in_phase(Phase::Sent, "lost")));
         }
         for (queued, deadline) in again.into_iter().rev() {
             self.queued_bytes += queued.size.get();

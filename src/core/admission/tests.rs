@@ -163,7 +163,7 @@ impl Bench {
         self.on_link.clear();
         self.told.clear();
         let cause = Cause::new(CauseKind::Broken, "cut");
-        let settlement = self.admission.settle(self.written, &cause, ConnectionState::Ready);
+        let settlement = self.admission.settle(self.written, &cause);
         (self.encoded, self.written) = (0, 0);
         settlement
     }
