@@ -181,11 +181,10 @@ async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
     Ok((generation, greeting.client_id))
 }
 
-/// Has the reader dialled as soon as the user's connection has found the server again: its own backoff may have seconds to
-/// go.
+/// Has the reader dialled as soon as the user's connection has found the server, once for each wait: the reader's own
+/// backoff may have seconds to go.
 async fn follow(errands: &Errands) -> Infallible {
-    let mut control = errands.control.status();
-    if !control.borrow().is_available() && control.wait_for(Status::is_available).await.is_ok() {
+    if errands.control.status().wait_for(Status::is_available).await.is_ok() {
         errands.reader.actor().do_send(Hurry);
     }
     std::future::pending().await
