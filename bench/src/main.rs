@@ -1,5 +1,5 @@
-//! Measures, and prints Markdown. `check` counts instructions instead, `instructions` those of the peers as well, `bars` compares with what is promised, `publish`
-//! writes the page on performance, `outstanding` finds what a million commands under way cost each other, `promptness`
+//! Measures, and prints Markdown. `check` counts instructions instead, `instructions` those of the peers as well, `bars`
+//! compares with what is promised, `publish` writes the page on performance, `outstanding` finds what a million commands under way cost each other, `promptness`
 //! how soon entries reach handlers and commands a server that came back.
 
 use std::process::ExitCode;

@@ -174,8 +174,8 @@ impl<L> StreamConsumerBuilder<L> {
     }
 
     /// How many entries are read at once and wait for a handler, and how many a handler of batches gets at once at
-    /// most, 1 to 10,000; what is beyond becomes the nearest. Default 128. Where handlers keep up with full pages as many more may be on their way,
-    /// unless there is an order.
+    /// most, 1 to 10,000; what is beyond becomes the nearest. Default 128. Where handlers keep up with full pages as
+    /// many more may be on their way, unless there is an order.
     pub fn batch(mut self, entries: usize) -> Self {
         self.batch = entries.clamp(1, 10_000);
         self

@@ -59,9 +59,7 @@ impl World {
         let last_id = StreamId::new(self.added, 0);
         Ground { floor: StreamId::new(lowest, 0), last_id, added: None, lag: Some(self.fresh.len() as u64), pending: 0 }
     }
-}
 
-impl World {
     fn read(&mut self, count: usize, runs: bool, now: Instant) -> Vec<Arrival<StreamId>> {
         let entries = self.fresh.drain(..if runs { self.fresh.len().min(count) } else { 0 });
         let page = entries.map(|id| {
