@@ -392,16 +392,14 @@ async fn a_connection_that_nobody_subscribes_on_any_more_is_closed_and_made_agai
     }
 }
 
-/// Ablation: with what found no room put off for a fixed while only, this takes 20 ms for each topic.
+/// Ablation: with what found no room put off for a fixed while only, this takes 20 ms for each topic, and outlasts its deadline.
 #[actix::test]
 async fn a_narrow_window_is_no_reason_to_wait() {
     let server = support::server();
     let redis = hasty(config(server.port()).max_in_flight(1)).start().expect("started");
     let (inbox, _) = Notes::inbox();
-    let started = std::time::Instant::now();
-    let topics = (0..1_000).map(|n| Topic::channel(format!("c{n}")));
+    let topics = (0..2_000).map(|n| Topic::channel(format!("c{n}")));
     let _subscription = redis.subscribe(topics, inbox.recipient()).within(PATIENCE).await.expect("confirmed");
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[actix::test]

@@ -112,7 +112,7 @@ pub(crate) struct Subscriptions {
     members: BTreeMap<Id, Member>,
     todo: VecDeque<Name>,
     /// Those that the link had no room for.
-    put_off: Vec<Name>,
+    put_off: VecDeque<Name>,
     in_flight: usize,
     news: VecDeque<News>,
 }
@@ -274,7 +274,7 @@ impl Subscriptions {
             (false, Answer::Done | Answer::Refused(_) | Answer::Elsewhere) => self.enter(name, Stage::Absent),
             (true, Answer::NotSent) => {
                 self.enter(name, Stage::Absent);
-                return self.put_off.push(name.clone());
+                return self.put_off.push_back(name.clone());
             }
             (true, Answer::Elsewhere) => {
                 self.enter(name, Stage::Absent);
@@ -285,7 +285,7 @@ impl Subscriptions {
             (false, Answer::NotSent) => {
                 self.enter(name, Stage::Confirmed);
                 self.news.extend(holders.into_iter().map(|id| News::Confirmed { id, name: name.clone() }));
-                return self.put_off.push(name.clone());
+                return self.put_off.push_back(name.clone());
             }
         }
         self.look_at(name);
@@ -296,9 +296,11 @@ impl Subscriptions {
         !self.put_off.is_empty()
     }
 
-    /// The link may have room again.
+    /// The link may have room again. With all of a thousand topics asked for anew at each answer, a window of one would make
+    /// a million requests of them; two for each answer fill a window that has become wider within a few.
     pub(crate) fn retry(&mut self) {
-        for name in std::mem::take(&mut self.put_off) {
+        for _ in 0..2 {
+            let Some(name) = self.put_off.pop_front() else { return };
             self.look_at(&name);
         }
     }

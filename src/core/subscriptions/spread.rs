@@ -334,6 +334,13 @@ impl Spread {
         }
     }
 
+    /// One of them has room again.
+    pub(crate) fn retry_at(&mut self, spot: Spot) {
+        if let Some(link) = self.links.get_mut(&spot) {
+            link.machine.retry();
+        }
+    }
+
     /// When [`tick`](Self::tick) has something to do.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let due = self.dues.first().map(|(due, _)| *due);

@@ -138,7 +138,7 @@ impl Engine {
                     let made_room = !matches!(answer, Answer::NotSent);
                     self.spread.answered(spot, &ask, answer, Instant::now());
                     if made_room {
-                        self.spread.retry();
+                        self.spread.retry_at(spot);
                     }
                 }
                 Said::Setting(spot, generation, setting) => self.learned(spot, generation, setting),

@@ -354,7 +354,9 @@ proptest! {
                     world.answer(spot);
                 }
             }
-            world.spread.retry();
+            while world.spread.has_put_off() {
+                world.spread.retry();
+            }
             world.news();
         }
         let primaries: BTreeSet<u16> = world.owners.into_iter().chain([0]).collect();
