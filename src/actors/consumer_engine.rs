@@ -127,11 +127,11 @@ impl<T: FromEntry> ConsumerEngine<T> {
     fn finish(&mut self, desk: &mut Desk<T>) {
         let Some(living) = self.living.take() else { return };
         let (book, tally) = (desk.machine.book(), desk.machine.tally());
-        let unheard = book.count(|stage| matches!(stage, Stage::Leaving { .. }));
+        let unheard = book.count(|stage| matches!(stage, Stage::Leaving(_)));
         self.report = DrainReport {
             unfinished: book.running() + unheard,
             unacknowledged: desk.machine.unacknowledged(),
-            handed_back: tally.handed_back.saturating_sub(unheard as u64),
+            handed_back: tally.handed_back,
             delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
         };
         // A read that is under way makes the consumer anew when it is answered.

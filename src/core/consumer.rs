@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use ack_coalescer::AckCoalescer;
 use ground::Ground;
 use lanes::Lanes;
-use lease_book::{LeaseBook, Stage};
+use lease_book::{LeaseBook, Parting, Stage};
 use pace::Pace;
 use quarantine::Quarantine;
 use server_clock::ServerClock;
@@ -132,6 +132,7 @@ pub(crate) struct Tally {
     pub(crate) acked: u64,
     pub(crate) retried: u64,
     pub(crate) released: u64,
+    /// Those that the server has heard of.
     pub(crate) handed_back: u64,
     pub(crate) dead_lettered: u64,
     pub(crate) timed_out: u64,
@@ -365,7 +366,7 @@ impl<P> Consumer<P> {
         self.hand_back_waiting();
         for (id, deliveries) in self.quarantine.drain() {
             self.book.insert(id, deliveries, None, 0, self.looked.unwrap_or(deadline));
-            self.leave(id, true);
+            self.leave(id, Parting::Suspect);
         }
         self.unblock();
     }
@@ -380,12 +381,11 @@ impl<P> Consumer<P> {
 
     fn hand_back_waiting(&mut self) {
         for waiting in self.lanes.drain() {
-            self.tally.handed_back += 1;
             // It gives up its place in its order, which it had not come to the head of.
             if let Some(hold) = self.book.get_mut(waiting.id) {
                 hold.lane = None;
             }
-            self.leave(waiting.id, false);
+            self.leave(waiting.id, Parting::Unstarted);
         }
     }
 
@@ -405,9 +405,9 @@ impl<P> Consumer<P> {
         self.out.push_back(Action::Tell(what));
     }
 
-    /// Lets others have an entry; `counted` says that this delivery counts.
-    fn leave(&mut self, id: StreamId, counted: bool) {
-        self.book.set(id, Stage::Leaving { counted });
+    /// Lets others have an entry.
+    fn leave(&mut self, id: StreamId, parting: Parting) {
+        self.book.set(id, Stage::Leaving(parting));
         self.unsaid.push_back(id);
     }
 }

@@ -23,7 +23,18 @@ pub(crate) enum Stage {
     /// For its place among the dead letters.
     Burying,
     /// For the server to hear that others may have it.
-    Leaving { counted: bool },
+    Leaving(Parting),
+}
+
+/// Why others may have an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// No handler has had it: its delivery does not count.
+    Unstarted,
+    /// Its handler let go of it: its delivery does not count.
+    Released,
+    /// Its delivery counts.
+    Suspect,
 }
 
 /// One entry in hand.
@@ -188,7 +199,7 @@ impl LeaseBook {
             let lives = match hold.stage {
                 Stage::Waiting | Stage::Running { .. } | Stage::Burying => true,
                 Stage::Delayed { due } => due > now,
-                Stage::Taking | Stage::Acking | Stage::Leaving { .. } => false,
+                Stage::Taking | Stage::Acking | Stage::Leaving(_) => false,
             };
             if lives && !hold.lost && !hold.trimmed && hold.renewed <= before {
                 hold.renewed = now;

@@ -189,7 +189,8 @@ impl<P> Consumer<P> {
                 self.doubtful &= !self.unsaid.is_empty();
                 self.removed(gone);
                 for term in said {
-                    if matches!(self.book.stage(term.id), Some(Stage::Leaving { .. })) {
+                    if let Some(Stage::Leaving(parting)) = self.book.stage(term.id) {
+                        self.tally.handed_back += u64::from(parting == Parting::Unstarted);
                         self.put_down(term.id);
                     }
                 }
@@ -242,7 +243,7 @@ impl<P> Consumer<P> {
                 self.put_down(id);
             }
             Some(Stage::Delayed { .. }) => self.put_down(id),
-            Some(Stage::Taking | Stage::Acking | Stage::Leaving { .. }) | None => {}
+            Some(Stage::Taking | Stage::Acking | Stage::Leaving(_)) | None => {}
         }
     }
 

@@ -255,10 +255,11 @@ impl<P> Consumer<P> {
                 let uncounted = std::mem::take(&mut hold.uncounted);
                 (min_idle.saturating_sub(left), uncounted.then_some(hold.attempt))
             }
-            Stage::Leaving { counted } => (min_idle, (!counted).then(|| hold.attempt.saturating_sub(1))),
+            Stage::Leaving(Parting::Suspect) => (min_idle, None),
+            Stage::Leaving(Parting::Unstarted | Parting::Released) => (min_idle, Some(hold.attempt.saturating_sub(1))),
             Stage::Taking | Stage::Acking => return None,
         };
-        let release = matches!(hold.stage, Stage::Leaving { counted: false });
+        let release = matches!(hold.stage, Stage::Leaving(Parting::Unstarted | Parting::Released));
         Some(LeaseTerm { id, idle, count, release })
     }
 

@@ -25,7 +25,7 @@ impl<P> Consumer<P> {
             Handled::Done(Outcome::Release) => {
                 self.tally.released += 1;
                 self.settled_lane(id);
-                self.leave(id, false);
+                self.leave(id, Parting::Released);
             }
             // Without its payload there is nothing to keep: it comes back from the server after the pause.
             Handled::Done(Outcome::PauseFor(pause)) => {

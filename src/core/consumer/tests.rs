@@ -148,15 +148,7 @@ fn who_bears_a_name_that_is_taken_reads_nothing_and_settles_nothing() {
 
 #[test]
 fn who_stood_still_asks_what_is_still_its_own() {
-    let mut test = Test::new();
-    for _ in 0..40 {
-        test.look();
-        if matches!(test.asked.as_slice(), [Action::Read { .. }]) {
-            break;
-        }
-        test.serve(0, true, true);
-        test.now += Duration::from_millis(1);
-    }
+    let mut test = reading(terms());
     (0..2).for_each(|_| test.add());
     // The server answers, and nobody is there to hear it until somebody else has taken the first one over.
     test.now += Duration::from_secs(5);
@@ -444,4 +436,37 @@ fn sweeping(test: &mut Test) -> Action<StreamId> {
         }
     }
     panic!("no sweep: {:?}", test.asked)
+}
+
+/// What the report of a drain is made of. Ablations: counted when it is to be told, the first is 1 before the server has
+/// heard of it; with every parting counted, the second is 2.
+#[test]
+fn handed_back_is_what_no_handler_had_and_the_server_has_heard_of() {
+    let serve = |test: &mut Test| {
+        for _ in 0..10 {
+            test.look();
+            test.serve(0, true, true);
+        }
+    };
+    let mut test = reading(terms());
+    (0..4).for_each(|_| test.add());
+    answer_read(&mut test);
+    assert_eq!(test.running.len(), 3, "one waits");
+    let deadline = test.now + Duration::from_secs(1);
+    test.machine.drain(deadline);
+    test.look();
+    assert_eq!(test.machine.tally().handed_back, 0, "the server is asked, and has not answered");
+    serve(&mut test);
+    assert_eq!(test.machine.tally().handed_back, 1);
+
+    // The next process does not know which of those that were begun took this one down.
+    test.crash();
+    while test.running.is_empty() {
+        test.look();
+        test.serve(0, true, true);
+    }
+    test.machine.drain(deadline);
+    test.running.clear();
+    serve(&mut test);
+    assert_eq!(test.machine.tally().handed_back, 0);
 }
