@@ -156,6 +156,25 @@ async fn a_stalled_thread_does_not_take_its_own_silence_for_the_servers() {
     assert_eq!(diary.count(is_lost), 0);
 }
 
+/// They are more than are told in one turn. Ablation: with deadlines judged before the rest is read, all
+/// but the first turn's time out.
+#[actix::test]
+async fn a_stalled_thread_tells_all_that_were_answered_before_it_judges_deadlines() {
+    let server = support::server();
+    let patience = ms(500);
+    let redis = hasty(config(server.port()).command_timeout(patience).liveness(None)).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    server.stop_process().expect("frozen");
+    let counts: Vec<_> = (0..1_000).map(|_| redis.send(Incr::new("k"))).collect();
+    tokio::task::yield_now().await;
+    server.cont_process().expect("thawed");
+    // The fault itself: their deadlines pass while the answers come.
+    std::thread::sleep(patience * 2);
+    for count in counts {
+        count.await.expect("answered");
+    }
+}
+
 /// Row 5. Ablation: without jitter every attempt of all fifty falls into one moment.
 #[actix::test]
 async fn row_05_fifty_clients_do_not_come_back_in_one_moment() {

@@ -25,7 +25,7 @@ pub enum Place {
     Same,
     /// On their thread; they are in its runtime's queue.
     Queue,
-    /// On another one.
+    /// On another one; they are in their arbiter's own set of tasks.
     Other,
 }
 

@@ -127,7 +127,7 @@ impl Contender {
             state.stop.set(false);
             state.ops.set(0);
         });
-        let spawn = if load.place == Place::Same { actix_rt::spawn } else { tokio::spawn };
+        let spawn = if load.place == Place::Queue { tokio::spawn } else { actix_rt::spawn };
         let callers: Vec<_> = callers.into_iter().map(spawn).collect();
         tokio::time::sleep(times.warm_up).await;
         let server_before = server.time().map_err(text)?;

@@ -23,6 +23,11 @@ use crate::wire::session::Session;
 /// So many reads of a socket before other actors of this thread get their turn.
 const READS_PER_TURN: u32 = 16;
 
+/// So many callers before those who were answered get their turn, and the server what they ask next. With all of 2,000 told
+/// at once the throughput is the same, but the slowest wait longer (p99 half as long again), and so does every other actor
+/// of this thread.
+const ANSWERS_PER_TURN: u32 = 128;
+
 impl Driver {
     /// One turn: bounded work, then `Pending` with wakers set for the socket, the dial and the clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
@@ -30,7 +35,7 @@ impl Driver {
         self.since_flush = 0;
         loop {
             self.poll_dial(cx);
-            self.poll_established(cx);
+            self.poll_established(cx, ANSWERS_PER_TURN);
             if self.link.is_draining() && self.admission.is_empty() {
                 self.feed(Event::Drained);
             }
@@ -63,11 +68,12 @@ impl Driver {
         }
     }
 
-    fn poll_established(&mut self, cx: &mut Context<'_>) {
+    /// Writes, and reads until so many callers are answered.
+    fn poll_established(&mut self, cx: &mut Context<'_>, most: u32) {
         if self.established.is_none() {
             return;
         }
-        let outcome = self.flush(cx).and_then(|()| self.read(cx)).and_then(|()| self.flush(cx));
+        let outcome = self.flush(cx).and_then(|()| self.read(cx, most)).and_then(|()| self.flush(cx));
         if let Err(cause) = outcome {
             self.lose(cause);
         }
@@ -120,8 +126,8 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
-        let outcome = self.read_replies(cx);
+    fn read(&mut self, cx: &mut Context<'_>, most: u32) -> Result<(), Cause> {
+        let outcome = self.read_replies(cx, most);
         self.put_back();
         outcome
     }
@@ -133,8 +139,8 @@ impl Driver {
         }
     }
 
-    fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<(), Cause> {
-        let mut heard = 0;
+    fn read_replies(&mut self, cx: &mut Context<'_>, most: u32) -> Result<(), Cause> {
+        let (mut heard, mut answered) = (0, 0);
         for _ in 0..READS_PER_TURN {
             let now = self.now();
             let Some(established) = &mut self.established else { return Ok(()) };
@@ -173,10 +179,10 @@ impl Driver {
                         }
                     },
                 };
-                let answered = self.admission.replied(value).map_err(|_| {
+                let replied = self.admission.replied(value).map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;
-                let Some((ticket, value, stamp)) = answered else { continue };
+                let Some((ticket, value, stamp)) = replied else { continue };
                 let value = strip(ticket.frame(), value, &self.prefix);
                 match Rerun::of(ticket, value) {
                     Ok(rerun) => self.again.push((rerun, stamp)),
@@ -188,6 +194,13 @@ impl Driver {
                             self.admission.shut_window();
                         }
                     }
+                }
+                answered += 1;
+                if answered == most && established.leaving.is_none() {
+                    established.midway = true;
+                    established.liveness.received(self.admission.in_flight() == 0, now);
+                    cx.waker().wake_by_ref();
+                    return Ok(());
                 }
             }
             if let Some(cause) = established.leaving.take_if(|_| self.admission.in_flight() == 0) {
@@ -216,6 +229,10 @@ impl Driver {
         }
         self.armed = None;
         self.now = None;
+        if self.established.as_ref().is_some_and(|link| link.midway) {
+            // Where this thread stood still, what lies there unread was answered in time.
+            self.poll_established(cx, u32::MAX);
+        }
         self.tick();
         true
     }
