@@ -10,13 +10,13 @@
 mod cluster_support;
 mod support;
 
-use cluster_support::{cluster, joined};
+use cluster_support::{cluster, joined, slot_of};
 use redis_actix::prelude::*;
 use redis_actix::{
     ClearPrefix, ConnectionEvent, ConnectionState, CountKeys, ErrorKind, Fate, Frame, KeyPrefix, Keys, ScanKeys, Value,
 };
 use redis_actix_test::RedisCluster;
-use support::{Diary, Own, PATIENCE, eventually, ms};
+use support::{Diary, Own, PATIENCE, answered_unseen, ask_the_frozen, eventually, ms};
 
 #[actix::test]
 async fn the_same_code_runs_on_a_cluster() {
@@ -153,6 +153,32 @@ async fn what_came_before_the_first_look_is_served_and_a_shutdown_answers_everyb
     }
     let error = redis.send(Incr::new("x")).await.expect_err("closed");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::NotSent));
+}
+
+/// They are more than are told in one turn. Ablation: without a last look at what a node has sent, the fate of the rest is
+/// unknown.
+#[actix::test]
+async fn a_shutdown_tells_all_that_was_answered_while_its_thread_stood_still() {
+    let cluster = cluster(RedisCluster::builder());
+    let redis = joined(&cluster).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    redis.send(Get::<i64>::new("k{a}")).await.expect("a link to its node");
+    let node = cluster.owner(slot_of(&redis, "k{a}")).expect("a node");
+    let counts = ask_the_frozen(&redis, node, 1_000).await;
+    let within = ms(200);
+    let closing = actix::spawn({
+        let redis = redis.clone();
+        async move { redis.shutdown(within).await }
+    });
+    tokio::task::yield_now().await;
+    answered_unseen(node, 1_000);
+    // The fault itself: the deadline passes while the answers lie there.
+    std::thread::sleep(within * 2);
+    let report = closing.await.expect("no panic").expect("a report");
+    assert_eq!((report.completed, report.failed, report.unknown), (1_000, 0, 0), "{report:?}");
+    for (nth, count) in (1..).zip(counts) {
+        assert_eq!(count.await.expect("answered"), nth);
+    }
 }
 
 #[actix::test]

@@ -319,10 +319,12 @@ impl Driver {
 
     /// It is over, and everybody who waits is told.
     pub(crate) fn abort(&mut self, cause: Cause) {
+        self.tell_the_rest();
         self.feed(Event::Abort { cause });
     }
 
     fn lose(&mut self, cause: Cause) {
+        self.tell_the_rest();
         let generation = self.link.generation();
         self.feed(Event::Lost { generation, cause });
     }

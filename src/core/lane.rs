@@ -127,6 +127,7 @@ impl<T> Lane<T> {
         }
         let stamp = self.stamp(deadline);
         self.slots.push_back(Slot { stamp, item });
+        self.forget();
     }
 
     pub(crate) fn push_front(&mut self, item: T, deadline: Deadline) {
@@ -137,6 +138,23 @@ impl<T> Lane<T> {
         }
         let stamp = self.stamp(deadline);
         self.slots.push_front(Slot { stamp, item });
+        self.forget();
+    }
+
+    /// A lane that is never empty would keep the deadlines of all that left it until they pass.
+    fn forget(&mut self) {
+        if self.own.len() <= 64 + 2 * self.slots.len() {
+            return;
+        }
+        let mut own = std::mem::take(&mut self.own);
+        own.retain(|&Reverse((at, number))| self.is_held(number, at));
+        self.own = own;
+    }
+
+    /// A number may stand for an entry that went, or that was put back under the same number.
+    fn is_held(&mut self, number: i64, own: Instant) -> bool {
+        let Some(origin) = self.origin else { return false };
+        self.at(number).is_some_and(|slot| slot.stamp == Stamp::of(Deadline::Own(own), origin))
     }
 
     fn stamp(&mut self, deadline: Deadline) -> Stamp {
@@ -182,9 +200,8 @@ impl<T> Lane<T> {
                 break;
             }
             self.own.pop();
-            // A number may stand for an entry that went, or that was put back under the same number.
-            if let Some(slot) = self.at(number)
-                && slot.stamp == Stamp::of(Deadline::Own(at), origin)
+            if self.is_held(number, at)
+                && let Some(slot) = self.at(number)
             {
                 expired(&mut slot.item);
             }
@@ -201,6 +218,12 @@ impl<T> Lane<T> {
         }
         let stamp = self.at(self.cursor).map(|slot| slot.stamp);
         let common = stamp.zip(self.origin).map(|(stamp, origin)| stamp.deadline(origin).at());
+        // Those that left would have somebody look at the clock for nothing.
+        while let Some(&Reverse((at, number))) = self.own.peek()
+            && !self.is_held(number, at)
+        {
+            self.own.pop();
+        }
         let own = self.own.peek().map(|&Reverse((at, _))| at);
         common.into_iter().chain(own).min()
     }
@@ -247,6 +270,26 @@ mod tests {
         let far = Deadline::Own(origin + Duration::from_secs(u64::MAX >> 2));
         let kept = Stamp::of(far, origin).deadline(origin);
         assert!(kept.at() > origin + Duration::from_secs(100 * 365 * 86_400), "{kept:?}");
+    }
+
+    /// Ablations: without a look at whether they are there still, the clock is looked at for the first of them; without
+    /// forgetting, all 10,000 are kept.
+    #[test]
+    fn a_lane_that_is_never_empty_forgets_the_deadlines_of_those_who_left() {
+        let start = Instant::now();
+        let mut lane = Lane::new();
+        lane.push_back(0, Deadline::Own(start));
+        for nth in 1..10_000 {
+            let deadline = Deadline::Own(start + Duration::from_secs(nth));
+            lane.push_back(nth, deadline);
+            lane.pop_front();
+            assert_eq!(lane.next_deadline(), Some(deadline.at()));
+        }
+        for nth in 1..10_000 {
+            lane.push_back(nth, Deadline::Own(start));
+            lane.pop_front();
+        }
+        assert!(lane.own.len() < 100, "{}", lane.own.len());
     }
 
     proptest! {

@@ -299,8 +299,17 @@ impl Subscriptions {
     /// The link may have room again. With all of a thousand topics asked for anew at each answer, a window of one would make
     /// a million requests of them; two for each answer fill a window that has become wider within a few.
     pub(crate) fn retry(&mut self) {
-        for _ in 0..2 {
-            let Some(name) = self.put_off.pop_front() else { return };
+        let mut more = 2;
+        while more > 0
+            && let Some(name) = self.put_off.pop_front()
+        {
+            // Neither those whose holders left meanwhile nor those that were asked for again: nothing would come of them,
+            // and whoever is behind them would wait for that.
+            let is_due = |topic: &Topic| {
+                let wanted = !topic.holders.is_empty();
+                !topic.queued && matches!((topic.stage, wanted), (Stage::Absent, true) | (Stage::Confirmed, false))
+            };
+            more -= usize::from(self.topics.get(&name).is_some_and(is_due));
             self.look_at(&name);
         }
     }

@@ -46,6 +46,30 @@ pub fn hasty(config: RedisConfigBuilder) -> RedisBuilder {
     Redis::builder(config).reconnect(ReconnectPolicy::exponential(ms(5)..=ms(100)).stable_after(ms(500)))
 }
 
+/// So many INCRs of `k{a}`, the first of it, on their way to a server that is frozen.
+pub async fn ask_the_frozen(
+    redis: &Redis,
+    server: &RedisServer,
+    count: usize,
+) -> Vec<impl Future<Output = redis_actix::Result<i64>> + use<>> {
+    server.stop_process().expect("frozen");
+    let counts = (0..count).map(|_| redis.send(Incr::new("k{a}"))).collect();
+    tokio::task::yield_now().await;
+    counts
+}
+
+/// Thaws it, and lets nothing run on this thread until it has answered them all.
+pub fn answered_unseen(server: &RedisServer, count: usize) {
+    server.cont_process().expect("thawed");
+    let deadline = Instant::now() + PATIENCE;
+    while server.command(["GET", "test:k{a}"]).expect("asked").bytes() != Some(count.to_string().as_bytes()) {
+        assert!(Instant::now() < deadline, "never saw all of them counted");
+        std::thread::yield_now();
+    }
+    // What it has counted it writes before it looks at its sockets again.
+    server.command(["PING"]).expect("asked");
+}
+
 /// Waits for something that becomes true without telling.
 pub async fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     eventually_within(PATIENCE, what, look).await

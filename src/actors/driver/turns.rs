@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -132,6 +132,18 @@ impl Driver {
         outcome
     }
 
+    fn is_midway(&self) -> bool {
+        self.established.as_ref().is_some_and(|link| link.midway)
+    }
+
+    /// The link goes in the middle of what it brought: those commands were answered, and their fate is known.
+    pub(super) fn tell_the_rest(&mut self) {
+        if self.is_midway() {
+            // It goes whatever comes of this.
+            let _ = self.read(&mut Context::from_waker(Waker::noop()), u32::MAX);
+        }
+    }
+
     /// What has to be sent again goes in front of everything, in order.
     pub(super) fn put_back(&mut self) {
         for (ticket, stamp) in self.again.drain(..).rev() {
@@ -229,8 +241,8 @@ impl Driver {
         }
         self.armed = None;
         self.now = None;
-        if self.established.as_ref().is_some_and(|link| link.midway) {
-            // Where this thread stood still, what lies there unread was answered in time.
+        // Where this thread stood still, what lies there unread was answered in time.
+        if self.is_midway() {
             self.poll_established(cx, u32::MAX);
         }
         self.tick();

@@ -189,7 +189,11 @@ impl<P> Consumer<P> {
                 self.doubtful &= !self.unsaid.is_empty();
                 self.removed(gone);
                 for term in said {
-                    if let Some(Stage::Leaving(parting)) = self.book.stage(term.id) {
+                    // Who parts while a renewal is under way has not been heard yet, and is still among the unsaid. Those
+                    // under suspicion have no renewals.
+                    if let Some(Stage::Leaving(parting)) = self.book.stage(term.id)
+                        && (term.release || parting == Parting::Suspect)
+                    {
                         self.tally.handed_back += u64::from(parting == Parting::Unstarted);
                         self.put_down(term.id);
                     }

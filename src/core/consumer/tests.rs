@@ -470,3 +470,32 @@ fn handed_back_is_what_no_handler_had_and_the_server_has_heard_of() {
     serve(&mut test);
     assert_eq!(test.machine.tally().handed_back, 0);
 }
+
+/// Ablation: with whatever the server was told taken for that, it counts as handed back, and nobody is told of it.
+#[test]
+fn a_renewal_on_its_way_hands_nothing_back() {
+    let mut test = reading(terms());
+    (0..4).for_each(|_| test.add());
+    answer_read(&mut test);
+    assert_eq!(test.running.len(), 3, "one waits");
+    let lease = |test: &mut Test| {
+        test.look();
+        let nth = test.asked.iter().position(|action| matches!(action, Action::Lease { .. }))?;
+        let Action::Lease { terms } = &test.asked[nth] else { return None };
+        Some((nth, terms.iter().filter(|term| term.release).count()))
+    };
+    let mut renewal = None;
+    while renewal.is_none() {
+        test.now += Duration::from_millis(10);
+        renewal = lease(&mut test);
+    }
+    let (nth, released) = renewal.expect("a renewal");
+    assert_eq!(released, 0);
+    test.machine.drain(test.now + Duration::from_secs(1));
+    test.serve(nth, true, true);
+    assert_eq!(test.machine.tally().handed_back, 0, "the server knows nothing of it");
+    let (nth, released) = lease(&mut test).expect("the word that others may have it");
+    assert_eq!(released, 1);
+    test.serve(nth, true, true);
+    assert_eq!(test.machine.tally().handed_back, 1);
+}
