@@ -21,7 +21,9 @@ use std::time::{Duration, Instant, SystemTime};
 use account::Account;
 use crew::Crew;
 use faults::Faults;
-use redis_actix::{Fate, ReconnectPolicy, Redis, RedisConfig, XAdd, XInfoGroups, XLen, XTrim};
+use redis_actix::{
+    Fate, ReconnectPolicy, Redis, RedisConfig, XAdd, XInfoConsumers, XInfoGroups, XInfoStream, XLen, XTrim,
+};
 use redis_actix_test::RedisServer;
 
 pub(crate) const STREAM: &str = "orders";
@@ -102,6 +104,9 @@ async fn run(time: Duration, seed: u64) -> ExitCode {
             account.produced(producer.await.expect("a producer"));
         }
         let calm = calm(&redis).await;
+        if !calm {
+            tell_what_is_left(&redis).await;
+        }
         account.close(calm, faults, crew.read());
         // What is settled is of no more use, and the next epoch begins with an empty stream.
         let _ = redis.send(XTrim::max_len(STREAM, 0)).await;
@@ -110,6 +115,13 @@ async fn run(time: Duration, seed: u64) -> ExitCode {
     let dead = redis.send(XLen::new(format!("{STREAM}:dlq"))).await.unwrap_or_default();
     account.print(dead, crew.started());
     if account.is_fine() && dead == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Who holds what, and for how long, as the server says.
+async fn tell_what_is_left(redis: &Redis) {
+    println!("{:?}", redis.send(XInfoStream::new(STREAM)).await);
+    println!("{:?}", redis.send(XInfoGroups::new(STREAM)).await);
+    println!("{:?}", redis.send(XInfoConsumers::new(STREAM, GROUP)).await);
 }
 
 /// What one producer did in an epoch.
@@ -137,13 +149,19 @@ fn produce(redis: &Redis, nth: u64, over: &Rc<Cell<bool>>) -> tokio::task::JoinH
     })
 }
 
-/// Waits until everything is delivered and nothing is pending. Returns whether it came to that.
+/// Waits until everything is delivered and nothing is pending. Returns whether it came to that. The server's lag is not
+/// asked: Redis 7.0 counts wrongly in a stream that was trimmed and a server that was killed (`lag` 7,099 for a minute, where
+/// the last entry had been delivered, and every one acknowledged).
 async fn calm(redis: &Redis) -> bool {
     let deadline = Instant::now() + CALM;
     while Instant::now() < deadline {
         let groups = redis.send(XInfoGroups::new(STREAM)).await.unwrap_or_default();
         let group = groups.iter().find(|group| group.name == GROUP.as_bytes());
-        if group.is_some_and(|group| group.pending == 0 && group.lag.unwrap_or_default() == 0) {
+        let stream = redis.send(XInfoStream::new(STREAM)).await;
+        if let (Some(group), Ok(stream)) = (group, stream)
+            && group.pending == 0
+            && group.last_delivered_id >= stream.last_generated_id
+        {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

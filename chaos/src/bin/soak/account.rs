@@ -60,7 +60,7 @@ impl Account {
             }
         }
         if !calm {
-            self.violated("entries are pending a minute after the last fault".to_owned());
+            self.violated(format!("entries are pending a minute after the last fault; {faults:?}"));
         }
         for id in std::mem::take(&mut self.open) {
             if !entries.get(id.as_str()).is_some_and(|lines| lines.iter().any(|line| line.word == "ack")) {
