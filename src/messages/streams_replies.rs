@@ -242,7 +242,11 @@ pub struct GroupInfo {
     pub last_delivered_id: StreamId,
     /// How many entries it has read; `None` when the server cannot tell, and before Redis 7.0.
     pub entries_read: Option<u64>,
-    /// How many entries it has not read yet; `None` when the server cannot tell, and before Redis 7.0.
+    /// How many entries it has not read yet; `None` when the server cannot tell, and before Redis 7.0. A server may count too
+    /// many where entries were trimmed before the group had read them ([redis#13957]); that nothing is left is sure where
+    /// `last_delivered_id` is [`StreamInfo::last_generated_id`].
+    ///
+    /// [redis#13957]: https://github.com/redis/redis/issues/13957
     pub lag: Option<u64>,
 }
 
