@@ -22,7 +22,7 @@ use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, Shut
 use crate::actors::driver::ShutdownReport;
 use crate::actors::replicated::ReplicaStatuses;
 use crate::actors::scripts::Internal;
-use crate::actors::ticket::{Pending, Silent, Waiter};
+use crate::actors::ticket::{Handback, Pending, Silent, Waiter};
 use crate::builder::{Further, RedisBuilder};
 use crate::config::{Mode, RedisConfig};
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -117,18 +117,18 @@ impl Redis {
     /// back or reported.
     pub fn send<M: Command>(&self, message: M) -> Sending<M> {
         let asked = Instant::now();
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Handback::channel();
         let frame = message.into_frame().or_read_from(self.reads);
         if self.shared.further.is_some() && frame.waits() {
             let (seen, told) = oneshot::channel();
-            let ticket = Box::new(Waiter::<M>::new(frame, reply));
+            let ticket = Box::new(Waiter::new(frame, reply));
             self.addr.do_send(Alone { ticket, asked, seen: Some(told) });
             return Sending::alone(answer, seen);
         }
         let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
         let size = frame.size();
         let pass = self.shared.gate.try_enter(size);
-        let ticket = Box::new(Waiter::<M>::new(frame, reply));
+        let ticket = Box::new(Waiter::new(frame, reply));
         if let Some(pass) = pass {
             self.shared.intake.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
             return Sending::under(answer);
@@ -147,7 +147,7 @@ impl Redis {
     /// Sends a frame of an `M` that means something on the link of this generation only.
     pub(crate) async fn send_on<M: Command>(&self, generation: u64, frame: Frame) -> Result<M::Reply> {
         let (reply, answer) = oneshot::channel();
-        let ticket = Box::new(Waiter::<M>::new(frame.pinned(), reply));
+        let ticket = Box::new(Waiter::<M, _>::new(frame.pinned(), reply));
         self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -161,7 +161,7 @@ impl Redis {
     /// As [`send_on`](Self::send_on), with somewhere to wait for the answer.
     pub(crate) fn begin_on(&self, generation: u64, frame: Frame) -> oneshot::Receiver<Result<Value>> {
         let (reply, answer) = oneshot::channel();
-        let ticket = Box::new(Waiter::<Internal>::new(frame.pinned(), reply));
+        let ticket = Box::new(Waiter::<Internal, _>::new(frame.pinned(), reply));
         self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
         answer
     }

@@ -122,6 +122,23 @@ async fn row_12_a_handle_waits_for_room_where_an_address_is_refused() {
     assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 51);
 }
 
+/// There is room for two. Ablation: with the room of a command held until its caller looks at the reply, the second PING
+/// finds none.
+#[actix::test]
+async fn a_reply_that_nobody_has_looked_at_takes_no_room() {
+    let server = support::server();
+    let redis = hasty(config(server.port()).max_in_flight(1).max_queued(1)).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    let mut replies = Vec::new();
+    for _ in 0..5 {
+        replies.push(redis.send(Incr::new("k")));
+        redis.send(Ping::new()).await.expect("there is room");
+    }
+    for (nth, reply) in (1..).zip(replies) {
+        assert_eq!(reply.await.expect("counted"), nth);
+    }
+}
+
 /// What the documentation of the limits says a waiting command costs.
 #[actix::test]
 async fn memory_of_a_queued_command() {

@@ -134,7 +134,7 @@ impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
         let frame = self.message.into_frame().or_read_from(self.reads);
         let elsewhere = self.elsewhere.filter(|_| frame.waits());
         let ticket: BoxedTicket = match reply {
-            Some(reply) => Box::new(Waiter::<M>::new(frame, reply)),
+            Some(reply) => Box::new(Waiter::<M, _>::new(frame, reply)),
             None => Box::new(Silent::new(frame)),
         };
         match elsewhere {

@@ -68,16 +68,16 @@ impl Ticket for BoxedTicket {
 }
 
 /// Somebody who waits for the reply of an `M`.
-pub(crate) struct Waiter<M: Command> {
+pub(crate) struct Waiter<M: Command, R: ReplyTo<M> = oneshot::Sender<Result<<M as Command>::Reply>>> {
     frame: Frame,
-    reply: oneshot::Sender<Result<M::Reply>>,
+    reply: R,
     /// Held until the outcome: a caller who went away leaves the command behind, and its memory.
     pass: Option<Pass>,
     message: PhantomData<fn() -> M>,
 }
 
-impl<M: Command> Waiter<M> {
-    pub(crate) fn new(frame: Frame, reply: oneshot::Sender<Result<M::Reply>>) -> Self {
+impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
+    pub(crate) fn new(frame: Frame, reply: R) -> Self {
         Self { frame, reply, pass: None, message: PhantomData }
     }
 
@@ -85,13 +85,16 @@ impl<M: Command> Waiter<M> {
         self.frame.own_when_down()
     }
 
-    pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket {
+    pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket
+    where
+        R: 'static,
+    {
         self.pass = Some(pass);
         self
     }
 }
 
-impl<M: Command> Pending for Waiter<M> {
+impl<M: Command, R: ReplyTo<M> + 'static> Pending for Waiter<M, R> {
     fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
@@ -116,7 +119,71 @@ impl<M: Command> Pending for Waiter<M> {
         // Its author's code: on the way of everybody's replies it must not take their link along.
         let read = |value| catch_unwind(AssertUnwindSafe(|| M::reply_to(&self.frame, value)));
         let reply = outcome.and_then(|value| read(value).unwrap_or_else(|_| Err(Error::decode(PANICKED))));
-        self.reply.send(reply.map_err(|error| named(error, &self.frame))).is_ok()
+        let reply = reply.map_err(|error| named(error, &self.frame));
+        R::tell(self, reply)
+    }
+}
+
+/// How a waiter is told.
+pub(crate) trait ReplyTo<M: Command>: Send + Sized {
+    fn is_closed(&self) -> bool;
+    /// Ready when nobody waits any more.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Returns whether somebody was still there to be told.
+    fn tell(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool;
+}
+
+impl<M: Command> ReplyTo<M> for oneshot::Sender<Result<M::Reply>> {
+    fn is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_closed(cx)
+    }
+
+    fn tell(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
+        waiter.reply.send(reply).is_ok()
+    }
+}
+
+/// A reply for a caller of a handle, and the ticket to drop: freed where the next one is allocated, its memory comes from
+/// that thread's own list and goes back there. Freed here, a hundred at a time and mostly for another thread, each piece
+/// goes the long way through the allocator.
+pub(crate) struct Answered<M: Command> {
+    pub(crate) reply: Result<M::Reply>,
+    #[expect(dead_code, reason = "its receiver drops it")]
+    spent: Option<Box<Waiter<M, Handback<M>>>>,
+}
+
+/// So many bytes a spent ticket may keep: its caller may look at the reply much later.
+const SPENT: usize = 1024;
+
+/// To a caller who takes the ticket back; `None` when that was done.
+pub(crate) struct Handback<M: Command>(Option<oneshot::Sender<Answered<M>>>);
+
+impl<M: Command> Handback<M> {
+    pub(crate) fn channel() -> (Self, oneshot::Receiver<Answered<M>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self(Some(reply)), answer)
+    }
+}
+
+impl<M: Command> ReplyTo<M> for Handback<M> {
+    fn is_closed(&self) -> bool {
+        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().map_or(Poll::Ready(()), |sender| sender.poll_closed(cx))
+    }
+
+    fn tell(mut waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
+        let Some(sender) = waiter.reply.0.take() else { return false };
+        // Its room is free now, not when its caller looks.
+        waiter.pass = None;
+        let spent = (waiter.frame.size() <= SPENT).then_some(waiter);
+        sender.send(Answered { reply, spent }).is_ok()
     }
 }
 

@@ -44,7 +44,7 @@ impl Shared {
         let (reply, answer) = oneshot::channel();
         // A link that takes nothing more now must not keep it: it would come too late.
         let frame = if generation.is_some() { frame.pinned() } else { frame };
-        let submit = Submit { ticket: Box::new(Waiter::<Internal>::new(frame.own(), reply)), asked: Instant::now() };
+        let submit = Submit { ticket: Box::new(Waiter::<Internal, _>::new(frame.own(), reply)), asked: Instant::now() };
         match generation {
             Some(generation) => self.addr.do_send(SubmitOn { generation, submit }),
             None => self.addr.do_send(submit),

@@ -11,13 +11,13 @@ use std::{
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::{Redis, gone};
-use crate::actors::ticket::{Pending, Waiter};
+use crate::actors::ticket::{Answered, Handback, Pending, Waiter};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::gate::Pass;
 use crate::intake::Submit;
 use crate::messages::Command;
 
-type Answer<M> = oneshot::Receiver<Result<<M as Command>::Reply>>;
+type Answer<M> = oneshot::Receiver<Answered<M>>;
 
 /// A command on its way; see [`Redis::send`].
 #[must_use = "the command was sent, but only awaiting it tells what became of it"]
@@ -37,7 +37,7 @@ enum Special<M: Command> {
 struct ForRoom<M: Command> {
     entering: Pin<Box<dyn Future<Output = Pass> + Send>>,
     deadline: Pin<Box<Sleep>>,
-    ticket: Option<Box<Waiter<M>>>,
+    ticket: Option<Box<Waiter<M, Handback<M>>>>,
     redis: Redis,
     asked: Instant,
 }
@@ -54,7 +54,7 @@ impl<M: Command> Sending<M> {
     pub(super) fn for_room(
         answer: Answer<M>,
         redis: Redis,
-        ticket: Box<Waiter<M>>,
+        ticket: Box<Waiter<M, Handback<M>>>,
         size: usize,
         asked: Instant,
         limit: Duration,
@@ -93,7 +93,8 @@ impl<M: Command> Future for Sending<M> {
             ready!(for_room.poll(cx));
             self.special = None;
         }
-        let answer = ready!(Pin::new(&mut self.answer).poll(cx)).unwrap_or_else(|_| Err(gone()));
+        let answer =
+            ready!(Pin::new(&mut self.answer).poll(cx)).map_or_else(|_| Err(gone()), |answered| answered.reply);
         if let Some(Special::Alone(seen)) = self.special.take().map(|special| *special) {
             // Nobody listens when there was nothing to put back.
             let _ = seen.send(());
