@@ -7,9 +7,9 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{self, ThreadId},
+    time::Instant,
 };
-
-use std::time::Instant;
 
 use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
 
@@ -47,7 +47,18 @@ pub(crate) struct Intake {
 struct State {
     /// Not empty: a [`Gathered`] that has not been handled is in the mailbox.
     waiting: VecDeque<Submit>,
+    /// On whose thread the first of them was sent.
+    asker: Option<ThreadId>,
     closed: bool,
+}
+
+/// Where those are who sent the last commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Callers {
+    /// On the thread of the actor: either it runs, or they do.
+    Here,
+    /// On another one: while they are told, those who were told before ask anew.
+    Elsewhere,
 }
 
 impl Intake {
@@ -70,6 +81,7 @@ impl Intake {
         }
         state.waiting.push_back(submit);
         if state.waiting.len() == 1 {
+            state.asker = Some(thread::current().id());
             // Under the lock: until it is in the mailbox nobody may find that it need not be sent.
             addr.do_send(Gathered);
         }
@@ -84,7 +96,7 @@ impl Intake {
     }
 
     /// Moves everything that has gathered behind what is in `taken`.
-    pub(crate) fn take(&self, taken: &mut VecDeque<Submit>) {
+    pub(crate) fn take(&self, taken: &mut VecDeque<Submit>) -> Callers {
         let mut state = self.lock();
         if taken.is_empty() {
             taken.shrink_to(KEEP);
@@ -92,6 +104,8 @@ impl Intake {
         } else {
             taken.append(&mut state.waiting);
         }
+        let is_here = state.asker.is_none_or(|asker| asker == thread::current().id());
+        if is_here { Callers::Here } else { Callers::Elsewhere }
     }
 
     fn close(&self) {

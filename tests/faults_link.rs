@@ -175,6 +175,40 @@ async fn a_stalled_thread_tells_all_that_were_answered_before_it_judges_deadline
     }
 }
 
+/// One server and one thread of callers work at the same time only where neither waits for all of the other. The last of
+/// 64 callers, when it is told, finds the server busy with what the first half of them has asked next. Ablation: with all
+/// told in one turn, nothing of that has been written.
+#[actix::test]
+async fn the_server_works_on_one_half_while_the_other_is_told() {
+    let server = Rc::new(support::server());
+    let redis = hasty(config(server.port()).command_timeout(PATIENCE * 2)).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    let counts = ask_the_frozen(&redis, &server, 64).await;
+    answered_unseen(&server, 64);
+    let callers: Vec<_> = counts
+        .into_iter()
+        .map(|count| {
+            let (redis, server) = (redis.clone(), server.clone());
+            actix::spawn(async move {
+                let nth = count.await.expect("answered");
+                let next = redis.send(Incr::new("next"));
+                if nth == 64 {
+                    let deadline = Instant::now() + PATIENCE;
+                    let counted = || server.command(["INCRBY", "test:next", "0"]).and_then(|count| count.int());
+                    while counted().expect("a number") < 32 {
+                        assert!(Instant::now() < deadline, "the server has nothing to do");
+                        std::thread::yield_now();
+                    }
+                }
+                next.await.expect("answered")
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+}
+
 /// What came in one piece is more than is told in one turn, and those who are told ask again, which the link does not
 /// survive. Ablation: without a last look at what it had brought, the fate of all but the first turn's is unknown.
 #[actix::test]

@@ -46,6 +46,7 @@ use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::WhenDown;
 use crate::gauges::Gauges;
+use crate::intake::Callers;
 use crate::topology::Announce;
 use crate::wire::recipe::{Recipe, Replica};
 use crate::wire::session::Greeting;
@@ -335,14 +336,14 @@ impl Router {
     }
 
     /// One turn: bounded work, then `Pending` with wakers set for the sockets, the looks and the clock.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         for round in 0.. {
             if self.closed.is_some() {
                 break;
             }
             self.poll_look(cx);
-            self.nodes.poll(cx);
-            self.replicas.poll(cx);
+            self.nodes.poll(cx, callers);
+            self.replicas.poll(cx, callers);
             let again = self.take_back_reads() | self.take_returned();
             if self.book.silence.swap(false, Ordering::Relaxed) {
                 self.refresh.wanted(Instant::now());

@@ -21,7 +21,7 @@ use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::config::Address;
 use crate::events::ConnectionEvent;
 use crate::frame::ReadFrom;
-use crate::intake::{Gathered, Outlet, Submit};
+use crate::intake::{Callers, Gathered, Outlet, Submit};
 use crate::messages::Command;
 use crate::topology::Look;
 use crate::wire::session::Greeting;
@@ -47,6 +47,7 @@ pub struct RedisActor {
     outlet: Outlet,
     /// Taken from the intake. Empty between messages, unless one panicked.
     taken: VecDeque<Submit>,
+    callers: Callers,
     /// Where commands go that wait; `None` for a connection that is one's own already.
     elsewhere: Option<Elsewhere>,
     /// Who answers reads that do not say so themselves.
@@ -63,12 +64,12 @@ impl RedisActor {
         elsewhere: Option<Elsewhere>,
         reads: ReadFrom,
     ) -> Self {
-        Self { engine, outlet, taken: VecDeque::new(), elsewhere, reads }
+        Self { engine, outlet, taken: VecDeque::new(), callers: Callers::Here, elsewhere, reads }
     }
 
     /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
     fn take_in(&mut self) {
-        self.outlet.0.take(&mut self.taken);
+        self.callers = self.outlet.0.take(&mut self.taken);
         let mut engine = self.engine.borrow_mut();
         while let Some(submit) = self.taken.pop_front() {
             engine.submit(submit.ticket, Some(submit.asked));
@@ -108,7 +109,7 @@ impl ActorFuture<RedisActor> for Turns {
         // it up, the socket would look busy until the next turn, and throughput halves. The driver bounds its
         // own work.
         let turn = tokio::task::unconstrained(std::future::poll_fn(|cx| {
-            engine.poll(cx);
+            engine.poll(cx, actor.callers);
             Poll::Ready(())
         }));
         let done = std::pin::pin!(turn).poll(task);

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
+    task::Context,
     time::{Duration, Instant},
 };
 
@@ -51,6 +52,15 @@ struct Established {
     leaving: Option<Cause>,
     /// Replies were left in the buffer, for the next turn.
     midway: bool,
+}
+
+impl Established {
+    /// Leaves the rest of what was read for the next turn, with so many answers owed.
+    fn pause(&mut self, owed: usize, now: Instant, cx: &Context<'_>) {
+        self.midway = true;
+        self.liveness.received(owed == 0, now);
+        cx.waker().wake_by_ref();
+    }
 }
 
 type Dialling = Pin<Box<dyn Future<Output = Result<Session, Cause>>>>;

@@ -13,6 +13,7 @@ use super::replicated::Replicated;
 use super::ticket::BoxedTicket;
 use crate::config::Address;
 use crate::events::{Cause, ConnectionEvent};
+use crate::intake::Callers;
 use crate::wire::session::Greeting;
 
 /// See the module.
@@ -102,8 +103,8 @@ impl Engine {
         pass_on!(self, engine => engine.is_idle())
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        pass_on!(self, engine => engine.poll(cx));
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
+        pass_on!(self, engine => engine.poll(cx, callers));
     }
 
     pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {

@@ -24,6 +24,7 @@ use crate::core::{
 use crate::error::Fate;
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
 use crate::gauges::Gauges;
+use crate::intake::Callers;
 use crate::topology::NodeStatus;
 use crate::wire::recipe::{Recipe, Replica};
 pub(crate) use reading::Back;
@@ -158,9 +159,9 @@ impl Replicas {
         self.changed = true;
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         for link in &mut self.links {
-            link.driver.poll(cx);
+            link.driver.poll(cx, callers);
             link.heed();
         }
     }

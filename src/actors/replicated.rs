@@ -25,6 +25,7 @@ use crate::core::{FOREVER, cluster::refresh::Refresh};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState};
 use crate::gauges::Gauges;
+use crate::intake::Callers;
 use crate::topology::NodeStatus;
 use crate::wire::place::Locate;
 
@@ -199,16 +200,16 @@ impl Replicated {
     }
 
     /// One turn: bounded work, then `Pending` with wakers set for the sockets, the sentinels and the clock.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         loop {
             self.poll_look(cx);
-            self.replicas.poll(cx);
+            self.replicas.poll(cx, callers);
             let back = self.replicas.take_back();
             if !back.is_empty() {
                 self.refresh.wanted(Instant::now());
             }
             back.into_iter().for_each(|back| self.ask_master(back));
-            self.main.poll(cx);
+            self.main.poll(cx, callers);
             self.heed_replicas();
             if !(self.poll_timer(cx) | self.poll_closing(cx)) {
                 break;

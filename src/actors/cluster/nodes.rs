@@ -16,6 +16,7 @@ use crate::core::{lane::Deadline, retry::ReconnectPolicy};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
 use crate::gauges::Gauges;
+use crate::intake::Callers;
 use crate::topology::{NodeStatus, link_number};
 use crate::wire::recipe::Recipe;
 
@@ -65,8 +66,8 @@ impl Nodes {
         self.nodes.iter_mut().flatten().for_each(|node| act(&mut node.driver));
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        self.each(|driver| driver.poll(cx));
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
+        self.each(|driver| driver.poll(cx, callers));
     }
 
     /// How many commands wait, and how many are in flight.
