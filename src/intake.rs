@@ -52,7 +52,7 @@ struct State {
     closed: bool,
 }
 
-/// Where those are who sent the last commands.
+/// Where they are who send commands: whoever was the first of those that gathered last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Callers {
     /// On the thread of the actor: either it runs, or they do.
@@ -95,7 +95,7 @@ impl Intake {
         }
     }
 
-    /// Moves everything that has gathered behind what is in `taken`.
+    /// Moves everything that has gathered behind what is in `taken`, and says where it came from.
     pub(crate) fn take(&self, taken: &mut VecDeque<Submit>) -> Callers {
         let mut state = self.lock();
         if taken.is_empty() {

@@ -9,6 +9,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use redis_actix::ConnectionState;
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, FakeServer, RedisServer};
@@ -73,6 +75,31 @@ async fn a_flush_between_two_calls_is_not_seen() {
     let answers: Vec<_> = (0..20).map(|_| redis.send(bump())).collect();
     for (n, answer) in answers.into_iter().enumerate() {
         assert_eq!(answer.await.expect("ran"), 8 + n as i64, "in the order of the calls");
+    }
+}
+
+/// They fit into the window without their source, and only six at a time with it. Ablation: with a turn that ends in their
+/// middle, the second half of them is put in front of what is left of the first.
+#[actix::test]
+async fn a_flush_does_not_change_the_order_of_many() {
+    let server = support::server();
+    let redis = hasty(config(server.port()).max_in_flight_bytes(64 << 10)).start().expect("started");
+    let source = format!("return redis.call('INCR', KEYS[1]) --{}", "x".repeat(10_000));
+    let long: &Script<i64> = Box::leak(Box::new(Script::new(source.leak())));
+    assert_eq!(redis.send(long.invoke().key("k")).await.expect("ran"), 1);
+    server.command(["SCRIPT", "FLUSH"]).expect("flushed").ok().expect("ok");
+    server.stop_process().expect("frozen");
+    let answers: Vec<_> = (0..64).map(|_| redis.send(long.invoke().key("k"))).collect();
+    tokio::task::yield_now().await;
+    server.cont_process().expect("thawed");
+    let deadline = Instant::now() + PATIENCE;
+    while calls(&server, "evalsha") < 64 {
+        assert!(Instant::now() < deadline, "never saw all of them");
+        std::thread::yield_now();
+    }
+    server.command(["PING"]).expect("what it has answered is written");
+    for (nth, answer) in (2..).zip(answers) {
+        assert_eq!(answer.await.expect("ran"), nth, "in the order of the calls");
     }
 }
 

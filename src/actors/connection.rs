@@ -47,6 +47,7 @@ pub struct RedisActor {
     outlet: Outlet,
     /// Taken from the intake. Empty between messages, unless one panicked.
     taken: VecDeque<Submit>,
+    /// Who sends to the address does not say where it is; it is taken to be here, as actors of one arbiter are.
     callers: Callers,
     /// Where commands go that wait; `None` for a connection that is one's own already.
     elsewhere: Option<Elsewhere>,
@@ -149,6 +150,7 @@ impl<M: Command> Handler<M> for RedisActor {
     type Result = Deferred<M>;
 
     fn handle(&mut self, message: M, _: &mut Context<Self>) -> Deferred<M> {
+        self.callers = Callers::Here;
         let (engine, elsewhere) = (self.engine.clone(), self.elsewhere.clone());
         Deferred { engine, elsewhere, reads: self.reads, message }
     }
@@ -158,6 +160,7 @@ impl Handler<Submit> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
+        self.callers = Callers::Here;
         self.engine.borrow_mut().submit(submit.ticket, Some(submit.asked));
     }
 }

@@ -55,10 +55,10 @@ struct Established {
 }
 
 impl Established {
-    /// Leaves the rest of what was read for the next turn, with so many answers owed.
-    fn pause(&mut self, owed: usize, now: Instant, cx: &Context<'_>) {
+    /// Leaves the rest of what was read for the next turn. `idle`: no answer is owed.
+    fn pause(&mut self, idle: bool, now: Instant, cx: &Context<'_>) {
         self.midway = true;
-        self.liveness.received(owed == 0, now);
+        self.liveness.received(idle, now);
         cx.waker().wake_by_ref();
     }
 }
@@ -86,6 +86,8 @@ pub(crate) struct Driver {
     /// This turn's clock, if it was read already.
     now: Option<Instant>,
     since_flush: u32,
+    /// So many answers are told in one turn.
+    share: usize,
     /// Commands that a reply of this turn sends out once more.
     again: Vec<(BoxedTicket, Stamp)>,
     lost_at: Option<Instant>,
@@ -124,6 +126,7 @@ impl Driver {
             armed: None,
             now: None,
             since_flush: 0,
+            share: 1,
             again: Vec::new(),
             lost_at: None,
             drain: Drain::default(),

@@ -68,7 +68,7 @@ impl Ticket for BoxedTicket {
 }
 
 /// Somebody who waits for the reply of an `M`.
-pub(crate) struct Waiter<M: Command, R: ReplyTo<M> = oneshot::Sender<Result<<M as Command>::Reply>>> {
+pub(crate) struct Waiter<M: Command, R: ReplyTo<M>> {
     frame: Frame,
     reply: R,
     /// Held until the outcome: a caller who went away leaves the command behind, and its memory.
@@ -85,16 +85,13 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
         self.frame.own_when_down()
     }
 
-    pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket
-    where
-        R: 'static,
-    {
+    pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket {
         self.pass = Some(pass);
         self
     }
 }
 
-impl<M: Command, R: ReplyTo<M> + 'static> Pending for Waiter<M, R> {
+impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
     fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
@@ -125,7 +122,7 @@ impl<M: Command, R: ReplyTo<M> + 'static> Pending for Waiter<M, R> {
 }
 
 /// How a waiter is told.
-pub(crate) trait ReplyTo<M: Command>: Send + Sized {
+pub(crate) trait ReplyTo<M: Command>: Send + Sized + 'static {
     fn is_closed(&self) -> bool;
     /// Ready when nobody waits any more.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
@@ -148,18 +145,25 @@ impl<M: Command> ReplyTo<M> for oneshot::Sender<Result<M::Reply>> {
 }
 
 /// A reply for a caller of a handle, and the ticket to drop: freed where the next one is allocated, its memory comes from
-/// that thread's own list and goes back there. Freed here, a hundred at a time and mostly for another thread, each piece
-/// goes the long way through the allocator.
+/// that thread's own list and goes back there. Freed by the actor, a hundred at a time and mostly for another thread, each
+/// piece goes the long way through the allocator.
 pub(crate) struct Answered<M: Command> {
-    pub(crate) reply: Result<M::Reply>,
-    #[expect(dead_code, reason = "its receiver drops it")]
+    reply: Result<M::Reply>,
     spent: Option<Box<Waiter<M, Handback<M>>>>,
 }
 
-/// So many bytes a spent ticket may keep: its caller may look at the reply much later.
+impl<M: Command> Answered<M> {
+    pub(crate) fn into_reply(self) -> Result<M::Reply> {
+        drop(self.spent);
+        self.reply
+    }
+}
+
+/// So many bytes a spent ticket may keep by `Frame::size`: they are in no bound any more, and its caller may
+/// look at the reply much later.
 const SPENT: usize = 1024;
 
-/// To a caller who takes the ticket back; `None` when that was done.
+/// To a caller who takes the ticket back; `None` once the reply was sent.
 pub(crate) struct Handback<M: Command>(Option<oneshot::Sender<Answered<M>>>);
 
 impl<M: Command> Handback<M> {
@@ -281,4 +285,23 @@ impl Pending for Rerun {
 
 fn named(error: Error, frame: &Frame) -> Error {
     error.of_command(frame.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::strings::Get;
+
+    fn spent(key: String) -> bool {
+        let (reply, mut answer) = Handback::<Get<String>>::channel();
+        let ticket = Box::new(Waiter::new(Get::<String>::new(key).into_frame(), reply));
+        assert!(ticket.deliver(Ok(Value::Nil)));
+        answer.try_recv().expect("told").spent.is_some()
+    }
+
+    #[test]
+    fn a_ticket_goes_back_unless_it_is_large() {
+        assert!(spent("k".to_owned()));
+        assert!(!spent("k".repeat(SPENT)), "for as long as its caller does not look");
+    }
 }

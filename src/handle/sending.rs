@@ -93,8 +93,7 @@ impl<M: Command> Future for Sending<M> {
             ready!(for_room.poll(cx));
             self.special = None;
         }
-        let answer =
-            ready!(Pin::new(&mut self.answer).poll(cx)).map_or_else(|_| Err(gone()), |answered| answered.reply);
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx)).map_or_else(|_| Err(gone()), Answered::into_reply);
         if let Some(Special::Alone(seen)) = self.special.take().map(|special| *special) {
             // Nobody listens when there was nothing to put back.
             let _ = seen.send(());

@@ -192,6 +192,11 @@ impl Wire {
         pin!(self.transport.read_buf(&mut self.input)).poll(cx)
     }
 
+    /// Whether bytes that were read have not been decoded.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     /// The next reply among the bytes that were read.
     pub(crate) fn next_reply(&mut self) -> Result<Option<Value>, ProtocolError> {
         let mut used = 0;

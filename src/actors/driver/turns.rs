@@ -27,14 +27,18 @@ const READS_PER_TURN: u32 = 16;
 /// So many callers at most before those who were answered get their turn, and the server what they ask next. With all of
 /// 2,000 told at once the throughput is the same, but the slowest wait longer (p99 half as long again), and so does every
 /// other actor of this thread.
-const ANSWERS_PER_TURN: u32 = 128;
+const ANSWERS_PER_TURN: usize = 128;
 
-/// With callers on this thread half of those who wait: the server works on one half while the other is told and asks anew.
-/// All at once, server and callers would wait for each other by turns, and 64 callers get little more than half of what both
-/// can do together. Callers elsewhere ask while others are told as it is, and every part of them costs one more wake-up.
-fn answers_per_turn(in_flight: usize, callers: Callers) -> u32 {
+/// No bound: the link goes, or deadlines are judged, and what was read has to be told before.
+const ALL: usize = usize::MAX;
+
+/// With callers on this thread half of what is in flight: the server works on one half while the other is told and asks
+/// anew. All at once, server and callers would wait for each other by turns, and 64 callers get little more than half of
+/// what both can do together. Callers elsewhere ask while others are told as it is, and every part of them costs one more
+/// wake-up.
+fn answers_per_turn(in_flight: usize, callers: Callers) -> usize {
     match callers {
-        Callers::Here => u32::try_from(in_flight.div_ceil(2)).unwrap_or(u32::MAX).clamp(1, ANSWERS_PER_TURN),
+        Callers::Here => in_flight.div_ceil(2).clamp(1, ANSWERS_PER_TURN),
         Callers::Elsewhere => ANSWERS_PER_TURN,
     }
 }
@@ -44,10 +48,13 @@ impl Driver {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         self.now = None;
         self.since_flush = 0;
-        let answers = answers_per_turn(self.admission.in_flight(), callers);
+        // Not half of the rest: where those who were told ask nothing more, the last would be told in ever smaller parts.
+        if !self.is_midway() {
+            self.share = answers_per_turn(self.admission.in_flight(), callers);
+        }
         loop {
             self.poll_dial(cx);
-            self.poll_established(cx, answers);
+            self.poll_established(cx, self.share);
             if self.link.is_draining() && self.admission.is_empty() {
                 self.feed(Event::Drained);
             }
@@ -81,7 +88,7 @@ impl Driver {
     }
 
     /// Writes, and reads until so many callers are answered.
-    fn poll_established(&mut self, cx: &mut Context<'_>, most: u32) {
+    fn poll_established(&mut self, cx: &mut Context<'_>, most: usize) {
         if self.established.is_none() {
             return;
         }
@@ -138,7 +145,7 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, most: u32) -> Result<(), Cause> {
+    fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Result<(), Cause> {
         let outcome = self.read_replies(cx, most);
         self.put_back();
         outcome
@@ -152,7 +159,7 @@ impl Driver {
     pub(super) fn tell_the_rest(&mut self) {
         if self.is_midway() {
             // It goes whatever comes of this.
-            let _ = self.read(&mut Context::from_waker(Waker::noop()), u32::MAX);
+            let _ = self.read(&mut Context::from_waker(Waker::noop()), ALL);
         }
     }
 
@@ -163,7 +170,7 @@ impl Driver {
         }
     }
 
-    fn read_replies(&mut self, cx: &mut Context<'_>, most: u32) -> Result<(), Cause> {
+    fn read_replies(&mut self, cx: &mut Context<'_>, most: usize) -> Result<(), Cause> {
         let (mut heard, mut answered) = (0, 0);
         for _ in 0..READS_PER_TURN {
             let now = self.now();
@@ -193,10 +200,10 @@ impl Driver {
                         Sorted::Heard(message) => {
                             listener.heard(message);
                             heard += 1;
-                            if heard < MESSAGES_PER_TURN {
+                            if heard < MESSAGES_PER_TURN || most == ALL {
                                 continue;
                             }
-                            established.pause(self.admission.in_flight(), now, cx);
+                            established.pause(self.admission.in_flight() == 0, now, cx);
                             return Ok(());
                         }
                     },
@@ -218,9 +225,13 @@ impl Driver {
                     }
                 }
                 answered += 1;
-                let owed = self.admission.in_flight();
-                if answered >= most && owed > 0 && established.leaving.is_none() {
-                    established.pause(owed, now, cx);
+                // Not in the middle of what is sent once more: the next part would be put in front of it.
+                if answered >= most
+                    && established.wire.has_unread()
+                    && established.leaving.is_none()
+                    && self.again.is_empty()
+                {
+                    established.pause(self.admission.in_flight() == 0, now, cx);
                     return Ok(());
                 }
             }
@@ -252,7 +263,7 @@ impl Driver {
         self.now = None;
         // Where this thread stood still, what lies there unread was answered in time.
         if self.is_midway() {
-            self.poll_established(cx, u32::MAX);
+            self.poll_established(cx, ALL);
         }
         self.tick();
         true
