@@ -24,6 +24,7 @@ use crate::actors::replicated::ReplicaStatuses;
 use crate::actors::scripts::Internal;
 use crate::actors::ticket::{Handback, Pending, Silent, Waiter};
 use crate::builder::{Further, RedisBuilder};
+use crate::clock;
 use crate::config::{Mode, RedisConfig};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
@@ -116,16 +117,16 @@ impl Redis {
     /// goes to nobody. One that waits, such as [`BLPop`](crate::BLPop), is called off, and what it took is put
     /// back or reported.
     pub fn send<M: Command>(&self, message: M) -> Sending<M> {
-        let asked = Instant::now();
         let (reply, answer) = Handback::channel();
         let frame = message.into_frame().or_read_from(self.reads);
+        let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
+        let asked = clock::asked(limit);
         if self.shared.further.is_some() && frame.waits() {
             let (seen, told) = oneshot::channel();
             let ticket = Box::new(Waiter::new(frame, reply));
             self.addr.do_send(Alone { ticket, asked, seen: Some(told) });
             return Sending::alone(answer, seen);
         }
-        let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
         let size = frame.size();
         let pass = self.shared.gate.try_enter(size);
         let ticket = Box::new(Waiter::new(frame, reply));

@@ -63,6 +63,7 @@ pub mod boundary {}
 pub mod bench;
 mod blocking;
 mod builder;
+mod clock;
 #[doc = include_str!("../docs/coming-from.md")]
 pub mod coming_from {}
 mod config;

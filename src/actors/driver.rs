@@ -38,9 +38,9 @@ pub(crate) mod listening;
 mod report;
 mod turns;
 
-/// So many commands are gathered before the socket is written to in the middle of a turn: fewer cost system
-/// calls, waiting for the end of the turn lets the server idle.
-const BATCH: u32 = 64;
+/// So many commands are gathered before the socket is written to in the middle of a turn, as many as callers are told in one:
+/// a fifth of the time of busy clients goes into these system calls. Waiting for the end of the turn lets the server idle.
+const BATCH: u32 = 128;
 
 /// The patience of somebody who has none to lose.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -28,8 +28,8 @@ use scalar::{BodyKind, number};
 /// gigabyte reserved for each `$536870912` would let a hostile peer exhaust memory with thirteen bytes.
 const AHEAD: usize = 64 * 1024;
 
-/// From this many missing bytes on it pays to read from the socket into the value itself.
-const DIRECT: usize = 16 * 1024;
+/// From this many missing bytes on it pays to read from the socket into the value itself: one more call, no copy.
+const DIRECT: usize = 4 * 1024;
 
 /// Turns bytes into values, resumable wherever the bytes end.
 ///
