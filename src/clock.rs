@@ -9,8 +9,9 @@ use std::{
 const COARSE: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The step of the coarse clock that this thread saw last, and the time in it.
-    static SEEN: Cell<Option<(u64, Instant)>> = const { Cell::new(None) };
+    /// The step of the coarse clock that this thread saw last, and the time in it. No time in the first one: a clock that
+    /// stands, as in some sandbox, would have every command asked for at the start.
+    static SEEN: Cell<Option<(u64, Option<Instant>)>> = const { Cell::new(None) };
 }
 
 /// Now, for a command that has to be answered within `limit`. Never later than now, and for long limits earlier by a step
@@ -20,37 +21,47 @@ pub(crate) fn asked(limit: Duration) -> Instant {
         return Instant::now();
     }
     let step = coarsetime::Instant::now_without_cache_update().as_ticks();
-    match SEEN.get() {
-        Some((seen, time)) if seen == step => time,
-        _ => {
-            let time = Instant::now();
-            SEEN.set(Some((step, time)));
-            time
-        }
+    let seen = SEEN.get();
+    if let Some((seen, Some(time))) = seen
+        && seen == step
+    {
+        return time;
     }
+    let time = Instant::now();
+    let moves = seen.is_some_and(|(seen, _)| seen != step);
+    SEEN.set(Some((step, moves.then_some(time))));
+    time
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Ablation: with the time kept whatever the step is, it stands; with the exact one always, no two are the same.
     #[test]
     fn a_long_limit_is_counted_from_the_step_that_it_is_asked_in() {
         let start = Instant::now();
-        let first = asked(COARSE);
-        assert!(first >= start || start - first < COARSE / 10);
-        let mut last = first;
-        while last == first {
-            assert!(start.elapsed() < COARSE, "a clock that stands");
-            last = asked(COARSE);
+        let (mut last, mut steps, mut same) = (asked(COARSE), 0, 0);
+        while (steps < 3 || same == 0) && start.elapsed() < COARSE * 30 {
+            let next = asked(COARSE);
+            assert!(next >= last && next <= Instant::now());
+            if next == last {
+                same += 1;
+            } else {
+                steps += 1;
+            }
+            last = next;
         }
-        assert!(last > first && last <= Instant::now());
+        assert!(steps >= 3 && same > 0, "{steps} steps, {same} in the same");
     }
 
+    /// Ablation: without a look at the limit, it is the time of the step.
     #[test]
     fn a_short_limit_is_counted_from_now() {
+        let start = Instant::now();
+        // In the middle of a step that was seen to come.
+        while asked(COARSE) != asked(COARSE) && start.elapsed() < COARSE * 30 {}
         let before = Instant::now();
-        asked(COARSE);
         let asked = asked(COARSE - Duration::from_nanos(1));
         assert!(before <= asked && asked <= Instant::now());
     }

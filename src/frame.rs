@@ -188,7 +188,7 @@ impl Frame {
 
     /// Sets the deadline of this command alone, from now until its reply, over every phase. Whole
     /// milliseconds, at least 1; without it the connection's `command_timeout` holds. From a second on it may end a step of
-    /// the system's coarse clock early, 10 ms on Linux at most.
+    /// the system's coarse clock early, normally 1 to 10 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = millis(timeout).max(1);
         self

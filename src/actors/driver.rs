@@ -39,7 +39,8 @@ mod report;
 mod turns;
 
 /// So many commands are gathered before the socket is written to in the middle of a turn, as many as callers are told in one:
-/// a fifth of the time of busy clients goes into these system calls. Waiting for the end of the turn lets the server idle.
+/// a fifth of the time of busy clients goes into these system calls. Waiting for the end of the turn lets the server idle, and
+/// fills the wire: large commands are written before that.
 const BATCH: u32 = 128;
 
 /// The patience of somebody who has none to lose.
@@ -52,6 +53,8 @@ struct Established {
     leaving: Option<Cause>,
     /// Replies were left in the buffer, for the next turn.
     midway: bool,
+    /// How much of what is in flight was so when the bytes came that are decoded now.
+    owed: usize,
 }
 
 impl Established {
@@ -269,7 +272,7 @@ impl Driver {
         if let Some(established) = &mut self.established {
             established.liveness.sent(hold, now);
             self.since_flush += 1;
-            if self.since_flush >= BATCH {
+            if self.since_flush >= BATCH || established.wire.is_half_full() {
                 self.since_flush = 0;
                 established.wire.flush_now();
             }

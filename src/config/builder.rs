@@ -113,8 +113,8 @@ impl RedisConfigBuilder {
         /// How long one attempt to connect may take, 1 millisecond to a day. Default 10 seconds.
         connect_timeout(time: Duration) = time;
         /// How long one command may take, over mailbox, queue, reconnects and wire together: 1 millisecond
-        /// to a day. Default 5 seconds. From a second on it may end a step of the system's coarse clock early, 10
-        /// ms on Linux at most.
+        /// to a day. Default 5 seconds. From a second on it may end a step of the system's coarse clock early,
+        /// normally 1 to 10 ms.
         command_timeout(time: Duration) = time;
         /// How long a link with commands in flight may be silent before it is taken for dead, 1
         /// millisecond to 2 days; `None` never takes it for dead. Default: twice the command timeout.

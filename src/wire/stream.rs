@@ -65,6 +65,11 @@ impl Wire {
         self.output.len() < HIGH_WATER && self.unfinished.is_none()
     }
 
+    /// Whether it is time to write: with no room left, the commands that follow would have to wait in the queue.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.output.len() >= HIGH_WATER / 2
+    }
+
     /// How many bytes of this link's stream its socket has accepted.
     pub(crate) fn written(&self) -> u64 {
         self.written

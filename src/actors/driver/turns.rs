@@ -13,6 +13,7 @@ use super::listening::{MESSAGES_PER_TURN, Sorted, sort};
 use super::{Driver, Established, NEVER};
 use crate::actors::ticket::Rerun;
 use crate::core::{
+    admission::Unasked,
     link::Event,
     liveness::{Liveness, Verdict},
 };
@@ -29,8 +30,22 @@ const READS_PER_TURN: u32 = 16;
 /// other actor of this thread.
 const ANSWERS_PER_TURN: usize = 128;
 
-/// No bound: the link goes, or deadlines are judged, and what was read has to be told before.
-const ALL: usize = usize::MAX;
+/// How much is told before others of this thread get their turn.
+#[derive(Clone, Copy)]
+struct Portion {
+    answers: usize,
+    messages: usize,
+}
+
+impl Portion {
+    /// The link goes, and what was read goes with it.
+    const ALL: Self = Self { answers: usize::MAX, messages: usize::MAX };
+
+    /// So many answers. Messages are bounded also where answers are not: more at once than an inbox holds are lost.
+    fn of(answers: usize) -> Self {
+        Self { answers, messages: MESSAGES_PER_TURN }
+    }
+}
 
 /// With callers on this thread half of what is in flight: the server works on one half while the other is told and asks
 /// anew. All at once, server and callers would wait for each other by turns, and 64 callers get little more than half of
@@ -48,13 +63,12 @@ impl Driver {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         self.now = None;
         self.since_flush = 0;
+        let share = answers_per_turn(self.admission.in_flight(), callers);
         // Not half of the rest: where those who were told ask nothing more, the last would be told in ever smaller parts.
-        if !self.is_midway() {
-            self.share = answers_per_turn(self.admission.in_flight(), callers);
-        }
+        self.share = if self.is_midway() { share.max(self.share) } else { share };
         loop {
             self.poll_dial(cx);
-            self.poll_established(cx, self.share);
+            self.poll_established(cx, Portion::of(self.share));
             if self.link.is_draining() && self.admission.is_empty() {
                 self.feed(Event::Drained);
             }
@@ -78,7 +92,7 @@ impl Driver {
                     greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
-                    self.established = Some(Established { wire, liveness, leaving: None, midway: false });
+                    self.established = Some(Established { wire, liveness, leaving: None, midway: false, owed: 0 });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -88,7 +102,7 @@ impl Driver {
     }
 
     /// Writes, and reads until so many callers are answered.
-    fn poll_established(&mut self, cx: &mut Context<'_>, most: usize) {
+    fn poll_established(&mut self, cx: &mut Context<'_>, most: Portion) {
         if self.established.is_none() {
             return;
         }
@@ -145,7 +159,7 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Result<(), Cause> {
+    fn read(&mut self, cx: &mut Context<'_>, most: Portion) -> Result<(), Cause> {
         let outcome = self.read_replies(cx, most);
         self.put_back();
         outcome
@@ -159,7 +173,7 @@ impl Driver {
     pub(super) fn tell_the_rest(&mut self) {
         if self.is_midway() {
             // It goes whatever comes of this.
-            let _ = self.read(&mut Context::from_waker(Waker::noop()), ALL);
+            let _ = self.read(&mut Context::from_waker(Waker::noop()), Portion::ALL);
         }
     }
 
@@ -170,7 +184,7 @@ impl Driver {
         }
     }
 
-    fn read_replies(&mut self, cx: &mut Context<'_>, most: usize) -> Result<(), Cause> {
+    fn read_replies(&mut self, cx: &mut Context<'_>, most: Portion) -> Result<(), Cause> {
         let (mut heard, mut answered) = (0, 0);
         for _ in 0..READS_PER_TURN {
             let now = self.now();
@@ -188,6 +202,9 @@ impl Driver {
                 }
                 Poll::Ready(Ok(_)) => {}
             }
+            if !midway {
+                established.owed = self.admission.in_flight();
+            }
             while let Some(value) =
                 established.wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))?
             {
@@ -200,7 +217,7 @@ impl Driver {
                         Sorted::Heard(message) => {
                             listener.heard(message);
                             heard += 1;
-                            if heard < MESSAGES_PER_TURN || most == ALL {
+                            if heard < most.messages {
                                 continue;
                             }
                             established.pause(self.admission.in_flight() == 0, now, cx);
@@ -208,9 +225,13 @@ impl Driver {
                         }
                     },
                 };
-                let replied = self.admission.replied(value).map_err(|_| {
+                let before = self.admission.in_flight();
+                // Those who were told meanwhile may have asked anew, and this came before they did.
+                let replied = if established.owed == 0 { Err(Unasked) } else { self.admission.replied(value) };
+                let replied = replied.map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;
+                established.owed = established.owed.saturating_sub(before.saturating_sub(self.admission.in_flight()));
                 let Some((ticket, value, stamp)) = replied else { continue };
                 let value = strip(ticket.frame(), value, &self.prefix);
                 match Rerun::of(ticket, value) {
@@ -226,7 +247,8 @@ impl Driver {
                 }
                 answered += 1;
                 // Not in the middle of what is sent once more: the next part would be put in front of it.
-                if answered >= most
+                if answered >= most.answers
+                    && established.owed > 0
                     && established.wire.has_unread()
                     && established.leaving.is_none()
                     && self.again.is_empty()
@@ -263,7 +285,7 @@ impl Driver {
         self.now = None;
         // Where this thread stood still, what lies there unread was answered in time.
         if self.is_midway() {
-            self.poll_established(cx, ALL);
+            self.poll_established(cx, Portion::of(usize::MAX));
         }
         self.tick();
         true

@@ -339,6 +339,15 @@ fn a_large_string_is_read_straight_into_its_value() {
 }
 
 #[test]
+fn a_string_is_read_straight_into_its_value_if_that_saves_enough() {
+    for (missing, is_direct) in [(super::DIRECT - 1, false), (super::DIRECT, true)] {
+        let mut decoder = Decoder::new(Limits::default());
+        assert_eq!(decoder.decode(format!("${}\r\nab", missing + 2).as_bytes(), &mut 0), Ok(None));
+        assert_eq!(decoder.direct().is_some(), is_direct, "{missing} missing");
+    }
+}
+
+#[test]
 fn a_million_elements_arrive_in_pieces() {
     let mut bytes = b"*1000000\r\n".to_vec();
     for number in 0..1_000_000 {
