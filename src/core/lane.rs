@@ -12,7 +12,8 @@ use std::{
 /// When an entry has to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deadline {
-    /// By the common timeout: not much earlier than that of an entry which came before, or this one is noticed late by so much.
+    /// By the common timeout: not much earlier than that of an entry which came before, or this one is noticed late by so
+    /// much.
     Common(Instant),
     /// By a timeout of its own.
     Own(Instant),

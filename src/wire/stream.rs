@@ -134,7 +134,7 @@ impl Wire {
 
     /// Encodes more of a large pipeline, when most of what was encoded has been written.
     fn refill(&mut self) {
-        if self.output.len() < HIGH_WATER / 2
+        if !self.is_half_full()
             && let Some(pieces) = &mut self.unfinished
             && pieces.fill(&mut self.output, HIGH_WATER)
         {
