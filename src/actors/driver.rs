@@ -51,16 +51,14 @@ struct Established {
     liveness: Liveness,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
-    /// Replies were left in the buffer, for the next turn.
-    midway: bool,
-    /// How much of what is in flight was so when the bytes came that are decoded now.
-    owed: usize,
+    /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they came.
+    midway: Option<usize>,
 }
 
 impl Established {
-    /// Leaves the rest of what was read for the next turn. `idle`: no answer is owed.
-    fn pause(&mut self, idle: bool, now: Instant, cx: &Context<'_>) {
-        self.midway = true;
+    /// Leaves the rest of what was read for the next turn; it may answer the `owed` oldest. `idle`: nobody waits.
+    fn pause(&mut self, owed: usize, idle: bool, now: Instant, cx: &Context<'_>) {
+        self.midway = Some(owed);
         self.liveness.received(idle, now);
         cx.waker().wake_by_ref();
     }

@@ -92,7 +92,7 @@ impl Driver {
                     greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
-                    self.established = Some(Established { wire, liveness, leaving: None, midway: false, owed: 0 });
+                    self.established = Some(Established { wire, liveness, leaving: None, midway: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -166,7 +166,7 @@ impl Driver {
     }
 
     fn is_midway(&self) -> bool {
-        self.established.as_ref().is_some_and(|link| link.midway)
+        self.established.as_ref().is_some_and(|link| link.midway.is_some())
     }
 
     /// The link goes in the middle of what it brought: those commands were answered, and their fate is known.
@@ -189,8 +189,8 @@ impl Driver {
         for _ in 0..READS_PER_TURN {
             let now = self.now();
             let Some(established) = &mut self.established else { return Ok(()) };
-            let midway = std::mem::take(&mut established.midway);
-            match if midway { Poll::Ready(Ok(1)) } else { established.wire.poll_fill(cx) } {
+            let midway = established.midway.take();
+            match if midway.is_some() { Poll::Ready(Ok(1)) } else { established.wire.poll_fill(cx) } {
                 Poll::Pending => return Ok(()),
                 // A listener waits for nothing, and is not idle for that.
                 Poll::Ready(Ok(0)) if self.admission.in_flight() == 0 && self.listener.is_none() => {
@@ -202,16 +202,15 @@ impl Driver {
                 }
                 Poll::Ready(Ok(_)) => {}
             }
-            if !midway {
-                established.owed = self.admission.in_flight();
-            }
+            // Those who were told between two parts may have asked anew: what came before they did is not for them.
+            let mut owed = midway.unwrap_or_else(|| self.admission.in_flight());
             while let Some(value) =
                 established.wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))?
             {
                 let value = match &mut self.listener {
                     None if matches!(value, Value::Push { .. }) => continue,
                     None => value,
-                    Some(listener) => match sort(value, &self.prefix, self.admission.oldest()) {
+                    Some(listener) => match sort(value, &self.prefix, self.admission.oldest().filter(|_| owed > 0)) {
                         Sorted::Answer(value) => value,
                         Sorted::Nothing => continue,
                         Sorted::Heard(message) => {
@@ -220,18 +219,17 @@ impl Driver {
                             if heard < most.messages {
                                 continue;
                             }
-                            established.pause(self.admission.in_flight() == 0, now, cx);
+                            established.pause(owed, self.admission.in_flight() == 0, now, cx);
                             return Ok(());
                         }
                     },
                 };
                 let before = self.admission.in_flight();
-                // Those who were told meanwhile may have asked anew, and this came before they did.
-                let replied = if established.owed == 0 { Err(Unasked) } else { self.admission.replied(value) };
+                let replied = if owed == 0 { Err(Unasked) } else { self.admission.replied(value) };
                 let replied = replied.map_err(|_| {
                     Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
                 })?;
-                established.owed = established.owed.saturating_sub(before.saturating_sub(self.admission.in_flight()));
+                owed = owed.saturating_sub(before.saturating_sub(self.admission.in_flight()));
                 let Some((ticket, value, stamp)) = replied else { continue };
                 let value = strip(ticket.frame(), value, &self.prefix);
                 match Rerun::of(ticket, value) {
@@ -248,12 +246,12 @@ impl Driver {
                 answered += 1;
                 // Not in the middle of what is sent once more: the next part would be put in front of it.
                 if answered >= most.answers
-                    && established.owed > 0
+                    && owed > 0
                     && established.wire.has_unread()
                     && established.leaving.is_none()
                     && self.again.is_empty()
                 {
-                    established.pause(self.admission.in_flight() == 0, now, cx);
+                    established.pause(owed, self.admission.in_flight() == 0, now, cx);
                     return Ok(());
                 }
             }
