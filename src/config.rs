@@ -65,6 +65,7 @@ struct Inner {
     read_from: ReadFrom,
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
+    busy_poll: bool,
     limits: Limits,
     warnings: Vec<String>,
     description: Description,
@@ -98,6 +99,7 @@ impl RedisConfig {
     /// | `REDIS_MAX_RETRIES` | 3 | how many lost links one command may live through, 0 to 1000 |
     /// | `REDIS_CONNECT_TIMEOUT` | 10000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |
+    /// | `REDIS_BUSY_POLL` | true | whether to look for a fast server's answers instead of sleeping: see [`busy_poll`](RedisConfigBuilder::busy_poll) |
     /// | `REDIS_CLUSTER_HOSTS` | | `node1:6379,node2:6379`: cluster mode |
     /// | `REDIS_SENTINEL_HOSTS`, `REDIS_SENTINEL_MASTER` | | sentinel mode |
     /// | `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD` | | ACL user and password of the sentinels themselves |
@@ -246,6 +248,12 @@ impl RedisConfig {
         self.0.sentinel_password.as_ref()
     }
 
+    /// Whether the actor looks for the answers of a fast server instead of sleeping.
+    #[must_use]
+    pub fn busy_poll(&self) -> bool {
+        self.0.busy_poll
+    }
+
     /// At most this many commands are on the wire at once; at least 1.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
@@ -310,6 +318,7 @@ impl fmt::Debug for RedisConfig {
             .field("read_from", &self.0.read_from)
             .field("sentinel_username", &self.0.sentinel_username)
             .field("sentinel_password", &if self.has_sentinel_password() { "***" } else { "none" })
+            .field("busy_poll", &self.0.busy_poll)
             .field("limits", &self.0.limits)
             .finish_non_exhaustive()
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod backlog;
+pub(crate) mod busy_poll;
 pub(crate) mod cluster;
 pub(crate) mod consumer;
 pub(crate) mod histogram;

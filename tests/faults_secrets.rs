@@ -106,6 +106,7 @@ fn variables(seen: &Seen) {
         "REDIS_MAX_RETRIES",
         "REDIS_CONNECT_TIMEOUT",
         "REDIS_COMMAND_TIMEOUT",
+        "REDIS_BUSY_POLL",
         "REDIS_CLUSTER_HOSTS",
         "REDIS_SENTINEL_HOSTS",
         "REDIS_SENTINEL_MASTER",

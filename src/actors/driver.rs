@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::Context,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -17,6 +18,7 @@ use super::ticket::BoxedTicket;
 use crate::config::Address;
 use crate::core::{
     admission::{Admission, Limits, Tally, Ticket, waiting_phase},
+    busy_poll::BusyPoll,
     lane::{Deadline, Stamp},
     link::{Action, Event, Link},
     liveness::Liveness,
@@ -49,6 +51,7 @@ const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 struct Established {
     wire: Wire,
     liveness: Liveness,
+    busy_poll: BusyPoll,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
     /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they came.
@@ -71,6 +74,8 @@ pub(crate) struct Driver {
     recipe: Arc<Recipe>,
     prefix: KeyPrefix,
     when_down: WhenDown,
+    /// Whether to look for answers of a fast server instead of sleeping.
+    may_look: bool,
     link: Link,
     admission: Admission<BoxedTicket>,
     dialling: Option<(u64, Dialling)>,
@@ -114,6 +119,8 @@ impl Driver {
         Self {
             prefix: config.key_prefix().clone(),
             when_down: config.when_down(),
+            // On the only core looking would keep the server from answering.
+            may_look: config.busy_poll() && available_parallelism().is_ok_and(|cores| cores.get() > 1),
             link: Link::new(policy, fastrand::Rng::new()),
             admission: Admission::new(limits),
             dialling: None,

@@ -100,6 +100,7 @@ pub(super) struct Draft {
     pub(super) client_name: Option<Given<String>>,
     pub(super) when_down: Option<Given<WhenDown>>,
     pub(super) read_from: Option<Given<ReadFrom>>,
+    pub(super) busy_poll: Option<Given<bool>>,
     pub(super) max_in_flight: Option<Given<usize>>,
     pub(super) max_in_flight_bytes: Option<Given<usize>>,
     pub(super) max_queued: Option<Given<usize>>,

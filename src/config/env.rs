@@ -21,7 +21,7 @@ use super::unknown;
 
 /// Every variable that means something here. Three of them are secrets and never enter the mirror, because
 /// the mirror is of plain strings, which stay in memory.
-pub(super) const KNOWN: [&str; 25] = [
+pub(super) const KNOWN: [&str; 26] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -37,6 +37,7 @@ pub(super) const KNOWN: [&str; 25] = [
     "REDIS_MAX_RETRIES",
     "REDIS_CONNECT_TIMEOUT",
     "REDIS_COMMAND_TIMEOUT",
+    "REDIS_BUSY_POLL",
     "REDIS_CLUSTER_HOSTS",
     "REDIS_SENTINEL_HOSTS",
     "REDIS_SENTINEL_MASTER",
@@ -49,7 +50,7 @@ pub(super) const KNOWN: [&str; 25] = [
     "NODE_ENV",
 ];
 
-const TLS_WORDS: &str = "must be true, false, 1, 0, yes or no";
+const SWITCH_WORDS: &str = "must be true, false, 1, 0, yes or no";
 const KUBERNETES_WORDS: &str = "must be a port, a number from 1 to 65535, and is an address such as Kubernetes sets for a \
      service named redis: set it yourself, or set enableServiceLinks: false in the pod";
 
@@ -82,6 +83,8 @@ struct Mirror {
     connect_timeout: Option<Read<Milliseconds>>,
     #[envconfig(from = "REDIS_COMMAND_TIMEOUT")]
     command_timeout: Option<Read<Milliseconds>>,
+    #[envconfig(from = "REDIS_BUSY_POLL")]
+    busy_poll: Option<Read<Switch>>,
     #[envconfig(from = "REDIS_CLUSTER_HOSTS")]
     cluster_hosts: Option<Read<HostList<REDIS_PORT>>>,
     #[envconfig(from = "REDIS_SENTINEL_HOSTS")]
@@ -141,7 +144,7 @@ reading! {
     Database(u32) = |text| database(text).ok_or(DB_WORDS);
     Retries(u32) = |text| text.parse().map_err(|_| RETRIES_WORDS);
     Milliseconds(Duration) = |text| text.parse().map(Duration::from_millis).map_err(|_| TIMEOUT_WORDS);
-    Switch(bool) = |text| switch(text).ok_or(TLS_WORDS);
+    Switch(bool) = |text| switch(text).ok_or(SWITCH_WORDS);
 }
 
 impl<const DEFAULT_PORT: u16> From<HostList<DEFAULT_PORT>> for Vec<super::address::HostPort> {
@@ -231,6 +234,7 @@ impl Mirror {
         draft.max_retries = read("REDIS_MAX_RETRIES", self.max_retries, problems);
         draft.connect_timeout = read("REDIS_CONNECT_TIMEOUT", self.connect_timeout, problems);
         draft.command_timeout = read("REDIS_COMMAND_TIMEOUT", self.command_timeout, problems);
+        draft.busy_poll = read("REDIS_BUSY_POLL", self.busy_poll, problems);
         draft.cluster_hosts = read("REDIS_CLUSTER_HOSTS", self.cluster_hosts, problems);
         draft.sentinel_hosts = read("REDIS_SENTINEL_HOSTS", self.sentinel_hosts, problems);
     }

@@ -45,6 +45,8 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     rows.row("when down", format!("{when_down:?}"), origin);
     let (read_from, origin) = or_default(draft.read_from.take(), crate::frame::ReadFrom::default());
     rows.row("read from", format!("{read_from:?}"), origin);
+    let (busy_poll, origin) = or_default(draft.busy_poll.take(), true);
+    rows.row("busy poll", if busy_poll { "on" } else { "off" }, origin);
     let limits = limits(&mut draft, &mut rows);
 
     if !draft.problems.is_empty() {
@@ -67,6 +69,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
         read_from,
         sentinel_username,
         sentinel_password,
+        busy_poll,
         limits,
         warnings: draft.warnings,
         description: rows,

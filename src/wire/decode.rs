@@ -128,7 +128,6 @@ impl Decoder {
     }
 
     /// Whether a reply has begun to arrive and is not complete. Bytes that the caller still holds are not counted.
-    #[cfg(test)]
     pub(crate) fn is_midway(&self) -> bool {
         !self.stack.is_empty() || matches!(self.resume, Resume::Body(_))
     }

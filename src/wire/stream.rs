@@ -202,6 +202,11 @@ impl Wire {
         !self.input.is_empty()
     }
 
+    /// Whether a reply has begun to arrive and the rest of it has not.
+    pub(crate) fn is_within_reply(&self) -> bool {
+        self.has_unread() || self.decoder.is_midway()
+    }
+
     /// The next reply among the bytes that were read.
     pub(crate) fn next_reply(&mut self) -> Result<Option<Value>, ProtocolError> {
         let mut used = 0;

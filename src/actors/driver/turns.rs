@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    pin::pin,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ use super::{Driver, Established, NEVER};
 use crate::actors::ticket::Rerun;
 use crate::core::{
     admission::Unasked,
+    busy_poll::BusyPoll,
     link::Event,
     liveness::{Liveness, Verdict},
 };
@@ -76,8 +78,27 @@ impl Driver {
                 break;
             }
         }
+        self.stay_awake(cx, callers);
         self.measure();
         self.now = None;
+    }
+
+    /// Looks for the answer of a fast server once more after the others of this thread had their turn, without sleeping.
+    /// Not for callers elsewhere: theirs is a third thread that wants a core. And not for the rest of a reply: many small
+    /// reads of what the server is still writing cost both more than one waking.
+    fn stay_awake(&mut self, cx: &mut Context<'_>, callers: Callers) {
+        if !self.may_look || callers == Callers::Elsewhere || self.admission.in_flight() == 0 {
+            return;
+        }
+        let now = self.now();
+        if let Some(link) = &mut self.established
+            && link.midway.is_none()
+            && !link.wire.is_within_reply()
+            && link.busy_poll.nothing_yet(now)
+        {
+            // Unlike a plain wake-up it lets the runtime look at the socket before this comes back.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
     }
 
     fn poll_dial(&mut self, cx: &mut Context<'_>) {
@@ -92,7 +113,8 @@ impl Driver {
                     greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
-                    self.established = Some(Established { wire, liveness, leaving: None, midway: None });
+                    self.established =
+                        Some(Established { wire, liveness, busy_poll: BusyPoll::new(), leaving: None, midway: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -200,7 +222,7 @@ impl Driver {
                 Poll::Ready(Err(error)) => {
                     return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
                 }
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(_)) => established.busy_poll.came(),
             }
             // Those who were told between two parts may have asked anew: what came before they did is not for them.
             let mut owed = midway.unwrap_or_else(|| self.admission.in_flight());

@@ -26,7 +26,7 @@ fn nothing_set_means_the_defaults_for_both_ways() {
         assert_eq!(config.key_prefix().as_str(), "whatsapp:development:");
         assert_eq!(config.client_name(), None);
         assert_eq!(config.when_down(), WhenDown::Queue);
-        assert_eq!(config.read_from(), ReadFrom::Primary);
+        assert_eq!((config.read_from(), config.busy_poll()), (ReadFrom::Primary, true));
         assert_eq!((config.sentinel_username(), config.has_sentinel_password()), (None, false));
         assert_eq!((config.max_in_flight(), config.max_in_flight_bytes()), (65_536, 64 << 20));
         assert_eq!((config.max_queued(), config.max_queued_bytes()), (100_000, 64 << 20));
@@ -57,6 +57,7 @@ fn every_variable_is_taken() {
         ("REDIS_MAX_RETRIES", "0"),
         ("REDIS_CONNECT_TIMEOUT", "1"),
         ("REDIS_COMMAND_TIMEOUT", "86400000"),
+        ("REDIS_BUSY_POLL", "no"),
         ("APP_ENV", "test"),
         ("NODE_ENV", "ignored"),
         ("REDIS_KEY_NAMESPACE", "shop"),
@@ -76,7 +77,7 @@ fn every_variable_is_taken() {
     assert_eq!(config.command_timeout(), Duration::from_secs(86_400));
     assert_eq!(config.liveness(), Some(Duration::from_secs(172_800)));
     assert_eq!(config.key_prefix().as_str(), "shop:test:");
-    assert_eq!(config.client_name(), Some("pod-1"));
+    assert_eq!((config.client_name(), config.busy_poll()), (Some("pod-1"), false));
 
     let table = config.describe().to_string();
     for (setting, value, origin) in [
@@ -84,6 +85,7 @@ fn every_variable_is_taken() {
         ("password", "(set)", "REDIS_PASSWORD"),
         ("tls ca", "/ca.pem", "REDIS_TLS_CA"),
         ("connect timeout", "1 ms", "REDIS_CONNECT_TIMEOUT"),
+        ("busy poll", "off", "REDIS_BUSY_POLL"),
         ("environment", "test", "APP_ENV"),
         ("key prefix", "shop:test:", "REDIS_KEY_NAMESPACE, APP_ENV"),
         ("max queued", "100000", "default"),
@@ -153,6 +155,7 @@ fn malformed_values_are_refused_by_name_with_what_is_accepted() {
         ("REDIS_USERNAME", &["a b", "a\nb", "a\0"], "ACL user"),
         ("REDIS_DB", &["-1", "x", "2147483648", "1.0"], "0 to 2147483647"),
         ("REDIS_TLS", &["on", "2", "maybe", "truee"], "true, false, 1, 0, yes or no"),
+        ("REDIS_BUSY_POLL", &["50", "off"], "true, false, 1, 0, yes or no"),
         ("REDIS_MAX_RETRIES", &["-1", "1001", "many"], "0 to 1000"),
         ("REDIS_CONNECT_TIMEOUT", &["0", "86400001", "5s", "-1", "1.5"], "milliseconds from 1 to 86400000"),
         ("REDIS_COMMAND_TIMEOUT", &["0", "86400001", "99999999999999999999"], "milliseconds from 1 to 86400000"),
@@ -287,6 +290,7 @@ fn the_builder_sets_what_no_variable_does() {
         .liveness(None)
         .when_down(WhenDown::FailFast)
         .read_from(ReadFrom::Replica)
+        .busy_poll(false)
         .max_in_flight(1)
         .max_in_flight_bytes(2)
         .max_queued(3)
@@ -299,6 +303,7 @@ fn the_builder_sets_what_no_variable_does() {
     assert_eq!((config.when_down(), config.read_from()), (WhenDown::FailFast, ReadFrom::Replica));
     assert_eq!((config.max_in_flight(), config.max_in_flight_bytes()), (1, 2));
     assert_eq!((config.max_queued(), config.max_queued_bytes()), (3, 4));
+    assert!(!config.busy_poll());
     assert_eq!(config.key_prefix(), &KeyPrefix::none());
     assert!(config.describe().to_string().contains("builder"));
 
