@@ -103,6 +103,7 @@ fn all(place: Place) -> Vec<Named> {
     }
     vec![
         here::<ours::Here>(),
+        here::<ours::Asleep>(),
         here::<redis_rs::Multiplexed>(),
         here::<redis_rs::Tuned>(),
         here::<redis_rs::Manager>(),

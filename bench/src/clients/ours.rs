@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis_actix::{Expire, Get, HGetAll, Incr, MGet, Pipeline, Redis, RedisConfig, Set, XAdd};
+use redis_actix::{Expire, Get, HGetAll, Incr, MGet, Pipeline, Redis, RedisConfig, RedisConfigBuilder, Set, XAdd};
 
 use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
@@ -11,6 +11,9 @@ pub const PREFIX: &str = "bench:";
 
 /// The actor on the arbiter of its callers.
 pub struct Here;
+
+/// The same, its thread asleep whenever there is nothing to do.
+pub struct Asleep;
 
 /// The actor on a thread of its own.
 pub struct OwnThread;
@@ -31,7 +34,11 @@ pub struct Handle(pub Redis);
 /// # Errors
 /// When the environment makes it invalid.
 pub fn config(port: u16) -> Result<RedisConfig, String> {
-    RedisConfig::builder().host("127.0.0.1").port(port).key_prefix(PREFIX).build().map_err(text)
+    builder(port).build().map_err(text)
+}
+
+fn builder(port: u16) -> RedisConfigBuilder {
+    RedisConfig::builder().host("127.0.0.1").port(port).key_prefix(PREFIX)
 }
 
 impl Connect for Here {
@@ -40,6 +47,18 @@ impl Connect for Here {
 
     async fn connect(port: u16) -> Result<Handle, String> {
         let redis = Redis::builder(config(port)?).start().map_err(text)?;
+        redis.ready(Duration::from_secs(5)).await.map_err(text)?;
+        Ok(Handle(redis))
+    }
+}
+
+impl Connect for Asleep {
+    type Client = Handle;
+    const NAME: &'static str = "redis-actix, no busy poll";
+
+    async fn connect(port: u16) -> Result<Handle, String> {
+        let config = builder(port).busy_poll(false).build().map_err(text)?;
+        let redis = Redis::builder(config).start().map_err(text)?;
         redis.ready(Duration::from_secs(5)).await.map_err(text)?;
         Ok(Handle(redis))
     }
