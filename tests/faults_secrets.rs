@@ -91,7 +91,7 @@ async fn row_24_secrets_are_seen_nowhere() {
 
 /// Each variable malformed, and the password in each place it may be put by mistake.
 fn variables(seen: &Seen) {
-    const NAMES: [&str; 26] = [
+    const NAMES: [&str; 27] = [
         "REDIS_URL",
         "REDIS_HOST",
         "REDIS_PORT",
