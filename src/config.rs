@@ -65,7 +65,7 @@ struct Inner {
     read_from: ReadFrom,
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
-    busy_poll: bool,
+    busy_poll: Option<bool>,
     limits: Limits,
     warnings: Vec<String>,
     description: Description,
@@ -99,7 +99,7 @@ impl RedisConfig {
     /// | `REDIS_MAX_RETRIES` | 3 | how many lost links one command may live through, 0 to 1000 |
     /// | `REDIS_CONNECT_TIMEOUT` | 10000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |
-    /// | `REDIS_BUSY_POLL` | true | whether to look for a fast server's answers instead of sleeping: see [`busy_poll`](RedisConfigBuilder::busy_poll) |
+    /// | `REDIS_BUSY_POLL` | | whether to look for the answers of any fast server (true) or of none (false) instead of sleeping; unset: of one on this machine. See [`busy_poll`](RedisConfigBuilder::busy_poll) |
     /// | `REDIS_CLUSTER_HOSTS` | | `node1:6379,node2:6379`: cluster mode |
     /// | `REDIS_SENTINEL_HOSTS`, `REDIS_SENTINEL_MASTER` | | sentinel mode |
     /// | `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD` | | ACL user and password of the sentinels themselves |
@@ -248,9 +248,9 @@ impl RedisConfig {
         self.0.sentinel_password.as_ref()
     }
 
-    /// Whether the actor looks for the answers of a fast server instead of sleeping.
+    /// Whether the actor looks for the answers of a fast server instead of sleeping; `None` where that is on this machine.
     #[must_use]
-    pub fn busy_poll(&self) -> bool {
+    pub fn busy_poll(&self) -> Option<bool> {
         self.0.busy_poll
     }
 

@@ -28,6 +28,22 @@ impl Message for Submit {
     type Result = ();
 }
 
+/// A command that takes its own place in the mailbox, and where it comes from.
+pub(crate) struct Aside {
+    pub(crate) submit: Submit,
+    asker: ThreadId,
+}
+
+impl Message for Aside {
+    type Result = ();
+}
+
+impl Aside {
+    pub(crate) fn callers(&self) -> Callers {
+        Callers::of(self.asker)
+    }
+}
+
 /// Says that commands have gathered in the intake.
 pub(crate) struct Gathered;
 
@@ -61,15 +77,22 @@ pub(crate) enum Callers {
     Elsewhere,
 }
 
+impl Callers {
+    /// Seen from the actor's thread.
+    fn of(asker: ThreadId) -> Self {
+        if asker == thread::current().id() { Self::Here } else { Self::Elsewhere }
+    }
+}
+
 impl Intake {
     /// Sends a command, after everything that was sent before.
     pub(crate) fn send<A>(&self, addr: &Addr<A>, submit: Submit)
     where
-        A: Actor + Handler<Submit> + Handler<Gathered>,
-        A::Context: ToEnvelope<A, Submit> + ToEnvelope<A, Gathered>,
+        A: Actor + Handler<Aside> + Handler<Gathered>,
+        A::Context: ToEnvelope<A, Aside> + ToEnvelope<A, Gathered>,
     {
         if self.aside.load(Ordering::Acquire) {
-            addr.do_send(submit);
+            addr.do_send(Aside { submit, asker: thread::current().id() });
             return;
         }
         let mut state = self.lock();
@@ -104,8 +127,7 @@ impl Intake {
         } else {
             taken.append(&mut state.waiting);
         }
-        let is_here = state.asker.is_none_or(|asker| asker == thread::current().id());
-        if is_here { Callers::Here } else { Callers::Elsewhere }
+        state.asker.map_or(Callers::Here, Callers::of)
     }
 
     fn close(&self) {

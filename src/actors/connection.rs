@@ -21,7 +21,7 @@ use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::config::Address;
 use crate::events::ConnectionEvent;
 use crate::frame::ReadFrom;
-use crate::intake::{Callers, Gathered, Outlet, Submit};
+use crate::intake::{Aside, Callers, Gathered, Outlet, Submit};
 use crate::messages::Command;
 use crate::topology::Look;
 use crate::wire::session::Greeting;
@@ -156,12 +156,21 @@ impl<M: Command> Handler<M> for RedisActor {
     }
 }
 
+/// What the crate itself asks for.
 impl Handler<Submit> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
-        self.callers = Callers::Here;
         self.engine.borrow_mut().submit(submit.ticket, Some(submit.asked));
+    }
+}
+
+impl Handler<Aside> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, aside: Aside, _: &mut Context<Self>) {
+        self.callers = aside.callers();
+        self.engine.borrow_mut().submit(aside.submit.ticket, Some(aside.submit.asked));
     }
 }
 

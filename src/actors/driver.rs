@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::Context,
-    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -33,10 +32,12 @@ use crate::wire::recipe::Recipe;
 use crate::wire::session::{Greeting, Session, establish};
 use crate::wire::stream::Wire;
 use listening::Listener;
+use looking::Seat;
 use report::Drain;
 
 mod answers;
 pub(crate) mod listening;
+mod looking;
 mod report;
 mod turns;
 
@@ -51,10 +52,13 @@ const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 struct Established {
     wire: Wire,
     liveness: Liveness,
+    /// Whether to look for answers of a fast server instead of sleeping.
+    looks: bool,
     busy_poll: BusyPoll,
+    seat: Option<Seat<'static>>,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
-    /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they came.
+    /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.
     midway: Option<usize>,
 }
 
@@ -74,8 +78,6 @@ pub(crate) struct Driver {
     recipe: Arc<Recipe>,
     prefix: KeyPrefix,
     when_down: WhenDown,
-    /// Whether to look for answers of a fast server instead of sleeping.
-    may_look: bool,
     link: Link,
     admission: Admission<BoxedTicket>,
     dialling: Option<(u64, Dialling)>,
@@ -119,8 +121,6 @@ impl Driver {
         Self {
             prefix: config.key_prefix().clone(),
             when_down: config.when_down(),
-            // On the only core looking would keep the server from answering.
-            may_look: config.busy_poll() && available_parallelism().is_ok_and(|cores| cores.get() > 1),
             link: Link::new(policy, fastrand::Rng::new()),
             admission: Admission::new(limits),
             dialling: None,

@@ -44,7 +44,7 @@ impl BusyPoll {
                 self.to_sleep -= 1;
                 self.wait = Wait::Asleep;
             }
-            // Not since the last byte: this thread may have been busy with it for longer than the server takes.
+            // Not since the last byte: this thread may have been busy for longer than the server takes.
             Wait::None => self.wait = Wait::LookingSince(now),
             Wait::LookingSince(since) if now.saturating_duration_since(since) >= LONGEST => {
                 self.row = (self.row + self.row / 2 + 1).min(MOST_SLEPT);
@@ -56,9 +56,11 @@ impl BusyPoll {
         self.wait != Wait::Asleep
     }
 
-    /// Something came.
-    pub(crate) fn came(&mut self) {
-        if let Wait::LookingSince(_) = self.wait {
+    /// Something came. A look that was broken off pays as little as one in vain.
+    pub(crate) fn came(&mut self, now: Instant) {
+        if let Wait::LookingSince(since) = self.wait
+            && now.saturating_duration_since(since) < LONGEST
+        {
             self.row = 0;
         }
         self.wait = Wait::None;
@@ -80,7 +82,7 @@ mod tests {
             looks += 1;
             now += Duration::from_micros(10);
         }
-        busy.came();
+        busy.came(answered);
         looks
     }
 
@@ -116,6 +118,20 @@ mod tests {
             (wait(&mut busy, Duration::from_millis(1)), wait(&mut busy, SOON), wait(&mut busy, SOON)),
             (10, 0, 2)
         );
+    }
+
+    /// Ablation: with each look that something ends taken for one that paid, a slow server is looked for every other time.
+    #[test]
+    fn a_look_that_is_broken_off_does_not_pay() {
+        let mut busy = BusyPoll::new();
+        assert_eq!([0; 3].map(|_| wait(&mut busy, Duration::from_millis(1))), [10, 0, 10]);
+        assert_eq!([0; 2].map(|_| wait(&mut busy, Duration::from_millis(1))), [0, 0]);
+        let now = Instant::now();
+        assert!(busy.nothing_yet(now));
+        busy.came(now + Duration::from_millis(1));
+        let row = busy.row;
+        wait(&mut busy, Duration::from_millis(1));
+        assert!(busy.row > row && row > 0, "the row goes on");
     }
 
     #[test]

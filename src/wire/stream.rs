@@ -60,6 +60,11 @@ impl Wire {
         }
     }
 
+    /// Whether the server is on this machine.
+    pub(crate) fn is_to_this_machine(&self) -> bool {
+        self.transport.is_to_this_machine()
+    }
+
     /// Whether another command should be encoded now.
     pub(crate) fn has_room(&self) -> bool {
         self.output.len() < HIGH_WATER && self.unfinished.is_none()
@@ -222,6 +227,7 @@ mod tests {
     use crate::frame::Frame;
     use crate::prefix::KeyPrefix;
     use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
     /// Ablation: where what the socket does not take is not kept, fewer bytes are written than were encoded.
@@ -253,6 +259,24 @@ mod tests {
         poll_fn(|cx| wire.poll_flush(cx)).await.expect("written");
         assert_eq!(wire.written(), len as u64);
         assert!(reader.await.expect("no panic") == expected, "in order and nothing left out");
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_within_until_it_is_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let (mut far, _) = listener.accept().await.expect("accepted");
+        let mut wire = Wire::new(Transport::Tcp(near));
+        assert!(wire.is_to_this_machine() && !wire.is_within_reply());
+        // In the line of a length, in a string, between the elements of an array.
+        let parts: [(&[u8], bool); 5] =
+            [(b"$", true), (b"5\r\nhel", true), (b"lo\r\n", false), (b"*2\r\n:1\r\n", true), (b":2\r\n", false)];
+        for (part, is_within) in parts {
+            far.write_all(part).await.expect("sent");
+            assert!(poll_fn(|cx| wire.poll_fill(cx)).await.expect("read") > 0);
+            let whole = wire.next_reply().expect("valid");
+            assert_eq!((wire.is_within_reply(), whole.is_none()), (is_within, is_within), "{}", part.escape_ascii());
+        }
     }
 
     /// Ablation: with a unit encoded whole, as a single command is, the output grows to 20 MB.

@@ -22,6 +22,21 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Transport {
+    /// Whether the other end is on this machine, as far as addresses tell.
+    pub(super) fn is_to_this_machine(&self) -> bool {
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            #[cfg(unix)]
+            Self::Unix(_) => return true,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let (Ok(there), Ok(here)) = (tcp.peer_addr(), tcp.local_addr()) else { return false };
+        there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
+    }
+}
+
 /// Hands a call to the stream inside.
 macro_rules! inside {
     ($transport:expr, $stream:ident => $call:expr) => {

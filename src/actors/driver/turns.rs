@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    pin::pin,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -83,24 +82,6 @@ impl Driver {
         self.now = None;
     }
 
-    /// Looks for the answer of a fast server once more after the others of this thread had their turn, without sleeping.
-    /// Not for callers elsewhere: theirs is a third thread that wants a core. And not for the rest of a reply: many small
-    /// reads of what the server is still writing cost both more than one waking.
-    fn stay_awake(&mut self, cx: &mut Context<'_>, callers: Callers) {
-        if !self.may_look || callers == Callers::Elsewhere || self.admission.in_flight() == 0 {
-            return;
-        }
-        let now = self.now();
-        if let Some(link) = &mut self.established
-            && link.midway.is_none()
-            && !link.wire.is_within_reply()
-            && link.busy_poll.nothing_yet(now)
-        {
-            // Unlike a plain wake-up it lets the runtime look at the socket before this comes back.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
-        }
-    }
-
     fn poll_dial(&mut self, cx: &mut Context<'_>) {
         while let Some((generation, dialling)) = &mut self.dialling {
             let generation = *generation;
@@ -113,8 +94,10 @@ impl Driver {
                     greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
+                    let looks = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
+                    let busy_poll = BusyPoll::new();
                     self.established =
-                        Some(Established { wire, liveness, busy_poll: BusyPoll::new(), leaving: None, midway: None });
+                        Some(Established { wire, liveness, looks, busy_poll, seat: None, leaving: None, midway: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -222,9 +205,9 @@ impl Driver {
                 Poll::Ready(Err(error)) => {
                     return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
                 }
-                Poll::Ready(Ok(_)) => established.busy_poll.came(),
+                Poll::Ready(Ok(_)) => established.busy_poll.came(now),
             }
-            // Those who were told between two parts may have asked anew: what came before they did is not for them.
+            // Those who were told between two parts may have asked anew: what was read before is not for them.
             let mut owed = midway.unwrap_or_else(|| self.admission.in_flight());
             while let Some(value) =
                 established.wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))?

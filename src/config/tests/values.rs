@@ -26,7 +26,7 @@ fn nothing_set_means_the_defaults_for_both_ways() {
         assert_eq!(config.key_prefix().as_str(), "whatsapp:development:");
         assert_eq!(config.client_name(), None);
         assert_eq!(config.when_down(), WhenDown::Queue);
-        assert_eq!((config.read_from(), config.busy_poll()), (ReadFrom::Primary, true));
+        assert_eq!((config.read_from(), config.busy_poll()), (ReadFrom::Primary, None));
         assert_eq!((config.sentinel_username(), config.has_sentinel_password()), (None, false));
         assert_eq!((config.max_in_flight(), config.max_in_flight_bytes()), (65_536, 64 << 20));
         assert_eq!((config.max_queued(), config.max_queued_bytes()), (100_000, 64 << 20));
@@ -77,7 +77,7 @@ fn every_variable_is_taken() {
     assert_eq!(config.command_timeout(), Duration::from_secs(86_400));
     assert_eq!(config.liveness(), Some(Duration::from_secs(172_800)));
     assert_eq!(config.key_prefix().as_str(), "shop:test:");
-    assert_eq!((config.client_name(), config.busy_poll()), (Some("pod-1"), false));
+    assert_eq!((config.client_name(), config.busy_poll()), (Some("pod-1"), Some(false)));
 
     let table = config.describe().to_string();
     for (setting, value, origin) in [
@@ -290,7 +290,7 @@ fn the_builder_sets_what_no_variable_does() {
         .liveness(None)
         .when_down(WhenDown::FailFast)
         .read_from(ReadFrom::Replica)
-        .busy_poll(false)
+        .busy_poll(true)
         .max_in_flight(1)
         .max_in_flight_bytes(2)
         .max_queued(3)
@@ -303,7 +303,7 @@ fn the_builder_sets_what_no_variable_does() {
     assert_eq!((config.when_down(), config.read_from()), (WhenDown::FailFast, ReadFrom::Replica));
     assert_eq!((config.max_in_flight(), config.max_in_flight_bytes()), (1, 2));
     assert_eq!((config.max_queued(), config.max_queued_bytes()), (3, 4));
-    assert!(!config.busy_poll());
+    assert_eq!(config.busy_poll(), Some(true));
     assert_eq!(config.key_prefix(), &KeyPrefix::none());
     assert!(config.describe().to_string().contains("builder"));
 
