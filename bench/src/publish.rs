@@ -64,7 +64,8 @@ pub fn run(args: &[String]) -> Result<bool, String> {
         "## What is held\n\nThe medians of the ratios of three runs in a row; each has to meet the bar.\n\n",
         &held,
         "\n## Instructions\n\nWhat one GET of 64 bytes costs each client's process, against a peer that answers all callers at \
-         once; in brackets this crate's share of it. Times vary on a busy machine, these do not.\n\n",
+         once; in brackets this crate's share of it, without busy polling: how often it looks for an answer depends on \
+         how soon that comes. Times vary on a busy machine, these do not.\n\n",
         &instructions,
         "\n## Streams\n\n",
         streams.find("###").and_then(|at| streams.get(at..)).unwrap_or_default(),

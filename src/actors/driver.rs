@@ -32,7 +32,6 @@ use crate::wire::recipe::Recipe;
 use crate::wire::session::{Greeting, Session, establish};
 use crate::wire::stream::Wire;
 use listening::Listener;
-use looking::Seat;
 use report::Drain;
 
 mod answers;
@@ -55,7 +54,6 @@ struct Established {
     /// Whether to look for answers of a fast server instead of sleeping.
     looks: bool,
     busy_poll: BusyPoll,
-    seat: Option<Seat<'static>>,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
     /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.

@@ -97,7 +97,7 @@ impl Driver {
                     let looks = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
                     let busy_poll = BusyPoll::new();
                     self.established =
-                        Some(Established { wire, liveness, looks, busy_poll, seat: None, leaving: None, midway: None });
+                        Some(Established { wire, liveness, looks, busy_poll, leaving: None, midway: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
