@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 
 use redis_actix::ErrorKind;
 use redis_actix::prelude::*;
-use support::{PATIENCE, config, hasty, server};
+use support::{PATIENCE, alone, config, hasty, server};
 use tokio::runtime::Handle;
 
 const ASKED: u64 = 100;
+
+// Each test runs in a process of its own: threads that might look are counted per process, and on two cores those of two
+// tests would keep each other from it.
 
 /// How often this thread went to sleep while one caller asked so many times.
 async fn sleeps(redis: &Redis) -> u64 {
@@ -32,6 +35,9 @@ async fn sleeps(redis: &Redis) -> u64 {
 /// Ablation: without looking again each of the answers is slept for, and no round is ever one of these.
 #[actix::test]
 async fn answers_that_come_soon_are_not_slept_for() {
+    if !alone("answers_that_come_soon_are_not_slept_for") {
+        return;
+    }
     if available_parallelism().is_ok_and(|cores| cores.get() == 1) {
         println!("one core: there is nothing to look for while the server does not run");
         return;
@@ -47,6 +53,9 @@ async fn answers_that_come_soon_are_not_slept_for() {
 
 #[actix::test]
 async fn who_says_so_sleeps_for_each() {
+    if !alone("who_says_so_sleeps_for_each") {
+        return;
+    }
     let server = server();
     let redis = hasty(config(server.port()).busy_poll(false)).start().expect("started");
     assert!(sleeps(&redis).await >= ASKED);
@@ -56,6 +65,9 @@ async fn who_says_so_sleeps_for_each() {
 #[actix::test]
 async fn a_server_that_is_silent_is_not_looked_for() {
     const SILENCE: Duration = Duration::from_millis(400);
+    if !alone("a_server_that_is_silent_is_not_looked_for") {
+        return;
+    }
     let server = server();
     let redis = hasty(config(server.port())).start().expect("started");
     sleeps(&redis).await;
