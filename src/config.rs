@@ -248,7 +248,7 @@ impl RedisConfig {
         self.0.sentinel_password.as_ref()
     }
 
-    /// Whether the actor looks for the answers of a fast server instead of sleeping; `None` where that is on this machine.
+    /// Whether the actor looks for the answers of a fast server instead of sleeping; `None`: only if it is on this machine.
     #[must_use]
     pub fn busy_poll(&self) -> Option<bool> {
         self.0.busy_poll

@@ -68,7 +68,7 @@ struct State {
     closed: bool,
 }
 
-/// Where they are who send commands: whoever was the first of those that gathered last.
+/// Where they are who send commands: whoever sent last, of those that gathered the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Callers {
     /// On the thread of the actor: either it runs, or they do.

@@ -51,9 +51,8 @@ const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 struct Established {
     wire: Wire,
     liveness: Liveness,
-    /// Whether to look for answers of a fast server instead of sleeping.
-    looks: bool,
-    busy_poll: BusyPoll,
+    /// Of a link whose answers may be looked for instead of slept for.
+    busy_poll: Option<BusyPoll>,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
     /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.

@@ -143,8 +143,8 @@ impl RedisConfigBuilder {
         /// it: for at most 100 microseconds a time, and hardly ever at a server that is seen to take longer. Beside its
         /// server a lone caller gets more than twice as many answers a second. A thread that looks is busy; others of it
         /// are not held up. It never looks for callers on other threads, as far as it knows them: what is sent to an
-        /// address counts as sent on the thread of the actor. Nor does it while as many threads of this process wait for
-        /// answers as there are cores. Default: for a server on this machine (a unix socket, a loopback address or one of its own). `true` for
+        /// address counts as sent on the thread of the actor. Nor does it while as many threads of this process might look
+        /// as there are cores. Default: for a server on this machine (a unix socket, a loopback address or one of its own). `true` for
         /// any, such as one in the next rack; `false` for none, where processor time is dearer than latency.
         busy_poll(on: bool) = on;
         /// At most this many commands are on the wire at once, at least 1. Default 65,536.

@@ -45,8 +45,8 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     rows.row("when down", format!("{when_down:?}"), origin);
     let (read_from, origin) = or_default(draft.read_from.take(), crate::frame::ReadFrom::default());
     rows.row("read from", format!("{read_from:?}"), origin);
-    let given = draft.busy_poll.take().map(|given| Given::new(Some(given.value), given.origin));
-    let (busy_poll, origin) = or_default(given, None);
+    let given = draft.busy_poll.take();
+    let (busy_poll, origin) = given.map_or((None, Origin::Default), |given| (Some(given.value), given.origin));
     rows.row("busy poll", busy_poll.map_or("this machine", |on| if on { "on" } else { "off" }), origin);
     let limits = limits(&mut draft, &mut rows);
 

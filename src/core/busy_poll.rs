@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// So long a wait is looked through at most. A local server answers within 30 microseconds while it is awake. One that has
 /// fallen asleep takes twice as long, and is never awake again where that counts as a miss.
-pub(crate) const LONGEST: Duration = Duration::from_micros(100);
+const LONGEST: Duration = Duration::from_micros(100);
 
 /// So many waits in a row are slept through at most. A server that is never as fast costs one look in so many commands.
 const MOST_SLEPT: u32 = 1023;

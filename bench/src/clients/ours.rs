@@ -41,14 +41,18 @@ fn builder(port: u16) -> RedisConfigBuilder {
     RedisConfig::builder().host("127.0.0.1").port(port).key_prefix(PREFIX)
 }
 
+async fn ready(started: redis_actix::Result<Redis>) -> Result<Handle, String> {
+    let redis = started.map_err(text)?;
+    redis.ready(Duration::from_secs(5)).await.map_err(text)?;
+    Ok(Handle(redis))
+}
+
 impl Connect for Here {
     type Client = Handle;
     const NAME: &'static str = "redis-actix";
 
     async fn connect(port: u16) -> Result<Handle, String> {
-        let redis = Redis::builder(config(port)?).start().map_err(text)?;
-        redis.ready(Duration::from_secs(5)).await.map_err(text)?;
-        Ok(Handle(redis))
+        ready(Redis::builder(config(port)?).start()).await
     }
 }
 
@@ -58,9 +62,7 @@ impl Connect for Asleep {
 
     async fn connect(port: u16) -> Result<Handle, String> {
         let config = builder(port).busy_poll(false).build().map_err(text)?;
-        let redis = Redis::builder(config).start().map_err(text)?;
-        redis.ready(Duration::from_secs(5)).await.map_err(text)?;
-        Ok(Handle(redis))
+        ready(Redis::builder(config).start()).await
     }
 }
 
@@ -69,9 +71,7 @@ impl Connect for OwnThread {
     const NAME: &'static str = "redis-actix";
 
     async fn connect(port: u16) -> Result<Handle, String> {
-        let redis = Redis::builder(config(port)?).start_on_own_thread().map_err(text)?;
-        redis.ready(Duration::from_secs(5)).await.map_err(text)?;
-        Ok(Handle(redis))
+        ready(Redis::builder(config(port)?).start_on_own_thread()).await
     }
 }
 

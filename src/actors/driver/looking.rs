@@ -16,8 +16,8 @@ use std::{
 use super::Driver;
 use crate::intake::Callers;
 
-/// So many threads of this process may wait for servers of this machine, if any of them is to look. With a connection on
-/// each of as many threads as there are cores, those that look keep the server and the others from running.
+/// So many threads of this process may wait for answers that they might look for, if any of them is to look. With a
+/// connection on each of as many threads as there are cores, those that look keep the server and the others from running.
 static SPARE_CORES: LazyLock<u64> = LazyLock::new(|| available_parallelism().map_or(0, |cores| cores.get() as u64 - 1));
 
 static CROWD: Crowd = Crowd(AtomicU64::new(0));
@@ -28,7 +28,7 @@ thread_local! {
     static COUNTED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many threads wait for answers, counted anew each millisecond: its number, the count of the one before, its own.
+/// How many threads might look for answers, counted anew each millisecond: its number, the count of the one before, its own.
 struct Crowd(AtomicU64);
 
 const COUNT_BITS: u32 = 12;
@@ -72,13 +72,13 @@ impl Driver {
             return;
         }
         if let Some(link) = &mut self.established
-            && link.looks
+            && let Some(busy_poll) = &mut link.busy_poll
             && link.midway.is_none()
             && !link.wire.is_within_reply()
         {
             // The time of this turn is that of its beginning, and it may have been a long one.
             let now = Instant::now();
-            if is_room(now) && link.busy_poll.nothing_yet(now) {
+            if is_room(now) && busy_poll.nothing_yet(now) {
                 // Unlike a plain wake-up it has the runtime of an arbiter look at its sockets before this comes back.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
             }

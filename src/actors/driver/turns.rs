@@ -95,9 +95,8 @@ impl Driver {
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
                     let looks = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
-                    let busy_poll = BusyPoll::new();
-                    self.established =
-                        Some(Established { wire, liveness, looks, busy_poll, leaving: None, midway: None });
+                    let busy_poll = looks.then(BusyPoll::new);
+                    self.established = Some(Established { wire, liveness, busy_poll, leaving: None, midway: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -205,7 +204,11 @@ impl Driver {
                 Poll::Ready(Err(error)) => {
                     return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
                 }
-                Poll::Ready(Ok(_)) => established.busy_poll.came(now),
+                Poll::Ready(Ok(_)) => {
+                    if let Some(busy_poll) = &mut established.busy_poll {
+                        busy_poll.came(now);
+                    }
+                }
             }
             // Those who were told between two parts may have asked anew: what was read before is not for them.
             let mut owed = midway.unwrap_or_else(|| self.admission.in_flight());
