@@ -149,21 +149,21 @@ impl Redis {
     pub(crate) async fn send_on<M: Command>(&self, generation: u64, frame: Frame) -> Result<M::Reply> {
         let (reply, answer) = oneshot::channel();
         let ticket = Box::new(Waiter::<M, _>::new(frame.pinned(), reply));
-        self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
+        self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// As [`send_on`](Self::send_on), and nobody waits.
     pub(crate) fn tell_on(&self, generation: u64, frame: Frame) {
         let ticket = Box::new(Silent::new(frame.pinned()));
-        self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
+        self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
     }
 
     /// As [`send_on`](Self::send_on), with somewhere to wait for the answer.
     pub(crate) fn begin_on(&self, generation: u64, frame: Frame) -> oneshot::Receiver<Result<Value>> {
         let (reply, answer) = oneshot::channel();
         let ticket = Box::new(Waiter::<Internal, _>::new(frame.pinned(), reply));
-        self.addr.do_send(SubmitOn { generation, submit: Submit { ticket, asked: Instant::now() } });
+        self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
         answer
     }
 

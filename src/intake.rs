@@ -24,10 +24,6 @@ pub(crate) struct Submit {
     pub(crate) asked: Instant,
 }
 
-impl Message for Submit {
-    type Result = ();
-}
-
 /// A command that takes its own place in the mailbox, and where it comes from.
 pub(crate) struct Aside {
     pub(crate) submit: Submit,
@@ -39,6 +35,11 @@ impl Message for Aside {
 }
 
 impl Aside {
+    /// To be made on the thread of whoever waits for the answer.
+    pub(crate) fn new(submit: Submit) -> Self {
+        Self { submit, asker: thread::current().id() }
+    }
+
     pub(crate) fn callers(&self) -> Callers {
         Callers::of(self.asker)
     }
@@ -92,7 +93,7 @@ impl Intake {
         A::Context: ToEnvelope<A, Aside> + ToEnvelope<A, Gathered>,
     {
         if self.aside.load(Ordering::Acquire) {
-            addr.do_send(Aside { submit, asker: thread::current().id() });
+            addr.do_send(Aside::new(submit));
             return;
         }
         let mut state = self.lock();

@@ -156,15 +156,6 @@ impl<M: Command> Handler<M> for RedisActor {
     }
 }
 
-/// What the crate itself asks for.
-impl Handler<Submit> for RedisActor {
-    type Result = ();
-
-    fn handle(&mut self, submit: Submit, _: &mut Context<Self>) {
-        self.engine.borrow_mut().submit(submit.ticket, Some(submit.asked));
-    }
-}
-
 impl Handler<Aside> for RedisActor {
     type Result = ();
 
@@ -213,10 +204,17 @@ impl Handler<Tell> for RedisActor {
     }
 }
 
-/// As [`Submit`], for a command that depends on one link; see [`Engine::submit_on`].
+/// As [`Aside`], for a command that depends on one link; see [`Engine::submit_on`].
 pub(crate) struct SubmitOn {
-    pub(crate) generation: u64,
-    pub(crate) submit: Submit,
+    generation: u64,
+    aside: Aside,
+}
+
+impl SubmitOn {
+    /// To be made on the thread of whoever waits for the answer.
+    pub(crate) fn new(generation: u64, submit: Submit) -> Self {
+        Self { generation, aside: Aside::new(submit) }
+    }
 }
 
 impl Message for SubmitOn {
@@ -226,7 +224,9 @@ impl Message for SubmitOn {
 impl Handler<SubmitOn> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, SubmitOn { generation, submit }: SubmitOn, _: &mut Context<Self>) {
+    fn handle(&mut self, SubmitOn { generation, aside }: SubmitOn, _: &mut Context<Self>) {
+        self.callers = aside.callers();
+        let submit = aside.submit;
         self.engine.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionEvent;
 use crate::frame::{Frame, WhenDown};
 use crate::handle::gone;
-use crate::intake::Submit;
+use crate::intake::{Aside, Submit};
 use crate::links::Links;
 
 /// For how long a server that cannot be reached is tried, before what was taken is reported as lost.
@@ -46,8 +46,8 @@ impl Shared {
         let frame = if generation.is_some() { frame.pinned() } else { frame };
         let submit = Submit { ticket: Box::new(Waiter::<Internal, _>::new(frame.own(), reply)), asked: Instant::now() };
         match generation {
-            Some(generation) => self.addr.do_send(SubmitOn { generation, submit }),
-            None => self.addr.do_send(submit),
+            Some(generation) => self.addr.do_send(SubmitOn::new(generation, submit)),
+            None => self.addr.do_send(Aside::new(submit)),
         }
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -75,7 +75,7 @@ impl Shared {
         if let (Some(client), Some(generation)) = (client, link) {
             let kill = self.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).pinned().own());
             let submit = Submit { ticket: Box::new(Silent::new(kill)), asked: Instant::now() };
-            self.addr.do_send(SubmitOn { generation, submit });
+            self.addr.do_send(SubmitOn::new(generation, submit));
         }
     }
 

@@ -56,6 +56,11 @@ impl BusyPoll {
         self.wait != Wait::Asleep
     }
 
+    /// The rest of this wait is slept through for a reason that says nothing of the server.
+    pub(crate) fn sleeps(&mut self) {
+        self.wait = Wait::Asleep;
+    }
+
     /// Something came. A look that was broken off pays as little as one in vain.
     pub(crate) fn came(&mut self, now: Instant) {
         if let Wait::LookingSince(since) = self.wait
@@ -132,6 +137,19 @@ mod tests {
         let row = busy.row;
         wait(&mut busy, Duration::from_millis(1));
         assert!(busy.row > row && row > 0, "the row goes on");
+    }
+
+    /// Ablation: with the look left open, an answer that woke the thread counts as one that was seen while it looked.
+    #[test]
+    fn a_look_given_up_for_others_is_neither_a_hit_nor_a_miss() {
+        let mut busy = BusyPoll::new();
+        assert_eq!([0; 2].map(|_| wait(&mut busy, Duration::from_millis(1))), [10, 0]);
+        let (row, now) = (busy.row, Instant::now());
+        assert!(busy.nothing_yet(now));
+        busy.sleeps();
+        assert!(!busy.nothing_yet(now + SOON));
+        busy.came(now + SOON);
+        assert_eq!((busy.row, busy.to_sleep), (row, 0));
     }
 
     #[test]

@@ -13,11 +13,14 @@ use std::{
     time::Instant,
 };
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use super::Driver;
 use crate::intake::Callers;
 
-/// So many threads of this process may wait for answers that they might look for, if any of them is to look. With a
-/// connection on each of as many threads as there are cores, those that look keep the server and the others from running.
+/// So many threads of this process may wait for answers, if any of them is to look. With a connection on each of as many
+/// threads as there are cores, those that look keep the server and the others from running. The cores are those that the
+/// first to ask may use; quotas of the kernel's control groups are counted in.
 static SPARE_CORES: LazyLock<u64> = LazyLock::new(|| available_parallelism().map_or(0, |cores| cores.get() as u64 - 1));
 
 static CROWD: Crowd = Crowd(AtomicU64::new(0));
@@ -28,15 +31,17 @@ thread_local! {
     static COUNTED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many threads might look for answers, counted anew each millisecond: its number, the count of the one before, its own.
+/// How many threads wait for answers, counted anew each millisecond: its number, the count of the one before, its own.
+/// Threads that do other things are not seen, nor are other processes.
+#[repr(align(64))]
 struct Crowd(AtomicU64);
 
 const COUNT_BITS: u32 = 12;
 const MOST: u64 = (1 << COUNT_BITS) - 1;
 
 impl Crowd {
-    /// Counts a thread that was counted last in the millisecond `counted`. Returns how many there are.
-    fn enter(&self, millisecond: u64, counted: u64) -> u64 {
+    /// Counts a thread that was counted last in the millisecond `counted`, as `threads`. Returns how many there are.
+    fn enter(&self, millisecond: u64, counted: u64, threads: u64) -> u64 {
         let with_me = |held: u64| {
             let (at, count) = (held >> (2 * COUNT_BITS), held & MOST);
             // Another thread's clock may be ahead by one.
@@ -46,7 +51,7 @@ impl Crowd {
                     1 => (count, 0),
                     _ => (0, 0),
                 };
-                millisecond << (2 * COUNT_BITS) | before << COUNT_BITS | (count + 1).min(MOST)
+                millisecond << (2 * COUNT_BITS) | before << COUNT_BITS | (count + threads).min(MOST)
             })
         };
         let held = match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_me) {
@@ -57,31 +62,55 @@ impl Crowd {
     }
 }
 
-/// Whether a thread that looks leaves the others of this process a core.
-fn is_room(now: Instant) -> bool {
+/// Whether a thread that looks would leave the others of this process a core. Those that would not look are counted as well:
+/// they want one as soon as they are answered, and so do callers elsewhere.
+fn is_room(now: Instant, callers: Callers) -> bool {
+    let threads = match callers {
+        Callers::Here => 1,
+        Callers::Elsewhere => 2,
+    };
     let millisecond = now.saturating_duration_since(*START).as_millis() as u64 + 1;
-    CROWD.enter(millisecond, COUNTED.replace(millisecond)) <= *SPARE_CORES
+    CROWD.enter(millisecond, COUNTED.replace(millisecond), threads) <= *SPARE_CORES
+}
+
+/// Whether this thread is the one that asks the kernel which of its sockets are ready. A task of a runtime of many threads
+/// that is polled again at once looks at nothing: another thread has to be woken to do it.
+pub(super) fn sees_its_sockets() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+}
+
+/// What is known of a wait for answers.
+struct Waiting {
+    callers: Callers,
+    /// Some are here already, left for the next turn.
+    midway: bool,
+    within_reply: bool,
+}
+
+impl Waiting {
+    /// Not for callers elsewhere: theirs is a third thread that wants a core. And not for the rest of a reply: many small
+    /// reads of what the server is still writing cost both more than one waking.
+    fn is_to_be_looked_through(&self) -> bool {
+        self.callers == Callers::Here && !self.midway && !self.within_reply
+    }
 }
 
 impl Driver {
     /// Looks for the answer of a fast server once more after the others of this thread had their turn, without sleeping.
-    /// Not for callers elsewhere: theirs is a third thread that wants a core. And not for the rest of a reply: many small
-    /// reads of what the server is still writing cost both more than one waking.
     pub(super) fn stay_awake(&mut self, cx: &mut Context<'_>, callers: Callers) {
-        if callers == Callers::Elsewhere || self.admission.in_flight() == 0 {
+        if self.admission.in_flight() == 0 {
             return;
         }
-        if let Some(link) = &mut self.established
-            && let Some(busy_poll) = &mut link.busy_poll
-            && link.midway.is_none()
-            && !link.wire.is_within_reply()
-        {
-            // The time of this turn is that of its beginning, and it may have been a long one.
-            let now = Instant::now();
-            if is_room(now) && busy_poll.nothing_yet(now) {
-                // Unlike a plain wake-up it has the runtime of an arbiter look at its sockets before this comes back.
-                let _ = pin!(tokio::task::yield_now()).poll(cx);
-            }
+        let is_room = is_room(self.now(), callers);
+        let Some(link) = &mut self.established else { return };
+        let Some(busy_poll) = &mut link.busy_poll else { return };
+        let waiting = Waiting { callers, midway: link.midway.is_some(), within_reply: link.wire.is_within_reply() };
+        if !is_room || !waiting.is_to_be_looked_through() {
+            busy_poll.sleeps();
+        // The time of this turn is that of its beginning, and it may have been a long one.
+        } else if busy_poll.nothing_yet(Instant::now()) {
+            // Unlike a plain wake-up it has the runtime of an arbiter look at its sockets before this comes back.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
     }
 }
@@ -93,23 +122,33 @@ mod tests {
     #[test]
     fn threads_are_counted_once_a_millisecond() {
         let crowd = Crowd(AtomicU64::new(0));
-        assert_eq!((crowd.enter(5, 0), crowd.enter(5, 5), crowd.enter(5, 3)), (1, 1, 2));
+        assert_eq!((crowd.enter(5, 0, 1), crowd.enter(5, 5, 1), crowd.enter(5, 3, 1)), (1, 1, 2));
         // The first of the next one is not alone for that.
-        assert_eq!((crowd.enter(6, 5), crowd.enter(6, 6)), (2, 2));
-        assert_eq!((crowd.enter(7, 6), crowd.enter(9, 7)), (1, 1), "who was not there again is forgotten");
+        assert_eq!((crowd.enter(6, 5, 1), crowd.enter(6, 6, 1)), (2, 2));
+        assert_eq!((crowd.enter(7, 6, 1), crowd.enter(9, 7, 1)), (1, 1), "who was not there again is forgotten");
+        assert_eq!((crowd.enter(10, 9, 2), crowd.enter(10, 10, 2)), (2, 2), "one that stands for two");
     }
 
     /// Ablation: with an older time written over a newer one the two threads count themselves again and again.
     #[test]
     fn a_clock_that_is_behind_changes_nothing() {
         let crowd = Crowd(AtomicU64::new(0));
-        assert_eq!((crowd.enter(6, 0), crowd.enter(5, 4), crowd.enter(6, 6)), (1, 1, 1));
+        assert_eq!((crowd.enter(6, 0, 1), crowd.enter(5, 4, 1), crowd.enter(6, 6, 1)), (1, 1, 1));
     }
 
     #[test]
     fn a_crowd_has_an_end() {
         let crowd = Crowd(AtomicU64::new(0));
-        assert_eq!((0..10_000).map(|_| crowd.enter(1, 0)).max(), Some(MOST));
-        assert_eq!(crowd.enter(2, 1), MOST);
+        assert_eq!((0..10_000).map(|_| crowd.enter(1, 0, 1)).max(), Some(MOST));
+        assert_eq!(crowd.enter(2, 1, 1), MOST);
+    }
+
+    #[test]
+    fn only_callers_here_who_have_nothing_yet_are_waited_for_awake() {
+        let here = Waiting { callers: Callers::Here, midway: false, within_reply: false };
+        assert!(here.is_to_be_looked_through());
+        assert!(!Waiting { callers: Callers::Elsewhere, ..here }.is_to_be_looked_through());
+        assert!(!Waiting { midway: true, ..here }.is_to_be_looked_through());
+        assert!(!Waiting { within_reply: true, ..here }.is_to_be_looked_through());
     }
 }

@@ -10,6 +10,7 @@ use redis::Value;
 
 use super::answers::{answer, strip};
 use super::listening::{MESSAGES_PER_TURN, Sorted, sort};
+use super::looking::sees_its_sockets;
 use super::{Driver, Established, NEVER};
 use crate::actors::ticket::Rerun;
 use crate::core::{
@@ -94,8 +95,8 @@ impl Driver {
                     greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
-                    let looks = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
-                    let busy_poll = looks.then(BusyPoll::new);
+                    let asked_for = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
+                    let busy_poll = (asked_for && sees_its_sockets()).then(BusyPoll::new);
                     self.established = Some(Established { wire, liveness, busy_poll, leaving: None, midway: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
