@@ -69,7 +69,8 @@ fn is_room(now: Instant, callers: Callers) -> bool {
         Callers::Here => 1,
         Callers::Elsewhere => 2,
     };
-    let millisecond = now.saturating_duration_since(*START).as_millis() as u64 + 1;
+    let running = now.saturating_duration_since(*START);
+    let millisecond = running.as_secs() * 1_000 + u64::from(running.subsec_millis()) + 1;
     CROWD.enter(millisecond, COUNTED.replace(millisecond), threads) <= *SPARE_CORES
 }
 
