@@ -117,7 +117,7 @@ async fn a_server_that_is_silent_is_not_looked_for() {
     let late = redis.send(Get::<String>::new("k").timeout(SILENCE)).await.expect_err("frozen");
     assert_eq!(late.kind(), ErrorKind::Timeout);
     let spent = processor_time() - before;
-    assert!(spent < SILENCE / 4, "{spent:?} of {SILENCE:?} spent");
+    assert!(spent < SILENCE / 20, "{spent:?} of {SILENCE:?} spent");
     server.cont_process().expect("thawed");
 }
 
@@ -157,10 +157,10 @@ async fn callers_on_another_thread_are_slept_for() {
 }
 
 /// Threads that ask all the time, each over a connection of its own.
-struct Crowd(Arc<AtomicBool>, Vec<JoinHandle<()>>);
+struct Others(Arc<AtomicBool>, Vec<JoinHandle<()>>);
 
-impl Crowd {
-    fn gather(port: u16, threads: usize) -> Self {
+impl Others {
+    fn start(port: u16, threads: usize) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let asking = (0..threads).map(|_| {
             let over = over.clone();
@@ -178,7 +178,7 @@ impl Crowd {
     }
 }
 
-impl Drop for Crowd {
+impl Drop for Others {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
         for asking in self.1.drain(..) {
@@ -201,7 +201,7 @@ async fn as_many_threads_as_cores_sleep_all_of_them() {
         );
         return;
     }
-    let _crowd = Crowd::gather(server.port(), cores - 1);
+    let _others = Others::start(server.port(), cores - 1);
     // The others have to connect first, and one that gets no core for two milliseconds is not counted.
     let most = most_sleeps(ASKED * 9 / 10, async || sleeps(&redis).await).await;
     assert!(most >= ASKED * 9 / 10, "{most} of {ASKED} slept for while others wanted the core");

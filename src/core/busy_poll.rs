@@ -37,16 +37,16 @@ impl BusyPoll {
         Self { wait: Wait::None, to_sleep: 0, row: 0 }
     }
 
-    /// Answers are owed and none is here. Returns whether to look again at once.
-    pub(crate) fn nothing_yet(&mut self, now: Instant) -> bool {
+    /// Answers are owed and none is here. Returns whether to look again at once. `now` is asked for only where it matters.
+    pub(crate) fn nothing_yet(&mut self, now: impl FnOnce() -> Instant) -> bool {
         match self.wait {
             Wait::None if self.to_sleep > 0 => {
                 self.to_sleep -= 1;
                 self.wait = Wait::Asleep;
             }
             // Not since the last byte: this thread may have been busy for longer than the server takes.
-            Wait::None => self.wait = Wait::LookingSince(now),
-            Wait::LookingSince(since) if now.saturating_duration_since(since) >= LONGEST => {
+            Wait::None => self.wait = Wait::LookingSince(now()),
+            Wait::LookingSince(since) if now().saturating_duration_since(since) >= LONGEST => {
                 self.row = (self.row + self.row / 2 + 1).min(MOST_SLEPT);
                 self.to_sleep = self.row;
                 self.wait = Wait::Asleep;
@@ -57,7 +57,7 @@ impl BusyPoll {
     }
 
     /// The rest of this wait is slept through for a reason that says nothing of the server.
-    pub(crate) fn sleeps(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.wait = Wait::Asleep;
     }
 
@@ -83,7 +83,7 @@ mod tests {
         let mut looks = 0;
         let mut now = Instant::now();
         let answered = now + answer;
-        while now < answered && busy.nothing_yet(now) {
+        while now < answered && busy.nothing_yet(|| now) {
             looks += 1;
             now += Duration::from_micros(10);
         }
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!([0; 3].map(|_| wait(&mut busy, Duration::from_millis(1))), [10, 0, 10]);
         assert_eq!([0; 2].map(|_| wait(&mut busy, Duration::from_millis(1))), [0, 0]);
         let now = Instant::now();
-        assert!(busy.nothing_yet(now));
+        assert!(busy.nothing_yet(|| now));
         busy.came(now + Duration::from_millis(1));
         let row = busy.row;
         wait(&mut busy, Duration::from_millis(1));
@@ -145,9 +145,9 @@ mod tests {
         let mut busy = BusyPoll::new();
         assert_eq!([0; 2].map(|_| wait(&mut busy, Duration::from_millis(1))), [10, 0]);
         let (row, now) = (busy.row, Instant::now());
-        assert!(busy.nothing_yet(now));
-        busy.sleeps();
-        assert!(!busy.nothing_yet(now + SOON));
+        assert!(busy.nothing_yet(|| now));
+        busy.give_up();
+        assert!(!busy.nothing_yet(|| now + SOON));
         busy.came(now + SOON);
         assert_eq!((busy.row, busy.to_sleep), (row, 0));
     }
@@ -156,7 +156,7 @@ mod tests {
     fn a_wait_that_is_slept_through_stays_so() {
         let mut busy = BusyPoll::new();
         let now = Instant::now();
-        assert!(busy.nothing_yet(now) && !busy.nothing_yet(now + LONGEST));
-        assert!((0..10).all(|_| !busy.nothing_yet(now)), "asked anew within it");
+        assert!(busy.nothing_yet(|| now) && !busy.nothing_yet(|| now + LONGEST));
+        assert!((0..10).all(|_| !busy.nothing_yet(|| now)), "asked anew within it");
     }
 }
