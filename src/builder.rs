@@ -109,7 +109,8 @@ impl RedisBuilder {
         Ok(redis)
     }
 
-    /// Starts the actor on a thread of its own, under any executor or none. The thread ends with the actor.
+    /// Starts the actor on a thread of its own, under any executor or none. The thread ends with the actor. Every caller is on
+    /// another thread then, and [busy polling](crate::RedisConfigBuilder::busy_poll) is for those on the same.
     ///
     /// # Errors
     /// When the thread cannot be made, or the mode is not supported.

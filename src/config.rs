@@ -99,7 +99,7 @@ impl RedisConfig {
     /// | `REDIS_MAX_RETRIES` | 3 | how many lost links one command may live through, 0 to 1000 |
     /// | `REDIS_CONNECT_TIMEOUT` | 10000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |
-    /// | `REDIS_BUSY_POLL` | | whether to look for the answers of any fast server (true) or of none (false) instead of sleeping; unset: of one on this machine. See [`busy_poll`](RedisConfigBuilder::busy_poll) |
+    /// | `REDIS_BUSY_POLL` | | true: an answer is looked for during up to 100 microseconds before the thread sleeps, for callers on the actor's thread and while a core is left; false: never; unset: true for a server on this machine. See [`busy_poll`](RedisConfigBuilder::busy_poll) |
     /// | `REDIS_CLUSTER_HOSTS` | | `node1:6379,node2:6379`: cluster mode |
     /// | `REDIS_SENTINEL_HOSTS`, `REDIS_SENTINEL_MASTER` | | sentinel mode |
     /// | `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD` | | ACL user and password of the sentinels themselves |

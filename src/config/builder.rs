@@ -142,13 +142,13 @@ impl RedisConfigBuilder {
         /// Whether the actor looks again and again for answers of a fast server, instead of sleeping until the socket
         /// wakes it: for at most 100 microseconds a time, and ever more rarely, down to once in 1,024 waits, until
         /// something comes that soon. Beside its server a lone caller gets more than twice as many answers a second. A
-        /// thread that looks is busy; others of it are not held up. It never looks for callers on other threads, as far
-        /// as it knows them: what is sent to an address counts as sent on the thread of the actor, and so does a
-        /// command that blocks. Nor does it on a thread of a runtime of many, nor while about as many threads of this
-        /// process wait for answers as it may use cores; callers elsewhere count as one, and what else wants these
-        /// cores it does not see. Default: for a server that is on this machine by its address (a unix socket, a
-        /// loopback address or one of its own). `true` for any, such as one in the next rack; `false` for none, such as
-        /// one behind a tunnel or a sidecar, or where processor time is dearer than latency.
+        /// thread that looks is busy; others of it are not held up. It does not look for callers on other threads,
+        /// except where it does not know them: what is sent through an `Addr`, and a command that blocks, counts as
+        /// sent on the thread of the actor. Nor does it on a thread of a runtime of many, nor while about as many
+        /// threads of this process wait for answers as it may use cores; callers elsewhere count as one, and what else
+        /// wants these cores it does not see. Default: for a server that is on this machine by its address (a unix
+        /// socket, a loopback address or one of its own). `true` for any, such as one in the next rack; `false` for
+        /// none, such as one behind a tunnel or a sidecar, or where processor time is dearer than latency.
         busy_poll(on: bool) = on;
         /// At most this many commands are on the wire at once, at least 1. Default 65,536.
         max_in_flight(commands: usize) = commands;
