@@ -80,8 +80,8 @@ async fn one(
 }
 
 /// The contenders of one round, in the order of a Williams square: over the rounds each comes after each other one about as
-/// often as after any. In a mere rotation everybody but one follows the same neighbour for ever, and who follows a process
-/// that ends, such as redis-benchmark's, finds the server as it left it: 0.6 of the operations in one round of ten.
+/// often as after any. In a mere rotation everybody but one follows the same neighbour for ever, and what that one leaves
+/// behind in the server and the caches is always on the same account.
 fn order(round: usize, contenders: usize) -> impl Iterator<Item = usize> {
     (0..contenders).map(move |turn| {
         let zigzag = if turn % 2 == 1 { turn.div_ceil(2) } else { contenders - turn / 2 };
