@@ -69,6 +69,11 @@ impl Frame {
         self.traits.read_from == Some(ReadFrom::Replica) && self.is_for_any() && !self.waits()
     }
 
+    /// Whether it is known to change nothing.
+    pub(crate) fn is_read(&self) -> bool {
+        self.traits.reads > Reads::No
+    }
+
     /// Whether what it says of replicas makes sense.
     pub(super) fn misplaced(&self) -> Option<&'static str> {
         let misplaced = self.traits.read_from == Some(ReadFrom::Replica) && self.traits.reads == Reads::No;

@@ -1,0 +1,271 @@
+//! What an error reply proves about the command that it answers. Every decision that depends on an error code is made here.
+//!
+//! A server replies with BUSY, MOVED and the like before it executes a command. A script, a function or a module command may
+//! reply with the same codes after it has run, as in `return redis.error_reply('BUSY the lock is taken')`. So a code alone
+//! proves nothing, unless running the command again does no harm: the text has to be one that servers use.
+
+use redis::Value;
+
+use crate::error::{Error, Fate};
+use crate::frame::{Frame, Unit};
+use crate::prefix::table;
+
+/// A reason for which a server does not execute a command, and that this crate acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Loading,
+    Busy,
+    MasterDown,
+    TryAgain,
+    ClusterDown,
+    Moved,
+    Ask,
+    NoScript,
+    ReadOnly,
+    NoAuth,
+}
+
+/// What an error reply proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The command was not executed, whatever it is: it may be sent again.
+    NotRun(Refusal),
+    /// The command changed nothing, and would be refused again.
+    Rejected,
+    /// The command may have run, or a part of it.
+    MayHaveRun,
+}
+
+impl Verdict {
+    /// The fate of a command that was answered so on the first link it was sent on.
+    pub(crate) fn fate(self) -> Fate {
+        match self {
+            Self::NotRun(_) | Self::Rejected => Fate::Rejected,
+            Self::MayHaveRun => Fate::Unknown,
+        }
+    }
+
+    pub(crate) fn not_run(self) -> Option<Refusal> {
+        match self {
+            Self::NotRun(refusal) => Some(refusal),
+            Self::Rejected | Self::MayHaveRun => None,
+        }
+    }
+}
+
+/// What has to be known of a command to judge an error reply to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CommandFacts<'a> {
+    name: &'a [u8],
+    /// It runs code of users or modules: EVAL, FCALL, module commands, and every command that is not known here.
+    user_code: bool,
+    /// Running it twice does no harm.
+    repeatable: bool,
+    /// It changes nothing.
+    reads: bool,
+}
+
+impl<'a> CommandFacts<'a> {
+    /// A command whose error replies come from the server itself: MULTI, EXEC, and commands while they are queued.
+    pub(crate) const SERVER: CommandFacts<'static> =
+        CommandFacts { name: b"", user_code: false, repeatable: true, reads: false };
+
+    /// Of a single command; of several see [`of_part`](Self::of_part).
+    pub(crate) fn of(frame: &'a Frame) -> Self {
+        let name = frame.args().next().unwrap_or_default();
+        Self::named(name, frame.is_repeatable(), frame.is_read())
+    }
+
+    /// Of the command at `index` of a pipeline or a transaction.
+    pub(crate) fn of_part(frame: &'a Frame, unit: &'a Unit, index: usize) -> Self {
+        let name = unit.view(index).and_then(|part| part.words().next()).unwrap_or_default();
+        let reads = table::lookup(&[name]).is_some_and(|found| found.entry.pure_read());
+        Self::named(name, frame.is_repeatable() || reads, reads)
+    }
+
+    fn named(name: &'a [u8], repeatable: bool, reads: bool) -> Self {
+        Self { name, user_code: runs_user_code(name), repeatable, reads }
+    }
+}
+
+fn runs_user_code(name: &[u8]) -> bool {
+    let Some(found) = table::lookup(&[name]) else { return true };
+    let name = found.name.command;
+    matches!(name, "eval" | "evalsha" | "eval_ro" | "evalsha_ro" | "fcall" | "fcall_ro")
+        // Modules name their commands so; vector sets are a module of Redis 8.
+        || name.contains('.')
+        || name.starts_with('v')
+}
+
+/// Judges an error reply: its code, and the text behind it.
+pub(crate) fn verdict(code: &str, text: &str, command: CommandFacts<'_>) -> Verdict {
+    let may_have_run = if command.reads { Verdict::Rejected } else { Verdict::MayHaveRun };
+    match Refusal::of_code(code) {
+        Some(refusal) if refusal.is_text_of_servers(text) => Verdict::NotRun(refusal),
+        // From a script it is what a command in it was told, and another one may have published something before.
+        Some(Refusal::ReadOnly) if !command.user_code && READ_ONLY.contains(&text) => {
+            Verdict::NotRun(Refusal::ReadOnly)
+        }
+        Some(refusal) if command.repeatable && !command.user_code => Verdict::NotRun(refusal),
+        Some(_) => may_have_run,
+        None if command.user_code && !is_before_execution(code, text, command.name) => may_have_run,
+        // MIGRATE: the other server did not answer.
+        None if code == "IOERR" => may_have_run,
+        None => Verdict::Rejected,
+    }
+}
+
+/// As [`verdict`], for a reply. `None`: it is no error.
+pub(crate) fn of_reply(reply: &Value, command: CommandFacts<'_>) -> Option<Verdict> {
+    match reply {
+        Value::ServerError(error) => Some(verdict(error.code(), error.details().unwrap_or_default(), command)),
+        _ => None,
+    }
+}
+
+/// As [`verdict`], for an error that was made from a reply. `None`: it was not.
+pub(crate) fn of_error(error: &Error, command: CommandFacts<'_>) -> Option<Verdict> {
+    Some(verdict(error.code()?, error.message(), command))
+}
+
+/// Why the server did not execute the command that it answered so.
+pub(crate) fn not_run(reply: &Value, command: CommandFacts<'_>) -> Option<Refusal> {
+    of_reply(reply, command)?.not_run()
+}
+
+/// Why this link is of no use to any other command, if the reply says so: the server is a replica now, does not know the login
+/// any more, or has given the slot away.
+///
+/// A script that writes has this from the command that it called, so the text may be followed by the place in the script.
+pub(crate) fn leaves_link(reply: &Value, command: CommandFacts<'_>) -> Option<Refusal> {
+    let Value::ServerError(error) = reply else { return None };
+    let (refusal, text) = (Refusal::of_code(error.code())?, error.details().unwrap_or_default());
+    let is_meant = matches!(refusal, Refusal::ReadOnly | Refusal::NoAuth | Refusal::Moved);
+    let is_inner = refusal == Refusal::ReadOnly && READ_ONLY.iter().any(|known| text.starts_with(known));
+    (is_meant && (!command.user_code || is_inner || refusal.is_text_of_servers(text))).then_some(refusal)
+}
+
+/// The replies to a pipeline or a transaction, each with what it is a reply to.
+pub(crate) fn unit_replies<'a>(
+    frame: &'a Frame,
+    unit: &'a Unit,
+    replies: &'a [Value],
+) -> impl Iterator<Item = (&'a Value, CommandFacts<'a>)> {
+    // Of a transaction, the replies to MULTI and EXEC stand around those to the commands, which are queued meanwhile. Without
+    // MULTI the server executes them one by one.
+    let is_queued = unit.is_atomic() && !matches!(replies.first(), Some(Value::ServerError(_)));
+    let (first, last) = if unit.is_atomic() { (1, replies.len().saturating_sub(1)) } else { (0, replies.len()) };
+    replies.iter().enumerate().map(move |(at, reply)| {
+        let facts = if is_queued || at < first || at >= last {
+            CommandFacts::SERVER
+        } else {
+            CommandFacts::of_part(frame, unit, at - first)
+        };
+        (reply, facts)
+    })
+}
+
+const READ_ONLY: [&str; 2] =
+    ["You can't write against a read only replica.", "You can't write against a read only slave."];
+
+impl Refusal {
+    pub(crate) fn of_code(code: &str) -> Option<Self> {
+        Some(match code {
+            "LOADING" => Self::Loading,
+            "BUSY" => Self::Busy,
+            "MASTERDOWN" => Self::MasterDown,
+            "TRYAGAIN" => Self::TryAgain,
+            "CLUSTERDOWN" => Self::ClusterDown,
+            "MOVED" => Self::Moved,
+            "ASK" => Self::Ask,
+            "NOSCRIPT" => Self::NoScript,
+            "READONLY" => Self::ReadOnly,
+            "NOAUTH" => Self::NoAuth,
+            _ => return None,
+        })
+    }
+
+    /// The server will execute commands later.
+    pub(crate) fn is_not_now(self) -> bool {
+        matches!(self, Self::Loading | Self::Busy | Self::MasterDown | Self::TryAgain | Self::ClusterDown)
+    }
+
+    /// The command belongs to another node of the cluster, or the cluster has none for it at the moment.
+    pub(crate) fn is_redirect(self) -> bool {
+        matches!(self, Self::Moved | Self::Ask | Self::TryAgain | Self::ClusterDown | Self::MasterDown)
+    }
+
+    /// Whether servers reply so before they execute a command. From Redis 2.8 on, Valkey and the forks, whose own name stands
+    /// where Redis has `Redis`.
+    fn is_text_of_servers(self, text: &str) -> bool {
+        match self {
+            Self::Loading => behind_name(text) == Some("is loading the dataset in memory"),
+            Self::Busy => behind_name(text).is_some_and(|text| {
+                let calls = text.strip_prefix("is busy running a script. You can only call ");
+                text == "is busy running a module command."
+                    || matches!(calls, Some("SCRIPT KILL or SHUTDOWN NOSAVE." | "FUNCTION KILL or SHUTDOWN NOSAVE."))
+            }),
+            Self::MasterDown => {
+                let known = text.strip_prefix("Link with MASTER is down");
+                known.is_some_and(|rest| [" and ", ", "].iter().any(|joint| rest.starts_with(joint)))
+                    && (text.ends_with("-serve-stale-data is set to 'no'.")
+                        || text.ends_with("flag is not set on the script."))
+            }
+            Self::TryAgain => {
+                matches!(text, "Multiple keys request during rehashing of slot" | "Slot is being trimmed")
+            }
+            Self::ClusterDown => matches!(
+                text,
+                "The cluster is down"
+                    | "The cluster is down. Use CLUSTER INFO for more information"
+                    | "The cluster is down and only accepts read commands"
+                    | "Hash slot not served"
+                    | "Hash slot is unbound"
+            ),
+            Self::Moved | Self::Ask => is_slot_and_address(text),
+            Self::NoScript => matches!(text, "No matching script. Please use EVAL." | "No matching script."),
+            Self::ReadOnly => text == "Can not run script with write flag on readonly replica",
+            Self::NoAuth => text == "Authentication required.",
+        }
+    }
+}
+
+/// What follows the one word that names the server.
+fn behind_name(text: &str) -> Option<&str> {
+    text.split_once(' ').map(|(_, rest)| rest)
+}
+
+/// `3999 127.0.0.1:6381` and nothing else.
+fn is_slot_and_address(text: &str) -> bool {
+    let mut words = text.split(' ');
+    let slot = words.next().is_some_and(|slot| slot.parse::<u16>().is_ok());
+    let port = words.next().and_then(|address| address.rsplit_once(':')?.1.parse::<u16>().ok());
+    slot && port.is_some_and(|port| port != 0) && words.next().is_none()
+}
+
+/// Whether a server says so of a script, a function or a module command that it has not started. What such a command may pass
+/// on from a command that it has called, after others that it has called, is not among these.
+fn is_before_execution(code: &str, text: &str, name: &[u8]) -> bool {
+    let begins = |with: &[&str]| with.iter().any(|known| text.starts_with(known));
+    match code {
+        "NOPERM" => begins(&["this user has no permissions to", "User "]),
+        "OOM" => begins(&["allow-oom flag is not set on the script"]),
+        "MISCONF" => text.contains("Writable scripts are blocked"),
+        "CROSSSLOT" => text == "Keys in request don't hash to the same slot",
+        "ERR" => {
+            begins(&["Error compiling script", "Number of keys can't be", "Can not run script on cluster"])
+                || matches!(text, "Function not found" | "Bad number of keys provided")
+                || begins(&["unknown command", "wrong number of arguments for"]) && quotes(text, name)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the first quoted word is the name of the command: what a script calls has another one.
+fn quotes(text: &str, name: &[u8]) -> bool {
+    let mut parts = text.split(['\'', '`']);
+    parts.nth(1).is_some_and(|quoted| quoted.as_bytes().eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests;
