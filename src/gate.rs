@@ -1,12 +1,24 @@
 //! Back-pressure for callers: a bound on how many commands of one connection are under way, and on their
 //! bytes, that waits instead of failing.
+//!
+//! A permit is never assigned to a waiter that has not been polled: a future can be kept without being polled
+//! for as long as its owner likes. A free permit stays in the semaphore, the first waiter is woken, and it has
+//! [`GRACE`] to take it. After that the permit is free for the next; the late waiter keeps its position.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{Mutex, Notify};
+use tokio::time::Sleep;
 
 /// The lower bits of the count hold bytes, the rest commands: one atomic addition enters with both.
 const BYTES: u32 = 40;
@@ -15,35 +27,101 @@ const BYTES_MASK: u64 = (1 << BYTES) - 1;
 const MOST_COMMANDS: u64 = 1 << 22;
 const MOST_BYTES: u64 = 1 << (BYTES - 1);
 
-/// Counts callers in. Uncontended it costs three atomic operations, where a semaphore takes a lock.
+/// How long a free permit is reserved for a waiter that was woken. A waiter that is polled at all is polled
+/// within a turn of its executor; one that needs longer only loses the reservation.
+const GRACE: Duration = Duration::from_millis(10);
+/// Sleeping waiters check by themselves for a permit that another one did not take. For each of them the checks
+/// are this far apart, so that all of them together make no more than 10,000 a second.
+const CHECK_EACH: Duration = Duration::from_micros(100);
+const CHECK_MAX: Duration = Duration::from_secs(1);
+
+/// A semaphore with two bounds. Uncontended it costs three atomic operations.
 #[derive(Debug)]
 pub(crate) struct Gate {
     inside: AtomicU64,
-    /// Callers in [`enter`](Self::enter); whoever leaves calls one of them.
+    /// The length of the queue: whoever comes while it is not empty goes behind it.
     waiting: AtomicUsize,
     commands: u64,
     bytes: u64,
-    /// Held by the first of those who wait, so that they go in as they came.
-    turn: Mutex<()>,
-    left: Notify,
+    grace: Duration,
+    queue: Mutex<Queue>,
 }
 
-/// One caller inside; dropping it makes room.
+/// A permit for one caller; dropping it makes room.
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,
     share: u64,
 }
 
+/// Those that wait, by the order of their arrival.
+#[derive(Debug)]
+struct Queue {
+    next: u64,
+    asleep: BTreeMap<u64, Waker>,
+    /// Woken at that time, and not polled since.
+    woken: BTreeMap<u64, Instant>,
+    /// How many are woken for one free permit: doubled whenever a woken waiter was not polled in time, so that
+    /// a thousand futures that nobody polls delay those behind them by ten graces.
+    burst: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { next: 0, asleep: BTreeMap::new(), woken: BTreeMap::new(), burst: 1 }
+    }
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.asleep.len() + self.woken.len()
+    }
+
+    /// Ends the reservations of those that were woken and did not come.
+    fn expire(&mut self, now: Instant, grace: Duration) {
+        let before = self.woken.len();
+        self.woken.retain(|_, woken| now.saturating_duration_since(*woken) < grace);
+        if self.woken.len() < before {
+            self.burst = self.burst.saturating_mul(2);
+        }
+    }
+
+    /// Whether nobody waits before `place`.
+    fn is_first(&self, place: u64) -> bool {
+        self.woken.is_empty() && self.asleep.keys().next().is_none_or(|first| place <= *first)
+    }
+
+    fn wake(&mut self, count: usize, now: Instant) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while wakers.len() < count
+            && let Some((place, waker)) = self.asleep.pop_first()
+        {
+            self.woken.insert(place, now);
+            wakers.push(waker);
+        }
+        wakers
+    }
+
+    fn check_after(&self) -> Duration {
+        let spread =
+            u32::try_from(self.asleep.len()).map_or(CHECK_MAX, |len| CHECK_EACH.saturating_mul(2 * len.min(1 << 20)));
+        (GRACE + spread.mul_f64(fastrand::f64())).min(CHECK_MAX)
+    }
+}
+
 impl Gate {
     pub(crate) fn new(commands: usize, bytes: usize) -> Arc<Self> {
+        Self::with_grace(commands, bytes, GRACE)
+    }
+
+    fn with_grace(commands: usize, bytes: usize, grace: Duration) -> Arc<Self> {
         Arc::new(Self {
             inside: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             commands: (commands as u64).clamp(1, MOST_COMMANDS),
             bytes: (bytes as u64).clamp(1, MOST_BYTES),
-            turn: Mutex::new(()),
-            left: Notify::new(),
+            grace,
+            queue: Mutex::default(),
         })
     }
 
@@ -65,61 +143,141 @@ impl Gate {
         Some(Pass { gate: self.clone(), share })
     }
 
-    /// Waits for room, behind those who wait already.
+    /// Waits for room, behind those who wait already. The first poll enters the queue.
     ///
     /// # Cancel safety
-    /// Giving up takes no room and makes way for the next.
-    pub(crate) async fn enter(self: Arc<Self>, bytes: usize) -> Pass {
-        let _waiting = Waiting::new(&self);
-        let _turn = self.turn.lock().await;
-        loop {
-            let called = self.left.notified();
-            if let Some(pass) = self.go_in(bytes) {
-                return pass;
-            }
-            called.await;
-        }
+    /// Giving up takes no room and makes way for the next. A future that is kept and not polled delays others by
+    /// [`GRACE`], once.
+    pub(crate) fn enter(self: Arc<Self>, bytes: usize) -> Entering {
+        Entering { gate: self, bytes, place: None, check: None }
     }
 
     fn is_full(&self, inside: u64) -> bool {
         inside >> BYTES >= self.commands || inside & BYTES_MASK >= self.bytes
     }
+
+    fn has_room(&self) -> bool {
+        !self.is_full(self.inside.load(Ordering::SeqCst))
+    }
+
+    /// Changes the queue and wakes whom the change wants woken, outside of the lock: a waker runs foreign code.
+    fn change<T>(&self, change: impl FnOnce(&mut Queue) -> (T, Vec<Waker>)) -> T {
+        let mut queue: MutexGuard<'_, Queue> = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let (result, wakers) = change(&mut queue);
+        self.count(&queue);
+        drop(queue);
+        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    fn count(&self, queue: &Queue) {
+        self.waiting.store(queue.len(), Ordering::SeqCst);
+    }
+
+    /// Wakes the next ones for room that nobody is to take.
+    fn wake_next(&self, queue: &mut Queue, now: Instant) -> Vec<Waker> {
+        if queue.woken.is_empty() && self.has_room() { queue.wake(queue.burst, now) } else { Vec::new() }
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.gate.inside.fetch_sub(self.share, Ordering::SeqCst);
-        if self.gate.waiting.load(Ordering::SeqCst) > 0 {
-            self.gate.left.notify_one();
+        let gate = &self.gate;
+        gate.inside.fetch_sub(self.share, Ordering::SeqCst);
+        if gate.waiting.load(Ordering::SeqCst) > 0 {
+            gate.change(|queue| ((), queue.wake(1, Instant::now())));
         }
     }
 }
 
-/// Counts a caller who waits, however the waiting ends.
-struct Waiting<'a>(&'a Gate);
+/// The future of [`Gate::enter`].
+pub(crate) struct Entering {
+    gate: Arc<Gate>,
+    bytes: usize,
+    /// Where it is in the queue.
+    place: Option<u64>,
+    check: Option<Pin<Box<Sleep>>>,
+}
 
-impl<'a> Waiting<'a> {
-    fn new(gate: &'a Gate) -> Self {
-        gate.waiting.fetch_add(1, Ordering::SeqCst);
-        Self(gate)
+impl Entering {
+    /// Takes room, or a place in the queue; then says when to check again.
+    fn step(&mut self, waker: &Waker) -> Result<Pass, Duration> {
+        let (gate, bytes) = (self.gate.clone(), self.bytes);
+        let (place, outcome) = gate.change(|queue| {
+            let now = Instant::now();
+            queue.expire(now, gate.grace);
+            let new = self.place.is_none();
+            let place = self.place.unwrap_or(queue.next);
+            queue.next += u64::from(new);
+            if queue.woken.remove(&place).is_some() {
+                queue.burst = 1;
+            }
+            let was_woken = !new && !queue.asleep.contains_key(&place);
+            let mut pass = if was_woken || queue.is_first(place) { gate.go_in(bytes) } else { None };
+            if pass.is_none() {
+                queue.asleep.insert(place, waker.clone());
+                gate.count(queue);
+                // Whoever left before it was counted has woken nobody.
+                pass = if queue.is_first(place) { gate.go_in(bytes) } else { None };
+            }
+            if pass.is_some() {
+                queue.asleep.remove(&place);
+            }
+            let wakers = gate.wake_next(queue, now);
+            ((place, pass.ok_or_else(|| queue.check_after())), wakers)
+        });
+        self.place = outcome.is_err().then_some(place);
+        outcome
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Future for Entering {
+    type Output = Pass;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pass> {
+        let after = match self.step(cx.waker()) {
+            Ok(pass) => return Poll::Ready(pass),
+            Err(after) => after,
+        };
+        // An executor without tokio's clock does not check by itself; a place in the queue it has all the same.
+        if self.check.is_none() && tokio::runtime::Handle::try_current().is_ok() {
+            self.check = Some(Box::pin(tokio::time::sleep(after)));
+        }
+        if let Some(check) = &mut self.check
+            && check.as_mut().poll(cx).is_ready()
+        {
+            check.as_mut().reset(tokio::time::Instant::now() + after);
+            // Ready or not: the timer needs this task's waker.
+            let _ = check.as_mut().poll(cx);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Entering {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        if let Some(place) = self.place {
+            let gate = self.gate.clone();
+            gate.change(|queue| {
+                queue.asleep.remove(&place);
+                queue.woken.remove(&place);
+                ((), gate.wake_next(queue, Instant::now()))
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Entering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entering").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use std::{
-        future::Future,
-        pin::pin,
-        task::{Context, Poll, Wake},
-        time::Duration,
-    };
+    use std::{pin::pin, task::Wake};
 
     #[derive(Default)]
     struct Calls(AtomicUsize);
@@ -167,7 +325,7 @@ mod tests {
     /// Ablation: calling somebody whenever a try failed makes those who wait wake each other for ever.
     #[test]
     fn those_who_wait_sleep_until_somebody_leaves() {
-        let gate = Gate::new(1, usize::MAX);
+        let gate = Gate::with_grace(1, usize::MAX, Duration::from_secs(3600));
         let inside = gate.try_enter(1).expect("room");
         let calls = Arc::new(Calls::default());
         let waker = calls.clone().into();
@@ -184,5 +342,57 @@ mod tests {
         let Poll::Ready(pass) = one.as_mut().poll(&mut cx) else { panic!("the first in line goes in") };
         drop(pass);
         assert!(two.as_mut().poll(&mut cx).is_ready());
+    }
+
+    fn poll_once(entering: &mut Entering, waker: &Waker) -> Poll<Pass> {
+        Pin::new(entering).poll(&mut Context::from_waker(waker))
+    }
+
+    /// Ablation: assigning the freed permit to the woken waiter (no expiry of `woken`) leaves the last one pending.
+    #[tokio::test]
+    async fn waiters_that_are_not_polled_hold_up_nobody() {
+        let gate = Gate::new(1, usize::MAX);
+        let inside = gate.try_enter(1).expect("room");
+        let mut kept: Vec<_> = (0..100).map(|_| gate.clone().enter(1)).collect();
+        for entering in &mut kept {
+            assert!(poll_once(entering, Waker::noop()).is_pending());
+        }
+        let polled: Vec<_> = (0..3)
+            .map(|n| {
+                let gate = gate.clone();
+                tokio::spawn(async move {
+                    drop(gate.enter(1).await);
+                    n
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drop(inside);
+        for (n, polled) in polled.into_iter().enumerate() {
+            let came = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("those polled go in");
+            assert_eq!(came.expect("no panic"), n);
+        }
+        let pass = tokio::time::timeout(Duration::from_secs(20), gate.clone().enter(1)).await.expect("a later one too");
+        drop(pass);
+        assert!(poll_once(&mut kept[50], Waker::noop()).is_ready(), "polled again it goes in");
+        drop(kept);
+        assert_eq!(gate.queue.lock().expect("whole").len(), 0, "dropped futures leave the queue");
+        assert!(gate.try_enter(1).is_some());
+    }
+
+    /// Ablation: `Drop for Entering` without `wake_next` leaves the second waiter asleep.
+    #[test]
+    fn a_woken_waiter_that_is_dropped_wakes_the_next() {
+        let gate = Gate::with_grace(1, usize::MAX, Duration::from_secs(3600));
+        let inside = gate.try_enter(1).expect("room");
+        let calls = Arc::new(Calls::default());
+        let waker = calls.clone().into();
+        let (mut one, mut two) = (gate.clone().enter(1), gate.clone().enter(1));
+        assert!(poll_once(&mut one, Waker::noop()).is_pending() && poll_once(&mut two, &waker).is_pending());
+        drop(inside);
+        assert_eq!(calls.0.load(Ordering::SeqCst), 0);
+        drop(one);
+        assert_eq!(calls.0.load(Ordering::SeqCst), 1);
+        assert!(poll_once(&mut two, &waker).is_ready());
     }
 }

@@ -13,7 +13,7 @@ use tokio::{sync::oneshot, time::Sleep};
 use super::{Redis, gone};
 use crate::actors::ticket::{Answered, Handback, Pending, Waiter};
 use crate::error::{Error, ErrorKind, Fate, Result};
-use crate::gate::Pass;
+use crate::gate::Entering;
 use crate::intake::Submit;
 use crate::messages::Command;
 
@@ -35,7 +35,7 @@ enum Special<M: Command> {
 }
 
 struct ForRoom<M: Command> {
-    entering: Pin<Box<dyn Future<Output = Pass> + Send>>,
+    entering: Entering,
     deadline: Pin<Box<Sleep>>,
     ticket: Option<Box<Waiter<M, Handback<M>>>>,
     redis: Redis,
@@ -59,7 +59,7 @@ impl<M: Command> Sending<M> {
         asked: Instant,
         limit: Duration,
     ) -> Self {
-        let entering = Box::pin(redis.shared.gate.clone().enter(size));
+        let entering = redis.shared.gate.clone().enter(size);
         let deadline = Box::pin(tokio::time::sleep(limit));
         let for_room = ForRoom { entering, deadline, ticket: Some(ticket), redis, asked };
         Self { answer, special: Some(Box::new(Special::ForRoom(for_room))) }
@@ -76,7 +76,7 @@ impl<M: Command> ForRoom<M> {
             }
             return Poll::Ready(());
         }
-        let pass = ready!(self.entering.as_mut().poll(cx));
+        let pass = ready!(Pin::new(&mut self.entering).poll(cx));
         if let Some(ticket) = self.ticket.take() {
             let Redis { addr, shared, .. } = &self.redis;
             shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: self.asked });

@@ -1,0 +1,13 @@
+//! Commands as callers send them: back-pressure, commands built by hand, replies, configuration, statistics.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod kept_futures;
