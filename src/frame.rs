@@ -110,7 +110,7 @@ impl Frame {
     /// A command without arguments. A container's subcommand follows after a space: `XGROUP CREATE`.
     ///
     /// What is built by hand is judged before it is sent: every key of a command that is known here must be
-    /// marked, a command that is not known needs a marked key or [`without_keys`](Self::without_keys), and what
+    /// marked and nothing else, a command that is not known needs a marked key or [`without_keys`](Self::without_keys), and what
     /// does not belong on a shared, prefixed connection is refused. Nothing is sent then, and the error says what
     /// to do; [`Error::refusal`] tells the class.
     pub fn new(name: &str) -> Self {
@@ -174,7 +174,8 @@ impl Frame {
         self
     }
 
-    /// Marks a command that only reads: it may be sent again when a link broke before its reply came.
+    /// Marks a command that only reads: it may be sent again when a link broke before its reply came. A command that
+    /// is known to only read need not say it.
     pub fn read_only(mut self) -> Self {
         (self.traits.repeatable, self.traits.reads) = (true, Reads::Anywhere);
         self
@@ -256,7 +257,7 @@ impl Frame {
     }
 
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.traits.repeatable
+        self.traits.repeatable || self.is_known_read()
     }
 
     /// Binds it to the link it is sent on: on another one it would mean something else.

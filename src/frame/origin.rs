@@ -8,6 +8,7 @@ use crate::prefix::{
     marks::{Form, Positions},
     policy::{Policy, policy},
     replies::reply_keys,
+    table::lookup,
 };
 
 /// Who answers for the marks of a frame.
@@ -50,6 +51,13 @@ impl Frame {
     pub(crate) fn waits(&self) -> bool {
         let by_hand = || matches!(self.traits.origin, Origin::ByHand | Origin::Unprefixed) && !self.is_unit();
         self.hold > 0 || by_hand() && policy(&self.argv()) == Policy::Blocking
+    }
+
+    /// Whether the table knows that a command which was built by hand only reads.
+    pub(super) fn is_known_read(&self) -> bool {
+        matches!(self.traits.origin, Origin::ByHand | Origin::Unprefixed)
+            && !self.is_unit()
+            && lookup(&self.argv()).is_some_and(|found| found.entry.pure_read())
     }
 
     /// What this crate puts together itself, without a name so far.

@@ -56,9 +56,14 @@ impl Frame {
         self
     }
 
+    /// What is known of it: by its own word, or by the table if it was built by hand.
+    pub(super) fn reads(&self) -> Reads {
+        if self.traits.reads == Reads::No && self.is_known_read() { Reads::Anywhere } else { self.traits.reads }
+    }
+
     /// What holds where the command itself says nothing.
     pub(crate) fn or_read_from(mut self, whom: ReadFrom) -> Self {
-        if whom == ReadFrom::Replica && self.traits.reads > Reads::No {
+        if whom == ReadFrom::Replica && self.reads() > Reads::No {
             self.traits.read_from.get_or_insert(whom);
         }
         self
@@ -76,7 +81,7 @@ impl Frame {
 
     /// Whether what it says of replicas makes sense.
     pub(super) fn misplaced(&self) -> Option<&'static str> {
-        let misplaced = self.traits.read_from == Some(ReadFrom::Replica) && self.traits.reads == Reads::No;
+        let misplaced = self.traits.read_from == Some(ReadFrom::Replica) && self.reads() == Reads::No;
         misplaced.then_some(NO_READ)
     }
 
@@ -84,7 +89,7 @@ impl Frame {
     fn is_for_any(&self) -> bool {
         match self.unit() {
             Some(unit) => !unit.is_atomic() && self.traits.reads == Reads::Anywhere,
-            None => self.traits.reads == Reads::Anywhere && self.view().keys().next().is_some() && !self.is_scan(),
+            None => self.reads() == Reads::Anywhere && self.view().keys().next().is_some() && !self.is_scan(),
         }
     }
 
@@ -95,7 +100,7 @@ impl Frame {
 
     /// What one of the commands says of itself, for all that are joined.
     pub(super) fn adopt_reads(&mut self, one: &Self, is_first: bool) {
-        let reads = if one.is_for_any() { Reads::Anywhere } else { one.traits.reads.min(Reads::AtPrimary) };
+        let reads = if one.is_for_any() { Reads::Anywhere } else { one.reads().min(Reads::AtPrimary) };
         let (so_far, said) = (&mut self.traits, one.traits.read_from);
         if is_first {
             (so_far.reads, so_far.read_from) = (reads, said);
@@ -155,6 +160,21 @@ mod tests {
         let error = replica(Frame::known("INCR").key("a")).check().expect_err("a write");
         assert!(error.to_string().starts_with("INCR: it is not known to only read"), "{error}");
         assert!(replica(Frame::known("SET").key("a").arg(1).idempotent()).check().is_err(), "a write all the same");
+    }
+
+    /// Ablation: `reads` and `is_repeatable` without the table take BITCOUNT for a write.
+    #[test]
+    fn known_reads_that_were_built_by_hand_are_reads() {
+        let bitcount = || Frame::new("BITCOUNT").key("a");
+        assert!(bitcount().is_repeatable() && bitcount().or_read_from(ReadFrom::Replica).prefers_replica());
+        assert!(bitcount().read_from(ReadFrom::Replica).check().is_ok());
+        assert!(Frame::new("OBJECT ENCODING").key("a").is_repeatable(), "a subcommand");
+        assert!(Frame::join([bitcount(), get()]).is_repeatable());
+        assert!(Frame::join([bitcount(), bitcount()]).or_read_from(ReadFrom::Replica).prefers_replica());
+        for write in [Frame::new("INCR").key("a"), Frame::new("SORT").key("a"), Frame::new("MY.READ").key("a")] {
+            assert!(!write.is_repeatable() && !write.clone().or_read_from(ReadFrom::Replica).prefers_replica());
+            assert!(!Frame::join([bitcount(), write]).is_repeatable());
+        }
     }
 
     #[test]

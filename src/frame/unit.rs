@@ -110,7 +110,7 @@ impl Frame {
         if one.waits() {
             self.hold = self.hold.saturating_add(super::millis(one.longest_wait()));
         }
-        self.traits.repeatable &= one.traits.repeatable;
+        self.traits.repeatable &= one.is_repeatable();
         if one.timeout > 0 && (self.timeout == 0 || one.timeout < self.timeout) {
             self.timeout = one.timeout;
         }

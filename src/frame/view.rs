@@ -44,9 +44,9 @@ impl Frame {
 
     /// A part of `whole`, which may be treated on the way as that may.
     pub(crate) fn like(mut self, whole: &Self) -> Self {
-        self.traits.repeatable = whole.traits.repeatable;
+        self.traits.repeatable = whole.is_repeatable();
         self.traits.when_down = whole.traits.when_down;
-        (self.traits.reads, self.traits.read_from) = (whole.traits.reads, whole.traits.read_from);
+        (self.traits.reads, self.traits.read_from) = (whole.reads(), whole.traits.read_from);
         (self.timeout, self.hold) = (whole.timeout, whole.hold);
         self
     }

@@ -12,9 +12,9 @@ use crate::prefix::rewrite::{Judged, allowed};
 command! {
     /// Any command, its keys marked by hand; the reply is whatever type is asked for.
     ///
-    /// Only what is marked gets the prefix. For a command that this version knows, every key must be marked, or
-    /// nothing is sent; for one that it does not know, mark at least one key or say that there is
-    /// [none](Self::without_keys). What does not belong on a shared, prefixed connection is refused; see
+    /// Only what is marked gets the prefix. For a command that this version knows, its keys, patterns and channels must
+    /// be marked and nothing else, or nothing is sent; for one that it does not know, mark at least one key or say that
+    /// there is [none](Self::without_keys). What does not belong on a shared, prefixed connection is refused; see
     /// [`Error::refusal`](crate::Error::refusal).
     ///
     /// ```
@@ -111,7 +111,8 @@ impl<T> Raw<T> {
         self
     }
 
-    /// Marks a command that only reads: it may be sent again when a link broke before its reply came.
+    /// Marks a command that only reads: it may be sent again when a link broke before its reply came. One that this
+    /// version knows to only read need not say it.
     pub fn read_only(mut self) -> Self {
         self.frame = self.frame.read_only();
         self

@@ -1,7 +1,7 @@
 //! Judges commands whose keys a caller has marked by hand.
 //!
-//! The table knows better than the caller, where it knows the command: what it calls a key must be marked as one.
-//! More may be marked, as a value that is the name of a key, but not what decides where the keys are.
+//! The table knows better than the caller, where it knows the command: what it calls a key must be marked as one, and
+//! nothing else may be. A value with the prefix in front is another value, and the server says nothing about it.
 
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ const BLOCKING: &str =
 const NO_TIME: &str = "it may wait, and what stands where it says for how long is no time of zero or more";
 const NO_MATCH: &str =
     "without MATCH it walks the keys of every service: add `.arg(\"MATCH\").pattern(\"*\")`, or use `ScanKeys` instead";
-const STEERS: &str = "is marked, but where the keys of this command are depends on it: add it with `arg()` instead";
 const UNKNOWN: &str = "this version does not know its keys: mark them by hand with `key()`, ask the server with `Redis::resolve`, or say that it has none with `without_keys()`";
 const UNKNOWN_SUBCOMMAND: &str = "this version does not know this subcommand, and its like changes what other callers or services get: use `redis.unprefixed()` instead if you operate the server";
 
@@ -50,7 +49,7 @@ pub(crate) fn judge(line: &Line<'_>) -> Result<()> {
     if wanted.lacks_match {
         return Err(Error::refused(RefusalClass::Unmarked, NO_MATCH));
     }
-    compare(found, argv, &wanted, &line.marked)
+    compare(found, &wanted, &line.marked)
 }
 
 fn unknown(line: &Line<'_>) -> Result<()> {
@@ -76,25 +75,29 @@ pub(crate) fn of_unknown_container(argv: &[impl AsRef<[u8]>]) -> Result<Vec<u8>>
     Ok(name.as_ref().to_ascii_lowercase())
 }
 
-fn compare(found: Found, argv: &[&[u8]], wanted: &Positions, given: &Positions) -> Result<()> {
+fn compare(found: Found, wanted: &Positions, given: &Positions) -> Result<()> {
     for mark in &wanted.marks {
         let form = if mark.form == Form::Pattern { Form::Pattern } else { Form::Key };
         if !given.marks.contains(&Mark { form, ..*mark }) {
             return Err(Error::refused(RefusalClass::Unmarked, unmarked(found, *mark)));
         }
     }
-    let extra = given.marks.iter().filter(|mark| wanted.marks.iter().all(|known| known.index != mark.index));
-    let extra: Vec<usize> = extra.map(|mark| mark.index).collect();
-    let Some(first) = extra.first() else {
-        return Ok(());
-    };
-    // With the prefix in front such an argument is no option and no number. What is read without it must be the same.
-    let sent: Vec<&[u8]> =
-        argv.iter().enumerate().map(|(at, arg)| if extra.contains(&at) { b"\xff" } else { *arg }).collect();
-    match positions(&sent) {
-        Ok(same) if same == *wanted && lookup(&sent).is_some_and(|same| same.name == found.name) => Ok(()),
-        _ => Err(Error::refused(RefusalClass::Arguments, format!("argument {first} {STEERS}"))),
+    let is_known = |given: &Mark| wanted.marks.iter().any(|mark| mark.index == given.index);
+    match given.marks.iter().find(|mark| !is_known(mark)) {
+        Some(mark) => Err(Error::refused(RefusalClass::Arguments, overmarked(found, *mark))),
+        None => Ok(()),
     }
+}
+
+/// Marks are read off as given: an option word or a count that is marked as well decides here what the other keys are,
+/// and is refused itself.
+fn overmarked(found: Found, mark: Mark) -> String {
+    let what = match (mark.form, found.entry.pubsub()) {
+        (Form::Pattern, _) => "a pattern",
+        (_, true) => "a channel",
+        _ => "a key",
+    };
+    format!("argument {} of {} is not {what}: use arg()", mark.index, found.name)
 }
 
 fn unmarked(found: Found, mark: Mark) -> String {

@@ -1,6 +1,7 @@
 //! Proofs of the boundary, over a generated corpus and against a live server.
 
 mod arena;
+mod by_hand_tests;
 mod checks;
 mod connection;
 mod live;

@@ -11,3 +11,4 @@
 mod support;
 
 mod kept_futures;
+mod raw;

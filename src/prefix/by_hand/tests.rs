@@ -117,24 +117,40 @@ fn every_key_must_be_marked_and_the_error_says_which_and_how() {
         Frame::new("BLPOP").key("a").arg(1).hold(Duration::from_secs(1)),
         Frame::new("BLPOP").key("a").arg(1),
         Frame::new("WAIT").arg(1).arg(0),
-        // A value that is the name of a key.
-        Frame::new("SET").key("a").key("b"),
-        Frame::new("EVAL").arg("return 1").arg(0).key("a"),
         Frame::new("PING"),
     ] {
         assert_eq!(refused(&frame), None, "{frame:?}");
     }
 }
 
+/// Ablation: without the look at marks that the table does not know, `SET` stores the prefix in its value.
 #[test]
-fn a_mark_does_not_hide_where_the_keys_are() {
-    // Read as given, `LIMIT` takes the two words behind it. As it would be sent, it is no option any more.
-    for frame in [
-        Frame::new("SORT").key("a").key("LIMIT").arg("STORE").arg("d"),
-        Frame::new("XREAD").key("COUNT").arg("STREAMS").arg("STREAMS").key("b").arg(0),
-        Frame::new("SINTERCARD").key("1").key("a"),
-        Frame::new("OBJECT").key("ENCODING").key("a"),
-    ] {
+fn an_argument_that_is_no_key_must_not_be_marked() {
+    let rows = [
+        (Frame::new("ZREVRANK").key("z").key("m"), "ZREVRANK: argument 2 of ZREVRANK is not a key: use arg()"),
+        (Frame::new("SET").key("a").key("b"), "SET: argument 2 of SET is not a key: use arg()"),
+        (Frame::new("SET").key("a").pattern("b"), "SET: argument 2 of SET is not a pattern: use arg()"),
+        (Frame::new("SET").key("a").channel("b"), "SET: argument 2 of SET is not a key: use arg()"),
+        (Frame::new("PUBLISH").channel("c").channel("m"), "PUBLISH: argument 2 of PUBLISH is not a channel: use arg()"),
+        (Frame::new("SORT").key("a").arg("BY").key("nosort"), "SORT: argument 3 of SORT is not a key: use arg()"),
+        (Frame::new("EVAL").arg("return 1").arg(0).key("a"), "EVAL: argument 3 of EVAL is not a key: use arg()"),
+        (
+            Frame::new("OBJECT").key("ENCODING").key("a"),
+            "OBJECT ENCODING: argument 1 of OBJECT ENCODING is not a key: use arg()",
+        ),
+        // Option words and counts: as they would be sent, they are none any more.
+        (
+            Frame::new("SORT").key("a").key("LIMIT").arg("STORE").arg("d"),
+            "SORT: argument 2 of SORT is not a key: use arg()",
+        ),
+        (
+            Frame::new("XREAD").key("COUNT").arg("STREAMS").arg("STREAMS").key("b").arg(0),
+            "XREAD: argument 1 of XREAD is not a key: use arg()",
+        ),
+        (Frame::new("SINTERCARD").key("1").key("a"), "SINTERCARD: argument 1 of SINTERCARD is not a key: use arg()"),
+    ];
+    for (frame, text) in rows {
+        assert_eq!(words(&frame), text);
         assert_eq!(refused(&frame), Some(RefusalClass::Arguments), "{frame:?}");
     }
 }
