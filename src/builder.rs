@@ -26,7 +26,7 @@ use crate::intake::{Intake, Outlet};
 use crate::links::{LinkLimit, Links};
 use crate::pubsub::PubSub;
 use crate::resolver::Resolver;
-use crate::sentinel::Sentinels;
+use crate::sentinel::{Sentinels, Watchers};
 use crate::streams::features::KnownFeatures;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::topology::{Announce, Topology};
@@ -145,8 +145,16 @@ impl RedisBuilder {
         let client_name = self.config.client_name().map(str::to_owned);
         let in_cluster = !seeds.is_empty();
         let (config, credentials) = (self.config, self.credentials);
-        let mut recipe =
-            Recipe { config, target, client_name, credentials, in_cluster, place: Place::Fixed, replica: None };
+        let mut recipe = Recipe {
+            config,
+            target,
+            client_name,
+            credentials,
+            in_cluster,
+            place: Place::Fixed,
+            replica: None,
+            optional: Arc::default(),
+        };
         let mut sentinels = None;
         if let Mode::Sentinel { hosts, master } = recipe.config.mode() {
             let found = Sentinels::new(hosts.clone(), master.clone(), recipe.for_server(recipe.target.address.clone()));
@@ -307,6 +315,7 @@ impl Plan {
             read_through,
             reads,
             sentinels: None,
+            follows_master: true,
             addr: addr.downgrade(),
             links,
         };
@@ -328,6 +337,8 @@ pub(crate) struct Seed {
     read_through: Option<(Arc<dyn Locate>, watch::Sender<ReplicaStatuses>)>,
     reads: ReadFrom,
     sentinels: Option<Arc<Sentinels>>,
+    /// Its link is given up when the sentinels name another master.
+    pub(crate) follows_master: bool,
     addr: WeakAddr<RedisActor>,
     links: Option<Arc<Links>>,
 }
@@ -340,6 +351,10 @@ impl Seed {
     /// As [`grow`](Self::grow), for a link that brings what nobody asked for.
     pub(crate) async fn grow_with(self, listener: Option<Box<dyn Listener>>) {
         let Self { recipe, policy, fanout, gauges, .. } = self;
+        let master = match &recipe.place {
+            Place::Found(found) if self.follows_master => found.master(),
+            _ => None,
+        };
         let engine = match self.cluster {
             None => {
                 let mut main = Driver::new(recipe.clone(), policy.clone(), fanout, gauges.clone());
@@ -368,7 +383,8 @@ impl Seed {
         let actor = RedisActor::new(driver.clone(), self.outlet, elsewhere, self.reads);
         let actor = Context::with_receiver(self.receiver).into_future(actor);
         let falls = driver.clone();
-        let _attendants = self.sentinels.map(|sentinels| sentinels.attend(&self.addr));
+        let _sentinels = self.sentinels.map(|sentinels| sentinels.watch());
+        let _follower = master.map(|master| Watchers::follow(master, self.addr));
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();
             match fall {

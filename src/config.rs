@@ -11,6 +11,7 @@ mod env;
 mod fold_url;
 mod naming;
 mod problem;
+mod protocol;
 mod resolve;
 mod secret;
 #[cfg(all(test, feature = "tls"))]
@@ -25,6 +26,7 @@ pub use address::{Address, HostPort, Mode};
 pub use builder::RedisConfigBuilder;
 pub use describe::Description;
 pub use problem::{ConfigError, ConfigProblem};
+pub use protocol::Protocol;
 pub use secret::Secret;
 pub use tls::TlsSettings;
 
@@ -66,6 +68,8 @@ struct Inner {
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
     busy_poll: Option<bool>,
+    protocol: Protocol,
+    client_commands: bool,
     limits: Limits,
     warnings: Vec<String>,
     description: Description,
@@ -100,6 +104,8 @@ impl RedisConfig {
     /// | `REDIS_CONNECT_TIMEOUT` | 10000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_BUSY_POLL` | | true: an answer is looked for during up to 100 microseconds before the thread sleeps, for callers on the actor's thread and while a core is left; false: never; unset: true for a server on this machine. See [`busy_poll`](RedisConfigBuilder::busy_poll) |
+    /// | `REDIS_PROTOCOL` | 3 | 2: HELLO is not sent, and RESP2 is spoken; 3: RESP2 only where HELLO is refused |
+    /// | `REDIS_CLIENT_COMMANDS` | true | false: CLIENT SETNAME, SETINFO and ID are not sent, for proxies that cannot cope with them |
     /// | `REDIS_CLUSTER_HOSTS` | | `node1:6379,node2:6379`: cluster mode |
     /// | `REDIS_SENTINEL_HOSTS`, `REDIS_SENTINEL_MASTER` | | sentinel mode |
     /// | `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD` | | ACL user and password of the sentinels themselves |
@@ -254,6 +260,18 @@ impl RedisConfig {
         self.0.busy_poll
     }
 
+    /// The version of RESP to speak, where the server speaks it.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.0.protocol
+    }
+
+    /// Whether CLIENT commands are sent when a connection is made.
+    #[must_use]
+    pub fn client_commands(&self) -> bool {
+        self.0.client_commands
+    }
+
     /// At most this many commands are on the wire at once; at least 1.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
@@ -319,6 +337,8 @@ impl fmt::Debug for RedisConfig {
             .field("sentinel_username", &self.0.sentinel_username)
             .field("sentinel_password", &if self.has_sentinel_password() { "***" } else { "none" })
             .field("busy_poll", &self.0.busy_poll)
+            .field("protocol", &self.0.protocol)
+            .field("client_commands", &self.0.client_commands)
             .field("limits", &self.0.limits)
             .finish_non_exhaustive()
     }

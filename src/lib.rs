@@ -96,8 +96,8 @@ pub use actors::driver::ShutdownReport;
 pub use actors::stream_consumer::DrainReport;
 pub use builder::RedisBuilder;
 pub use config::{
-    Address, ConfigError, ConfigProblem, Description, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret,
-    TlsSettings,
+    Address, ConfigError, ConfigProblem, Description, HostPort, Mode, Protocol, RedisConfig, RedisConfigBuilder,
+    Secret, TlsSettings,
 };
 pub use core::backlog::Overflow;
 pub use core::rate::ErrorRate;

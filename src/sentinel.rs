@@ -1,56 +1,91 @@
-//! The sentinels that say where the master is, and tell when it is another one.
+//! Where the master is, by the word of all sentinels.
+//!
+//! Each sentinel is watched on a link of its own: it reports the master and the configuration epoch, announces a failover,
+//! and names the other sentinels, which are watched as well. [`view`] decides what the reports add up to; connections
+//! learn of a new master through a channel ([`Locate::master`]).
 
 use std::{
-    collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use actix::WeakAddr;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::Value;
-use tokio::time::sleep;
+use tokio::{
+    net::lookup_host,
+    sync::{Notify, watch},
+    time::{sleep, timeout, timeout_at},
+};
 
-use crate::actors::connection::{Lead, RedisActor};
 use crate::config::{Address, HostPort};
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::wire::{
-    place::{Locate, Looking, LookingForReplicas, Place},
+    auxiliary::{Auxiliary, ask_once},
+    place::{Locate, Looking, LookingForReplicas, Master, Place},
     recipe::Recipe,
-    session::{ask_once, listen},
 };
+use view::{Report, Server, View};
 
-/// The next sentinel is asked when the one before has not answered for so long.
+mod replies;
+mod view;
+mod watching;
+
+pub(crate) use watching::Watchers;
+
+/// The next sentinel is asked for replicas when the one before has not answered for so long.
 const STAGGER: Duration = Duration::from_millis(150);
 /// How long one of them may take, if the connect timeout does not say less.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How often they are asked without a reason, for those whose announcements do not arrive. Up to a quarter more, so
-/// that many clients do not ask at once.
-const POLL: Duration = Duration::from_secs(5);
-/// Before the next attempt to listen to a sentinel.
-const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-/// The same, when it refused us: it will for as long as nobody mends something.
-const LISTEN_REFUSED: Duration = Duration::from_secs(15);
-/// The flags of a replica that is not to be read from.
-const DOWN: [&str; 3] = ["s_down", "o_down", "disconnected"];
-const SWITCH: &str = "+switch-master";
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// After the first answer, for how long a dial waits for the others, where those that answered are no majority.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long the name of a master may take to resolve.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Sentinels that are watched at most: sets have three to seven.
+const MAX_SENTINELS: usize = 32;
 
 /// See the module.
 pub(crate) struct Sentinels {
-    hosts: Vec<HostPort>,
     master: String,
-    /// How to speak with them: with users of their own, and without databases.
+    /// How to connect to them: with users of their own, and without databases.
     recipe: Recipe,
-    /// What one of them has announced: the others may not know yet.
-    announced: Mutex<Option<Address>>,
+    state: Mutex<State>,
+    /// The elected master.
+    changes: watch::Sender<Option<Master>>,
+    /// There is a sentinel that is not watched yet.
+    discovered: Notify,
+}
+
+struct State {
+    view: View,
+    known: Vec<Known>,
+}
+
+/// A sentinel.
+struct Known {
+    host: HostPort,
+    /// Its own id, where it has told it: it may have another address with its peers than in the configuration.
+    id: Option<String>,
+    configured: bool,
 }
 
 impl Sentinels {
     pub(crate) fn new(hosts: Vec<HostPort>, master: String, recipe: Recipe) -> Arc<Self> {
-        let recipe = Recipe { place: Place::Sentinel, ..recipe };
-        Arc::new(Self { hosts, master, recipe, announced: Mutex::default() })
+        // What sentinels and servers do about a handshake are two matters.
+        let recipe = Recipe { place: Place::Sentinel, optional: Arc::default(), ..recipe };
+        let known = hosts.into_iter().map(|host| Known { host, id: None, configured: true }).collect();
+        let state = Mutex::new(State { view: View::default(), known });
+        Arc::new(Self { master, recipe, state, changes: watch::Sender::new(None), discovered: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hosts(&self) -> Vec<HostPort> {
+        self.state().known.iter().map(|known| known.host.clone()).collect()
     }
 
     fn recipe_of(&self, host: &HostPort) -> Arc<Recipe> {
@@ -58,32 +93,107 @@ impl Sentinels {
         Arc::new(Recipe { place: Place::Sentinel, ..recipe })
     }
 
-    /// Where the master is, by the first sentinel that knows it.
-    async fn ask(&self) -> Result<Address, Cause> {
-        self.ask_first(|host, limit| self.ask_one(host, limit)).await
+    fn answer_timeout(&self) -> Duration {
+        self.recipe.config.connect_timeout().min(ANSWER_TIMEOUT)
+    }
+
+    fn question(&self, subcommand: &'static str) -> Frame {
+        Frame::known("SENTINEL").arg(subcommand).arg(self.master.as_str())
+    }
+
+    /// Records a report, and tells the connections if the master is another server now.
+    fn record(&self, sentinel: &HostPort, report: Report) {
+        let mut state = self.state();
+        if let Some(master) = state.view.record(sentinel, report, Instant::now()) {
+            tracing::debug!(%sentinel, address = %master.address, version = master.version, "the sentinels name another master");
+            // Under the lock, so that the last one told is the last one elected.
+            self.changes.send_replace(Some(master));
+        }
+    }
+
+    /// Whether enough sentinels have named the master since `since`.
+    fn is_settled(&self, since: Instant) -> bool {
+        let state = self.state();
+        state.view.is_settled(state.known.len(), since, Instant::now())
+    }
+
+    /// Asks on this link where the master is, and records the answer.
+    async fn ask_master(&self, link: Auxiliary, host: &HostPort, announced: bool) -> Result<Auxiliary, Cause> {
+        let limit = self.answer_timeout();
+        // SENTINEL MASTER names the old one until a failover has ended, this the new one as soon as it is promoted.
+        let question = self.question("GET-MASTER-ADDR-BY-NAME");
+        let (link, answer) = link.ask(&question, limit).await?;
+        let answer = answer.map_err(|error| link.refusal("SENTINEL GET-MASTER-ADDR-BY-NAME", &error))?;
+        if answer == Value::Nil {
+            let words = format!(
+                "the sentinel {host} does not know a master of the name that was configured; check REDIS_SENTINEL_MASTER"
+            );
+            return Err(Cause::new(CauseKind::NotReady, words));
+        }
+        let address = replies::address(answer).ok_or_else(|| {
+            Cause::new(CauseKind::Protocol, format!("the sentinel {host} did not say where the master is"))
+        })?;
+        let (link, answer) = link.ask(&self.question("MASTER"), limit).await?;
+        let epoch = answer.ok().and_then(replies::epoch);
+        let master = resolved(address).await;
+        self.record(host, Report { master, epoch, announced });
+        Ok(link)
+    }
+
+    async fn ask_one(&self, host: HostPort) -> Result<(), Cause> {
+        let link = Auxiliary::connect(&self.recipe_of(&host), self.answer_timeout()).await?;
+        self.ask_master(link, &host, false).await.map(drop)
+    }
+
+    /// Asks all sentinels at once, until most of them agree.
+    async fn ask_all(&self) -> Result<Address, Cause> {
+        let asked = Instant::now();
+        let mut answers: FuturesUnordered<_> = self.hosts().into_iter().map(|host| self.ask_one(host)).collect();
+        let mut until: Option<tokio::time::Instant> = None;
+        let mut why: Option<Cause> = None;
+        loop {
+            let answer = match until {
+                Some(until) => timeout_at(until, answers.next()).await.unwrap_or(None),
+                None => answers.next().await,
+            };
+            match answer {
+                Some(Ok(())) => {
+                    until = until.or(Some(tokio::time::Instant::now() + GRACE));
+                    if self.is_settled(asked) {
+                        break;
+                    }
+                }
+                // One that is well but has other credentials is worth more than one that is gone.
+                Some(Err(cause)) if cause.is_refusal() => why = Some(cause),
+                Some(Err(cause)) => why = why.filter(Cause::is_refusal).or(Some(cause)),
+                None => break,
+            }
+        }
+        let master = self.state().view.master().filter(|_| until.is_some());
+        let unknown = || why.unwrap_or_else(|| Cause::new(CauseKind::Unreachable, "there is no sentinel to ask"));
+        master.map(|master| master.address).ok_or_else(unknown)
     }
 
     /// The first answer that is one, of sentinels that are asked one after the other, a moment apart.
     async fn ask_first<T, F: Future<Output = Result<T, Cause>>>(
         &self,
-        ask: impl Fn(HostPort, Duration) -> F,
+        ask: impl Fn(HostPort) -> F,
     ) -> Result<T, Cause> {
-        let (limit, ask) = (self.patience(), &ask);
-        let mut hosts = self.hosts.clone();
+        let mut hosts = self.hosts();
         fastrand::shuffle(&mut hosts);
+        let ask = &ask;
         let mut answers: FuturesUnordered<_> = hosts
             .into_iter()
             .zip(0..)
             .map(|(host, nth)| async move {
                 sleep(STAGGER * nth).await;
-                ask(host, limit).await
+                ask(host).await
             })
             .collect();
         let mut why: Option<Cause> = None;
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok(found) => return Ok(found),
-                // One that is well but has other credentials is worth more than one that is gone.
                 Err(cause) if cause.is_refusal() => why = Some(cause),
                 Err(cause) => why = why.filter(Cause::is_refusal).or(Some(cause)),
             }
@@ -91,116 +201,77 @@ impl Sentinels {
         Err(why.unwrap_or_else(|| Cause::new(CauseKind::Unreachable, "there is no sentinel to ask")))
     }
 
-    fn patience(&self) -> Duration {
-        self.recipe.config.connect_timeout().min(PATIENCE)
-    }
-
-    async fn ask_one(&self, host: HostPort, limit: Duration) -> Result<Address, Cause> {
-        let question = Frame::known("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(self.master.as_str());
-        match ask_once(self.recipe_of(&host), question, limit).await? {
-            Value::Nil => {
-                let words = format!(
-                    "the sentinel {host} does not know a master of the name that was configured; check REDIS_SENTINEL_MASTER"
-                );
-                Err(Cause::new(CauseKind::NotReady, words))
-            }
-            answer => {
-                let address = redis::from_redis_value::<(String, u16)>(answer).map_err(|_| {
-                    Cause::new(CauseKind::Protocol, format!("the sentinel {host} did not say where the master is"))
-                })?;
-                Ok(Address::Tcp(HostPort { host: address.0, port: address.1 }))
-            }
-        }
-    }
-
     /// The replicas that follow the master, as one sentinel sees them.
-    async fn ask_for_replicas(&self, host: HostPort, limit: Duration) -> Result<Vec<HostPort>, Cause> {
-        let question = Frame::known("SENTINEL").arg("REPLICAS").arg(self.master.as_str());
-        let answer = ask_once(self.recipe_of(&host), question, limit).await?;
-        replicas(answer).ok_or_else(|| {
+    async fn ask_for_replicas(&self, host: HostPort) -> Result<Vec<HostPort>, Cause> {
+        let answer = ask_once(self.recipe_of(&host), self.question("REPLICAS"), self.answer_timeout()).await?;
+        replies::replicas(answer).ok_or_else(|| {
             Cause::new(CauseKind::Protocol, format!("the sentinel {host} did not say where the replicas are"))
         })
     }
 
-    /// Listens to one sentinel, and tells the connection at once what it announces.
-    async fn listen(self: Arc<Self>, host: HostPort, connection: WeakAddr<RedisActor>) {
-        while connection.upgrade().is_some() {
-            let listening = listen(self.recipe_of(&host), SWITCH).await;
-            let is_refused = listening.as_ref().is_err_and(Cause::is_refusal);
-            if let Ok(mut listener) = listening {
-                while let Ok(text) = listener.next().await {
-                    let Some(to) = switched(&text, &self.master) else { continue };
-                    *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = Some(to.clone());
-                    let Some(connection) = connection.upgrade() else { return };
-                    connection.do_send(Lead { to, at_once: true });
-                }
-            }
-            sleep(if is_refused { LISTEN_REFUSED } else { LISTEN_AGAIN }).await;
+    /// Records the id of a sentinel, and the others that it knows.
+    fn discover(&self, host: &HostPort, id: Option<String>, peers: Vec<replies::Peer>) {
+        let mut state = self.state();
+        let configured = state.known.iter().any(|known| known.host == *host && known.configured);
+        if let Some(known) = state.known.iter_mut().find(|known| known.host == *host) {
+            known.id.clone_from(&id);
         }
-    }
-
-    async fn poll(self: Arc<Self>, connection: WeakAddr<RedisActor>) {
-        loop {
-            sleep(POLL.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
-            let asked = self.ask().await;
-            let Some(connection) = connection.upgrade() else { return };
-            if let Ok(to) = asked {
-                connection.do_send(Lead { to, at_once: false });
+        if configured && id.is_some() {
+            // Found through its peers before, by another address.
+            let (twins, others) =
+                state.known.drain(..).partition::<Vec<_>, _>(|known| !known.configured && known.id == id);
+            state.known = others;
+            twins.iter().for_each(|twin| state.view.forget(&twin.host));
+        }
+        let before = state.known.len();
+        for peer in peers {
+            let is_known = state.known.iter().any(|known| {
+                known.host == peer.address || known.id.as_deref().is_some_and(|id| !id.is_empty() && id == peer.id)
+            });
+            if !is_known && state.known.len() < MAX_SENTINELS {
+                state.known.push(Known { host: peer.address, id: Some(peer.id), configured: false });
             }
         }
-    }
-
-    /// Looks after a connection until it ends.
-    pub(crate) fn attend(self: &Arc<Self>, connection: &WeakAddr<RedisActor>) -> Attendants {
-        let listeners =
-            self.hosts.iter().map(|host| actix::spawn(self.clone().listen(host.clone(), connection.clone())));
-        let poller = actix::spawn(self.clone().poll(connection.clone()));
-        Attendants(listeners.chain([poller]).collect())
-    }
-}
-
-/// The tasks that listen to sentinels; they end with it.
-pub(crate) struct Attendants(Vec<tokio::task::JoinHandle<()>>);
-
-impl Drop for Attendants {
-    fn drop(&mut self) {
-        self.0.iter().for_each(tokio::task::JoinHandle::abort);
-    }
-}
-
-/// The new address in `name old-host old-port new-host new-port`, if it is that of our master.
-fn switched(text: &str, master: &str) -> Option<Address> {
-    let mut words = text.split_ascii_whitespace();
-    if words.next()? != master {
-        return None;
-    }
-    let (host, port) = (words.nth(2)?, words.next()?.parse().ok()?);
-    Some(Address::Tcp(HostPort { host: host.to_owned(), port }))
-}
-
-/// Those of the answer to SENTINEL REPLICAS that can be read from: there, and following their master.
-fn replicas(answer: Value) -> Option<Vec<HostPort>> {
-    let Value::Array(all) = answer else { return None };
-    let mut usable = Vec::new();
-    for replica in all {
-        let fields: HashMap<String, String> = redis::from_redis_value(replica).ok()?;
-        let flags: Vec<&str> = fields.get("flags")?.split(',').collect();
-        let is_there = flags.contains(&"slave") && !flags.iter().any(|flag| DOWN.contains(flag));
-        if is_there && fields.get("master-link-status")? == "ok" {
-            usable.push(HostPort { host: fields.get("ip")?.clone(), port: fields.get("port")?.parse().ok()? });
+        if state.known.len() > before {
+            self.discovered.notify_one();
         }
     }
-    Some(usable)
+
+    fn is_known(&self, host: &HostPort) -> bool {
+        self.state().known.iter().any(|known| known.host == *host)
+    }
+
+    /// Forgets a sentinel that was discovered. Returns whether it was one.
+    fn forget(&self, host: &HostPort) -> bool {
+        let mut state = self.state();
+        let before = state.known.len();
+        state.known.retain(|known| known.configured || known.host != *host);
+        let forgotten = state.known.len() < before;
+        if forgotten {
+            state.view.forget(host);
+        }
+        forgotten
+    }
+}
+
+/// A server with the addresses behind its name.
+async fn resolved(address: HostPort) -> Server {
+    let found = timeout(RESOLVE_TIMEOUT, lookup_host((address.host.as_str(), address.port))).await;
+    let canonical = |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
+    let resolved = found.map(|found| found.map(|all| all.map(canonical).collect()).unwrap_or_default());
+    Server { address, resolved: resolved.unwrap_or_default() }
 }
 
 impl Locate for Sentinels {
     fn locate(&self) -> Looking<'_> {
-        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).take();
         Box::pin(async move {
-            match announced {
-                Some(address) => Ok(address),
-                None => self.ask().await,
+            // One of them has announced it a moment ago, and the others may not know yet.
+            if self.is_settled(Instant::now())
+                && let Some(master) = self.state().view.master()
+            {
+                return Ok(master.address);
             }
+            self.ask_all().await
         })
     }
 
@@ -208,49 +279,11 @@ impl Locate for Sentinels {
         true
     }
 
+    fn master(&self) -> Option<watch::Receiver<Option<Master>>> {
+        Some(self.changes.subscribe())
+    }
+
     fn replicas(&self) -> LookingForReplicas<'_> {
-        Box::pin(self.ask_first(|host, limit| self.ask_for_replicas(host, limit)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn announcements_are_read() {
-        let to = Some(Address::Tcp(HostPort { host: "10.0.0.2".to_owned(), port: 6380 }));
-        assert_eq!(switched("mymaster 10.0.0.1 6379 10.0.0.2 6380", "mymaster"), to);
-        for other in ["yours 10.0.0.1 6379 10.0.0.2 6380", "mymaster 10.0.0.1 6379", "", "mymaster a b c d"] {
-            assert_eq!(switched(other, "mymaster"), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn replicas_that_are_down_or_do_not_follow_are_left_out() {
-        let replica = |port: &str, flags: &str, link: &str| {
-            let fields =
-                [("name", "x"), ("ip", "10.0.0.2"), ("port", port), ("flags", flags), ("master-link-status", link)];
-            fields.map(|(name, value)| (Value::BulkString(name.into()), Value::BulkString(value.into())))
-        };
-        let all = [
-            replica("1", "slave", "ok"),
-            replica("2", "s_down,slave", "ok"),
-            replica("3", "slave,disconnected", "ok"),
-            replica("4", "slave", "err"),
-            replica("5", "slave", "ok"),
-        ];
-        let in_resp3 = Value::Array(all.iter().map(|fields| Value::Map(fields.to_vec())).collect());
-        let flat = |fields: &[(Value, Value); 5]| {
-            Value::Array(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect())
-        };
-        let in_resp2 = Value::Array(all.iter().map(flat).collect());
-        for answer in [in_resp3, in_resp2] {
-            let ports: Vec<_> = replicas(answer).expect("an answer").iter().map(|replica| replica.port).collect();
-            assert_eq!(ports, [1, 5]);
-        }
-        for wrong in [Value::Nil, Value::Array(vec![Value::Int(1)]), Value::Array(vec![Value::Map(Vec::new())])] {
-            assert!(replicas(wrong).is_none());
-        }
+        Box::pin(self.ask_first(|host| self.ask_for_replicas(host)))
     }
 }

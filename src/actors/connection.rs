@@ -18,13 +18,12 @@ use tokio::sync::oneshot;
 use super::driver::ShutdownReport;
 use super::engine::Engine;
 use super::ticket::{BoxedTicket, Silent, Waiter};
-use crate::config::Address;
 use crate::events::ConnectionEvent;
 use crate::frame::ReadFrom;
 use crate::intake::{Aside, Callers, Gathered, Outlet, Submit};
 use crate::messages::Command;
 use crate::topology::Look;
-use crate::wire::session::Greeting;
+use crate::wire::{place::Master, session::Greeting};
 
 /// The actor that owns one connection to Redis and executes every [`Command`] sent to it.
 ///
@@ -292,11 +291,8 @@ impl Handler<Look> for RedisActor {
     }
 }
 
-/// Says where the server to talk to is now; see [`Driver::lead`](super::driver::Driver::lead).
-pub(crate) struct Lead {
-    pub(crate) to: Address,
-    pub(crate) at_once: bool,
-}
+/// There is a new master; see [`Driver::lead`](super::driver::Driver::lead).
+pub(crate) struct Lead(pub(crate) Master);
 
 impl Message for Lead {
     type Result = ();
@@ -306,7 +302,7 @@ impl Handler<Lead> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, lead: Lead, _: &mut Context<Self>) {
-        self.engine.borrow_mut().lead(&lead.to, lead.at_once);
+        self.engine.borrow_mut().lead(&lead.0);
     }
 }
 

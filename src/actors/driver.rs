@@ -2,8 +2,11 @@
 //! means. It knows neither mailbox nor supervisor.
 
 use std::{
+    cell::OnceCell,
     future::Future,
+    net::SocketAddr,
     pin::Pin,
+    rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::Context,
     time::{Duration, Instant},
@@ -28,6 +31,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::{Frame, WhenDown};
 use crate::gauges::Gauges;
 use crate::prefix::KeyPrefix;
+use crate::wire::place::Master;
 use crate::wire::recipe::Recipe;
 use crate::wire::session::{Greeting, Session, establish};
 use crate::wire::stream::Wire;
@@ -68,7 +72,13 @@ impl Established {
     }
 }
 
-type Dialling = Pin<Box<dyn Future<Output = Result<Session, Cause>>>>;
+/// A dial under way.
+struct Dialling {
+    generation: u64,
+    /// Where it leads, as soon as that is known.
+    located: Rc<OnceCell<Address>>,
+    session: Pin<Box<dyn Future<Output = Result<Session, Cause>>>>,
+}
 
 /// See the module.
 pub(crate) struct Driver {
@@ -77,11 +87,13 @@ pub(crate) struct Driver {
     when_down: WhenDown,
     link: Link,
     admission: Admission<BoxedTicket>,
-    dialling: Option<(u64, Dialling)>,
+    dialling: Option<Dialling>,
     established: Option<Established>,
     greeting: Greeting,
     /// Where the present link leads, or the last one led.
     located: Option<Address>,
+    /// The address of the server at its other end.
+    peer: Option<SocketAddr>,
     fanout: Fanout,
     /// Who is told what comes unasked. Without one it is dropped.
     listener: Option<Box<dyn Listener>>,
@@ -124,6 +136,7 @@ impl Driver {
             established: None,
             greeting: Greeting::default(),
             located: None,
+            peer: None,
             fanout,
             listener: None,
             gauges,
@@ -214,13 +227,22 @@ impl Driver {
         self.feed(Event::Hurry);
     }
 
-    /// The server to talk to is at `to`. `at_once`: it has just come there, and no attempt need wait.
-    pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
-        if self.link.is_ready() && self.located.as_ref() != Some(to) {
-            self.lose(Cause::new(CauseKind::Broken, format!("the master is at {to} now")));
-            self.hurry();
-        } else if at_once {
-            self.hurry();
+    /// Another server is the master now: a link or a dial that leads elsewhere is given up, and no attempt waits.
+    pub(crate) fn lead(&mut self, to: &Master) {
+        match self.link.state() {
+            ConnectionState::Connecting => {
+                // One that is still asking where the master is gets the answer of now.
+                let dialled = self.dialling.as_ref().and_then(|dial| dial.located.get());
+                if dialled.is_some_and(|dialled| !to.is_at(dialled, None)) {
+                    self.feed(Event::Redirected);
+                }
+            }
+            ConnectionState::Backoff | ConnectionState::Parked => self.hurry(),
+            _ if self.link.is_ready() && !self.located.as_ref().is_some_and(|at| to.is_at(at, self.peer)) => {
+                self.lose(Cause::new(CauseKind::Broken, format!("the master is at {} now", to.address)));
+                self.hurry();
+            }
+            _ => {}
         }
     }
 
@@ -364,7 +386,9 @@ impl Driver {
     fn act(&mut self, action: Action, now: Instant) {
         match action {
             Action::Dial { generation, attempt } => {
-                self.dialling = Some((generation, Box::pin(establish(self.recipe.clone()))));
+                let located = Rc::new(OnceCell::new());
+                let session = Box::pin(establish(self.recipe.clone(), located.clone()));
+                self.dialling = Some(Dialling { generation, located, session });
                 self.tell(ConnectionEvent::Connecting { generation, attempt });
             }
             Action::Release { generation, attempts } => {

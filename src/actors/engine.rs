@@ -11,10 +11,9 @@ use super::cluster::Router;
 use super::driver::{Driver, ShutdownReport};
 use super::replicated::Replicated;
 use super::ticket::BoxedTicket;
-use crate::config::Address;
 use crate::events::{Cause, ConnectionEvent};
 use crate::intake::Callers;
-use crate::wire::session::Greeting;
+use crate::wire::{place::Master, session::Greeting};
 
 /// See the module.
 pub(crate) enum Engine {
@@ -75,10 +74,10 @@ impl Engine {
         }
     }
 
-    pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
+    pub(crate) fn lead(&mut self, to: &Master) {
         match self {
-            Self::One(driver) => driver.lead(to, at_once),
-            Self::Replicated(replicated) => replicated.lead(to, at_once),
+            Self::One(driver) => driver.lead(to),
+            Self::Replicated(replicated) => replicated.lead(to),
             Self::Cluster(_) => {}
         }
     }

@@ -20,14 +20,14 @@ use tokio::{
 use super::driver::{Driver, ShutdownReport};
 use super::replicas::{Back, Replicas};
 use super::ticket::BoxedTicket;
-use crate::config::{Address, HostPort};
+use crate::config::HostPort;
 use crate::core::{FOREVER, cluster::refresh::Refresh};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState};
 use crate::gauges::Gauges;
 use crate::intake::Callers;
 use crate::topology::NodeStatus;
-use crate::wire::place::Locate;
+use crate::wire::place::{Locate, Master};
 
 /// The number of the master among those that have replicas.
 const MASTER: usize = 0;
@@ -135,9 +135,9 @@ impl Replicated {
     }
 
     /// See [`Driver::lead`]. Whoever was promoted is no replica any more.
-    pub(crate) fn lead(&mut self, to: &Address, at_once: bool) {
-        self.main.lead(to, at_once);
-        if at_once && self.wanted {
+    pub(crate) fn lead(&mut self, to: &Master) {
+        self.main.lead(to);
+        if self.wanted {
             self.refresh.wanted(Instant::now());
         }
     }

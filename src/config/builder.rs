@@ -5,6 +5,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use super::address::{REDIS_PORT, SENTINEL_PORT, host_list};
 use super::draft::{Draft, Given, Origin, PrefixChoice};
 use super::problem::ConfigError;
+use super::protocol::Protocol;
 use super::secret::Secret;
 use super::{RedisConfig, env, resolve};
 use crate::frame::{ReadFrom, WhenDown};
@@ -150,6 +151,12 @@ impl RedisConfigBuilder {
         /// socket, a loopback address or one of its own). `true` for any, such as one in the next rack; `false` for
         /// none, such as one behind a tunnel or a sidecar, or where processor time is dearer than latency.
         busy_poll(on: bool) = on;
+        /// The version of RESP to speak. Default: [`Protocol::Resp3`], which falls back to RESP2 where HELLO is refused.
+        protocol(version: Protocol) = version;
+        /// Whether CLIENT SETNAME, SETINFO and ID are sent when a connection is made. A server may refuse them; this is
+        /// for proxies that cannot cope with them. Without them the server does not know the connection by a name, and a
+        /// command that waits, such as `BLPOP`, is called off by closing its connection. Default `true`.
+        client_commands(on: bool) = on;
         /// At most this many commands are on the wire at once, at least 1. Default 65,536.
         max_in_flight(commands: usize) = commands;
         /// At most this many bytes of commands are on the wire at once, at least 1. Each counts with its

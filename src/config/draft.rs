@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use super::address::HostPort;
 use super::problem::ConfigProblem;
+use super::protocol::Protocol;
 use super::secret::Secret;
 use crate::frame::{ReadFrom, WhenDown};
 
@@ -101,6 +102,8 @@ pub(super) struct Draft {
     pub(super) when_down: Option<Given<WhenDown>>,
     pub(super) read_from: Option<Given<ReadFrom>>,
     pub(super) busy_poll: Option<Given<bool>>,
+    pub(super) protocol: Option<Given<Protocol>>,
+    pub(super) client_commands: Option<Given<bool>>,
     pub(super) max_in_flight: Option<Given<usize>>,
     pub(super) max_in_flight_bytes: Option<Given<usize>>,
     pub(super) max_queued: Option<Given<usize>>,

@@ -15,13 +15,14 @@ use envconfig::Envconfig;
 use super::address::{HostList, PORT_WORDS, REDIS_PORT, SENTINEL_PORT, port};
 use super::draft::{Draft, Given, Origin, PrefixChoice, database};
 use super::problem::ConfigProblem;
+use super::protocol::Protocol;
 use super::resolve::{DB_WORDS, RETRIES_WORDS, TIMEOUT_WORDS};
 use super::secret::Secret;
 use super::unknown;
 
 /// Every variable that means something here. Three of them are secrets and never enter the mirror, because
 /// the mirror is of plain strings, which stay in memory.
-pub(super) const KNOWN: [&str; 26] = [
+pub(super) const KNOWN: [&str; 28] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -38,6 +39,8 @@ pub(super) const KNOWN: [&str; 26] = [
     "REDIS_CONNECT_TIMEOUT",
     "REDIS_COMMAND_TIMEOUT",
     "REDIS_BUSY_POLL",
+    "REDIS_PROTOCOL",
+    "REDIS_CLIENT_COMMANDS",
     "REDIS_CLUSTER_HOSTS",
     "REDIS_SENTINEL_HOSTS",
     "REDIS_SENTINEL_MASTER",
@@ -85,6 +88,10 @@ struct Mirror {
     command_timeout: Option<Read<Milliseconds>>,
     #[envconfig(from = "REDIS_BUSY_POLL")]
     busy_poll: Option<Read<Switch>>,
+    #[envconfig(from = "REDIS_PROTOCOL")]
+    protocol: Option<Read<Protocol>>,
+    #[envconfig(from = "REDIS_CLIENT_COMMANDS")]
+    client_commands: Option<Read<Switch>>,
     #[envconfig(from = "REDIS_CLUSTER_HOSTS")]
     cluster_hosts: Option<Read<HostList<REDIS_PORT>>>,
     #[envconfig(from = "REDIS_SENTINEL_HOSTS")]
@@ -235,6 +242,8 @@ impl Mirror {
         draft.connect_timeout = read("REDIS_CONNECT_TIMEOUT", self.connect_timeout, problems);
         draft.command_timeout = read("REDIS_COMMAND_TIMEOUT", self.command_timeout, problems);
         draft.busy_poll = read("REDIS_BUSY_POLL", self.busy_poll, problems);
+        draft.protocol = read("REDIS_PROTOCOL", self.protocol, problems);
+        draft.client_commands = read("REDIS_CLIENT_COMMANDS", self.client_commands, problems);
         draft.cluster_hosts = read("REDIS_CLUSTER_HOSTS", self.cluster_hosts, problems);
         draft.sentinel_hosts = read("REDIS_SENTINEL_HOSTS", self.sentinel_hosts, problems);
     }

@@ -48,6 +48,10 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     let given = draft.busy_poll.take();
     let (busy_poll, origin) = given.map_or((None, Origin::Default), |given| (Some(given.value), given.origin));
     rows.row("busy poll", busy_poll.map_or("this machine", |on| if on { "on" } else { "off" }), origin);
+    let (protocol, origin) = or_default(draft.protocol.take(), super::Protocol::default());
+    rows.row("protocol", protocol.to_string(), origin);
+    let (client_commands, origin) = or_default(draft.client_commands.take(), true);
+    rows.row("client commands", if client_commands { "on" } else { "off" }, origin);
     let limits = limits(&mut draft, &mut rows);
 
     if !draft.problems.is_empty() {
@@ -71,6 +75,8 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
         sentinel_username,
         sentinel_password,
         busy_poll,
+        protocol,
+        client_commands,
         limits,
         warnings: draft.warnings,
         description: rows,

@@ -38,6 +38,8 @@ pub(crate) enum Event {
     Drained,
     /// Something was mended: a waiting attempt is made now.
     Hurry,
+    /// The server to dial is another one than that of the dial under way.
+    Redirected,
     /// The supervisor gave up.
     Abort { cause: Cause },
 }
@@ -131,6 +133,10 @@ impl Link {
         match (event, &self.phase) {
             (Event::Demand | Event::Hurry, Phase::Idle) => self.dial(),
             (Event::Hurry, Phase::Backoff { .. } | Phase::Parked { .. }) => self.dial(),
+            (Event::Redirected, Phase::Connecting { attempt, .. }) => {
+                let attempt = *attempt;
+                self.dial_as(attempt)
+            }
             (Event::Established { generation }, Phase::Connecting { generation: current, .. })
                 if generation == *current =>
             {
@@ -171,10 +177,14 @@ impl Link {
     }
 
     fn dial(&mut self) -> Vec<Action> {
-        self.generation += 1;
         self.attempt += 1;
-        self.phase = Phase::Connecting { generation: self.generation, attempt: self.attempt };
-        vec![Action::Dial { generation: self.generation, attempt: self.attempt }]
+        self.dial_as(self.attempt)
+    }
+
+    fn dial_as(&mut self, attempt: u32) -> Vec<Action> {
+        self.generation += 1;
+        self.phase = Phase::Connecting { generation: self.generation, attempt };
+        vec![Action::Dial { generation: self.generation, attempt }]
     }
 
     fn back_off(&mut self, cause: Cause, now: Instant) -> Vec<Action> {

@@ -68,6 +68,15 @@ impl Login {
         }
         auth.arg(self.password.expose())
     }
+
+    pub(super) fn has_username(&self) -> bool {
+        self.username.is_some()
+    }
+
+    /// For servers that know one password and no users.
+    pub(super) fn auth_without_user(&self) -> Frame {
+        Frame::known("AUTH").arg(self.password.expose())
+    }
 }
 
 /// Codes decide: texts differ between servers. `ERR` is what an old one says to a wrong password.

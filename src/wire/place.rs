@@ -1,6 +1,8 @@
 //! Where a server is, for those that are not always at the same place.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+
+use tokio::sync::watch;
 
 use crate::config::{Address, HostPort};
 use crate::events::Cause;
@@ -11,12 +13,34 @@ pub(crate) type Looking<'a> = Pin<Box<dyn Future<Output = Result<Address, Cause>
 /// The same for several.
 pub(crate) type LookingForReplicas<'a> = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>> + Send + 'a>>;
 
+/// The master that sentinels name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Master {
+    /// Counts the changes: it grows only when the master is another server.
+    pub(crate) version: u64,
+    pub(crate) address: Address,
+    /// The addresses behind the name.
+    pub(crate) resolved: Vec<SocketAddr>,
+}
+
+impl Master {
+    /// Whether a link to `address`, with this server at its other end, leads to it.
+    pub(crate) fn is_at(&self, address: &Address, peer: Option<SocketAddr>) -> bool {
+        self.address == *address || peer.is_some_and(|peer| self.resolved.contains(&peer))
+    }
+}
+
 /// Knows where to dial, and is asked before every dial.
 pub(crate) trait Locate: Send + Sync {
     fn locate(&self) -> Looking<'_>;
 
     /// Whether what is found there must be a master by its own word.
     fn is_master(&self) -> bool;
+
+    /// The master and its changes; `None` before it is known for the first time, and where there is no such thing.
+    fn master(&self) -> Option<watch::Receiver<Option<Master>>> {
+        None
+    }
 
     /// Where those are that follow what is found there, so far as is known.
     fn replicas(&self) -> LookingForReplicas<'_> {

@@ -1,6 +1,9 @@
 //! What links are made from, and where they lead.
 
+use std::sync::Arc;
+
 use super::dial::Target;
+use super::optional::OptionalSteps;
 use super::place::Place;
 use crate::config::{Address, RedisConfig};
 use crate::core::admission::Patience;
@@ -20,6 +23,8 @@ pub(crate) struct Recipe {
     pub(crate) place: Place,
     /// The link is for reads, and leads to a replica.
     pub(crate) replica: Option<Replica>,
+    /// Which steps of the handshake its servers hang up on.
+    pub(crate) optional: Arc<OptionalSteps>,
 }
 
 /// What a link to a replica needs before it is of use.
@@ -57,6 +62,7 @@ impl Recipe {
             in_cluster: self.in_cluster,
             place: Place::Fixed,
             replica: None,
+            optional: self.optional.clone(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The socket, whatever kind it is.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -23,15 +24,24 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Some(stream.get_ref().0),
+        }
+    }
+
+    /// The address of the other end; `None` of a unix socket.
+    pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok().map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    }
+
     /// Whether the other end is on this machine, as far as addresses tell.
     pub(super) fn is_to_this_machine(&self) -> bool {
-        let tcp = match self {
-            Self::Tcp(stream) => stream,
-            #[cfg(unix)]
-            Self::Unix(_) => return true,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0,
-        };
+        let Some(tcp) = self.tcp() else { return true };
         let (Ok(there), Ok(here)) = (tcp.peer_addr(), tcp.local_addr()) else { return false };
         there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
     }

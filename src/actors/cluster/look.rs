@@ -9,8 +9,8 @@ use crate::config::{Address, HostPort};
 use crate::core::cluster::map::Map;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
+use crate::wire::auxiliary::ask_once;
 use crate::wire::recipe::Recipe;
-use crate::wire::session::ask_once;
 
 /// The next node is asked when the one before has not answered for so long: a frozen one must not hold it up.
 const STAGGER: Duration = Duration::from_millis(150);

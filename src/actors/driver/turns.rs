@@ -84,14 +84,14 @@ impl Driver {
     }
 
     fn poll_dial(&mut self, cx: &mut Context<'_>) {
-        while let Some((generation, dialling)) = &mut self.dialling {
-            let generation = *generation;
-            let Poll::Ready(outcome) = dialling.as_mut().poll(cx) else { return };
+        while let Some(dialling) = &mut self.dialling {
+            let generation = dialling.generation;
+            let Poll::Ready(outcome) = dialling.session.as_mut().poll(cx) else { return };
             self.dialling = None;
             self.now = None;
             match outcome {
-                Ok(Session { wire, mut greeting, address }) => {
-                    self.located = Some(address);
+                Ok(Session { wire, mut greeting, address, peer }) => {
+                    (self.located, self.peer) = (Some(address), peer);
                     greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());

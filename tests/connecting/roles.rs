@@ -1,0 +1,66 @@
+//! Whether a server is the master, where it does not answer ROLE.
+
+use redis_actix::prelude::*;
+use redis_actix::{ConnectionState, RedisConfig};
+use redis_actix_test::{Answer, FakeServer, SentinelSet};
+
+use crate::scripted_sentinel::{Says, ScriptedSentinel};
+use crate::support::{PATIENCE, aside, hasty, until};
+
+/// Ablation: where a refusal of ROLE parks, `ready` fails with NOPERM.
+#[actix::test]
+async fn a_user_without_dangerous_commands_is_served_through_sentinels() {
+    let set = aside(|| SentinelSet::start().unwrap_or_else(|error| panic!("{error}"))).await;
+    for server in set.servers() {
+        let user = ["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-@dangerous"];
+        server.command(user).expect("asked").ok().expect("set");
+    }
+    let config = RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:");
+    let redis = hasty(config.username("app").password("secret").read_from(ReadFrom::Replica)).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    redis.send(Set::new("k", "v")).await.expect("written");
+    redis.send(Get::<String>::new("k")).await.expect("read");
+}
+
+/// A master that refuses ROLE, says `hello` of itself in HELLO and `info` in INFO.
+async fn connects(hello: &'static str, info: &'static str) -> Result<(), String> {
+    let server = FakeServer::builder()
+        .own_handshake()
+        .on(move |argv| match &argv[0][..] {
+            b"HELLO" => Answer::raw(hello),
+            b"ROLE" => Answer::raw("-NOPERM User app has no permissions to run the 'role' command\r\n"),
+            b"INFO" => Answer::raw(info),
+            b"PING" => Answer::raw("+PONG\r\n"),
+            _ => Answer::raw("+OK\r\n"),
+        })
+        .start()
+        .expect("started");
+    let sentinel = ScriptedSentinel::start(Says { host: "127.0.0.1", port: server.port(), epoch: 1 });
+    let config = RedisConfig::builder().sentinel([sentinel.server.addr()], "mymaster").key_prefix("test:");
+    let redis = hasty(config).start().expect("started");
+    let asked = redis.send(Set::new("k", "v"));
+    let status =
+        until(&redis, "judged", |status| status.state == ConnectionState::Ready || status.cause.is_some()).await;
+    drop(asked);
+    match status.cause {
+        None => Ok(()),
+        Some(cause) => {
+            assert!(!cause.is_refusal(), "parked: {cause}");
+            Err(cause.to_string())
+        }
+    }
+}
+
+/// Ablation: without INFO a replica that says nothing in HELLO is taken for the master.
+#[actix::test]
+async fn the_role_is_taken_from_hello_then_from_info_and_else_not_asked_for() {
+    const DENIED: &str = "-NOPERM no permissions\r\n";
+    const SILENT: &str = "%0\r\n";
+    connects("%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n", DENIED).await.expect("a master by HELLO");
+    let error = connects("%1\r\n$4\r\nrole\r\n$7\r\nreplica\r\n", DENIED).await.expect_err("a replica by HELLO");
+    assert!(error.contains("which is a replica now"), "{error}");
+    connects(SILENT, "$13\r\nrole:master\r\n\r\n").await.expect("a master by INFO");
+    let error = connects(SILENT, "$12\r\nrole:slave\r\n\r\n").await.expect_err("a replica by INFO");
+    assert!(error.contains("which is a slave now"), "{error}");
+    connects(SILENT, DENIED).await.expect("used, with a warning");
+}

@@ -1,0 +1,90 @@
+//! Which of several answers of sentinels counts.
+
+use std::sync::Arc;
+
+use redis_actix::RedisConfig;
+use redis_actix::prelude::*;
+use redis_actix_test::SentinelSet;
+
+use crate::scripted_sentinel::{Says, ScriptedSentinel};
+use crate::support::{self, PATIENCE, aside, eventually, eventually_within, hasty, ms, until};
+
+async fn set() -> Arc<SentinelSet> {
+    aside(|| Arc::new(SentinelSet::start().unwrap_or_else(|error| panic!("{error}")))).await
+}
+
+fn config(hosts: impl IntoIterator<Item = String>) -> redis_actix::RedisConfigBuilder {
+    RedisConfig::builder().sentinel(hosts, "mymaster").key_prefix("test:")
+}
+
+/// Ablation: where the first sentinel that answers is believed, writes are found at the stale master, and links are lost.
+#[actix::test]
+async fn a_stale_sentinel_is_outvoted_and_a_healthy_link_is_kept() {
+    let set = set().await;
+    let stale = support::server();
+    let port = set.master().expect("a master").port();
+    let liar = ScriptedSentinel::start(Says { host: "127.0.0.1", port: stale.port(), epoch: 0 });
+    // The same master by another name.
+    let alias = ScriptedSentinel::start(Says { host: "localhost", port, epoch: 0 });
+    let hosts: Vec<String> = set.hosts().into_iter().chain([liar.server.addr(), alias.server.addr()]).collect();
+    let redis = hasty(config(hosts.clone())).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    for _ in 0..20 {
+        let other = hasty(config(hosts.clone())).start().expect("started");
+        other.send(Incr::new("n")).await.expect("written");
+        other.shutdown(PATIENCE).await.expect("ended");
+    }
+    let asked = (liar.asked(), alias.asked());
+    eventually_within(PATIENCE, "two polls of both", || {
+        (liar.asked() >= asked.0 + 2 && alias.asked() >= asked.1 + 2).then_some(())
+    })
+    .await;
+    assert_eq!(redis.send(Incr::new("n")).await.expect("written"), 21);
+    assert_eq!(redis.status().borrow().disconnects, 0);
+    assert_eq!(stale.command(["DBSIZE"]).expect("asked").int().expect("a number"), 0, "writes at the stale master");
+}
+
+/// Ablation: with votes alone the two that have not heard of the failover win, and nothing is written to the new master.
+#[actix::test]
+async fn a_higher_configuration_epoch_wins_over_a_majority() {
+    let (old, new) = (support::server(), support::server());
+    let says = |port, epoch| Says { host: "127.0.0.1", port, epoch };
+    let sentinels: Vec<_> = (0..3).map(|_| ScriptedSentinel::start(says(old.port(), 4))).collect();
+    let redis = hasty(config(sentinels.iter().map(|sentinel| sentinel.server.addr()))).start().expect("started");
+    redis.send(Incr::new("n")).await.expect("written");
+    sentinels[0].say(says(new.port(), 5));
+    // Not announced: found by polling.
+    until(&redis, "at the new master", |status| status.disconnects == 1).await;
+    redis.send(Incr::new("n")).await.expect("written");
+    assert_eq!(new.command(["GET", "test:n"]).expect("asked").text().expect("written"), "1");
+    // The epoch of the one that has heard of it is what counts, not when it was heard.
+    sentinels[1].announce();
+    let asked = sentinels[1].asked();
+    eventually("the poll after it", || (sentinels[1].asked() > asked).then_some(())).await;
+    assert_eq!(redis.send(Incr::new("n")).await.expect("written"), 2);
+    assert_eq!(redis.status().borrow().disconnects, 1);
+}
+
+/// Ablation: without the others that it named nobody is left to ask, and the killed master is never replaced.
+#[actix::test]
+async fn the_other_sentinels_are_discovered_and_replace_the_configured_one() {
+    let set = set().await;
+    let redis = hasty(config([set.hosts()[0].clone()]).command_timeout(ms(20_000))).start().expect("started");
+    redis.send(Set::new("k", "v")).await.expect("written");
+    // It subscribes at each sentinel that it knows.
+    let subscribers = |at: usize| {
+        let clients = set.sentinels()[at].clients().expect("asked");
+        clients.iter().filter(|client| client.contains("lib-name=redis-actix") || client.contains("sub=1")).count()
+    };
+    eventually("links to the others", || (subscribers(1) > 0 && subscribers(2) > 0).then_some(())).await;
+    let killing = set.clone();
+    aside(move || {
+        let master = killing.master().expect("a master");
+        assert_eq!(master.command(["WAIT", "1", "5000"]).expect("asked").int().expect("a number"), 1);
+        killing.sentinels()[0].kill().expect("killed");
+        master.kill().expect("killed");
+    })
+    .await;
+    until(&redis, "without its master", |status| status.disconnects > 0).await;
+    assert_eq!(redis.send(Get::<String>::new("k")).await.expect("served by the new one").as_deref(), Some("v"));
+}
