@@ -10,6 +10,7 @@ pub(crate) mod effects;
 pub(crate) mod events;
 mod extras;
 pub(crate) mod features;
+pub(crate) mod fence;
 pub(crate) mod group;
 pub(crate) mod inbox;
 pub(crate) mod lease;

@@ -31,6 +31,7 @@ use crate::core::consumer::{Consumer, Terms, ids::IdMap, lease_book::Stage};
 use crate::messages::streams_replies::StreamEntry;
 use crate::streams::delivery::{FromEntry, RawFields};
 use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
+use crate::streams::fence::fence;
 use crate::streams::inbox::{Answer, sealed::Inbox};
 use carrying::Errand;
 use desk::{Desk, SharedDesk, open};
@@ -54,7 +55,16 @@ pub(crate) struct Shared<T> {
 /// A decoded entry that waits for its handler.
 struct Parcel<T> {
     fields: RawFields,
-    payload: T,
+    /// Gone when a handler has it.
+    payload: Option<T>,
+}
+
+impl<T> Drop for Parcel<T> {
+    fn drop(&mut self) {
+        if let Some(payload) = self.payload.take() {
+            fence(|| drop(payload));
+        }
+    }
 }
 
 /// See the module.
@@ -136,14 +146,11 @@ impl<T: FromEntry> ConsumerEngine<T> {
         };
         // A read that is under way makes the consumer anew when it is answered.
         let delete = !desk.machine.is_reading();
-        self.errands.clear();
-        self.reads.clear();
-        self.handlers.clear();
-        self.undecoded.clear();
-        self.gathered.clear();
+        self.let_go();
         desk.leases.clear();
         let errands = living.errands.clone();
-        drop(living);
+        // The ordering key's function is dropped with it.
+        fence(|| drop(living));
         let (drains, report) = (std::mem::take(&mut self.drains), self.report);
         let left = self.drain_until.map_or(FAREWELL, |until| until.saturating_duration_since(Instant::now()));
         actix::spawn(async move {
@@ -163,6 +170,16 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 leaving.await;
             }
         });
+    }
+
+    /// Lets go of everything under way. Answers of handlers may be among it, whose drop is the user's code.
+    fn let_go(&mut self) {
+        self.errands.clear();
+        self.reads.clear();
+        let handlers = std::mem::take(&mut self.handlers);
+        fence(|| drop(handlers));
+        self.undecoded.clear();
+        self.gathered.clear();
     }
 
     /// Carries out all there is to do. Returns whether there was something.
@@ -268,19 +285,15 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
 
     /// What was half done is suspect: everything in hand is pending on the server, and begins anew.
     fn restarted(&mut self, reason: String) {
-        self.errands.clear();
-        self.reads.clear();
-        self.handlers.clear();
-        self.undecoded.clear();
-        self.gathered.clear();
+        self.let_go();
         self.acking.clear();
         let mut desk = open(&self.desk);
         for (_, lease) in desk.leases.drain() {
             lease.lose();
         }
-        let ground = desk.machine.ground();
+        let (ground, tally) = (desk.machine.ground(), *desk.machine.tally());
         desk.machine = Consumer::new(self.terms.clone(), Instant::now(), fastrand::Rng::new());
-        desk.machine.succeed(self.client, ground);
+        desk.machine.succeed(self.client, ground, tally);
         // What was asked of the consumer holds for its successor.
         if self.paused {
             desk.machine.pause();

@@ -61,7 +61,7 @@ impl Errands {
     }
 
     /// In a cluster, to the node that has the stream: there the reader is.
-    fn beside(&self, frame: Frame) -> Frame {
+    pub(super) fn beside(&self, frame: Frame) -> Frame {
         match self.control.slot_of(self.stream()) {
             Some(slot) => frame.on_slot(slot),
             None => frame,

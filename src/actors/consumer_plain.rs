@@ -65,7 +65,8 @@ impl Errands {
         min_idle: Duration,
         expected: Option<u64>,
     ) -> Result<Swept, Failure> {
-        let time: (u64, u64) = decode(self.control.send(Internal(Frame::known("TIME").read_only())).await?)?;
+        let time: (u64, u64) =
+            decode(self.control.send(Internal(self.beside(Frame::known("TIME").read_only()))).await?)?;
         let clock = time.0 * 1000 + time.1 / 1000;
         if expected.is_some_and(|expected| clock.abs_diff(expected) > millis(ServerClock::tolerance(min_idle))) {
             return Ok(Swept { clock, claims: None });

@@ -58,10 +58,21 @@ impl Errands {
         Ok(Seen::Group(Ground { floor, last_id, added: group.entries_read, lag: group.lag, pending: pending.count }))
     }
 
-    /// How far the group is, if that can be told.
-    pub(crate) async fn look(self: Arc<Self>) -> Result<Option<Ground>, Failure> {
+    /// How far the group is, if that can be told. `delivered` is the last entry that it had delivered before.
+    pub(crate) async fn look(self: Arc<Self>, delivered: Option<StreamId>) -> Result<Option<Ground>, Failure> {
         match self.inspect().await? {
-            Seen::Group(ground) => Ok(Some(ground)),
+            Seen::Group(mut ground) => {
+                // A server goes on counting entries that were trimmed before the group had read them. Nothing is left to
+                // read when the last entry that was delivered is the last one that was added.
+                if ground.lag.is_some_and(|lag| lag > 0) && delivered == Some(ground.last_id) {
+                    let info = self.control.send(XInfoStream::new(self.stream())).await;
+                    let info = self.denials.note(Missing::Info, info)?;
+                    if info.is_some_and(|info| info.last_generated_id <= ground.last_id) {
+                        ground.lag = Some(0);
+                    }
+                }
+                Ok(Some(ground))
+            }
             Seen::NoGroup | Seen::NoStream | Seen::Unknown => Ok(None),
         }
     }
@@ -103,7 +114,8 @@ impl Errands {
     }
 
     fn name_key(&self) -> String {
-        format!("{}:name:{}:{}", self.stream(), self.group(), self.consumer())
+        // With the length of the group's name two pairs of group and consumer never share a key, whatever colons they have.
+        format!("{}:name:{}:{}:{}", self.stream(), self.group().len(), self.group(), self.consumer())
     }
 
     /// Gets or keeps the consumer's name for this process.
@@ -127,7 +139,8 @@ impl Errands {
         if self.denials.holds(Missing::Client) {
             return Ok(false);
         }
-        let list = Frame::known("CLIENT LIST").arg("TYPE").arg("normal").read_only();
+        // Where the stream is: on a cluster the holder's reader is connected to that node and to no other.
+        let list = self.beside(Frame::known("CLIENT LIST").arg("TYPE").arg("normal").read_only());
         let answer = self.control.send(Internal(list)).await;
         let Some(answer) = self.denials.note(Missing::Client, answer)? else { return Ok(false) };
         let lines: String = decode(plain_text(answer))?;

@@ -312,8 +312,8 @@ impl<P> Consumer<P> {
     }
 
     /// An earlier life of this consumer may have left a read under way on that link, and knew the group.
-    pub(crate) fn succeed(&mut self, client: Option<i64>, ground: Option<Ground>) {
-        (self.zombie, self.ground) = (client, ground);
+    pub(crate) fn succeed(&mut self, client: Option<i64>, ground: Option<Ground>, tally: Tally) {
+        (self.zombie, self.ground, self.tally) = (client, ground, tally);
     }
 
     pub(crate) fn is_closed(&self) -> bool {

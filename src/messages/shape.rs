@@ -58,6 +58,12 @@ pub(super) fn count(value: Value) -> Result<u64> {
     }
 }
 
+/// A number that only informs, as a lag or an idle time: `None` where it is negative, missing or no number. Servers answer
+/// such numbers (a lag of -99 after `XGROUP SETID .. ENTRIESREAD`), and they must not make the whole reply useless.
+pub(super) fn informational(value: Value) -> Option<u64> {
+    count(value).ok()
+}
+
 /// `None` for nil, else what `take` makes of the value.
 pub(super) fn optional<T>(value: Value, take: impl FnOnce(Value) -> Result<T>) -> Result<Option<T>> {
     if value == Value::Nil { Ok(None) } else { take(value).map(Some) }

@@ -185,8 +185,8 @@ pub(super) fn pending_entries(value: Value) -> Result<Vec<PendingEntry>> {
         Ok(PendingEntry {
             id: StreamId::from_value(shape::next(&mut parts)?)?,
             consumer: shape::bytes(shape::next(&mut parts)?)?,
-            idle: Duration::from_millis(shape::count(shape::next(&mut parts)?)?),
-            deliveries: shape::count(shape::next(&mut parts)?)?,
+            idle: Duration::from_millis(shape::informational(shape::next(&mut parts)?).unwrap_or_default()),
+            deliveries: shape::informational(shape::next(&mut parts)?).unwrap_or_default(),
         })
     })
 }
@@ -215,11 +215,11 @@ pub(super) fn stream_info(value: Value) -> Result<StreamInfo> {
     let mut info = StreamInfo::default();
     for (name, value) in shape::pairs(value)? {
         match shape::bytes(name)?.as_slice() {
-            b"length" => info.length = shape::count(value)?,
-            b"groups" => info.groups = shape::count(value)?,
+            b"length" => info.length = shape::informational(value).unwrap_or_default(),
+            b"groups" => info.groups = shape::informational(value).unwrap_or_default(),
             b"last-generated-id" => info.last_generated_id = StreamId::from_value(value)?,
             b"max-deleted-entry-id" => info.max_deleted_entry_id = shape::optional(value, StreamId::from_value)?,
-            b"entries-added" => info.entries_added = shape::optional(value, shape::count)?,
+            b"entries-added" => info.entries_added = shape::informational(value),
             b"first-entry" => info.first_entry = shape::optional(value, StreamEntry::from_value)?,
             b"last-entry" => info.last_entry = shape::optional(value, StreamEntry::from_value)?,
             _ => {}
@@ -240,10 +240,11 @@ pub struct GroupInfo {
     pub pending: u64,
     /// The id of the entry that was delivered last.
     pub last_delivered_id: StreamId,
-    /// How many entries it has read; `None` when the server cannot tell, and before Redis 7.0.
+    /// How many entries it has read; `None` when the server cannot tell (a negative number included), and before Redis
+    /// 7.0.
     pub entries_read: Option<u64>,
-    /// How many entries it has not read yet; `None` when the server cannot tell, and before Redis 7.0. A server may count too
-    /// many where entries were trimmed before the group had read them ([redis#13957]); that nothing is left is sure where
+    /// How many entries it has not read yet; `None` when the server cannot tell, or answers a negative number (as it does
+    /// after `XGROUP SETID .. ENTRIESREAD` with too many), and before Redis 7.0. A server may count too many where entries were trimmed before the group had read them ([redis#13957]); that nothing is left is sure where
     /// `last_delivered_id` is [`StreamInfo::last_generated_id`].
     ///
     /// [redis#13957]: https://github.com/redis/redis/issues/13957
@@ -256,11 +257,11 @@ pub(super) fn group_infos(value: Value) -> Result<Vec<GroupInfo>> {
         for (name, value) in shape::pairs(group)? {
             match shape::bytes(name)?.as_slice() {
                 b"name" => info.name = shape::bytes(value)?,
-                b"consumers" => info.consumers = shape::count(value)?,
-                b"pending" => info.pending = shape::count(value)?,
+                b"consumers" => info.consumers = shape::informational(value).unwrap_or_default(),
+                b"pending" => info.pending = shape::informational(value).unwrap_or_default(),
                 b"last-delivered-id" => info.last_delivered_id = StreamId::from_value(value)?,
-                b"entries-read" => info.entries_read = shape::optional(value, shape::count)?,
-                b"lag" => info.lag = shape::optional(value, shape::count)?,
+                b"entries-read" => info.entries_read = shape::informational(value),
+                b"lag" => info.lag = shape::informational(value),
                 _ => {}
             }
         }
@@ -288,12 +289,10 @@ pub(super) fn consumer_infos(value: Value) -> Result<Vec<ConsumerInfo>> {
         for (name, value) in shape::pairs(consumer)? {
             match shape::bytes(name)?.as_slice() {
                 b"name" => info.name = shape::bytes(value)?,
-                b"pending" => info.pending = shape::count(value)?,
-                b"idle" => info.idle = Duration::from_millis(shape::count(value)?),
+                b"pending" => info.pending = shape::informational(value).unwrap_or_default(),
+                b"idle" => info.idle = Duration::from_millis(shape::informational(value).unwrap_or_default()),
                 // -1 stands for never.
-                b"inactive" if value != Value::Int(-1) => {
-                    info.inactive = Some(Duration::from_millis(shape::count(value)?));
-                }
+                b"inactive" => info.inactive = shape::informational(value).map(Duration::from_millis),
                 _ => {}
             }
         }

@@ -145,8 +145,8 @@ impl StreamConsumerBuilder {
 
 impl<L> StreamConsumerBuilder<L> {
     /// Names the consumer. The name should be the same after a restart, so that what was pending for it is
-    /// delivered again at once, and no two processes may share one. Default: program, host and process id,
-    /// whose pending entries others take over after `min_idle`.
+    /// delivered again at once, and no two processes may share one. Default: program, host and process id, with a
+    /// number from the second consumer of the process on; others take its pending entries over after `min_idle`.
     pub fn consumer(mut self, name: impl Into<String>) -> Self {
         self.consumer = Some(name.into());
         self
@@ -232,7 +232,8 @@ impl<L> StreamConsumerBuilder<L> {
 
     /// The stream for entries that cannot be handled; it gets the key prefix. Default: the stream's name
     /// with `:dlq` after it, for each stream that it reads. On a cluster both must be in one slot: name the stream with a hash tag, as
-    /// `{orders}`, and this one `{orders}:dlq`.
+    /// `{orders}`, and this one `{orders}:dlq`. A stream that the consumer reads itself is refused when it is started:
+    /// what is rejected there would come back without an end.
     pub fn dead_letter(mut self, stream: impl Into<String>) -> Self {
         self.dead_letters = Some(stream.into());
         self

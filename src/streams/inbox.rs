@@ -10,6 +10,7 @@ use futures_util::future::{Either, select};
 
 use super::batch::Batch;
 use super::delivery::Delivery;
+use super::fence::{fence, fenced};
 use super::lease::Lease;
 use super::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
 use crate::messages::stream_id::StreamId;
@@ -64,13 +65,23 @@ pub(crate) mod sealed {
     }
 }
 
-/// Waits for an answer, as long as anybody is interested.
+/// Waits for an answer, as long as anybody is interested. A message whose answer nobody waits for any more is dropped by
+/// actix when its turn comes, without being handled.
 async fn answer_of<R>(request: impl Future<Output = Result<R, MailboxError>>, lease: Lease) -> Result<R, Unanswered> {
-    match select(pin!(request), pin!(lease.given_up())).await {
-        Either::Left((Ok(answer), _)) => Ok(answer),
-        Either::Left((Err(MailboxError::Closed | MailboxError::Timeout), _)) => Err(Unanswered::Gone),
-        Either::Right(_) => Err(Unanswered::GivenUp),
-    }
+    let answer = async {
+        match select(pin!(request), pin!(lease.given_up())).await {
+            Either::Left((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(MailboxError::Closed | MailboxError::Timeout), _)) => Err(Unanswered::Gone),
+            Either::Right(_) => Err(Unanswered::GivenUp),
+        }
+    };
+    // An answer that comes too late is dropped here, and its drop is the user's code.
+    fenced(answer).await.unwrap_or(Err(Unanswered::Gone))
+}
+
+/// Of a handler whose answer cannot be turned into an outcome: the conversion, such as `Display` of its error, panicked.
+fn unreadable() -> Outcome {
+    Outcome::Failed("turning the handler's answer into an outcome panicked".to_owned())
 }
 
 impl<T: Send + 'static, R: IntoOutcome> Inbox<T> for Recipient<Delivery<T, R>> {}
@@ -83,7 +94,10 @@ impl<T: Send + 'static, R: IntoOutcome> sealed::Inbox<T> for Recipient<Delivery<
     fn deliver(&self, run: Run, delivery: Unaddressed<T>) -> Answer {
         let lease = delivery.lease();
         let request = self.send(delivery.answered_by());
-        Box::pin(async move { Answered::One(run, answer_of(request, lease).await.map(IntoOutcome::into_outcome)) })
+        Box::pin(async move {
+            let answer = answer_of(request, lease).await;
+            Answered::One(run, answer.map(|answer| fence(|| answer.into_outcome()).unwrap_or_else(unreadable)))
+        })
     }
 
     fn deliver_all(&self, runs: Vec<Run>, _: Vec<Unaddressed<T>>) -> Answer {
@@ -114,7 +128,9 @@ impl<T: Send + 'static, R: IntoBatchOutcome> sealed::Inbox<T> for Recipient<Batc
         let request = self.send(batch);
         Box::pin(async move {
             let answer = answer_of(request, lease).await;
-            Answered::Batch(runs, answer.map(IntoBatchOutcome::into_batch_outcome))
+            let outcome = |answer: R| fence(|| answer.into_batch_outcome());
+            let answer = answer.map(|answer| outcome(answer).unwrap_or_else(|| BatchOutcome::All(unreadable())));
+            Answered::Batch(runs, answer)
         })
     }
 

@@ -1,11 +1,20 @@
 //! How a consumer is started.
 
-use std::{cell::RefCell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use actix::{Addr, Arbiter, Context, dev::channel};
 use futures_util::future::select;
 
-use super::builder::{Ordering, StreamConsumerBuilder};
+use super::builder::{Ordering as Order, StreamConsumerBuilder};
 use super::consumer::StreamConsumer;
 use super::dead_letters::DeadLetters;
 use super::delivery::FromEntry;
@@ -38,7 +47,7 @@ impl<L> StreamConsumerBuilder<L> {
     /// When a name is empty, when there is no actix arbiter to run on, or the arbiter has ended.
     pub fn start<T: FromEntry>(self, redis: &Redis, handler: impl Inbox<T>) -> Result<StreamConsumer>
     where
-        L: Ordering<T>,
+        L: Order<T>,
     {
         self.begin(redis, handler)
     }
@@ -50,16 +59,35 @@ impl<L> StreamConsumerBuilder<L> {
     /// As [`start`](Self::start).
     pub fn start_batches<T: FromEntry>(self, redis: &Redis, handler: impl BatchInbox<T>) -> Result<StreamConsumer>
     where
-        L: Ordering<T>,
+        L: Order<T>,
     {
         self.begin(redis, handler)
     }
 
     fn begin<T: FromEntry>(self, redis: &Redis, handler: impl AnyInbox<T>) -> Result<StreamConsumer>
     where
-        L: Ordering<T>,
+        L: Order<T>,
     {
         let consumer = self.consumer.clone().unwrap_or_else(default_name);
+        let streams = self.extras.streams(self.stream.clone());
+        if let Some(dead_letters) = &self.dead_letters
+            && streams.iter().any(|(stream, _)| stream == dead_letters)
+        {
+            return Err(config_error(
+                "the dead letters of a stream consumer would go to a stream that it reads itself, and be rejected again \
+                 without an end; give dead_letter(..) another name",
+            ));
+        }
+        let reads_own = |(stream, _): &(String, u32)| {
+            let letters = DeadLetters::usual_place(stream);
+            self.dead_letters.is_none() && streams.iter().any(|(other, _)| *other == letters)
+        };
+        if streams.iter().any(reads_own) {
+            return Err(config_error(
+                "a stream consumer reads a stream together with the default dead letters of it, and would reject \
+                 them without an end; name another stream with dead_letter(..)",
+            ));
+        }
         if self.stream.is_empty() || self.group.is_empty() || consumer.is_empty() {
             return Err(config_error("the stream, the group and the consumer of a stream consumer need a name"));
         }
@@ -90,8 +118,8 @@ impl<L> StreamConsumerBuilder<L> {
         };
         let group: Arc<str> = self.group.into();
         let consumer: Arc<str> = consumer.into();
-        let mut streams = Vec::new();
-        for (stream, weight) in self.extras.streams(self.stream) {
+        let mut named = Vec::new();
+        for (stream, weight) in streams {
             let name = ConsumerName { stream: stream.into(), group: group.clone(), consumer: consumer.clone() };
             // The random part tells this link from any other that a restarted server may give the same number.
             let base = redis.config().client_name().unwrap_or("redis-actix");
@@ -110,8 +138,9 @@ impl<L> StreamConsumerBuilder<L> {
                 denials: Denials::default(),
                 handler_deadline: terms.handler_deadline,
             };
-            streams.push((Arc::new(errands), weight));
+            named.push((Arc::new(errands), weight));
         }
+        let streams = named;
         let Some((first, _)) = streams.first() else { return Err(config_error("a consumer needs a stream")) };
         let name = first.name.clone();
         let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
@@ -149,13 +178,21 @@ async fn grow<T: FromEntry>(
     engine.borrow_mut().abort();
 }
 
+/// How many consumers of this process were started without a name of their own.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
 fn default_name() -> String {
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
     let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
     let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
     let (program, host) = (program.as_deref().unwrap_or("redis-actix"), host.as_deref().unwrap_or("localhost"));
-    format!("{program}@{host}:{}", std::process::id())
+    let name = format!("{program}@{host}:{}", std::process::id());
+    // Two consumers of one group in this process must not share a name: the second would wait for the first to end.
+    match STARTED.fetch_add(1, Ordering::Relaxed) {
+        0 => name,
+        nth => format!("{name}-{}", nth + 1),
+    }
 }
 
 fn config_error(words: &'static str) -> Error {

@@ -61,7 +61,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Action::EnsureGroup { known } => {
                 Box::pin(async move { Report::Ensured(errands.ensure_group(known).await) })
             }
-            Action::Look => Box::pin(async move { Report::Looked(errands.look().await) }),
+            Action::Look { delivered } => Box::pin(async move { Report::Looked(errands.look(delivered).await) }),
             Action::Forget { idle } => Box::pin(async move { Report::Forgot(errands.forget(idle).await) }),
             Action::ListPending { after, count } => {
                 Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })

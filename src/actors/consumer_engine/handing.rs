@@ -1,9 +1,6 @@
 //! From an entry to its handler, one by one or in batches, and back with the answer.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
-};
+use std::time::Instant;
 
 use super::desk::Desk;
 use super::{ConsumerEngine, FAREWELL, Living, Parcel};
@@ -12,6 +9,7 @@ use crate::core::consumer::{Arrival, Handled, Taken, lease_book::Stage};
 use crate::error::{Error, Result};
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
 use crate::streams::delivery::{Delivery, FromEntry, RawFields};
+use crate::streams::fence::fence;
 use crate::streams::inbox::{Answered, Run, Unanswered};
 use crate::streams::lease::Lease;
 use crate::streams::outcome::Outcome;
@@ -34,15 +32,15 @@ impl<T: FromEntry> ConsumerEngine<T> {
         let StreamEntry { id, fields } = entry;
         let size = size_of_fields(&fields);
         let lane_of = self.living.as_ref().and_then(|living| living.shared.lane.as_ref());
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let decoded = fence(|| {
             let payload = T::from_entry(id, &fields)?;
             let lane = lane_of.map(|lane_of| lane_of(&payload));
             Ok::<_, Error>((payload, lane))
-        }));
+        });
         let (payload, lane) = match decoded {
-            Ok(Ok((payload, lane))) => (Ok(Parcel { fields, payload }), lane),
-            Ok(Err(error)) => (Err(error.message().to_owned()), None),
-            Err(_) => (Err("decoding it panicked".to_owned()), None),
+            Some(Ok((payload, lane))) => (Ok(Parcel { fields, payload: Some(payload) }), lane),
+            Some(Err(error)) => (Err(error.message().to_owned()), None),
+            None => (Err("decoding it panicked".to_owned()), None),
         };
         Arrival { id, attempt, lane, size, payload }
     }
@@ -72,7 +70,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
         let lease = Lease::new(now);
         desk.leases.insert(id, lease.clone());
         self.delivered += 1;
-        let delivery = living.delivery(id, attempt, parcel, lease);
+        let Some(delivery) = living.delivery(id, attempt, parcel, lease) else { return };
         self.handlers.push(living.shared.inbox.deliver((id, run), delivery));
     }
 
@@ -86,7 +84,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             let lease = lease.nth(nth);
             desk.leases.insert(run.0, lease.clone());
             runs.push(run);
-            deliveries.push(living.delivery(run.0, attempt, parcel, lease));
+            deliveries.extend(living.delivery(run.0, attempt, parcel, lease));
         }
         self.delivered += runs.len() as u64;
         self.handlers.push(living.shared.inbox.deliver_all(runs, deliveries));
@@ -137,9 +135,17 @@ impl<T: FromEntry> ConsumerEngine<T> {
 }
 
 impl<T> Living<T> {
-    fn delivery(&self, id: StreamId, attempt: u64, parcel: Parcel<T>, lease: Lease) -> Delivery<T> {
-        let Parcel { fields, payload } = parcel;
-        Delivery { id, name: self.name.clone(), attempt, fields, payload, lease, answer: std::marker::PhantomData }
+    fn delivery(&self, id: StreamId, attempt: u64, mut parcel: Parcel<T>, lease: Lease) -> Option<Delivery<T>> {
+        let (fields, payload) = (std::mem::take(&mut parcel.fields), parcel.payload.take()?);
+        Some(Delivery {
+            id,
+            name: self.name.clone(),
+            attempt,
+            fields,
+            payload,
+            lease,
+            answer: std::marker::PhantomData,
+        })
     }
 }
 

@@ -7,6 +7,9 @@ use std::time::Instant;
 use super::ids::IdMap;
 use crate::messages::stream_id::StreamId;
 
+/// So many stale deadlines are kept before they are looked for.
+const SLACK: usize = 64;
+
 /// What becomes of an entry next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -61,6 +64,7 @@ pub(crate) struct LeaseBook {
     holds: IdMap<Hold>,
     held: usize,
     running: usize,
+    delayed: usize,
     bytes: usize,
     runs: u64,
     /// Handlers' deadlines and retries' due times; those that no longer hold are skipped when they come up.
@@ -146,6 +150,7 @@ impl LeaseBook {
             self.dues.push(Reverse((due, id)));
         }
         self.enter_stage(id);
+        self.drop_stale();
     }
 
     /// Marks an entry as given to its handler, and returns the number of this run.
@@ -153,7 +158,22 @@ impl LeaseBook {
         self.runs += 1;
         self.set(id, Stage::Running { run: self.runs });
         self.deadlines.push(Reverse((deadline, id, self.runs)));
+        self.drop_stale();
         self.runs
+    }
+
+    /// Entries that ended leave their deadline behind, which may be years away: once most are stale they are removed.
+    fn drop_stale(&mut self) {
+        if self.deadlines.len() > 2 * self.running + SLACK {
+            let holds = &self.holds;
+            let live = |id: &StreamId, run: u64| holds.get(id).is_some_and(|hold| hold.stage == Stage::Running { run });
+            self.deadlines.retain(|Reverse((_, id, run))| live(id, *run));
+        }
+        if self.dues.len() > 2 * self.delayed + SLACK {
+            let holds = &self.holds;
+            let live = |id: &StreamId, due| holds.get(id).is_some_and(|hold| hold.stage == Stage::Delayed { due });
+            self.dues.retain(|Reverse((due, id))| live(id, *due));
+        }
     }
 
     pub(crate) fn extend(&mut self, id: StreamId, run: u64, deadline: Instant) {
@@ -228,6 +248,7 @@ impl LeaseBook {
         let (held, running) = match hold.stage {
             Stage::Waiting => (1, 0),
             Stage::Running { .. } => (1, 1),
+            Stage::Delayed { .. } => return self.delayed = with(self.delayed, 1),
             _ => return,
         };
         self.held = with(self.held, held);
@@ -239,4 +260,31 @@ impl LeaseBook {
 fn pop_due<T: Ord>(heap: &mut BinaryHeap<Reverse<T>>, now: Instant, at: impl Fn(&T) -> Instant) -> Option<Reverse<T>> {
     let due = heap.peek().is_some_and(|Reverse(entry)| at(entry) <= now);
     if due { heap.pop() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Ablation: without `drop_stale` there are 10,000 deadlines and 10,000 due times.
+    #[test]
+    fn a_deadline_leaves_with_its_entry_however_far_away_it_is() {
+        let now = Instant::now();
+        let mut book = LeaseBook::default();
+        let years = now + Duration::from_secs(10 * 365 * 24 * 3600);
+        for n in 1..=10_000 {
+            let id = StreamId::new(n, 0);
+            book.insert(id, 1, None, 10, now);
+            book.run(id, years);
+            if n % 2 == 0 {
+                book.set(id, Stage::Delayed { due: years });
+            }
+            if n > 1 {
+                book.remove(id);
+            }
+        }
+        assert!(book.deadlines.len() < 100 && book.dues.len() < 100, "{} {}", book.deadlines.len(), book.dues.len());
+        assert_eq!(book.next_deadline(), Some(years), "the one that still runs");
+    }
 }

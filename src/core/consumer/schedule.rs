@@ -335,7 +335,7 @@ impl<P> Consumer<P> {
         if self.next_look <= now && self.look.may_start(now) {
             self.next_look = now + self.terms.look_every;
             self.look.start();
-            return Some(Action::Look);
+            return Some(Action::Look { delivered: self.ground.map(|ground| ground.last_id) });
         }
         let idle = self.terms.forget_after?;
         if self.next_forget > now || !self.forget.may_start(now) {

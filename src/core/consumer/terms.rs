@@ -66,8 +66,8 @@ pub(crate) enum Action<P> {
     Sever { why: &'static str },
     /// Claim what others left, if the server's clock is what it should be.
     Sweep { cursor: StreamId, count: usize, clock: Option<u64> },
-    /// Find out how far the group is.
-    Look,
+    /// Find out how far the group is. `delivered` is the last entry that it had delivered at the last look.
+    Look { delivered: Option<StreamId> },
     /// Remove consumers that died and left nothing.
     Forget { idle: Duration },
     /// Acknowledge.

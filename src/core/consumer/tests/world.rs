@@ -205,7 +205,7 @@ impl Test {
                 let ground = Some(world.ground());
                 self.machine.ensured(if answers { Ok(Ensured { made, ground }) } else { Err(lost_link()) }, now);
             }
-            Action::Look => {
+            Action::Look { .. } => {
                 let answer = if answers { Ok((!world.destroyed).then(|| world.ground())) } else { Err(lost_link()) };
                 self.machine.looked(answer, now);
             }
