@@ -30,7 +30,7 @@ impl Handler<Fails> for Failing {
     type Result = Result<(), Unwritable>;
 
     fn handle(&mut self, job: Fails, _: &mut Self::Context) -> Self::Result {
-        if job.n % 40 == 0 && job.attempt() == 1 {
+        if job.n.is_multiple_of(40) && job.attempt() == 1 {
             return Err(Unwritable);
         }
         self.seen.push(job.n);
