@@ -113,7 +113,9 @@ impl Redis {
     /// many want it. It is dialled again like the first one; every topic is subscribed to again then, and each inbox is
     /// sent [`SubscriptionEvent::Gap`] between what came before and what comes after.
     ///
-    /// In a cluster this connection leads to any node, for what is published reaches all. A shard channel is told by the
+    /// In a cluster this connection leads to any node, because the cluster bus takes every message to every node. It leaves a node
+    /// that is no member any more, and one that most primaries do not reach, as soon as the nodes say so (after their
+    /// `cluster-node-timeout`). A message that the bus loses in less time than that is missed without a gap. A shard channel is told by the
     /// owner of its slot only, and events of keys by the primary that has the key: these take a connection to each such node,
     /// which follows slots that move and primaries that are replaced, with a gap for whoever may have missed something. There
     /// are at most as many as primaries, and [`ConnectionInfo::links`](crate::ConnectionInfo::links) shows them.

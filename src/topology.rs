@@ -1,6 +1,10 @@
 //! What handles know of their cluster, and where in it a connection to one node leads.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use actix::{Message, WeakRecipient};
 use tokio::sync::watch;
@@ -15,6 +19,9 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionState, Status};
 use crate::frame::Frame;
 use crate::wire::place::{Locate, Looking};
+
+/// How long a node that is cut off from the others is avoided where any will do.
+const AVOIDED: Duration = Duration::from_secs(30);
 
 /// Asks how the cluster looks, which somebody found to be otherwise than it was.
 pub(crate) struct Look;
@@ -81,11 +88,13 @@ pub(crate) struct Topology {
     picture: watch::Receiver<Arc<Picture>>,
     slots: Slots,
     cluster: WeakRecipient<Look>,
+    /// A node that was found to be cut off from the others, and when.
+    avoided: Mutex<Option<(HostPort, Instant)>>,
 }
 
 impl Topology {
     pub(crate) fn new(picture: watch::Receiver<Arc<Picture>>, slots: Slots, cluster: WeakRecipient<Look>) -> Arc<Self> {
-        Arc::new(Self { picture, slots, cluster })
+        Arc::new(Self { picture, slots, cluster, avoided: Mutex::default() })
     }
 
     pub(crate) fn slots(&self) -> Slots {
@@ -159,6 +168,16 @@ impl Topology {
             .map_err(|_| Cause::new(CauseKind::Shutdown, "the connection to the cluster was shut down"))
     }
 
+    /// A connection that any node will do for does not go to this one for a while: it is cut off from the others.
+    pub(crate) fn avoid(&self, node: &HostPort) {
+        *self.avoided.lock().unwrap_or_else(PoisonError::into_inner) = Some((node.clone(), Instant::now()));
+    }
+
+    fn avoided(&self) -> Option<HostPort> {
+        let avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        avoided.filter(|(_, since)| since.elapsed() < AVOIDED).map(|(node, _)| node)
+    }
+
     /// Where the owner of a slot is, whichever node that is.
     pub(crate) fn owner(self: &Arc<Self>, slot: u16) -> Arc<dyn Locate> {
         Arc::new(Owner { slot, topology: self.clone() })
@@ -212,7 +231,14 @@ impl Locate for Anywhere {
                 let list = if picture.status_of(&shard.primary).is_some_and(is_ready) { &mut ready } else { &mut all };
                 list.push(shard.primary.clone());
             }
-            let nodes = if ready.is_empty() { all } else { ready };
+            let avoided = self.0.avoided();
+            for list in [&mut ready, &mut all] {
+                list.retain(|node| Some(node) != avoided.as_ref());
+            }
+            let nodes = [ready, all]
+                .into_iter()
+                .find(|nodes| !nodes.is_empty())
+                .unwrap_or_else(|| avoided.into_iter().collect());
             let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster is known");
             fastrand::choice(nodes).map(Address::Tcp).ok_or_else(nobody)
         })

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::connection::RedisActor;
 use super::driver::listening::{Heard, Listener};
 use crate::builder::{Plan, Seed};
+use crate::config::Address;
 use crate::core::backlog::Bounds;
 use crate::core::subscriptions::{
     Id, Name,
@@ -134,8 +135,8 @@ pub(crate) fn grow(
 struct Ear(Rc<RefCell<Engine>>, Spot);
 
 impl Listener for Ear {
-    fn told(&mut self, event: &ConnectionEvent, protocol: u8) {
-        self.0.borrow_mut().told(self.1, event, protocol);
+    fn told(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>) {
+        self.0.borrow_mut().told(self.1, event, protocol, address);
     }
 
     fn heard(&mut self, heard: Heard) {

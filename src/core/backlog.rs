@@ -203,25 +203,29 @@ impl<T> Backlog<T> {
         self.held = true;
     }
 
-    /// Whether messages wait behind a gap that is held.
+    /// Whether something waits behind a gap that is held. What it is does not matter: a status event in front of messages is
+    /// held by the same gap, and holds them.
     pub(crate) fn is_held_up(&self) -> bool {
-        self.held && self.waiting.front().is_some_and(|next| next.marks.gap.is_some() && next.size.is_some())
+        self.held && self.waiting.front().is_some_and(|next| next.marks.gap.is_some())
     }
 
     pub(crate) fn release(&mut self) {
         self.held = false;
     }
 
+    /// Whether the subscriber may have one more piece.
+    fn has_next(&self) -> bool {
+        let marks = self.waiting.front().map_or(&self.tail, |next| &next.marks);
+        let is_blocked = self.held && marks.gap.is_some() && marks.dropped == 0;
+        self.handed < self.window() && !is_blocked
+    }
+
     /// The next piece, if the subscriber may have one more. Tell when it was [`handled`](Self::handled).
     pub(crate) fn next(&mut self) -> Option<Piece<T>> {
-        if self.handed >= self.window() {
+        if !self.has_next() {
             return None;
         }
-        let held = self.held;
         let marks = self.waiting.front_mut().map_or(&mut self.tail, |next| &mut next.marks);
-        if held && marks.gap.is_some() && marks.dropped == 0 {
-            return None;
-        }
         let piece = match marks.next() {
             Some(piece) => piece,
             None => {
@@ -261,6 +265,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Push(usize),
+        Say,
         Gap,
         Release,
         Take,
@@ -270,6 +275,7 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             8 => (0..60_usize).prop_map(Step::Push),
+            1 => Just(Step::Say),
             1 => Just(Step::Gap),
             2 => Just(Step::Release),
             6 => Just(Step::Take),
@@ -288,19 +294,26 @@ mod tests {
         in_hand: VecDeque<usize>,
         last: Option<u64>,
         items: u64,
+        words: u64,
         told_dropped: u64,
         told_losses: u32,
     }
 
     impl Subscriber {
-        fn take(&mut self, backlog: &mut Backlog<(u64, u32)>) -> bool {
+        /// `None` in place of a number: a status event.
+        fn take(&mut self, backlog: &mut Backlog<(Option<u64>, u32)>) -> bool {
             let Some(piece) = backlog.next() else { return false };
             self.in_hand.push_back(0);
             match piece {
                 Piece::Item { item: (nth, losses), size } => {
-                    assert!(self.last < Some(nth), "in order");
-                    assert_eq!(losses, self.told_losses, "each gap before the first message after it, not sooner");
-                    (self.last, self.items) = (Some(nth), self.items + 1);
+                    assert_eq!(losses, self.told_losses, "each gap before the first event after it, not sooner");
+                    match nth {
+                        Some(_) => {
+                            assert!(self.last < nth, "in order");
+                            (self.last, self.items) = (nth, self.items + 1);
+                        }
+                        None => self.words += 1,
+                    }
                     *self.in_hand.back_mut().expect("pushed") = size;
                 }
                 Piece::Dropped(count) => self.told_dropped += count,
@@ -314,19 +327,24 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
         /// Ablation: counting only what waits lets what is in hand come on top of the bounds.
+        /// Ablation: a gap that is held only in front of a message fails with `a subscriber that is free gets nothing`.
         #[test]
         fn bounded_in_order_and_every_drop_and_gap_is_told(
             steps in steps(), messages in 1..12_usize, bytes in 1..200_usize, overflow in overflow()
         ) {
             let mut backlog = Backlog::new(bounds(messages, bytes, overflow));
             let mut subscriber = Subscriber::default();
-            let (mut pushed, mut losses) = (0_u64, 0_u32);
+            let (mut pushed, mut said, mut losses) = (0_u64, 0_u64, 0_u32);
             for step in steps {
                 match step {
-                    Step::Push(size) => match backlog.push((pushed, losses), size) {
+                    Step::Push(size) => match backlog.push((Some(pushed), losses), size) {
                         Ok(()) => pushed += 1,
                         Err(TooSlow) => prop_assert_eq!(overflow, Overflow::Disconnect),
                     },
+                    Step::Say => {
+                        backlog.say((None, losses));
+                        said += 1;
+                    }
                     Step::Gap => {
                         backlog.hold();
                         backlog.gap(cause());
@@ -346,8 +364,14 @@ mod tests {
                 let waiting: usize = backlog.waiting.iter().filter_map(|waiting| waiting.size).sum();
                 let in_hand: usize = subscriber.in_hand.iter().sum();
                 prop_assert_eq!(backlog.bytes(), waiting + in_hand);
-                prop_assert!(backlog.waiting.len() <= messages && backlog.bytes() <= bytes);
+                prop_assert!(backlog.waiting.len() - backlog.words <= messages && backlog.bytes() <= bytes);
                 prop_assert!(backlog.len() <= messages + markers);
+                // Whoever waits long enough releases what is held up, so nothing may wait without being handed out or held up.
+                let is_free = backlog.handed < backlog.window() && !backlog.waiting.is_empty();
+                prop_assert!(
+                    !is_free || backlog.is_held_up() || backlog.has_next(),
+                    "a subscriber that is free gets nothing"
+                );
             }
             backlog.release();
             loop {
@@ -360,7 +384,7 @@ mod tests {
             }
             prop_assert_eq!(subscriber.items + subscriber.told_dropped, pushed);
             prop_assert_eq!(subscriber.told_dropped, backlog.dropped());
-            prop_assert_eq!(subscriber.told_losses, losses);
+            prop_assert_eq!((subscriber.told_losses, subscriber.words), (losses, said));
             prop_assert_eq!((backlog.len(), backlog.bytes()), (0, 0));
         }
     }

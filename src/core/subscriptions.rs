@@ -6,6 +6,7 @@
 //!
 //! This is one link's part. [`spread`] is about several.
 
+pub(crate) mod isolation;
 pub(crate) mod spread;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -2,6 +2,7 @@
 
 use redis::{PushKind, ServerError, Value};
 
+use crate::config::Address;
 use crate::core::cluster::slot::Slots;
 use crate::core::subscriptions::{Kind, Name};
 use crate::events::ConnectionEvent;
@@ -15,8 +16,8 @@ pub(super) const MESSAGES_PER_TURN: usize = 32;
 
 /// Who is told what a link brings.
 pub(crate) trait Listener {
-    /// Something happened to the link; `protocol` is the version of RESP that it speaks.
-    fn told(&mut self, event: &ConnectionEvent, protocol: u8);
+    /// Something happened to the link, which speaks this version of RESP with the server at `address`.
+    fn told(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>);
 
     /// Something was published.
     fn heard(&mut self, heard: Heard);

@@ -98,7 +98,7 @@ impl Driver {
         });
         self.fanout.log(&event);
         if let Some(listener) = &mut self.listener {
-            listener.told(&event, self.greeting.protocol);
+            listener.told(&event, self.greeting.protocol, self.located.as_ref());
         }
         self.fanout.publish(&event);
     }

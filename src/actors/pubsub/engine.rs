@@ -29,10 +29,12 @@ use crate::pubsub::event::{ChannelMessage, SubscriptionEvent, key_event};
 use crate::pubsub::topic::Topic;
 
 use asking::Said;
+use isolation::Checks;
 use losses::Loss;
 use places::{Pictures, Place};
 
 mod asking;
+mod isolation;
 mod losses;
 mod places;
 
@@ -55,6 +57,7 @@ pub(crate) struct Engine {
     /// Links that have no actor yet.
     seeds: Vec<(Spot, Seed)>,
     pictures: Option<Pictures>,
+    checks: Checks,
     /// What servers have ended by themselves since the last turn: a slot that moves takes all of its channels along, and
     /// that is one gap.
     revoked: Vec<(Spot, Name)>,
@@ -82,6 +85,7 @@ impl Engine {
             places: BTreeMap::from([(ANYWHERE, Place::new(link, None))]),
             seeds: Vec::new(),
             pictures: ground.topology.as_ref().map(|topology| Pictures::of(topology)),
+            checks: Checks::default(),
             revoked: Vec::new(),
             ground,
             main,
@@ -196,7 +200,7 @@ impl Engine {
         self.spread = Spread::new(None, self.idle);
         // What has no actor yet has nobody who would end it.
         self.seeds.clear();
-        self.pictures = None;
+        (self.pictures, self.checks) = (None, Checks::default());
         self.revoked.clear();
         self.questions.clear();
         self.ready.clear();
@@ -356,7 +360,7 @@ impl Engine {
 
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = [self.sweep_at, self.retry_at, self.linger_until, self.spread.wake_at()];
+        let due = [self.sweep_at, self.retry_at, self.linger_until, self.checks.due, self.spread.wake_at()];
         let Some(next) = due.into_iter().flatten().min() else { return false };
         if self.armed != Some(next) {
             self.timer.as_mut().reset(next.into());
@@ -373,6 +377,9 @@ impl Engine {
         if self.spread.wake_at().is_some_and(|at| at <= now) {
             let hurt = self.spread.tick(now);
             self.hurt_by_change(&hurt);
+        }
+        if self.checks.due.is_some_and(|at| at <= now) {
+            self.check_isolation();
         }
         if self.sweep_at.take_if(|at| *at <= now).is_some() {
             self.sweep(now);

@@ -11,7 +11,7 @@ use redis::Value;
 
 use super::{Engine, RETRY};
 use crate::core::FOREVER;
-use crate::core::subscriptions::{Answer, Ask, Id, spread::Spot};
+use crate::core::subscriptions::{Answer, Ask, Id, isolation::Standing, spread::Spot};
 use crate::error::{ErrorKind, Result};
 use crate::frame::Frame;
 use crate::messages::Command;
@@ -41,6 +41,7 @@ impl Command for Question {
 pub(super) enum Said {
     Answered(Spot, Ask, Answer),
     Setting(Spot, u64, Option<String>),
+    Standing(u64, Standing),
 }
 
 /// Whether the server sends events of keys.
@@ -142,6 +143,7 @@ impl Engine {
                     }
                 }
                 Said::Setting(spot, generation, setting) => self.learned(spot, generation, setting),
+                Said::Standing(generation, standing) => self.learned_standing(generation, standing),
             }
         }
         if self.spread.has_put_off() {

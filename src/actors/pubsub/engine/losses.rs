@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use super::isolation::Checks;
 use super::{Engine, mark_ready};
 use crate::actors::connection::Announce;
-use crate::core::subscriptions::{Id, spread::Spot};
+use crate::core::subscriptions::{
+    Id,
+    spread::{ANYWHERE, Spot},
+};
 use crate::events::{Cause, CauseKind, ConnectionEvent};
 
 /// A loss that nobody but the subscribers was told of so far.
@@ -19,6 +23,9 @@ impl Engine {
     pub(super) fn lost(&mut self, spot: Spot, generation: u64, cause: &Cause) {
         if let Some(place) = self.places.get_mut(&spot) {
             place.generation = None;
+        }
+        if spot == ANYWHERE {
+            self.checks = Checks::default();
         }
         let hurt = self.spread.lost(spot, Instant::now());
         self.hurt(generation, &hurt, cause);

@@ -12,9 +12,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::asking::Notifications;
-use super::{Connect, Engine};
+use super::isolation::Checks;
+use super::{Connect, Engine, Sever};
 use crate::builder::Seed;
-use crate::config::HostPort;
+use crate::config::{Address, HostPort};
 use crate::core::subscriptions::{
     Name,
     spread::{ANYWHERE, Change, Spot},
@@ -69,13 +70,27 @@ impl Engine {
     }
 
     /// A link came or went.
-    pub(in crate::actors::pubsub) fn told(&mut self, spot: Spot, event: &ConnectionEvent, protocol: u8) {
+    pub(in crate::actors::pubsub) fn told(
+        &mut self,
+        spot: Spot,
+        event: &ConnectionEvent,
+        protocol: u8,
+        address: Option<&Address>,
+    ) {
         let Some(place) = self.places.get_mut(&spot) else { return };
         match event {
             ConnectionEvent::Connected { generation, .. } => {
                 (place.generation, place.protocol, place.trouble) = (Some(*generation), protocol, None);
                 place.notifications = Notifications::Unknown;
-                self.spread.linked(spot, *generation);
+                let endpoint = match address {
+                    Some(Address::Tcp(endpoint)) if self.ground.topology.is_some() => Some(endpoint),
+                    _ => None,
+                };
+                let now = Instant::now();
+                self.spread.linked(spot, *generation, endpoint, now);
+                if spot == ANYWHERE && endpoint.is_some() {
+                    self.checks = Checks::begin(now);
+                }
                 for member in self.members.values_mut() {
                     if member.topics.keys().any(|name| self.spread.is_at(name, spot)) {
                         member.is_patient_again(Instant::now());
@@ -123,6 +138,7 @@ impl Engine {
         for change in self.spread.changes() {
             match change {
                 Change::Open(spot, node) => self.open(spot, node),
+                Change::Disconnect(spot) => self.disconnect(spot, "the node that it led to has left the cluster"),
                 Change::Close(spot) => {
                     self.members.values_mut().for_each(|member| member.forget(spot));
                     if let Some(place) = self.places.remove(&spot) {
@@ -137,6 +153,12 @@ impl Engine {
             && let Some(topology) = &self.ground.topology
         {
             topology.look();
+        }
+    }
+
+    pub(super) fn disconnect(&self, spot: Spot, why: &'static str) {
+        if let Some(place) = self.places.get(&spot) {
+            place.redis.address().do_send(Sever(why));
         }
     }
 
