@@ -2,6 +2,8 @@
 
 use crate::builder::RedisServerBuilder;
 use crate::connection::Connection;
+use crate::network::Network;
+use crate::proxy::Proxy;
 use crate::reply::Reply;
 use crate::server::RedisServer;
 use std::io;
@@ -22,6 +24,7 @@ pub struct RedisClusterBuilder {
     primaries: usize,
     replicas: usize,
     node_timeout: Duration,
+    proxied: bool,
 }
 
 impl RedisClusterBuilder {
@@ -40,6 +43,13 @@ impl RedisClusterBuilder {
     /// When a silent node is taken for dead. Default one second.
     pub fn node_timeout(mut self, timeout: Duration) -> Self {
         self.node_timeout = timeout;
+        self
+    }
+
+    /// Puts a proxy in front of each node and another one in front of its bus; the nodes announce these. See
+    /// [`RedisCluster::proxy`] and [`RedisCluster::isolate`]. Needs Redis 6.2.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -63,10 +73,16 @@ impl RedisClusterBuilder {
     pub fn start(self) -> io::Result<RedisCluster> {
         let node = cluster_options(self.node, self.node_timeout);
         let count = self.primaries * (1 + self.replicas);
-        let nodes = (0..count).map(|_| node.clone().start()).collect::<io::Result<Vec<_>>>()?;
-        let addresses: Vec<_> = nodes.iter().map(RedisServer::addr).collect();
-        form(&addresses, self.primaries)?;
-        Ok(RedisCluster { nodes, node })
+        let mut network = self.proxied.then(Network::default);
+        let start = |_| match &mut network {
+            Some(network) => network.start(node.clone(), true),
+            None => node.clone().start(),
+        };
+        let nodes = (0..count).map(start).collect::<io::Result<Vec<_>>>()?;
+        let cluster = RedisCluster { nodes, node, network };
+        let addresses: Vec<_> = cluster.nodes.iter().map(RedisServer::addr).collect();
+        form_through(&addresses, &cluster.meeting_point(), self.primaries)?;
+        Ok(cluster)
     }
 }
 
@@ -85,9 +101,15 @@ pub fn cluster_options(node: RedisServerBuilder, node_timeout: Duration) -> Redi
 ///
 /// When a node refuses, or they do not agree within 20 seconds.
 pub fn form(addresses: &[String], primaries: usize) -> io::Result<()> {
-    let mut nodes = addresses.iter().map(|node| Connection::open(node, None)).collect::<io::Result<Vec<_>>>()?;
     let (first, _) = addresses.split_first().ok_or_else(|| io::Error::other("a cluster needs a node"))?;
     let (host, port) = first.rsplit_once(':').ok_or_else(|| io::Error::other("an address is host:port"))?;
+    form_through(addresses, &[host.to_owned(), port.to_owned()], primaries)
+}
+
+/// The same; `meet` is the address of the first node as the others are to know it: host, port, and port of the bus where
+/// that is another than usual.
+fn form_through(addresses: &[String], meet: &[String], primaries: usize) -> io::Result<()> {
+    let mut nodes = addresses.iter().map(|node| Connection::open(node, None)).collect::<io::Result<Vec<_>>>()?;
     for (at, node) in nodes.iter_mut().enumerate() {
         node.command(["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()])?.ok()?;
         if at < primaries {
@@ -95,7 +117,7 @@ pub fn form(addresses: &[String], primaries: usize) -> io::Result<()> {
             node.command(["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()])?.ok()?;
         }
         if at > 0 {
-            node.command(["CLUSTER", "MEET", host, port])?.ok()?;
+            node.command(["CLUSTER", "MEET"].into_iter().chain(meet.iter().map(String::as_str)))?.ok()?;
         }
     }
     let ids = nodes.iter_mut().map(|node| node.command(["CLUSTER", "MYID"])?.text()).collect::<io::Result<Vec<_>>>()?;
@@ -186,6 +208,7 @@ fn until(deadline: Instant, what: &str, mut seen: impl FnMut() -> io::Result<boo
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
     node: RedisServerBuilder,
+    network: Option<Network>,
 }
 
 impl RedisCluster {
@@ -205,6 +228,7 @@ impl RedisCluster {
             primaries: 3,
             replicas: 0,
             node_timeout: Duration::from_secs(1),
+            proxied: false,
         }
     }
 
@@ -214,10 +238,45 @@ impl RedisCluster {
         &self.nodes
     }
 
-    /// `host:port` of all nodes.
+    /// `host:port` of all nodes, as they announce themselves.
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
-        self.nodes.iter().map(RedisServer::addr).collect()
+        (0..self.nodes.len()).map(|nth| format!("127.0.0.1:{}", self.announced_port(nth))).collect()
+    }
+
+    /// The port that a node announces: that of its proxy, where it has one.
+    #[must_use]
+    pub fn announced_port(&self, node: usize) -> u16 {
+        let own = || self.nodes.get(node).map_or(0, RedisServer::port);
+        self.proxy(node).map_or_else(own, Proxy::port)
+    }
+
+    /// The proxy in front of a node, see [`RedisClusterBuilder::proxied`]. Clients and replicas go through it.
+    #[must_use]
+    pub fn proxy(&self, node: usize) -> Option<&Proxy> {
+        self.network.as_ref()?.proxy(node)
+    }
+
+    /// Cuts a node of a proxied cluster off from all others: bus and replication, both ways. Clients still reach it.
+    pub fn isolate(&self, node: usize) {
+        self.network.iter().for_each(|network| network.isolate(node));
+    }
+
+    /// Ends all partitions.
+    pub fn heal(&self) {
+        self.network.iter().for_each(Network::heal);
+    }
+
+    /// How the other nodes are to reach the first one.
+    fn meeting_point(&self) -> Vec<String> {
+        let bus = self.network.as_ref().and_then(|network| network.bus_port(0));
+        let address = ["127.0.0.1".to_owned(), self.announced_port(0).to_string()];
+        address.into_iter().chain(bus.map(|port| port.to_string())).collect()
+    }
+
+    fn announced_by(&self, port: u16) -> Option<&RedisServer> {
+        let nth = (0..self.nodes.len()).find(|nth| self.announced_port(*nth) == port)?;
+        self.nodes.get(nth)
     }
 
     /// The nodes that have slots now, as one that runs tells it.
@@ -228,9 +287,9 @@ impl RedisCluster {
     pub fn primaries(&self) -> io::Result<Vec<&RedisServer>> {
         let mut primaries: Vec<&RedisServer> = Vec::new();
         for (_, _, port) in self.ranges()? {
-            let node = self.nodes.iter().find(|node| node.port() == port);
+            let node = self.announced_by(port);
             let node = node.ok_or_else(|| io::Error::other("a primary that is none of ours"))?;
-            if !primaries.iter().any(|known| known.port() == port) {
+            if !primaries.iter().any(|known| known.port() == node.port()) {
                 primaries.push(node);
             }
         }
@@ -244,7 +303,7 @@ impl RedisCluster {
     /// When none answers, or nobody has it.
     pub fn owner(&self, slot: u16) -> io::Result<&RedisServer> {
         let owner = self.ranges()?.into_iter().find(|(from, to, _)| (*from..=*to).contains(&slot));
-        let node = owner.and_then(|(_, _, port)| self.nodes.iter().find(|node| node.port() == port));
+        let node = owner.and_then(|(_, _, port)| self.announced_by(port));
         node.ok_or_else(|| io::Error::other(format!("nobody has slot {slot}")))
     }
 
@@ -326,8 +385,9 @@ impl RedisCluster {
                 let ports = slots.array()?.iter().map(|range| {
                     range.array()?.get(2).map_or(Ok(0), |node| node.array()?.get(1).map_or(Ok(0), Reply::int))
                 });
-                let ports = ports.collect::<io::Result<Vec<i64>>>()?;
-                Ok(well && !ports.iter().any(|port| dead.iter().any(|dead| i64::from(*dead) == *port)))
+                let owners = ports.map(|port| Ok(self.announced_by(u16::try_from(port?).unwrap_or(0))));
+                let owners = owners.collect::<io::Result<Vec<_>>>()?;
+                Ok(well && !owners.iter().flatten().any(|owner| dead.contains(&owner.port())))
             })?;
         }
         Ok(())
@@ -380,9 +440,12 @@ impl RedisCluster {
     ///
     /// As [`RedisServerBuilder::start`], and when it is not known in time.
     pub fn add_node(&mut self) -> io::Result<&RedisServer> {
-        let node = self.node.clone().start()?;
-        let first = self.nodes.first().ok_or_else(|| io::Error::other("a cluster needs a node"))?;
-        node.command(["CLUSTER", "MEET", "127.0.0.1", &first.port().to_string()])?.ok()?;
+        let node = match &mut self.network {
+            Some(network) => network.start(self.node.clone(), true)?,
+            None => self.node.clone().start()?,
+        };
+        let meet = self.meeting_point();
+        node.command(["CLUSTER", "MEET"].into_iter().chain(meet.iter().map(String::as_str)))?.ok()?;
         let id = node.command(["CLUSTER", "MYID"])?.text()?;
         let deadline = Instant::now() + PATIENCE;
         for other in &self.nodes {

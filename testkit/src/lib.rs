@@ -45,6 +45,7 @@ mod cluster;
 mod connection;
 mod dir;
 mod fake;
+mod network;
 mod process;
 mod proxy;
 mod reply;

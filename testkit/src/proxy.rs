@@ -9,6 +9,7 @@ use link::{Order, Shared};
 pub use plan::Direction;
 use plan::{Accept, Plan};
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -146,29 +147,42 @@ impl Proxy {
 
     /// Sends these bytes to the client of every live connection, in between what the server sends.
     pub fn inject(&self, bytes: &[u8]) {
-        for orders in lock(&self.shared.links).values() {
+        for link in lock(&self.shared.links).values() {
             // A link that ended in this moment takes none.
-            let _ = orders.send(Order::Inject(bytes.to_vec()));
+            let _ = link.orders.send(Order::Inject(bytes.to_vec()));
         }
     }
 
     /// Resets all live connections (RST, both ways) and returns when they are gone.
     pub fn reset_all(&self) {
-        self.end_all(|| Order::Reset);
+        self.end(|_| true, || Order::Reset);
     }
 
     /// Closes all live connections (FIN) and returns when they are gone.
     pub fn close_all(&self) {
-        self.end_all(|| Order::Close);
+        self.end(|_| true, || Order::Close);
+    }
+
+    /// Cuts this address off: its live connections are reset, new ones are accepted and never answered. Connections from
+    /// other addresses go on. It lasts until [`unblock_all`](Self::unblock_all); [`pass`](Self::pass) does not end it.
+    pub fn block(&self, source: IpAddr) {
+        lock(&self.shared.blocked).insert(source);
+        self.end(|link| link.source == source, || Order::Reset);
+    }
+
+    /// Serves all addresses again. Connections that were accepted meanwhile and never answered are reset.
+    pub fn unblock_all(&self) {
+        let sources = std::mem::take(&mut *lock(&self.shared.blocked));
+        self.end(|link| sources.contains(&link.source), || Order::Reset);
     }
 
     /// Lets all live connections be half-open: neither side ever hears of the other again, not even of its end. New
     /// connections work. Both ends last until [`reset_all`](Self::reset_all), [`close_all`](Self::close_all), or the
     /// end of the proxy.
     pub fn strand_all(&self) {
-        for orders in lock(&self.shared.links).values() {
+        for link in lock(&self.shared.links).values() {
             // A link that ended in this moment takes none.
-            let _ = orders.send(Order::Strand);
+            let _ = link.orders.send(Order::Strand);
         }
     }
 
@@ -249,13 +263,16 @@ impl Proxy {
         drop(waited);
     }
 
-    fn end_all(&self, order: impl Fn() -> Order) {
+    fn end(&self, chosen: impl Fn(&link::Live) -> bool, order: impl Fn() -> Order) {
         let ids: Vec<u64> = {
             let links = lock(&self.shared.links);
-            for orders in links.values() {
-                let _ = orders.send(order());
-            }
-            links.keys().copied().collect()
+            let chosen = links.iter().filter(|(_, link)| chosen(link));
+            chosen
+                .map(|(id, link)| {
+                    let _ = link.orders.send(order());
+                    *id
+                })
+                .collect()
         };
         let gone = |_: &link::Stats| {
             let links = lock(&self.shared.links);

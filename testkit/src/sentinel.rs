@@ -1,6 +1,8 @@
 //! A real set of sentinels that watch a master and its replica, on loopback.
 
 use crate::builder::RedisServerBuilder;
+use crate::network::Network;
+use crate::proxy::Proxy;
 use crate::server::RedisServer;
 use std::io;
 use std::thread;
@@ -18,6 +20,7 @@ pub struct SentinelSetBuilder {
     server: RedisServerBuilder,
     sentinel: RedisServerBuilder,
     replicas: usize,
+    proxied: bool,
 }
 
 impl SentinelSetBuilder {
@@ -30,6 +33,13 @@ impl SentinelSetBuilder {
     /// How many replicas the master has. Default one.
     pub fn replicas(mut self, count: usize) -> Self {
         self.replicas = count;
+        self
+    }
+
+    /// Puts a proxy in front of the master and each replica, which they announce. See [`SentinelSet::proxy`] and
+    /// [`SentinelSet::isolate`]. Needs Redis 6.2.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -54,13 +64,14 @@ impl SentinelSetBuilder {
 pub struct SentinelSet {
     sentinels: Vec<RedisServer>,
     servers: Vec<RedisServer>,
+    network: Option<Network>,
 }
 
 impl SentinelSet {
     /// Options for another one.
     pub fn builder() -> SentinelSetBuilder {
         let (server, sentinel) = (RedisServerBuilder::default(), RedisServer::builder().sentinel());
-        SentinelSetBuilder { server, sentinel, replicas: 1 }
+        SentinelSetBuilder { server, sentinel, replicas: 1, proxied: false }
     }
 
     /// Starts them, and waits until the sentinels know each other and the replica.
@@ -82,16 +93,31 @@ impl SentinelSet {
     }
 
     fn launch(options: &SentinelSetBuilder) -> io::Result<Self> {
+        let mut network = options.proxied.then(Network::default);
+        let mut start = |server: RedisServerBuilder| match &mut network {
+            Some(network) => network.start(server, false),
+            None => server.start(),
+        };
         let server = || options.server.clone().arg("--repl-diskless-sync-delay", "0");
-        let master = server().start()?;
-        let port = master.port().to_string();
-        let mut servers = vec![master];
+        let mut servers = vec![start(server())?];
         for _ in 0..options.replicas {
-            servers.push(server().args(["--replicaof", "127.0.0.1", &port]).start()?);
+            servers.push(start(server())?);
         }
-        let sentinels = (0..3).map(|_| options.sentinel.clone().start()).collect::<io::Result<Vec<_>>>()?;
-        let set = Self { sentinels, servers };
+        let sentinel = |_| {
+            let sentinel = options.sentinel.clone();
+            network.as_mut().map_or_else(|| sentinel.clone(), |network| network.outside(sentinel.clone())).start()
+        };
+        let sentinels = (0..3).map(sentinel).collect::<io::Result<Vec<_>>>()?;
+        let set = Self { sentinels, servers, network };
+        let port = set.announced_port(0).to_string();
+        for replica in set.servers.iter().skip(1) {
+            replica.command(["REPLICAOF", "127.0.0.1", &port])?.ok()?;
+        }
         for sentinel in &set.sentinels {
+            if options.proxied {
+                // They connect from addresses of their own, and would be known by those.
+                sentinel.command(["SENTINEL", "CONFIG", "SET", "announce-ip", "127.0.0.1"])?.ok()?;
+            }
             sentinel.command(["SENTINEL", "MONITOR", MASTER, "127.0.0.1", &port, "2"])?.ok()?;
             for (what, value) in
                 [("down-after-milliseconds", "600"), ("failover-timeout", "3000"), ("parallel-syncs", "1")]
@@ -151,7 +177,31 @@ impl SentinelSet {
         let sentinel = self.sentinels.first().ok_or_else(|| io::Error::other("there is no sentinel"))?;
         let answer = sentinel.command(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER])?;
         let port = answer.array()?.get(1).ok_or_else(|| io::Error::other("no address"))?.text()?;
-        let master = self.servers.iter().find(|server| server.port().to_string() == port);
+        let nth = (0..self.servers.len()).find(|nth| self.announced_port(*nth).to_string() == port);
+        let master = nth.and_then(|nth| self.servers.get(nth));
         master.ok_or_else(|| io::Error::other("a master that is none of ours"))
+    }
+
+    /// The port that a server announces: that of its proxy, where it has one.
+    #[must_use]
+    pub fn announced_port(&self, server: usize) -> u16 {
+        let own = || self.servers.get(server).map_or(0, RedisServer::port);
+        self.proxy(server).map_or_else(own, Proxy::port)
+    }
+
+    /// The proxy in front of a server, see [`SentinelSetBuilder::proxied`].
+    #[must_use]
+    pub fn proxy(&self, server: usize) -> Option<&Proxy> {
+        self.network.as_ref()?.proxy(server)
+    }
+
+    /// Cuts a server of a proxied set off from all sentinels and the other servers, both ways. Clients still reach it.
+    pub fn isolate(&self, server: usize) {
+        self.network.iter().for_each(|network| network.isolate(server));
+    }
+
+    /// Ends all partitions.
+    pub fn heal(&self) {
+        self.network.iter().for_each(Network::heal);
     }
 }

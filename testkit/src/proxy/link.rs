@@ -2,8 +2,8 @@
 
 use super::plan::{Accept, Direction, Plan, Tricks};
 use crate::tally::{Tally, lock};
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,6 +20,14 @@ pub(super) enum Order {
     Reset,
     Close,
     Strand,
+}
+
+/// A connection that was accepted and has not ended.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// The address that it came from.
+    pub(super) source: IpAddr,
 }
 
 #[derive(Debug)]
@@ -41,7 +49,9 @@ pub(super) struct Shared {
     pub(super) plan: watch::Sender<Plan>,
     pub(super) tricks: Mutex<Tricks>,
     pub(super) stats: Tally<Stats>,
-    pub(super) links: Mutex<HashMap<u64, mpsc::UnboundedSender<Order>>>,
+    pub(super) links: Mutex<HashMap<u64, Live>>,
+    /// Addresses whose connections are never answered.
+    pub(super) blocked: Mutex<HashSet<IpAddr>>,
     pub(super) bytes_to_server: AtomicU64,
     pub(super) bytes_to_client: AtomicU64,
 }
@@ -54,6 +64,7 @@ impl Shared {
             tricks: Mutex::new(Tricks::default()),
             stats: Tally::new(Stats { dials: Vec::new(), live: 0, listening: true }),
             links: Mutex::new(HashMap::new()),
+            blocked: Mutex::new(HashSet::new()),
             bytes_to_server: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
         }
@@ -104,9 +115,9 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             }
             Some(open) => tokio::select! {
                 changed = plan.changed() => if changed.is_err() { return },
-                accepted = open.accept() => if let Ok((client, _)) = accepted {
+                accepted = open.accept() => if let Ok((client, from)) = accepted {
                     next_id += 1;
-                    admit(client, next_id, &shared);
+                    admit(client, from.ip(), next_id, &shared);
                 },
             },
         }
@@ -123,11 +134,13 @@ async fn listen_again(addr: SocketAddr) -> TcpListener {
     }
 }
 
-fn admit(client: TcpStream, id: u64, shared: &Arc<Shared>) {
-    // Read anew: the mode of this moment counts, not that of the wait.
-    let accept = shared.plan.borrow().accept;
+fn admit(client: TcpStream, source: IpAddr, id: u64, shared: &Arc<Shared>) {
     let (orders, received) = mpsc::unbounded_channel();
-    lock(&shared.links).insert(id, orders);
+    // Before the block is read: whoever blocks this address afterwards finds the connection and resets it.
+    lock(&shared.links).insert(id, Live { orders, source });
+    let blocked = lock(&shared.blocked).contains(&source);
+    // Read anew: the mode of this moment counts, not that of the wait.
+    let accept = if blocked { Accept::Silent } else { shared.plan.borrow().accept };
     shared.stats.update(|stats| {
         stats.dials.push(Instant::now());
         stats.live += 1;
