@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`, `soak` and `fault-table`: all are programs of their own, in `chaos/`.
+//! `cargo xtask chaos`, `soak`, `fault-table` and `failover-table`: all are programs of their own, in `chaos/`.
 
 use crate::{cannot, cargo, server};
 use std::process::ExitCode;
@@ -16,6 +16,11 @@ pub(crate) fn soak(args: &[String]) -> ExitCode {
 /// The same faults against this crate and against redis-rs, as a table.
 pub(crate) fn table(args: &[String]) -> ExitCode {
     start("fault-table", args)
+}
+
+/// Every kind of failover under every kind of load, as a table.
+pub(crate) fn failovers(args: &[String]) -> ExitCode {
+    start("failover-table", args)
 }
 
 fn start(program: &str, args: &[String]) -> ExitCode {

@@ -29,10 +29,13 @@ usage: cargo xtask <command>
                    --check counts instructions by valgrind instead and compares, --update stores them
   keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
   prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
-  chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account
+  chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account. One server
+                   behind a proxy, or --cluster, or --sentinel: failovers, partitions, moving slots
   soak [args]      stream consumers while servers and consumers are killed at random: --minutes N (3), --seed S;
                    prints an account of every entry, and fails if one was lost
   fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
+  failover-table   what callers of every kind see of a failover, in a cluster and with sentinels, as a table; fails if
+                   more was lost than the servers lose; sentinel, cluster or cluster:killed picks rows
   cluster up       starts a cluster of six on loopback that stays, and prints the environment to set; with --sentinel
                    a master, a replica and three sentinels; `cluster status` looks at it, `cluster down` ends it
   help             this text
@@ -52,6 +55,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("cluster", cluster::run),
     ("soak", chaos::soak),
     ("fault-table", chaos::table),
+    ("failover-table", chaos::failovers),
 ];
 
 type Tool = fn(&[String]) -> ExitCode;

@@ -1,6 +1,7 @@
 //! All faults at random, for as long as asked, with an account of what was seen.
 //!
-//! Run by `cargo xtask chaos --minutes N --seed S`.
+//! Run by `cargo xtask chaos --minutes N --seed S`: one server behind a proxy, or with `--cluster` or `--sentinel` several
+//! servers that fail over.
 #![allow(clippy::expect_used, clippy::panic, reason = "whatever goes wrong here is what was looked for")]
 
 #[path = "chaos/account.rs"]
@@ -9,6 +10,8 @@ mod account;
 mod faults;
 #[path = "chaos/load.rs"]
 mod load;
+#[path = "chaos/servers.rs"]
+mod servers;
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -19,6 +22,7 @@ use account::{Account, Log};
 use faults::World;
 use load::Load;
 use redis_actix::{ConnectionState, ReconnectPolicy, Redis, RedisConfig, RestartLimit};
+use redis_actix_chaos::deployment::Mode;
 
 /// No command takes longer.
 const DEADLINE: Duration = Duration::from_millis(1_500);
@@ -27,22 +31,40 @@ const EPOCH: Duration = Duration::from_secs(8);
 const PREFIX: &str = "chaos:";
 
 fn main() -> ExitCode {
-    let (minutes, seed) = match arguments() {
+    let (mode, minutes, seed) = match arguments() {
         Ok(arguments) => arguments,
         Err(words) => {
-            eprintln!("chaos: {words}\nusage: chaos [--minutes N] [--seed S]");
+            eprintln!("chaos: {words}\nusage: chaos [--cluster | --sentinel] [--minutes N] [--seed S]");
             return ExitCode::from(2);
         }
     };
-    println!("chaos for {minutes} minutes with --seed {seed}");
+    println!(
+        "chaos{} for {minutes} minutes with --seed {seed}",
+        mode.map_or(String::new(), |mode| format!(" with a {}", mode.as_str()))
+    );
     let log = Log::install();
-    actix_rt::System::new().block_on(run(Duration::from_secs_f64(minutes * 60.0), seed, log))
+    let time = Duration::from_secs_f64(minutes * 60.0);
+    actix_rt::System::new().block_on(async move {
+        match mode {
+            Some(mode) => servers::run(mode, time, seed, log).await,
+            None => run(time, seed, log).await,
+        }
+    })
 }
 
-fn arguments() -> Result<(f64, u64), String> {
-    let (mut minutes, mut seed) = (1.0, fastrand::u64(..1_000_000));
+fn arguments() -> Result<(Option<Mode>, f64, u64), String> {
+    let (mut mode, mut minutes, mut seed) = (None, 1.0, fastrand::u64(..1_000_000));
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        let chosen = match word.as_str() {
+            "--cluster" => Some(Mode::Cluster),
+            "--sentinel" => Some(Mode::Sentinel),
+            _ => None,
+        };
+        if chosen.is_some() {
+            mode = chosen;
+            continue;
+        }
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--minutes" => minutes = value.parse().map_err(|_| "--minutes takes a number".to_owned())?,
@@ -50,7 +72,7 @@ fn arguments() -> Result<(f64, u64), String> {
             _ => return Err(format!("{word} is not known")),
         }
     }
-    Ok((minutes, seed))
+    Ok((mode, minutes, seed))
 }
 
 async fn run(time: Duration, seed: u64, log: Log) -> ExitCode {

@@ -136,10 +136,10 @@ async fn listen_again(addr: SocketAddr) -> TcpListener {
 
 fn admit(client: TcpStream, source: IpAddr, id: u64, shared: &Arc<Shared>) {
     let (orders, received) = mpsc::unbounded_channel();
-    // Before the block is read: whoever blocks this address afterwards finds the connection and resets it.
+    // Registered before `blocked` is read: `block` sets it first and resets registered connections then.
     lock(&shared.links).insert(id, Live { orders, source });
     let blocked = lock(&shared.blocked).contains(&source);
-    // Read anew: the mode of this moment counts, not that of the wait.
+    // The mode of this moment counts, not that of the wait for a connection.
     let accept = if blocked { Accept::Silent } else { shared.plan.borrow().accept };
     shared.stats.update(|stats| {
         stats.dials.push(Instant::now());

@@ -1,0 +1,97 @@
+//! Counts of faults, outcomes and violations.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Of one run. The watchdog prints it from its own thread when the arbiter has stopped.
+#[derive(Debug, Default)]
+pub struct Account {
+    faults: Mutex<BTreeMap<String, u64>>,
+    calls: Mutex<BTreeMap<String, u64>>,
+    violations: Mutex<BTreeMap<String, u64>>,
+    checks: AtomicU64,
+    /// When the arbiter's thread came late, and by how much.
+    stalls: Mutex<VecDeque<(Instant, Duration)>>,
+    worst_stall: Mutex<Duration>,
+    current_fault: Mutex<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Account {
+    /// Records how late a timer of the arbiter's thread was: calls are excused for as long as their thread did not run.
+    /// That it runs at all is the watchdog's business.
+    pub fn stalled(&self, late: Duration) {
+        let mut stalls = lock(&self.stalls);
+        stalls.push_back((Instant::now(), late));
+        while stalls.front().is_some_and(|(at, _)| at.elapsed() > Duration::from_secs(30)) {
+            stalls.pop_front();
+        }
+        let mut worst = lock(&self.worst_stall);
+        *worst = late.max(*worst);
+    }
+
+    /// For how long the arbiter's thread did not run since `since`.
+    pub fn stalled_since(&self, since: Instant) -> Duration {
+        lock(&self.stalls).iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).sum()
+    }
+
+    /// A fault begins; violations name the last one.
+    pub fn fault(&self, name: &str) {
+        *lock(&self.faults).entry(name.to_owned()).or_default() += 1;
+        name.clone_into(&mut lock(&self.current_fault));
+    }
+
+    pub fn count(&self, outcome: &str) {
+        self.count_many(outcome, 1);
+    }
+
+    pub fn count_many(&self, outcome: &str, times: u64) {
+        *lock(&self.calls).entry(outcome.to_owned()).or_default() += times;
+    }
+
+    /// How often this was counted.
+    pub fn counted(&self, outcome: &str) -> u64 {
+        lock(&self.calls).get(outcome).copied().unwrap_or_default()
+    }
+
+    /// `kind` is counted in the totals, `details` describes this violation.
+    pub fn check(&self, holds: bool, kind: &str, details: impl FnOnce() -> String) {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        if holds {
+            return;
+        }
+        let mut violations = lock(&self.violations);
+        let seen = violations.entry(kind.to_owned()).or_default();
+        *seen += 1;
+        // A defect shows in thousands of calls at once; a few tell as much.
+        if *seen <= 5 {
+            let fault = lock(&self.current_fault);
+            println!("VIOLATION: {kind}: {} (last fault: {fault})", details());
+        }
+    }
+
+    pub fn violations(&self) -> u64 {
+        lock(&self.violations).values().sum()
+    }
+
+    pub fn print(&self) {
+        let line = |counts: &BTreeMap<String, u64>| {
+            let counts = counts.iter().map(|(name, count)| format!("{name} {count}"));
+            counts.collect::<Vec<_>>().join(", ")
+        };
+        println!("faults:     {}", line(&lock(&self.faults)));
+        println!("outcomes:   {}", line(&lock(&self.calls)));
+        println!("arbiter:    at most {:?} late", *lock(&self.worst_stall));
+        println!("checks:     {}", self.checks.load(Ordering::Relaxed));
+        let violations = lock(&self.violations);
+        if !violations.is_empty() {
+            println!("violated:   {}", line(&violations));
+        }
+        println!("violations: {}", violations.values().sum::<u64>());
+    }
+}

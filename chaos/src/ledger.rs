@@ -1,0 +1,225 @@
+//! Every write with a number of its own, what its caller was reported, and what the servers have of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Instant;
+
+use redis_actix::{Error, Fate};
+
+use super::account::Account;
+use super::deployment::Losses;
+
+/// What a caller knows of its write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// The reply came.
+    Acknowledged,
+    /// The reply came, and a replica has it: WAIT said so.
+    Replicated,
+    NotSent,
+    Rejected,
+    Unknown,
+}
+
+impl From<&Error> for Reported {
+    fn from(error: &Error) -> Self {
+        match error.fate() {
+            Fate::NotSent => Self::NotSent,
+            Fate::Rejected => Self::Rejected,
+            Fate::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl Reported {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acknowledged",
+            Self::Replicated => "acknowledged by a replica",
+            Self::NotSent => "not sent",
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Write {
+    /// The kind of command.
+    by: &'static str,
+    /// A task that waits for one write before the next.
+    caller: u64,
+    key: String,
+    at: Instant,
+    reported: Reported,
+}
+
+/// Writes are elements of lists, so that loss, repetition and order of each can be seen.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    next: Cell<u64>,
+    writes: RefCell<BTreeMap<u64, Write>>,
+    /// Writes of earlier rounds whose fate was unknown: they may still run.
+    late: RefCell<BTreeSet<u64>>,
+    /// Of several keys in one step: all or none.
+    atomic: RefCell<Vec<(u64, [String; 2])>>,
+}
+
+/// What a comparison found, of one kind of command.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    pub acknowledged: u64,
+    pub unknown: u64,
+    pub refused: u64,
+    /// Acknowledged and gone, at a time when servers lose writes themselves.
+    pub lost_by_server: u64,
+    /// Acknowledged and gone without such an excuse.
+    pub lost: u64,
+    pub repeated: u64,
+}
+
+impl Ledger {
+    /// The number of the next write.
+    pub fn number(&self) -> u64 {
+        self.next.set(self.next.get() + 1);
+        self.next.get()
+    }
+
+    pub fn note(&self, number: u64, by: &'static str, caller: u64, key: &str, reported: Reported) {
+        let write = Write { by, caller, key: key.to_owned(), at: Instant::now(), reported };
+        self.writes.borrow_mut().insert(number, write);
+    }
+
+    /// Both keys have the number, or none.
+    pub fn note_atomic(&self, number: u64, keys: [String; 2]) {
+        self.atomic.borrow_mut().push((number, keys));
+    }
+
+    /// The lists that were written to.
+    pub fn keys(&self) -> HashSet<String> {
+        let (writes, atomic) = (self.writes.borrow(), self.atomic.borrow());
+        writes.values().map(|write| &write.key).chain(atomic.iter().flat_map(|(_, keys)| keys)).cloned().collect()
+    }
+
+    /// Compares with what the servers have, and begins a new round with empty lists.
+    pub fn verify(
+        &self,
+        lists: &HashMap<String, Vec<u64>>,
+        losses: &Losses,
+        account: &Account,
+    ) -> BTreeMap<&'static str, Tally> {
+        let writes = std::mem::take(&mut *self.writes.borrow_mut());
+        let atomic = std::mem::take(&mut *self.atomic.borrow_mut());
+        let mut tallies = BTreeMap::<&'static str, Tally>::new();
+        let places = self.places(lists, &writes, account, &mut tallies);
+        for (number, write) in &writes {
+            let present = places.contains_key(&(write.key.as_str(), *number));
+            judge(*number, write, present, losses, account, tallies.entry(write.by).or_default());
+        }
+        check_order(&writes, &places, account);
+        for (number, keys) in &atomic {
+            let there = keys.each_ref().map(|key| places.contains_key(&(key.as_str(), *number)));
+            account.check(there[0] == there[1], "a transaction ran by halves", || {
+                format!("{number} at {keys:?}: {there:?}")
+            });
+        }
+        let unknown = writes.iter().filter(|(_, write)| write.reported == Reported::Unknown).map(|(number, _)| *number);
+        self.late.borrow_mut().extend(unknown);
+        count(&tallies, account);
+        tallies
+    }
+
+    /// Where each number is in its list; repetitions and strangers are violations.
+    fn places<'a>(
+        &self,
+        lists: &'a HashMap<String, Vec<u64>>,
+        writes: &BTreeMap<u64, Write>,
+        account: &Account,
+        tallies: &mut BTreeMap<&'static str, Tally>,
+    ) -> HashMap<(&'a str, u64), usize> {
+        let (mut places, mut twice) = (HashMap::new(), BTreeSet::new());
+        let late = self.late.borrow();
+        for (key, numbers) in lists {
+            for (place, number) in numbers.iter().enumerate() {
+                let repeated = places.insert((key.as_str(), *number), place).is_some();
+                if late.contains(number) {
+                    account.count("ran late");
+                    continue;
+                }
+                let write = writes.get(number);
+                if repeated && let Some(write) = write {
+                    tallies.entry(write.by).or_default().repeated += 1;
+                }
+                account.check(!repeated || !twice.insert(*number), "ran twice", || {
+                    let times = numbers.iter().filter(|other| *other == number).count();
+                    let (by, reported) =
+                        write.map_or(("unknown command", "no outcome"), |write| (write.by, write.reported.as_str()));
+                    format!("{by} {number} of {key}, {reported}: {times} times")
+                });
+                account.check(write.is_some(), "an unexpected element", || format!("{number} of {key}"));
+            }
+        }
+        places
+    }
+}
+
+fn judge(number: u64, write: &Write, present: bool, losses: &Losses, account: &Account, tally: &mut Tally) {
+    let reported = write.reported.as_str();
+    let words = || format!("{} {number} of {}, {reported} {:?} ago", write.by, write.key, write.at.elapsed());
+    match write.reported {
+        Reported::NotSent | Reported::Rejected => {
+            tally.refused += 1;
+            account.check(!present, "a fate denies what ran", words);
+        }
+        Reported::Unknown => tally.unknown += 1,
+        Reported::Replicated => {
+            tally.acknowledged += 1;
+            tally.lost += u64::from(!present);
+            account.check(present, "a write that a replica had is lost", words);
+        }
+        Reported::Acknowledged => {
+            tally.acknowledged += 1;
+            if !present && losses.explain(write.at) {
+                tally.lost_by_server += 1;
+            } else {
+                tally.lost += u64::from(!present);
+                account.check(present, "an acknowledged write is lost", || {
+                    format!("{}; {}", words(), losses.near(write.at))
+                });
+            }
+        }
+    }
+}
+
+/// A caller that waits for one write before the next finds them in this order.
+fn check_order(writes: &BTreeMap<u64, Write>, places: &HashMap<(&str, u64), usize>, account: &Account) {
+    let mut last: HashMap<(u64, &str), (u64, usize)> = HashMap::new();
+    for (number, write) in writes {
+        if !matches!(write.reported, Reported::Acknowledged | Reported::Replicated) {
+            continue;
+        }
+        let Some(place) = places.get(&(write.key.as_str(), *number)) else { continue };
+        if let Some((before, at)) = last.insert((write.caller, &write.key), (*number, *place)) {
+            account.check(at < *place, "out of order", || {
+                format!("{before} and {number} of {}: {at}, {place}", write.key)
+            });
+        }
+    }
+}
+
+fn count(tallies: &BTreeMap<&'static str, Tally>, account: &Account) {
+    for (by, tally) in tallies {
+        let counts = [
+            ("acknowledged", tally.acknowledged),
+            ("unknown", tally.unknown),
+            ("refused", tally.refused),
+            ("lost by the server", tally.lost_by_server),
+            ("lost", tally.lost),
+        ];
+        for (what, times) in counts {
+            if times > 0 {
+                account.count_many(&format!("{by} {what}"), times);
+            }
+        }
+    }
+}
