@@ -9,6 +9,8 @@
 //! - More lenient: a status that is not UTF-8 becomes a bulk string with every byte kept, and an error that is not UTF-8 is
 //!   shown with replacement characters. Redis quotes a caller's bytes in `ERR unknown command`, and one binary
 //!   argument must not cost everybody the link.
+//! - Attributes (`|`) are read and dropped wherever they stand: what they belong to follows, and is a reply, an error or a
+//!   push as if they were not there. No server sends them unasked, and their names would need the key prefix taken off.
 
 use bytes::BufMut;
 use bytes::buf::Limit;
@@ -50,6 +52,8 @@ pub(crate) struct Decoder {
     bytes_left: usize,
     /// The longest string acceptable now: the smaller of the string limit and `bytes_left`, one comparison for both.
     longest: usize,
+    /// What broke a rule is a push, and no reply.
+    failed_in_push: bool,
 }
 
 /// What the next byte of the input is.
@@ -59,6 +63,8 @@ enum Resume {
     Element,
     /// A byte inside a string of announced length, or of the line end behind it.
     Body(Body),
+    /// The first byte of the value that the attributes before it belong to.
+    Attributed,
     /// Nothing: the peer broke the protocol, and where the next reply starts is not known any more.
     Failed(ProtocolError),
 }
@@ -88,6 +94,7 @@ impl Decoder {
             elements_left: limits.elements,
             bytes_left: limits.reply,
             longest: limits.bulk.min(limits.reply),
+            failed_in_push: false,
             limits,
         }
     }
@@ -129,7 +136,15 @@ impl Decoder {
 
     /// Whether a reply has begun to arrive and is not complete. Bytes that the caller still holds are not counted.
     pub(crate) fn is_midway(&self) -> bool {
-        !self.stack.is_empty() || matches!(self.resume, Resume::Body(_))
+        !self.stack.is_empty() || matches!(self.resume, Resume::Body(_) | Resume::Attributed)
+    }
+
+    /// The limit that the reply under way exceeds, if that is why decoding failed: the command that it answers is to blame.
+    pub(crate) fn oversized_reply(&self) -> Option<ProtocolError> {
+        match self.resume {
+            Resume::Failed(error) if error.is_limit() && !self.failed_in_push => Some(error),
+            _ => None,
+        }
     }
 
     /// The element at `pos`. Aggregates are only announced here: this is the path of `+OK`, `:1` and small strings, which
@@ -241,15 +256,22 @@ impl Decoder {
             {
                 break reply;
             }
-            if let Some(reply) = self.plain_elements(input, pos)? {
+            // Empty behind the attributes of a whole reply.
+            if !self.stack.is_empty()
+                && let Some(reply) = self.plain_elements(input, pos)?
+            {
                 break reply;
             }
             element = self.element(input, pos)?;
         };
+        self.renew_budgets();
+        Ok(Some(reply))
+    }
+
+    fn renew_budgets(&mut self) {
         self.elements_left = self.limits.elements;
         self.bytes_left = self.limits.reply;
         self.longest = self.limits.bulk.min(self.limits.reply);
-        Ok(Some(reply))
     }
 
     /// Goes on with whole strings, integers and arrays, which most long replies are made of, without handing each from one
@@ -270,6 +292,9 @@ impl Decoder {
                         rest = behind;
                         if let Some(empty) = self.open(Kind::Array, len)? {
                             reply = self.hand_up(empty)?;
+                            if self.stack.is_empty() {
+                                break;
+                            }
                         }
                         continue;
                     }
@@ -286,6 +311,9 @@ impl Decoder {
             rest = behind;
             if self.stack.last_mut().is_some_and(|parent| parent.push(value)) {
                 reply = self.close()?;
+                if self.stack.is_empty() {
+                    break;
+                }
             }
         }
         *pos = input.len() - rest.len();
@@ -303,6 +331,10 @@ impl Decoder {
     /// Ends the innermost aggregate, and every one that it was the last element of. What is left at the end is the reply.
     fn close(&mut self) -> Result<Option<Value>, ProtocolError> {
         while let Some(complete) = self.stack.pop() {
+            if complete.kind() == Kind::Attribute {
+                self.attributes_end();
+                break;
+            }
             let value = complete.finish()?;
             let Some(parent) = self.stack.last_mut() else {
                 return Ok(Some(value));
@@ -314,8 +346,17 @@ impl Decoder {
         Ok(None)
     }
 
+    /// Drops attributes. Between the elements of an aggregate nothing else is to be done: the next one is the value.
+    fn attributes_end(&mut self) {
+        if self.stack.is_empty() {
+            self.resume = Resume::Attributed;
+            self.renew_budgets();
+        }
+    }
+
     /// Starts an aggregate of `len` elements (pairs, where it has pairs), or gives it at once when it has none.
     fn open(&mut self, kind: Kind, len: usize) -> Result<Option<Value>, ProtocolError> {
+        self.failed_in_push = kind == Kind::Push && self.stack.is_empty();
         let elements = kind
             .elements(len)
             .filter(|elements| *elements <= self.elements_left)
@@ -323,6 +364,10 @@ impl Decoder {
         self.elements_left -= elements;
         let partial = Partial::new(kind, elements);
         if elements == 0 {
+            if kind == Kind::Attribute {
+                self.attributes_end();
+                return Ok(None);
+            }
             return partial.finish().map(Some);
         }
         // Its elements would be one level below it, and there is at least one.
@@ -396,6 +441,7 @@ impl Decoder {
             Resume::Body(body) => body,
             Resume::Failed(error) => return Err(*error),
             Resume::Element => return Ok(Element::Starved),
+            Resume::Attributed => return self.attributed(input, pos),
         };
         let rest = input.get(*pos..).unwrap_or_default();
         let (bytes, tail) = rest.split_at(rest.len().min(body.len - body.bytes.len()));
@@ -417,8 +463,23 @@ impl Decoder {
         }
     }
 
+    /// The value behind attributes.
+    #[cold]
+    fn attributed(&mut self, input: &[u8], pos: &mut usize) -> Result<Element, ProtocolError> {
+        self.resume = Resume::Element;
+        let element = self.element(input, pos)?;
+        if matches!((&element, &self.resume), (Element::Starved, Resume::Element)) {
+            self.resume = Resume::Attributed;
+        }
+        Ok(element)
+    }
+
     #[cold]
     fn fail(&mut self, error: ProtocolError) {
+        self.failed_in_push = match self.stack.first() {
+            Some(outermost) => outermost.kind() == Kind::Push,
+            None => self.failed_in_push && matches!(error, ProtocolError::Elements(_)),
+        };
         self.resume = Resume::Failed(error);
         self.stack = Vec::new();
     }

@@ -212,6 +212,11 @@ impl Wire {
         self.has_unread() || self.decoder.is_midway()
     }
 
+    /// The limit that a reply exceeded, after [`next_reply`](Self::next_reply) failed for that.
+    pub(crate) fn oversized_reply(&self) -> Option<ProtocolError> {
+        self.decoder.oversized_reply()
+    }
+
     /// The next reply among the bytes that were read.
     pub(crate) fn next_reply(&mut self) -> Result<Option<Value>, ProtocolError> {
         let mut used = 0;

@@ -31,13 +31,13 @@ async fn a_send_that_is_not_polled_blocks_nobody() {
     redis.ready(PATIENCE).await.unwrap();
 
     // One in flight and one that waits for the link: there is no room for a third.
-    let in_flight = redis.send(Get::<Option<String>>::new("a"));
+    let in_flight = redis.send(Get::<String>::new("a"));
     let queued = redis.send(Exists::new(["b"]));
-    let mut kept: Vec<_> = (0..10).map(|_| Box::pin(redis.send(Get::<Option<String>>::new("kept")))).collect();
+    let mut kept: Vec<_> = (0..10).map(|_| Box::pin(redis.send(Get::<String>::new("kept")))).collect();
     for kept in &mut kept {
         assert!(poll!(kept.as_mut()).is_pending());
     }
-    let mut polled = pin!(redis.send(Get::<Option<String>>::new("polled")));
+    let mut polled = pin!(redis.send(Get::<String>::new("polled")));
     assert!(poll!(polled.as_mut()).is_pending());
 
     server.command_named("GET", PATIENCE).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_send_that_is_not_polled_blocks_nobody() {
     queued.await.unwrap();
     tokio::time::timeout(PATIENCE, polled).await.expect("not overloaded").expect("answered");
     for _ in 0..20 {
-        redis.send(Get::<Option<String>>::new("later")).await.unwrap();
+        redis.send(Get::<String>::new("later")).await.unwrap();
     }
     drop(kept);
 }

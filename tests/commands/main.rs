@@ -12,3 +12,4 @@ mod support;
 
 mod kept_futures;
 mod raw;
+mod replies;

@@ -19,10 +19,11 @@ use crate::core::{
     link::Event,
     liveness::{Liveness, Verdict},
 };
+use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::intake::Callers;
-use crate::wire::session::Session;
+use crate::wire::{decode::ProtocolError, session::Session};
 
 /// So many reads of a socket before other actors of this thread get their turn.
 const READS_PER_TURN: u32 = 16;
@@ -58,6 +59,12 @@ fn answers_per_turn(in_flight: usize, callers: Callers) -> usize {
         Callers::Here => in_flight.div_ceil(2).clamp(1, ANSWERS_PER_TURN),
         Callers::Elsewhere => ANSWERS_PER_TURN,
     }
+}
+
+/// Sent again, the same command would cost the next link too.
+fn oversized(limit: ProtocolError) -> Error {
+    let words = format!("{limit}; ask for less at once, as in ranges or by a scan");
+    Error::new(ErrorKind::Protocol, Fate::Unknown, words)
 }
 
 impl Driver {
@@ -213,9 +220,17 @@ impl Driver {
             }
             // Those who were told between two parts may have asked anew: what was read before is not for them.
             let mut owed = midway.unwrap_or_else(|| self.admission.in_flight());
-            while let Some(value) =
-                established.wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))?
-            {
+            loop {
+                let value = match established.wire.next_reply() {
+                    Ok(Some(value)) => value,
+                    Ok(None) => break,
+                    Err(error) => {
+                        if owed > 0 && established.wire.oversized_reply().is_some() {
+                            self.admission.fail_oldest(oversized(error));
+                        }
+                        return Err(Cause::new(CauseKind::Protocol, error.to_string()));
+                    }
+                };
                 let value = match &mut self.listener {
                     None if matches!(value, Value::Push { .. }) => continue,
                     None => value,

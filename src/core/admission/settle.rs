@@ -1,7 +1,7 @@
 //! What becomes of commands when their link breaks, when there will be none, and when they belong elsewhere.
 
 use super::{Admission, Deadline, Queued, Ticket, waiting_phase};
-use crate::error::{Fate, Phase};
+use crate::error::{Error, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
 
 /// What became of the commands in flight when their link broke.
@@ -66,6 +66,14 @@ impl<R: Ticket> Admission<R> {
         self.tally.failed += settlement.failed as u64;
         self.tally.unknown += settlement.unknown as u64;
         settlement
+    }
+
+    /// The reply to the oldest command cannot be read: the command ends here, whatever becomes of the link.
+    pub(crate) fn fail_oldest(&mut self, error: Error) {
+        if let Some(ticket) = self.flight.front_mut().and_then(|sent| sent.ticket.take()) {
+            self.tally.unknown += ticket.weight();
+            ticket.complete(Err(error.in_phase(Phase::Sent, ConnectionState::Ready.as_str())));
+        }
     }
 
     /// Answers everybody who waits in the queue, and returns how many may have run and how many cannot.

@@ -70,9 +70,23 @@ pub(crate) enum ProtocolError {
     UnknownType(u8),
 }
 
+impl ProtocolError {
+    /// Whether a reply exceeds a limit of this client; the protocol itself would allow it.
+    pub(crate) fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::Depth(_) | Self::BulkLength(_) | Self::Elements(_) | Self::LineLength(_) | Self::ReplySize(_)
+        )
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server broke the protocol: ")?;
+        f.write_str(if self.is_limit() {
+            "a reply is larger than this client accepts: "
+        } else {
+            "the server broke the protocol: "
+        })?;
         match self {
             Self::Depth(limit) => write!(f, "reply nested deeper than {limit} levels"),
             Self::BulkLength(limit) => write!(f, "string longer than {limit} bytes announced"),

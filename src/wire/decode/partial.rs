@@ -34,9 +34,8 @@ impl Kind {
     pub(super) fn elements(self, len: usize) -> Option<usize> {
         match self {
             Self::Array | Self::Set | Self::Push => Some(len),
-            Self::Map => len.checked_mul(2),
-            // The value that the attributes belong to follows them.
-            Self::Attribute => len.checked_mul(2)?.checked_add(1),
+            // The value that attributes belong to follows them, in their place.
+            Self::Map | Self::Attribute => len.checked_mul(2),
         }
     }
 }
@@ -49,7 +48,7 @@ pub(super) struct Partial {
     missing: usize,
     items: Vec<Value>,
     pairs: Vec<(Value, Value)>,
-    /// A key whose value has not arrived; at the end of an attribute, the value that it belongs to.
+    /// A key whose value has not arrived.
     key: Option<Value>,
 }
 
@@ -58,9 +57,14 @@ impl Partial {
         let ahead = elements.min(AHEAD);
         let (items, pairs) = match kind {
             Kind::Array | Kind::Set | Kind::Push => (ahead, 0),
-            Kind::Map | Kind::Attribute => (0, ahead / 2),
+            Kind::Map => (0, ahead / 2),
+            Kind::Attribute => (0, 0),
         };
         Self { kind, missing: elements, items: Vec::with_capacity(items), pairs: Vec::with_capacity(pairs), key: None }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Adds an element and says whether it was the last.
@@ -68,10 +72,12 @@ impl Partial {
     pub(super) fn push(&mut self, value: Value) -> bool {
         match self.kind {
             Kind::Array | Kind::Set | Kind::Push => self.items.push(value),
-            Kind::Map | Kind::Attribute => match self.key.take() {
+            Kind::Map => match self.key.take() {
                 None => self.key = Some(value),
                 Some(key) => self.pairs.push((key, value)),
             },
+            // Nobody is to see them.
+            Kind::Attribute => {}
         }
         self.missing -= 1;
         self.missing == 0
@@ -82,9 +88,8 @@ impl Partial {
             Kind::Array => Value::Array(self.items),
             Kind::Set => Value::Set(self.items),
             Kind::Map => Value::Map(self.pairs),
-            Kind::Attribute => {
-                Value::Attribute { data: Box::new(self.key.unwrap_or_default()), attributes: self.pairs }
-            }
+            // Dropped by the decoder.
+            Kind::Attribute => Value::Nil,
             Kind::Push => {
                 let mut items = self.items.into_iter();
                 let kind = match items.next() {

@@ -107,14 +107,21 @@ fn each_type() {
                 ),
             ]),
         ),
+        (b"|1\r\n+ttl\r\n:9\r\n*1\r\n:2\r\n", Value::Array(vec![Value::Int(2)])),
+        (b"|0\r\n+OK\r\n", Value::Okay),
+        (b"|1\r\n+a\r\n*1\r\n*0\r\n|1\r\n+b\r\n$1\r\nc\r\n$3\r\nabc\r\n", bulk("abc")),
         (
-            b"|1\r\n+ttl\r\n:9\r\n*1\r\n:2\r\n",
-            Value::Attribute {
-                data: Box::new(Value::Array(vec![Value::Int(2)])),
-                attributes: vec![(Value::SimpleString("ttl".into()), Value::Int(9))],
-            },
+            b">2\r\n|1\r\n+ttl\r\n:9\r\n+message\r\n|0\r\n:1\r\n",
+            Value::Push { kind: PushKind::Message, data: vec![Value::Int(1)] },
         ),
-        (b"|0\r\n+OK\r\n", Value::Attribute { data: Box::new(Value::Okay), attributes: vec![] }),
+        (
+            b"|1\r\n+ttl\r\n:9\r\n>2\r\n+message\r\n:1\r\n",
+            Value::Push { kind: PushKind::Message, data: vec![Value::Int(1)] },
+        ),
+        (
+            b"%1\r\n|1\r\n+x\r\n+y\r\n+k\r\n|1\r\n+x\r\n%1\r\n+y\r\n|1\r\n:1\r\n:2\r\n:3\r\n*1\r\n|0\r\n:4\r\n",
+            Value::Map(vec![(Value::SimpleString("k".into()), Value::Array(vec![Value::Int(4)]))]),
+        ),
         (b"=9\r\ntxt:a:b\r\n\r\n", Value::VerbatimString { format: VerbatimFormat::Text, text: "a:b\r\n".into() }),
         (
             b">3\r\n+message\r\n$1\r\nc\r\n$1\r\nm\r\n",
@@ -199,11 +206,40 @@ fn each_broken_rule() {
         assert_eq!(decode(bytes), Err(expected), "{}", bytes.escape_ascii());
     }
     assert_eq!(in_pieces(&long_line, &[]), Err(ProtocolError::LineLength(limits.line)));
-    for error in [ProtocolError::Depth(3), ProtocolError::UnknownType(b'\r')] {
+    for (error, start) in [
+        (ProtocolError::Depth(3), "a reply is larger than this client accepts: "),
+        (ProtocolError::UnknownType(b'\r'), "the server broke the protocol: "),
+    ] {
         let words = error.to_string();
-        assert!(words.starts_with("the server broke the protocol: "), "{words}");
+        assert!(words.starts_with(start), "{words}");
         assert!(!words.contains('\r'), "{words}");
     }
+}
+
+#[test]
+fn a_limit_is_exceeded_by_a_reply_or_by_a_push() {
+    let oversized = |bytes: &[u8]| {
+        let mut decoder = Decoder::new(Limits { elements: 4, bulk: 8, ..Limits::default() });
+        decoder.decode(bytes, &mut 0).expect_err("too large");
+        decoder.oversized_reply()
+    };
+    assert_eq!(oversized(b"*5\r\n"), Some(ProtocolError::Elements(4)));
+    assert_eq!(oversized(b"|1\r\n:1\r\n:2\r\n*5\r\n"), Some(ProtocolError::Elements(4)));
+    assert_eq!(oversized(b"*1\r\n$9\r\n"), Some(ProtocolError::BulkLength(8)));
+    assert_eq!(oversized(b"$9\r\n"), Some(ProtocolError::BulkLength(8)));
+    assert_eq!(oversized(b">5\r\n"), None);
+    assert_eq!(oversized(b">2\r\n+message\r\n*5\r\n"), None);
+    assert_eq!(oversized(b">1\r\n$9\r\n"), None);
+    assert_eq!(oversized(b"HTTP"), None);
+}
+
+#[test]
+fn a_value_behind_attributes_is_midway_until_it_is_whole() {
+    let mut decoder = Decoder::new(Limits::default());
+    assert_eq!(decoder.decode(b"|1\r\n+a\r\n+b\r\n", &mut 0), Ok(None));
+    assert!(decoder.is_midway());
+    assert_eq!(decoder.decode(b"+OK\r\n", &mut 0), Ok(Some(Value::Okay)));
+    assert!(!decoder.is_midway());
 }
 
 #[test]
@@ -224,7 +260,7 @@ fn the_longest_line_is_taken_on_any_split() {
 fn depth_is_bounded_as_in_redis_rs() {
     let limit = Limits::default().depth;
     for levels in [limit - 1, limit, limit + 1, 10_000] {
-        for (open, close) in [("*1\r\n", "*0\r\n"), ("%1\r\n+a\r\n", "%0\r\n"), ("|0\r\n", "_\r\n")] {
+        for (open, close) in [("*1\r\n", "*0\r\n"), ("%1\r\n+a\r\n", "%0\r\n")] {
             let mut bytes = open.repeat(levels - 1);
             bytes.push_str(close);
             let decoded = in_pieces(bytes.as_bytes(), &[]);
