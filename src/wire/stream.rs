@@ -27,6 +27,9 @@ const WRITE_PER_TURN: usize = 1024 * 1024;
 /// for it alone.
 const LARGE: usize = 64 * 1024;
 
+/// An output that held more than this is given back once it is written: single commands of any size pass through it.
+const KEEP: usize = 2 * HIGH_WATER;
+
 /// So many scripts are remembered: a service has few, and one that makes them up must not fill the memory.
 const SCRIPTS: usize = 1024;
 
@@ -43,6 +46,8 @@ pub(crate) struct Wire {
     encoded: u64,
     written: u64,
     needs_flush: bool,
+    /// The output held more than it may keep.
+    oversized_output: bool,
 }
 
 impl Wire {
@@ -57,6 +62,7 @@ impl Wire {
             encoded: 0,
             written: 0,
             needs_flush: false,
+            oversized_output: false,
         }
     }
 
@@ -155,6 +161,8 @@ impl Wire {
     /// Writes until the socket takes no more or nothing is left.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut budget = WRITE_PER_TURN;
+        // Its capacity does not tell: bytes that were written are not counted in it, and are kept all the same.
+        self.oversized_output |= self.output.len() > KEEP;
         while !self.output.is_empty() {
             match Pin::new(&mut self.transport).poll_write(cx, &self.output) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -174,6 +182,9 @@ impl Wire {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+        if std::mem::take(&mut self.oversized_output) {
+            self.output = BytesMut::with_capacity(READ);
         }
         // A TLS session may hold back what it has accepted.
         if self.needs_flush {

@@ -11,5 +11,6 @@
 mod support;
 
 mod kept_futures;
+mod memory;
 mod raw;
 mod replies;
