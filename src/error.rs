@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::prefix::refusal::RefusalClass;
+use crate::printable::printable;
 
 /// The result of everything in this crate that talks to Redis.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -140,13 +141,14 @@ impl Error {
         Self::new(ErrorKind::Decode, Fate::Unknown, message)
     }
 
-    /// The error reply of a server: its first word is the code, the rest is for people.
+    /// The error reply of a server: its first word is the code, the rest is for people. Both are printable.
     pub(crate) fn server(code: &str, detail: Option<&str>) -> Self {
         // `unknown command 'AUTH', with args beginning with: 'hunter2'`: what was sent stays out of errors.
         let detail = detail.unwrap_or("no detail given");
         let words = detail.split(", with args beginning with").next().unwrap_or(detail);
-        let mut error = Self::new(ErrorKind::Server, Fate::Rejected, words.trim_end().to_owned());
-        error.0.code = Some(code.into());
+        let words = printable(words.trim_end()).into_owned();
+        let mut error = Self::new(ErrorKind::Server, Fate::Rejected, words);
+        error.0.code = Some(printable(code).into());
         error
     }
 
@@ -165,7 +167,7 @@ impl Error {
 
     #[must_use]
     pub(crate) fn of_command(mut self, name: impl Into<Box<str>>) -> Self {
-        self.0.command.get_or_insert_with(|| name.into());
+        self.0.command.get_or_insert_with(|| printable(String::from(name.into())).into());
         self
     }
 

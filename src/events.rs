@@ -1,6 +1,7 @@
 //! What happened to a connection, and what it is doing now.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, mpsc::Sender},
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use actix::{Message, Recipient};
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Fate};
+use crate::printable::printable;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,7 +92,12 @@ pub struct Cause {
 
 impl Cause {
     pub(crate) fn new(kind: CauseKind, text: impl Into<Arc<str>>) -> Self {
-        Self { kind, text: text.into() }
+        let text = text.into();
+        // A server's words may be in it, and go to logs from here.
+        match printable(&*text) {
+            Cow::Borrowed(_) => Self { kind, text },
+            Cow::Owned(text) => Self { kind, text: text.into() },
+        }
     }
 
     /// What kind of cause it is.

@@ -81,6 +81,7 @@ mod links;
 mod messages;
 mod prefix;
 pub mod prelude;
+mod printable;
 mod pubsub;
 mod resolver;
 mod sentinel;

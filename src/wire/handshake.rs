@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::prefix::KeyPrefix;
+use crate::printable::printable;
 
 /// How often a server that is loading or busy is asked again on the same link.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(100);
@@ -248,7 +249,7 @@ fn greeting_from(answer: Value) -> Greeting {
     };
     for (name, value) in fields {
         let Ok(name) = redis::from_redis_value::<String>(name) else { continue };
-        let text = || redis::from_redis_value_ref::<String>(&value).ok();
+        let text = || redis::from_redis_value_ref::<String>(&value).ok().map(|text| printable(text).into_owned());
         match name.as_str() {
             "server" => greeting.server = text(),
             "version" => greeting.version = text(),

@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use redis_actix::prelude::*;
-use redis_actix::{ErrorKind, Fate, Pipeline, Raw, Value};
+use redis_actix::{ConnectionState, ErrorKind, Fate, Pipeline, Raw, Value};
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{PATIENCE, config, hasty};
+use crate::support::{Diary, PATIENCE, config, hasty, until_state};
 
 /// Ablation: with the link's loss as the only verdict LRANGE runs four times, over four links.
 #[actix::test]
@@ -61,4 +61,46 @@ async fn attributes_change_no_reply_error_or_push() {
         assert_eq!(error.code(), Some("WRONGTYPE"));
     }
     assert_eq!(server.connections(), 1);
+}
+
+/// Ablation: with the server's words as they are the error has a line feed and 60 KiB.
+#[actix::test]
+async fn words_of_a_server_are_printable_and_short_wherever_they_go() {
+    const FORGED: &str = "!41\r\nERR no\r\n2026 INFO all is well \u{1b}[31m\u{7}\u{202e} !\r\n";
+    let answer = |argv: &[Vec<u8>]| match argv[0].as_slice() {
+        b"GET" => Answer::raw(FORGED),
+        b"INCR" => Answer::raw(format!("-{} {}\r\n", "C".repeat(30_000), "x\u{1b}".repeat(15_000))),
+        _ => Answer::Default,
+    };
+    let server = FakeServer::builder().on(answer).start().unwrap();
+    let redis = hasty(config(server.port())).start().unwrap();
+    let get = redis.send(Get::<String>::new("a")).await.unwrap_err();
+    assert_eq!(get.message(), "no\\r\\n2026 INFO all is well \\u{1b}[31m\\u{7}\\u{202e} !");
+    let pipeline = redis.send(Pipeline::new((Get::<String>::new("a"), Incr::new("b")))).await.unwrap_err();
+    let incr = redis.send(Incr::new("a")).await.unwrap_err();
+    for error in [&get, &incr, &pipeline] {
+        assert_printable(&error.to_string());
+        assert_printable(&format!("{error:?}"));
+    }
+}
+
+/// Ablation: with `Cause::new` keeping its text the status has an escape sequence.
+#[actix::test]
+async fn words_of_a_server_that_refuses_are_printable_in_events_and_status() {
+    let answer = |_: &[Vec<u8>]| Answer::raw("-WRONGPASS no\u{1b}[2J\rforged\r\n");
+    let server = FakeServer::builder().own_handshake().on(answer).start().unwrap();
+    let (builder, diary) = Diary::of(hasty(config(server.port()).password("secret")));
+    let redis = builder.start().unwrap();
+    let error = redis.send(Get::<String>::new("a")).await.unwrap_err();
+    assert_printable(&error.to_string());
+    let status = until_state(&redis, ConnectionState::Parked).await;
+    let cause = status.cause.clone().unwrap();
+    assert!(cause.to_string().contains("no\\u{1b}[2J\\rforged"), "{cause}");
+    for text in [cause.to_string(), format!("{status:?}"), format!("{:?}", diary.events())] {
+        assert_printable(&text);
+    }
+}
+
+fn assert_printable(text: &str) {
+    assert!(text.len() <= 4096 && !text.chars().any(char::is_control), "{text:?}");
 }

@@ -1,0 +1,75 @@
+//! Text of a server on its way into errors, events and logs.
+//!
+//! Whoever writes to the server may choose its words: an error of a script, a name in `INFO`. A line feed in them would
+//! forge a log line, an escape sequence would run in somebody's terminal, and 64 KiB would fill a log.
+
+use std::borrow::Cow;
+
+/// How much of a text is shown.
+const LONGEST: usize = 1024;
+/// Room for the words that say how much was left out.
+const ROOM: usize = 32;
+
+/// The text with everything escaped that is no printable character, and at most 1 KiB of it.
+pub(crate) fn printable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
+    let text = text.into();
+    if text.len() <= LONGEST && !text.chars().any(must_be_escaped) { text } else { escaped(&text).into() }
+}
+
+#[cold]
+fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(LONGEST));
+    for (at, character) in text.char_indices() {
+        let before = shown.len();
+        if must_be_escaped(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+        let left_out = text.len() - at;
+        if shown.len() > LONGEST - ROOM && left_out > ROOM {
+            shown.truncate(before);
+            shown.push_str(&format!(".. ({left_out} bytes more)"));
+            break;
+        }
+    }
+    shown
+}
+
+/// Control characters, line and paragraph separators, and what turns the direction of the text around.
+fn must_be_escaped(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_all_else_stays() {
+        for (text, shown) in [
+            ("WRONGTYPE Operation", "WRONGTYPE Operation"),
+            ("größer \\r 漢字", "größer \\r 漢字"),
+            ("a\r\nb\x1b[31m\0\x7f", "a\\r\\nb\\u{1b}[31m\\u{0}\\u{7f}"),
+            ("\u{85}\u{2028}\u{202e}", "\\u{85}\\u{2028}\\u{202e}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+        let long = printable("x".repeat(65_000));
+        assert!(long.len() <= LONGEST && long.ends_with(" bytes more)"), "{long}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_text_becomes_short_and_printable_and_stays_so(text in "(\\PC|\\pC|\n|[\0-\u{a0}]){0,1500}") {
+            let shown = printable(text.as_str());
+            prop_assert!(shown.len() <= LONGEST, "{}", shown.len());
+            prop_assert!(!shown.chars().any(must_be_escaped));
+            prop_assert_eq!(printable(shown.as_ref()), shown.as_ref());
+        }
+    }
+}
