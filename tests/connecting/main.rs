@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod handshake_refusals;
 mod roles;
 mod scripted_sentinel;
 mod sentinel_election;
