@@ -153,6 +153,7 @@ impl RedisBuilder {
             in_cluster,
             place: Place::Fixed,
             replica: None,
+            password_reads: Arc::default(),
             optional: Arc::default(),
         };
         let mut sentinels = None;

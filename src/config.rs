@@ -171,6 +171,11 @@ impl RedisConfig {
         self.0.password.is_some()
     }
 
+    /// Whether [`password`](Self::password) reads a file.
+    pub(crate) fn has_password_file(&self) -> bool {
+        matches!(self.0.password, Some(PasswordSource::File { .. }))
+    }
+
     /// The database; 0 with a cluster.
     #[must_use]
     pub fn db(&self) -> u32 {

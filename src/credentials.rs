@@ -6,9 +6,13 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
+use tokio::time::timeout;
+
 use crate::config::Secret;
+use crate::single_flight::SingleFlight;
 
 /// Why a [`CredentialsProvider`] has none to give. Its text is shown in events, errors and logs.
 pub type CredentialsError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,8 +53,9 @@ impl fmt::Debug for Credentials {
 /// Gives the credentials for every login: a token that expires, a password that is rotated elsewhere.
 ///
 /// It is asked at every dial and by [`Redis::reauthenticate`](crate::Redis::reauthenticate), on the
-/// connection's thread, so it must not block; what it does is bounded by the connect timeout. When it fails,
-/// takes too long or panics, the dial counts as failed and is repeated with growing delays.
+/// connection's thread, so it must not block; what it does is bounded by the connect timeout. Links of a handle that
+/// dial at the same time share one request, which goes on when a dial is given up. When it fails, takes too long or
+/// panics, the dial counts as failed and is repeated with growing delays.
 ///
 /// ```
 /// use redis_actix::{Credentials, CredentialsError, CredentialsProvider};
@@ -86,23 +91,46 @@ impl<P: CredentialsProvider> Erased for P {
     }
 }
 
-/// Somebody's provider, whose panics are failures of its own and not of the connection.
+/// The words for why there are no credentials; an error itself cannot be given to several.
+type Answer = Result<Credentials, Arc<str>>;
+
+/// Somebody's provider, whose panics are failures of its own and not of the connection. All links of a handle ask it
+/// together: one request is under way at a time.
 #[derive(Clone)]
-pub(crate) struct Provider(Arc<dyn Erased>);
+pub(crate) struct Provider {
+    provider: Arc<dyn Erased>,
+    requests: Arc<SingleFlight<Answer>>,
+}
 
 impl Provider {
     pub(crate) fn new(provider: impl CredentialsProvider) -> Self {
-        Self(Arc::new(provider))
+        Self { provider: Arc::new(provider), requests: Arc::default() }
     }
 
-    pub(crate) async fn credentials(&self) -> Result<Credentials, CredentialsError> {
-        let panicked = || CredentialsError::from("it panicked");
-        let mut asked = catch_unwind(AssertUnwindSafe(|| self.0.ask())).map_err(|_| panicked())?;
-        // A future that panicked is not polled again.
-        let answer = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Some),
-            Err(_) => std::task::Poll::Ready(None),
-        });
-        answer.await.ok_or_else(panicked)?
+    /// Joins the request under way, or makes one. It ends after `limit`, also when nobody waits for it any more.
+    pub(crate) async fn credentials(&self, limit: Duration) -> Answer {
+        self.requests.run(|| ask(self.provider.clone(), limit)).await.unwrap_or_else(interrupted)
     }
+
+    /// As [`credentials`](Self::credentials), with a request of its own: one under way may have begun before the
+    /// credentials changed.
+    pub(crate) async fn credentials_of_now(&self, limit: Duration) -> Answer {
+        self.requests.run_anew(|| ask(self.provider.clone(), limit)).await.unwrap_or_else(interrupted)
+    }
+}
+
+fn interrupted() -> Answer {
+    Err("it was interrupted".into())
+}
+
+async fn ask(provider: Arc<dyn Erased>, limit: Duration) -> Answer {
+    let panicked = || Arc::from("it panicked");
+    let mut asked = catch_unwind(AssertUnwindSafe(|| provider.ask())).map_err(|_| panicked())?;
+    // A future that panicked is not polled again.
+    let answer = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => std::task::Poll::Ready(None),
+    });
+    let answer = timeout(limit, answer).await.map_err(|_| "it gave no answer within the connect timeout")?;
+    answer.ok_or_else(panicked)?.map_err(|error| error.to_string().into())
 }

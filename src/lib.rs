@@ -85,6 +85,7 @@ mod printable;
 mod pubsub;
 mod resolver;
 mod sentinel;
+mod single_flight;
 mod streams;
 mod supervisor;
 mod topology;

@@ -53,7 +53,7 @@ impl Redis {
     pub async fn reauthenticate(&self) -> Result<()> {
         let within = self.config().connect_timeout();
         if self.status().borrow().state == ConnectionState::Ready {
-            let login = self.shared.recipe.login(within).await.map_err(|cause| cause.error(Fate::NotSent))?;
+            let login = self.shared.recipe.login_of_now(within).await.map_err(|cause| cause.error(Fate::NotSent))?;
             let login = login.ok_or_else(|| {
                 let words = "there are no credentials to log in with; set REDIS_PASSWORD or give a provider";
                 Error::new(ErrorKind::Config, Fate::NotSent, words)

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
@@ -18,8 +19,12 @@ use crate::config::{Address, HostPort};
 #[cfg(test)]
 mod tests;
 
-/// Addresses of one name that are tried: a name with hundreds of them must not leave each a share too small to connect in.
+/// Addresses of one name that are tried: a name with hundreds of them must not be dialled at hundreds of servers.
 const MAX_ADDRESSES: usize = 16;
+
+/// The next address is dialled when the one before has not answered for so long: the "Connection Attempt Delay" that
+/// RFC 8305 recommends.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// No connection takes longer, whatever was configured: a duration beyond the clock's range must not panic.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -115,33 +120,34 @@ async fn resolve(target: &Target, host: &str, port: u16, deadline: Instant) -> R
     }
 }
 
-/// The first of `addresses` that answers. Each gets an equal share of the time that is left when its turn comes: one dead address
-/// in front of a living one must not eat the whole budget.
+/// The first of `addresses` that answers, raced as RFC 8305 has it: the next one is dialled when the one before has failed,
+/// or has not answered for 250 ms. An address that swallows packets costs no more than that.
 async fn connect_any(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
-    let mut causes = Vec::new();
+    let started = Instant::now();
+    let mut waiting = alternate_families(addresses).into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let (mut pending, mut causes) = (Vec::new(), Vec::new());
     let mut kind = DialErrorKind::Timeout;
-    for (at, address) in addresses.iter().enumerate() {
-        let now = Instant::now();
-        let waiting = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(now) / waiting;
-        let connected = match timeout_at(now + share, TcpStream::connect(address)).await {
-            Ok(connected) => connected.and_then(|stream| {
-                prepare(&stream, target.user_timeout)?;
-                Ok(stream)
-            }),
-            Err(_) => {
-                causes.push(format!("{address} did not answer within {share:.1?}"));
-                continue;
-            }
-        };
-        match connected {
-            Ok(stream) => return Ok(stream),
-            Err(error) => {
+    loop {
+        if let Some(address) = waiting.next() {
+            pending.push(address);
+            attempts.push(async move { (address, connect(target, address).await) });
+        }
+        let until = if waiting.len() > 0 { deadline.min(Instant::now() + NEXT_ADDRESS_AFTER) } else { deadline };
+        match timeout_at(until, attempts.next()).await {
+            Ok(Some((_, Ok(stream)))) => return Ok(stream),
+            Ok(Some((address, Err(error)))) => {
                 kind = DialErrorKind::Connect;
+                pending.retain(|other| *other != address);
                 causes.push(format!("{address}: {error}"));
             }
+            Ok(None) => break,
+            Err(_) if deadline <= Instant::now() => break,
+            Err(_) => {}
         }
     }
+    let took = started.elapsed();
+    causes.extend(pending.iter().map(|address| format!("{address} did not answer within {took:.1?}")));
     Err(DialError::new(
         kind,
         &target.address,
@@ -149,11 +155,29 @@ async fn connect_any(target: &Target, addresses: &[SocketAddr], deadline: Instan
     ))
 }
 
+async fn connect(target: &Target, address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    prepare(&stream, target.user_timeout)?;
+    Ok(stream)
+}
+
+/// In the order of the resolver, but IPv6 and IPv4 by turns: where one of them leads nowhere, it mostly does for all.
+fn alternate_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_of_first =
+        |address: &&SocketAddr| addresses.first().is_some_and(|first| first.is_ipv4() == address.is_ipv4());
+    let (first, second): (Vec<&SocketAddr>, Vec<&SocketAddr>) = addresses.iter().partition(is_of_first);
+    let mut second = second.into_iter();
+    let mut alternating: Vec<SocketAddr> =
+        first.into_iter().flat_map(|address| [Some(address), second.next()]).flatten().copied().collect();
+    alternating.extend(second);
+    alternating
+}
+
 fn prepare(stream: &TcpStream, user_timeout: Option<Duration>) -> io::Result<()> {
     // The port of a dead server on this machine may be given to the very socket that dials it. It would answer HELLO with
     // HELLO, and as long as it is open no server can listen there.
     if stream.local_addr()? == stream.peer_addr()? {
-        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there: the socket met itself"));
+        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused (TCP self-connect)"));
     }
     // The batching is ours: Nagle's would hold back a batch until the one before it is acknowledged.
     stream.set_nodelay(true)?;

@@ -1,6 +1,6 @@
 //! What to log in with, asked for anew by every login, and what a refusal of it means.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use tokio::time::timeout;
 
@@ -19,27 +19,62 @@ pub(crate) struct Login {
 }
 
 impl Recipe {
-    /// The credentials as they are now; `None` when there are none.
+    /// The credentials of now; `None` when there are none. Links that ask at the same time share one answer.
     pub(crate) async fn login(&self, within: Duration) -> Result<Option<Login>, Cause> {
+        self.login_with(within, false).await
+    }
+
+    /// As [`login`](Self::login), with an answer that is younger than the call.
+    pub(crate) async fn login_of_now(&self, within: Duration) -> Result<Option<Login>, Cause> {
+        self.login_with(within, true).await
+    }
+
+    async fn login_with(&self, within: Duration, anew: bool) -> Result<Option<Login>, Cause> {
         if let Some(provider) = &self.credentials {
-            let answer = timeout(within, provider.credentials()).await;
+            let limit = self.config.connect_timeout();
+            let answer = async {
+                if anew { provider.credentials_of_now(limit).await } else { provider.credentials(limit).await }
+            };
             let failed =
-                |text: String| Cause::new(CauseKind::NotReady, format!("the credentials provider failed: {text}"));
-            let credentials = answer
-                .map_err(|_| failed("it gave no answer within the connect timeout".to_owned()))?
-                .map_err(|error| failed(error.to_string()))?;
+                |text: &str| Cause::new(CauseKind::NotReady, format!("the credentials provider failed: {text}"));
+            let credentials = timeout(within, answer)
+                .await
+                .map_err(|_| failed("it gave no answer within the connect timeout"))?
+                .map_err(|text| failed(&text))?;
             return Ok(Some(self.given(&credentials)));
         }
-        let password = self.config.password().map_err(|error| {
-            Cause::new(
-                CauseKind::Refused,
-                format!("the password file cannot be read: {}; mend REDIS_PASSWORD_FILE", error.kind()),
-            )
-        })?;
+        let password = self.password(within, anew).await?;
         let username = self.config.username().map(str::to_owned);
         // A user without a password still has to be named, or the server takes us for the default one.
         let password = password.or_else(|| username.as_ref().map(|_| Secret::from("")));
         Ok(password.map(|password| Login { username, password }))
+    }
+
+    /// The password of the configuration. A file is read on another thread: a slow disk must not stop the actors of
+    /// this one.
+    async fn password(&self, within: Duration, anew: bool) -> Result<Option<Secret>, Cause> {
+        if !self.config.has_password_file() {
+            return Ok(self.config.password().ok().flatten());
+        }
+        let read = || {
+            let config = self.config.clone();
+            async move {
+                let read = tokio::task::spawn_blocking(move || config.password().map_err(|error| error.kind()));
+                read.await.unwrap_or(Err(io::ErrorKind::Interrupted))
+            }
+        };
+        let password =
+            async { if anew { self.password_reads.run_anew(read).await } else { self.password_reads.run(read).await } };
+        let password = timeout(within, password).await.map_err(|_| {
+            let words = "reading the password file takes longer than the connect timeout; is its disk there?";
+            Cause::new(CauseKind::NotReady, words)
+        })?;
+        password.unwrap_or(Err(io::ErrorKind::Interrupted)).map_err(|error| {
+            Cause::new(
+                CauseKind::Refused,
+                format!("the password file cannot be read: {error}; check the file that REDIS_PASSWORD_FILE names"),
+            )
+        })
     }
 
     /// What the sentinels themselves want; `None` when they want nothing.
@@ -104,4 +139,48 @@ pub(super) fn sentinel_cause(error: &Error, sentinel: &Target) -> Cause {
     };
     let words = error.message().trim_end_matches('.');
     Cause::new(kind, format!("the sentinel {} answered {code}: {words}{advice}", sentinel.address))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, path::PathBuf, pin::pin, sync::Arc, task::Poll};
+
+    use super::*;
+    use crate::config::{Address, HostPort, RedisConfig};
+    use crate::wire::place::Place;
+
+    fn recipe(file: &std::path::Path) -> Recipe {
+        let config = RedisConfig::builder().password_file(file).build().expect("valid");
+        let address = Address::Tcp(HostPort { host: "h".to_owned(), port: 1 });
+        Recipe {
+            config,
+            target: Target { address, tls: None, user_timeout: None },
+            client_name: None,
+            credentials: None,
+            in_cluster: false,
+            place: Place::Fixed,
+            replica: None,
+            password_reads: Arc::default(),
+            optional: Arc::default(),
+        }
+    }
+
+    /// Ablation: read on this thread, the password is there at the first poll, and a slow disk stops all actors.
+    #[tokio::test]
+    async fn a_password_file_is_read_on_another_thread() {
+        let file: PathBuf = std::env::temp_dir().join(format!("redis-actix-login-{}", std::process::id()));
+        std::fs::write(&file, "one\n").expect("written");
+        let recipe = recipe(&file);
+        let limit = Duration::from_secs(20);
+        let mut login = pin!(recipe.login(limit));
+        let first = std::future::poll_fn(|cx| Poll::Ready(login.as_mut().poll(cx).is_pending())).await;
+        assert!(first, "read at once, on this thread");
+        let password = |login: Result<Option<Login>, Cause>| login.expect("read").expect("a password").password;
+        assert_eq!(password(login.await).expose(), b"one");
+        std::fs::write(&file, "two\n").expect("written");
+        assert_eq!(password(recipe.login(limit).await).expose(), b"two", "read anew at each login");
+        std::fs::remove_file(&file).expect("removed");
+        let cause = recipe.login(limit).await.err().expect("no file");
+        assert!(cause.is_refusal() && cause.to_string().contains("REDIS_PASSWORD_FILE"), "{cause}");
+    }
 }

@@ -1,14 +1,15 @@
 //! What links are made from, and where they lead.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use super::dial::Target;
 use super::optional::OptionalSteps;
 use super::place::Place;
-use crate::config::{Address, RedisConfig};
+use crate::config::{Address, RedisConfig, Secret};
 use crate::core::admission::Patience;
 use crate::credentials::Provider;
 use crate::events::Cause;
+use crate::single_flight::SingleFlight;
 
 /// What a link is made from; the same for every dial.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct Recipe {
     pub(crate) place: Place,
     /// The link is for reads, and leads to a replica.
     pub(crate) replica: Option<Replica>,
+    /// The read of the password file under way.
+    pub(crate) password_reads: Arc<SingleFlight<Result<Option<Secret>, io::ErrorKind>>>,
     /// Which steps of the handshake its servers hang up on.
     pub(crate) optional: Arc<OptionalSteps>,
 }
@@ -62,6 +65,7 @@ impl Recipe {
             in_cluster: self.in_cluster,
             place: Place::Fixed,
             replica: None,
+            password_reads: self.password_reads.clone(),
             optional: self.optional.clone(),
         }
     }

@@ -70,7 +70,10 @@ pub(crate) struct TlsOptions {
 pub(crate) struct Tls {
     options: TlsOptions,
     #[cfg(feature = "tls")]
-    built: tokio::sync::Mutex<Option<connect::Built>>,
+    built: connect::LastBuilt,
+    /// The read of the files under way.
+    #[cfg(feature = "tls")]
+    reads: crate::single_flight::SingleFlight<connect::Read>,
 }
 
 impl Tls {
@@ -78,7 +81,9 @@ impl Tls {
         Self {
             options,
             #[cfg(feature = "tls")]
-            built: tokio::sync::Mutex::default(),
+            built: connect::LastBuilt::default(),
+            #[cfg(feature = "tls")]
+            reads: crate::single_flight::SingleFlight::default(),
         }
     }
 }

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod credentials;
 mod handshake_refusals;
 mod roles;
 mod scripted_sentinel;

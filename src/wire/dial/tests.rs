@@ -116,19 +116,36 @@ async fn silence_is_bounded_by_the_timeout() {
     assert!(error.to_string().contains("did not answer within"), "{error}");
 }
 
+/// Ablation: with an equal share of the time for each address, the first one gets half a minute, and the test its end.
 #[tokio::test]
-async fn one_dead_address_leaves_time_for_the_next() {
+async fn the_next_address_is_dialled_while_the_one_before_does_not_answer() {
     let (dead, _listener, _waiting) = unresponsive().await;
     let living = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = [dead, living.local_addr().unwrap()];
-    let started = Instant::now();
-    let stream = connect_any(&tcp("two.example", 1), &addresses, started + SHORT * 2).await.unwrap();
+    let target = tcp("two.example", 1);
+    let connecting = connect_any(&target, &addresses, Instant::now() + LONG * 3);
+    let stream = timeout(LONG, connecting).await.expect("not before the share of the first has passed").unwrap();
     assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
-    assert!(started.elapsed() >= SHORT);
 
-    let error = connect_any(&tcp("two.example", 1), &[dead, dead], Instant::now() + SHORT).await.unwrap_err();
+    let error = connect_any(&target, &[dead, dead], Instant::now() + SHORT * 2).await.unwrap_err();
     assert_eq!(error.kind(), DialErrorKind::Timeout);
-    assert_eq!(error.to_string().matches(&dead.to_string()).count(), 2);
+    assert_eq!(error.to_string().matches(&dead.to_string()).count(), 2, "{error}");
+
+    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = connect_any(&target, &[refused, dead], Instant::now() + SHORT).await.unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("refused") && words.contains("did not answer within"), "{words}");
+}
+
+/// Ablation: in the order of the resolver, six dead addresses of one family come before the first of the other.
+#[test]
+fn families_take_turns() {
+    let four = |n: u8| SocketAddr::from((Ipv4Addr::new(10, 0, 0, n), 1));
+    let six = |n: u16| SocketAddr::from((std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n), 1));
+    let ordered = [six(1), six(2), six(3), four(1), four(2)];
+    assert_eq!(alternate_families(&ordered), [six(1), four(1), six(2), four(2), six(3)]);
+    assert_eq!(alternate_families(&[four(1), six(1), six(2)]), [four(1), six(1), six(2)]);
+    assert_eq!(alternate_families(&[]), []);
 }
 
 #[tokio::test]

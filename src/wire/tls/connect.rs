@@ -1,12 +1,12 @@
 //! The rustls configuration and the handshake.
 
-use std::fmt;
 use std::fs::File;
-use std::io::Read;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -52,28 +52,27 @@ impl Tls {
     /// The configuration, built anew when a file of it has changed. A failure is not kept: the file that is missing today
     /// may be there tomorrow.
     async fn connector(&self, address: &Address) -> Result<TlsConnector, DialError> {
-        let bad = |problem: &dyn fmt::Display| DialError::new(DialErrorKind::TlsConfig, address, problem);
-        let mut built = self.built.lock().await;
-        let (options, known) = (self.options.clone(), built.as_ref().map(|built| built.stamps.clone()));
-        // On a thread of its own: the files must not hold up the actors of this one.
-        let read = tokio::task::spawn_blocking(move || {
-            // Looked at before they are read: what changes in between is read once more.
-            let stamps = stamps(&options);
-            (known.as_ref() != Some(&stamps)).then(|| Ok(Built { connector: connector(&options)?, stamps }))
+        let read = self.reads.run(|| {
+            let (options, last) = (self.options.clone(), self.built.clone());
+            // On a thread of its own: the files must not hold up the actors of this one.
+            let read = tokio::task::spawn_blocking(move || refresh(&options, &last));
+            async move { read.await.unwrap_or_else(|_| Err(INTERRUPTED.to_owned())) }
         });
-        match (read.await, &mut *built) {
-            (Ok(None), Some(built)) => Ok(built.connector.clone()),
-            (Ok(Some(Ok(new))), built) => Ok(built.insert(new).connector.clone()),
-            // Whoever replaces files may be half done, and what holds so far is no worse than it was.
-            (Ok(Some(Err::<_, String>(problem))), Some(built)) => {
-                tracing::warn!(%problem, "the tls files have changed and cannot be used, going on with what they were");
-                Ok(built.connector.clone())
-            }
-            (Ok(Some(Err(problem))), None) => Err(bad(&problem)),
-            (Ok(None), None) | (Err(_), _) => Err(bad(&"reading the certificates was interrupted")),
-        }
+        let last =
+            || self.built.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|built| built.connector.clone());
+        let read = match last() {
+            // A disk that hangs must not keep a link from being made with what was read before.
+            Some(last) => timeout(SLOW_READ, read).await.unwrap_or(Some(Ok(last))),
+            None => read.await,
+        };
+        read.unwrap_or_else(|| Err(INTERRUPTED.to_owned()))
+            .map_err(|problem| DialError::new(DialErrorKind::TlsConfig, address, problem))
     }
 }
+
+/// A read of the files that takes longer is not waited for, where they were read before.
+const SLOW_READ: Duration = Duration::from_secs(1);
+const INTERRUPTED: &str = "reading the certificates was interrupted";
 
 /// A configuration, and the files as they were when it was read.
 pub(super) struct Built {
@@ -81,17 +80,60 @@ pub(super) struct Built {
     stamps: Stamps,
 }
 
-/// Of each file its length and when it was changed, as far as the system tells.
-type Stamps = Vec<Option<(u64, Option<SystemTime>)>>;
+/// The configuration that was built last.
+pub(super) type LastBuilt = Arc<Mutex<Option<Built>>>;
+
+/// What came of reading the files.
+pub(super) type Read = Result<TlsConnector, String>;
+
+/// Of each file what tells it from another one at the same place, as far as the system says: its length, when it was
+/// changed, and on Unix its number and when anything about it was changed.
+type Stamps = Vec<Option<(u64, Option<SystemTime>, [i64; 3])>>;
+
+/// The configuration of now; blocks while the files are read.
+fn refresh(options: &TlsOptions, last: &Mutex<Option<Built>>) -> Read {
+    let last_built = || last.lock().unwrap_or_else(PoisonError::into_inner);
+    // Looked at before they are read: what changes in between is read once more.
+    let stamps = stamps(options);
+    let known = last_built().as_ref().map(|built| (built.stamps == stamps, built.connector.clone()));
+    if let Some((true, connector)) = known {
+        return Ok(connector);
+    }
+    match (connector(options), known) {
+        (Ok(connector), _) => {
+            *last_built() = Some(Built { connector: connector.clone(), stamps });
+            Ok(connector)
+        }
+        // Whoever replaces files may be half done, and what holds so far is no worse than it was.
+        (Err(problem), Some((_, connector))) => {
+            tracing::warn!(%problem, "the tls files have changed and cannot be used, going on with what they were");
+            Ok(connector)
+        }
+        (Err(problem), None) => Err(problem),
+    }
+}
 
 fn stamps(options: &TlsOptions) -> Stamps {
     let identity = options.identity.iter().flat_map(|identity| [&identity.certificate, &identity.key]);
     let stamp = |pem: &Pem| match pem {
-        Pem::File(path) => std::fs::metadata(path).ok().map(|meta| (meta.len(), meta.modified().ok())),
+        Pem::File(path) => {
+            std::fs::metadata(path).ok().map(|meta| (meta.len(), meta.modified().ok(), identity_of(&meta)))
+        }
         #[cfg(test)]
         Pem::Text(_) => None,
     };
     options.ca.iter().chain(identity).map(stamp).collect()
+}
+
+#[cfg(unix)]
+fn identity_of(meta: &std::fs::Metadata) -> [i64; 3] {
+    use std::os::unix::fs::MetadataExt;
+    [meta.ino().cast_signed(), meta.ctime(), meta.ctime_nsec()]
+}
+
+#[cfg(not(unix))]
+fn identity_of(_: &std::fs::Metadata) -> [i64; 3] {
+    [0; 3]
 }
 
 fn connector(options: &TlsOptions) -> Result<TlsConnector, String> {

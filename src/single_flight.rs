@@ -1,0 +1,120 @@
+//! One request serves everybody who asks while it is under way, and goes on when those who asked have left.
+//!
+//! Every link of a handle logs in with the same credentials and reads the same files. A provider that takes longer than the
+//! patience of one dial would never be heard out, and a read that hangs in the kernel would take one more thread at each
+//! dial.
+
+use std::{
+    future::Future,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+/// See the module.
+pub(crate) struct SingleFlight<T>(Mutex<Option<watch::Receiver<Option<T>>>>);
+
+impl<T> Default for SingleFlight<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
+    /// The result of the request under way, or of one that `start` makes. `None` when the request ended without a result:
+    /// it panicked, or its runtime has ended.
+    pub(crate) async fn run<F>(&self, start: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (joined, mut result) = self.join(&start);
+        if let Some(found) = wait(&mut result).await {
+            return Some(found);
+        }
+        // Another thread's runtime may have ended with the request: this one still runs.
+        if joined { wait(&mut self.join(&start).1).await } else { None }
+    }
+
+    /// As [`run`](Self::run), with a request that is made now: one under way may have begun before a change that
+    /// the caller knows of.
+    pub(crate) async fn run_anew<F>(&self, start: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.run(start).await
+    }
+
+    /// Whether there was a request under way, and where its result comes.
+    fn join<F>(&self, start: &impl Fn() -> F) -> (bool, watch::Receiver<Option<T>>)
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) =
+            current.as_ref().filter(|result| result.borrow().is_none() && result.has_changed().is_ok())
+        {
+            return (true, under_way.clone());
+        }
+        let (sender, receiver) = watch::channel(None);
+        let request = start();
+        tokio::spawn(async move {
+            let result = request.await;
+            // Whoever asked may have left.
+            let _ = sender.send(Some(result));
+        });
+        *current = Some(receiver.clone());
+        (false, receiver)
+    }
+}
+
+async fn wait<T: Clone>(result: &mut watch::Receiver<Option<T>>) -> Option<T> {
+    result.wait_for(Option::is_some).await.ok()?.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+    use tokio::{sync::Notify, time::timeout};
+
+    #[tokio::test]
+    async fn one_request_serves_all_and_outlives_those_who_left() {
+        let (flight, begun, gate) = (SingleFlight::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let start = || {
+            let (begun, gate) = (begun.clone(), gate.clone());
+            async move {
+                let nth = begun.fetch_add(1, Ordering::SeqCst);
+                gate.notified().await;
+                nth
+            }
+        };
+        assert!(timeout(Duration::from_millis(10), flight.run(start)).await.is_err(), "nobody has answered yet");
+        let (one, other) = (flight.run(start), flight.run(start));
+        let answer = async {
+            tokio::task::yield_now().await;
+            gate.notify_one();
+        };
+        let (one, other, ()) = tokio::join!(one, other, answer);
+        assert_eq!((one, other, begun.load(Ordering::SeqCst)), (Some(0), Some(0), 1));
+        // A result is for those who waited for it, not for those who come later.
+        gate.notify_one();
+        assert_eq!(flight.run(start).await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_is_over_and_one_that_is_made_anew_joins_none() {
+        let flight = SingleFlight::default();
+        let failing: Option<u8> = flight.run(|| async { panic!("injected") }).await;
+        assert_eq!(failing, None);
+        let never = flight.run(std::future::pending);
+        assert!(timeout(Duration::from_millis(10), never).await.is_err());
+        assert_eq!(flight.run_anew(|| std::future::ready(7)).await, Some(7));
+    }
+}
