@@ -4,6 +4,7 @@
 //! judge it. Errors name variables and never quote a value, for a value may be a secret in the wrong place.
 
 mod address;
+mod address_map;
 mod builder;
 mod describe;
 mod draft;
@@ -32,6 +33,7 @@ pub use tls::TlsSettings;
 
 use crate::frame::{ReadFrom, WhenDown};
 use crate::prefix::KeyPrefix;
+use address_map::AddressMap;
 use secret::PasswordSource;
 
 /// Where Redis is, how to log in, and how patient to be. Valid by construction; cloning is cheap.
@@ -69,6 +71,7 @@ struct Inner {
     sentinel_password: Option<Secret>,
     busy_poll: Option<bool>,
     protocol: Protocol,
+    address_map: Option<AddressMap>,
     client_commands: bool,
     limits: Limits,
     warnings: Vec<String>,
@@ -108,6 +111,7 @@ impl RedisConfig {
     /// | `REDIS_CLIENT_COMMANDS` | true | false: CLIENT SETNAME, SETINFO and ID are not sent, for proxies that cannot cope with them |
     /// | `REDIS_CLUSTER_HOSTS` | | `node1:6379,node2:6379`: cluster mode |
     /// | `REDIS_SENTINEL_HOSTS`, `REDIS_SENTINEL_MASTER` | | sentinel mode |
+    /// | `REDIS_CLUSTER_ADDRESS_MAP` | | `announced=reachable,announced=reachable`, each `host` or `host:port`: where nodes of a cluster, or servers that sentinels name, announce addresses that cannot be reached from here |
     /// | `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD` | | ACL user and password of the sentinels themselves |
     /// | `APP_ENV`, else `NODE_ENV` | development | environment name in the prefix |
     /// | `REDIS_KEY_NAMESPACE` | whatsapp | the prefix is `{namespace}:{env}:` |
@@ -242,6 +246,26 @@ impl RedisConfig {
         self.0.read_from
     }
 
+    /// The address under which a server that announces `address` can be reached: a node of a cluster, a server that
+    /// sentinels name, or another sentinel. It is `address` itself where no mapping was configured for it.
+    ///
+    /// ```
+    /// use redis_actix::{HostPort, RedisConfig};
+    ///
+    /// let vars = [("REDIS_CLUSTER_HOSTS", "localhost:7001"), ("REDIS_CLUSTER_ADDRESS_MAP", "10.0.0.1=localhost")];
+    /// let config = RedisConfig::from_vars(vars.map(|(name, value)| (name.into(), value.into())))?;
+    /// let announced = HostPort { host: "10.0.0.1".to_owned(), port: 7002 };
+    /// assert_eq!(config.map_address(announced).to_string(), "localhost:7002");
+    /// # Ok::<(), redis_actix::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn map_address(&self, address: HostPort) -> HostPort {
+        match &self.0.address_map {
+            Some(map) => map.apply(address),
+            None => address,
+        }
+    }
+
     /// The ACL user to log in to the sentinels as; `None` is their default user.
     #[must_use]
     pub fn sentinel_username(&self) -> Option<&str> {
@@ -343,6 +367,7 @@ impl fmt::Debug for RedisConfig {
             .field("sentinel_password", &if self.has_sentinel_password() { "***" } else { "none" })
             .field("busy_poll", &self.0.busy_poll)
             .field("protocol", &self.0.protocol)
+            .field("address_map", &self.0.address_map)
             .field("client_commands", &self.0.client_commands)
             .field("limits", &self.0.limits)
             .finish_non_exhaustive()

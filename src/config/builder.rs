@@ -2,7 +2,8 @@
 
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
-use super::address::{REDIS_PORT, SENTINEL_PORT, host_list};
+use super::address::{HostPort, REDIS_PORT, SENTINEL_PORT, host_list};
+use super::address_map::AddressMap;
 use super::draft::{Draft, Given, Origin, PrefixChoice};
 use super::problem::ConfigError;
 use super::protocol::Protocol;
@@ -182,6 +183,27 @@ impl RedisConfigBuilder {
             Ok(hosts) => self.draft.cluster_hosts = Some(Given::new(hosts, Origin::Method("cluster_hosts"))),
             Err(words) => self.draft.problem("cluster_hosts", words),
         }
+        self
+    }
+
+    /// Replaces addresses that servers announce by those under which they can be reached from here: nodes of a cluster,
+    /// servers that sentinels name, other sentinels. For networks with port forwarding, NAT or containers. The hosts that
+    /// are configured here are dialled as they are. The variable is `REDIS_CLUSTER_ADDRESS_MAP`.
+    ///
+    /// It is called on the thread of the connection, whenever an address is learnt: it must not block. Where it panics
+    /// the address stays as it is.
+    ///
+    /// ```
+    /// use redis_actix::{HostPort, RedisConfig};
+    ///
+    /// let config = RedisConfig::builder()
+    ///     .cluster_hosts(["localhost:7001"])
+    ///     .address_map(|announced| HostPort { host: "localhost".to_owned(), port: announced.port })
+    ///     .build()?;
+    /// # Ok::<(), redis_actix::ConfigError>(())
+    /// ```
+    pub fn address_map(mut self, map: impl Fn(&HostPort) -> HostPort + Send + Sync + 'static) -> Self {
+        self.draft.address_map = Some(Given::new(AddressMap::computed(map), Origin::Method("address_map")));
         self
     }
 

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::address::HostPort;
+use super::address_map::AddressMap;
 use super::problem::ConfigProblem;
 use super::protocol::Protocol;
 use super::secret::Secret;
@@ -103,6 +104,7 @@ pub(super) struct Draft {
     pub(super) read_from: Option<Given<ReadFrom>>,
     pub(super) busy_poll: Option<Given<bool>>,
     pub(super) protocol: Option<Given<Protocol>>,
+    pub(super) address_map: Option<Given<AddressMap>>,
     pub(super) client_commands: Option<Given<bool>>,
     pub(super) max_in_flight: Option<Given<usize>>,
     pub(super) max_in_flight_bytes: Option<Given<usize>>,

@@ -13,6 +13,7 @@ use std::{
 use envconfig::Envconfig;
 
 use super::address::{HostList, PORT_WORDS, REDIS_PORT, SENTINEL_PORT, port};
+use super::address_map::AddressMap;
 use super::draft::{Draft, Given, Origin, PrefixChoice, database};
 use super::problem::ConfigProblem;
 use super::protocol::Protocol;
@@ -22,7 +23,7 @@ use super::unknown;
 
 /// Every variable that means something here. Three of them are secrets and never enter the mirror, because
 /// the mirror is of plain strings, which stay in memory.
-pub(super) const KNOWN: [&str; 28] = [
+pub(super) const KNOWN: [&str; 29] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -42,6 +43,7 @@ pub(super) const KNOWN: [&str; 28] = [
     "REDIS_PROTOCOL",
     "REDIS_CLIENT_COMMANDS",
     "REDIS_CLUSTER_HOSTS",
+    "REDIS_CLUSTER_ADDRESS_MAP",
     "REDIS_SENTINEL_HOSTS",
     "REDIS_SENTINEL_MASTER",
     "REDIS_SENTINEL_USERNAME",
@@ -94,6 +96,8 @@ struct Mirror {
     client_commands: Option<Read<Switch>>,
     #[envconfig(from = "REDIS_CLUSTER_HOSTS")]
     cluster_hosts: Option<Read<HostList<REDIS_PORT>>>,
+    #[envconfig(from = "REDIS_CLUSTER_ADDRESS_MAP")]
+    address_map: Option<Read<AddressMap>>,
     #[envconfig(from = "REDIS_SENTINEL_HOSTS")]
     sentinel_hosts: Option<Read<HostList<SENTINEL_PORT>>>,
     #[envconfig(from = "REDIS_SENTINEL_MASTER")]
@@ -245,6 +249,7 @@ impl Mirror {
         draft.protocol = read("REDIS_PROTOCOL", self.protocol, problems);
         draft.client_commands = read("REDIS_CLIENT_COMMANDS", self.client_commands, problems);
         draft.cluster_hosts = read("REDIS_CLUSTER_HOSTS", self.cluster_hosts, problems);
+        draft.address_map = read("REDIS_CLUSTER_ADDRESS_MAP", self.address_map, problems);
         draft.sentinel_hosts = read("REDIS_SENTINEL_HOSTS", self.sentinel_hosts, problems);
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::address::{Address, HOST_WORDS, HostPort, Mode, PORT_WORDS, REDIS_PORT, host};
+use super::address_map::AddressMap;
 use super::describe::{Description, milliseconds};
 use super::draft::{Draft, Given, MAX_DB, Origin};
 use super::problem::ConfigError;
@@ -52,6 +53,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     rows.row("protocol", protocol.to_string(), origin);
     let (client_commands, origin) = or_default(draft.client_commands.take(), true);
     rows.row("client commands", if client_commands { "on" } else { "off" }, origin);
+    let address_map = address_map(&mut draft, &mode, &mut rows);
     let limits = limits(&mut draft, &mut rows);
 
     if !draft.problems.is_empty() {
@@ -76,6 +78,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
         sentinel_password,
         busy_poll,
         protocol,
+        address_map,
         client_commands,
         limits,
         warnings: draft.warnings,
@@ -347,6 +350,18 @@ fn sentinel_credentials(draft: &mut Draft, mode: &Mode, rows: &mut Description) 
         None => {}
     }
     (username.map(|name| name.value), password.map(|word| word.value))
+}
+
+/// Where nothing is announced nothing would be replaced, and somebody would wonder.
+fn address_map(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<AddressMap> {
+    let Given { value, origin } = draft.address_map.take()?;
+    let lists = ["REDIS_CLUSTER_HOSTS", "cluster_hosts", "REDIS_SENTINEL_HOSTS", "REDIS_SENTINEL_MASTER", "sentinel"];
+    if matches!(mode, Mode::Single(_)) && !lists.iter().any(|name| draft.reported(name)) {
+        let hosts = origin.sibling("REDIS_CLUSTER_HOSTS or REDIS_SENTINEL_HOSTS", "cluster_hosts(..) or sentinel(..)");
+        draft.problem(origin.name(), format!("has no effect with a single server: set {hosts}, or remove it"));
+    }
+    rows.row("address map", value.to_string(), origin);
+    Some(value)
 }
 
 fn database(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> u32 {

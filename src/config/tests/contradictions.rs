@@ -35,6 +35,8 @@ fn what_excludes_each_other() {
         (&[("REDIS_SENTINEL_MASTER", "c")], &["REDIS_SENTINEL_MASTER"]),
         (&[("REDIS_SENTINEL_PASSWORD", "a")], &["REDIS_SENTINEL_PASSWORD"]),
         (&[("REDIS_CLUSTER_HOSTS", "h"), ("REDIS_SENTINEL_USERNAME", "a")], &["REDIS_SENTINEL_USERNAME"]),
+        (&[("REDIS_CLUSTER_ADDRESS_MAP", "a=b")], &["REDIS_CLUSTER_ADDRESS_MAP"]),
+        (&[("REDIS_URL", "redis://h"), ("REDIS_CLUSTER_ADDRESS_MAP", "a=b")], &["REDIS_CLUSTER_ADDRESS_MAP"]),
         (&[("REDIS_PASSWORD", "a"), ("REDIS_PASSWORD_FILE", "/f")], &["REDIS_PASSWORD_FILE"]),
         (&[("REDIS_TLS", "1"), ("REDIS_TLS_CERT", "/c")], &["REDIS_TLS_CERT"]),
         (&[("REDIS_TLS", "1"), ("REDIS_TLS_KEY", "/k")], &["REDIS_TLS_KEY"]),
