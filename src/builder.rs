@@ -6,7 +6,7 @@ use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::cha
 use tokio::sync::watch;
 
 use crate::actors::cluster::{Parts, Router};
-use crate::actors::connection::{Elsewhere, RedisActor};
+use crate::actors::connection::{Elsewhere, Recheck, RedisActor};
 use crate::actors::driver::{Driver, listening::Listener};
 use crate::actors::engine::Engine;
 use crate::actors::replicas::Replicas;
@@ -30,6 +30,7 @@ use crate::sentinel::{Sentinels, Watchers};
 use crate::streams::features::KnownFeatures;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 use crate::topology::{Announce, Topology};
+use crate::wire::demotion::Demotions;
 use crate::wire::dial::Target;
 use crate::wire::place::{Locate, Place};
 use crate::wire::recipe::{Recipe, Replica};
@@ -144,6 +145,7 @@ impl RedisBuilder {
         };
         let client_name = self.config.client_name().map(str::to_owned);
         let in_cluster = !seeds.is_empty();
+        let demotions = (!in_cluster).then(Demotions::default);
         let (config, credentials) = (self.config, self.credentials);
         let mut recipe = Recipe {
             config,
@@ -152,6 +154,7 @@ impl RedisBuilder {
             credentials,
             in_cluster,
             place: Place::Fixed,
+            demotions,
             replica: None,
             password_reads: Arc::default(),
             optional: Arc::default(),
@@ -316,9 +319,9 @@ impl Plan {
             read_through,
             reads,
             sentinels: None,
-            follows_master: true,
             addr: addr.downgrade(),
             links,
+            follows: true,
         };
         (Redis::assemble(addr, shared, reads), seed)
     }
@@ -338,22 +341,29 @@ pub(crate) struct Seed {
     read_through: Option<(Arc<dyn Locate>, watch::Sender<ReplicaStatuses>)>,
     reads: ReadFrom,
     sentinels: Option<Arc<Sentinels>>,
-    /// Its link is given up when the sentinels name another master.
-    pub(crate) follows_master: bool,
     addr: WeakAddr<RedisActor>,
     links: Option<Arc<Links>>,
+    /// The actor leaves a server that is not the right one any more by itself.
+    follows: bool,
 }
 
 impl Seed {
+    /// For a link whose user leaves a wrong server in an order of its own, as a command that waits does.
+    pub(crate) fn unfollowed(mut self) -> Self {
+        self.follows = false;
+        self
+    }
+
     pub(crate) async fn grow(self) {
         self.grow_with(None).await;
     }
 
     /// As [`grow`](Self::grow), for a link that brings what nobody asked for.
     pub(crate) async fn grow_with(self, listener: Option<Box<dyn Listener>>) {
+        let _follower = self.follows.then(|| Task(actix::spawn(follow(self.recipe.clone(), self.addr.clone()))));
         let Self { recipe, policy, fanout, gauges, .. } = self;
         let master = match &recipe.place {
-            Place::Found(found) if self.follows_master => found.master(),
+            Place::Found(found) if self.follows => found.master(),
             _ => None,
         };
         let engine = match self.cluster {
@@ -398,6 +408,25 @@ impl Seed {
         .await;
         // The last address is gone, or the supervisor gave up: whoever reads the status is told.
         driver.borrow_mut().abort(Cause::new(CauseKind::Shutdown, "nobody holds the connection any more"));
+    }
+}
+
+/// A task that ends with this.
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Has the link of an actor looked at whenever it may lead to the wrong server.
+async fn follow(recipe: Arc<Recipe>, addr: WeakAddr<RedisActor>) {
+    let mut seen = recipe.seen();
+    loop {
+        recipe.changed(&mut seen).await;
+        let Some(addr) = addr.upgrade() else { return };
+        addr.do_send(Recheck);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,7 +19,11 @@ use crate::core::cluster::{
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionState, Status};
 use crate::frame::Frame;
-use crate::wire::place::{Locate, Looking};
+use crate::wire::place::{Change, Locate, Looking};
+
+/// Pictures of a cluster come out of order while nodes disagree. A node that has a slot by none of them for so long has
+/// lost it.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// How long a node that is cut off from the others is avoided where any will do.
 const AVOIDED: Duration = Duration::from_secs(30);
@@ -178,6 +183,17 @@ impl Topology {
         avoided.filter(|(_, since)| since.elapsed() < AVOIDED).map(|(node, _)| node)
     }
 
+    /// Waits until the picture is another one than `seen`, and has had the time to be corrected.
+    async fn changed(&self, seen: u64) -> u64 {
+        let mut picture = self.picture.clone();
+        if picture.wait_for(|picture| picture.version != seen).await.is_err() {
+            // The cluster's actor has ended, and so does everything beside it.
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.picture.borrow().version
+    }
+
     /// Where the owner of a slot is, whichever node that is.
     pub(crate) fn owner(self: &Arc<Self>, slot: u16) -> Arc<dyn Locate> {
         Arc::new(Owner { slot, topology: self.clone() })
@@ -217,6 +233,16 @@ impl Locate for Owner {
     fn is_master(&self) -> bool {
         false
     }
+
+    fn leads_to(&self, address: &Address, _: Option<SocketAddr>) -> bool {
+        let picture = self.topology.picture();
+        let owner = picture.map.owner(self.slot);
+        owner.is_none_or(|owner| matches!(address, Address::Tcp(node) if node == owner))
+    }
+
+    fn changed(&self, seen: u64) -> Change<'_> {
+        Box::pin(self.topology.changed(seen))
+    }
 }
 
 struct Anywhere(Arc<Topology>);
@@ -246,5 +272,17 @@ impl Locate for Anywhere {
 
     fn is_master(&self) -> bool {
         false
+    }
+
+    /// Any node will do that belongs to the cluster.
+    fn leads_to(&self, address: &Address, _: Option<SocketAddr>) -> bool {
+        let picture = self.0.picture();
+        let Address::Tcp(node) = address else { return true };
+        let mut shards = picture.map.shards().peekable();
+        shards.peek().is_none() || shards.any(|shard| shard.primary == *node || shard.replicas.contains(node))
+    }
+
+    fn changed(&self, seen: u64) -> Change<'_> {
+        Box::pin(self.0.changed(seen))
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod auxiliary;
 pub(crate) mod decode;
+pub(crate) mod demotion;
 pub(crate) mod dial;
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "what can go wrong with tls needs tls"))]
 pub(crate) mod dial_error;

@@ -306,6 +306,22 @@ impl Handler<Lead> for RedisActor {
     }
 }
 
+/// Has a link looked at that may lead to another server than it should; see
+/// [`Driver::recheck`](super::driver::Driver::recheck).
+pub(crate) struct Recheck;
+
+impl Message for Recheck {
+    type Result = ();
+}
+
+impl Handler<Recheck> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Recheck, _: &mut Context<Self>) {
+        self.engine.borrow_mut().recheck();
+    }
+}
+
 /// Gives the link up, as if it had broken: for those who know that it is dead before it shows.
 pub(crate) struct Sever(pub(crate) &'static str);
 

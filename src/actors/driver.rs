@@ -94,6 +94,8 @@ pub(crate) struct Driver {
     located: Option<Address>,
     /// The address of the server at its other end.
     peer: Option<SocketAddr>,
+    /// How many demotions were known when the last dial began.
+    demotions: u64,
     fanout: Fanout,
     /// Who is told what comes unasked. Without one it is dropped.
     listener: Option<Box<dyn Listener>>,
@@ -137,6 +139,7 @@ impl Driver {
             greeting: Greeting::default(),
             located: None,
             peer: None,
+            demotions: 0,
             fanout,
             listener: None,
             gauges,
@@ -243,6 +246,19 @@ impl Driver {
                 self.hurry();
             }
             _ => {}
+        }
+    }
+
+    /// Leaves a server that is not the right one any more, by what is known without asking.
+    pub(crate) fn recheck(&mut self) {
+        if let Some(master) = self.recipe.master() {
+            self.lead(&master);
+        }
+        if self.link.is_ready()
+            && self.located.as_ref().is_some_and(|at| !self.recipe.leads_right(at, self.peer, self.demotions))
+        {
+            self.lose(left());
+            self.hurry();
         }
     }
 
@@ -386,6 +402,7 @@ impl Driver {
     fn act(&mut self, action: Action, now: Instant) {
         match action {
             Action::Dial { generation, attempt } => {
+                self.demotions = self.recipe.demotions_seen();
                 let located = Rc::new(OnceCell::new());
                 let session = Box::pin(establish(self.recipe.clone(), located.clone()));
                 self.dialling = Some(Dialling { generation, located, session });
@@ -422,6 +439,11 @@ impl Driver {
             Action::Finish { cause } => self.finish(cause),
         }
     }
+}
+
+/// Why a link ends that leads to the wrong server.
+fn left() -> Cause {
+    Cause::new(CauseKind::Broken, "the server of this connection is another one now")
 }
 
 /// An arbiter that ends drops the actor without a word; whoever reads the status is told.

@@ -68,6 +68,15 @@ impl Engine {
         pass_on!(self, engine => engine.sever(why));
     }
 
+    pub(crate) fn recheck(&mut self) {
+        match self {
+            Self::One(driver) => driver.recheck(),
+            Self::Replicated(replicated) => replicated.main_mut().recheck(),
+            // A router follows the pictures of its cluster by itself.
+            Self::Cluster(_) => {}
+        }
+    }
+
     pub(crate) fn look(&mut self) {
         if let Self::Cluster(router) = self {
             router.look();

@@ -1,6 +1,11 @@
 //! Where a server is, for those that are not always at the same place.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    future::{Future, pending},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -29,6 +34,8 @@ impl Master {
         self.address == *address || peer.is_some_and(|peer| self.resolved.contains(&peer))
     }
 }
+/// A change of where a server is that is being waited for; the outcome is the version of what is known by then.
+pub(crate) type Change<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
 
 /// Knows where to dial, and is asked before every dial.
 pub(crate) trait Locate: Send + Sync {
@@ -45,6 +52,27 @@ pub(crate) trait Locate: Send + Sync {
     /// Where those are that follow what is found there, so far as is known.
     fn replicas(&self) -> LookingForReplicas<'_> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Whether a link to `address`, with `peer` at its other end, leads to the right server, so far as is known without
+    /// asking.
+    fn leads_to(&self, address: &Address, peer: Option<SocketAddr>) -> bool {
+        let master = self.master().and_then(|master| master.borrow().clone());
+        master.is_none_or(|master| master.is_at(address, peer))
+    }
+
+    /// Waits until [`leads_to`](Self::leads_to) may say something else than at the version `seen`; 0 is before the first.
+    fn changed(&self, seen: u64) -> Change<'_> {
+        let Some(mut master) = self.master() else { return Box::pin(pending()) };
+        Box::pin(async move {
+            let version = |master: &Option<Master>| master.as_ref().map_or(0, |master| master.version);
+            let known = master.wait_for(|master| version(master) != seen).await.ok().map(|master| version(&master));
+            match known {
+                Some(version) => version,
+                // Nobody asks the sentinels any more: the connection has ended, and so does everything beside it.
+                None => pending().await,
+            }
+        })
     }
 }
 

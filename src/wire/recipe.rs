@@ -1,10 +1,13 @@
 //! What links are made from, and where they lead.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 
+use futures_util::future::{Either, select};
+
+use super::demotion::Demotions;
 use super::dial::Target;
 use super::optional::OptionalSteps;
-use super::place::Place;
+use super::place::{Master, Place};
 use crate::config::{Address, RedisConfig, Secret};
 use crate::core::admission::Patience;
 use crate::credentials::Provider;
@@ -22,6 +25,8 @@ pub(crate) struct Recipe {
     /// A node of a cluster, whose slots may move to others.
     pub(crate) in_cluster: bool,
     pub(crate) place: Place,
+    /// Shared by all connections of one handle; `None` where a replica is expected or named by others.
+    pub(crate) demotions: Option<Demotions>,
     /// The link is for reads, and leads to a replica.
     pub(crate) replica: Option<Replica>,
     /// The read of the password file under way.
@@ -37,6 +42,13 @@ pub(crate) enum Replica {
     InCluster,
     /// One that sentinels name: it has to be one by its own word, and follow its master.
     Named,
+}
+
+/// Which changes of the server's place somebody has taken note of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    demotions: u64,
+    place: u64,
 }
 
 impl Recipe {
@@ -64,10 +76,67 @@ impl Recipe {
             credentials: self.credentials.clone(),
             in_cluster: self.in_cluster,
             place: Place::Fixed,
+            demotions: None,
             replica: None,
             password_reads: self.password_reads.clone(),
             optional: self.optional.clone(),
         }
+    }
+
+    /// How many demotions were seen so far, to be noted when a dial begins.
+    pub(crate) fn demotions_seen(&self) -> u64 {
+        self.demotions.as_ref().map_or(0, Demotions::count)
+    }
+
+    /// A link that was dialled when there were `at_dial` demotions leads to a server that was a master, and is none.
+    pub(crate) fn report_demotion(&self, at_dial: u64) {
+        if let Some(demotions) = &self.demotions {
+            demotions.report(at_dial);
+        }
+    }
+
+    /// Whether a link to `address` that was dialled when there were `at_dial` demotions leads to the right server, so far as
+    /// is known.
+    pub(crate) fn leads_right(&self, address: &Address, peer: Option<SocketAddr>, at_dial: u64) -> bool {
+        let is_there = match &self.place {
+            Place::Found(found) => found.leads_to(address, peer),
+            Place::Fixed | Place::Sentinel => true,
+        };
+        is_there && self.demotions_seen() == at_dial
+    }
+
+    /// The master that sentinels name, if this is one of them and it is known.
+    pub(crate) fn master(&self) -> Option<Master> {
+        match &self.place {
+            Place::Found(found) => found.master()?.borrow().clone(),
+            Place::Fixed | Place::Sentinel => None,
+        }
+    }
+
+    /// Waits until [`leads_right`](Self::leads_right) may say something else.
+    pub(crate) async fn changed(&self, seen: &mut Seen) {
+        let before = *seen;
+        let demoted = pin!(async {
+            match &self.demotions {
+                Some(demotions) => demotions.changed(before.demotions).await,
+                None => std::future::pending().await,
+            }
+        });
+        let moved = pin!(async {
+            match &self.place {
+                Place::Found(found) => found.changed(before.place).await,
+                Place::Fixed | Place::Sentinel => std::future::pending().await,
+            }
+        });
+        match select(demoted, moved).await {
+            Either::Left((demotions, _)) => seen.demotions = demotions,
+            Either::Right((place, _)) => seen.place = place,
+        }
+    }
+
+    /// What is known now, for [`changed`](Self::changed).
+    pub(crate) fn seen(&self) -> Seen {
+        Seen { demotions: self.demotions_seen(), place: 0 }
     }
 
     /// What to dial now.

@@ -25,6 +25,19 @@ pub(crate) struct Greeting {
     pub(crate) client_id: Option<i64>,
     /// The dial that it came from.
     pub(crate) generation: u64,
+    /// Where that dial led.
+    pub(crate) address: Option<Address>,
+    /// The address of the server at its other end.
+    pub(crate) peer: Option<SocketAddr>,
+    /// How many demotions were known when it began.
+    pub(crate) demotions: u64,
+}
+
+impl Greeting {
+    /// Whether the server was a replica already when it was greeted, by its own word.
+    pub(crate) fn is_replica(&self) -> bool {
+        matches!(self.role.as_deref(), Some("replica" | "slave"))
+    }
 }
 
 /// A link that has answered PING.

@@ -11,7 +11,7 @@ use redis::Value;
 use super::answers::{answer, strip};
 use super::listening::{MESSAGES_PER_TURN, Sorted, sort};
 use super::looking::sees_its_sockets;
-use super::{Driver, Established, NEVER};
+use super::{Driver, Established, NEVER, left};
 use crate::actors::ticket::Rerun;
 use crate::core::{
     admission::Unasked,
@@ -97,9 +97,14 @@ impl Driver {
             self.dialling = None;
             self.now = None;
             match outcome {
+                // A change that came during the dial was not seen by whoever said where to dial.
+                Ok(Session { address, peer, .. }) if !self.recipe.leads_right(&address, peer, self.demotions) => {
+                    self.feed(Event::Failed { generation, cause: left() });
+                }
                 Ok(Session { wire, mut greeting, address, peer }) => {
+                    (greeting.generation, greeting.demotions) = (generation, self.demotions);
+                    (greeting.address, greeting.peer) = (Some(address.clone()), peer);
                     (self.located, self.peer) = (Some(address), peer);
-                    greeting.generation = generation;
                     let patience = self.recipe.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(patience, self.now());
                     let asked_for = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
@@ -262,8 +267,12 @@ impl Driver {
                         if let Some(cause) = answer(ticket, value, &self.prefix, &self.recipe) {
                             // Those sent before the answer came get the same one: lost with the link, their fate
                             // would be unknown for nothing.
+                            let is_demoted = cause.kind() == CauseKind::ReadOnly && !self.greeting.is_replica();
                             established.leaving = Some(cause);
                             self.admission.shut_window();
+                            if is_demoted {
+                                self.recipe.report_demotion(self.demotions);
+                            }
                         }
                     }
                 }
