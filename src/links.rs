@@ -17,22 +17,28 @@ use tokio::{
     time::timeout,
 };
 
-use crate::actors::connection::{RedisActor, Run, ShutDown};
+use process::{ProcessId, Processes};
+
+use crate::actors::connection::{Recheck, RedisActor, Run, ShutDown};
 use crate::actors::driver::ShutdownReport;
 use crate::builder::Plan;
 use crate::config::RedisConfig;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
 use crate::frame::Frame;
-use crate::gate::{Gate, Pass};
+use crate::gate::Gate;
 use crate::handle::Redis;
-use crate::topology::Topology;
+use crate::topology::{Owner, Topology};
+use crate::wire::recipe::Recipe;
 
 mod info;
+mod lease;
+pub(crate) mod process;
 mod sibling;
 mod under_way;
 
 pub use info::{LinkInfo, LinkRole};
+pub(crate) use lease::Lease;
 pub(crate) use sibling::Sibling;
 pub(crate) use under_way::UnderWay;
 
@@ -89,6 +95,7 @@ pub(crate) struct Links {
     main: OnceLock<watch::Receiver<Status>>,
     /// They are in a cluster, each at one node of it.
     topology: OnceLock<Arc<Topology>>,
+    processes: Processes,
 }
 
 #[derive(Default)]
@@ -118,6 +125,10 @@ struct Link {
     since: Instant,
     /// The credentials have changed since it logged in: it ends with its present use.
     outdated: bool,
+    /// In a cluster: the slot whose owner it leads to.
+    owner: Option<Arc<Owner>>,
+    /// The server process behind its link of this generation.
+    process: Option<(u64, ProcessId)>,
 }
 
 /// What a connection is wanted for.
@@ -147,6 +158,7 @@ impl Links {
             under_way: UnderWay::default(),
             main: OnceLock::new(),
             topology: OnceLock::new(),
+            processes: Processes::default(),
         })
     }
 
@@ -174,11 +186,27 @@ impl Links {
         self.topology.get().map(|topology| topology.slots().of(key))
     }
 
-    /// How connections to the owner of a slot are made.
-    fn plan_for(&self, slot: Option<u16>) -> Plan {
+    /// How connections to the owner of a slot are made, and what makes them lead to the owner of another one.
+    fn plan_for(&self, slot: Option<u16>) -> (Plan, Option<Arc<Owner>>) {
         match self.topology.get().zip(slot) {
-            Some((topology, slot)) => self.plan.found(topology.owner(slot)),
-            None => self.plan.clone(),
+            Some((topology, slot)) => {
+                let owner = topology.owner(slot);
+                (self.plan.found(owner.clone()), Some(owner))
+            }
+            None => (self.plan.clone(), None),
+        }
+    }
+
+    /// Whether a free connection can be used for a slot: it leads to the node that has it.
+    fn is_beside(&self, link: &Link, slot: Option<u16>) -> bool {
+        match (&link.owner, slot) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(owner), Some(slot)) => {
+                let picture = || self.topology.get().map(|topology| topology.picture());
+                let owner_of = |slot| picture().and_then(|picture| picture.map.owner(slot).cloned());
+                owner.slot() == slot || owner_of(slot).is_some_and(|node| owner_of(owner.slot()) == Some(node))
+            }
         }
     }
 
@@ -253,10 +281,13 @@ impl Links {
         // One whose supervisor gave up is of no more use.
         state.open.retain(|link| link.free_since.is_none() || !is_closed(&link.redis));
         // The one that was used last: the others may become idle for long enough to end.
-        let usable = |link: &&mut Link| link.free_since.is_some() && link.purpose.slot == purpose.slot;
+        let usable = |link: &&mut Link| link.free_since.is_some() && self.is_beside(link, purpose.slot);
         let free = state.open.iter_mut().filter(usable).max_by_key(|link| link.free_since);
         let (id, redis) = match free {
             Some(link) => {
+                if let Some((owner, slot)) = link.owner.as_ref().zip(purpose.slot) {
+                    owner.retarget(slot);
+                }
                 (link.free_since, link.purpose, link.since) = (None, purpose, Instant::now());
                 (link.id, link.redis.clone())
             }
@@ -274,7 +305,8 @@ impl Links {
                 state.open.retain(|link| link.id != oldest);
             }
         }
-        let (redis, seed) = self.plan_for(purpose.slot).make(Vec::new(), None);
+        let (plan, owner) = self.plan_for(purpose.slot);
+        let (redis, seed) = plan.make(Vec::new(), None);
         state.last_id += 1;
         let (id, now) = (state.last_id, Instant::now());
         let redis_of = redis.clone();
@@ -286,11 +318,13 @@ impl Links {
             purpose,
             since: now,
             outdated: false,
+            owner,
+            process: None,
         });
-        let links = Arc::downgrade(self);
+        let (links, recipe) = (Arc::downgrade(self), redis.shared.recipe.clone());
         main.do_send(Run(Box::new(move || {
-            actix::spawn(seed.grow());
-            actix::spawn(tend(links, id));
+            actix::spawn(seed.unfollowed().grow());
+            actix::spawn(tend(links, id, recipe));
         })));
         (id, redis)
     }
@@ -311,6 +345,16 @@ impl Links {
         let mut state = self.state();
         state.open.iter_mut().for_each(|link| link.outdated = true);
         state.open.retain(|link| link.free_since.is_none());
+    }
+
+    /// The server of a connection may be another one now. A command that waits there is called off by its own task first: a
+    /// link that is lost leaves open whether it has taken something.
+    fn recheck(&self, id: u64) {
+        let state = self.state();
+        let waits = |link: &Link| link.free_since.is_none() && link.purpose.role == LinkRole::Blocking;
+        if let Some(link) = state.open.iter().find(|link| link.id == id && !waits(link)) {
+            link.redis.address().do_send(Recheck);
+        }
     }
 
     /// Hands out no more connections.
@@ -345,10 +389,15 @@ impl Links {
     }
 }
 
-/// A link whose last handle goes ends by itself; this lets go of it.
-async fn tend(links: Weak<Links>, id: u64) {
+/// A link whose last handle goes ends by itself; this lets go of it, and has it leave a server that is not the right one.
+async fn tend(links: Weak<Links>, id: u64, recipe: Arc<Recipe>) {
+    let mut seen = recipe.seen();
     while let Some(wait) = links.upgrade().and_then(|links| links.look_after(id)) {
-        tokio::time::sleep(wait).await;
+        if timeout(wait, recipe.changed(&mut seen)).await.is_ok()
+            && let Some(links) = links.upgrade()
+        {
+            links.recheck(id);
+        }
     }
 }
 
@@ -359,35 +408,5 @@ fn is_closed(redis: &Redis) -> bool {
 impl fmt::Debug for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Links").field("open", &self.state().open.len()).finish_non_exhaustive()
-    }
-}
-
-/// A connection that one user has to itself until it is dropped.
-pub(crate) struct Lease {
-    links: Arc<Links>,
-    id: u64,
-    redis: Redis,
-    _pass: Pass,
-}
-
-impl Lease {
-    pub(crate) fn redis(&self) -> &Redis {
-        &self.redis
-    }
-
-    /// Whether the credentials have changed since it was made.
-    pub(crate) fn is_outdated(&self) -> bool {
-        self.links.state().open.iter().any(|link| link.id == self.id && link.outdated)
-    }
-
-    /// Nobody shall have it after this one: what it is still busy with would be in the way.
-    pub(crate) fn discard(self) {
-        self.links.give_back(self.id, false);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.links.give_back(self.id, true);
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -195,8 +198,8 @@ impl Topology {
     }
 
     /// Where the owner of a slot is, whichever node that is.
-    pub(crate) fn owner(self: &Arc<Self>, slot: u16) -> Arc<dyn Locate> {
-        Arc::new(Owner { slot, topology: self.clone() })
+    pub(crate) fn owner(self: &Arc<Self>, slot: u16) -> Arc<Owner> {
+        Arc::new(Owner { slot: AtomicU16::new(slot), topology: self.clone() })
     }
 
     /// Where any node is.
@@ -216,15 +219,26 @@ impl fmt::Debug for Topology {
     }
 }
 
-struct Owner {
-    slot: u16,
+/// Where the owner of a slot is. The slot may change while nobody uses the connection, to another one of the same node.
+pub(crate) struct Owner {
+    slot: AtomicU16,
     topology: Arc<Topology>,
+}
+
+impl Owner {
+    pub(crate) fn slot(&self) -> u16 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn retarget(&self, slot: u16) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
 }
 
 impl Locate for Owner {
     fn locate(&self) -> Looking<'_> {
         Box::pin(async move {
-            let owner = self.topology.look_for().await?.map.owner(self.slot).cloned();
+            let owner = self.topology.look_for().await?.map.owner(self.slot()).cloned();
             let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot");
             owner.map(Address::Tcp).ok_or_else(nobody)
         })
@@ -236,7 +250,7 @@ impl Locate for Owner {
 
     fn leads_to(&self, address: &Address, _: Option<SocketAddr>) -> bool {
         let picture = self.topology.picture();
-        let owner = picture.map.owner(self.slot);
+        let owner = picture.map.owner(self.slot());
         owner.is_none_or(|owner| matches!(address, Address::Tcp(node) if node == owner))
     }
 

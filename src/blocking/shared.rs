@@ -5,8 +5,12 @@ use std::{sync::Arc, time::Duration, time::Instant};
 
 use actix::Addr;
 use redis::Value;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
+use super::cancel::other_process;
 use crate::actors::connection::{RedisActor, SubmitOn, Tell};
 use crate::actors::scripts::Internal;
 use crate::actors::ticket::{Silent, Waiter};
@@ -16,7 +20,10 @@ use crate::events::ConnectionEvent;
 use crate::frame::{Frame, WhenDown};
 use crate::handle::gone;
 use crate::intake::{Aside, Submit};
-use crate::links::Links;
+use crate::links::{
+    Links,
+    process::{self, ProcessId},
+};
 
 /// For how long a server that cannot be reached is tried, before what was taken is reported as lost.
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(60);
@@ -52,17 +59,31 @@ impl Shared {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Lets a client that waits go. `link` is the one that the shared connection had when the wait began: a later
-    /// one may lead to another server, where the number is that of somebody else.
-    pub(super) async fn unblock(&self, client: i64, link: Option<u64>) -> Result<()> {
+    /// A link of the shared connection that leads to this server process.
+    async fn link_to(&self, process: &ProcessId) -> Result<u64> {
         loop {
-            let unblock = self.beside(Frame::known("CLIENT UNBLOCK").arg(client).idempotent());
-            match self.send(unblock, link).await {
+            let Some(link) = self.links.main_link(self.slot) else {
+                // Nothing but commands that wait was sent so far, or the link is being made anew.
+                self.send(self.beside(Frame::known("PING").read_only()), None).await?;
+                continue;
+            };
+            match self.links.main_process(&self.addr, link, self.slot).await {
+                Ok(other) if process::is_same(&other, process) => return Ok(link),
+                Ok(_) => return Err(other_process()),
+                Err(error) if self.links.main_link(self.slot) == Some(link) => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Lets a client that waits go, if the shared connection leads to the process that knows it by that number.
+    pub(super) async fn unblock(&self, client: i64, process: &ProcessId) -> Result<()> {
+        loop {
+            let link = self.link_to(process).await?;
+            match self.send(self.beside(unblock(client)), Some(link)).await {
                 Ok(_) => return Ok(()),
                 // No room on it now.
-                Err(error)
-                    if error.fate() == Fate::NotSent && link.is_some() && self.links.main_link(self.slot) == link =>
-                {
+                Err(error) if error.fate() == Fate::NotSent && self.links.main_link(self.slot) == Some(link) => {
                     sleep(PAUSE / 10).await;
                 }
                 Err(error) => return Err(error),
@@ -70,13 +91,18 @@ impl Shared {
         }
     }
 
-    /// Ends a client whose link broke here: on a server that has not noticed it would go on taking. Nobody waits.
-    pub(super) fn reap(&self, client: Option<i64>, link: Option<u64>) {
-        if let (Some(client), Some(generation)) = (client, link) {
-            let kill = self.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).pinned().own());
-            let submit = Submit { ticket: Box::new(Silent::new(kill)), asked: Instant::now() };
-            self.addr.do_send(SubmitOn::new(generation, submit));
-        }
+    /// Ends a client whose link broke here: on a server that has not noticed it would go on taking. Nobody waits for it.
+    pub(super) fn kill(&self, client: Option<i64>, process: ProcessId) {
+        let Some(client) = client.filter(|_| process.is_some()) else { return };
+        let shared = self.clone();
+        actix::spawn(async move {
+            let within = shared.links.config().command_timeout();
+            if let Ok(Ok(link)) = timeout(within, shared.link_to(&process)).await {
+                let kill = shared.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).pinned().own());
+                let submit = Submit { ticket: Box::new(Silent::new(kill)), asked: Instant::now() };
+                shared.addr.do_send(SubmitOn::new(link, submit));
+            }
+        });
     }
 
     fn tell(&self, event: ConnectionEvent) {
@@ -107,6 +133,10 @@ impl Shared {
             }
         }
     }
+}
+
+pub(super) fn unblock(client: i64) -> Frame {
+    Frame::known("CLIENT UNBLOCK").arg(client).idempotent()
 }
 
 fn may_come(error: &Error) -> bool {

@@ -89,6 +89,15 @@ impl Stop {
         .await
     }
 
+    /// Whether there is a reason to end by now.
+    pub(super) async fn now(&mut self) -> Option<Why> {
+        poll_fn(|cx| match self.poll(cx) {
+            Poll::Ready(why) => Poll::Ready(Some(why)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
         if self.caller.poll_gone(cx).is_ready() {
             Poll::Ready(Why::Gone)

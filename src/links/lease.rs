@@ -1,0 +1,67 @@
+//! A connection in the hands of one user.
+
+use std::sync::Arc;
+
+use super::{Links, process::ProcessId};
+use crate::gate::Pass;
+use crate::handle::Redis;
+use crate::wire::session::Greeting;
+
+/// A connection that one user has to itself until it is dropped.
+pub(crate) struct Lease {
+    pub(super) links: Arc<Links>,
+    pub(super) id: u64,
+    pub(super) redis: Redis,
+    pub(super) _pass: Pass,
+}
+
+impl Lease {
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Whether the credentials have changed since it was made.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.links.state().open.iter().any(|link| link.id == self.id && link.outdated)
+    }
+
+    /// Whether its link leads to the right server, so far as is known.
+    pub(crate) fn leads_right(&self, greeting: &Greeting) -> bool {
+        let address = greeting.address.as_ref();
+        address.is_none_or(|address| self.redis.shared.recipe.leads_right(address, greeting.demotions))
+    }
+
+    /// Waits until that is not so.
+    pub(crate) async fn led_astray(&self, greeting: &Greeting) {
+        let recipe = &self.redis.shared.recipe;
+        let mut seen = recipe.seen();
+        while self.leads_right(greeting) {
+            recipe.changed(&mut seen).await;
+        }
+    }
+
+    /// The server process behind its link of this generation, if it was asked for.
+    pub(crate) fn process(&self, generation: u64) -> Option<ProcessId> {
+        let state = self.links.state();
+        let known = state.open.iter().find(|link| link.id == self.id)?.process.clone();
+        known.filter(|(of, _)| *of == generation).map(|(_, process)| process)
+    }
+
+    pub(crate) fn note_process(&self, generation: u64, process: ProcessId) {
+        let mut state = self.links.state();
+        if let Some(link) = state.open.iter_mut().find(|link| link.id == self.id) {
+            link.process = Some((generation, process));
+        }
+    }
+
+    /// Nobody shall have it after this one: what it is still busy with would be in the way.
+    pub(crate) fn discard(self) {
+        self.links.give_back(self.id, false);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.links.give_back(self.id, true);
+    }
+}
