@@ -6,15 +6,17 @@ use redis::Value;
 use tokio::time::{timeout, timeout_at};
 
 use super::call::Answer;
-use super::shared::Shared;
+use super::shared::{Shared, unblock};
 use super::stop::Why;
 use crate::actors::connection::Sever;
 use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::Cause;
 use crate::handle::gone;
 use crate::links::{
     Lease,
     process::{self, ProcessId},
 };
+use crate::wire::auxiliary::Auxiliary;
 use crate::wire::session::Greeting;
 
 /// The server is asked again to let go of a client that it had not seen waiting.
@@ -122,18 +124,18 @@ impl Shared {
 
     /// Lets a client go at the address where it waits, if the same process is there.
     async fn unblock_there(&self, blocked: &Blocked<'_>, client: i64, until: Instant) -> Result<()> {
-        let recipe = &blocked.link.redis().shared.recipe;
         let Some(address) = &blocked.greeting.address else { return Err(other_process()) };
-        let process = blocked.process();
-        let is_same = |answer: Result<Value>| process::answered(answer).is_ok_and(|id| process::is_same(&id, &process));
-        let there = std::sync::Arc::new(recipe.for_server(address.clone()));
-        let left = until.saturating_duration_since(Instant::now());
-        let unblock = super::shared::unblock(client);
-        match crate::wire::session::ask_if(there, process::question(), is_same, unblock, left).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(other_process()),
-            Err(cause) => Err(cause.error(Fate::NotSent)),
-        }
+        let there = blocked.link.redis().shared.recipe.for_server(address.clone());
+        let left = || until.saturating_duration_since(Instant::now());
+        let ask = async {
+            let (link, answer) = Auxiliary::connect(&there, left()).await?.ask(&process::question(), left()).await?;
+            let found = process::answered(answer).unwrap_or_default();
+            if !process::is_same(&found, &blocked.process()) {
+                return Ok(Err(other_process()));
+            }
+            link.ask(&unblock(client), left()).await.map(|(_, answer)| answer.map(drop))
+        };
+        ask.await.map_err(|cause: Cause| cause.error(Fate::NotSent))?
     }
 }
 

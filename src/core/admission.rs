@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
 use crate::frame::Frame;
 use put_off::PutOff;
-pub(crate) use put_off::says_not_now;
 
 /// A command with somebody who waits for its outcome.
 pub(crate) trait Ticket {

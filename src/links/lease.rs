@@ -28,7 +28,7 @@ impl Lease {
     /// Whether its link leads to the right server, so far as is known.
     pub(crate) fn leads_right(&self, greeting: &Greeting) -> bool {
         let address = greeting.address.as_ref();
-        address.is_none_or(|address| self.redis.shared.recipe.leads_right(address, greeting.demotions))
+        address.is_none_or(|address| self.redis.shared.recipe.leads_right(address, greeting.peer, greeting.demotions))
     }
 
     /// Waits until that is not so.

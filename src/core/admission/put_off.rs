@@ -155,6 +155,6 @@ pub(super) fn is_not_now(value: &Value, patience: Patience) -> bool {
     }
 }
 
-pub(crate) fn says_not_now(code: &str) -> bool {
+fn says_not_now(code: &str) -> bool {
     matches!(code, "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN")
 }
