@@ -159,6 +159,7 @@ mod tests {
             credentials: None,
             in_cluster: false,
             place: Place::Fixed,
+            demotions: None,
             replica: None,
             password_reads: Arc::default(),
             optional: Arc::default(),
