@@ -6,6 +6,7 @@
 mod arguments;
 mod mark;
 mod origin;
+mod origin_note;
 mod reads;
 mod script;
 mod sealed;
@@ -27,6 +28,7 @@ use crate::prefix::{
 use arguments::{Arguments, Words};
 use mark::Mark;
 use origin::Origin;
+pub(crate) use origin_note::{AnswerOrigin, OriginNote};
 pub use reads::ReadFrom;
 use reads::Reads;
 pub(crate) use script::Source;

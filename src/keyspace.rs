@@ -4,11 +4,14 @@
 //! time, and nothing is asked for before the last page is used up.
 
 mod clear;
+mod cursor;
 mod stream;
 mod walk;
 
 pub use clear::{ClearPrefix, ClearProgress, Clearing};
 pub use stream::ScanStream;
+
+use std::future::poll_fn;
 
 use redis::FromRedisValue;
 
@@ -133,8 +136,9 @@ impl Redis {
     /// Walks keys of this prefix, page by page, as a [`Stream`](futures_core::Stream) of their names without the
     /// prefix. Memory for one page is used, however many keys there are.
     ///
-    /// As SCAN promises: a key that is there all the time is told at least once, and may be told twice; one that
-    /// comes or goes meanwhile may be told or not.
+    /// As SCAN promises: a key that is there all the time is returned at least once, and may be returned twice; one that
+    /// comes or goes meanwhile may be returned or not. That holds through restarts and failovers of servers, where the walk
+    /// begins anew; see [`ScanStream`].
     ///
     /// ```no_run
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -167,8 +171,10 @@ impl Redis {
     /// # }
     /// ```
     pub fn scan_hash<F: FromRedisValue, V: FromRedisValue>(&self, which: ScanHash) -> ScanStream<(F, V)> {
+        let slot = self.slot_of(&which.key);
         ScanStream::new(
             self.clone(),
+            slot,
             move |cursor| which.page(cursor),
             |items| {
                 Some(items.next().map(decode)?.and_then(|field| Ok((field, decode(items.next().unwrap_or_default())?))))
@@ -178,14 +184,17 @@ impl Redis {
 
     /// Walks the members of a set, page by page; see [`scan_keys`](Self::scan_keys) for what is promised.
     pub fn scan_set<T: FromRedisValue>(&self, which: ScanSet) -> ScanStream<T> {
-        ScanStream::new(self.clone(), move |cursor| which.page(cursor), |items| items.next().map(decode))
+        let slot = self.slot_of(&which.key);
+        ScanStream::new(self.clone(), slot, move |cursor| which.page(cursor), |items| items.next().map(decode))
     }
 
     /// Walks the members of a sorted set with their scores, page by page and in no order; see
     /// [`scan_keys`](Self::scan_keys) for what is promised.
     pub fn scan_sorted_set<T: FromRedisValue>(&self, which: ScanSortedSet) -> ScanStream<(T, f64)> {
+        let slot = self.slot_of(&which.key);
         ScanStream::new(
             self.clone(),
+            slot,
             move |cursor| which.page(cursor),
             |items| {
                 Some(
@@ -215,12 +224,17 @@ impl Redis {
     /// Nothing is changed.
     pub async fn count_keys(&self, which: CountKeys) -> Result<u64> {
         let mut keys = self.scan_keys(which.0);
-        let mut count = 0;
-        while let Some(key) = keys.next().await {
-            key?;
-            count += 1;
+        // What was counted before the walk of a server begins anew is counted again.
+        let (mut counted, mut attempt, mut so_far) = (0, 0, 0);
+        while let Some(page) = poll_fn(|cx| keys.poll_page(cx)).await {
+            let (found, part) = (page?.len() as u64, keys.part());
+            so_far = if part.attempt == attempt { so_far + found } else { found };
+            attempt = part.attempt;
+            if part.is_last {
+                counted += std::mem::take(&mut so_far);
+            }
         }
-        Ok(count)
+        Ok(counted)
     }
 
     /// Removes the keys of this prefix, or those of them that match a pattern: page by page, in the background of

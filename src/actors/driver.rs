@@ -59,6 +59,8 @@ struct Established {
     busy_poll: Option<BusyPoll>,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
+    /// No other link of this process has it.
+    number: u64,
     /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.
     midway: Option<usize>,
 }

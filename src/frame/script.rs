@@ -82,6 +82,7 @@ impl Frame {
     /// answer proves that the command did not run. With it come the places of the replies in a unit's.
     pub(crate) fn rerun(&self, answer: &Value) -> Option<(Self, Vec<usize>)> {
         match self.extra()? {
+            Extra::Origin(_) => None,
             Extra::Script(_) => is_unknown(answer).then(|| (self.with_source(), Vec::new())),
             Extra::Unit(unit) if unit.is_atomic() || self.is_pinned() => None,
             Extra::Unit(unit) => {

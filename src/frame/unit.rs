@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use redis::Value;
 
-use super::{Frame, MAX_ARGUMENTS, Mark, ReplyKeys, Source, WhenDown, Words, name_of};
+use super::{Frame, MAX_ARGUMENTS, Mark, OriginNote, ReplyKeys, Source, WhenDown, Words, name_of};
 use crate::error::Error;
 use crate::prefix::KeyPrefix;
 
@@ -23,6 +23,7 @@ const LARGE: usize = 4 * 1024;
 pub(crate) enum Extra {
     Unit(Unit),
     Script(Source),
+    Origin(OriginNote),
 }
 
 /// See the module.

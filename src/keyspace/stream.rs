@@ -4,24 +4,36 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
     vec,
 };
 
 use futures_core::Stream;
 use redis::Value;
 
+use super::cursor::{Continuity, MOST_RESTARTS, Process, run_id};
 use super::walk::{Next, Walk};
+use crate::actors::scripts::Internal;
+use crate::config::Address;
 use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::frame::{AnswerOrigin, Frame};
 use crate::handle::{Redis, Sending};
 use crate::messages::scan::Page;
-use crate::topology::Picture;
+
+/// Before the topology is looked at again, after it turned out to be outdated; each is twice the one before.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked at while slots have no owner: during a failover it may lack some.
+const MOST_LOOKS: u32 = 6;
 
 /// Keys or members, page by page; see [`Redis::scan_keys`].
 ///
-/// An error of the connection ends it; [`resume`](Self::resume) goes on where it was. A member that does not fit the
-/// requested type is an error of its own, and the next one follows.
+/// A cursor belongs to one server process. After a restart or a failover the walk begins anew, so that nothing is left out;
+/// what was returned before is returned again. Where the server may not be asked for its `run_id` (INFO), every lost
+/// connection counts as one. A walk that had to begin anew 100 times ends with an error.
+///
+/// An error ends it; [`resume`](Self::resume) goes on where it was. A member that does not fit the requested type is an
+/// error of its own, and the next one follows.
 ///
 /// # Cancel safety
 /// Dropping the future of [`next`](Self::next) loses nothing.
@@ -32,32 +44,74 @@ pub struct ScanStream<T> {
     take: Take<T>,
     page: vec::IntoIter<Value>,
     state: State,
+    /// Of a key in a cluster.
+    slot: Option<u16>,
     /// Of the keys of a cluster.
     walk: Option<Walk>,
+    /// The one that has given the cursor.
+    process: Option<Process>,
+    restarts: u32,
+    /// Looks at the topology in a row that have not helped.
+    looks: u32,
+    part: Part,
 }
 
 type Take<T> = fn(&mut vec::IntoIter<Value>) -> Option<Result<T>>;
 
+/// Which pages belong together: those from cursor 0 to the last one, unless the walk begins anew before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) attempt: u64,
+    pub(super) is_last: bool,
+}
+
 enum State {
-    /// The cluster is looked for.
-    Looking(Pin<Box<dyn Future<Output = Result<Arc<Picture>>> + Send + Sync>>),
+    /// The topology of the cluster is awaited.
+    Looking(Pin<Box<dyn Future<Output = Result<()>> + Send + Sync>>),
     /// The page at this cursor comes next.
     At(u64),
-    Asked(u64, Box<Sending<Page>>),
+    Asked(u64, AnswerOrigin, Box<Sending<Page>>),
+    /// The run id of the process is asked for, which decides about the page that has come, if one has.
+    Identifying(u64, AnswerOrigin, Box<Sending<Internal>>, Option<Arrived>),
     /// The page at this cursor could not be had.
     Broken(u64),
     Done,
 }
 
+/// A page, and who has sent it.
+struct Arrived {
+    next: u64,
+    items: Vec<Value>,
+    origin: AnswerOrigin,
+}
+
+impl Arrived {
+    fn link(&self) -> Option<u64> {
+        link_of(&self.origin)
+    }
+}
+
+fn link_of(origin: &AnswerOrigin) -> Option<u64> {
+    origin.read().map(|by| by.link)
+}
+
 impl<T> ScanStream<T> {
-    pub(super) fn new(redis: Redis, source: impl Fn(u64) -> Page + Send + Sync + 'static, take: Take<T>) -> Self {
-        let page = Vec::new().into_iter();
-        Self { redis, source: Box::new(source), take, page, state: State::At(0), walk: None }
+    /// `slot`: of the key, in a cluster.
+    pub(super) fn new(
+        redis: Redis,
+        slot: Option<u16>,
+        source: impl Fn(u64) -> Page + Send + Sync + 'static,
+        take: Take<T>,
+    ) -> Self {
+        let (page, state) = (Vec::new().into_iter(), State::At(0));
+        let (process, restarts, looks, part) = (None, 0, 0, Part::default());
+        let source = Box::new(source);
+        Self { redis, source, take, page, state, slot, walk: None, process, restarts, looks, part }
     }
 
     /// As [`new`](Self::new), for what every node of a cluster has its share of.
     pub(super) fn of_nodes(redis: Redis, source: impl Fn(u64) -> Page + Send + Sync + 'static, take: Take<T>) -> Self {
-        let mut stream = Self::new(redis, source, take);
+        let mut stream = Self::new(redis, None, source, take);
         if stream.redis.shared.topology.is_some() {
             stream.walk = Some(Walk::new());
             stream.state = stream.looking();
@@ -67,31 +121,154 @@ impl<T> ScanStream<T> {
 
     fn looking(&self) -> State {
         let redis = self.redis.clone();
-        State::Looking(Box::pin(async move { redis.picture().await }))
+        State::Looking(Box::pin(async move { redis.picture().await.map(drop) }))
     }
 
-    /// The page at a cursor; `None` when no node is left.
-    fn ask(&mut self, cursor: u64) -> Option<Page> {
-        let page = (self.source)(cursor);
-        let (Some(walk), Some(topology)) = (&mut self.walk, &self.redis.shared.topology) else { return Some(page) };
-        walk.slot(&topology.picture()).map(|slot| page.on_slot(slot))
+    /// Looks at the topology anew, later each time.
+    fn looking_again(&mut self) -> State {
+        let pause = LOOK_AGAIN.saturating_mul(1 << self.looks.min(5));
+        self.looks += 1;
+        let redis = self.redis.clone();
+        State::Looking(Box::pin(async move {
+            if let Some(topology) = &redis.shared.topology {
+                topology.look();
+            }
+            tokio::time::sleep(pause).await;
+            redis.picture().await.map(drop)
+        }))
     }
 
-    /// What comes behind the page that brought this cursor.
-    fn behind(&mut self, next: u64) -> Result<State> {
+    /// Asks for the page at a cursor.
+    fn ask(&mut self, cursor: u64) -> Result<State> {
+        let mut page = (self.source)(cursor);
+        if let (Some(walk), Some(topology)) = (&mut self.walk, &self.redis.shared.topology) {
+            let picture = topology.picture();
+            let Some(slot) = walk.slot(&picture) else {
+                return if picture.map.is_whole() {
+                    Ok(State::Done)
+                } else if self.looks < MOST_LOOKS {
+                    Ok(self.looking_again())
+                } else {
+                    self.looks = 0;
+                    let words = "some slots of the cluster have no owner, so that the walk is incomplete; resume it when they have one";
+                    Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
+                };
+            };
+            page = page.on_slot(slot);
+        }
+        if cursor == 0 {
+            self.part = Part { attempt: self.part.attempt + 1, is_last: false };
+        }
+        let (page, origin) = page.with_origin();
+        Ok(State::Asked(cursor, origin, Box::new(self.redis.send(page))))
+    }
+
+    fn identify(&self, cursor: u64, arrived: Option<Arrived>) -> State {
+        let mut info = Frame::known("INFO").arg("server").read_only();
+        if let Some(slot) = self.slot.or_else(|| self.walk.as_ref()?.current_slot()) {
+            info = info.on_slot(slot);
+        }
+        let (info, origin) = info.with_origin();
+        State::Identifying(cursor, origin, Box::new(self.redis.send(Internal(info))), arrived)
+    }
+
+    /// A page has come. Returns its items, unless another process than that of the cursor has sent it.
+    fn arrived(&mut self, cursor: u64, arrived: Arrived) -> Result<Option<Vec<Value>>> {
+        let link = arrived.link();
+        if cursor == 0 {
+            self.process = link.map(Process::first);
+            return self.accept(true, arrived).map(Some);
+        }
+        match self.process.as_ref().map_or(Continuity::Other, |process| process.judge(link)) {
+            Continuity::Same => self.accept(false, arrived).map(Some),
+            Continuity::AskRunId => {
+                self.state = self.identify(cursor, Some(arrived));
+                Ok(None)
+            }
+            Continuity::Other => self.begin_anew().map(|()| None),
+        }
+    }
+
+    /// The answer to INFO has come, or it is known that none comes.
+    fn identified(
+        &mut self,
+        cursor: u64,
+        answer: Result<Value>,
+        asked: Option<u64>,
+        arrived: Option<Arrived>,
+    ) -> Result<Option<Vec<Value>>> {
+        let text = answer.ok().and_then(|value| redis::from_redis_value::<String>(value).ok());
+        let run_id = text.and_then(|text| run_id(&text));
+        let Some(process) = &mut self.process else { return self.begin_anew().map(|()| None) };
+        let Some(arrived) = arrived else {
+            process.identified(asked, run_id);
+            self.state = State::At(cursor);
+            return Ok(None);
+        };
+        if process.is_met_again(arrived.link(), asked, run_id) {
+            self.accept(false, arrived).map(Some)
+        } else {
+            self.begin_anew().map(|()| None)
+        }
+    }
+
+    /// The cursor is lost. Nothing of what was returned is taken back.
+    fn begin_anew(&mut self) -> Result<()> {
+        self.process = None;
+        if let Some(walk) = &mut self.walk {
+            walk.begin_anew();
+        }
+        self.state = State::At(0);
+        self.count_restart()
+    }
+
+    fn count_restart(&mut self) -> Result<()> {
+        self.restarts += 1;
+        if self.restarts <= MOST_RESTARTS {
+            return Ok(());
+        }
+        self.restarts = 0;
+        let words = "the walk had to begin anew 100 times, because its server was replaced, its slots moved or, where INFO is forbidden, its connection was lost; resume it when that is over";
+        Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
+    }
+
+    /// Takes a page in, and decides what comes behind it.
+    fn accept(&mut self, is_first: bool, arrived: Arrived) -> Result<Vec<Value>> {
+        let Arrived { next, items, origin } = arrived;
+        let answered_by = origin.read().and_then(|by| match &by.address {
+            Some(Address::Tcp(address)) => Some(address),
+            _ => None,
+        });
         let next = match (&mut self.walk, &self.redis.shared.topology) {
-            (Some(walk), Some(topology)) => walk.came(next, &topology.picture()),
+            (Some(walk), Some(topology)) => walk.came(next, is_first, answered_by, &topology.picture()),
             _ if next == 0 => Next::Done,
             _ => Next::Page(next),
         };
+        self.part.is_last = matches!(next, Next::Done | Next::Stage);
+        if self.part.is_last {
+            self.looks = 0;
+        }
         match next {
-            Next::Page(cursor) => Ok(State::At(cursor)),
-            Next::Done => Ok(State::Done),
-            Next::Restless => {
-                let words = "the slots of the cluster moved too often while they were walked; try again later";
-                Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
+            Next::Page(cursor) => self.state = State::At(cursor),
+            Next::Stage => self.state = State::At(0),
+            // In a cluster `ask` says whether that is all.
+            Next::Done if self.walk.is_some() => self.state = State::At(0),
+            Next::Done => self.state = State::Done,
+            Next::Again => {
+                self.state = State::At(0);
+                self.count_restart()?;
+            }
+            Next::Outdated => {
+                self.state = self.looking_again();
+                self.count_restart()?;
             }
         }
+        Ok(items)
+    }
+
+    /// The pages that the one returned last belongs to.
+    pub(super) fn part(&self) -> Part {
+        self.part
     }
 
     /// The next one; `None` at the end, and after an error of the connection.
@@ -109,41 +286,50 @@ impl<T> ScanStream<T> {
     /// The rest of this page, or the next one; `None` at the end.
     pub(super) fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<vec::IntoIter<Value>>>> {
         loop {
-            match &mut self.state {
-                State::Looking(looking) => match ready!(looking.as_mut().poll(cx)) {
-                    Ok(_) => self.state = State::At(0),
-                    Err(error) => {
-                        self.state = State::Broken(0);
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                },
+            let (cursor, came) = match &mut self.state {
+                State::Looking(looking) => (
+                    0,
+                    ready!(looking.as_mut().poll(cx)).map(|()| {
+                        self.state = State::At(0);
+                        None
+                    }),
+                ),
                 State::At(cursor) => {
                     let cursor = *cursor;
-                    self.state = match self.ask(cursor) {
-                        Some(page) => State::Asked(cursor, Box::new(self.redis.send(page))),
-                        None => State::Done,
-                    };
-                }
-                State::Asked(cursor, page) => {
-                    let cursor = *cursor;
-                    match ready!(Pin::new(page).poll(cx)) {
-                        Ok((next, items)) => {
-                            self.state = match self.behind(next) {
-                                Ok(state) => state,
-                                Err(error) => {
-                                    self.state = State::Broken(0);
-                                    return Poll::Ready(Some(Err(error)));
-                                }
-                            };
-                            return Poll::Ready(Some(Ok(items.into_iter())));
-                        }
-                        Err(error) => {
-                            self.state = State::Broken(cursor);
-                            return Poll::Ready(Some(Err(error)));
-                        }
+                    let is_anonymous = self.process.as_ref().is_some_and(Process::is_anonymous);
+                    if cursor != 0 && is_anonymous {
+                        self.state = self.identify(cursor, None);
+                        continue;
                     }
+                    (
+                        cursor,
+                        self.ask(cursor).map(|state| {
+                            self.state = state;
+                            None
+                        }),
+                    )
+                }
+                State::Asked(cursor, origin, page) => {
+                    let (cursor, answer) = (*cursor, ready!(Pin::new(page).poll(cx)));
+                    let origin = origin.clone();
+                    (cursor, answer.and_then(|(next, items)| self.arrived(cursor, Arrived { next, items, origin })))
+                }
+                State::Identifying(cursor, origin, info, arrived) => {
+                    let (cursor, answer) = (*cursor, ready!(Pin::new(info).poll(cx)));
+                    let (asked, arrived) = (link_of(origin), arrived.take());
+                    (cursor, self.identified(cursor, answer, asked, arrived))
                 }
                 State::Broken(_) | State::Done => return Poll::Ready(None),
+            };
+            match came {
+                Ok(Some(items)) => return Poll::Ready(Some(Ok(items.into_iter()))),
+                Ok(None) => {}
+                Err(error) => {
+                    // What could not be had is asked for again; a walk that is to begin anew does.
+                    let cursor = if matches!(self.state, State::At(0) | State::Looking(_)) { 0 } else { cursor };
+                    self.state = State::Broken(cursor);
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
         }
     }

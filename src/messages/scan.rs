@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::keys::KeyType;
-use crate::frame::{Frame, ReplyKeys};
+use crate::frame::{AnswerOrigin, Frame, ReplyKeys};
 
 command! {
     /// `KEYS`: every key that matches a glob pattern, in one reply. A read.
@@ -50,6 +50,13 @@ impl Page {
             Some(pattern) => frame.arg("MATCH").arg(pattern),
             None => frame,
         })
+    }
+
+    /// Asks for a note of which link has answered it.
+    pub(crate) fn with_origin(mut self) -> (Self, AnswerOrigin) {
+        let (frame, origin) = self.frame.with_origin();
+        self.frame = frame;
+        (self, origin)
     }
 
     /// Of keys: those of the owner of this slot of a cluster.

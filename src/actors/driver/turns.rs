@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -24,6 +25,9 @@ use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::intake::Callers;
 use crate::wire::{decode::ProtocolError, session::Session};
+
+/// How many links there were so far in this process.
+static LINKS: AtomicU64 = AtomicU64::new(0);
 
 /// So many reads of a socket before other actors of this thread get their turn.
 const READS_PER_TURN: u32 = 16;
@@ -109,7 +113,9 @@ impl Driver {
                     let liveness = Liveness::new(patience, self.now());
                     let asked_for = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
                     let busy_poll = (asked_for && sees_its_sockets()).then(BusyPoll::new);
-                    self.established = Some(Established { wire, liveness, busy_poll, leaving: None, midway: None });
+                    let number = LINKS.fetch_add(1, Ordering::Relaxed);
+                    self.established =
+                        Some(Established { wire, liveness, busy_poll, leaving: None, number, midway: None });
                     self.greeting = greeting;
                     self.feed(Event::Established { generation });
                 }
@@ -260,6 +266,11 @@ impl Driver {
                 })?;
                 owed = owed.saturating_sub(before.saturating_sub(self.admission.in_flight()));
                 let Some((ticket, value, stamp)) = replied else { continue };
+                if let Some(note) = ticket.frame().origin_note()
+                    && !matches!(value, Value::ServerError(_))
+                {
+                    note.write(established.number, self.located.as_ref());
+                }
                 let value = strip(ticket.frame(), value, &self.prefix);
                 match Rerun::of(ticket, value) {
                     Ok(rerun) => self.again.push((rerun, stamp)),
