@@ -1,6 +1,6 @@
 //! Placing a connection actor: its settings, its supervisor, its thread.
 
-use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::channel};
 use tokio::sync::watch;
@@ -34,7 +34,7 @@ use crate::wire::demotion::Demotions;
 use crate::wire::dial::Target;
 use crate::wire::place::{Locate, Place};
 use crate::wire::recipe::{Recipe, Replica};
-use crate::wire::tls::{ClientIdentity, Pem, Tls, TlsOptions};
+use crate::wire::tls::{ClientIdentity, Tls, TlsOptions};
 
 /// Configures and places a connection; made by [`Redis::builder`].
 #[must_use = "nothing runs until it is started"]
@@ -431,11 +431,10 @@ async fn follow(recipe: Arc<Recipe>, addr: WeakAddr<RedisActor>) {
 }
 
 fn tls_options(settings: &TlsSettings) -> TlsOptions {
-    let file = |path: &Path| Pem::File(path.to_owned());
-    let identity = settings.cert().zip(settings.key());
+    let identity = settings.cert.clone().zip(settings.key.clone());
     TlsOptions {
-        ca: settings.ca().map(file),
-        identity: identity.map(|(cert, key)| ClientIdentity { certificate: file(cert), key: file(key) }),
+        ca: settings.ca.clone(),
+        identity: identity.map(|(certificate, key)| ClientIdentity { certificate, key }),
         server_name: settings.server_name().map(str::to_owned),
     }
 }

@@ -11,6 +11,7 @@ mod draft;
 mod env;
 mod fold_url;
 mod naming;
+mod pem;
 mod problem;
 mod protocol;
 mod resolve;
@@ -26,6 +27,7 @@ use std::{ffi::OsString, fmt, io, sync::Arc, time::Duration};
 pub use address::{Address, HostPort, Mode};
 pub use builder::RedisConfigBuilder;
 pub use describe::Description;
+pub(crate) use pem::Pem;
 pub use problem::{ConfigError, ConfigProblem};
 pub use protocol::Protocol;
 pub use secret::Secret;
@@ -102,7 +104,7 @@ impl RedisConfig {
     /// | `REDIS_HOST`, `REDIS_PORT` | `localhost`, 6379 | |
     /// | `REDIS_USERNAME`, `REDIS_PASSWORD`, `REDIS_PASSWORD_FILE` | | ACL user and password |
     /// | `REDIS_DB` | 0 | must be 0 with a cluster |
-    /// | `REDIS_TLS` | false | true, false, 1, 0, yes, no; `REDIS_TLS_CA`, `REDIS_TLS_CERT`, `REDIS_TLS_KEY` name PEM files, read again when they change; `REDIS_TLS_SERVER_NAME` is the name that certificates must be for, where nodes are known by their addresses |
+    /// | `REDIS_TLS` | false | true, false, 1, 0, yes, no; `REDIS_TLS_CA`, `REDIS_TLS_CERT`, `REDIS_TLS_KEY` name PEM files, read again when they change, or are PEM text; `REDIS_TLS_SERVER_NAME` is the name that certificates must be for, where nodes are known by their addresses |
     /// | `REDIS_MAX_RETRIES` | 3 | how many lost links one command may live through, 0 to 1000 |
     /// | `REDIS_CONNECT_TIMEOUT` | 10000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |

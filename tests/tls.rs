@@ -95,6 +95,11 @@ async fn row_23_every_refusal_says_which_check_failed() {
     let strict_port = strict.tls_port().expect("a port");
     refused(secure(strict_port, &ca), "client certificate").await;
     let (certificate, key) = files.pair(&good, "client", |_| {});
+    // As text, as from a secret store, and as files.
+    let text = |path: &Path| std::fs::read_to_string(path).expect("read");
+    let texts = RedisConfig::builder().host("localhost").port(strict_port).tls(true).tls_ca(text(&ca));
+    let by_text = hasty(texts.tls_cert(text(&certificate)).tls_key(text(&key))).start().expect("started");
+    by_text.ready(PATIENCE).await.expect("the same files, as text");
     let known = hasty(secure(strict_port, &ca).tls_cert(certificate).tls_key(key)).start().expect("started");
     known.send(Get::<String>::new("k")).await.expect("with a client certificate");
     refused(secure(port, Path::new("/nowhere/ca.pem")), "/nowhere/ca.pem").await;

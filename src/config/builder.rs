@@ -4,7 +4,8 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use super::address::{HostPort, REDIS_PORT, SENTINEL_PORT, host_list};
 use super::address_map::AddressMap;
-use super::draft::{Draft, Given, Origin, PrefixChoice};
+use super::draft::{self, Draft, PrefixChoice};
+use super::pem::Pem;
 use super::problem::ConfigError;
 use super::protocol::Protocol;
 use super::secret::Secret;
@@ -41,7 +42,7 @@ macro_rules! settings {
     ($($(#[$doc:meta])* $name:ident($arg:ident: $type:ty) = $value:expr;)*) => {$(
         $(#[$doc])*
         pub fn $name(mut self, $arg: $type) -> Self {
-            self.draft.$name = Some(Given::new($value, Origin::Method(stringify!($name))));
+            draft::set(&mut self.draft.$name, &mut self.draft.problems, stringify!($name), $value);
             self
         }
     )*};
@@ -57,8 +58,8 @@ impl RedisConfigBuilder {
     /// # Ok::<(), redis_actix::ConfigError>(())
     /// ```
     ///
-    /// A method called after it replaces the value of its variable. A malformed variable stays a problem
-    /// all the same. The variables are those of [`RedisConfig::from_env`].
+    /// A method called after it must not contradict a variable that is set: that is a problem, as a variable without
+    /// effect would go unnoticed. The variables are those of [`RedisConfig::from_env`].
     pub fn from_env() -> Self {
         let builder = Self::from_vars(std::env::vars_os());
         for warning in &builder.draft.warnings {
@@ -100,14 +101,14 @@ impl RedisConfigBuilder {
         db(db: u32) = db;
         /// Whether to speak TLS. Default `false`; a `rediss://` URL implies it.
         tls(on: bool) = on;
-        /// A PEM file of the certificate authorities to trust. Default: those of the system.
-        tls_ca(path: impl Into<PathBuf>) = path.into();
-        /// A PEM file of the client's certificate chain, together with [`tls_key`](Self::tls_key).
+        /// A PEM file of, or the PEM text of, the certificate authorities to trust. Default: those of the system.
+        tls_ca(path_or_text: impl Into<OsString>) = Pem::of(path_or_text.into());
+        /// A PEM file of, or the PEM text of, the client's certificate chain, together with [`tls_key`](Self::tls_key).
         /// Default: none.
-        tls_cert(path: impl Into<PathBuf>) = path.into();
-        /// A PEM file of the client's private key, together with [`tls_cert`](Self::tls_cert). Default:
+        tls_cert(path_or_text: impl Into<OsString>) = Pem::of(path_or_text.into());
+        /// A PEM file of, or the PEM text of, the client's private key, together with [`tls_cert`](Self::tls_cert). Default:
         /// none.
-        tls_key(path: impl Into<PathBuf>) = path.into();
+        tls_key(path_or_text: impl Into<OsString>) = Pem::of(path_or_text.into());
         /// The name that the server's certificate must be for. Default: the host that is dialled.
         tls_server_name(name: impl Into<String>) = name.into();
         /// How many lost links one command may live through, 0 to 1000. Default 3.
@@ -125,6 +126,10 @@ impl RedisConfigBuilder {
         environment(name: impl Into<String>) = name.into();
         /// The first part of the default key prefix `{namespace}:{environment}:`. Default `whatsapp`.
         key_namespace(namespace: impl Into<String>) = namespace.into();
+        /// The first part of the default key prefix where neither [`key_namespace`](Self::key_namespace) nor
+        /// `REDIS_KEY_NAMESPACE` says one: for libraries and services that have a default of their own. Without effect
+        /// where the whole prefix is given.
+        default_key_namespace(namespace: impl Into<String>) = namespace.into();
         /// The name that `CLIENT LIST` shows: printable ASCII without spaces. Default: none.
         client_name(name: impl Into<String>) = name.into();
         /// What becomes of a command while there is no connection, unless it says so itself. Default:
@@ -180,7 +185,9 @@ impl RedisConfigBuilder {
     pub fn cluster_hosts(mut self, hosts: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let hosts: Vec<_> = hosts.into_iter().collect();
         match host_list(hosts.iter().map(AsRef::as_ref), REDIS_PORT) {
-            Ok(hosts) => self.draft.cluster_hosts = Some(Given::new(hosts, Origin::Method("cluster_hosts"))),
+            Ok(hosts) => {
+                draft::set(&mut self.draft.cluster_hosts, &mut self.draft.problems, "cluster_hosts", hosts);
+            }
             Err(words) => self.draft.problem("cluster_hosts", words),
         }
         self
@@ -203,20 +210,19 @@ impl RedisConfigBuilder {
     /// # Ok::<(), redis_actix::ConfigError>(())
     /// ```
     pub fn address_map(mut self, map: impl Fn(&HostPort) -> HostPort + Send + Sync + 'static) -> Self {
-        self.draft.address_map = Some(Given::new(AddressMap::computed(map), Origin::Method("address_map")));
+        draft::set(&mut self.draft.address_map, &mut self.draft.problems, "address_map", AddressMap::computed(map));
         self
     }
 
     /// Sentinel mode: the sentinels, as `host` or `host:port` (default port 26379), an IPv6 address in
     /// brackets, and the name under which they know the server.
     pub fn sentinel(mut self, hosts: impl IntoIterator<Item = impl AsRef<str>>, master: impl Into<String>) -> Self {
-        let origin = Origin::Method("sentinel");
         let hosts: Vec<_> = hosts.into_iter().collect();
         match host_list(hosts.iter().map(AsRef::as_ref), SENTINEL_PORT) {
-            Ok(hosts) => self.draft.sentinel_hosts = Some(Given::new(hosts, origin)),
+            Ok(hosts) => draft::set(&mut self.draft.sentinel_hosts, &mut self.draft.problems, "sentinel", hosts),
             Err(words) => self.draft.problem("sentinel", words),
         }
-        self.draft.sentinel_master = Some(Given::new(master.into(), origin));
+        draft::set(&mut self.draft.sentinel_master, &mut self.draft.problems, "sentinel", master.into());
         self
     }
 
@@ -238,7 +244,7 @@ impl RedisConfigBuilder {
     }
 
     fn prefix(mut self, choice: PrefixChoice, method: &'static str) -> Self {
-        self.draft.key_prefix = Some(Given::new(choice, Origin::Method(method)));
+        draft::set(&mut self.draft.key_prefix, &mut self.draft.problems, method, choice);
         self
     }
 

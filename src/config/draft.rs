@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use super::address::HostPort;
 use super::address_map::AddressMap;
+use super::pem::Pem;
 use super::problem::ConfigProblem;
 use super::protocol::Protocol;
 use super::secret::Secret;
@@ -63,7 +64,7 @@ impl<T> Given<T> {
 }
 
 /// How keys are prefixed when namespace and environment do not decide it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) enum PrefixChoice {
     Plain(String),
     HashTag(String),
@@ -83,9 +84,9 @@ pub(super) struct Draft {
     pub(super) password_file: Option<Given<PathBuf>>,
     pub(super) db: Option<Given<u32>>,
     pub(super) tls: Option<Given<bool>>,
-    pub(super) tls_ca: Option<Given<PathBuf>>,
-    pub(super) tls_cert: Option<Given<PathBuf>>,
-    pub(super) tls_key: Option<Given<PathBuf>>,
+    pub(super) tls_ca: Option<Given<Pem>>,
+    pub(super) tls_cert: Option<Given<Pem>>,
+    pub(super) tls_key: Option<Given<Pem>>,
     pub(super) tls_server_name: Option<Given<String>>,
     pub(super) cluster_hosts: Option<Given<Vec<HostPort>>>,
     pub(super) sentinel_hosts: Option<Given<Vec<HostPort>>>,
@@ -98,6 +99,7 @@ pub(super) struct Draft {
     pub(super) liveness: Option<Given<Option<Duration>>>,
     pub(super) environment: Option<Given<String>>,
     pub(super) key_namespace: Option<Given<String>>,
+    pub(super) default_key_namespace: Option<Given<String>>,
     pub(super) key_prefix: Option<Given<PrefixChoice>>,
     pub(super) client_name: Option<Given<String>>,
     pub(super) when_down: Option<Given<WhenDown>>,
@@ -116,9 +118,57 @@ pub(super) struct Draft {
     pub(super) warnings: Vec<String>,
 }
 
+/// Whether two values of a setting are the same.
+pub(super) trait Same {
+    fn same(&self, other: &Self) -> bool;
+}
+
+impl<T: PartialEq> Same for T {
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Same for Secret {
+    fn same(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+/// Notes what a method says. What a variable says otherwise would be without effect, and nobody would know.
+pub(super) fn set<T: Same>(
+    setting: &mut Option<Given<T>>,
+    problems: &mut Vec<ConfigProblem>,
+    method: &'static str,
+    value: T,
+) {
+    if let Some(Given { value: other, origin: Origin::Variable(name) }) = setting
+        && !value.same(other)
+    {
+        let advice = match method {
+            "key_namespace" => "remove one of the two, or use default_key_namespace(..) for a default of the code",
+            _ => "remove one of the two",
+        };
+        problems.push(ConfigProblem::new(method, format!("contradicts {name}, which is set: {advice}")));
+    }
+    *setting = Some(Given::new(value, Origin::Method(method)));
+}
+
 impl Draft {
     pub(super) fn problem(&mut self, name: &'static str, text: impl Into<std::borrow::Cow<'static, str>>) {
         self.problems.push(ConfigProblem::new(name, text));
+    }
+
+    /// Reports a name that is a URL or PEM text: it would be shown, with its password or as the key that it is.
+    pub(super) fn holds_url_or_key(&mut self, name: &Given<String>) -> bool {
+        let holds = name.value.contains("://") || name.value.contains("-----BEGIN");
+        if holds {
+            self.problem(
+                name.name(),
+                "holds a URL or a key, and takes a name, which is shown: move it to where it belongs",
+            );
+        }
+        holds
     }
 
     /// Whether something is wrong with it already, so that what would follow from its absence is no news.

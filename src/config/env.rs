@@ -15,13 +15,14 @@ use envconfig::Envconfig;
 use super::address::{HostList, PORT_WORDS, REDIS_PORT, SENTINEL_PORT, port};
 use super::address_map::AddressMap;
 use super::draft::{Draft, Given, Origin, PrefixChoice, database};
+use super::pem::Pem;
 use super::problem::ConfigProblem;
 use super::protocol::Protocol;
 use super::resolve::{DB_WORDS, RETRIES_WORDS, TIMEOUT_WORDS};
 use super::secret::Secret;
 use super::unknown;
 
-/// Every variable that means something here. Three of them are secrets and never enter the mirror, because
+/// Every variable that means something here. Secrets, and what may be a private key, never enter the mirror, because
 /// the mirror is of plain strings, which stay in memory.
 pub(super) const KNOWN: [&str; 29] = [
     "REDIS_URL",
@@ -74,12 +75,6 @@ struct Mirror {
     db: Option<Read<Database>>,
     #[envconfig(from = "REDIS_TLS")]
     tls: Option<Read<Switch>>,
-    #[envconfig(from = "REDIS_TLS_CA")]
-    tls_ca: Option<PathBuf>,
-    #[envconfig(from = "REDIS_TLS_CERT")]
-    tls_cert: Option<PathBuf>,
-    #[envconfig(from = "REDIS_TLS_KEY")]
-    tls_key: Option<PathBuf>,
     #[envconfig(from = "REDIS_TLS_SERVER_NAME")]
     tls_server_name: Option<String>,
     #[envconfig(from = "REDIS_MAX_RETRIES")]
@@ -206,6 +201,18 @@ pub(super) fn draft(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Dra
     draft.sentinel_password =
         secret("REDIS_SENTINEL_PASSWORD").map(|word| Given::new(word, Origin::Variable("REDIS_SENTINEL_PASSWORD")));
 
+    // A path as a rule, but it may be a key.
+    let mut pem = |name| {
+        let value = found.remove(name)?;
+        if value.to_str().is_none() {
+            draft.problem(name, "must be valid UTF-8");
+            return None;
+        }
+        Some(Given::new(Pem::of(value), Origin::Variable(name)))
+    };
+    let (ca, cert, key) = (pem("REDIS_TLS_CA"), pem("REDIS_TLS_CERT"), pem("REDIS_TLS_KEY"));
+    (draft.tls_ca, draft.tls_cert, draft.tls_key) = (ca, cert, key);
+
     let mut plain = HashMap::new();
     for (name, value) in found {
         match value.into_string() {
@@ -227,9 +234,6 @@ impl Mirror {
         draft.host = text("REDIS_HOST", self.host.map(|host| host.trim().to_owned()));
         draft.username = text("REDIS_USERNAME", self.username);
         draft.password_file = text("REDIS_PASSWORD_FILE", self.password_file);
-        draft.tls_ca = text("REDIS_TLS_CA", self.tls_ca);
-        draft.tls_cert = text("REDIS_TLS_CERT", self.tls_cert);
-        draft.tls_key = text("REDIS_TLS_KEY", self.tls_key);
         draft.tls_server_name = text("REDIS_TLS_SERVER_NAME", self.tls_server_name);
         draft.sentinel_master = text("REDIS_SENTINEL_MASTER", self.sentinel_master);
         draft.sentinel_username = text("REDIS_SENTINEL_USERNAME", self.sentinel_username);

@@ -10,18 +10,22 @@ const DEFAULT_NAMESPACE: &str = "whatsapp";
 /// The name of the environment: `test`, `production`.
 pub(super) fn environment(draft: &mut Draft, rows: &mut Description) -> Given<String> {
     let given = draft.environment.take().unwrap_or_else(|| Given::new(DEFAULT_ENVIRONMENT.to_owned(), Origin::Default));
+    draft.holds_url_or_key(&given);
     rows.row("environment", given.value.clone(), given.origin);
     given
 }
 
 /// The prefix: the whole one if it was given, else `{namespace}:{environment}:`.
 pub(super) fn key_prefix(draft: &mut Draft, environment: &Given<String>, rows: &mut Description) -> KeyPrefix {
-    let namespace = draft.key_namespace.take();
+    let (namespace, default_namespace) = (draft.key_namespace.take(), draft.default_key_namespace.take());
     let Some(Given { value: choice, origin }) = draft.key_prefix.take() else {
         if draft.reported("REDIS_KEY_PREFIX") {
             return KeyPrefix::none();
         }
-        let namespace = namespace.unwrap_or_else(|| Given::new(DEFAULT_NAMESPACE.to_owned(), Origin::Default));
+        let namespace = namespace
+            .or(default_namespace)
+            .unwrap_or_else(|| Given::new(DEFAULT_NAMESPACE.to_owned(), Origin::Default));
+        draft.holds_url_or_key(&namespace);
         return composed(draft, &namespace, environment, rows);
     };
     if let Some(namespace) = namespace {
@@ -29,6 +33,9 @@ pub(super) fn key_prefix(draft: &mut Draft, environment: &Given<String>, rows: &
             namespace.name(),
             format!("cannot be used together with {}, which is the whole prefix: remove one of the two", origin.name()),
         );
+    }
+    if let PrefixChoice::Plain(text) | PrefixChoice::HashTag(text) = &choice {
+        draft.holds_url_or_key(&Given::new(text.clone(), origin));
     }
     let prefix = match &choice {
         PrefixChoice::Plain(prefix) => KeyPrefix::new(prefix),
@@ -52,6 +59,9 @@ fn composed(
 ) -> KeyPrefix {
     let before = draft.problems.len();
     for part in [namespace, environment] {
+        if draft.reported(part.name()) {
+            continue;
+        }
         if part.value.is_empty() {
             draft.problem(part.name(), "must not be empty: it is a part of the key prefix");
         } else if let Err(error) = KeyPrefix::new(format!("{}:", part.value)) {
@@ -84,7 +94,9 @@ pub(super) fn client_name(draft: &mut Draft, rows: &mut Description) -> Option<S
         return None;
     };
     // What CLIENT SETNAME takes.
-    if name.value.is_empty() || !name.value.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !draft.holds_url_or_key(&name)
+        && (name.value.is_empty() || !name.value.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
         draft.problem(name.name(), "must be of printable ASCII characters, without spaces");
     }
     rows.row("client name", name.value.clone(), name.origin);

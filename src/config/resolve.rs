@@ -6,6 +6,7 @@ use super::address::{Address, HOST_WORDS, HostPort, Mode, PORT_WORDS, REDIS_PORT
 use super::address_map::AddressMap;
 use super::describe::{Description, milliseconds};
 use super::draft::{Draft, Given, MAX_DB, Origin};
+use super::pem::Content;
 use super::problem::ConfigError;
 use super::secret::{PasswordSource, Secret};
 use super::tls::TlsSettings;
@@ -181,9 +182,14 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
             );
         }
     }
-    for (setting, file) in [("tls ca", &ca), ("tls cert", &cert), ("tls key", &key)] {
-        if let Some(file) = file {
-            rows.row(setting, file.value.display().to_string(), file.origin);
+    let contents = [Content::Certificates, Content::Certificates, Content::PrivateKey];
+    for ((setting, pem), content) in [("tls ca", &ca), ("tls cert", &cert), ("tls key", &key)].into_iter().zip(contents)
+    {
+        if let Some(Given { value, origin }) = pem {
+            if let Some(words) = value.problem(content) {
+                draft.problem(origin.name(), words);
+            }
+            rows.row(setting, value.shown(), *origin);
         }
     }
     if let Some(name) = &server_name {
@@ -220,6 +226,7 @@ fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
         draft.problem(other, format!("cannot be used together with {}: remove one of the two", cluster.name()));
     }
     if let Some(master) = &master
+        && !draft.holds_url_or_key(master)
         && (master.value.is_empty() || master.value.chars().any(|c| c.is_control() || c.is_whitespace()))
     {
         draft.problem(master.name(), "must be the name under which the sentinels know the server, without white space");
@@ -261,6 +268,9 @@ fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
         if socket.value.as_os_str().is_empty() {
             draft.problem(socket.name(), "must be the path of a unix socket");
         }
+        if socket.value.to_str().is_some_and(|path| path.contains("://")) {
+            draft.problem(socket.name(), "must be the path of a unix socket, and no URL: use url(..) for that");
+        }
         rows.row("unix socket", socket.value.display().to_string(), socket.origin);
         return Mode::Single(Address::Unix(socket.value));
     }
@@ -285,7 +295,9 @@ fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<String>, Op
     let username = draft.username.take();
     match &username {
         Some(name) => {
-            if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            if !draft.holds_url_or_key(name)
+                && (name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()))
+            {
                 draft.problem(name.name(), "must be the name of an ACL user, without white space");
             }
             rows.row("username", name.value.clone(), name.origin);
@@ -334,7 +346,9 @@ fn sentinel_credentials(draft: &mut Draft, mode: &Mode, rows: &mut Description) 
         }
     }
     if let Some(name) = &username {
-        if name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if !draft.holds_url_or_key(name)
+            && (name.value.is_empty() || name.value.chars().any(|c| c.is_control() || c.is_whitespace()))
+        {
             draft.problem(name.name(), "must be the name of an ACL user of the sentinels, without white space");
         }
         rows.row("sentinel username", name.value.clone(), name.origin);

@@ -1,33 +1,43 @@
 //! What TLS needs to know.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// How to speak TLS with the server. The files are read when a connection is made, not before.
+use super::pem::Pem;
+
+/// How to speak TLS with the server. Files are read when a connection is made, not before. `Debug` shows paths, and
+/// nothing of PEM text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) cert: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
+    pub(crate) ca: Option<Pem>,
+    pub(crate) cert: Option<Pem>,
+    pub(crate) key: Option<Pem>,
     pub(super) server_name: Option<String>,
 }
 
 impl TlsSettings {
-    /// A PEM file of the certificate authorities to trust; `None` trusts those of the system.
+    /// The PEM file of the certificate authorities to trust; `None` if their text was given, or those of the system are
+    /// trusted.
     #[must_use]
     pub fn ca(&self) -> Option<&Path> {
-        self.ca.as_deref()
+        self.ca.as_ref()?.file()
     }
 
-    /// A PEM file of the client's certificate chain. Never set without [`key`](Self::key).
+    /// The PEM file of the client's certificate chain; `None` if its text was given, or there is none.
     #[must_use]
     pub fn cert(&self) -> Option<&Path> {
-        self.cert.as_deref()
+        self.cert.as_ref()?.file()
     }
 
-    /// A PEM file of the client's private key. Never set without [`cert`](Self::cert).
+    /// The PEM file of the client's private key; `None` if its text was given, or there is none.
     #[must_use]
     pub fn key(&self) -> Option<&Path> {
-        self.key.as_deref()
+        self.key.as_ref()?.file()
+    }
+
+    /// Whether the client shows a certificate.
+    #[must_use]
+    pub fn has_client_certificate(&self) -> bool {
+        self.cert.is_some()
     }
 
     /// The name that the server's certificate must be for; `None` means the host that is dialled.

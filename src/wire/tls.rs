@@ -1,10 +1,8 @@
 //! TLS through rustls: what is configured, the one configuration built from it, and the words for what went wrong.
 
 use std::fmt;
-use std::path::PathBuf;
 
-#[cfg(test)]
-use zeroize::Zeroizing;
+use crate::config::Pem;
 
 #[cfg(feature = "tls")]
 mod connect;
@@ -15,37 +13,6 @@ mod tests;
 
 #[cfg(feature = "tls")]
 pub(super) use refusal::refusal;
-
-/// Certificates or a key in PEM.
-#[derive(Clone)]
-pub(crate) enum Pem {
-    /// A file, read when the first connection is made and again when it has changed, so that a missing one is reported and
-    /// tried again like a server that is not there yet.
-    File(PathBuf),
-    /// The text itself, overwritten when dropped: it may be a private key.
-    #[cfg(test)]
-    Text(Zeroizing<Vec<u8>>),
-}
-
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            #[cfg(test)]
-            Self::Text(_) => f.write_str("Text(..)"),
-        }
-    }
-}
-
-impl fmt::Display for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file {}", path.display()),
-            #[cfg(test)]
-            Self::Text(_) => f.write_str("given text"),
-        }
-    }
-}
 
 /// What we show to a server that asks who we are.
 #[derive(Clone, Debug)]

@@ -46,6 +46,35 @@ fn no_malformed_value_is_quoted() {
     }
 }
 
+/// Ablation: without `holds_url_or_key` and with paths always shown, `describe` has the password and the key.
+#[test]
+fn a_url_or_a_key_in_any_variable_is_shown_nowhere() {
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nCANARYCANARY\n-----END PRIVATE KEY-----\n";
+    let urls = ["redis://user:CANARY@h:1/0", "rediss://:CANARY@h"];
+    let one_line = KEY.replace('\n', "\\n");
+    let base64 = "MC4CAQAwBQYDK2VwBCIEICANARYCANARYCANARYCANARYCANARY/CANARY+=";
+    let rest: &[&[(&str, &str)]] = &[
+        &[],
+        &[("REDIS_SENTINEL_HOSTS", "h"), ("REDIS_SENTINEL_MASTER", "m")],
+        &[("REDIS_TLS", "1"), ("REDIS_TLS_CERT", "/c.pem"), ("REDIS_TLS_KEY", "/k.pem")],
+    ];
+    for name in KNOWN {
+        for value in urls.into_iter().chain([KEY, one_line.as_str()]) {
+            for rest in rest {
+                let others = rest.iter().filter(|(other, _)| *other != name).copied();
+                let pairs: Vec<_> = others.chain([(name, value)]).collect();
+                let (_, text) = texts(vars(&pairs));
+                assert!(!text.contains("CANARY"), "{pairs:?}\n{text}");
+            }
+        }
+    }
+    for name in ["REDIS_TLS_CA", "REDIS_TLS_CERT", "REDIS_TLS_KEY"] {
+        let (_, text) =
+            texts(vars(&[("REDIS_TLS", "1"), ("REDIS_TLS_CERT", "/c"), ("REDIS_TLS_KEY", "/k"), (name, base64)]));
+        assert!(!text.contains("CANARY"), "{name}\n{text}");
+    }
+}
+
 #[test]
 fn no_secret_is_shown_even_where_it_is_right() {
     let cases: &[&[(&str, &str)]] = &[

@@ -92,6 +92,53 @@ fn credentials_that_a_url_leaves_out_come_from_elsewhere() {
     assert!(valid(&[("REDIS_URL", "redis://h"), ("REDIS_PASSWORD_FILE", "/run/secrets/redis")]).has_password());
 }
 
+/// Ablation: with `set` replacing what a variable says without a word, all of these are accepted.
+#[test]
+fn a_method_that_contradicts_a_variable_is_a_problem() {
+    let from = |pairs: Pairs<'_>| crate::RedisConfigBuilder::from_vars(super::vars(pairs));
+    let namespace = from(&[("REDIS_KEY_NAMESPACE", "shop")]).key_namespace("crm").build().unwrap_err().to_string();
+    assert!(namespace.contains("key_namespace contradicts REDIS_KEY_NAMESPACE, which is set"), "{namespace}");
+    assert!(namespace.contains("default_key_namespace(..)"), "{namespace}");
+    for (builder, method) in [
+        (from(&[("REDIS_HOST", "a")]).host("b"), "host"),
+        (from(&[("REDIS_PORT", "1")]).port(2), "port"),
+        (from(&[("REDIS_URL", "redis://a")]).url("redis://b"), "url"),
+        (from(&[("REDIS_PASSWORD", "a")]).password("b"), "password"),
+        (from(&[("REDIS_MAX_RETRIES", "1")]).max_retries(2), "max_retries"),
+        (from(&[("REDIS_COMMAND_TIMEOUT", "1")]).command_timeout(std::time::Duration::from_secs(1)), "command_timeout"),
+        (from(&[("NODE_ENV", "a")]).environment("b"), "environment"),
+        (from(&[("REDIS_KEY_PREFIX", "a:")]).key_prefix("b:"), "key_prefix"),
+        (from(&[("REDIS_KEY_PREFIX", "a:")]).without_key_prefix(), "without_key_prefix"),
+        (from(&[("REDIS_CLUSTER_HOSTS", "a")]).cluster_hosts(["b"]), "cluster_hosts"),
+        (
+            from(&[("REDIS_CLUSTER_HOSTS", "a"), ("REDIS_CLUSTER_ADDRESS_MAP", "a=b")]).address_map(Clone::clone),
+            "address_map",
+        ),
+        (from(&[("REDIS_SENTINEL_HOSTS", "a"), ("REDIS_SENTINEL_MASTER", "m")]).sentinel(["a"], "n"), "sentinel"),
+    ] {
+        let error = builder.build().unwrap_err();
+        let blamed: Vec<_> = error.problems().iter().map(|problem| problem.variable()).collect();
+        assert_eq!(blamed, [method], "{error}");
+    }
+    let agreeing = from(&[("REDIS_HOST", "a"), ("REDIS_PASSWORD", "b"), ("REDIS_KEY_NAMESPACE", "c")]);
+    assert!(agreeing.host("a").password("b").key_namespace("c").client_name("d").build().is_ok());
+}
+
+#[test]
+fn a_default_of_the_code_gives_way_to_the_environment() {
+    let prefix = |pairs: Pairs<'_>| {
+        let builder = crate::RedisConfigBuilder::from_vars(super::vars(pairs)).default_key_namespace("shop");
+        builder.build().unwrap().key_prefix().as_str().to_owned()
+    };
+    assert_eq!(prefix(&[]), "shop:development:");
+    assert_eq!(prefix(&[("REDIS_KEY_NAMESPACE", "crm")]), "crm:development:");
+    assert_eq!(prefix(&[("REDIS_KEY_PREFIX", "whole:")]), "whole:");
+    let said = RedisConfig::builder().default_key_namespace("a").key_namespace("b").build().unwrap();
+    assert_eq!(said.key_prefix().as_str(), "b:development:");
+    let error = RedisConfig::builder().default_key_namespace("a b").build().unwrap_err();
+    assert_eq!(error.problems()[0].variable(), "default_key_namespace");
+}
+
 #[test]
 fn the_builder_contradicts_itself_by_its_methods() {
     let blamed = |builder: crate::RedisConfigBuilder| {

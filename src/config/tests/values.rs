@@ -323,8 +323,8 @@ fn the_builder_sets_what_no_variable_does() {
     let tls = RedisConfig::builder().tls(true).tls_server_name("redis.example").build().unwrap();
     assert_eq!(tls.tls().unwrap().server_name(), Some("redis.example"));
 
-    let vars = super::vars(&[("REDIS_HOST", "h"), ("REDIS_PORT", "1")]);
-    let mixed = RedisConfigBuilder::from_vars(vars).port(2).build().unwrap();
+    let vars = super::vars(&[("REDIS_HOST", "h"), ("REDIS_DB", "1")]);
+    let mixed = RedisConfigBuilder::from_vars(vars).port(2).db(1).build().unwrap();
     assert_eq!(mixed.mode(), &Mode::Single(Address::Tcp(tcp("h", 2))));
 }
 

@@ -119,7 +119,6 @@ fn stamps(options: &TlsOptions) -> Stamps {
         Pem::File(path) => {
             std::fs::metadata(path).ok().map(|meta| (meta.len(), meta.modified().ok(), identity_of(&meta)))
         }
-        #[cfg(test)]
         Pem::Text(_) => None,
     };
     options.ca.iter().chain(identity).map(stamp).collect()
@@ -198,11 +197,9 @@ fn certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>, S
 }
 
 /// The text of `pem`, overwritten when dropped.
-#[cfg_attr(not(test), allow(clippy::infallible_destructuring_match, reason = "tests give the text itself"))]
 fn read(pem: &Pem, what: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let path = match pem {
-        #[cfg(test)]
-        Pem::Text(text) => return Ok(text.clone()),
+        Pem::Text(text) => return Ok(Zeroizing::new(text.expose().to_vec())),
         Pem::File(path) => path,
     };
     let mut text = Zeroizing::new(Vec::new());

@@ -39,7 +39,7 @@ fn certificate(issuer: &Authority, change: impl FnOnce(&mut CertificateParams)) 
 }
 
 fn text(pem: String) -> Pem {
-    Pem::Text(Zeroizing::new(pem.into_bytes()))
+    Pem::Text(pem.into())
 }
 
 /// Serves TLS on loopback for ever: one `+PONG` to each connection that says anything.
