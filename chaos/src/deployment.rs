@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use redis_actix::{RedisConfig, RedisConfigBuilder};
-use redis_actix_test::{Connection, Proxy, RedisCluster, RedisServer, Reply, SentinelSet};
+use redis_actix_test::{Connection, Proxy, RedisCluster, RedisServer, RedisServerBuilder, Reply, SentinelSet};
 
 /// Primaries of the cluster; each has one replica.
 const SHARDS: usize = 3;
@@ -48,8 +48,20 @@ impl Deployment {
     /// # Errors
     /// When it cannot be started.
     pub fn start(mode: Mode, prefix: &'static str) -> io::Result<Self> {
+        Self::launch(mode, prefix, RedisServer::builder(), false)
+    }
+
+    /// Without proxies, and with a second port for TLS at each server: see [`RedisServerBuilder::tls`].
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_tls(mode: Mode, prefix: &'static str, server: RedisServerBuilder) -> io::Result<Self> {
+        Self::launch(mode, prefix, server, true)
+    }
+
+    fn launch(mode: Mode, prefix: &'static str, server: RedisServerBuilder, tls: bool) -> io::Result<Self> {
         // Written at once and never synced: it outlives a killed process, and no failover waits for a disk.
-        let server = RedisServer::builder().appendonly(true).arg("--appendfsync", "no");
+        let server = server.appendonly(true).arg("--appendfsync", "no");
         let server = server.args(["--lua-time-limit", "50", "--loading-process-events-interval-bytes", "1024"]);
         let server = server.args(["--repl-ping-replica-period", "1", "--repl-timeout", "5"]);
         let servers = match mode {
@@ -57,9 +69,12 @@ impl Deployment {
                 let cluster = RedisCluster::builder().primaries(SHARDS).replicas(1).nodes(server);
                 // A shard without a primary must not take the others down: each has an account of its own.
                 let cluster = cluster.arg("--cluster-require-full-coverage", "no");
-                Servers::Cluster(cluster.proxied().start()?)
+                Servers::Cluster(if tls { cluster.tls().start()? } else { cluster.proxied().start()? })
             }
-            Mode::Sentinel => Servers::Sentinel(SentinelSet::builder().servers(server).proxied().start()?),
+            Mode::Sentinel => {
+                let set = SentinelSet::builder().servers(server);
+                Servers::Sentinel(if tls { set.start()? } else { set.proxied().start()? })
+            }
         };
         let deployment = Self { servers, prefix };
         deployment.wait_well(&[])?;
@@ -74,14 +89,24 @@ impl Deployment {
     }
 
     pub fn config(&self) -> RedisConfigBuilder {
-        let config = RedisConfig::builder();
-        let config = match self.prefix.starts_with('{') {
-            true => config.key_hash_tag_prefix(self.prefix),
-            false => config.key_prefix(self.prefix),
-        };
+        let config = self.prefixed();
         match &self.servers {
             Servers::Cluster(cluster) => config.cluster_hosts(cluster.hosts().iter().take(4)),
             Servers::Sentinel(set) => config.sentinel(set.hosts(), set.name()),
+        }
+    }
+
+    /// The first server alone, as if there were nothing else.
+    pub fn config_of_one_server(&self) -> RedisConfigBuilder {
+        self.prefixed().host("127.0.0.1").port(self.proxy(0).port())
+    }
+
+    fn prefixed(&self) -> RedisConfigBuilder {
+        let config = RedisConfig::builder();
+        if self.prefix.starts_with('{') {
+            config.key_hash_tag_prefix(self.prefix)
+        } else {
+            config.key_prefix(self.prefix)
         }
     }
 
@@ -256,6 +281,39 @@ impl Deployment {
             }
         }
         Ok(None)
+    }
+
+    /// The owners of slots in the view of one node.
+    fn slots_seen_by(&self, node: &RedisServer) -> io::Result<Vec<String>> {
+        let slots = node.command(["CLUSTER", "SLOTS"])?;
+        let range = |range: &Reply| {
+            let range = range.array()?;
+            let number = |reply: Option<&Reply>| reply.map_or(Ok(0), Reply::int);
+            let port = range.get(2).map(Reply::array).transpose()?.and_then(|primary| primary.get(1));
+            Ok(format!("{}-{} {}", number(range.first())?, number(range.get(1))?, number(port)?))
+        };
+        let mut ranges = slots.array()?.iter().map(range).collect::<io::Result<Vec<_>>>()?;
+        ranges.sort();
+        Ok(ranges)
+    }
+
+    /// Waits until all nodes of a cluster see the same owners of slots.
+    ///
+    /// # Errors
+    /// When it takes longer than a minute.
+    pub fn wait_for_one_view(&self) -> io::Result<()> {
+        let deadline = Instant::now() + AGREEMENT;
+        loop {
+            let views =
+                self.servers().iter().map(|node| self.slots_seen_by(node)).collect::<io::Result<HashSet<_>>>()?;
+            if views.len() == 1 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other("the nodes see different owners of slots"));
+            }
+            sleep(POLL);
+        }
     }
 
     /// The lists at these keys, which are deleted, and the entries of streams. Values that are not numbers are zero.

@@ -7,6 +7,7 @@ use redis_actix_test::RedisServer;
 
 use super::deployment::{Deployment, Losses};
 use super::load::FOLLOW;
+use super::load::reads::MOVED;
 
 /// How a primary comes to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,8 @@ impl Deployment {
 
     /// Waits for the servers to agree; a primary that was replaced meanwhile, unasked, counts as a failover.
     pub fn settle(&self, before: &[Option<usize>], broken: Instant, losses: &mut Losses) {
-        if let Err(error) = self.wait_well(&[]) {
+        let agreed = self.wait_well(&[]).and_then(|()| self.cluster().map_or(Ok(()), |_| self.wait_for_one_view()));
+        if let Err(error) = agreed {
             panic!("{error}\n{}", self.describe());
         }
         if self.primaries() != before {
@@ -135,7 +137,9 @@ impl Deployment {
         let moved = cluster.slot_of(&whole).and_then(|slot| {
             let owner = cluster.owner(slot)?.port();
             let others: Vec<_> = cluster.primaries()?.into_iter().filter(|node| node.port() != owner).collect();
-            cluster.migrate(slot..=slot, others[chance.usize(..others.len())])
+            cluster.migrate(slot..=slot, others[chance.usize(..others.len())])?;
+            // The next move asks any node for the owner.
+            self.wait_for_one_view()
         });
         moved.unwrap_or_else(|error| panic!("a slot could not be moved: {error}\n{}", self.describe()));
         true
@@ -247,7 +251,7 @@ impl Faults<'_> {
                 0 => format!("{{transactions:{nth}}}:a"),
                 1 => format!("{{watch:{nth}}}:list"),
                 2 => "queue:a".to_owned(),
-                3 => format!("own:{nth}"),
+                3 => format!("own:{}", nth % MOVED),
                 _ => format!("commands:{nth}"),
             };
             self.deployment.move_slot(&key, &mut self.chance);

@@ -150,11 +150,11 @@ impl Ledger {
                 if repeated && let Some(write) = write {
                     tallies.entry(write.by).or_default().repeated += 1;
                 }
-                account.check(!repeated || !twice.insert(*number), "ran twice", || {
+                let by = write.map_or("unknown command", |write| write.by);
+                account.check(!repeated || !twice.insert(*number), &format!("{by}: ran twice"), || {
                     let times = numbers.iter().filter(|other| *other == number).count();
-                    let (by, reported) =
-                        write.map_or(("unknown command", "no outcome"), |write| (write.by, write.reported.as_str()));
-                    format!("{by} {number} of {key}, {reported}: {times} times")
+                    let reported = write.map_or("no outcome", |write| write.reported.as_str());
+                    format!("{number} of {key}, {reported}: {times} times")
                 });
                 account.check(write.is_some(), "an unexpected element", || format!("{number} of {key}"));
             }
@@ -165,17 +165,18 @@ impl Ledger {
 
 fn judge(number: u64, write: &Write, present: bool, losses: &Losses, account: &Account, tally: &mut Tally) {
     let reported = write.reported.as_str();
-    let words = || format!("{} {number} of {}, {reported} {:?} ago", write.by, write.key, write.at.elapsed());
+    let words = || format!("{number} of {}, {reported} {:?} ago", write.key, write.at.elapsed());
+    let kind = |what: &str| format!("{}: {what}", write.by);
     match write.reported {
         Reported::NotSent | Reported::Rejected => {
             tally.refused += 1;
-            account.check(!present, "a fate denies what ran", words);
+            account.check(!present, &kind("a fate denies what ran"), words);
         }
         Reported::Unknown => tally.unknown += 1,
         Reported::Replicated => {
             tally.acknowledged += 1;
             tally.lost += u64::from(!present);
-            account.check(present, "a write that a replica had is lost", words);
+            account.check(present, &kind("a write that a replica had is lost"), words);
         }
         Reported::Acknowledged => {
             tally.acknowledged += 1;
@@ -183,7 +184,7 @@ fn judge(number: u64, write: &Write, present: bool, losses: &Losses, account: &A
                 tally.lost_by_server += 1;
             } else {
                 tally.lost += u64::from(!present);
-                account.check(present, "an acknowledged write is lost", || {
+                account.check(present, &kind("an acknowledged write is lost"), || {
                     format!("{}; {}", words(), losses.near(write.at))
                 });
             }

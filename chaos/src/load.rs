@@ -1,7 +1,7 @@
 //! Callers of every kind that go on whatever happens, and remember what they were reported.
 
 mod queue;
-mod reads;
+pub(crate) mod reads;
 mod streams;
 mod topics;
 mod writes;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis_actix::{Error, Fate, ReconnectPolicy, Redis, RestartLimit};
+use redis_actix::{Error, Fate, ReconnectPolicy, Redis, RedisBuilder, RedisConfigBuilder, RestartLimit};
 
 use super::account::Account;
 use super::deployment::{Deployment, Losses};
@@ -23,7 +23,7 @@ use queue::Queue;
 use streams::Handled;
 use topics::Heard;
 
-/// No command takes longer.
+/// The command timeout of chaos runs.
 pub const DEADLINE: Duration = Duration::from_millis(1_500);
 /// When a silent link is given up.
 pub const LIVENESS: Duration = Duration::from_millis(600);
@@ -41,6 +41,8 @@ pub struct Shared {
     heard: Rc<Heard>,
     handled: Rc<Handled>,
     over: Cell<bool>,
+    /// The command timeout.
+    deadline: Duration,
     callers: Cell<u64>,
     /// Answered and failed.
     reads: Cell<(u64, u64)>,
@@ -91,6 +93,7 @@ type Caller = fn(Rc<Shared>, fastrand::Rng) -> Pin<Box<dyn Future<Output = ()>>>
 /// The kinds of callers, and how many there are of each.
 const CALLERS: &[(usize, Caller)] = &[
     (12, |shared, chance| Box::pin(writes::commands(shared, chance))),
+    (2, |shared, chance| Box::pin(writes::bursts(shared, chance))),
     (3, |shared, chance| Box::pin(writes::pipelines(shared, chance))),
     (3, |shared, chance| Box::pin(writes::transactions(shared, chance))),
     (3, |shared, chance| Box::pin(writes::watches(shared, chance))),
@@ -106,15 +109,16 @@ const CALLERS: &[(usize, Caller)] = &[
 
 /// A handle that reconnects quickly.
 pub fn connect(deployment: &Deployment) -> Redis {
-    let config = deployment.config().command_timeout(DEADLINE).liveness(LIVENESS);
-    let config = config.connect_timeout(Duration::from_millis(800)).build().expect("a valid configuration");
-    let quick = ReconnectPolicy::exponential(Duration::from_millis(5)..=Duration::from_millis(200))
-        .stable_after(Duration::from_secs(1));
-    let redis = Redis::builder(config).reconnect(quick);
-    redis
-        .restarts(RestartLimit::new(1_000, Duration::from_secs(60)).pause(Duration::from_millis(5)))
-        .start()
-        .expect("started")
+    quick(deployment.config().command_timeout(DEADLINE)).start().expect("started")
+}
+
+/// The same with another configuration.
+pub fn quick(config: RedisConfigBuilder) -> RedisBuilder {
+    let config = config.liveness(LIVENESS).connect_timeout(Duration::from_millis(800));
+    let delays = Duration::from_millis(5)..=Duration::from_millis(200);
+    let redis = Redis::builder(config.build().expect("a valid configuration"));
+    let redis = redis.reconnect(ReconnectPolicy::exponential(delays).stable_after(Duration::from_secs(1)));
+    redis.restarts(RestartLimit::new(1_000, Duration::from_secs(60)).pause(Duration::from_millis(5)))
 }
 
 /// Loads of every kind over one handle.
@@ -136,6 +140,7 @@ impl Load {
             heard: Rc::default(),
             handled: Rc::default(),
             over: Cell::new(false),
+            deadline: redis.config().command_timeout(),
             callers: Cell::new(0),
             reads: Cell::default(),
             served: RefCell::default(),
@@ -165,7 +170,7 @@ impl Load {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         for task in tasks {
             // An attempt of a watch may wait for a link and for each of its commands.
-            let ended = tokio::time::timeout(DEADLINE * 10, task).await;
+            let ended = tokio::time::timeout(self.shared.deadline * 10, task).await;
             self.shared
                 .account
                 .check(matches!(ended, Ok(Ok(()))), "a caller was never answered", || format!("{ended:?}"));

@@ -53,6 +53,13 @@ impl RedisClusterBuilder {
         self
     }
 
+    /// Has the nodes announce their ports for TLS, and use TLS among each other; see [`RedisServerBuilder::tls`]. Needs
+    /// Redis 7.0.
+    pub fn tls(mut self) -> Self {
+        self.node = self.node.args(["--tls-cluster", "yes", "--tls-replication", "yes"]);
+        self
+    }
+
     /// Adds an option of every node.
     pub fn arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.node = self.node.arg(name, value);
@@ -269,8 +276,9 @@ impl RedisCluster {
 
     /// How the other nodes are to reach the first one.
     fn meeting_point(&self) -> Vec<String> {
+        let tls = self.nodes.first().and_then(RedisServer::tls_port);
         let bus = self.network.as_ref().and_then(|network| network.bus_port(0));
-        let address = ["127.0.0.1".to_owned(), self.announced_port(0).to_string()];
+        let address = ["127.0.0.1".to_owned(), tls.unwrap_or_else(|| self.announced_port(0)).to_string()];
         address.into_iter().chain(bus.map(|port| port.to_string())).collect()
     }
 

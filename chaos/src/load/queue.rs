@@ -9,7 +9,7 @@ use redis_actix::prelude::*;
 
 use super::super::deployment::Losses;
 use super::super::ledger::{Reported, Tally};
-use super::{DEADLINE, Shared, eventually, pause};
+use super::{Shared, eventually, pause};
 
 const KEYS: [&str; 2] = ["queue:a", "queue:b"];
 const WAIT: Duration = Duration::from_millis(700);
@@ -35,7 +35,7 @@ pub(super) async fn pushes(shared: Rc<Shared>, mut chance: fastrand::Rng) {
 async fn push(shared: &Shared, key: &str) -> Option<u64> {
     let (number, asked) = (shared.ledger.number(), Instant::now());
     let sent = shared.redis.send(RPush::new(key, [number])).await;
-    shared.in_time("blocking", asked, DEADLINE);
+    shared.in_time("blocking", asked, shared.deadline);
     let reported = sent.as_ref().map_or_else(Reported::from, |_| Reported::Acknowledged);
     shared.queue.pushed.borrow_mut().insert(number, (reported, Instant::now()));
     match sent {
@@ -67,7 +67,7 @@ pub(super) async fn pops(shared: Rc<Shared>) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        shared.in_time("blocking", asked, WAIT + DEADLINE);
+        shared.in_time("blocking", asked, WAIT + shared.deadline);
     }
 }
 

@@ -10,7 +10,7 @@ use redis_actix::prelude::*;
 use redis_actix::{Entry, Producer};
 
 use super::super::ledger::{Reported, Tally};
-use super::{DEADLINE, Shared, eventually, pause};
+use super::{Shared, eventually, pause};
 
 /// The hash tag keeps the keys that a producer stores beside the stream in the same slot.
 pub(super) const STREAM: &str = "{stream}:orders";
@@ -64,7 +64,7 @@ pub(super) async fn produce(shared: Rc<Shared>, mut chance: fastrand::Rng) {
             Err(error) => shared.failed("producer", &error),
         }
         // Added once by a script, it may ask for the server's features first.
-        shared.in_time("producer", asked, if once { DEADLINE * 3 } else { DEADLINE });
+        shared.in_time("producer", asked, if once { shared.deadline * 3 } else { shared.deadline });
         pause(&mut chance).await;
         pause(&mut chance).await;
     }

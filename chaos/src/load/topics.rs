@@ -10,7 +10,7 @@ use redis_actix::prelude::*;
 
 use super::super::deployment::Mode;
 use super::super::ledger::{Reported, Tally};
-use super::{DEADLINE, Shared, eventually, pause};
+use super::{Shared, eventually, pause};
 
 const TOPIC: &str = "news";
 
@@ -24,7 +24,7 @@ enum Came {
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     came: RefCell<Vec<Came>>,
-    published: RefCell<BTreeMap<u64, Reported>>,
+    published: RefCell<BTreeMap<u64, (Reported, Instant)>>,
     sharded: Cell<bool>,
 }
 
@@ -86,9 +86,9 @@ async fn one(shared: &Shared) -> Option<u64> {
     } else {
         shared.redis.send(Publish::new(TOPIC, payload)).await.map(drop)
     };
-    shared.in_time("publish", asked, DEADLINE);
+    shared.in_time("publish", asked, shared.deadline);
     let reported = sent.as_ref().map_or_else(Reported::from, |()| Reported::Acknowledged);
-    shared.heard.published.borrow_mut().insert(number, reported);
+    shared.heard.published.borrow_mut().insert(number, (reported, Instant::now()));
     match sent {
         Ok(()) => Some(number),
         Err(error) => {
@@ -131,7 +131,8 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
     if gap {
         covered.push((last, u64::MAX));
     }
-    for (number, reported) in &published {
+    let mut holes = BTreeSet::new();
+    for (number, (reported, _)) in &published {
         let (came, gap) = (seen.contains(number), covered.iter().any(|(from, to)| (from..to).contains(&number)));
         match reported {
             Reported::NotSent | Reported::Rejected => {
@@ -142,7 +143,15 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
                 shared.account.count("subscription came");
             }
             Reported::Acknowledged => {
-                shared.account.check(gap, "a message is missing without a gap", || number.to_string());
+                let hole = seen.range(..number).next_back().copied().unwrap_or_default();
+                let new = holes.insert(hole);
+                shared.account.check(gap || !new, "messages are missing without a gap", || {
+                    let next = seen.range(number..).next().copied().unwrap_or(u64::MAX);
+                    let of = published.range(hole + 1..next);
+                    let times = of.clone().map(|(_, (_, at))| at.elapsed());
+                    let (first, last) = (times.clone().max(), times.min());
+                    format!("{} messages, published {first:?} to {last:?} ago", of.count())
+                });
                 tally.acknowledged += 1;
                 tally.lost_by_server += u64::from(gap);
                 tally.lost += u64::from(!gap);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis_actix::prelude::*;
 
 use super::super::ledger::Reported;
-use super::{DEADLINE, LISTS, Shared, eventually, pause};
+use super::{LISTS, Shared, eventually, pause};
 
 fn list(kind: &str, chance: &mut fastrand::Rng) -> String {
     format!("{kind}:{}", chance.u64(..LISTS))
@@ -18,7 +18,7 @@ pub(super) async fn commands(shared: Rc<Shared>, mut chance: fastrand::Rng) {
         let (number, key, asked) = (shared.ledger.number(), list("commands", &mut chance), Instant::now());
         let sent = shared.redis.send(RPush::new(&key, [number])).await;
         note(&shared, "commands", caller, number, &key, sent.map(drop));
-        shared.in_time("commands", asked, DEADLINE);
+        shared.in_time("commands", asked, shared.deadline);
         pause(&mut chance).await;
     }
 }
@@ -32,6 +32,22 @@ fn note(shared: &Shared, kind: &'static str, caller: u64, number: u64, key: &str
     match sent {
         Ok(()) => shared.served(kind),
         Err(error) => shared.failed(kind, &error),
+    }
+}
+
+/// Commands that are sent without waiting for the one before. Their order holds as well.
+pub(super) async fn bursts(shared: Rc<Shared>, mut chance: fastrand::Rng) {
+    let caller = shared.caller();
+    while !shared.over.get() {
+        let (key, asked) = (list("bursts", &mut chance), Instant::now());
+        let sent = (0..chance.usize(2..24)).map(|_| shared.ledger.number());
+        let sent: Vec<_> = sent.map(|number| (number, shared.redis.send(RPush::new(&key, [number])))).collect();
+        for (number, sent) in sent {
+            note(&shared, "bursts", caller, number, &key, sent.await.map(drop));
+        }
+        shared.in_time("bursts", asked, shared.deadline);
+        pause(&mut chance).await;
+        pause(&mut chance).await;
     }
 }
 
@@ -61,7 +77,7 @@ pub(super) async fn pipelines(shared: Rc<Shared>, mut chance: fastrand::Rng) {
                 note(&shared, "pipelines", caller, *number, key, sent.clone());
             }
         }
-        shared.in_time("pipelines", asked, DEADLINE);
+        shared.in_time("pipelines", asked, shared.deadline);
         pause(&mut chance).await;
     }
 }
@@ -75,7 +91,7 @@ pub(super) async fn transactions(shared: Rc<Shared>, mut chance: fastrand::Rng) 
         let sent = shared.redis.send(Transaction::new((one, other))).await;
         note(&shared, "transactions", caller, number, &keys[0], sent.map(drop));
         shared.ledger.note_atomic(number, keys);
-        shared.in_time("transactions", asked, DEADLINE);
+        shared.in_time("transactions", asked, shared.deadline);
         pause(&mut chance).await;
     }
 }
@@ -124,7 +140,7 @@ pub(super) async fn scripts(shared: Rc<Shared>, mut chance: fastrand::Rng) {
             let ran = sent.as_ref().is_err_and(|error| error.message().contains(OWN_WORDS));
             note(&shared, "scripts with codes", caller, number, &key, if ran { Ok(()) } else { sent.map(drop) });
         }
-        shared.in_time("scripts", asked, DEADLINE);
+        shared.in_time("scripts", asked, shared.deadline);
         pause(&mut chance).await;
     }
 }
@@ -145,7 +161,7 @@ pub(super) async fn replicated(shared: Rc<Shared>, mut chance: fastrand::Rng) {
             Ok(()) => shared.served("replicated"),
             Err(error) => shared.failed("replicated", &error),
         }
-        shared.in_time("replicated", asked, DEADLINE + Duration::from_millis(500));
+        shared.in_time("replicated", asked, shared.deadline + Duration::from_millis(500));
         pause(&mut chance).await;
     }
 }
