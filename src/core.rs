@@ -15,7 +15,6 @@ pub(crate) mod replica;
 pub(crate) mod retry;
 pub(crate) mod subscriptions;
 pub(crate) mod undo;
-#[allow(dead_code, reason = "parts are used by the router next")]
 pub(crate) mod verdict;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ mod unit;
 mod view;
 mod waiting;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU16, sync::Arc, time::Duration};
 
 use redis::ToRedisArgs;
 use smallvec::SmallVec;
@@ -101,8 +101,10 @@ struct Traits {
     origin: Origin,
     /// The caller says that a command nobody here knows has no keys.
     without_keys: bool,
-    /// The slot of a cluster whose owner it goes to.
-    slot: Option<u16>,
+    /// Its bytes have left on a link that broke.
+    may_have_run: bool,
+    /// One more than the slot of a cluster whose owner it goes to.
+    slot: Option<NonZeroU16>,
     reads: Reads,
     /// Who may answer it, by its own word.
     read_from: Option<ReadFrom>,
@@ -260,6 +262,15 @@ impl Frame {
 
     pub(crate) fn is_repeatable(&self) -> bool {
         self.traits.repeatable || self.is_known_read()
+    }
+
+    /// It is sent again because it may run twice: no later outcome says that it did not run.
+    pub(crate) fn note_may_have_run(&mut self) {
+        self.traits.may_have_run = true;
+    }
+
+    pub(crate) fn may_have_run(&self) -> bool {
+        self.traits.may_have_run
     }
 
     /// Binds it to the link it is sent on: on another one it would mean something else.

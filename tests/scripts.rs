@@ -112,7 +112,11 @@ async fn a_flush_within_a_pipeline_is_not_seen_either() {
             Some(b"EVAL") => Answer::raw(format!(":{}\r\n", argv[4].len())),
             Some(b"EVALSHA") => {
                 flushed += 1;
-                if flushed == 2 { Answer::raw(":0\r\n") } else { Answer::raw("-NOSCRIPT No matching script\r\n") }
+                if flushed == 2 {
+                    Answer::raw(":0\r\n")
+                } else {
+                    Answer::raw("-NOSCRIPT No matching script. Please use EVAL.\r\n")
+                }
             }
             Some(b"GET") => Answer::raw("$1\r\nx\r\n"),
             _ => Answer::Default,
@@ -198,7 +202,7 @@ async fn errors_of_a_script_are_its_own() {
 async fn a_server_that_never_knows_the_script_is_asked_twice() {
     let server = FakeServer::builder()
         .on(|argv| match argv.first().map(Vec::as_slice) {
-            Some(b"EVAL" | b"EVALSHA") => Answer::raw("-NOSCRIPT No matching script\r\n"),
+            Some(b"EVAL" | b"EVALSHA") => Answer::raw("-NOSCRIPT No matching script. Please use EVAL.\r\n"),
             _ => Answer::Default,
         })
         .start()

@@ -204,10 +204,9 @@ impl Router {
             ConnectionState::Parked => self.trouble.as_ref().map(|cause| cause.error(Fate::NotSent)),
             _ => {
                 let policy = ticket.frame().own_when_down().unwrap_or(self.recipe.config.when_down());
-                (policy == WhenDown::FailFast).then(|| {
-                    let unknown = || Cause::new(CauseKind::Unreachable, "there is no connection yet");
-                    self.trouble.clone().unwrap_or_else(unknown).error(Fate::NotSent)
-                })
+                // Until the first answer of a node it is not known whether there is a cluster.
+                let failed = self.trouble.as_ref().filter(|_| policy == WhenDown::FailFast);
+                failed.map(|cause| cause.error(Fate::NotSent))
             }
         };
         self.connect();
@@ -399,6 +398,7 @@ impl Router {
                 if self.map.is_empty() && cause.is_refusal() {
                     self.lobby.fail_queued(&cause, ConnectionState::Parked);
                 }
+                self.lobby.fail_fast(&cause, self.present.state, self.recipe.config.when_down());
                 self.present.failed(&cause);
                 self.lobby.explain(Some(cause.clone()));
                 self.trouble = Some(cause);

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient, Supervised,
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient, Supervised, WrapFuture,
     dev::{MessageResponse, OneshotSender},
 };
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ use super::driver::ShutdownReport;
 use super::engine::Engine;
 use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::events::ConnectionEvent;
-use crate::frame::ReadFrom;
+use crate::frame::{Frame, ReadFrom};
 use crate::intake::{Aside, Callers, Gathered, Outlet, Submit};
 use crate::messages::Command;
 use crate::topology::Look;
@@ -52,7 +53,13 @@ pub struct RedisActor {
     elsewhere: Option<Elsewhere>,
     /// Who answers reads that do not say so themselves.
     reads: ReadFrom,
+    /// Messages with commands, and the commands in them, since the engine was polled.
+    since_turn: (usize, usize),
 }
+
+/// So many commands are taken from the mailbox before the engine is polled and the other actors of this thread get their turn.
+/// actix leaves a mailbox only when it is empty, which one that several threads send to need never be.
+const COMMANDS_PER_TURN: usize = 256;
 
 /// Takes over a command that waits; the address is that of the actor which was asked.
 pub(crate) type Elsewhere = Rc<dyn Fn(Alone, Addr<RedisActor>)>;
@@ -64,16 +71,30 @@ impl RedisActor {
         elsewhere: Option<Elsewhere>,
         reads: ReadFrom,
     ) -> Self {
-        Self { engine, outlet, taken: VecDeque::new(), callers: Callers::Here, elsewhere, reads }
+        Self { engine, outlet, taken: VecDeque::new(), callers: Callers::Here, elsewhere, reads, since_turn: (0, 0) }
+    }
+
+    /// So many commands came with one message. Leaves the mailbox when that was enough.
+    fn count(&mut self, commands: usize, ctx: &mut Context<Self>) {
+        let (messages, since) = (self.since_turn.0 + 1, self.since_turn.1 + commands);
+        self.since_turn = (messages, since);
+        // One message with all that has gathered is no flood.
+        if messages > 1 && since >= COMMANDS_PER_TURN {
+            self.since_turn = (0, 0);
+            // It has the runtime look at its sockets and timers, which a plain wake-up does not.
+            ctx.wait(tokio::task::yield_now().into_actor(self));
+        }
     }
 
     /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
-    fn take_in(&mut self) {
+    fn take_in(&mut self) -> usize {
         self.callers = self.outlet.0.take(&mut self.taken);
+        let taken = self.taken.len();
         let mut engine = self.engine.borrow_mut();
         while let Some(submit) = self.taken.pop_front() {
             engine.submit(submit.ticket, Some(submit.asked));
         }
+        taken
     }
 }
 
@@ -104,6 +125,7 @@ impl ActorFuture<RedisActor> for Turns {
         ctx: &mut Context<RedisActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        actor.since_turn = (0, 0);
         let mut engine = actor.engine.borrow_mut();
         // tokio's budget of 128 operations is shared by all that this task polls. When the mailbox has used
         // it up, the socket would look busy until the next turn, and throughput halves. The driver bounds its
@@ -122,6 +144,8 @@ impl ActorFuture<RedisActor> for Turns {
     }
 }
 
+const PANICKED: &str = "its message panicked while it was built; fix its `Command::frame`";
+
 /// Takes over the reply channel, so that nothing is spawned and no future is boxed for a command.
 pub struct Deferred<M> {
     engine: Rc<RefCell<Engine>>,
@@ -132,7 +156,9 @@ pub struct Deferred<M> {
 
 impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
     fn handle(self, ctx: &mut Context<RedisActor>, reply: Option<OneshotSender<M::Result>>) {
-        let frame = self.message.into_frame().or_read_from(self.reads);
+        // Its author's code: a panic in it must not take the commands of others along.
+        let frame = catch_unwind(AssertUnwindSafe(|| self.message.into_frame()));
+        let frame = frame.unwrap_or_else(|_| Frame::default().invalid(PANICKED)).or_read_from(self.reads);
         let elsewhere = self.elsewhere.filter(|_| frame.waits());
         let ticket: BoxedTicket = match reply {
             Some(reply) => Box::new(Waiter::<M, _>::new(frame, reply)),
@@ -148,8 +174,9 @@ impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
 impl<M: Command> Handler<M> for RedisActor {
     type Result = Deferred<M>;
 
-    fn handle(&mut self, message: M, _: &mut Context<Self>) -> Deferred<M> {
+    fn handle(&mut self, message: M, ctx: &mut Context<Self>) -> Deferred<M> {
         self.callers = Callers::Here;
+        self.count(1, ctx);
         let (engine, elsewhere) = (self.engine.clone(), self.elsewhere.clone());
         Deferred { engine, elsewhere, reads: self.reads, message }
     }
@@ -158,7 +185,8 @@ impl<M: Command> Handler<M> for RedisActor {
 impl Handler<Aside> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, aside: Aside, _: &mut Context<Self>) {
+    fn handle(&mut self, aside: Aside, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.callers = aside.callers();
         self.engine.borrow_mut().submit(aside.submit.ticket, Some(aside.submit.asked));
     }
@@ -248,8 +276,9 @@ impl Handler<Run> for RedisActor {
 impl Handler<Gathered> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Gathered, _: &mut Context<Self>) {
-        self.take_in();
+    fn handle(&mut self, _: Gathered, ctx: &mut Context<Self>) {
+        let taken = self.take_in();
+        self.count(taken, ctx);
     }
 }
 

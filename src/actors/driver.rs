@@ -23,7 +23,7 @@ use crate::core::{
     busy_poll::BusyPoll,
     lane::{Deadline, Stamp},
     link::{Action, Event, Link},
-    liveness::Liveness,
+    liveness::{Liveness, Received},
     retry::ReconnectPolicy,
 };
 use crate::error::{Error, ErrorKind, Fate};
@@ -66,10 +66,10 @@ struct Established {
 }
 
 impl Established {
-    /// Leaves the rest of what was read for the next turn; it may answer the `owed` oldest. `idle`: nobody waits.
-    fn pause(&mut self, owed: usize, idle: bool, now: Instant, cx: &Context<'_>) {
+    /// Leaves the rest of what was read for the next turn; it may answer the `owed` oldest.
+    fn pause(&mut self, owed: usize, received: Received, now: Instant, cx: &Context<'_>) {
         self.midway = Some(owed);
-        self.liveness.received(idle, now);
+        self.liveness.received(received, now);
         cx.waker().wake_by_ref();
     }
 }
@@ -336,7 +336,7 @@ impl Driver {
             ConnectionState::Ready => None,
             ConnectionState::Idle | ConnectionState::Connecting | ConnectionState::Backoff => {
                 let policy = ticket.frame().own_when_down().unwrap_or(self.when_down);
-                (policy == WhenDown::FailFast).then(|| self.no_connection())
+                (policy == WhenDown::FailFast && !self.awaits_first_dial()).then(|| self.no_connection())
             }
         };
         match refused {
@@ -349,6 +349,11 @@ impl Driver {
         if state == ConnectionState::Idle {
             self.connect();
         }
+    }
+
+    /// Whether it is not known yet if there is a server.
+    fn awaits_first_dial(&self) -> bool {
+        self.link.state() == ConnectionState::Idle || self.is_untried()
     }
 
     fn no_connection(&self) -> Error {
@@ -431,6 +436,9 @@ impl Driver {
             }
             Action::Retry { attempt, delay, cause } => {
                 self.admission.explain(Some(cause.clone()));
+                if self.lost_at.is_none() {
+                    self.admission.fail_fast(&cause, self.link.state(), self.when_down);
+                }
                 self.tell(ConnectionEvent::Retrying { attempt, delay, cause });
             }
             Action::Park { delay, cause } => {
@@ -448,13 +456,17 @@ fn left() -> Cause {
     Cause::new(CauseKind::Broken, "the server of this connection is another one now")
 }
 
-/// An arbiter that ends drops the actor without a word; whoever reads the status is told.
+/// An arbiter that ends drops the actor without a word; its callers and whoever reads the status are told.
 impl Drop for Driver {
     fn drop(&mut self) {
+        let cause = Cause::new(CauseKind::Shutdown, "the thread of the connection has ended");
+        let written = self.established.take().map_or(u64::MAX, |established| established.wire.written());
+        self.admission.settle(written, &cause);
+        self.admission.fail_queued(&cause, ConnectionState::Closed);
         self.fanout.update(|status| {
             if status.state != ConnectionState::Closed {
                 status.state = ConnectionState::Closed;
-                status.cause = Some(Cause::new(CauseKind::Shutdown, "the thread of the connection has ended"));
+                status.cause = Some(cause);
             }
         });
     }

@@ -32,6 +32,9 @@ use crate::wire::place::{Locate, Master};
 /// The number of the master among those that have replicas.
 const MASTER: usize = 0;
 
+/// So many rounds before other actors of this thread get their turn.
+const ROUNDS_PER_TURN: u32 = 8;
+
 type Looking = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>>>>;
 
 /// What handles see of the links to replicas.
@@ -201,7 +204,7 @@ impl Replicated {
 
     /// One turn: bounded work, then `Pending` with wakers set for the sockets, the sentinels and the clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
-        loop {
+        for round in 1.. {
             self.poll_look(cx);
             self.replicas.poll(cx, callers);
             let back = self.replicas.take_back();
@@ -214,6 +217,10 @@ impl Replicated {
             if !(self.poll_timer(cx) | self.poll_closing(cx)) {
                 break;
             }
+            if round >= ROUNDS_PER_TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
         }
         if self.wanted {
             self.measure();
@@ -221,8 +228,11 @@ impl Replicated {
     }
 
     fn ask_master(&mut self, back: Back) {
-        let Back { ticket, deadline, may_have_run, .. } = back;
-        self.main.submit_by(if may_have_run { Box::new(Tried(ticket)) } else { ticket }, deadline);
+        let Back { mut ticket, deadline, may_have_run, .. } = back;
+        if may_have_run {
+            ticket.note_may_have_run();
+        }
+        self.main.submit_by(ticket, deadline);
     }
 
     /// Takes note of what the replicas have told.
@@ -333,37 +343,5 @@ impl Replicated {
             self.measured = report;
             self.gauges.record(ended.completed, ended.failed + ended.unknown + ended.abandoned, Instant::now());
         }
-    }
-}
-
-/// A read that may have run at a replica: whatever the master says, it is not true that it was never sent.
-struct Tried(BoxedTicket);
-
-impl super::ticket::Pending for Tried {
-    fn frame(&self) -> &crate::frame::Frame {
-        self.0.frame()
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.0.is_abandoned()
-    }
-
-    fn is_let_in(&self) -> bool {
-        self.0.is_let_in()
-    }
-
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn std::any::Any>, BoxedTicket> {
-        Err(self)
-    }
-
-    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_abandoned(cx)
-    }
-
-    fn deliver(self: Box<Self>, outcome: Result<redis::Value, Error>) -> bool {
-        self.0.deliver(outcome.map_err(|error| match error.fate() {
-            Fate::NotSent => error.with_fate(Fate::Unknown),
-            _ => error,
-        }))
     }
 }

@@ -11,7 +11,8 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use crate::core::admission::Ticket;
-use crate::error::{Error, Fate, Result};
+use crate::core::verdict::{CommandFacts, Refusal, final_error, not_run};
+use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::gate::Pass;
 use crate::messages::Command;
@@ -33,6 +34,8 @@ pub(crate) trait Pending: Send {
     /// # Errors
     /// The ticket, if it is not.
     fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket>;
+    /// See [`Ticket::note_may_have_run`].
+    fn note_may_have_run(&mut self) {}
     /// Ready when nobody waits any more.
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Returns whether somebody was still there to be told.
@@ -60,6 +63,10 @@ impl Ticket for BoxedTicket {
 
     fn is_asking(&self) -> bool {
         Pending::is_asking(&**self)
+    }
+
+    fn note_may_have_run(&mut self) {
+        Pending::note_may_have_run(&mut **self);
     }
 
     fn complete(self, outcome: Result<Value>) {
@@ -108,6 +115,11 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
         self.pass.is_some()
     }
 
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
+        self.reply.note_may_have_run();
+    }
+
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.reply.poll_closed(cx)
     }
@@ -116,14 +128,21 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
         // Its author's code: on the way of everybody's replies it must not take their link along.
         let read = |value| catch_unwind(AssertUnwindSafe(|| M::reply_to(&self.frame, value)));
         let reply = outcome.and_then(|value| read(value).unwrap_or_else(|_| Err(Error::decode(PANICKED))));
-        let reply = reply.map_err(|error| named(error, &self.frame));
-        R::tell(self, reply)
+        let reply = reply.map_err(|error| named(final_error(&self.frame, error), &self.frame));
+        // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
+        let told = catch_unwind(AssertUnwindSafe(|| R::tell(self, reply)));
+        told.unwrap_or_else(|_| {
+            tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
+            true
+        })
     }
 }
 
 /// How a waiter is told.
 pub(crate) trait ReplyTo<M: Command>: Send + Sized + 'static {
     fn is_closed(&self) -> bool;
+    /// See [`Ticket::note_may_have_run`].
+    fn note_may_have_run(&mut self) {}
     /// Ready when nobody waits any more.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Returns whether somebody was still there to be told.
@@ -163,27 +182,51 @@ impl<M: Command> Answered<M> {
 /// look at the reply much later.
 const SPENT: usize = 1024;
 
-/// To a caller who takes the ticket back; `None` once the reply was sent.
-pub(crate) struct Handback<M: Command>(Option<oneshot::Sender<Answered<M>>>);
+/// To a caller who takes the ticket back. Dropped with its command, because the actor is gone, it says whether that can have
+/// run: commands that are in flight have an outcome by then.
+pub(crate) struct Handback<M: Command> {
+    /// `None` once the reply was sent.
+    sender: Option<oneshot::Sender<Answered<M>>>,
+    may_have_run: bool,
+}
+
+impl<M: Command> Drop for Handback<M> {
+    fn drop(&mut self) {
+        let Some(sender) = self.sender.take() else { return };
+        // In the middle of a panic it may be the command that was just being answered.
+        let fate = if self.may_have_run || std::thread::panicking() { Fate::Unknown } else { Fate::NotSent };
+        let words = match fate {
+            Fate::Unknown => "the connection actor ended before it could answer",
+            Fate::NotSent | Fate::Rejected => "the connection actor ended before it could send the command",
+        };
+        let reply = Err(Error::new(ErrorKind::Closed, fate, words));
+        // It wakes the caller.
+        let _ = catch_unwind(AssertUnwindSafe(|| sender.send(Answered { reply, spent: None })));
+    }
+}
 
 impl<M: Command> Handback<M> {
     pub(crate) fn channel() -> (Self, oneshot::Receiver<Answered<M>>) {
         let (reply, answer) = oneshot::channel();
-        (Self(Some(reply)), answer)
+        (Self { sender: Some(reply), may_have_run: false }, answer)
     }
 }
 
 impl<M: Command> ReplyTo<M> for Handback<M> {
     fn is_closed(&self) -> bool {
-        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+        self.sender.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.may_have_run = true;
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().map_or(Poll::Ready(()), |sender| sender.poll_closed(cx))
+        self.sender.as_mut().map_or(Poll::Ready(()), |sender| sender.poll_closed(cx))
     }
 
     fn tell(mut waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
-        let Some(sender) = waiter.reply.0.take() else { return false };
+        let Some(sender) = waiter.reply.sender.take() else { return false };
         // Its room is free now, not when its caller looks.
         waiter.pass = None;
         let spent = (waiter.frame.size() <= SPENT).then_some(waiter);
@@ -215,13 +258,17 @@ impl Pending for Silent {
         false
     }
 
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
+    }
+
     fn poll_abandoned(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         if let Err(error) = outcome {
-            let error = named(error, &self.frame);
+            let error = named(final_error(&self.frame, error), &self.frame);
             tracing::debug!(%error, "a command that nobody waits for failed");
         }
         true
@@ -240,10 +287,16 @@ pub(crate) struct Rerun {
 impl Rerun {
     /// The ticket in a new one, if it has to be sent once more; else the ticket and its answer.
     pub(crate) fn of(asked: BoxedTicket, answer: Value) -> Result<BoxedTicket, (BoxedTicket, Value)> {
-        let Some((frame, places)) = asked.frame().rerun(&answer) else { return Err((asked, answer)) };
+        let Some((frame, places)) = asked.frame().rerun(&answer, is_unknown_script) else {
+            return Err((asked, answer));
+        };
         let replies = if let Value::Array(replies) = answer { replies } else { Vec::new() };
         Ok(Box::new(Self { asked, frame, replies, places }))
     }
+}
+
+fn is_unknown_script(reply: &Value) -> bool {
+    not_run(reply, CommandFacts::UNKNOWN) == Some(Refusal::NoScript)
 }
 
 impl Pending for Rerun {
@@ -257,6 +310,11 @@ impl Pending for Rerun {
 
     fn is_abandoned(&self) -> bool {
         self.asked.is_abandoned()
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
+        self.asked.note_may_have_run();
     }
 
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {

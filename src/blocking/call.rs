@@ -18,7 +18,7 @@ use super::stop::{Stop, Why};
 use crate::actors::connection::{Connect, Introduce, Sever};
 use crate::core::{
     undo::is_nothing,
-    verdict::{CommandFacts, Refusal, not_run, of_error, unit_replies},
+    verdict::{CommandFacts, Refusal, not_run, of_error},
 };
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionState;
@@ -236,10 +236,8 @@ impl Call {
                 // A pipeline with WAIT: nothing of it ran if every write in it was refused.
                 let unit = self.frame.unit()?;
                 let refused = |index: usize| !matches!(unit.name_of(index).as_str(), "WAIT" | "WAITAOF");
-                let mut refusals = unit_replies(&self.frame, unit, replies)
-                    .enumerate()
-                    .filter(|(index, _)| refused(*index))
-                    .map(|(_, (reply, facts))| not_run(reply, facts));
+                let writes = replies.iter().enumerate().filter(|(index, _)| refused(*index));
+                let mut refusals = writes.map(|(index, reply)| not_run(reply, CommandFacts::of_part(unit, index)));
                 let first = refusals.next()??;
                 refusals.all(|refusal| refusal.is_some()).then_some(first)
             }

@@ -7,11 +7,11 @@ use std::{
 
 use redis::Value;
 
-use crate::core::lane::{Deadline, Lane, Stamp};
+use crate::core::lane::{Deadline, DeadlineQueue, Stamp};
 use crate::error::{Error, ErrorKind, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
-use crate::frame::Frame;
-use put_off::PutOff;
+use crate::frame::{Frame, WhenDown};
+use queue::{Queued, SubmitQueue, Trouble};
 
 /// A command with somebody who waits for its outcome.
 pub(crate) trait Ticket {
@@ -29,6 +29,9 @@ pub(crate) trait Ticket {
     fn is_asking(&self) -> bool {
         false
     }
+
+    /// Its bytes have left on a link that broke: from now on no outcome may deny that it ran. See [`final_error`](crate::core::verdict::final_error).
+    fn note_may_have_run(&mut self);
 
     fn complete(self, outcome: Result<Value, Error>);
 
@@ -79,25 +82,14 @@ impl Size {
     }
 }
 
-struct Queued<R> {
-    ticket: Option<R>,
-    size: Size,
-    lost_links: u16,
-    /// Its place in the queue expires before its own deadline, by what [`Limits::beyond`] says.
-    hurried: bool,
-    /// Its bytes left on an earlier link: it is here because it may run twice.
-    may_have_run: bool,
-}
-
 struct Sent<R> {
     ticket: Option<R>,
     /// How many bytes of this link's stream the server must have seen before it can have run any of it.
     runs_at: u64,
     size: Size,
-    /// How many replies the server still owes for it.
+    /// How many replies the server still owes for it. None: it was refused, and stays for the order.
     owed: u32,
     lost_links: u16,
-    may_have_run: bool,
     repeatable: bool,
 }
 
@@ -139,19 +131,18 @@ impl Tally {
 
 /// The queue before a link, and the commands on it.
 pub(crate) struct Admission<R> {
-    /// Why there is no link, if that is known: whoever waits for one in vain is told.
-    trouble: Option<Cause>,
+    trouble: Option<Trouble>,
     limits: Limits,
     /// How many commands may be in flight now: fewer than the limit while the server is not ready.
     window: usize,
     /// This link is being given up: nothing opens the window again before the next one.
     leaving: bool,
-    put_off: PutOff<R>,
     tally: Tally,
-    queue: Lane<Queued<R>>,
-    queued_bytes: usize,
-    flight: Lane<Sent<R>>,
+    queue: SubmitQueue<R>,
+    flight: DeadlineQueue<Sent<R>>,
     flight_bytes: usize,
+    /// What the server said to the oldest commands of the flight, none of which it executed.
+    refusals: Vec<Error>,
     /// The replies that came so far for the unit at the front of the flight.
     partial: Vec<Value>,
 }
@@ -162,13 +153,12 @@ impl<R: Ticket> Admission<R> {
             trouble: None,
             window: limits.in_flight,
             leaving: false,
-            put_off: PutOff::new(),
             tally: Tally::default(),
             limits,
-            queue: Lane::new(),
-            queued_bytes: 0,
-            flight: Lane::new(),
+            queue: SubmitQueue::new(),
+            flight: DeadlineQueue::new(),
             flight_bytes: 0,
+            refusals: Vec::new(),
             partial: Vec::new(),
         }
     }
@@ -178,20 +168,21 @@ impl<R: Ticket> Admission<R> {
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.queue.len() + self.put_off.len()
+        self.queue.len()
     }
 
+    /// How many commands the server owes an answer.
     pub(crate) fn in_flight(&self) -> usize {
-        self.flight.len()
+        self.flight.len() - self.refusals.len()
     }
 
     /// The command that is answered next, if somebody still waits for it.
     pub(crate) fn oldest(&self) -> Option<&Frame> {
-        self.flight.front()?.ticket.as_ref().map(Ticket::frame)
+        self.flight.get(self.refusals.len())?.ticket.as_ref().map(Ticket::frame)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.flight.is_empty() && self.put_off.is_empty()
+        self.queue.is_empty() && self.flight.is_empty()
     }
 
     /// The deadline of a command that was asked for at `asked`.
@@ -218,7 +209,7 @@ impl<R: Ticket> Admission<R> {
     /// Puts a command into the queue, or answers it when the queue is full.
     pub(crate) fn enqueue(&mut self, ticket: R, deadline: Deadline, state: ConnectionState) {
         let size = ticket.frame().size();
-        let full = self.queue.len() >= self.limits.queued || self.queued_bytes + size > self.limits.queued_bytes;
+        let full = self.queue.len() >= self.limits.queued || self.queue.bytes() + size > self.limits.queued_bytes;
         if full && !self.queue.is_empty() && !ticket.is_let_in() {
             self.tally.failed += ticket.weight();
             let words = "too many commands wait for the connection; send fewer at once or raise max_queued";
@@ -228,7 +219,6 @@ impl<R: Ticket> Admission<R> {
             return;
         }
         let (beyond, size) = (self.limits.beyond(ticket.frame()), Size::of(ticket.frame()));
-        self.queued_bytes += size.get();
         let queued = Queued { hurried: beyond > 0, ..Queued::new(ticket, size) };
         self.queue.push_back(queued, deadline.earlier(beyond));
     }
@@ -239,7 +229,7 @@ impl<R: Ticket> Admission<R> {
 
     /// Takes the next command that somebody still waits for and that the window has room for.
     pub(crate) fn next_to_send(&mut self, now: Instant) -> Option<Next<R>> {
-        if self.put_off.is_pausing(now) {
+        if self.queue.is_paused(now) {
             return None;
         }
         loop {
@@ -248,16 +238,14 @@ impl<R: Ticket> Admission<R> {
                 return None;
             }
             let (queued, deadline) = self.queue.pop_front()?;
-            self.queued_bytes -= queued.size.get();
-            let Some(ticket) = &queued.ticket else { continue };
-            if ticket.is_abandoned() {
-                self.tally.abandoned += ticket.weight();
+            if queued.ticket.is_abandoned() {
+                self.tally.abandoned += queued.ticket.weight();
                 continue;
             }
             if deadline.at() <= now {
-                self.tally.abandoned += ticket.weight();
+                self.tally.abandoned += queued.ticket.weight();
                 let error = queued.timed_out(ConnectionState::Ready, None);
-                queued.answer(error);
+                queued.ticket.complete(Err(error));
                 continue;
             }
             let deadline = queued.own_deadline(deadline, &self.limits);
@@ -275,78 +263,28 @@ impl<R: Ticket> Admission<R> {
     /// As [`sent`](Self::sent), for a command that had been queued.
     pub(crate) fn sent_from_queue(&mut self, next: Next<R>, span: Range<u64>) {
         let Next { queued, deadline } = next;
-        let Queued { ticket, size, mut lost_links, may_have_run, .. } = queued;
-        let (mut repeatable, mut owed, mut runs_at) = (false, 1, span.end);
-        if let Some(frame) = ticket.as_ref().map(Ticket::frame) {
-            repeatable = frame.is_repeatable();
-            owed = u32::try_from(frame.expected_replies()).unwrap_or(u32::MAX);
-            if frame.is_pinned() {
-                // It lives and dies with this link.
-                lost_links = u16::MAX - 1;
-            }
-            if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
-                // The first command of a pipeline may run long before the last one has left.
-                runs_at = span.start + 1;
-            }
+        let Queued { ticket, size, mut lost_links, .. } = queued;
+        let (frame, mut runs_at) = (ticket.frame(), span.end);
+        let repeatable = frame.is_repeatable();
+        let owed = u32::try_from(frame.expected_replies()).unwrap_or(u32::MAX);
+        if frame.is_pinned() {
+            // It lives and dies with this link.
+            lost_links = u16::MAX - 1;
+        }
+        if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
+            // The first command of a pipeline may run long before the last one has left.
+            runs_at = span.start + 1;
         }
         self.flight_bytes += size.get();
-        self.flight.push_back(Sent { ticket, runs_at, size, owed, lost_links, may_have_run, repeatable }, deadline);
+        let sent = Sent { ticket: Some(ticket), runs_at, size, owed, lost_links, repeatable };
+        self.flight.push_back(sent, deadline);
     }
 
     /// A question of the connection's own was encoded: its reply finds nobody.
     pub(crate) fn sent_own(&mut self, now: Instant) {
-        let (size, lost_links, may_have_run, repeatable) = (Size::default(), 0, false, false);
-        let sent = Sent { ticket: None, runs_at: 0, size, owed: 1, lost_links, may_have_run, repeatable };
+        let (size, lost_links, repeatable) = (Size::default(), 0, false);
+        let sent = Sent { ticket: None, runs_at: 0, size, owed: 1, lost_links, repeatable };
         self.flight.push_back(sent, Deadline::Common(now + self.limits.timeout));
-    }
-
-    /// A reply came: it belongs to the oldest command in flight. Returns that command's ticket with its
-    /// whole answer, if somebody still waits for it and nothing more is owed.
-    ///
-    /// # Errors
-    /// Nothing is in flight: the peer answers what nobody asked.
-    pub(crate) fn replied(&mut self, value: Value) -> Result<Option<(R, Value, Stamp)>, Unasked> {
-        let front = self.flight.front_mut().ok_or(Unasked)?;
-        front.owed -= 1;
-        let frame = front.ticket.as_ref().map(Ticket::frame);
-        // Another link is no place for it, and it might get there from among those that wait.
-        let may_wait = !frame.is_some_and(Frame::is_pinned);
-        if let Some(unit) = frame.and_then(Frame::unit) {
-            self.partial.push(value);
-            if front.owed > 0 {
-                return Ok(None);
-            }
-            if may_wait && put_off::is_unit_not_now(&self.partial, unit.is_atomic(), self.limits.patience) {
-                let patience = self.limits.patience;
-                let refusal = std::mem::take(&mut self.partial).into_iter();
-                let refusal = refusal.into_iter().find(|reply| put_off::is_not_now(reply, patience));
-                self.put_off_front(refusal);
-                return Ok(None);
-            }
-            self.server_is_ready();
-            return Ok(self.finish_front(|partial| Value::Array(std::mem::take(partial))));
-        }
-        if front.owed > 0 {
-            return Ok(None);
-        }
-        if may_wait && put_off::is_not_now(&value, self.limits.patience) {
-            self.put_off_front(Some(value));
-            return Ok(None);
-        }
-        self.server_is_ready();
-        Ok(self.finish_front(|partial| {
-            partial.clear();
-            value
-        }))
-    }
-
-    fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Stamp)> {
-        let (sent, stamp) = self.flight.pop_stamped()?;
-        self.flight_bytes -= sent.size.get();
-        let answer = answer(&mut self.partial);
-        let ticket = sent.ticket?;
-        self.tally.completed += ticket.weight();
-        Some((ticket, answer, stamp))
     }
 
     /// Puts a command that was answered, and has to be sent once more for that, ahead of all that wait. It was
@@ -358,41 +296,45 @@ impl<R: Ticket> Admission<R> {
         };
         let size = Size::of(ticket.frame());
         self.tally.completed -= ticket.weight();
-        self.queued_bytes += size.get();
         self.queue.push_front(Queued::new(ticket, size), deadline);
     }
 
     /// Says why there is no link, or that there is one.
     pub(crate) fn explain(&mut self, trouble: Option<Cause>) {
-        self.trouble = trouble;
+        self.trouble = trouble.map(Trouble::NoLink);
     }
 
     /// Answers everything whose deadline has come. What is in flight keeps its place: its reply will come
-    /// and must find nobody, rather than the next in line.
+    /// and must find nobody, rather than the next in line. Nothing that waits does: it leaves the queue.
     pub(crate) fn expire(&mut self, now: Instant, state: ConnectionState) {
-        let (freed, abandoned) = (&mut self.queued_bytes, &mut self.tally.abandoned);
+        let abandoned = &mut self.tally.abandoned;
         let trouble = self.trouble.as_ref();
         self.queue.expire(now, |queued| {
             let error = queued.timed_out(state, trouble);
-            if let Some(ticket) = queued.ticket.take() {
-                *freed -= std::mem::take(&mut queued.size).get();
-                *abandoned += ticket.weight();
-                ticket.complete(Err(error));
-            }
+            *abandoned += queued.ticket.weight();
+            queued.ticket.complete(Err(error));
         });
-        *abandoned += self.put_off.expire(now, state);
-        self.flight.expire(now, |sent| {
+        self.flight.expire_in_place(now, |sent| {
             if let Some(ticket) = sent.ticket.take() {
                 *abandoned += ticket.weight();
-                ticket.complete(Err(timed_out(Fate::Unknown).in_phase(Phase::Sent, state.as_str())));
+                let fate = if sent.owed == 0 { Fate::NotSent } else { Fate::Unknown };
+                ticket.complete(Err(timed_out(fate).in_phase(Phase::Sent, state.as_str())));
             }
         });
+    }
+
+    /// Answers those that wait for a link and want to fail without one: the first dial has failed.
+    pub(crate) fn fail_fast(&mut self, cause: &Cause, state: ConnectionState, by_default: WhenDown) {
+        for queued in self.queue.extract_fail_fast(by_default) {
+            self.tally.failed += queued.ticket.weight();
+            let error = cause.error(Fate::NotSent).in_phase(waiting_phase(state), state.as_str());
+            queued.ticket.complete(Err(error));
+        }
     }
 
     /// When [`expire`](Self::expire) is to be called next.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        let lanes = self.queue.next_deadline().into_iter().chain(self.flight.next_deadline());
-        lanes.chain(self.put_off.next_look()).min()
+        self.queue.next_deadline().into_iter().chain(self.flight.next_deadline()).min()
     }
 
     /// Sends nothing more on this link: what is in flight is answered, the rest waits for the next one.
@@ -405,51 +347,13 @@ impl<R: Ticket> Admission<R> {
 #[derive(Debug)]
 pub(crate) struct Unasked;
 
-impl<R: Ticket> Queued<R> {
-    fn new(ticket: R, size: Size) -> Self {
-        Self { ticket: Some(ticket), size, lost_links: 0, hurried: false, may_have_run: false }
-    }
-
-    /// Its own deadline, where that of its place in the queue is `place`.
-    fn own_deadline(&self, place: Deadline, limits: &Limits) -> Deadline {
-        match &self.ticket {
-            Some(ticket) if self.hurried => place.later(limits.beyond(ticket.frame())),
-            _ => place,
-        }
-    }
-
-    fn fate(&self) -> Fate {
-        if self.may_have_run { Fate::Unknown } else { Fate::NotSent }
-    }
-
-    fn timed_out(&self, state: ConnectionState, trouble: Option<&Cause>) -> Error {
-        let error = if self.hurried && !self.may_have_run {
-            let words = "it waited in the queue for longer than max_queued_time";
-            Error::new(ErrorKind::Timeout, Fate::NotSent, words)
-        } else {
-            timed_out(self.fate())
-        };
-        let error = match trouble {
-            Some(cause) => error.because(cause),
-            None => error,
-        };
-        error.in_phase(waiting_phase(state), state.as_str())
-    }
-
-    fn answer(self, error: Error) {
-        if let Some(ticket) = self.ticket {
-            ticket.complete(Err(error));
-        }
-    }
-}
-
 impl<R: Ticket> Next<R> {
-    pub(crate) fn frame(&self) -> Option<&Frame> {
-        self.queued.ticket.as_ref().map(Ticket::frame)
+    pub(crate) fn frame(&self) -> &Frame {
+        self.queued.ticket.frame()
     }
 
     pub(crate) fn is_asking(&self) -> bool {
-        self.queued.ticket.as_ref().is_some_and(Ticket::is_asking)
+        self.queued.ticket.is_asking()
     }
 }
 
@@ -466,7 +370,8 @@ fn timed_out(fate: Fate) -> Error {
     Error::new(ErrorKind::Timeout, fate, words)
 }
 
-mod put_off;
+mod queue;
+mod replies;
 mod settle;
 #[cfg(test)]
 mod tests;

@@ -43,13 +43,13 @@ impl Deadline {
     }
 }
 
-/// A deadline in eight bytes, which a million waiting commands have one each of: nanoseconds from the lane's origin, above
+/// A deadline in eight bytes, which a million waiting commands have one each of: nanoseconds from the queue's origin, above
 /// a bit that says whether it is the entry's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp(i64);
 
 impl Stamp {
-    /// In a lane whose origin is `origin`. Centuries away it is off by as much as does not fit.
+    /// In a queue whose origin is `origin`. Centuries away it is off by as much as does not fit.
     fn of(deadline: Deadline, origin: Instant) -> Self {
         let nanos = Self::nanos(deadline.at(), origin);
         Self(nanos << 1 | i64::from(matches!(deadline, Deadline::Own(_))))
@@ -85,12 +85,18 @@ impl Stamp {
 
 struct Slot<T> {
     stamp: Stamp,
-    item: T,
+    /// `None`: the entry has left from the middle.
+    item: Option<T>,
 }
 
-/// First in, first out, with deadlines.
-pub(crate) struct Lane<T> {
+/// Slots that a queue keeps room for when it has become smaller.
+const KEPT: usize = 1024;
+
+/// First in, first out, with deadlines. The front slot is never vacant.
+pub(crate) struct DeadlineQueue<T> {
     slots: VecDeque<Slot<T>>,
+    /// How many slots have no entry any more.
+    vacant: usize,
     /// What the stamps count from: the first deadline that was seen.
     origin: Option<Instant>,
     /// The number of the front slot. Numbers only identify slots for the heap; slots put back in front
@@ -101,13 +107,14 @@ pub(crate) struct Lane<T> {
     own: BinaryHeap<Reverse<(Instant, i64)>>,
 }
 
-impl<T> Lane<T> {
+impl<T> DeadlineQueue<T> {
     pub(crate) fn new() -> Self {
-        Self { slots: VecDeque::new(), origin: None, front: 0, cursor: 0, own: BinaryHeap::new() }
+        Self { slots: VecDeque::new(), vacant: 0, origin: None, front: 0, cursor: 0, own: BinaryHeap::new() }
     }
 
+    /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.vacant
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -115,11 +122,16 @@ impl<T> Lane<T> {
     }
 
     pub(crate) fn front(&self) -> Option<&T> {
-        self.slots.front().map(|slot| &slot.item)
+        self.slots.front()?.item.as_ref()
     }
 
-    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
-        self.slots.front_mut().map(|slot| &mut slot.item)
+    /// The entry at `index` from the front, where none has left from the middle.
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        self.slots.get(index)?.item.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.slots.get_mut(index)?.item.as_mut()
     }
 
     pub(crate) fn push_back(&mut self, item: T, deadline: Deadline) {
@@ -127,7 +139,7 @@ impl<T> Lane<T> {
             self.own.push(Reverse((at, self.front + self.slots.len() as i64)));
         }
         let stamp = self.stamp(deadline);
-        self.slots.push_back(Slot { stamp, item });
+        self.slots.push_back(Slot { stamp, item: Some(item) });
         self.forget();
     }
 
@@ -138,11 +150,11 @@ impl<T> Lane<T> {
             self.own.push(Reverse((at, self.front)));
         }
         let stamp = self.stamp(deadline);
-        self.slots.push_front(Slot { stamp, item });
+        self.slots.push_front(Slot { stamp, item: Some(item) });
         self.forget();
     }
 
-    /// A lane that is never empty would keep the deadlines of all that left it until they pass.
+    /// A queue that is never empty would keep the deadlines of all that left it until they pass.
     fn forget(&mut self) {
         if self.own.len() <= 64 + 2 * self.slots.len() {
             return;
@@ -155,7 +167,8 @@ impl<T> Lane<T> {
     /// A number may stand for an entry that went, or that was put back under the same number.
     fn is_held(&mut self, number: i64, own: Instant) -> bool {
         let Some(origin) = self.origin else { return false };
-        self.at(number).is_some_and(|slot| slot.stamp == Stamp::of(Deadline::Own(own), origin))
+        let stamp = Stamp::of(Deadline::Own(own), origin);
+        self.at(number).is_some_and(|slot| slot.item.is_some() && slot.stamp == stamp)
     }
 
     fn stamp(&mut self, deadline: Deadline) -> Stamp {
@@ -171,19 +184,50 @@ impl<T> Lane<T> {
     pub(crate) fn pop_stamped(&mut self) -> Option<(T, Stamp)> {
         let slot = self.slots.pop_front()?;
         self.front += 1;
+        if self.vacant > 0 {
+            self.trim();
+        }
         if self.slots.is_empty() {
             self.own.clear();
         }
-        Some((slot.item, slot.stamp))
+        Some((slot.item?, slot.stamp))
     }
 
-    /// What the stamp of an entry of this lane stands for.
+    /// What the stamp of an entry of this queue stands for.
     pub(crate) fn deadline(&self, stamp: Stamp) -> Option<Deadline> {
         Some(stamp.deadline(self.origin?))
     }
 
     /// Shows every entry whose deadline has come to `expired`, at least once; it stays in its place.
-    pub(crate) fn expire(&mut self, now: Instant, mut expired: impl FnMut(&mut T)) {
+    pub(crate) fn expire_in_place(&mut self, now: Instant, mut expired: impl FnMut(&mut T)) {
+        self.each_due(now, |slot| {
+            if let Some(item) = &mut slot.item {
+                expired(item);
+            }
+        });
+    }
+
+    /// Takes every entry out whose deadline has come.
+    pub(crate) fn expire(&mut self, now: Instant, mut expired: impl FnMut(T)) {
+        let mut left = 0;
+        self.each_due(now, |slot| {
+            if let Some(item) = slot.item.take() {
+                left += 1;
+                expired(item);
+            }
+        });
+        self.left(left);
+    }
+
+    /// Takes every entry out that `leaves`, in order.
+    pub(crate) fn extract(&mut self, leaves: impl Fn(&T) -> bool) -> Vec<T> {
+        let slots = self.slots.iter_mut();
+        let out: Vec<T> = slots.filter_map(|slot| slot.item.take_if(|item| leaves(item))).collect();
+        self.left(out.len());
+        out
+    }
+
+    fn each_due(&mut self, now: Instant, mut due: impl FnMut(&mut Slot<T>)) {
         let Some(origin) = self.origin else { return };
         let nanos = Stamp::nanos(now, origin);
         self.cursor = self.cursor.max(self.front);
@@ -192,7 +236,7 @@ impl<T> Lane<T> {
                 if !slot.stamp.is_due(nanos) {
                     break;
                 }
-                expired(&mut slot.item);
+                due(slot);
             }
             self.cursor += 1;
         }
@@ -204,16 +248,59 @@ impl<T> Lane<T> {
             if self.is_held(number, at)
                 && let Some(slot) = self.at(number)
             {
-                expired(&mut slot.item);
+                due(slot);
             }
         }
+    }
+
+    /// So many entries have left, from anywhere. What they took is given back: with an outage behind it, a queue of a
+    /// million slots would keep tens of megabytes for ever.
+    fn left(&mut self, entries: usize) {
+        if entries == 0 {
+            return;
+        }
+        self.vacant += entries;
+        self.trim();
+        if self.vacant > KEPT.max(self.len()) {
+            self.compact();
+        }
+        let enough = KEPT.max(2 * self.slots.len());
+        if self.slots.capacity() > 2 * enough {
+            self.slots.shrink_to(enough);
+            self.own.shrink_to(enough);
+        }
+    }
+
+    /// Removes the vacant slots at the front.
+    fn trim(&mut self) {
+        while self.slots.front().is_some_and(|slot| slot.item.is_none()) {
+            self.slots.pop_front();
+            self.front += 1;
+            self.vacant -= 1;
+        }
+        if self.slots.is_empty() {
+            self.own.clear();
+        }
+    }
+
+    /// Removes the vacant slots everywhere. The others get new numbers.
+    fn compact(&mut self) {
+        self.slots.retain(|slot| slot.item.is_some());
+        self.vacant = 0;
+        self.cursor = self.front;
+        let Some(origin) = self.origin else { return };
+        let numbered = (self.front..).zip(&self.slots);
+        self.own = numbered
+            .filter(|(_, slot)| slot.stamp.is_own())
+            .map(|(number, slot)| Reverse((slot.stamp.deadline(origin).at(), number)))
+            .collect();
     }
 
     /// When [`expire`](Self::expire) may find something next.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         self.cursor = self.cursor.max(self.front);
         while let Some(slot) = self.at(self.cursor)
-            && slot.stamp.is_own()
+            && (slot.stamp.is_own() || slot.item.is_none())
         {
             self.cursor += 1;
         }
@@ -276,9 +363,9 @@ mod tests {
     /// Ablations: without a look at whether they are there still, the clock is looked at for the first of them; without
     /// forgetting, all 10,000 are kept.
     #[test]
-    fn a_lane_that_is_never_empty_forgets_the_deadlines_of_those_who_left() {
+    fn a_queue_that_is_never_empty_forgets_the_deadlines_of_those_who_left() {
         let start = Instant::now();
-        let mut lane = Lane::new();
+        let mut lane = DeadlineQueue::new();
         lane.push_back(0, Deadline::Own(start));
         for nth in 1..10_000 {
             let deadline = Deadline::Own(start + Duration::from_secs(nth));
@@ -301,7 +388,7 @@ mod tests {
             let start = Instant::now();
             let mut now = start;
             let common = Duration::from_millis(100);
-            let mut lane: Lane<bool> = Lane::new();
+            let mut lane: DeadlineQueue<bool> = DeadlineQueue::new();
             let mut taken = None;
             for step in steps {
                 match step {
@@ -316,14 +403,72 @@ mod tests {
                 let next = lane.next_deadline();
                 let deadline = |slot: &Slot<bool>| slot.stamp.deadline(lane.origin.expect("something was pushed"));
                 for slot in &lane.slots {
-                    prop_assert!(slot.item || next.is_some_and(|next| next <= deadline(slot).at()));
+                    prop_assert!(slot.item == Some(true) || next.is_some_and(|next| next <= deadline(slot).at()));
                 }
                 let deadlines: Vec<_> = lane.slots.iter().map(deadline).collect();
-                lane.expire(now, |seen| *seen = true);
+                lane.expire_in_place(now, |seen| *seen = true);
                 for (slot, deadline) in lane.slots.iter().zip(deadlines) {
-                    prop_assert_eq!(slot.item, deadline.at() <= now, "{:?} at {:?}", deadline, now - start);
+                    prop_assert_eq!(slot.item, Some(deadline.at() <= now), "{:?} at {:?}", deadline, now - start);
                 }
             }
         }
+
+        /// Whatever order entries come and go in: those that are due leave at once and in the order in which they are
+        /// found by their deadlines, the others stay in order, and no room is kept for those that left.
+        ///
+        /// Ablation: without `compact` the last assertion finds the slots of all that left from the middle.
+        #[test]
+        fn expired_entries_leave(steps in steps()) {
+            let mut now = Instant::now();
+            let (mut queue, mut model) = (DeadlineQueue::new(), Vec::new());
+            let mut taken = None;
+            for (nth, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Push { own } => {
+                        let own = own.map(|after| Deadline::Own(now + Duration::from_millis(after.into())));
+                        let deadline = own.unwrap_or(Deadline::Common(now + Duration::from_millis(100)));
+                        queue.push_back(nth, deadline);
+                        model.push((nth, deadline));
+                    }
+                    Step::PopFront => {
+                        taken = queue.pop_front();
+                        let expected = (!model.is_empty()).then(|| model.remove(0));
+                        prop_assert_eq!(taken, expected);
+                    }
+                    Step::PutBack => if let Some((item, deadline)) = taken.take() {
+                        queue.push_front(item, deadline);
+                        model.insert(0, (item, deadline));
+                    },
+                    Step::Advance(by) => now += Duration::from_millis(by.into()),
+                }
+                let mut out = Vec::new();
+                queue.expire(now, |item| out.push(item));
+                let due: Vec<_> = model.extract_if(.., |(_, deadline)| deadline.at() <= now).map(|(item, _)| item).collect();
+                out.sort_unstable();
+                let mut due = due;
+                due.sort_unstable();
+                prop_assert_eq!(out, due);
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.is_empty(), model.is_empty());
+                prop_assert_eq!(queue.front(), model.first().map(|(item, _)| item));
+                prop_assert_eq!(queue.next_deadline(), model.iter().map(|(_, deadline)| deadline.at()).min());
+            }
+        }
+    }
+
+    #[test]
+    fn room_is_given_back() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut queue = DeadlineQueue::new();
+        queue.push_back(0, Deadline::Own(start + 9 * second));
+        for nth in 1..200_000 {
+            queue.push_back(nth, if nth % 2 == 0 { Deadline::Own(start) } else { Deadline::Common(start) });
+        }
+        queue.push_back(1, Deadline::Own(start + 9 * second));
+        queue.expire(start + second, |_| {});
+        assert_eq!((queue.len(), queue.slots.len(), queue.own.len()), (2, 2, 2));
+        assert!(queue.slots.capacity() <= 4 * KEPT && queue.own.capacity() <= 4 * KEPT);
+        queue.expire(start + 9 * second, |_| {});
+        assert!(queue.is_empty() && queue.own.is_empty());
     }
 }

@@ -1,5 +1,7 @@
-//! Whether a silent link is dead. Nothing is sent to find out while replies come in: only an idle link is
-//! pinged.
+//! Whether a link is dead. Nothing is sent to find out while replies come in: only an idle link is pinged.
+//!
+//! What counts is progress of the oldest command, not bytes: a peer that sends one byte every half second, or pushes and no
+//! replies, would keep a link alive on which every command times out.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,23 @@ pub(crate) enum Verdict {
     Look(Instant),
     /// Idle for long: ask whether somebody is there.
     Ping,
-    /// Requests are out and not one byte came back for too long.
+    /// Requests are out, and the oldest of them has made no progress for too long.
     Dead,
+}
+
+/// So many bytes of a reply that is still arriving are progress: a slow line takes minutes for a large one.
+const PART_OF_REPLY: usize = 16 * 1024;
+
+/// What a read of the socket has brought.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received {
+    pub(crate) bytes: usize,
+    /// A reply to a request is complete.
+    pub(crate) replied: bool,
+    /// Something else is complete, such as a push.
+    pub(crate) other: bool,
+    /// Nothing is owed any more.
+    pub(crate) idle: bool,
 }
 
 /// The evidence of one link.
@@ -19,18 +36,20 @@ pub(crate) enum Verdict {
 pub(crate) struct Liveness {
     patience: Duration,
     last_byte: Instant,
-    /// Since when something has been unanswered without interruption, if anything is.
+    /// Since when the oldest request has made no progress, if there is one.
     waiting_since: Option<Instant>,
     /// Until when the server may be silent by design, because somebody asked it to block.
     held_until: Option<Instant>,
     /// No verdict before this, whatever the rest says.
     grace: Option<Instant>,
     written: u64,
+    /// How much of a reply came since its last progress.
+    partial: usize,
 }
 
 impl Liveness {
     pub(crate) fn new(patience: Duration, now: Instant) -> Self {
-        Self { patience, last_byte: now, waiting_since: None, held_until: None, grace: None, written: 0 }
+        Self { patience, last_byte: now, waiting_since: None, held_until: None, grace: None, written: 0, partial: 0 }
     }
 
     /// A request was sent; the server may hold its answer back for `hold`.
@@ -52,27 +71,28 @@ impl Liveness {
         }
     }
 
-    /// Bytes came; `idle` says that nothing is owed any more.
-    pub(crate) fn received(&mut self, idle: bool, now: Instant) {
+    /// Bytes came.
+    pub(crate) fn received(&mut self, received: Received, now: Instant) {
         self.last_byte = now;
-        self.grace = None;
-        if idle {
-            self.waiting_since = None;
-            self.held_until = None;
-        } else {
-            self.waiting_since = Some(now);
+        if received.idle {
+            (self.waiting_since, self.held_until, self.grace, self.partial) = (None, None, None, 0);
+            return;
+        }
+        let is_complete = received.replied || received.other;
+        self.partial = if is_complete { 0 } else { self.partial + received.bytes };
+        if received.replied || self.partial >= PART_OF_REPLY {
+            (self.waiting_since, self.grace, self.partial) = (Some(now), None, 0);
         }
     }
 
-    /// For how long something has been owed and not one byte came, by design or not.
+    /// For how long the oldest request has made no progress, by design or not.
     pub(crate) fn silent_for(&self, now: Instant) -> Duration {
-        let since = self.waiting_since.map(|since| since.max(self.last_byte));
-        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// When [`look`](Self::look) may have something to say.
     pub(crate) fn next_look(&self) -> Instant {
-        let silent_since = self.waiting_since.map_or(self.last_byte, |since| since.max(self.last_byte));
+        let silent_since = self.waiting_since.unwrap_or(self.last_byte);
         let free_from = self.held_until.map_or(silent_since, |until| until.max(silent_since));
         self.grace.unwrap_or(free_from + self.patience)
     }
@@ -102,6 +122,8 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
+    const REPLY: Received = Received { bytes: 5, replied: true, other: false, idle: false };
+    const LAST_REPLY: Received = Received { idle: true, ..REPLY };
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -115,9 +137,9 @@ mod tests {
         link.sent(Duration::ZERO, start + seconds(1));
         link.sent(Duration::ZERO, start + seconds(2));
         assert_eq!(link.silent_for(start + seconds(3)), seconds(2), "since the first of them");
-        link.received(false, start + seconds(4));
+        link.received(REPLY, start + seconds(4));
         assert_eq!(link.silent_for(start + seconds(5)), seconds(1));
-        link.received(true, start + seconds(6));
+        link.received(LAST_REPLY, start + seconds(6));
         assert_eq!(link.silent_for(start + seconds(9)), Duration::ZERO);
     }
 
@@ -134,12 +156,43 @@ mod tests {
     }
 
     #[test]
-    fn slow_is_not_dead_while_other_bytes_arrive() {
+    fn slow_is_not_dead_while_other_replies_arrive() {
         let start = Instant::now();
         let mut link = Liveness::new(PATIENCE, start);
         link.sent(Duration::ZERO, start);
         for second in 1..100 {
-            link.received(false, start + seconds(second));
+            link.received(REPLY, start + seconds(second));
+            assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)));
+        }
+    }
+
+    /// Ablation: with every byte as progress neither link is ever `Dead`.
+    #[test]
+    fn bytes_that_answer_nothing_are_no_progress() {
+        let trickle = Received { bytes: 1, ..Received::default() };
+        let pushes = Received { bytes: 60_000, other: true, ..Received::default() };
+        for received in [trickle, pushes] {
+            let start = Instant::now();
+            let mut link = Liveness::new(PATIENCE, start);
+            link.sent(Duration::ZERO, start);
+            for second in 1..10 {
+                link.received(received, start + seconds(second));
+                assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)), "{received:?}");
+            }
+            assert_eq!(link.silent_for(start + seconds(9)), seconds(9));
+            link.received(received, start + seconds(10));
+            assert_eq!(link.look(start + seconds(10)), Verdict::Dead, "{received:?}");
+        }
+    }
+
+    /// Ablation: without `PART_OF_REPLY` the link of a reply that takes a minute is given up.
+    #[test]
+    fn a_large_reply_on_a_slow_line_is_progress() {
+        let start = Instant::now();
+        let mut link = Liveness::new(PATIENCE, start);
+        link.sent(Duration::ZERO, start);
+        for second in 1..100 {
+            link.received(Received { bytes: 4_096, ..Received::default() }, start + seconds(second));
             assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)));
         }
     }
@@ -164,7 +217,7 @@ mod tests {
         link.sent(seconds(60), start);
         assert_eq!(link.look(start + seconds(60)), Verdict::Look(start + seconds(70)));
         assert_eq!(link.look(start + seconds(70)), Verdict::Dead);
-        link.received(true, start + seconds(70));
+        link.received(LAST_REPLY, start + seconds(70));
         assert!(matches!(link.look(start + seconds(71)), Verdict::Look(_)));
     }
 

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
+use crate::core::verdict::{self, CommandFacts, Refusal, not_run, unit_errors};
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Frame;
 
 /// How long a replica that is not ready is left alone.
 const REST: Duration = Duration::from_millis(500);
@@ -24,23 +26,22 @@ pub(crate) enum Verdict {
 
 /// Judges what came of a read. Of several commands one that the replica could not answer sends all to the primary: they
 /// only read.
-pub(crate) fn judge(outcome: &Result<Value>, is_unit: bool) -> Verdict {
-    match outcome {
-        Ok(Value::Array(replies)) if is_unit => {
-            let refusal = replies.iter().find_map(|reply| match reply {
-                Value::ServerError(error) => Some(of_code(error.code())).filter(|verdict| *verdict != Verdict::Keep),
-                _ => None,
-            });
-            refusal.unwrap_or(Verdict::Keep)
+pub(crate) fn judge(outcome: &Result<Value>, frame: &Frame) -> Verdict {
+    match (outcome, frame.unit()) {
+        (Ok(Value::Array(replies)), Some(unit)) => {
+            let mut errors = unit_errors(unit, replies).map(|(reply, facts)| of_refusal(not_run(reply, facts)));
+            errors.find(|verdict| *verdict != Verdict::Keep).unwrap_or(Verdict::Keep)
         }
-        Ok(_) => Verdict::Keep,
-        Err(error) => of_error(error),
+        (Ok(_), _) => Verdict::Keep,
+        (Err(error), _) => of_error(error, frame),
     }
 }
 
-fn of_error(error: &Error) -> Verdict {
+fn of_error(error: &Error, frame: &Frame) -> Verdict {
     match error.kind() {
-        ErrorKind::Server => error.code().map_or(Verdict::Keep, of_code),
+        ErrorKind::Server => {
+            of_refusal(verdict::of_error(error, CommandFacts::of(frame)).and_then(verdict::Verdict::not_run))
+        }
         // Its link, its queue or its login: another server has its own.
         ErrorKind::Disconnected
         | ErrorKind::Refused
@@ -51,13 +52,14 @@ fn of_error(error: &Error) -> Verdict {
     }
 }
 
-/// Codes decide, texts differ.
-fn of_code(code: &str) -> Verdict {
-    match code {
+fn of_refusal(refusal: Option<Refusal>) -> Verdict {
+    match refusal {
         // It has another slot, another primary or another role than was thought, or the command writes after all.
-        "MOVED" | "ASK" | "TRYAGAIN" | "READONLY" | "NOAUTH" => Verdict::Primary,
-        "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" => Verdict::Rest,
-        _ => Verdict::Keep,
+        Some(Refusal::Moved | Refusal::Ask | Refusal::TryAgain | Refusal::ReadOnly | Refusal::NoAuth) => {
+            Verdict::Primary
+        }
+        Some(Refusal::Loading | Refusal::Busy | Refusal::MasterDown | Refusal::ClusterDown) => Verdict::Rest,
+        Some(Refusal::NoScript) | None => Verdict::Keep,
     }
 }
 
@@ -103,35 +105,46 @@ mod tests {
         Err(Error::server(code, None))
     }
 
+    fn read() -> Frame {
+        Frame::known("GET").key("k").read_only()
+    }
+
+    fn judge_one(outcome: &Result<Value>) -> Verdict {
+        judge(outcome, &read())
+    }
+
     #[test]
     fn what_a_replica_cannot_answer_goes_to_the_primary() {
         for code in ["MOVED", "ASK", "TRYAGAIN", "READONLY", "NOAUTH"] {
-            assert_eq!(judge(&server(code), false), Verdict::Primary, "{code}");
+            assert_eq!(judge_one(&server(code)), Verdict::Primary, "{code}");
         }
         for code in ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"] {
-            assert_eq!(judge(&server(code), false), Verdict::Rest, "{code}");
+            assert_eq!(judge_one(&server(code)), Verdict::Rest, "{code}");
         }
         for code in ["WRONGTYPE", "NOPERM", "ERR", "OOM"] {
-            assert_eq!(judge(&server(code), false), Verdict::Keep, "{code}");
+            assert_eq!(judge_one(&server(code)), Verdict::Keep, "{code}");
         }
-        let of = |kind, fate| judge(&Err(Error::new(kind, fate, "x")), false);
+        let of = |kind, fate| judge_one(&Err(Error::new(kind, fate, "x")));
         for fate in [Fate::NotSent, Fate::Unknown] {
             assert_eq!(of(ErrorKind::Disconnected, fate), Verdict::Primary);
         }
         assert_eq!(of(ErrorKind::Overloaded, Fate::NotSent), Verdict::Primary);
         assert_eq!(of(ErrorKind::Timeout, Fate::Unknown), Verdict::Keep, "no time is left to ask anybody");
         assert_eq!(of(ErrorKind::Decode, Fate::Unknown), Verdict::Keep);
-        assert_eq!(judge(&Ok(Value::Nil), false), Verdict::Keep, "old, not wrong");
+        assert_eq!(judge_one(&Ok(Value::Nil)), Verdict::Keep, "old, not wrong");
+        let script = Frame::known("EVAL_RO").arg("x").arg(1).key("k").read_only();
+        assert_eq!(judge(&server("BUSY"), &script), Verdict::Keep, "the script's own word");
     }
 
     #[test]
     fn one_refusal_sends_a_pipeline_to_the_primary() {
         let error = |line: &str| redis::parse_redis_value(line.as_bytes()).expect("an error");
         let replies = |line| Ok(Value::Array(vec![Value::Nil, error(line)]));
-        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), true), Verdict::Primary);
-        assert_eq!(judge(&replies("-LOADING x\r\n"), true), Verdict::Rest);
-        assert_eq!(judge(&replies("-WRONGTYPE x\r\n"), true), Verdict::Keep);
-        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), false), Verdict::Keep, "somebody's data");
+        let pair = Frame::join([read(), read()]);
+        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &pair), Verdict::Primary);
+        assert_eq!(judge(&replies("-LOADING x\r\n"), &pair), Verdict::Rest);
+        assert_eq!(judge(&replies("-WRONGTYPE x\r\n"), &pair), Verdict::Keep);
+        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &read()), Verdict::Keep, "somebody's data");
     }
 
     #[test]

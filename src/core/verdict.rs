@@ -2,11 +2,11 @@
 //!
 //! A server replies with BUSY, MOVED and the like before it executes a command. A script, a function or a module command may
 //! reply with the same codes after it has run, as in `return redis.error_reply('BUSY the lock is taken')`. So a code alone
-//! proves nothing, unless running the command again does no harm: the text has to be one that servers use.
+//! proves nothing, unless the command only reads: the text has to be one that servers use.
 
-use redis::Value;
+use redis::{ServerError, Value};
 
-use crate::error::{Error, Fate};
+use crate::error::{Error, ErrorKind, Fate};
 use crate::frame::{Frame, Unit};
 use crate::prefix::table;
 
@@ -59,32 +59,32 @@ pub(crate) struct CommandFacts<'a> {
     name: &'a [u8],
     /// It runs code of users or modules: EVAL, FCALL, module commands, and every command that is not known here.
     user_code: bool,
-    /// Running it twice does no harm.
-    repeatable: bool,
-    /// It changes nothing.
+    /// It changes nothing, so that it may run as often as it likes.
     reads: bool,
 }
 
 impl<'a> CommandFacts<'a> {
     /// A command whose error replies come from the server itself: MULTI, EXEC, and commands while they are queued.
-    pub(crate) const SERVER: CommandFacts<'static> =
-        CommandFacts { name: b"", user_code: false, repeatable: true, reads: false };
+    pub(crate) const SERVER: CommandFacts<'static> = CommandFacts { name: b"", user_code: false, reads: true };
+
+    /// A command of which nothing is known any more.
+    pub(crate) const UNKNOWN: CommandFacts<'static> = CommandFacts { name: b"", user_code: true, reads: false };
 
     /// Of a single command; of several see [`of_part`](Self::of_part).
     pub(crate) fn of(frame: &'a Frame) -> Self {
         let name = frame.args().next().unwrap_or_default();
-        Self::named(name, frame.is_repeatable(), frame.is_read())
+        Self::named(name, frame.is_read())
     }
 
     /// Of the command at `index` of a pipeline or a transaction.
-    pub(crate) fn of_part(frame: &'a Frame, unit: &'a Unit, index: usize) -> Self {
+    pub(crate) fn of_part(unit: &'a Unit, index: usize) -> Self {
         let name = unit.view(index).and_then(|part| part.words().next()).unwrap_or_default();
         let reads = table::lookup(&[name]).is_some_and(|found| found.entry.pure_read());
-        Self::named(name, frame.is_repeatable() || reads, reads)
+        Self::named(name, reads)
     }
 
-    fn named(name: &'a [u8], repeatable: bool, reads: bool) -> Self {
-        Self { name, user_code: runs_user_code(name), repeatable, reads }
+    fn named(name: &'a [u8], reads: bool) -> Self {
+        Self { name, user_code: runs_user_code(name), reads }
     }
 }
 
@@ -97,6 +97,22 @@ fn runs_user_code(name: &[u8]) -> bool {
         || name.starts_with('v')
 }
 
+/// The error of a command as its caller gets it. Nothing that a later link says of a command proves that it did not run on an
+/// earlier one.
+pub(crate) fn final_error(frame: &Frame, error: Error) -> Error {
+    let is_answer = error.kind() == ErrorKind::Server && frame.is_read();
+    if frame.may_have_run() && !is_answer { error.with_fate(Fate::Unknown) } else { error }
+}
+
+#[allow(dead_code, reason = "for the outcomes of pipelines, which follow")]
+/// The error of one command of a pipeline or a transaction that was executed, as its caller gets it.
+pub(crate) fn part_error(frame: &Frame, unit: &Unit, index: usize, error: &ServerError) -> Error {
+    let facts = CommandFacts::of_part(unit, index);
+    let fate = verdict(error.code(), error.details().unwrap_or_default(), facts).fate();
+    let fate = if frame.may_have_run() && !facts.reads { Fate::Unknown } else { fate };
+    Error::server(error.code(), error.details()).with_fate(fate)
+}
+
 /// Judges an error reply: its code, and the text behind it.
 pub(crate) fn verdict(code: &str, text: &str, command: CommandFacts<'_>) -> Verdict {
     let may_have_run = if command.reads { Verdict::Rejected } else { Verdict::MayHaveRun };
@@ -106,7 +122,7 @@ pub(crate) fn verdict(code: &str, text: &str, command: CommandFacts<'_>) -> Verd
         Some(Refusal::ReadOnly) if !command.user_code && READ_ONLY.contains(&text) => {
             Verdict::NotRun(Refusal::ReadOnly)
         }
-        Some(refusal) if command.repeatable && !command.user_code => Verdict::NotRun(refusal),
+        Some(refusal) if command.reads && !command.user_code => Verdict::NotRun(refusal),
         Some(_) => may_have_run,
         None if command.user_code && !is_before_execution(code, text, command.name) => may_have_run,
         // MIGRATE: the other server did not answer.
@@ -145,24 +161,27 @@ pub(crate) fn leaves_link(reply: &Value, command: CommandFacts<'_>) -> Option<Re
     (is_meant && (!command.user_code || is_inner || refusal.is_text_of_servers(text))).then_some(refusal)
 }
 
-/// The replies to a pipeline or a transaction, each with what it is a reply to.
-pub(crate) fn unit_replies<'a>(
-    frame: &'a Frame,
+/// The error replies to a pipeline or a transaction, each with what it is a reply to.
+pub(crate) fn unit_errors<'a>(
     unit: &'a Unit,
     replies: &'a [Value],
 ) -> impl Iterator<Item = (&'a Value, CommandFacts<'a>)> {
     // Of a transaction, the replies to MULTI and EXEC stand around those to the commands, which are queued meanwhile. Without
     // MULTI the server executes them one by one.
-    let is_queued = unit.is_atomic() && !matches!(replies.first(), Some(Value::ServerError(_)));
+    let is_queued = unit.is_atomic() && !replies.first().is_some_and(is_error);
     let (first, last) = if unit.is_atomic() { (1, replies.len().saturating_sub(1)) } else { (0, replies.len()) };
-    replies.iter().enumerate().map(move |(at, reply)| {
+    replies.iter().enumerate().filter(|(_, reply)| is_error(reply)).map(move |(at, reply)| {
         let facts = if is_queued || at < first || at >= last {
             CommandFacts::SERVER
         } else {
-            CommandFacts::of_part(frame, unit, at - first)
+            CommandFacts::of_part(unit, at - first)
         };
         (reply, facts)
     })
+}
+
+pub(crate) fn is_error(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(_))
 }
 
 const READ_ONLY: [&str; 2] =
@@ -190,6 +209,7 @@ impl Refusal {
         matches!(self, Self::Loading | Self::Busy | Self::MasterDown | Self::TryAgain | Self::ClusterDown)
     }
 
+    #[allow(dead_code, reason = "for the router, which follows")]
     /// The command belongs to another node of the cluster, or the cluster has none for it at the moment.
     pub(crate) fn is_redirect(self) -> bool {
         matches!(self, Self::Moved | Self::Ask | Self::TryAgain | Self::ClusterDown | Self::MasterDown)

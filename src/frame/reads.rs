@@ -76,7 +76,7 @@ impl Frame {
 
     /// Whether it is known to change nothing.
     pub(crate) fn is_read(&self) -> bool {
-        self.traits.reads > Reads::No
+        self.reads() > Reads::No
     }
 
     /// Whether what it says of replicas makes sense.
@@ -137,10 +137,10 @@ mod tests {
         // Every queued command has one: see `BOOKKEEPING`.
         let traits = size_of::<super::super::Traits>();
         assert!(traits <= 12 && size_of::<Option<WhenDown>>() == 1, "{traits}");
-        // Without what is said here traits have 10 bytes, and bytes of nothing follow.
+        // Without what is said here traits have 9 bytes, and bytes of nothing follow.
         let pointers = size_of::<Option<Arc<Extra>>>() + size_of::<Option<Error>>();
         let others = size_of::<Vec<u8>>() + size_of::<SmallVec<[Mark; 1]>>() + pointers + 3 * size_of::<u32>();
-        assert_eq!((others + 10).next_multiple_of(8), size_of::<Frame>());
+        assert_eq!((others + 9).next_multiple_of(8), size_of::<Frame>());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a cluster needs to know of a command: its words and its keys, where they stand.
 
+use std::num::NonZeroU16;
+
 use super::{Frame, Mark, Unit, Words};
 
 /// One command, alone or in a unit.
@@ -34,12 +36,12 @@ impl Frame {
 
     /// Sends it to the owner of this slot, whatever its keys are.
     pub(crate) fn on_slot(mut self, slot: u16) -> Self {
-        self.traits.slot = Some(slot);
+        self.traits.slot = NonZeroU16::new(slot + 1);
         self
     }
 
     pub(crate) fn own_slot(&self) -> Option<u16> {
-        self.traits.slot
+        self.traits.slot.map(|number| number.get() - 1)
     }
 
     /// A part of `whole`, which may be treated on the way as that may.

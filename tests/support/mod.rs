@@ -214,8 +214,34 @@ pub fn injected_panics_are_quiet() {
     });
 }
 
-/// Sends a message whose caller panics when it is woken, on the actor's way through replies: takes the actor down in
-/// the middle of them, without its address, from whose first use on commands do not gather in the intake any more.
+/// Panics in the log of a caller's panic: a way to take an actor down in the middle of the replies.
+struct FatalLog;
+
+impl tracing::Subscriber for FatalLog {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "redis_actix::actors::ticket" && *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("injected in a log");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Sends a message whose caller panics when it is woken, and a log that panics over that, on the actor's way through replies:
+/// takes the actor down in the middle of them, without its address, from whose first use on commands do not gather in the
+/// intake any more. For binaries with no log of their own.
 pub async fn fall_over<M: Command>(redis: &Redis, message: M) -> redis_actix::Result<M::Reply> {
     #[derive(Default)]
     struct Fatal(tokio::sync::Notify);
@@ -226,6 +252,8 @@ pub async fn fall_over<M: Command>(redis: &Redis, message: M) -> redis_actix::Re
         }
     }
     injected_panics_are_quiet();
+    static LOG: std::sync::Once = std::sync::Once::new();
+    LOG.call_once(|| tracing::subscriber::set_global_default(FatalLog).expect("no other log"));
     let fatal = Arc::new(Fatal::default());
     let waker = Waker::from(fatal.clone());
     // Unconstrained: else the runtime, too, may wake it.

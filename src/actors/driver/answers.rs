@@ -3,6 +3,7 @@
 use redis::Value;
 
 use crate::actors::ticket::BoxedTicket;
+use crate::core::verdict::{CommandFacts, Refusal, leaves_link, unit_errors, verdict};
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -19,32 +20,44 @@ pub(super) fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
 
 /// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
 pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, recipe: &Recipe) -> Option<Cause> {
-    let cause = match &value {
-        Value::Array(replies) if ticket.frame().is_unit() => {
-            replies.iter().find_map(|reply| of_no_more_use(reply, recipe))
+    let frame = ticket.frame();
+    let (outcome, refusal) = match value {
+        Value::ServerError(error) => {
+            let facts = CommandFacts::of(frame);
+            let judged = verdict(error.code(), error.details().unwrap_or_default(), facts);
+            let said = if frame.is_unprefixed() {
+                Error::server(error.code(), error.details())
+            } else {
+                prefix.strip_error(&error)
+            };
+            (Err(said.with_fate(judged.fate())), leaves_link(&Value::ServerError(error), facts))
         }
-        value => of_no_more_use(value, recipe),
+        value => {
+            let refusal = match (&value, frame.unit()) {
+                (Value::Array(replies), Some(unit)) => {
+                    unit_errors(unit, replies).find_map(|(reply, facts)| leaves_link(reply, facts))
+                }
+                _ => None,
+            };
+            (Ok(value), refusal)
+        }
     };
-    let unprefixed = ticket.frame().is_unprefixed();
-    ticket.complete(match value {
-        Value::ServerError(error) if unprefixed => Err(Error::server(error.code(), error.details())),
-        Value::ServerError(error) => Err(prefix.strip_error(&error)),
-        value => Ok(value),
-    });
-    cause
+    ticket.complete(outcome);
+    refusal.and_then(|refusal| of_no_more_use(refusal, recipe))
 }
 
-fn of_no_more_use(answer: &Value, recipe: &Recipe) -> Option<Cause> {
-    let Value::ServerError(error) = answer else { return None };
-    match error.code() {
+fn of_no_more_use(refusal: Refusal, recipe: &Recipe) -> Option<Cause> {
+    match refusal {
         // After a failover the same address may lead to a replica: ask the resolver again.
-        "READONLY" if recipe.replica.is_none() => {
+        Refusal::ReadOnly if recipe.replica.is_none() => {
             Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica"))
         }
         // The next dial finds out where to.
-        "MOVED" if recipe.place.is_found() => Some(Cause::new(CauseKind::Broken, "the slot is at another node now")),
+        Refusal::Moved if recipe.place.is_found() => {
+            Some(Cause::new(CauseKind::Broken, "the slot is at another node now"))
+        }
         // The login was taken away while we were there; a new one uses the credentials of now.
-        "NOAUTH" => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
+        Refusal::NoAuth => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,
     }
 }

@@ -122,13 +122,17 @@ impl Pending for Reading {
         self.asked.into_kept()
     }
 
+    fn note_may_have_run(&mut self) {
+        self.asked.note_may_have_run();
+    }
+
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.asked.poll_abandoned(cx)
     }
 
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
-        let Self { asked, deadline, signal, shelf } = *self;
-        match judge(&outcome, asked.frame().is_unit()) {
+        let Self { mut asked, deadline, signal, shelf } = *self;
+        match judge(&outcome, asked.frame()) {
             Verdict::Keep => {}
             verdict => {
                 if verdict == Verdict::Rest {
@@ -136,6 +140,9 @@ impl Pending for Reading {
                 }
                 let why = outcome.err();
                 let may_have_run = why.as_ref().is_some_and(|why| why.fate() == Fate::Unknown);
+                if may_have_run {
+                    asked.note_may_have_run();
+                }
                 shelf.lock().push(Back { ticket: asked, deadline: Deadline::Own(deadline.at()), may_have_run, why });
                 return true;
             }

@@ -1,6 +1,7 @@
 //! What becomes of commands when their link breaks, when there will be none, and when they belong elsewhere.
 
-use super::{Admission, Deadline, Queued, Ticket, waiting_phase};
+use super::queue::Queued;
+use super::{Admission, Deadline, Ticket, waiting_phase};
 use crate::error::{Error, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
 
@@ -29,40 +30,52 @@ impl<R: Ticket> Admission<R> {
     /// by meaning, when running it twice does no harm; else its fate is unknown.
     pub(crate) fn settle(&mut self, written: u64, cause: &Cause) -> Settlement {
         let mut settlement = Settlement::default();
-        let mut again = Vec::new();
+        let (mut refused, mut again) = (Vec::new(), Vec::new());
         let mut may_be_overtaken = false;
+        let mut refusals = std::mem::take(&mut self.refusals).into_iter();
         self.partial.clear();
         self.flight_bytes = 0;
         while let Some((sent, deadline)) = self.flight.pop_front() {
+            if let Some(refusal) = refusals.next() {
+                let Some(ticket) = sent.ticket else { continue };
+                let queued = Queued { lost_links: sent.lost_links, ..Queued::new(ticket, sent.size) };
+                refused.push((queued, deadline, refusal));
+                continue;
+            }
             let proof = written < sent.runs_at;
             may_be_overtaken |= !proof;
-            let Some(ticket) = sent.ticket else { continue };
+            let Some(mut ticket) = sent.ticket else { continue };
             if ticket.is_abandoned() {
                 self.tally.abandoned += ticket.weight();
                 continue;
             }
-            let may_have_run = sent.may_have_run || !proof;
-            let lost_links = sent.lost_links + 1;
-            if (proof || sent.repeatable) && u32::from(lost_links) <= self.limits.lost_links {
+            if !proof {
+                ticket.note_may_have_run();
+            }
+            let queued = Queued { lost_links: sent.lost_links + 1, ..Queued::new(ticket, sent.size) };
+            if (proof || sent.repeatable) && u32::from(queued.lost_links) <= self.limits.lost_links {
                 settlement.replayed += 1;
-                let queued = Queued { lost_links, may_have_run, ..Queued::new(ticket, sent.size) };
                 again.push((queued, deadline));
                 continue;
             }
-            let fate = if may_have_run { Fate::Unknown } else { Fate::NotSent };
-            settlement.count(fate, &ticket);
-            ticket.complete(Err(cause.error(fate).in_phase(Phase::Sent, "lost")));
+            let fate = queued.fate();
+            settlement.count(fate, &queued.ticket);
+            queued.ticket.complete(Err(cause.error(fate).in_phase(Phase::Sent, "lost")));
         }
         for (queued, deadline) in again.into_iter().rev() {
-            self.queued_bytes += queued.size.get();
             self.queue.push_front(queued, deadline);
         }
-        // They are older than anything that was still in flight.
-        if may_be_overtaken {
-            self.refuse_put_off();
+        // They are older than anything that was still owed an answer.
+        for (queued, deadline, refusal) in refused.into_iter().rev() {
+            if may_be_overtaken {
+                self.tally.completed += queued.ticket.weight();
+                queued.ticket.complete(Err(refusal));
+            } else {
+                self.queue.push_front(queued, deadline);
+            }
         }
-        self.take_back_put_off();
-        (self.window, self.leaving, self.put_off.pause) = (self.limits.in_flight, false, None);
+        (self.window, self.leaving) = (self.limits.in_flight, false);
+        self.queue.retry_now();
         self.tally.failed += settlement.failed as u64;
         self.tally.unknown += settlement.unknown as u64;
         settlement
@@ -70,7 +83,7 @@ impl<R: Ticket> Admission<R> {
 
     /// The reply to the oldest command cannot be read: the command ends here, whatever becomes of the link.
     pub(crate) fn fail_oldest(&mut self, error: Error) {
-        if let Some(ticket) = self.flight.front_mut().and_then(|sent| sent.ticket.take()) {
+        if let Some(ticket) = self.flight.get_mut(self.refusals.len()).and_then(|sent| sent.ticket.take()) {
             self.tally.unknown += ticket.weight();
             ticket.complete(Err(error.in_phase(Phase::Sent, ConnectionState::Ready.as_str())));
         }
@@ -81,33 +94,31 @@ impl<R: Ticket> Admission<R> {
         let mut settlement = Settlement::default();
         while let Some((queued, _)) = self.queue.pop_front() {
             let fate = queued.fate();
-            match &queued.ticket {
-                Some(ticket) if ticket.is_abandoned() => self.tally.abandoned += ticket.weight(),
-                Some(ticket) => settlement.count(fate, ticket),
-                None => {}
+            if queued.ticket.is_abandoned() {
+                self.tally.abandoned += queued.ticket.weight();
+            } else {
+                settlement.count(fate, &queued.ticket);
             }
-            queued.answer(cause.error(fate).in_phase(waiting_phase(state), state.as_str()));
+            queued.ticket.complete(Err(cause.error(fate).in_phase(waiting_phase(state), state.as_str())));
         }
-        self.queued_bytes = 0;
         self.tally.failed += settlement.failed as u64;
         self.tally.unknown += settlement.unknown as u64;
         settlement
     }
 
-    /// Takes out what waits, in order; with each, whether it may have run.
+    /// Takes out what waits, in order; with each, whether it may have run. What the server has refused is among it.
     pub(crate) fn take_queued(&mut self) -> Vec<(R, Deadline, bool)> {
-        self.take_back_put_off();
+        self.requeue_refused();
         let mut taken = Vec::with_capacity(self.queue.len());
         while let Some((queued, deadline)) = self.queue.pop_front() {
             let deadline = queued.own_deadline(deadline, &self.limits);
-            let Some(ticket) = queued.ticket else { continue };
-            if ticket.is_abandoned() {
-                self.tally.abandoned += ticket.weight();
+            if queued.ticket.is_abandoned() {
+                self.tally.abandoned += queued.ticket.weight();
             } else {
-                taken.push((ticket, deadline, queued.may_have_run));
+                let may_have_run = queued.ticket.frame().may_have_run();
+                taken.push((queued.ticket, deadline, may_have_run));
             }
         }
-        self.queued_bytes = 0;
         taken
     }
 }

@@ -58,7 +58,7 @@ fn codes_with_other_texts_prove_nothing() {
             }
             assert_eq!(judge(&other, &Frame::known("INCR").key("k")), Verdict::MayHaveRun, "{other}: {text}");
             assert_eq!(judge(&other, &Frame::known("GET").key("k").read_only()), Verdict::NotRun(*refusal), "{other}");
-            assert_eq!(judge(&other, &Frame::known("SET").key("k").idempotent()), Verdict::NotRun(*refusal), "{other}");
+            assert_eq!(judge(&other, &Frame::known("SET").key("k").idempotent()), Verdict::MayHaveRun, "{other}");
         }
     }
     for line in ["MOVED 1 h", "MOVED x h:1", "ASK 1 h:0", "MOVED 1 h:1 and more", "BUSY Redis is busy running"] {
@@ -138,19 +138,41 @@ fn replies_to_a_unit_are_judged_by_their_own_commands() {
     let error = |line: &str| redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("an error");
     let judged = |frame: &Frame, replies: &[Value]| -> Vec<_> {
         let unit = frame.unit().expect("a unit");
-        unit_replies(frame, unit, replies).map(|(reply, facts)| of_reply(reply, facts)).collect()
+        unit_errors(unit, replies).filter_map(|(reply, facts)| of_reply(reply, facts)).collect()
     };
     let parts = || [Frame::known("INCR").key("k"), eval(), Frame::known("GET").key("k").read_only()];
     let replies = ["WRONGTYPE x", "WRONGTYPE x", "BUSY x"].map(error);
-    let expected = [Some(Verdict::Rejected), Some(Verdict::MayHaveRun), Some(Verdict::NotRun(Refusal::Busy))];
+    let expected = [Verdict::Rejected, Verdict::MayHaveRun, Verdict::NotRun(Refusal::Busy)];
     assert_eq!(judged(&Frame::join(parts()), &replies), expected);
     let queued = [Value::Okay, error("BUSY x"), error("BUSY x"), Value::Int(1), error("EXECABORT x")];
-    let busy = Some(Verdict::NotRun(Refusal::Busy));
-    assert_eq!(judged(&Frame::atomic(parts()), &queued)[..3], [None, busy, busy], "nothing runs while it is queued");
+    assert_eq!(
+        judged(&Frame::atomic(parts()), &queued)[..2],
+        [Verdict::NotRun(Refusal::Busy); 2],
+        "nothing runs while it is queued"
+    );
     let unguarded = [error("NOPERM x"), error("BUSY x"), error("BUSY x"), Value::Int(1), error("ERR x")];
     assert_eq!(
         judged(&Frame::atomic(parts()), &unguarded)[1..3],
-        [Some(Verdict::MayHaveRun); 2],
+        [Verdict::MayHaveRun; 2],
         "without MULTI each runs by itself"
     );
+}
+
+/// Every command of the table, answered with every code that this crate acts on, in the server's words and in others: what may
+/// change something is sent again for the server's own words only, and nothing else is called `Rejected`.
+#[test]
+fn no_command_of_the_table_is_repeated_for_a_code_alone() {
+    for entry in table::COMMANDS {
+        let facts = CommandFacts::named(entry.name.as_bytes(), entry.pure_read());
+        for (line, refusal) in TEXTS {
+            let (code, text) = line.split_once(' ').expect("a text");
+            assert_eq!(verdict(code, text, facts), Verdict::NotRun(*refusal), "{} {line}", entry.name);
+            let judged = verdict(code, "in other words", facts);
+            if entry.pure_read() {
+                assert_eq!(judged.fate(), Fate::Rejected, "{} {code}", entry.name);
+            } else {
+                assert_eq!(judged, Verdict::MayHaveRun, "{} {code}", entry.name);
+            }
+        }
+    }
 }
