@@ -61,7 +61,8 @@ pub enum WhenDown {
     /// Wait in the offline queue until the deadline. The default.
     #[default]
     Queue,
-    /// Fail at once with [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
+    /// Fail at once with [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected). Before the first dial has ended nobody
+    /// knows whether there is a server: that is waited for, until the deadline.
     FailFast,
 }
 

@@ -11,27 +11,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use actix::Message;
 use redis_actix::prelude::*;
-use redis_actix::{ConnectionState, ErrorKind, Frame, RestartLimit, Result, Value};
+use redis_actix::{ConnectionState, ErrorKind, RestartLimit};
 use support::{PATIENCE, config, hasty, ms};
-
-/// A command of somebody's own that panics where it is built, which is on the actor's thread.
-#[derive(Message)]
-#[rtype(result = "Result<()>")]
-struct Defective;
-
-impl Command for Defective {
-    type Reply = ();
-
-    fn frame(&self) -> Frame {
-        panic!("injected while the command is built")
-    }
-
-    fn reply(_: Value) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// Ablation: under `actix::Supervisor` instead of the guardian the address stays closed for good.
 #[actix::test]
@@ -42,7 +24,7 @@ async fn the_same_address_answers_again_within_a_second_of_a_panic() {
     let addr = redis.addr().clone();
     assert_eq!(addr.send(Incr::new("k")).await.expect("alive").expect("counted"), 1);
     for nth in 0..2 {
-        assert!(addr.send(Defective).await.is_err(), "the mailbox tells that nobody answers");
+        support::fall_over(&redis, Get::<i64>::new("k")).await.expect("answered, and fatal");
         let fell = Instant::now();
         let count = addr.send(Incr::new("k")).await.expect("the same address").expect("a new link");
         assert!(fell.elapsed() < Duration::from_secs(1), "{:?}", fell.elapsed());
@@ -59,11 +41,15 @@ async fn a_panic_of_one_command_settles_the_others_by_the_delivery_contract() {
     let redis = hasty(config(server.port())).start().expect("started");
     redis.ready(PATIENCE).await.expect("ready");
     let reads: Vec<_> = (0..100).map(|_| redis.send(Get::<String>::new("k"))).collect();
-    redis.addr().do_send(Defective);
-    let more: Vec<_> = (0..100).map(|_| redis.send(Get::<String>::new("k"))).collect();
-    for read in reads.into_iter().chain(more) {
-        assert_eq!(read.await.expect("reads are sent again"), None);
-    }
+    let more = async {
+        let more: Vec<_> = (0..100).map(|_| redis.send(Get::<String>::new("k"))).collect();
+        for read in reads.into_iter().chain(more) {
+            assert_eq!(read.await.expect("reads are sent again"), None);
+        }
+    };
+    let (fatal, ()) = tokio::join!(support::fall_over(&redis, Get::<String>::new("k")), more);
+    assert_eq!(fatal.expect("answered, and fatal"), None);
+    support::until(&redis, "restarted", |status| status.restarts == 1).await;
 }
 
 #[actix::test]
@@ -75,13 +61,13 @@ async fn an_actor_that_falls_over_and_over_ends_visibly() {
         .start()
         .expect("started");
     for _ in 0..4 {
-        let _ = redis.addr().send(Defective).await;
+        support::fall_over(&redis, Get::<i64>::new("k")).await.expect("answered, and fatal");
     }
     let mut status = redis.status();
     let closed = status.wait_for(|status| status.state == ConnectionState::Closed);
     let status = tokio::time::timeout(PATIENCE, closed).await.expect("in time").expect("told").clone();
     assert_eq!(status.restarts, 3);
-    assert!(status.cause.expect("a cause").to_string().contains("injected while the command is built"));
+    assert!(status.cause.expect("a cause").to_string().contains("injected in a log"));
     let error = redis.send(Incr::new("k")).await.expect_err("closed");
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
