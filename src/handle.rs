@@ -12,9 +12,11 @@ use tokio::sync::{oneshot, watch};
 
 mod care;
 mod cluster;
+mod reauthenticate;
 mod sending;
 
 pub use cluster::NodeInfo;
+pub use reauthenticate::{ConnectionLogin, Reauthentication};
 pub use sending::Sending;
 use sending::no_room;
 

@@ -108,7 +108,9 @@ pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReadFrom, ReplyKeys, WhenDown};
-pub use handle::{ConnectionInfo, Health, NodeInfo, Redis, Sending, close_redis, get_redis};
+pub use handle::{
+    ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, Sending, close_redis, get_redis,
+};
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };

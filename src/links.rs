@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::Addr;
+use actix::{Addr, WeakAddr};
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -91,6 +91,8 @@ pub(crate) struct Links {
     idle: Duration,
     state: Mutex<State>,
     under_way: UnderWay,
+    /// Counts the calls of [`outdate`](Self::outdate).
+    outdated: watch::Sender<u64>,
     /// What the shared connection is doing.
     main: OnceLock<watch::Receiver<Status>>,
     /// They are in a cluster, each at one node of it.
@@ -112,6 +114,7 @@ struct Attended {
     purpose: String,
     made: Instant,
     status: watch::Receiver<Status>,
+    addr: WeakAddr<RedisActor>,
 }
 
 struct Link {
@@ -156,6 +159,7 @@ impl Links {
             idle: limit.idle,
             state: Mutex::default(),
             under_way: UnderWay::default(),
+            outdated: watch::Sender::new(0),
             main: OnceLock::new(),
             topology: OnceLock::new(),
             processes: Processes::default(),
@@ -235,8 +239,15 @@ impl Links {
     }
 
     /// Shows a connection with the others until it is closed.
-    pub(crate) fn attend(&self, role: LinkRole, purpose: String, status: watch::Receiver<Status>) {
-        self.state().attend(Attended { role, purpose, made: Instant::now(), status });
+    pub(crate) fn attend(&self, role: LinkRole, purpose: String, redis: &Redis) {
+        let (status, addr) = (redis.status(), redis.downgrade());
+        self.state().attend(Attended { role, purpose, made: Instant::now(), status, addr });
+    }
+
+    /// Their actors, each with its purpose.
+    pub(crate) fn attended_actors(&self) -> Vec<(String, Addr<RedisActor>)> {
+        let state = self.state();
+        state.attended.iter().filter_map(|link| Some((link.purpose.clone(), link.addr.upgrade()?))).collect()
     }
 
     /// What those of this role are doing.
@@ -345,6 +356,8 @@ impl Links {
         let mut state = self.state();
         state.open.iter_mut().for_each(|link| link.outdated = true);
         state.open.retain(|link| link.free_since.is_none());
+        drop(state);
+        self.outdated.send_modify(|count| *count += 1);
     }
 
     /// The server of a connection may be another one now. A command that waits there is called off by its own task first: a

@@ -13,6 +13,7 @@ use std::{
 use actix::{Addr, Recipient, WeakAddr};
 use tokio::sync::{oneshot, watch};
 
+use crate::actors::connection::RedisActor;
 use crate::actors::pubsub::{Ground, Order, PubSubActor, grow};
 use crate::builder::Plan;
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -42,6 +43,7 @@ struct Hub {
     /// Weak: subscriptions hold it, and without one it ends.
     addr: WeakAddr<PubSubActor>,
     status: watch::Receiver<Status>,
+    link: WeakAddr<RedisActor>,
 }
 
 impl PubSub {
@@ -67,13 +69,18 @@ impl PubSub {
             return Ok(addr);
         }
         let (link, seed) = self.plan.make(Vec::new(), None);
-        let status = link.status();
+        let (status, weak) = (link.status(), link.downgrade());
         let topology = main.shared.topology.clone();
         let ground = Ground { plan: self.plan.clone(), links: self.links.clone(), topology };
         let (addr, start) = grow(link, seed, ground, main.downgrade(), self.idle);
-        state.hub = Some(Hub { addr: addr.downgrade(), status });
+        state.hub = Some(Hub { addr: addr.downgrade(), status, link: weak });
         main.run(start);
         Ok(addr)
+    }
+
+    /// The actor of the link, if there is one.
+    pub(crate) fn link(&self) -> Option<Addr<RedisActor>> {
+        self.state().hub.as_ref()?.link.upgrade()
     }
 
     /// How the link does, if there is one.

@@ -178,6 +178,11 @@ impl Router {
         self.refresh.wanted(Instant::now());
     }
 
+    pub(crate) fn each_driver(&mut self, mut act: impl FnMut(&mut Driver)) {
+        self.nodes.each(&mut act);
+        self.replicas.each(act);
+    }
+
     /// Makes every attempt that waits for its delay now.
     pub(crate) fn hurry(&mut self) {
         self.connect();

@@ -16,7 +16,7 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
-use super::driver::ShutdownReport;
+use super::driver::{ShutdownReport, login::LoginSent};
 use super::engine::Engine;
 use super::ticket::{BoxedTicket, Silent, Waiter};
 use crate::events::ConnectionEvent;
@@ -309,6 +309,23 @@ impl Handler<Hurry> for RedisActor {
 
     fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
         self.engine.borrow_mut().hurry();
+    }
+}
+
+/// Logs in with other credentials on every link that is up; the reply is where each of them is answered.
+pub(crate) struct LogIn(pub(crate) Frame);
+
+impl Message for LogIn {
+    type Result = Vec<LoginSent>;
+}
+
+impl Handler<LogIn> for RedisActor {
+    type Result = actix::MessageResult<LogIn>;
+
+    fn handle(&mut self, LogIn(auth): LogIn, _: &mut Context<Self>) -> Self::Result {
+        let mut sent = Vec::new();
+        self.engine.borrow_mut().each_driver(|driver| sent.extend(driver.log_in(&auth)));
+        actix::MessageResult(sent)
     }
 }
 

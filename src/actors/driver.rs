@@ -40,6 +40,7 @@ use report::Drain;
 
 mod answers;
 pub(crate) mod listening;
+pub(crate) mod login;
 mod looking;
 mod report;
 mod turns;

@@ -68,6 +68,15 @@ impl Engine {
         pass_on!(self, engine => engine.sever(why));
     }
 
+    /// Every link: to the server, to its replicas, or to the nodes of a cluster.
+    pub(crate) fn each_driver(&mut self, mut act: impl FnMut(&mut Driver)) {
+        match self {
+            Self::One(driver) => act(driver),
+            Self::Replicated(replicated) => replicated.each_driver(act),
+            Self::Cluster(router) => router.each_driver(act),
+        }
+    }
+
     pub(crate) fn recheck(&mut self) {
         match self {
             Self::One(driver) => driver.recheck(),

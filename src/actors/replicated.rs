@@ -145,6 +145,11 @@ impl Replicated {
         }
     }
 
+    pub(crate) fn each_driver(&mut self, mut act: impl FnMut(&mut Driver)) {
+        act(&mut self.main);
+        self.replicas.each(act);
+    }
+
     pub(crate) fn hurry(&mut self) {
         self.main.hurry();
         self.replicas.each(Driver::hurry);

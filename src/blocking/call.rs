@@ -60,8 +60,8 @@ enum Piece {
 enum End {
     Answered(Result<Value>),
     Stopped(Why),
-    /// The link leads to a server that is not the right one any more.
-    LedAstray,
+    /// The link leads to a server that is not the right one any more, or has logged in with old credentials.
+    Leaving,
 }
 
 impl Call {
@@ -162,17 +162,17 @@ impl Call {
         let mut blocked = Blocked { answer: link.redis().begin_on(generation, frame), link, greeting, question };
         let end = {
             let Blocked { answer, link, .. } = &mut blocked;
-            let astray = pin!(link.led_astray(greeting));
-            match self.stop.unless(select(answer, astray)).await {
+            let leaving = pin!(link.is_to_leave(greeting));
+            match self.stop.unless(select(answer, leaving)).await {
                 Ok(Either::Left((answer, _))) => End::Answered(answer.unwrap_or_else(|_| Err(gone()))),
-                Ok(Either::Right(((), _))) => End::LedAstray,
+                Ok(Either::Right(((), _))) => End::Leaving,
                 Err(why) => End::Stopped(why),
             }
         };
         blocked.note_process().await;
         match end {
             End::Stopped(why) => Piece::Done(Some(why), self.shared.call_off(blocked, why).await),
-            End::LedAstray => match self.shared.let_go_there(blocked).await {
+            End::Leaving => match self.shared.let_go_to_move(blocked).await {
                 Ok(value) if is_nothing(&value) => Piece::Again(None),
                 Err(error) if error.code() == Some("UNBLOCKED") => Piece::Again(None),
                 outcome => Piece::Done(None, outcome),

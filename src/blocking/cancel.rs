@@ -69,10 +69,11 @@ impl Shared {
         self.let_go(blocked, if why == Why::Gone { grace } else { grace.min(LATE) }, Over::Shared).await
     }
 
-    /// The same at a server that is not the right one any more.
-    pub(super) async fn let_go_there(&self, blocked: Blocked<'_>) -> Result<Value> {
+    /// The same for a command that goes on waiting on another link.
+    pub(super) async fn let_go_to_move(&self, blocked: Blocked<'_>) -> Result<Value> {
         let grace = self.links.config().command_timeout().min(LATE);
-        self.let_go(blocked, grace, Over::Its).await
+        let over = if blocked.link.leads_right(blocked.greeting) { Over::Shared } else { Over::Its };
+        self.let_go(blocked, grace, over).await
     }
 
     async fn let_go(&self, mut blocked: Blocked<'_>, grace: Duration, over: Over) -> Result<Value> {

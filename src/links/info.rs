@@ -58,7 +58,7 @@ impl Links {
                 since: now.saturating_duration_since(since),
             }
         });
-        let attended = state.attended.iter().map(|Attended { role, purpose, made, status }| {
+        let attended = state.attended.iter().map(|Attended { role, purpose, made, status, .. }| {
             let age = now.saturating_duration_since(*made);
             let state = status.borrow().state;
             LinkInfo { role: *role, purpose: Some(purpose.clone()), state, age, since: age }

@@ -1,6 +1,8 @@
 //! A connection in the hands of one user.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
+
+use futures_util::future::select;
 
 use super::{Links, process::ProcessId};
 use crate::gate::Pass;
@@ -31,12 +33,13 @@ impl Lease {
         address.is_none_or(|address| self.redis.shared.recipe.leads_right(address, greeting.peer, greeting.demotions))
     }
 
-    /// Waits until that is not so.
-    pub(crate) async fn led_astray(&self, greeting: &Greeting) {
+    /// Waits until that is not so, or the credentials have changed.
+    pub(crate) async fn is_to_leave(&self, greeting: &Greeting) {
         let recipe = &self.redis.shared.recipe;
-        let mut seen = recipe.seen();
-        while self.leads_right(greeting) {
-            recipe.changed(&mut seen).await;
+        let (mut seen, mut outdated) = (recipe.seen(), self.links.outdated.subscribe());
+        while self.leads_right(greeting) && !self.is_outdated() {
+            // The sender outlives this.
+            select(pin!(recipe.changed(&mut seen)), pin!(outdated.changed())).await;
         }
     }
 

@@ -42,7 +42,7 @@ impl Sibling {
     pub(crate) fn start(self) -> Result<Redis> {
         let (redis, seed) = self.links.plan_for(self.slot).0.named(&self.client_name).make(Vec::new(), None);
         place(self.arbiter.or_else(Arbiter::try_current), seed)?;
-        self.links.attend(LinkRole::Dedicated, self.client_name, redis.status());
+        self.links.attend(LinkRole::Dedicated, self.client_name, &redis);
         Ok(redis)
     }
 }

@@ -20,6 +20,7 @@ mod demotion;
 mod failover;
 mod per_node;
 mod process;
+mod reauthenticate;
 
 use redis_actix_test::RedisServer;
 

@@ -164,7 +164,7 @@ impl Engine {
 
     fn open(&mut self, spot: Spot, node: HostPort) {
         let (redis, seed) = self.ground.plan.at(&node).make(Vec::new(), None);
-        self.ground.links.attend(LinkRole::Subscriptions, node.to_string(), redis.status());
+        self.ground.links.attend(LinkRole::Subscriptions, node.to_string(), &redis);
         redis.address().do_send(Connect);
         self.seeds.push((spot, seed));
         self.places.insert(spot, Place::new(redis, Some(node)));

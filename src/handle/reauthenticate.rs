@@ -1,0 +1,127 @@
+//! New credentials for the connections that are there.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use actix::Addr;
+use tokio::time::timeout_at;
+
+use super::{Redis, gone};
+use crate::actors::connection::{Hurry, LogIn, RedisActor};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::ConnectionState;
+
+/// What came of a login on one connection; see [`Reauthentication`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectionLogin {
+    /// What the connection is for: `shared`, `subscriptions`, or the purpose that [`LinkInfo`](crate::LinkInfo) shows.
+    pub purpose: String,
+    /// Where it leads.
+    pub address: String,
+    /// Whether the server has accepted the credentials.
+    pub result: Result<()>,
+}
+
+/// What [`Redis::reauthenticate`] has done.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Reauthentication {
+    /// Every link that was up: in a cluster those to all nodes and replicas, those of subscriptions, and those of stream
+    /// consumers. Leased connections are not among them, because they are replaced instead.
+    pub connections: Vec<ConnectionLogin>,
+}
+
+impl Reauthentication {
+    /// Whether every server has accepted the credentials.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.connections.iter().all(|connection| connection.result.is_ok())
+    }
+}
+
+impl Redis {
+    /// Logs in anew with the credentials of now, on every connection: those of the provider, the password file, or the
+    /// configuration. On a link that is up it sends AUTH, and what is in flight goes on; without a link the next attempt is
+    /// made at once, also when the server has refused the last one. Connections for commands that wait and for
+    /// [`watch`](Self::watch) end as soon as their present use allows: a command that waits goes on waiting on another
+    /// one. A subscription in RESP2 cannot log in again, so its link is made anew, with a gap.
+    ///
+    /// Connections that are made later log in with the same credentials.
+    ///
+    /// # Errors
+    /// When the credentials cannot be had, there are none, or no server accepts them: then a link that is up stays as it is,
+    /// with its old login. [`ErrorKind::Disconnected`] when there was no link and none could be made within the connect
+    /// timeout. Where some connections have succeeded, the [`Reauthentication`] tells of each.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the logins that were written.
+    pub async fn reauthenticate(&self) -> Result<Reauthentication> {
+        let within = self.config().connect_timeout();
+        let was_ready = self.status().borrow().state == ConnectionState::Ready;
+        let login = self.shared.recipe.login_of_now(within).await;
+        let mut done = Reauthentication::default();
+        if was_ready {
+            let login = login.map_err(|cause| cause.error(Fate::NotSent))?.ok_or_else(|| {
+                let words = "there are no credentials to log in with; set REDIS_PASSWORD or give a provider";
+                Error::new(ErrorKind::Config, Fate::NotSent, words)
+            })?;
+            let auth = login.auth().timeout(within);
+            let mut sent = Vec::new();
+            for (purpose, addr) in self.connections() {
+                // One that has ended meanwhile has nothing to log in.
+                for login in addr.send(LogIn(auth.clone())).await.unwrap_or_default() {
+                    sent.push((purpose.clone(), login));
+                }
+            }
+            let until = Instant::now() + within;
+            for (purpose, login) in sent {
+                let result = match timeout_at(until.into(), login.answer).await {
+                    Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+                    Err(_) => Err(late(within)),
+                };
+                // A link that was lost meanwhile: the next one logs in by itself.
+                if !result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disconnected) {
+                    done.connections.push(ConnectionLogin { purpose, address: login.address, result });
+                }
+            }
+            let mut results = done.connections.iter().map(|connection| &connection.result);
+            if let Some(Err(error)) = results.next()
+                && results.all(|result| result.is_err())
+            {
+                return Err(error.clone());
+            }
+        }
+        if let Ok(links) = self.links() {
+            links.outdate();
+        }
+        if self.status().borrow().state != ConnectionState::Ready {
+            self.addr.send(Hurry).await.map_err(|_| gone())?;
+            self.ready(within).await?;
+        }
+        Ok(done)
+    }
+
+    /// The actors of all connections but leased ones, each once.
+    fn connections(&self) -> Vec<(String, Addr<RedisActor>)> {
+        let mut all = vec![("shared".to_owned(), self.addr.clone())];
+        if let Ok(pubsub) = self.pubsub() {
+            all.extend(pubsub.link().map(|link| ("subscriptions".to_owned(), link)));
+        }
+        if let Ok(links) = self.links() {
+            all.extend(links.attended_actors());
+        }
+        let mut seen = HashSet::new();
+        all.retain(|(_, addr)| seen.insert(addr.clone()));
+        all
+    }
+}
+
+fn late(within: Duration) -> Error {
+    let words = format!(
+        "AUTH was not answered within {within:?}: a command that blocks is in front of it, and it takes effect behind that"
+    );
+    Error::new(ErrorKind::Timeout, Fate::Unknown, words)
+}
