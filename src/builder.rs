@@ -155,6 +155,7 @@ impl RedisBuilder {
             in_cluster,
             place: Place::Fixed,
             demotions,
+            losses: Arc::default(),
             replica: None,
             password_reads: Arc::default(),
             optional: Arc::default(),

@@ -83,6 +83,47 @@ pub enum CauseKind {
     Shutdown,
 }
 
+impl CauseKind {
+    /// In the order of their declaration, which is what `kind as usize` counts.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Unreachable,
+        Self::Broken,
+        Self::IdleClosed,
+        Self::Stalled,
+        Self::NotReady,
+        Self::Refused,
+        Self::Untrusted,
+        Self::Protocol,
+        Self::ReadOnly,
+        Self::Panicked,
+        Self::Shutdown,
+    ];
+
+    /// The kind as one lower-case word, for logs and as the label of a metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Broken => "broken",
+            Self::IdleClosed => "idle_closed",
+            Self::Stalled => "stalled",
+            Self::NotReady => "not_ready",
+            Self::Refused => "refused",
+            Self::Untrusted => "untrusted",
+            Self::Protocol => "protocol",
+            Self::ReadOnly => "read_only",
+            Self::Panicked => "panicked",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for CauseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Why a connection is not there, in words. Never contains credentials. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cause {

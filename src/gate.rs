@@ -152,6 +152,16 @@ impl Gate {
         Entering { gate: self, bytes, place: None, check: None }
     }
 
+    /// How many callers wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of all permits.
+    pub(crate) fn bytes_inside(&self) -> u64 {
+        self.inside.load(Ordering::Relaxed) & BYTES_MASK
+    }
+
     fn is_full(&self, inside: u64) -> bool {
         inside >> BYTES >= self.commands || inside & BYTES_MASK >= self.bytes
     }

@@ -14,11 +14,13 @@ mod care;
 mod cluster;
 mod reauthenticate;
 mod sending;
+mod stats;
 
 pub use cluster::NodeInfo;
 pub use reauthenticate::{ConnectionLogin, Reauthentication};
 pub use sending::Sending;
 use sending::no_room;
+pub use stats::Stats;
 
 use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, SubmitOn, Subscribe};
 use crate::actors::driver::ShutdownReport;

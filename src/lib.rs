@@ -109,7 +109,7 @@ pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReadFrom, ReplyKeys, WhenDown};
 pub use handle::{
-    ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, Sending, close_redis, get_redis,
+    ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, Sending, Stats, close_redis, get_redis,
 };
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,

@@ -373,7 +373,7 @@ impl Router {
         let ended = report.since(self.measured);
         self.measured = report;
         if ended != ShutdownReport::default() {
-            self.gauges.record(ended.completed, ended.failed + ended.unknown + ended.abandoned, now);
+            self.gauges.record(ended.into(), now);
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::Context,
     time::{Duration, Instant},
 };
@@ -425,7 +425,7 @@ impl Driver {
                 self.lost_at = Some(now);
                 let written = self.established.take().map_or(0, |established| established.wire.written());
                 let settled = self.admission.settle(written, &cause);
-                self.gauges.disconnects.fetch_add(1, Ordering::Relaxed);
+                self.recipe.losses.count(cause.kind(), settled.replayed);
                 self.fanout.update(|status| status.disconnects += 1);
                 self.tell(ConnectionEvent::Disconnected {
                     generation,

@@ -346,7 +346,7 @@ impl Replicated {
         let ended = report.since(self.measured);
         if ended != ShutdownReport::default() {
             self.measured = report;
-            self.gauges.record(ended.completed, ended.failed + ended.unknown + ended.abandoned, Instant::now());
+            self.gauges.record(ended.into(), Instant::now());
         }
     }
 }

@@ -160,6 +160,7 @@ mod tests {
             in_cluster: false,
             place: Place::Fixed,
             demotions: None,
+            losses: Arc::default(),
             replica: None,
             password_reads: Arc::default(),
             optional: Arc::default(),

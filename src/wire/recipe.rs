@@ -12,6 +12,7 @@ use crate::config::{Address, RedisConfig, Secret};
 use crate::core::admission::Patience;
 use crate::credentials::Provider;
 use crate::events::Cause;
+use crate::gauges::Losses;
 use crate::single_flight::SingleFlight;
 
 /// What a link is made from; the same for every dial.
@@ -27,6 +28,8 @@ pub(crate) struct Recipe {
     pub(crate) place: Place,
     /// Shared by all connections of one handle; `None` where a replica is expected or named by others.
     pub(crate) demotions: Option<Demotions>,
+    /// The links that were lost, of all connections of one handle.
+    pub(crate) losses: Arc<Losses>,
     /// The link is for reads, and leads to a replica.
     pub(crate) replica: Option<Replica>,
     /// The read of the password file under way.
@@ -77,6 +80,7 @@ impl Recipe {
             in_cluster: self.in_cluster,
             place: Place::Fixed,
             demotions: None,
+            losses: self.losses.clone(),
             replica: None,
             password_reads: self.password_reads.clone(),
             optional: self.optional.clone(),

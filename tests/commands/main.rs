@@ -14,3 +14,4 @@ mod kept_futures;
 mod memory;
 mod raw;
 mod replies;
+mod stats;

@@ -26,6 +26,13 @@ pub struct ShutdownReport {
     pub called_off: u64,
 }
 
+impl From<ShutdownReport> for Tally {
+    fn from(report: ShutdownReport) -> Self {
+        let ShutdownReport { completed, failed, unknown, abandoned, .. } = report;
+        Self { completed, failed, unknown, abandoned }
+    }
+}
+
 impl ShutdownReport {
     /// What came since.
     pub(crate) fn since(self, earlier: Self) -> Self {
@@ -108,11 +115,11 @@ impl Driver {
         self.gauges.set(self.admission.queued(), self.admission.in_flight());
         let tally = self.admission.tally();
         let ended = tally.since(self.measured);
-        let failed = ended.failed + ended.unknown + ended.abandoned + std::mem::take(&mut self.refused);
-        if ended.completed + failed > 0 {
+        let ended = Tally { failed: ended.failed + std::mem::take(&mut self.refused), ..ended };
+        if ended != Tally::default() {
             self.measured = tally;
             let now = self.now();
-            self.gauges.record(ended.completed, failed, now);
+            self.gauges.record(ended, now);
         }
     }
 }
