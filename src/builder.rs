@@ -12,7 +12,7 @@ use crate::actors::engine::Engine;
 use crate::actors::replicas::Replicas;
 use crate::actors::replicated::{self, ReplicaStatuses, Replicated};
 use crate::blocking;
-use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings};
+use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings, TlsVerify};
 use crate::core::cluster::slot::Slots;
 use crate::core::retry::ReconnectPolicy;
 use crate::credentials::{CredentialsProvider, Provider};
@@ -437,6 +437,7 @@ fn tls_options(settings: &TlsSettings) -> TlsOptions {
         ca: settings.ca.clone(),
         identity: identity.map(|(certificate, key)| ClientIdentity { certificate, key }),
         server_name: settings.server_name().map(str::to_owned),
+        any_name: settings.verify() == TlsVerify::Ca,
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) use pem::Pem;
 pub use problem::{ConfigError, ConfigProblem};
 pub use protocol::Protocol;
 pub use secret::Secret;
-pub use tls::TlsSettings;
+pub use tls::{TlsSettings, TlsVerify};
 
 use crate::frame::{ReadFrom, WhenDown};
 use crate::prefix::KeyPrefix;
@@ -56,7 +56,7 @@ pub struct RedisConfig(Arc<Inner>);
 
 struct Inner {
     mode: Mode,
-    username: Option<String>,
+    username: Option<Username>,
     password: Option<PasswordSource>,
     db: u32,
     tls: Option<TlsSettings>,
@@ -89,6 +89,13 @@ struct Limits {
     max_queued_time: Option<Duration>,
 }
 
+/// An ACL user.
+struct Username {
+    name: String,
+    /// It stands where many write a password: it is not shown.
+    may_be_secret: bool,
+}
+
 impl From<Inner> for RedisConfig {
     fn from(inner: Inner) -> Self {
         Self(Arc::new(inner))
@@ -104,7 +111,7 @@ impl RedisConfig {
     /// | `REDIS_HOST`, `REDIS_PORT` | `localhost`, 6379 | |
     /// | `REDIS_USERNAME`, `REDIS_PASSWORD`, `REDIS_PASSWORD_FILE` | | ACL user and password |
     /// | `REDIS_DB` | 0 | must be 0 with a cluster |
-    /// | `REDIS_TLS` | false | true, false, 1, 0, yes, no; `REDIS_TLS_CA`, `REDIS_TLS_CERT`, `REDIS_TLS_KEY` name PEM files, read again when they change, or are PEM text; `REDIS_TLS_SERVER_NAME` is the name that certificates must be for, where nodes are known by their addresses |
+    /// | `REDIS_TLS` | false | true, false, 1, 0, yes, no; `REDIS_TLS_CA`, `REDIS_TLS_CERT`, `REDIS_TLS_KEY` name PEM files, read again when they change, or are PEM text; `REDIS_TLS_SERVER_NAME` is the name that certificates must be for, where nodes are known by their addresses; `REDIS_TLS_VERIFY`: full, or ca, which leaves the name out |
     /// | `REDIS_MAX_RETRIES` | 3 | how many lost links one command may live through, 0 to 1000 |
     /// | `REDIS_CONNECT_TIMEOUT` | 10000 | milliseconds, 1 to 86400000 |
     /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |
@@ -159,7 +166,7 @@ impl RedisConfig {
     /// The ACL user to log in as; `None` is the server's default user.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
-        self.0.username.as_deref()
+        self.0.username.as_ref().map(|user| user.name.as_str())
     }
 
     /// The password to log in with. A password file is read anew by each call, which blocks shortly.
@@ -352,7 +359,10 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("mode", &self.0.mode)
-            .field("username", &self.0.username)
+            .field(
+                "username",
+                &self.0.username.as_ref().map(|user| if user.may_be_secret { "***" } else { &user.name }),
+            )
             .field("password", &if self.has_password() { "***" } else { "none" })
             .field("db", &self.0.db)
             .field("tls", &self.0.tls)

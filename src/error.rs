@@ -152,6 +152,13 @@ impl Error {
         error
     }
 
+    /// The same, with what to do about it.
+    #[must_use]
+    pub(crate) fn with_advice(mut self, advice: &str) -> Self {
+        self.0.message = format!("{}; {advice}", self.0.message).into();
+        self
+    }
+
     #[must_use]
     pub(crate) fn in_phase(mut self, phase: Phase, state: &'static str) -> Self {
         self.0.phase = Some(phase);

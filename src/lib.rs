@@ -99,7 +99,7 @@ pub use actors::stream_consumer::DrainReport;
 pub use builder::RedisBuilder;
 pub use config::{
     Address, ConfigError, ConfigProblem, Description, HostPort, Mode, Protocol, RedisConfig, RedisConfigBuilder,
-    Secret, TlsSettings,
+    Secret, TlsSettings, TlsVerify,
 };
 pub use core::backlog::Overflow;
 pub use core::rate::ErrorRate;

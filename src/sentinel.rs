@@ -135,7 +135,7 @@ impl Sentinels {
         })?;
         let (link, answer) = link.ask(&self.question("MASTER"), limit).await?;
         let epoch = answer.ok().and_then(replies::epoch);
-        let master = resolved(address).await;
+        let master = self.server(address).await;
         self.record(host, Report { master, epoch, announced });
         Ok(link)
     }
@@ -204,13 +204,27 @@ impl Sentinels {
     /// The replicas that follow the master, as one sentinel sees them.
     async fn ask_for_replicas(&self, host: HostPort) -> Result<Vec<HostPort>, Cause> {
         let answer = ask_once(self.recipe_of(&host), self.question("REPLICAS"), self.answer_timeout()).await?;
-        replies::replicas(answer).ok_or_else(|| {
+        let announced = replies::replicas(answer).ok_or_else(|| {
             Cause::new(CauseKind::Protocol, format!("the sentinel {host} did not say where the replicas are"))
-        })
+        })?;
+        Ok(announced.into_iter().map(|replica| self.recipe.config.map_address(replica)).collect())
+    }
+
+    /// A server that announces this address: where it can be reached, and the addresses behind the name.
+    async fn server(&self, announced: HostPort) -> Server {
+        let address = self.recipe.config.map_address(announced);
+        let found = timeout(RESOLVE_TIMEOUT, lookup_host((address.host.as_str(), address.port))).await;
+        let canonical = |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
+        let resolved = found.map(|found| found.map(|all| all.map(canonical).collect()).unwrap_or_default());
+        Server { address, resolved: resolved.unwrap_or_default() }
     }
 
     /// Records the id of a sentinel, and the others that it knows.
     fn discover(&self, host: &HostPort, id: Option<String>, peers: Vec<replies::Peer>) {
+        let reachable =
+            |peer: replies::Peer| replies::Peer { address: self.recipe.config.map_address(peer.address), ..peer };
+        // User code, so not under the lock.
+        let peers: Vec<_> = peers.into_iter().map(reachable).collect();
         let mut state = self.state();
         let configured = state.known.iter().any(|known| known.host == *host && known.configured);
         if let Some(known) = state.known.iter_mut().find(|known| known.host == *host) {
@@ -252,14 +266,6 @@ impl Sentinels {
         }
         forgotten
     }
-}
-
-/// A server with the addresses behind its name.
-async fn resolved(address: HostPort) -> Server {
-    let found = timeout(RESOLVE_TIMEOUT, lookup_host((address.host.as_str(), address.port))).await;
-    let canonical = |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
-    let resolved = found.map(|found| found.map(|all| all.map(canonical).collect()).unwrap_or_default());
-    Server { address, resolved: resolved.unwrap_or_default() }
 }
 
 impl Locate for Sentinels {

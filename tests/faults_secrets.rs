@@ -91,7 +91,7 @@ async fn row_24_secrets_are_seen_nowhere() {
 
 /// Each variable malformed, and the password in each place it may be put by mistake.
 fn variables(seen: &Seen) {
-    const NAMES: [&str; 30] = [
+    const NAMES: [&str; 31] = [
         "REDIS_URL",
         "REDIS_HOST",
         "REDIS_PORT",
@@ -103,6 +103,7 @@ fn variables(seen: &Seen) {
         "REDIS_TLS_CA",
         "REDIS_TLS_CERT",
         "REDIS_TLS_KEY",
+        "REDIS_TLS_VERIFY",
         "REDIS_MAX_RETRIES",
         "REDIS_CONNECT_TIMEOUT",
         "REDIS_COMMAND_TIMEOUT",

@@ -9,6 +9,7 @@ use super::pem::Pem;
 use super::problem::ConfigError;
 use super::protocol::Protocol;
 use super::secret::Secret;
+use super::tls::TlsVerify;
 use super::{RedisConfig, env, resolve};
 use crate::frame::{ReadFrom, WhenDown};
 
@@ -111,6 +112,8 @@ impl RedisConfigBuilder {
         tls_key(path_or_text: impl Into<OsString>) = Pem::of(path_or_text.into());
         /// The name that the server's certificate must be for. Default: the host that is dialled.
         tls_server_name(name: impl Into<String>) = name.into();
+        /// What of the server's certificate is verified. Default: [`TlsVerify::Full`].
+        tls_verify(what: TlsVerify) = what;
         /// How many lost links one command may live through, 0 to 1000. Default 3.
         max_retries(count: u32) = count;
         /// How long one attempt to connect may take, 1 millisecond to a day. Default 10 seconds.

@@ -8,6 +8,7 @@ use super::pem::Pem;
 use super::problem::ConfigProblem;
 use super::protocol::Protocol;
 use super::secret::Secret;
+use super::tls::TlsVerify;
 use crate::frame::{ReadFrom, WhenDown};
 
 /// Who set a value.
@@ -28,6 +29,11 @@ impl Origin {
             Self::Default => "default",
             Self::Variable(name) | Self::Method(name) => name,
         }
+    }
+
+    /// Whether it is a whole URL.
+    pub(super) fn is_url(self) -> bool {
+        matches!(self, Self::Variable("REDIS_URL") | Self::Method("url"))
     }
 
     /// What another setting is called by whoever set this one.
@@ -88,6 +94,7 @@ pub(super) struct Draft {
     pub(super) tls_cert: Option<Given<Pem>>,
     pub(super) tls_key: Option<Given<Pem>>,
     pub(super) tls_server_name: Option<Given<String>>,
+    pub(super) tls_verify: Option<Given<TlsVerify>>,
     pub(super) cluster_hosts: Option<Given<Vec<HostPort>>>,
     pub(super) sentinel_hosts: Option<Given<Vec<HostPort>>>,
     pub(super) sentinel_master: Option<Given<String>>,

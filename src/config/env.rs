@@ -20,11 +20,12 @@ use super::problem::ConfigProblem;
 use super::protocol::Protocol;
 use super::resolve::{DB_WORDS, RETRIES_WORDS, TIMEOUT_WORDS};
 use super::secret::Secret;
+use super::tls::TlsVerify;
 use super::unknown;
 
 /// Every variable that means something here. Secrets, and what may be a private key, never enter the mirror, because
 /// the mirror is of plain strings, which stay in memory.
-pub(super) const KNOWN: [&str; 29] = [
+pub(super) const KNOWN: [&str; 30] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -37,6 +38,7 @@ pub(super) const KNOWN: [&str; 29] = [
     "REDIS_TLS_CERT",
     "REDIS_TLS_KEY",
     "REDIS_TLS_SERVER_NAME",
+    "REDIS_TLS_VERIFY",
     "REDIS_MAX_RETRIES",
     "REDIS_CONNECT_TIMEOUT",
     "REDIS_COMMAND_TIMEOUT",
@@ -77,6 +79,8 @@ struct Mirror {
     tls: Option<Read<Switch>>,
     #[envconfig(from = "REDIS_TLS_SERVER_NAME")]
     tls_server_name: Option<String>,
+    #[envconfig(from = "REDIS_TLS_VERIFY")]
+    tls_verify: Option<Read<TlsVerify>>,
     #[envconfig(from = "REDIS_MAX_RETRIES")]
     max_retries: Option<Read<Retries>>,
     #[envconfig(from = "REDIS_CONNECT_TIMEOUT")]
@@ -245,6 +249,7 @@ impl Mirror {
         let problems = &mut draft.problems;
         draft.port = read("REDIS_PORT", self.port, problems);
         draft.db = read("REDIS_DB", self.db, problems);
+        draft.tls_verify = read("REDIS_TLS_VERIFY", self.tls_verify, problems);
         draft.tls = read("REDIS_TLS", self.tls, problems);
         draft.max_retries = read("REDIS_MAX_RETRIES", self.max_retries, problems);
         draft.connect_timeout = read("REDIS_CONNECT_TIMEOUT", self.connect_timeout, problems);

@@ -10,7 +10,7 @@ use super::pem::Content;
 use super::problem::ConfigError;
 use super::secret::{PasswordSource, Secret};
 use super::tls::TlsSettings;
-use super::{Inner, Limits, fold_url, naming};
+use super::{Inner, Limits, Username, fold_url, naming};
 
 pub(super) const DB_WORDS: &str = "must be a database number from 0 to 2147483647";
 pub(super) const RETRIES_WORDS: &str = "must be a number from 0 to 1000";
@@ -167,6 +167,7 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
     }
     let (ca, cert, key) = (draft.tls_ca.take(), draft.tls_cert.take(), draft.tls_key.take());
     let server_name = draft.tls_server_name.take();
+    let verify = draft.tls_verify.take();
     if let Some(name) = &server_name
         && host(&name.value).is_none()
     {
@@ -174,7 +175,8 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
     }
     if !on && !unsure {
         let files = [&ca, &cert, &key].into_iter().flatten().map(|file| file.origin);
-        for origin in files.chain(server_name.as_ref().map(|name| name.origin)).collect::<Vec<_>>() {
+        let others = [server_name.as_ref().map(|name| name.origin), verify.as_ref().map(|what| what.origin)];
+        for origin in files.chain(others.into_iter().flatten()).collect::<Vec<_>>() {
             let switch = origin.sibling("REDIS_TLS=true", "tls(true)");
             draft.problem(
                 origin.name(),
@@ -195,7 +197,11 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
     if let Some(name) = &server_name {
         rows.row("tls server name", name.value.clone(), name.origin);
     }
+    if let (Some(what), true) = (&verify, on) {
+        rows.row("tls verify", what.value.to_string(), what.origin);
+    }
     on.then(|| TlsSettings {
+        verify: verify.map(|what| what.value).unwrap_or_default(),
         ca: ca.map(|file| file.value),
         cert: cert.map(|file| file.value),
         key: key.map(|file| file.value),
@@ -291,7 +297,7 @@ fn list(hosts: &[HostPort]) -> String {
     hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<String>, Option<PasswordSource>) {
+fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<Username>, Option<PasswordSource>) {
     let username = draft.username.take();
     match &username {
         Some(name) => {
@@ -300,7 +306,6 @@ fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<String>, Op
             {
                 draft.problem(name.name(), "must be the name of an ACL user, without white space");
             }
-            rows.row("username", name.value.clone(), name.origin);
         }
         None => rows.row("username", "(default user)", Origin::Default),
     }
@@ -326,11 +331,24 @@ fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<String>, Op
         }
         (None, None) => None,
     };
+    // `redis://secret@host` is meant as a password by many who write it.
+    let is_doubtful = password.is_none() && username.as_ref().is_some_and(|name| name.origin.is_url());
+    if let Some(name) = &username {
+        let shown = if is_doubtful { "(set)".to_owned() } else { name.value.clone() };
+        rows.row("username", shown, name.origin);
+    }
+    if is_doubtful {
+        draft.warnings.push(
+            "the URL names a user and there is no password; a password without a user is written redis://:password@host"
+                .to_owned(),
+        );
+    }
     match &password {
         Some((_, origin)) => rows.row("password", "(set)", *origin),
         None => rows.row("password", "(none)", Origin::Default),
     }
-    (username.map(|name| name.value), password.map(|(source, _)| source))
+    let username = username.map(|name| Username { name: name.value, may_be_secret: is_doubtful });
+    (username, password.map(|(source, _)| source))
 }
 
 /// What the sentinels themselves want. Without sentinels it would go nowhere, and somebody would wonder.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Redis;
+use super::{Redis, is_answer};
 use crate::actors::connection::Connect;
 use crate::core::cluster::redirect::is_one;
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ impl Redis {
             .collect();
         for (node, ping) in nodes.iter_mut().zip(pings) {
             if let Some((asked, ping)) = ping {
-                node.round_trip = ping.await.is_ok().then(|| asked.elapsed());
+                node.round_trip = is_answer(ping.await).is_ok().then(|| asked.elapsed());
             }
         }
         nodes

@@ -14,9 +14,9 @@ use futures_util::{
 };
 use tokio::{sync::watch, time::sleep};
 
+use super::Sentinels;
 use super::replies::{self, switched};
 use super::view::Report;
-use super::{Sentinels, resolved};
 use crate::actors::connection::{Lead, RedisActor};
 use crate::config::HostPort;
 use crate::events::Cause;
@@ -116,7 +116,7 @@ impl Sentinels {
     }
 
     async fn record_message(&self, host: &HostPort, to: HostPort) {
-        self.record(host, Report { master: resolved(to).await, epoch: None, announced: true });
+        self.record(host, Report { master: self.server(to).await, epoch: None, announced: true });
     }
 
     /// Asks for the master, and for the other sentinels.

@@ -5,6 +5,8 @@ use std::fmt;
 use crate::config::Pem;
 
 #[cfg(feature = "tls")]
+mod any_name;
+#[cfg(feature = "tls")]
 mod connect;
 #[cfg(feature = "tls")]
 mod refusal;
@@ -30,6 +32,8 @@ pub(crate) struct TlsOptions {
     pub(crate) identity: Option<ClientIdentity>,
     /// The name that the server's certificate must carry, where it is not the host that is dialled.
     pub(crate) server_name: Option<String>,
+    /// Whether the certificate must carry a name at all; without it only its authority counts.
+    pub(crate) any_name: bool,
 }
 
 /// TLS for one target. The configuration is built by the first connection and kept until a file of it changes: reading the

@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod advice;
+mod certificates;
 mod credentials;
 mod handshake_refusals;
 mod roles;

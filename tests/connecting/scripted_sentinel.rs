@@ -22,7 +22,7 @@ fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
 }
 
-fn answer(says: &Says, id: &str, argv: &[Vec<u8>]) -> Answer {
+fn answer(says: &Says, replica: Option<u16>, id: &str, argv: &[Vec<u8>]) -> Answer {
     let word = |at: usize| argv.get(at).map(|word| String::from_utf8_lossy(word).to_uppercase()).unwrap_or_default();
     let (host, port) = (bulk(says.host), bulk(&says.port.to_string()));
     match (word(0).as_str(), word(1).as_str()) {
@@ -37,6 +37,13 @@ fn answer(says: &Says, id: &str, argv: &[Vec<u8>]) -> Answer {
                 bulk("config-epoch")
             ))
         }
+        ("SENTINEL", "REPLICAS") if replica.is_some() => {
+            let replica = replica.unwrap_or_default();
+            let fields =
+                [("ip", says.host), ("port", &replica.to_string()), ("flags", "slave"), ("master-link-status", "ok")];
+            let fields: String = fields.iter().map(|(name, value)| bulk(name) + &bulk(value)).collect();
+            Answer::raw(format!("*1\r\n%4\r\n{fields}"))
+        }
         ("SENTINEL", "MYID") => Answer::raw(bulk(id)),
         ("SENTINEL", _) => Answer::raw("*0\r\n"),
         ("SUBSCRIBE", _) => Answer::raw(format!(">3\r\n{}{}:1\r\n", bulk("subscribe"), bulk("+switch-master"))),
@@ -46,10 +53,15 @@ fn answer(says: &Says, id: &str, argv: &[Vec<u8>]) -> Answer {
 
 impl ScriptedSentinel {
     pub(crate) fn start(says: Says) -> Self {
+        Self::start_with_replica(says, None)
+    }
+
+    /// One that names a replica as well, at the host of the master.
+    pub(crate) fn start_with_replica(says: Says, replica: Option<u16>) -> Self {
         let says = Arc::new(Mutex::new(says));
         let (told, id) = (says.clone(), format!("{:040x}", fastrand::u128(..)));
         let server = FakeServer::builder()
-            .on(move |argv| answer(&told.lock().expect("whole"), &id, argv))
+            .on(move |argv| answer(&told.lock().expect("whole"), replica, &id, argv))
             .start()
             .expect("a scripted sentinel");
         Self { server, says }

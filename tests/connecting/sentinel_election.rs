@@ -88,3 +88,31 @@ async fn the_other_sentinels_are_discovered_and_replace_the_configured_one() {
     until(&redis, "without its master", |status| status.disconnects > 0).await;
     assert_eq!(redis.send(Get::<String>::new("k")).await.expect("served by the new one").as_deref(), Some("v"));
 }
+
+/// Ablation: dialled as announced, the address leads nowhere, and the command times out.
+#[actix::test]
+async fn addresses_that_sentinels_announce_are_mapped() {
+    const ANNOUNCED: &str = "10.255.255.1";
+    let (master, next) = (support::server(), support::server());
+    let port = master.port().to_string();
+    let replica = aside(move || {
+        let replica = redis_actix_test::RedisServer::builder().args(["--replicaof", "127.0.0.1", &port]).start();
+        replica.unwrap_or_else(|error| panic!("{error}"))
+    })
+    .await;
+    let says = |port, epoch| Says { host: ANNOUNCED, port, epoch };
+    let sentinel = ScriptedSentinel::start_with_replica(says(master.port(), 1), Some(replica.port()));
+    let config = config([sentinel.server.addr()]).address_map(|announced| {
+        let host = if announced.host == ANNOUNCED { "127.0.0.1" } else { &announced.host };
+        redis_actix::HostPort { host: host.to_owned(), port: announced.port }
+    });
+    let redis = hasty(config.command_timeout(ms(20_000))).start().expect("started");
+    redis.send(Set::new("k", "v")).await.expect("written");
+    support::replicas::replicas_ready(&redis, &["k".to_owned()], 1).await;
+    eventually("the sentinel watched", || (sentinel.asked() >= 2).then_some(())).await;
+    sentinel.say(says(next.port(), 2));
+    sentinel.announce();
+    until(&redis, "at the next master", |status| status.disconnects == 1).await;
+    redis.send(Set::new("k", "w")).await.expect("written");
+    assert_eq!(next.command(["GET", "test:k"]).expect("asked").text().expect("written"), "w");
+}

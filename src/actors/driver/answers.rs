@@ -3,7 +3,8 @@
 use redis::Value;
 
 use crate::actors::ticket::BoxedTicket;
-use crate::core::verdict::{CommandFacts, Refusal, leaves_link, unit_errors, verdict};
+use crate::config::Mode;
+use crate::core::verdict::{CommandFacts, Refusal, Verdict, leaves_link, unit_errors, verdict};
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -30,6 +31,10 @@ pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, reci
             } else {
                 prefix.strip_error(&error)
             };
+            let said = match judged {
+                Verdict::NotRun(Refusal::Moved) if is_single(recipe) => said.with_advice(NODE_OF_A_CLUSTER),
+                _ => said,
+            };
             (Err(said.with_fate(judged.fate())), leaves_link(&Value::ServerError(error), facts))
         }
         value => {
@@ -44,6 +49,13 @@ pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, reci
     };
     ticket.complete(outcome);
     refusal.and_then(|refusal| of_no_more_use(refusal, recipe))
+}
+
+const NODE_OF_A_CLUSTER: &str =
+    "this server is a node of a cluster: set REDIS_CLUSTER_HOSTS, or RedisConfigBuilder::cluster_hosts in code";
+
+fn is_single(recipe: &Recipe) -> bool {
+    matches!(recipe.config.mode(), Mode::Single(_))
 }
 
 fn of_no_more_use(refusal: Refusal, recipe: &Recipe) -> Option<Cause> {

@@ -40,6 +40,18 @@ const ROUNDS_PER_TURN: u32 = 8;
 /// other actor of this thread.
 const ANSWERS_PER_TURN: usize = 128;
 
+/// What came without a command that it could answer. A server that closes a connection may say why.
+fn unsolicited(value: &Value) -> Cause {
+    match value {
+        Value::ServerError(error) => {
+            let error = Error::server(error.code(), error.details());
+            let (code, words) = (error.code().unwrap_or_default(), error.message());
+            Cause::new(CauseKind::NotReady, format!("the server ended the connection with {code}: {words}"))
+        }
+        _ => Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for"),
+    }
+}
+
 /// How much is told before others of this thread get their turn.
 #[derive(Clone, Copy)]
 struct Portion {
@@ -277,10 +289,10 @@ impl Driver {
                     },
                 };
                 let before = self.admission.in_flight();
-                let replied = if owed == 0 { Err(Unasked) } else { self.admission.replied(value, now) };
-                let replied = replied.map_err(|_| {
-                    Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for")
-                })?;
+                if owed == 0 {
+                    return Err(unsolicited(&value));
+                }
+                let replied = self.admission.replied(value, now).map_err(|Unasked| unsolicited(&Value::Nil))?;
                 received.replied = true;
                 owed = owed.saturating_sub(before.saturating_sub(self.admission.in_flight()));
                 let Some((ticket, value, stamp)) = replied else { continue };

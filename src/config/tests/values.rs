@@ -161,6 +161,7 @@ fn malformed_values_are_refused_by_name_with_what_is_accepted() {
         ("REDIS_TLS", &["on", "2", "maybe", "truee"], "true, false, 1, 0, yes or no"),
         ("REDIS_BUSY_POLL", &["50", "off"], "true, false, 1, 0, yes or no"),
         ("REDIS_CLUSTER_ADDRESS_MAP", &["a", "a=b=c", "a=b,", "a=redis://h", "a:0=b"], "announced=reachable"),
+        ("REDIS_TLS_VERIFY", &["none", "yes"], "must be full"),
         ("REDIS_PROTOCOL", &["1", "4", "resp3"], "must be 2 or 3"),
         ("REDIS_CLIENT_COMMANDS", &["off"], "true, false, 1, 0, yes or no"),
         ("REDIS_MAX_RETRIES", &["-1", "1001", "many"], "0 to 1000"),

@@ -15,6 +15,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use zeroize::Zeroizing;
 
 use super::super::dial_error::{DialError, DialErrorKind};
+use super::any_name::AnyName;
 use super::{ClientIdentity, Pem, Tls, TlsOptions, refusal};
 use crate::config::Address;
 
@@ -142,13 +143,19 @@ fn connector(options: &TlsOptions) -> Result<TlsConnector, String> {
 fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
     // Named, because the process-wide default panics as soon as two providers are compiled in.
     let provider = Arc::new(crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let roots = match &options.ca {
+        Some(ca) => given_authorities(ca)?,
+        None => system_authorities()?,
+    };
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| format!("tls cannot be configured: {error}"))?
-        .with_root_certificates(match &options.ca {
-            Some(ca) => given_authorities(ca)?,
-            None => system_authorities()?,
-        });
+        .map_err(|error| format!("tls cannot be configured: {error}"))?;
+    let builder = if options.any_name {
+        let verifier = AnyName::new(roots, provider)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    } else {
+        builder.with_root_certificates(roots)
+    };
     let Some(ClientIdentity { certificate, key }) = &options.identity else {
         return Ok(builder.with_no_client_auth());
     };

@@ -45,10 +45,15 @@ fn certificate(problem: &CertificateError) -> String {
                 names.push_str(", ...");
             }
             if names.is_empty() {
-                names.push_str("no name at all");
+                return format!(
+                    "{REFUSED}it carries no name (no subjectAltName; a common name does not count); make it anew with {} \
+                     as one, or set REDIS_TLS_VERIFY=ca to accept any name that the authority has signed",
+                    expected.to_str()
+                );
             }
             format!(
-                "wrong name, it is not made for {} but for {names}; connect by a name that it carries",
+                "wrong name, it is not made for {} but for {names}; connect by a name that it carries, set \
+                 REDIS_TLS_SERVER_NAME to one, or set REDIS_TLS_VERIFY=ca",
                 expected.to_str()
             )
         }
@@ -62,9 +67,25 @@ fn certificate(problem: &CertificateError) -> String {
             "not yet valid; check the clocks of this machine and of its issuer".to_owned()
         }
         CertificateError::Revoked => "revoked by its issuer; replace it".to_owned(),
-        other => format!("{other}; replace it, or set REDIS_TLS_CA to the authority that signed it"),
+        other => unusual(&other.to_string()),
     };
-    format!("the server's certificate was refused: {what}")
+    format!("{REFUSED}{what}")
+}
+
+const REFUSED: &str = "the server's certificate was refused: ";
+
+/// What no verifier takes, whatever authority is trusted.
+fn unusual(problem: &str) -> String {
+    if problem.contains("UnsupportedCertVersion") {
+        return "it is of X.509 version 1, as openssl makes certificates without extensions; make it anew with the \
+                server's host as subjectAltName (openssl x509 -req -extfile)"
+            .to_owned();
+    }
+    if problem.contains("CaUsedAsEndEntity") {
+        return "it is that of an authority, and not that of a server; have the authority sign one for the server"
+            .to_owned();
+    }
+    format!("{problem}; replace it")
 }
 
 /// `redis.example` out of rustls' `DnsName("redis.example")`; anything else as it is.
