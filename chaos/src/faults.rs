@@ -232,7 +232,12 @@ impl Faults<'_> {
         let _ = connection.send(["EVAL", "while true do end", "0"]);
         sleep(ms(self.chance.u64(100..400)));
         // With a sentinel the old one is not asked either.
-        self.deployment.fail_over(shard, Failover::Forced, ms(self.chance.u64(..1_000)), &mut self.losses);
+        self.deployment.fail_over(shard, Failover::Forced, Duration::ZERO, &mut self.losses);
+        // A lost link to another node makes clients ask for the topology, while the old primary still answers BUSY.
+        for other in (0..self.deployment.servers().len()).filter(|other| *other != primary) {
+            self.deployment.proxy(other).reset_all();
+        }
+        sleep(ms(self.chance.u64(300..1_500)));
         kill_script(server);
     }
 

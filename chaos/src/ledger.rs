@@ -101,30 +101,46 @@ impl Ledger {
         writes.values().map(|write| &write.key).chain(atomic.iter().flat_map(|(_, keys)| keys)).cloned().collect()
     }
 
-    /// Compares with what the servers have, and begins a new round with empty lists.
+    /// All writes since the last call. The next round begins with empty lists.
+    pub fn take(&self) -> Round {
+        let writes = std::mem::take(&mut *self.writes.borrow_mut());
+        let round =
+            Round { late: self.late.borrow().clone(), atomic: std::mem::take(&mut *self.atomic.borrow_mut()), writes };
+        let unknown = round.writes.iter().filter(|(_, write)| write.reported == Reported::Unknown);
+        self.late.borrow_mut().extend(unknown.map(|(number, _)| *number));
+        round
+    }
+}
+
+/// The writes of one round.
+#[derive(Debug)]
+pub struct Round {
+    writes: BTreeMap<u64, Write>,
+    late: BTreeSet<u64>,
+    atomic: Vec<(u64, [String; 2])>,
+}
+
+impl Round {
+    /// Compares with the lists of the servers. It takes seconds in a debug build, so it belongs on another thread.
     pub fn verify(
         &self,
         lists: &HashMap<String, Vec<u64>>,
         losses: &Losses,
         account: &Account,
     ) -> BTreeMap<&'static str, Tally> {
-        let writes = std::mem::take(&mut *self.writes.borrow_mut());
-        let atomic = std::mem::take(&mut *self.atomic.borrow_mut());
         let mut tallies = BTreeMap::<&'static str, Tally>::new();
-        let places = self.places(lists, &writes, account, &mut tallies);
-        for (number, write) in &writes {
+        let places = self.places(lists, account, &mut tallies);
+        for (number, write) in &self.writes {
             let present = places.contains_key(&(write.key.as_str(), *number));
             judge(*number, write, present, losses, account, tallies.entry(write.by).or_default());
         }
-        check_order(&writes, &places, account);
-        for (number, keys) in &atomic {
+        check_order(&self.writes, &places, account);
+        for (number, keys) in &self.atomic {
             let there = keys.each_ref().map(|key| places.contains_key(&(key.as_str(), *number)));
             account.check(there[0] == there[1], "a transaction ran by halves", || {
                 format!("{number} at {keys:?}: {there:?}")
             });
         }
-        let unknown = writes.iter().filter(|(_, write)| write.reported == Reported::Unknown).map(|(number, _)| *number);
-        self.late.borrow_mut().extend(unknown);
         count(&tallies, account);
         tallies
     }
@@ -133,20 +149,18 @@ impl Ledger {
     fn places<'a>(
         &self,
         lists: &'a HashMap<String, Vec<u64>>,
-        writes: &BTreeMap<u64, Write>,
         account: &Account,
         tallies: &mut BTreeMap<&'static str, Tally>,
     ) -> HashMap<(&'a str, u64), usize> {
         let (mut places, mut twice) = (HashMap::new(), BTreeSet::new());
-        let late = self.late.borrow();
         for (key, numbers) in lists {
             for (place, number) in numbers.iter().enumerate() {
                 let repeated = places.insert((key.as_str(), *number), place).is_some();
-                if late.contains(number) {
+                if self.late.contains(number) {
                     account.count("ran late");
                     continue;
                 }
-                let write = writes.get(number);
+                let write = self.writes.get(number);
                 if repeated && let Some(write) = write {
                     tallies.entry(write.by).or_default().repeated += 1;
                 }

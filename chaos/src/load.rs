@@ -14,6 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::spawn_blocking;
+
 use redis_actix::{Error, Fate, ReconnectPolicy, Redis, RedisBuilder, RedisConfigBuilder, RestartLimit};
 
 use super::account::Account;
@@ -35,6 +37,9 @@ const LISTS: u64 = 12;
 /// What the loads share.
 pub struct Shared {
     redis: Redis,
+    /// Another handle on the same arbiter, whose links are never given up for silence: whatever keeps one busy until then
+    /// keeps this one busy without end.
+    no_liveness: RefCell<Option<Redis>>,
     account: Arc<Account>,
     ledger: Ledger,
     queue: Queue,
@@ -94,6 +99,7 @@ type Caller = fn(Rc<Shared>, fastrand::Rng) -> Pin<Box<dyn Future<Output = ()>>>
 const CALLERS: &[(usize, Caller)] = &[
     (12, |shared, chance| Box::pin(writes::commands(shared, chance))),
     (2, |shared, chance| Box::pin(writes::bursts(shared, chance))),
+    (2, |shared, chance| Box::pin(writes::no_liveness(shared, chance))),
     (3, |shared, chance| Box::pin(writes::pipelines(shared, chance))),
     (3, |shared, chance| Box::pin(writes::transactions(shared, chance))),
     (3, |shared, chance| Box::pin(writes::watches(shared, chance))),
@@ -109,12 +115,12 @@ const CALLERS: &[(usize, Caller)] = &[
 
 /// A handle that reconnects quickly.
 pub fn connect(deployment: &Deployment) -> Redis {
-    quick(deployment.config().command_timeout(DEADLINE)).start().expect("started")
+    quick(deployment.config().command_timeout(DEADLINE).liveness(LIVENESS)).start().expect("started")
 }
 
 /// The same with another configuration.
 pub fn quick(config: RedisConfigBuilder) -> RedisBuilder {
-    let config = config.liveness(LIVENESS).connect_timeout(Duration::from_millis(800));
+    let config = config.connect_timeout(Duration::from_millis(800));
     let delays = Duration::from_millis(5)..=Duration::from_millis(200);
     let redis = Redis::builder(config.build().expect("a valid configuration"));
     let redis = redis.reconnect(ReconnectPolicy::exponential(delays).stable_after(Duration::from_secs(1)));
@@ -134,6 +140,7 @@ impl Load {
     pub async fn start(redis: &Redis, account: &Arc<Account>, deployment: &Deployment) -> Self {
         let shared = Rc::new(Shared {
             redis: redis.clone(),
+            no_liveness: RefCell::default(),
             account: account.clone(),
             ledger: Ledger::default(),
             queue: Queue::default(),
@@ -152,6 +159,11 @@ impl Load {
         let pops = (0..2).map(|_| actix::spawn(queue::pops(shared.clone())));
         let listeners = pops.collect();
         Self { shared, tasks: RefCell::default(), listeners, keep: Box::new((subscription, consumer)) }
+    }
+
+    /// Writes through this handle as well, whose links are never given up for silence.
+    pub fn add_no_liveness(&self, redis: &Redis) {
+        self.shared.no_liveness.replace(Some(redis.clone()));
     }
 
     pub fn begin(&self, seed: u64) {
@@ -184,9 +196,11 @@ impl Load {
         let subscription = topics::verify(shared, deployment.mode()).await;
         let keys = shared.ledger.keys();
         let servers = deployment.clone();
-        let lists = tokio::task::spawn_blocking(move || servers.take_lists(&keys)).await.expect("the servers answer");
+        let lists = spawn_blocking(move || servers.take_lists(&keys)).await.expect("the servers answer");
         let consumer = streams::verify(shared, &lists).await;
-        let mut tallies = shared.ledger.verify(&lists, losses, &shared.account);
+        let (round, account, losses_of_servers) = (shared.ledger.take(), shared.account.clone(), losses.clone());
+        let verified = spawn_blocking(move || round.verify(&lists, &losses_of_servers, &account));
+        let mut tallies = verified.await.expect("no panic");
         let blocking = queue::verify(shared, losses).await;
         let reads = shared.reads.take();
         tallies.extend([

@@ -35,6 +35,19 @@ fn note(shared: &Shared, kind: &'static str, caller: u64, number: u64, key: &str
     }
 }
 
+/// Through the handle without `liveness`, if there is one.
+pub(super) async fn no_liveness(shared: Rc<Shared>, mut chance: fastrand::Rng) {
+    let (caller, redis) = (shared.caller(), shared.no_liveness.borrow().clone());
+    let Some(redis) = redis else { return };
+    while !shared.over.get() {
+        let (number, key, asked) = (shared.ledger.number(), list("no-liveness", &mut chance), Instant::now());
+        let sent = redis.send(RPush::new(&key, [number])).await;
+        note(&shared, "without liveness", caller, number, &key, sent.map(drop));
+        shared.in_time("without liveness", asked, shared.deadline);
+        pause(&mut chance).await;
+    }
+}
+
 /// Commands that are sent without waiting for the one before. Their order holds as well.
 pub(super) async fn bursts(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     let caller = shared.caller();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use redis_actix_chaos::account::Account;
 use redis_actix_chaos::deployment::{Deployment, Losses, Mode};
 use redis_actix_chaos::faults::{Faults, ms};
-use redis_actix_chaos::load::{FOLLOW, Load, connect};
+use redis_actix_chaos::load::{DEADLINE, FOLLOW, Load, connect, quick};
 use redis_actix_chaos::watchdog::Watchdog;
 
 use crate::account::Log;
@@ -27,6 +27,9 @@ pub(crate) async fn run(mode: Mode, time: Duration, seed: u64, log: Log) -> Exit
     redis.ready(Duration::from_secs(20)).await.expect("ready");
     let watchdog = Watchdog::start(&account);
     let load = Load::start(&redis, &account, &deployment).await;
+    let config = deployment.config().command_timeout(DEADLINE).liveness(None);
+    let no_liveness = quick(config).start().expect("started");
+    load.add_no_liveness(&no_liveness);
     let until = Instant::now() + time;
     let mut losses = Losses::default();
     while Instant::now() < until && account.violations() < ENOUGH {
@@ -42,6 +45,8 @@ pub(crate) async fn run(mode: Mode, time: Duration, seed: u64, log: Log) -> Exit
         println!("{kind}: {times} errors, the last: {last}");
     }
     load.close().await;
+    let ended = no_liveness.shutdown(Duration::from_secs(2)).await;
+    account.check(ended.is_ok(), "the shutdown gave no report", || format!("{ended:?}"));
     let ended = redis.shutdown(Duration::from_secs(2)).await;
     account.check(ended.is_ok(), "the shutdown gave no report", || format!("{ended:?}"));
     account.check(!log.shows_a_secret(), "a secret is in the log", String::new);
