@@ -28,7 +28,7 @@ pub(crate) fn gaps(notes: &Notes) -> usize {
 }
 
 /// The node keeps answering pings after it has left.
-/// Ablation: a link that stays where the topology has no node fails with `never saw the gap`.
+/// Ablation: `Anywhere::leads_to` that is always true fails with `never saw the gap`.
 #[actix::test]
 async fn a_subscription_leaves_a_node_that_has_left_the_cluster() {
     let cluster = aside(|| {

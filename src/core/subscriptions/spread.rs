@@ -17,7 +17,6 @@ use crate::core::cluster::map::Map;
 use crate::core::cluster::redirect::{MOST_HOPS, is_one};
 use crate::core::cluster::slot::Slots;
 use crate::error::Error;
-use placing::GRACE;
 
 /// One link, by a number that no other one gets.
 pub(crate) type Spot = u64;
@@ -69,8 +68,6 @@ struct Link {
 pub(crate) enum Change {
     Open(Spot, HostPort),
     Close(Spot),
-    /// The link leads to a node that is no member of the cluster any more.
-    Disconnect(Spot),
 }
 
 /// See the module.
@@ -82,9 +79,6 @@ pub(crate) struct Spread {
     /// Those of the map.
     primaries: HashSet<HostPort>,
     links: BTreeMap<Spot, Link>,
-    /// The node that the link to any node leads to, and when it is left unless the topology names it by then.
-    endpoint: Option<HostPort>,
-    leave_at: Option<Instant>,
     spots: HashMap<HostPort, Spot>,
     last: Spot,
     topics: HashMap<Name, Topic>,
@@ -109,8 +103,6 @@ impl Spread {
             map: Map::default(),
             primaries: HashSet::new(),
             links: BTreeMap::from([(ANYWHERE, anywhere)]),
-            endpoint: None,
-            leave_at: None,
             spots: HashMap::new(),
             last: ANYWHERE,
             topics: HashMap::new(),
@@ -241,37 +233,18 @@ impl Spread {
         for spot in self.spots.values().copied().collect::<Vec<_>>() {
             self.close_if_vanished(spot);
         }
-        self.check_membership(now);
         hurt
     }
 
-    /// A new link is there, on which nothing is subscribed. It leads to this node.
-    pub(crate) fn linked(&mut self, spot: Spot, generation: u64, endpoint: Option<&HostPort>, now: Instant) {
+    /// A new link is there, on which nothing is subscribed.
+    pub(crate) fn linked(&mut self, spot: Spot, generation: u64) {
         if let Some(link) = self.links.get_mut(&spot) {
             link.machine.linked(generation);
         }
-        if spot == ANYWHERE {
-            self.endpoint = endpoint.cloned();
-            self.check_membership(now);
-        }
-    }
-
-    /// A node that has left the cluster answers pings as before, and hears nothing of what is published in it. A stale
-    /// topology may lack a node that has just joined: hence the grace period.
-    fn check_membership(&mut self, now: Instant) {
-        let Some(endpoint) = self.endpoint.as_ref().filter(|_| !self.map.is_empty()) else {
-            self.leave_at = None;
-            return;
-        };
-        let is_member = self.map.shards().any(|shard| shard.primary == *endpoint || shard.replicas.contains(endpoint));
-        self.leave_at = (!is_member).then(|| self.leave_at.unwrap_or(now + GRACE));
     }
 
     /// The link is gone. Returns whose messages may be missed from now on.
     pub(crate) fn lost(&mut self, spot: Spot, now: Instant) -> BTreeSet<Id> {
-        if spot == ANYWHERE {
-            (self.endpoint, self.leave_at) = (None, None);
-        }
         let here = |topic: &Topic| topic.reach != Reach::Any && topic.at.contains(&spot);
         let names: Vec<Name> =
             self.local.iter().filter(|name| self.topics.get(*name).is_some_and(here)).cloned().collect();
@@ -372,7 +345,7 @@ impl Spread {
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let due = self.dues.first().map(|(due, _)| *due);
         let idle = self.links.values().filter_map(|link| Some(link.idle_since? + self.idle)).min();
-        due.into_iter().chain(idle).chain(self.leave_at).min()
+        due.into_iter().chain(idle).min()
     }
 
     /// The time has come for something. Returns who misses something by it.
@@ -386,15 +359,7 @@ impl Spread {
         for spot in self.links.iter().filter(|(_, link)| is_over(link)).map(|(spot, _)| *spot).collect::<Vec<_>>() {
             self.close(spot);
         }
-        if self.leave_at.take_if(|at| *at <= now).is_some() {
-            self.changes.push(Change::Disconnect(ANYWHERE));
-        }
         hurt
-    }
-
-    /// The node that the link to any node leads to now.
-    pub(crate) fn endpoint(&self) -> Option<&HostPort> {
-        self.endpoint.as_ref()
     }
 
     /// What has to be done about links, in order.

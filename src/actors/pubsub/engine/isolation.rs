@@ -8,6 +8,7 @@ use futures_util::future::{join, join_all};
 use super::asking::Said;
 use super::{Engine, RedisActor};
 use crate::actors::scripts::Internal;
+use crate::config::HostPort;
 use crate::core::cluster::map::Map;
 use crate::core::subscriptions::{
     isolation::{Standing, View, judge},
@@ -24,23 +25,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Checks {
     pub(super) due: Option<Instant>,
+    /// The node, in a cluster.
+    endpoint: Option<HostPort>,
     was_isolated: bool,
 }
 
 impl Checks {
     /// A new link.
-    pub(super) fn begin(now: Instant) -> Self {
-        Self { due: Some(now + CHECK), was_isolated: false }
+    pub(super) fn begin(endpoint: Option<HostPort>, now: Instant) -> Self {
+        Self { due: endpoint.is_some().then(|| now + CHECK), endpoint, was_isolated: false }
     }
 }
 
 impl Engine {
-    /// Asks the node over the shared connection, which leads to every primary. What no connection of it leads to cannot be
-    /// asked: the topology says when it has left.
+    /// Asks the node over the shared connection, which leads to every primary. A node that has left the topology
+    /// has no slot to ask it by; `Anywhere` in `topology.rs` sees to it that the link leaves such a node.
     pub(super) fn check_isolation(&mut self) {
         self.checks.due = None;
         let Some(generation) = self.places.get(&ANYWHERE).and_then(|place| place.generation) else { return };
-        let (Some(endpoint), Some(topology)) = (self.spread.endpoint(), &self.ground.topology) else { return };
+        let (Some(endpoint), Some(topology)) = (&self.checks.endpoint, &self.ground.topology) else { return };
         let (map, main) = (topology.picture(), self.main.clone());
         let slot = |map: &Map, node| map.slots_of(node).first().map(|slots| *slots.start());
         let own = slot(&map.map, endpoint);
@@ -68,7 +71,7 @@ impl Engine {
         match standing {
             Standing::Unknown => {}
             Standing::Isolated => {
-                if let (Some(topology), Some(endpoint)) = (&self.ground.topology, self.spread.endpoint()) {
+                if let (Some(topology), Some(endpoint)) = (&self.ground.topology, &self.checks.endpoint) {
                     topology.avoid(endpoint);
                 }
                 self.disconnect(ANYWHERE, "the node that it led to is cut off from most of the cluster");

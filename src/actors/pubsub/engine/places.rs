@@ -86,10 +86,9 @@ impl Engine {
                     Some(Address::Tcp(endpoint)) if self.ground.topology.is_some() => Some(endpoint),
                     _ => None,
                 };
-                let now = Instant::now();
-                self.spread.linked(spot, *generation, endpoint, now);
-                if spot == ANYWHERE && endpoint.is_some() {
-                    self.checks = Checks::begin(now);
+                self.spread.linked(spot, *generation);
+                if spot == ANYWHERE {
+                    self.checks = Checks::begin(endpoint.cloned(), Instant::now());
                 }
                 for member in self.members.values_mut() {
                     if member.topics.keys().any(|name| self.spread.is_at(name, spot)) {
@@ -138,7 +137,6 @@ impl Engine {
         for change in self.spread.changes() {
             match change {
                 Change::Open(spot, node) => self.open(spot, node),
-                Change::Disconnect(spot) => self.disconnect(spot, "the node that it led to has left the cluster"),
                 Change::Close(spot) => {
                     self.members.values_mut().for_each(|member| member.forget(spot));
                     if let Some(place) = self.places.remove(&spot) {
