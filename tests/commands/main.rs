@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod codes;
+mod futures;
 mod kept_futures;
 mod memory;
 mod raw;
