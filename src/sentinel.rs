@@ -69,13 +69,15 @@ struct Known {
     /// Its own id, where it has told it: it may have another address with its peers than in the configuration.
     id: Option<String>,
     configured: bool,
+    /// It has answered.
+    reached: bool,
 }
 
 impl Sentinels {
     pub(crate) fn new(hosts: Vec<HostPort>, master: String, recipe: Recipe) -> Arc<Self> {
         // What sentinels and servers do about a handshake are two matters.
         let recipe = Recipe { place: Place::Sentinel, optional: Arc::default(), ..recipe };
-        let known = hosts.into_iter().map(|host| Known { host, id: None, configured: true }).collect();
+        let known = hosts.into_iter().map(|host| Known { host, id: None, configured: true, reached: false }).collect();
         let state = Mutex::new(State { view: View::default(), known });
         Arc::new(Self { master, recipe, state, changes: watch::Sender::new(None), discovered: Notify::new() })
     }
@@ -104,6 +106,7 @@ impl Sentinels {
     /// Records a report, and tells the connections if the master is another server now.
     fn record(&self, sentinel: &HostPort, report: Report) {
         let mut state = self.state();
+        state.known.iter_mut().filter(|known| known.host == *sentinel).for_each(|known| known.reached = true);
         if let Some(master) = state.view.record(sentinel, report, Instant::now()) {
             tracing::debug!(%sentinel, address = %master.address, version = master.version, "the sentinels name another master");
             // Under the lock, so that the last one told is the last one elected.
@@ -114,7 +117,9 @@ impl Sentinels {
     /// Whether enough sentinels have named the master since `since`.
     fn is_settled(&self, since: Instant) -> bool {
         let state = self.state();
-        state.view.is_settled(state.known.len(), since, Instant::now())
+        // Peers may announce addresses that cannot be reached from here: those never answer, and are not waited for.
+        let voters = state.known.iter().filter(|known| known.configured || known.reached).count();
+        state.view.is_settled(voters, since, Instant::now())
     }
 
     /// Asks on this link where the master is, and records the answer.
@@ -219,7 +224,8 @@ impl Sentinels {
         Server { address, resolved: resolved.unwrap_or_default() }
     }
 
-    /// Records the id of a sentinel, and the others that it knows.
+    /// Records the id of a sentinel, and the others that it knows. Without ids, as before Redis 6.2, one sentinel under two
+    /// addresses would count twice, so none is added.
     fn discover(&self, host: &HostPort, id: Option<String>, peers: Vec<replies::Peer>) {
         let reachable =
             |peer: replies::Peer| replies::Peer { address: self.recipe.config.map_address(peer.address), ..peer };
@@ -238,12 +244,12 @@ impl Sentinels {
             twins.iter().for_each(|twin| state.view.forget(&twin.host));
         }
         let before = state.known.len();
-        for peer in peers {
+        for peer in peers.into_iter().filter(|_| id.is_some()) {
             let is_known = state.known.iter().any(|known| {
                 known.host == peer.address || known.id.as_deref().is_some_and(|id| !id.is_empty() && id == peer.id)
             });
             if !is_known && state.known.len() < MAX_SENTINELS {
-                state.known.push(Known { host: peer.address, id: Some(peer.id), configured: false });
+                state.known.push(Known { host: peer.address, id: Some(peer.id), configured: false, reached: false });
             }
         }
         if state.known.len() > before {

@@ -46,6 +46,7 @@ async fn every_refusal_of_hello_is_followed_by_auth() {
         "-NOPERM this user has no permissions to run the 'hello' command\r\n",
         "-ERR unsupported command 'HELLO'\r\n",
         "-ERR invalid request\r\n",
+        "-unsupported command 'HELLO'\r\n",
         "-invalid request\r\n",
         "-NOPROTO unsupported protocol version\r\n",
         // Taken for something else, by a proxy that passes nothing on.
