@@ -155,7 +155,13 @@ pub(crate) fn not_run(reply: &Value, command: CommandFacts<'_>) -> Option<Refusa
 /// A script that writes has this from the command that it called, so the text may be followed by the place in the script.
 pub(crate) fn leaves_link(reply: &Value, command: CommandFacts<'_>) -> Option<Refusal> {
     let Value::ServerError(error) = reply else { return None };
-    let (refusal, text) = (Refusal::of_code(error.code())?, error.details().unwrap_or_default());
+    let text = error.details().unwrap_or_default();
+    // Up to Redis 6.2: `ERR Error running script (call to f_...): @user_script:1: -READONLY You can't write against ...`.
+    if command.user_code && error.code() == "ERR" && text.starts_with("Error running script (call to f_") {
+        let inner = text.split_once(": -READONLY ").map(|(_, inner)| inner.trim_end());
+        return inner.filter(|inner| READ_ONLY.contains(inner)).map(|_| Refusal::ReadOnly);
+    }
+    let refusal = Refusal::of_code(error.code())?;
     let is_meant = matches!(refusal, Refusal::ReadOnly | Refusal::NoAuth | Refusal::Moved);
     let is_inner = refusal == Refusal::ReadOnly && READ_ONLY.iter().any(|known| text.starts_with(known));
     (is_meant && (!command.user_code || is_inner || refusal.is_text_of_servers(text))).then_some(refusal)

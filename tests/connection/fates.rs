@@ -29,7 +29,7 @@ const ANSWERS: [&str; 12] = [
     "ERR x",
 ];
 
-/// Ablation: with codes as proofs in `core::verdict` the first script runs 49 times until its deadline.
+/// Ablation: with codes as proofs in `core::verdict` the first script fails with "the server was not ready", `NotSent`.
 #[actix::test]
 async fn a_script_that_answers_with_a_code_of_the_server_runs_once_and_cuts_no_link() {
     let server = support::server();

@@ -314,7 +314,7 @@ proptest! {
     ///
     /// Ablations: with the retry left behind by `take_queued` "the driver would spin"; with expired commands that keep their
     /// places "an expired command keeps its place"; without `note_may_have_run` in `settle` "ran and was called"; with codes as
-    /// proofs in `verdict` "ran 2 times".
+    /// proofs in `verdict` the same.
     #[test]
     fn the_delivery_contract_holds(steps in steps()) {
         let mut bench = Bench::new();

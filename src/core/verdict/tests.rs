@@ -119,6 +119,8 @@ fn only_servers_end_a_link() {
     for line in ["READONLY account is frozen", "NOAUTH who are you", "MOVED out of town", "BUSY x", "LOADING"] {
         assert_eq!(leaves(line, &eval()), None, "{line}");
     }
+    let old = "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica. ";
+    assert_eq!(leaves(old, &eval()), Some(Refusal::ReadOnly));
     let set = Frame::known("SET").key("k");
     for (line, refusal) in [
         ("READONLY You can't write against a read only replica.", Refusal::ReadOnly),
