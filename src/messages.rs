@@ -66,6 +66,12 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
         let _ = frame;
         Self::reply(value)
     }
+
+    /// As [`reply_to`](Self::reply_to), for several commands at several nodes of a cluster, of which each has an outcome.
+    #[doc(hidden)]
+    fn reply_each(frame: &Frame, outcomes: Vec<Result<Value>>) -> Result<Self::Reply> {
+        crate::actors::ticket::whole_of(outcomes, frame.is_read()).and_then(|value| Self::reply_to(frame, value))
+    }
 }
 
 /// Decodes an answer by redis-rs' [`FromRedisValue`](redis::FromRedisValue).

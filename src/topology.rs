@@ -155,7 +155,7 @@ impl Topology {
         }
         match route(frame, &self.slots)? {
             Route::Slot(slot) => Ok(Some(slot)),
-            Route::Any => Ok(None),
+            Route::Any | Route::Prefer(_) => Ok(None),
             Route::Parts(..) | Route::Each | Route::Primaries(_) => Err(spread(frame)),
         }
     }

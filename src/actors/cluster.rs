@@ -14,6 +14,7 @@ mod status;
 mod trip;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{
@@ -36,8 +37,9 @@ use crate::core::{
     cluster::{
         map::Map,
         refresh::Refresh,
-        route::{Route, of_pipeline, route},
+        route::{Route, SlotList, of_pipeline, route},
         slot::Slots,
+        slot_queue::SlotQueues,
     },
     lane::Deadline,
     retry::ReconnectPolicy,
@@ -50,12 +52,12 @@ use crate::intake::Callers;
 use crate::topology::Announce;
 use crate::wire::recipe::{Recipe, Replica};
 use crate::wire::session::Greeting;
-use detour::Delayed;
+use detour::Held;
 use look::look;
 use nodes::Nodes;
 use status::Present;
-use trip::Book;
 pub(crate) use trip::Routed;
+use trip::{Book, Trip};
 
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS: usize = 4;
@@ -84,7 +86,15 @@ pub(crate) struct Router {
     replicas: Replicas,
     /// Commands that wait for the first picture of the cluster.
     lobby: Admission<BoxedTicket>,
-    delayed: Vec<Delayed>,
+    /// Commands that wait while their slot is redirected.
+    queues: SlotQueues<Held>,
+    /// Those that wait by themselves: when they are sent again, and a number.
+    delayed: BTreeMap<(Instant, u64), Held>,
+    delays: u64,
+    /// How many commands came so far.
+    orders: u64,
+    /// A redirect has changed the map, and the handles were not told.
+    has_moved: bool,
     book: Arc<Book>,
     refresh: Refresh,
     looking: Option<Looking>,
@@ -129,7 +139,11 @@ impl Router {
             seeds,
             map: Map::default(),
             lobby: Admission::new(limits),
-            delayed: Vec::new(),
+            queues: SlotQueues::new(),
+            delayed: BTreeMap::new(),
+            delays: 0,
+            orders: 0,
+            has_moved: false,
             book: Arc::default(),
             refresh: Refresh::new(fastrand::Rng::new()),
             looking: None,
@@ -221,7 +235,8 @@ impl Router {
         if let Err(error) = ticket.frame().check() {
             return ticket.complete(Err(error));
         }
-        let ticket = Routed::whole(ticket, deadline, &self.book);
+        self.orders += 1;
+        let ticket = Routed::whole(ticket, Trip::new(deadline, self.orders), &self.book);
         if self.map.is_empty() {
             self.lobby.enqueue(ticket, deadline, state);
         } else {
@@ -244,22 +259,27 @@ impl Router {
         match route(ticket.frame(), &self.slots) {
             Ok(Route::Slot(slot)) => self.send_to_slot(ticket, slot),
             Ok(Route::Any) => match self.nodes.any() {
-                Some(node) => self.send(ticket, node),
+                Some(node) => self.send(ticket, node, SlotList::new()),
+                None => self.nobody(ticket),
+            },
+            Ok(Route::Prefer(slot)) => match self.nodes.prefer(slot) {
+                Some(node) => self.send(ticket, node, SlotList::new()),
                 None => self.nobody(ticket),
             },
             Ok(Route::Primaries(merge)) => {
                 let frame = ticket.frame();
-                let parts: Vec<_> =
-                    self.nodes.first_slots().into_iter().map(|slot| (slot, frame.clone().on_slot(slot))).collect();
+                let slots = self.nodes.first_slots();
+                let parts = slots.iter().map(|slot| (*slot, frame.clone().on_slot(*slot))).collect();
                 self.scatter(ticket, parts, merge);
             }
             Ok(Route::Parts(parts, merge)) => self.scatter(ticket, parts, merge),
             Ok(Route::Each) => {
-                let nodes = &self.nodes;
+                let (nodes, queues) = (&self.nodes, &self.queues);
                 let whole =
                     of_pipeline(ticket.frame(), &self.slots, |one, other| nodes.owner(one) == nodes.owner(other));
-                match whole.and_then(|slot| self.nodes.owner(slot)) {
-                    Some(node) => self.send(ticket, node),
+                let whole = whole.filter(|slots| !slots.iter().any(|slot| queues.is_closed(*slot)));
+                match whole.and_then(|slots| Some((nodes.owner(*slots.first()?)?, slots))) {
+                    Some((node, slots)) => self.send(ticket, node, slots),
                     None => self.scatter_pipeline(ticket),
                 }
             }
@@ -267,25 +287,44 @@ impl Router {
         }
     }
 
+    /// Sends a command to the owner of its slot, behind those that wait for it.
     fn send_to_slot(&mut self, mut ticket: Box<Routed>, slot: u16) {
         ticket.trip.slot = Some(slot);
+        if !self.queues.is_closed(slot) {
+            return self.send_to_owner(ticket, slot);
+        }
+        // A read that a replica may answer sees what is old, in whatever order.
+        let (owner, deadline) = (self.nodes.owner(slot), ticket.trip.deadline);
+        let waits = match owner {
+            Some(node) => self.try_replica(ticket, node, deadline),
+            None => Some(ticket),
+        };
+        if let Some(ticket) = waits {
+            self.wait_for_slot(ticket, slot, None);
+        }
+    }
+
+    fn send_to_owner(&mut self, mut ticket: Box<Routed>, slot: u16) {
+        ticket.trip.slot = Some(slot);
         match self.nodes.owner(slot) {
-            Some(node) => self.send(ticket, node),
+            Some(node) => self.send(ticket, node, std::iter::once(slot).collect()),
             None => self.nobody(ticket),
         }
     }
 
-    fn send(&mut self, mut ticket: Box<Routed>, node: usize) {
+    fn send(&mut self, mut ticket: Box<Routed>, node: usize, slots: SlotList) {
         ticket.trip.node = node;
         // Where it waits, deadlines that are common are in order; this one may come from another place.
         let deadline = match ticket.trip.deadline {
-            Deadline::Common(at) if ticket.trip.hops > 0 || ticket.trip.waits > 0 || ticket.trip.may_have_run => {
-                Deadline::Own(at)
-            }
-            deadline => deadline,
+            Deadline::Common(at) if ticket.trip.is_first() => Deadline::Common(at),
+            deadline => Deadline::Own(deadline.at()),
         };
-        if let Some(ticket) = self.try_replica(ticket, node, deadline) {
-            self.nodes.submit(node, ticket, deadline);
+        if let Some(mut ticket) = self.try_replica(ticket, node, deadline) {
+            ticket.enter(slots);
+            if let Some(ticket) = self.nodes.submit(node, ticket, deadline) {
+                // The link to the node was given up a moment ago.
+                ticket.complete(Err(nodes::cause_of_leaving().error(Fate::NotSent)));
+            }
         }
     }
 
@@ -311,7 +350,8 @@ impl Router {
         self.nodes.each(|driver| driver.abort(cause.clone()));
         self.take_returned();
         self.lobby.fail_queued(&cause, ConnectionState::Closed);
-        for Delayed { ticket, .. } in std::mem::take(&mut self.delayed) {
+        let delayed = std::mem::take(&mut self.delayed).into_values();
+        for Held { ticket, .. } in delayed.chain(self.queues.take_all()) {
             ticket.finish(Err(cause.error(Fate::NotSent)));
         }
         self.closed = Some(cause);
@@ -367,7 +407,8 @@ impl Router {
             }
         }
         let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
-        self.gauges.set(queued + reads + self.lobby.queued() + self.delayed.len(), in_flight + reading);
+        let waiting = self.lobby.queued() + self.delayed.len() + self.queues.len();
+        self.gauges.set(queued + reads + waiting, in_flight + reading);
         let now = Instant::now();
         let report = self.book.report();
         let ended = report.since(self.measured);
@@ -417,9 +458,9 @@ impl Router {
         let known = !self.map.is_empty();
         if map != self.map {
             self.map = map;
-            let homeless = self.nodes.adopt(&self.map, now);
+            let (homeless, changed) = self.nodes.adopt(&self.map, now);
             self.adopt_replicas(now);
-            self.resend(homeless);
+            self.resend(homeless, &changed);
             self.announce();
         }
         if !known {
@@ -434,10 +475,11 @@ impl Router {
 
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let delayed = self.delayed.iter().map(|delayed| delayed.due).min();
+        let delayed =
+            self.delayed.first_key_value().map(|((at, _), _)| *at).into_iter().chain(self.queues.next()).min();
         let refresh = self.refresh.due().filter(|_| self.looking.is_none() && self.demanded);
         let farewell = self.nodes.next_farewell().into_iter().chain(self.replicas.next_farewell()).min();
-        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, farewell];
+        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, farewell, self.present.due()];
         let Some(next) = all.into_iter().flatten().min() else { return false };
         if self.armed.is_none_or(|armed| next < armed) {
             self.timer.as_mut().reset(next.into());
@@ -451,7 +493,7 @@ impl Router {
         self.lobby.expire(now, self.present.state);
         self.wake_delayed(now);
         let homeless = self.nodes.part_with_those_who_left(now);
-        self.resend(homeless);
+        self.resend(homeless, &[]);
         self.replicas.part_with_those_who_left(now);
         if self.draining.is_some_and(|deadline| deadline <= now) {
             self.abort(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));

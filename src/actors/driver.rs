@@ -400,6 +400,19 @@ impl Driver {
         }
     }
 
+    /// Replaces the link as soon as what is in flight on it is answered: nothing more is sent on it.
+    pub(crate) fn replace_link(&mut self, cause: Cause) {
+        if !self.link.is_ready() {
+            return;
+        }
+        if self.admission.in_flight() == 0 {
+            self.lose(cause);
+        } else if let Some(established) = &mut self.established {
+            established.leaving.get_or_insert(cause);
+            self.admission.shut_window();
+        }
+    }
+
     fn feed(&mut self, event: Event) {
         let now = self.now();
         for action in self.link.on(event, now) {

@@ -36,10 +36,17 @@ pub(crate) trait Pending: Send {
     fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket>;
     /// See [`Ticket::note_may_have_run`].
     fn note_may_have_run(&mut self) {}
+    /// It is at no node of a cluster any more, queued or in flight, and has no outcome.
+    fn left_node(&mut self) {}
     /// Ready when nobody waits any more.
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Returns whether somebody was still there to be told.
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool;
+    /// As [`deliver`](Self::deliver), for a pipeline whose commands have outcomes of their own.
+    fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
+        let outcome = whole_of(outcomes, self.frame().is_read());
+        self.deliver(outcome)
+    }
     /// A late reply goes to nobody.
     fn complete(self: Box<Self>, outcome: Result<Value>) {
         self.deliver(outcome);
@@ -74,6 +81,30 @@ impl Ticket for BoxedTicket {
     }
 }
 
+/// The outcome of a pipeline out of those of its commands: all replies, or the first failure that is no reply. When
+/// something ran beside it, repeating the whole would run that twice.
+pub(crate) fn whole_of(outcomes: Vec<Result<Value>>, is_read: bool) -> Result<Value> {
+    let ran = outcomes.iter().any(|outcome| match outcome {
+        Ok(value) => !matches!(value, Value::ServerError(_)),
+        Err(error) => error.fate() == Fate::Unknown,
+    });
+    let mut replies = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        let reply_of = |error: &Error| error_reply(error).filter(|_| error.fate() == Fate::Rejected);
+        match outcome.map_err(|error| reply_of(&error).ok_or(error)) {
+            Ok(reply) | Err(Ok(reply)) => replies.push(reply),
+            Err(Err(error)) => return Err(if ran && !is_read { error.with_fate(Fate::Unknown) } else { error }),
+        }
+    }
+    Ok(Value::Array(replies))
+}
+
+/// The error as a server would have written it, so that it can stand among the replies of a pipeline.
+fn error_reply(error: &Error) -> Option<Value> {
+    let line = format!("-{} {}\r\n", error.code()?, error.message().replace(['\r', '\n'], " "));
+    redis::parse_redis_value(line.as_bytes()).ok()
+}
+
 /// Somebody who waits for the reply of an `M`.
 pub(crate) struct Waiter<M: Command, R: ReplyTo<M>> {
     frame: Frame,
@@ -95,6 +126,18 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
     pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket {
         self.pass = Some(pass);
         self
+    }
+}
+
+impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
+    fn conclude(self: Box<Self>, reply: Result<M::Reply>) -> bool {
+        let reply = reply.map_err(|error| named(error, &self.frame));
+        // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
+        let told = catch_unwind(AssertUnwindSafe(|| R::tell(self, reply)));
+        told.unwrap_or_else(|_| {
+            tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
+            true
+        })
     }
 }
 
@@ -128,13 +171,13 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
         // Its author's code: on the way of everybody's replies it must not take their link along.
         let read = |value| catch_unwind(AssertUnwindSafe(|| M::reply_to(&self.frame, value)));
         let reply = outcome.and_then(|value| read(value).unwrap_or_else(|_| Err(Error::decode(PANICKED))));
-        let reply = reply.map_err(|error| named(final_error(&self.frame, error), &self.frame));
-        // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
-        let told = catch_unwind(AssertUnwindSafe(|| R::tell(self, reply)));
-        told.unwrap_or_else(|_| {
-            tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
-            true
-        })
+        self.conclude(reply.map_err(|error| final_error(&self.frame, error)))
+    }
+
+    fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
+        let read = || catch_unwind(AssertUnwindSafe(|| M::reply_each(&self.frame, outcomes)));
+        let reply = read().unwrap_or_else(|_| Err(Error::decode(PANICKED)));
+        self.conclude(reply)
     }
 }
 
@@ -301,7 +344,12 @@ fn is_unknown_script(reply: &Value) -> bool {
 
 impl Pending for Rerun {
     fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
-        Err(self)
+        // Alone it is sent by its digest again, wherever it goes.
+        if self.places.is_empty() { self.asked.into_kept() } else { Err(self) }
+    }
+
+    fn left_node(&mut self) {
+        self.asked.left_node();
     }
 
     fn frame(&self) -> &Frame {

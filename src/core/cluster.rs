@@ -7,3 +7,4 @@ pub(crate) mod redirect;
 pub(crate) mod refresh;
 pub(crate) mod route;
 pub(crate) mod slot;
+pub(crate) mod slot_queue;

@@ -11,7 +11,7 @@ use crate::frame::Frame;
 /// How long a replica that is not ready is left alone.
 const REST: Duration = Duration::from_millis(500);
 /// One that owes answers for so long without a byte is passed over: it may be frozen.
-const SILENCE: Duration = Duration::from_millis(500);
+pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 
 /// What the outcome of a read at a replica means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

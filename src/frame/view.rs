@@ -29,6 +29,27 @@ impl<'a> View<'a> {
     }
 }
 
+impl<'a> View<'a> {
+    /// Its keys and channels in their order; with each, the byte that the prefix goes in front of.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
+        let encoded = self.encoded;
+        self.marks.iter().filter(|mark| !mark.is_glob()).map(move |mark| {
+            let (body, insert) = (mark.body() as usize, mark.insert() as usize);
+            (encoded.get(body..body + mark.len() as usize).unwrap_or_default(), insert - body)
+        })
+    }
+
+    /// Whether it is PUBLISH or PUBSUB: their channels are at every node, in whichever slot a key of that name would be.
+    pub(crate) fn is_of_all_nodes(&self) -> bool {
+        // `$7\r\nPUBLISH` or `$6\r\nPUBSUB`: most commands differ in this byte.
+        matches!(self.words.get(4), Some(b'P' | b'p'))
+            && self
+                .words()
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case(b"PUBLISH") || name.eq_ignore_ascii_case(b"PUBSUB"))
+    }
+}
+
 impl Frame {
     pub(crate) fn view(&self) -> View<'_> {
         View { words: &self.encoded, encoded: &self.encoded, marks: &self.marks }

@@ -6,6 +6,7 @@ use actix::Message;
 use redis::Value;
 
 use super::{Command, decode};
+use crate::core::verdict::{self, CommandFacts};
 use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, ReadFrom, Unit, WhenDown};
 
@@ -109,42 +110,59 @@ tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13
 pub struct Answers<'a> {
     /// What was asked, to name a command that failed.
     frame: Option<&'a Frame>,
-    values: std::vec::IntoIter<Value>,
+    outcomes: std::vec::IntoIter<Result<Value>>,
     next: usize,
     failed: Option<Error>,
-    rejected: usize,
+    /// Some of it ran, or may have.
+    ran: bool,
 }
 
 impl<'a> Answers<'a> {
     pub(crate) fn new(frame: Option<&'a Frame>, values: Vec<Value>) -> Result<Self> {
-        if unit_of(frame).is_some_and(|unit| unit.len() != values.len()) {
+        Self::of_outcomes(frame, values.into_iter().map(Ok).collect())
+    }
+
+    /// As [`new`](Self::new), for commands that went several ways: some may have no answer.
+    pub(crate) fn of_outcomes(frame: Option<&'a Frame>, outcomes: Vec<Result<Value>>) -> Result<Self> {
+        if unit_of(frame).is_some_and(|unit| unit.len() != outcomes.len()) {
             return Err(Error::decode("the server's answers are not as many as the commands"));
         }
-        Ok(Self { frame, values: values.into_iter(), next: 0, failed: None, rejected: 0 })
+        Ok(Self { frame, outcomes: outcomes.into_iter(), next: 0, failed: None, ran: false })
     }
 
     fn left(&self) -> usize {
-        self.values.len()
+        self.outcomes.len()
     }
 
     fn next<M: Command>(&mut self) -> Result<M::Reply> {
         let index = self.next;
         self.next += 1;
-        let reply = match self.values.next() {
+        let unit = unit_of(self.frame);
+        let reply = match self.outcomes.next() {
             None => Err(Error::decode("the server's answers are fewer than the commands")),
-            Some(Value::ServerError(error)) => {
-                self.rejected += 1;
-                Err(Error::server(error.code(), error.details()))
+            Some(Ok(Value::ServerError(error))) => {
+                let error = Error::server(error.code(), error.details());
+                // A script may fail after it has written something.
+                let facts = self.frame.zip(unit).map(|(frame, unit)| CommandFacts::of_part(frame, unit, index));
+                let verdict = facts.and_then(|facts| verdict::of_error(&error, facts));
+                Err(if let Some(verdict) = verdict { error.with_fate(verdict.fate()) } else { error })
             }
-            Some(value) => M::reply(value),
+            Some(Ok(value)) => {
+                self.ran = true;
+                M::reply(value)
+            }
+            Some(Err(error)) => Err(error),
         };
-        reply.map_err(|error| match unit_of(self.frame) {
-            Some(unit) => error.of_command(unit.name_of(index)),
-            None => error,
+        reply.map_err(|error| {
+            self.ran |= error.fate() == Fate::Unknown;
+            match unit {
+                Some(unit) => error.of_command(unit.name_of(index)),
+                None => error,
+            }
         })
     }
 
-    /// As `next`, but the first failure is kept for [`verdict`](Self::verdict).
+    /// As `next`, but the first failure is kept for [`all`](Self::all).
     fn take<M: Command>(&mut self) -> Option<M::Reply> {
         self.next::<M>().map_err(|error| _ = self.failed.get_or_insert(error)).ok()
     }
@@ -157,7 +175,7 @@ impl<'a> Answers<'a> {
             (None, Some(replies)) => Ok(replies),
             (None, None) => Err(Error::decode("the server's answers are fewer than the commands")),
             (Some(error), _) => {
-                let harmless = self.rejected == self.next || self.frame.is_some_and(Frame::is_repeatable);
+                let harmless = !self.ran || self.frame.is_some_and(Frame::is_read);
                 Err(if harmless { error } else { error.with_fate(Fate::Unknown) })
             }
         }
@@ -274,6 +292,13 @@ macro_rules! unit {
             fn reply_to(frame: &$crate::frame::Frame, value: redis::Value) -> $crate::error::Result<C::Replies> {
                 $answers(Some(frame), value)?.all::<C>()
             }
+
+            fn reply_each(
+                frame: &$crate::frame::Frame,
+                outcomes: Vec<$crate::error::Result<redis::Value>>,
+            ) -> $crate::error::Result<C::Replies> {
+                $crate::messages::batch::Answers::of_outcomes(Some(frame), outcomes)?.all::<C>()
+            }
         }
 
         impl<C: Bundle> $crate::messages::batch::Several for $name<C> {
@@ -284,6 +309,13 @@ macro_rules! unit {
                 value: redis::Value,
             ) -> $crate::error::Result<C::Outcomes> {
                 Ok($answers(frame, value)?.each::<C>())
+            }
+
+            fn outcomes_each(
+                frame: &$crate::frame::Frame,
+                outcomes: Vec<$crate::error::Result<redis::Value>>,
+            ) -> $crate::error::Result<C::Outcomes> {
+                Ok($crate::messages::batch::Answers::of_outcomes(Some(frame), outcomes)?.each::<C>())
             }
         }
     };
@@ -297,6 +329,9 @@ pub trait Several: Command {
 
     #[doc(hidden)]
     fn outcomes(frame: Option<&Frame>, value: Value) -> Result<Self::Outcomes>;
+
+    #[doc(hidden)]
+    fn outcomes_each(frame: &Frame, outcomes: Vec<Result<Value>>) -> Result<Self::Outcomes>;
 }
 
 /// Several messages of which one failure hides nothing of the others; made by
@@ -326,5 +361,9 @@ impl<U: Several> Command for TryEach<U> {
 
     fn reply_to(frame: &Frame, value: Value) -> Result<Self::Reply> {
         U::outcomes(Some(frame), value)
+    }
+
+    fn reply_each(frame: &Frame, outcomes: Vec<Result<Value>>) -> Result<Self::Reply> {
+        U::outcomes_each(frame, outcomes)
     }
 }

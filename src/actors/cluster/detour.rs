@@ -1,28 +1,31 @@
 //! What a node did not run, by its own word or because it is gone: on to where it belongs, or later.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::Value;
 
 use super::Router;
 use super::gather::{Gather, Place};
 use super::nodes::Homeless;
-use super::trip::{Returned, Routed, Trip, error_of, redirect, refusal};
+use super::trip::{Returned, Routed, Trip, error_of, redirects, refusal};
 use crate::actors::ticket::Pending as _;
 use crate::core::{
     cluster::{
         merge::Merge,
         redirect::{self, Redirect},
+        route::{Route, route},
+        slot_queue::{Release, Waiting},
     },
     lane::Deadline,
 };
 use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::{Cause, CauseKind};
 
-/// A command that waits before it is sent elsewhere.
-pub(super) struct Delayed {
-    pub(super) due: Instant,
+/// A command that waits before it is sent again.
+pub(super) struct Held {
     pub(super) ticket: Box<Routed>,
-    why: Error,
+    /// What a node answered, if one did.
+    why: Option<Error>,
 }
 
 impl Router {
@@ -37,29 +40,33 @@ impl Router {
                 other => ticket.finish(other),
             }
         }
-        any
+        if std::mem::take(&mut self.has_moved) {
+            // Before any page or link of the new owner: who walks or watches has to know it is another one.
+            self.announce();
+        }
+        any | self.take_left()
     }
 
-    pub(super) fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>) {
+    fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>) {
         let Some(unit) = ticket.frame().unit() else { return ticket.finish(Ok(Value::Array(replies))) };
         if unit.is_atomic() {
-            let why = refusal(&replies, true).map(error_of);
+            let why = refusal(ticket.frame(), &replies).map(error_of);
             let Some(why) = why else { return ticket.finish(Ok(Value::Array(replies))) };
             return self.redirect(ticket, why, move |_| Ok(Value::Array(replies)));
         }
         // What ran, ran. The others go on one by one, in order.
+        let errors: Vec<_> = redirects(ticket.frame(), &replies).map(|error| error.map(error_of)).collect();
         let (mut places, mut again) = (Vec::with_capacity(replies.len()), Vec::new());
-        for (at, reply) in replies.into_iter().enumerate() {
-            let why = redirect(&reply).map(error_of);
+        for (at, (reply, why)) in replies.into_iter().zip(errors).enumerate() {
             match why.and_then(|why| Some((why, unit.command(at)?))) {
                 Some((why, frame)) => {
                     again.push((at, frame.like(ticket.frame()), why));
                     places.push(Place::new(1, Merge::Only));
                 }
-                None => places.push(Place::answered(reply)),
+                None => places.push(Place::answered(Ok(reply))),
             }
         }
-        let trip = Trip { slot: None, asking: false, ..ticket.trip };
+        let trip = ticket.trip.anew();
         let gather = Gather::new(ticket, places, again.len());
         for (at, frame, why) in again {
             let part = gather.part(frame, vec![(at, 0)]);
@@ -69,16 +76,17 @@ impl Router {
 
     /// A node did not run it: sends it where that node says, or somewhere else later. After too many of these it gets
     /// `answer`.
-    pub(super) fn redirect(
-        &mut self,
-        mut ticket: Box<Routed>,
-        why: Error,
-        answer: impl FnOnce(Error) -> Result<Value>,
-    ) {
+    fn redirect(&mut self, mut ticket: Box<Routed>, why: Error, answer: impl FnOnce(Error) -> Result<Value>) {
         let from = self.nodes.address(ticket.trip.node);
-        let Some(redirect) = from.and_then(|from| redirect::of_error(&why, from)) else {
+        let Some(mut redirect) = from.and_then(|from| redirect::of_error(&why, from)) else {
             return ticket.finish(answer(why));
         };
+        if matches!(&redirect, Redirect::Moved { to, .. } if Some(to) == from) {
+            // Another process has the name and address of this node now, or the name leads to another address.
+            let words = "the node says that the slot is at its own address: its name is resolved anew";
+            self.nodes.replace_link(ticket.trip.node, Cause::new(CauseKind::Broken, words));
+            redirect = Redirect::Down;
+        }
         let Some(pause) = ticket.trip.pause(&redirect) else {
             return ticket.finish(answer(why));
         };
@@ -89,47 +97,121 @@ impl Router {
                 if self.map.owner(*slot) != Some(to) {
                     self.map.moved(*slot, to);
                     self.nodes.moved(*slot, to);
-                    // Before any page or link of the new owner: who walks or watches has to know it is another one.
-                    self.announce();
+                    self.has_moved = true;
                     self.refresh.wanted(now);
                 }
-                if pause.is_zero() {
-                    ticket.trip.count(&redirect);
-                    return self.dispatch(ticket);
-                }
             }
-            Redirect::Ask { to } => {
-                if pause.is_zero() {
-                    ticket.trip.count(&redirect);
-                    ticket.trip.asking = true;
-                    let node = self.nodes.ensure(to);
-                    return self.send(ticket, node);
-                }
+            Redirect::Ask { to } if pause.is_zero() => {
+                // Its key is there already. What comes behind it of that key is sent by the same two nodes, in order.
+                ticket.trip.count(&redirect);
+                ticket.trip.asking = true;
+                let node = self.nodes.ensure_redirected(to, now);
+                let slots = ticket.trip.slot.into_iter().collect();
+                return self.send(ticket, node, slots);
             }
-            Redirect::TryAgain => {}
+            // The keys of this command are at two nodes; those of others of its slot are not held up by it.
+            Redirect::Ask { .. } | Redirect::TryAgain => return self.later(ticket, &redirect, why),
             Redirect::Down => self.refresh.wanted(now),
         }
-        self.later(ticket, &redirect, why);
+        let Some(slot) = self.slot_of(&ticket) else { return self.later(ticket, &redirect, why) };
+        ticket.trip.count(&redirect);
+        self.wait_for_slot(ticket, slot, Some((why, pause)));
     }
 
-    pub(super) fn later(&mut self, mut ticket: Box<Routed>, redirect: &Redirect, why: Error) {
+    /// The slot of a command that has one.
+    fn slot_of(&self, ticket: &Routed) -> Option<u16> {
+        ticket.trip.slot.or_else(|| match route(ticket.frame(), &self.slots) {
+            Ok(Route::Slot(slot)) => Some(slot),
+            _ => None,
+        })
+    }
+
+    /// Puts a command into the queue of its slot. `refused`: why, and for how long the slot is left alone at least.
+    pub(super) fn wait_for_slot(&mut self, mut ticket: Box<Routed>, slot: u16, refused: Option<(Error, Duration)>) {
+        let config = &self.recipe.config;
+        let bytes = ticket.frame().size();
+        let waiting = self.queues.len() + self.delayed.len();
+        let full = waiting >= config.max_queued() || self.queues.bytes() + bytes > config.max_queued_bytes();
+        // What a node has refused was admitted before.
+        if full && refused.is_none() && !ticket.is_let_in() {
+            return ticket.finish(Err(too_many()));
+        }
+        let was_refused = refused.is_some();
+        let (why, pause) = refused.map_or((None, Duration::ZERO), |(why, pause)| (Some(why), pause));
+        self.close_slot(slot, Instant::now() + pause);
+        let deadline = ticket.trip.deadline.at();
+        (ticket.trip.slot, ticket.trip.deadline) = (Some(slot), Deadline::Own(deadline));
+        let order = ticket.trip.order;
+        self.queues.push(slot, order, Waiting { item: Held { ticket, why }, deadline, bytes, was_refused });
+    }
+
+    /// What comes for this slot waits, until what is at the nodes has come back.
+    pub(super) fn close_slot(&mut self, slot: u16, retry_at: Instant) {
+        if self.queues.close(slot, retry_at) {
+            self.book.close(slot);
+        }
+    }
+
+    /// Commands of closed slots have come back from the nodes, or were run there.
+    fn take_left(&mut self) -> bool {
+        let left = self.book.left();
+        for left in left.iter().filter(|left| left.ran) {
+            // Sent again they would run behind a younger command.
+            for Held { ticket, why } in self.queues.overtaken(left.slot, left.order) {
+                ticket.finish(Err(why.unwrap_or_else(nobody_owns)));
+            }
+        }
+        let now = Instant::now();
+        for left in &left {
+            self.release_slot(left.slot, now);
+        }
+        !left.is_empty()
+    }
+
+    /// Sends what waits for the slot, if it need not wait any more.
+    pub(super) fn release_slot(&mut self, slot: u16, now: Instant) {
+        while self.book.at_nodes(slot) == 0 {
+            match self.queues.release(slot, now) {
+                None => return,
+                Some(Release::Probe(Held { ticket, .. })) => {
+                    if !ticket.is_abandoned() {
+                        self.send_to_owner(ticket, slot);
+                    }
+                }
+                Some(Release::All(all)) => {
+                    self.book.reopen(slot);
+                    for Held { ticket, .. } in all {
+                        self.send_to_slot(ticket, slot);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn later(&mut self, mut ticket: Box<Routed>, redirect: &Redirect, why: Error) {
         let Some(pause) = ticket.trip.pause(redirect) else { return ticket.finish(Err(why)) };
         if self.delayed.len() >= self.recipe.config.max_queued() {
-            let words = "too many commands wait for the cluster; send fewer at once or raise max_queued";
-            return ticket.finish(Err(Error::new(ErrorKind::Overloaded, Fate::NotSent, words)));
+            return ticket.finish(Err(too_many()));
         }
         ticket.trip.count(redirect);
         let due = (Instant::now() + pause).min(ticket.trip.deadline.at());
-        self.delayed.push(Delayed { due, ticket, why });
+        self.delays += 1;
+        self.delayed.insert((due, self.delays), Held { ticket, why: Some(why) });
     }
 
-    /// Sends what has waited for long enough.
+    /// Sends what has waited for long enough, and answers what has waited for too long.
     pub(super) fn wake_delayed(&mut self, now: Instant) {
-        let due: Vec<_> = self.delayed.extract_if(.., |delayed| delayed.due <= now).collect();
-        for Delayed { ticket, why, .. } in due {
+        for slot in self.queues.take_due(now) {
+            self.release_slot(slot, now);
+        }
+        for Held { ticket, why } in self.queues.expire(now) {
+            ticket.finish(Err(timed_out(why)));
+        }
+        let later = self.delayed.split_off(&(now, u64::MAX));
+        for Held { ticket, why } in std::mem::replace(&mut self.delayed, later).into_values() {
             if ticket.trip.deadline.at() <= now {
-                let words = format!("the cluster did not run it in time: {why}");
-                ticket.finish(Err(Error::new(ErrorKind::Timeout, Fate::NotSent, words)));
+                ticket.finish(Err(timed_out(why)));
             } else {
                 self.dispatch(ticket);
             }
@@ -137,21 +219,60 @@ impl Router {
     }
 
     /// Nobody owns its slot, so far as is known.
-    pub(super) fn nobody(&mut self, ticket: Box<Routed>) {
-        let why = Error::server("CLUSTERDOWN", Some("no node owns the slot"));
+    pub(super) fn nobody(&mut self, mut ticket: Box<Routed>) {
         self.refresh.wanted(Instant::now());
-        self.later(ticket, &Redirect::Down, why);
-    }
-
-    /// Sends on what waited at a node where it does not belong any more.
-    pub(super) fn resend(&mut self, homeless: Homeless) {
-        for (ticket, deadline, may_have_run) in homeless {
-            let mut ticket = Routed::of(ticket)
-                .unwrap_or_else(|ticket| Routed::part(ticket, Trip::new(Deadline::Own(deadline.at())), &self.book));
-            ticket.trip.may_have_run |= may_have_run;
-            ticket.trip.asking = false;
-            ticket.trip.deadline = Deadline::Own(deadline.at());
-            self.dispatch(ticket);
+        match (ticket.trip.slot, ticket.trip.pause(&Redirect::Down)) {
+            (Some(slot), Some(pause)) => {
+                ticket.trip.count(&Redirect::Down);
+                self.wait_for_slot(ticket, slot, Some((nobody_owns(), pause)));
+            }
+            _ => self.later(ticket, &Redirect::Down, nobody_owns()),
         }
     }
+
+    /// Sends on what waited at a node where it does not belong any more. Slots that have `changed` their owner while
+    /// commands of them are in flight at the old one are closed, so that those come first.
+    pub(super) fn resend(&mut self, homeless: Homeless, changed: &[u16]) {
+        let homeless: Vec<_> = homeless
+            .into_iter()
+            .map(|(mut ticket, deadline, may_have_run)| {
+                let deadline = Deadline::Own(deadline.at());
+                ticket.left_node();
+                // What is in the middle of something is older than what waits.
+                let trip = Trip::new(deadline, 0);
+                let mut ticket = Routed::of(ticket).unwrap_or_else(|ticket| Routed::part(ticket, trip, &self.book));
+                ticket.trip.may_have_run |= may_have_run;
+                (ticket.trip.asking, ticket.trip.deadline) = (false, deadline);
+                ticket
+            })
+            .collect();
+        let now = Instant::now();
+        for slot in changed.iter().copied() {
+            if self.book.at_nodes(slot) > 0 {
+                self.close_slot(slot, now);
+            }
+        }
+        homeless.into_iter().for_each(|ticket| self.dispatch(ticket));
+        for slot in changed.iter().copied().filter(|slot| self.queues.is_closed(*slot)).collect::<Vec<_>>() {
+            self.queues.retry_now(slot, now);
+            self.release_slot(slot, now);
+        }
+    }
+}
+
+fn nobody_owns() -> Error {
+    Error::server("CLUSTERDOWN", Some("no node owns the slot"))
+}
+
+fn too_many() -> Error {
+    let words = "too many commands wait for the cluster; send fewer at once or raise max_queued";
+    Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
+}
+
+fn timed_out(why: Option<Error>) -> Error {
+    let words = match why {
+        Some(why) => format!("the cluster did not run it in time: {why}"),
+        None => "the deadline passed while earlier commands of its slot were without an answer".to_owned(),
+    };
+    Error::new(ErrorKind::Timeout, Fate::NotSent, words)
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use redis::Value;
 
-use super::trip::Routed;
+use super::trip::{Routed, error_of};
 use crate::actors::ticket::{BoxedTicket, Pending};
 use crate::core::cluster::merge::Merge;
 use crate::error::{Error, Fate, Result};
@@ -15,18 +15,40 @@ use crate::frame::Frame;
 /// One place in the answer: of a pipeline, that of one of its commands.
 pub(super) struct Place {
     /// What the parts of this place have answered.
-    replies: Vec<Value>,
+    replies: Vec<Result<Value>>,
     merge: Merge,
 }
 
 impl Place {
     pub(super) fn new(parts: usize, merge: Merge) -> Self {
-        Self { replies: vec![Value::Nil; parts], merge }
+        Self { replies: vec![Ok(Value::Nil); parts], merge }
     }
 
     /// A place whose answer is known.
-    pub(super) fn answered(reply: Value) -> Self {
+    pub(super) fn answered(reply: Result<Value>) -> Self {
         Self { replies: vec![reply], merge: Merge::Only }
+    }
+
+    /// The answer out of those of its parts. One part that failed is the answer; then what the others did decides
+    /// whether the whole may be repeated.
+    fn outcome(self, is_read: bool) -> Result<Value> {
+        let Self { replies, merge } = self;
+        let ran = |reply: &Result<Value>| match reply {
+            Ok(value) => !matches!(value, Value::ServerError(_)),
+            Err(error) => error.fate() == Fate::Unknown,
+        };
+        let may_have_run = !is_read && replies.len() > 1 && replies.iter().any(ran);
+        let judged = |error: Error| if may_have_run { error.with_fate(Fate::Unknown) } else { error };
+        let mut values = Vec::with_capacity(replies.len());
+        let mut refused = None;
+        for reply in replies {
+            match reply {
+                Ok(Value::ServerError(error)) if may_have_run => _ = refused.get_or_insert_with(|| error_of(&error)),
+                Ok(value) => values.push(value),
+                Err(error) => return Err(judged(error)),
+            }
+        }
+        refused.map_or_else(|| Ok(merge.apply(values)), |error| Err(judged(error)))
     }
 }
 
@@ -34,9 +56,6 @@ struct Whole {
     asked: Option<Box<Routed>>,
     places: Vec<Place>,
     left: usize,
-    failed: Option<Error>,
-    /// Some of it ran, or may have.
-    ran: bool,
 }
 
 /// What the parts of one command share.
@@ -46,8 +65,7 @@ pub(super) struct Gather(Arc<Mutex<Whole>>);
 impl Gather {
     /// `asked` is answered when so many parts have come back.
     pub(super) fn new(asked: Box<Routed>, places: Vec<Place>, parts: usize) -> Self {
-        let ran = places.iter().any(|place| place.merge == Merge::Only && place.replies != [Value::Nil]);
-        Self(Arc::new(Mutex::new(Whole { asked: Some(asked), places, left: parts, failed: None, ran })))
+        Self(Arc::new(Mutex::new(Whole { asked: Some(asked), places, left: parts })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Whole> {
@@ -59,75 +77,32 @@ impl Gather {
         Box::new(Part { gather: self.clone(), frame, at })
     }
 
-    fn came(&self, at: &[(usize, usize)], is_pipeline: bool, outcome: Result<Value>) {
+    fn came(&self, at: &[(usize, usize)], outcomes: impl Iterator<Item = Result<Value>>) {
         let mut whole = self.lock();
         whole.left = whole.left.saturating_sub(1);
-        match outcome {
-            Ok(value) => {
-                whole.ran = true;
-                let values = match value {
-                    Value::Array(values) if is_pipeline => values,
-                    value => vec![value],
-                };
-                for ((place, number), value) in at.iter().zip(values) {
-                    whole.put(*place, *number, value);
-                }
+        for ((place, number), outcome) in at.iter().zip(outcomes) {
+            if let Some(gap) = whole.places.get_mut(*place).and_then(|place| place.replies.get_mut(*number)) {
+                *gap = outcome;
             }
-            Err(error) if error.code().is_some() => match (server_error(&error), at) {
-                (Some(value), [(place, number)]) => whole.put(*place, *number, value),
-                _ => whole.fail(error),
-            },
-            Err(error) => whole.fail(error),
         }
         if whole.left > 0 {
             return;
         }
         let Some(asked) = whole.asked.take() else { return };
-        let outcome = whole.outcome(asked.frame());
+        let places = std::mem::take(&mut whole.places);
         drop(whole);
-        asked.finish(outcome);
-    }
-}
-
-impl Whole {
-    fn put(&mut self, place: usize, number: usize, value: Value) {
-        if let Some(gap) = self.places.get_mut(place).and_then(|place| place.replies.get_mut(number)) {
-            *gap = value;
+        let frame = asked.frame();
+        let (is_unit, is_read) = (frame.is_unit(), frame.is_read());
+        let mut outcomes = places.into_iter().map(|place| place.outcome(is_read));
+        if is_unit {
+            return asked.finish_each(outcomes.collect());
         }
-    }
-
-    fn fail(&mut self, error: Error) {
-        self.ran |= error.fate() == Fate::Unknown;
-        self.failed.get_or_insert(error);
-    }
-
-    fn outcome(&mut self, frame: &Frame) -> Result<Value> {
-        // Repeating the whole would run once more what ran already.
-        let fate = |error: Error, ran: bool| {
-            if ran && !frame.is_repeatable() { error.with_fate(Fate::Unknown) } else { error }
-        };
-        if let Some(error) = self.failed.take() {
-            return Err(fate(error, self.ran));
-        }
-        let mut values = self.places.iter_mut().map(|place| {
-            let parts = place.replies.len();
-            (place.merge.apply(std::mem::take(&mut place.replies)), parts)
-        });
-        if frame.is_unit() {
-            return Ok(Value::Array(values.map(|(value, _)| value).collect()));
-        }
-        match values.next() {
-            Some((Value::ServerError(error), parts)) => Err(fate(super::trip::error_of(&error), self.ran && parts > 1)),
-            Some((value, _)) => Ok(value),
+        asked.finish(match outcomes.next() {
+            Some(Ok(Value::ServerError(error))) => Err(error_of(&error)),
+            Some(outcome) => outcome,
             None => Ok(Value::Nil),
-        }
+        });
     }
-}
-
-/// The error as a server would have written it, so that it can stand among the replies of a pipeline.
-fn server_error(error: &Error) -> Option<Value> {
-    let line = format!("-{} {}\r\n", error.code()?, error.message().replace(['\r', '\n'], " "));
-    redis::parse_redis_value(line.as_bytes()).ok()
 }
 
 /// One part.
@@ -161,7 +136,18 @@ impl Pending for Part {
     }
 
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
-        self.gather.came(&self.at, self.frame.is_unit(), outcome);
+        match outcome {
+            Ok(Value::Array(values)) if self.frame.is_unit() => {
+                self.gather.came(&self.at, values.into_iter().map(Ok));
+            }
+            Err(error) => self.gather.came(&self.at, std::iter::repeat_n(Err(error), self.at.len())),
+            outcome => self.gather.came(&self.at, std::iter::once(outcome)),
+        }
+        true
+    }
+
+    fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
+        self.gather.came(&self.at, outcomes.into_iter());
         true
     }
 }

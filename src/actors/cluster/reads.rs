@@ -35,8 +35,8 @@ impl Router {
         // Whatever the reason is, the replicas may be others by now.
         self.refresh.wanted(Instant::now());
         for back in back {
-            let ticket = Routed::of(back.ticket);
-            let mut ticket = ticket.unwrap_or_else(|ticket| Routed::part(ticket, Trip::new(back.deadline), &self.book));
+            let trip = Trip::new(back.deadline, 0);
+            let mut ticket = Routed::of(back.ticket).unwrap_or_else(|ticket| Routed::part(ticket, trip, &self.book));
             ticket.trip.may_have_run |= back.may_have_run;
             (ticket.trip.at_primary, ticket.trip.deadline) = (true, back.deadline);
             self.dispatch(ticket);

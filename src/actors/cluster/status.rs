@@ -1,9 +1,13 @@
 //! What a cluster as a whole is doing, out of what its nodes do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Router;
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState};
+
+/// How long the first dials to the other nodes may take when commands flow to one. A node that swallows packets takes the
+/// whole connect timeout, and keeps nobody from the others.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What was told last.
 pub(super) struct Present {
@@ -11,17 +15,24 @@ pub(super) struct Present {
     generation: u64,
     attempt: u32,
     lost_at: Option<Instant>,
+    /// The first node is ready: when the cluster is said to be, whatever the others do.
+    ready_at: Option<Instant>,
     /// The last look failed, and nobody was told.
     news: Option<Cause>,
 }
 
 impl Default for Present {
     fn default() -> Self {
-        Self { state: ConnectionState::Idle, generation: 0, attempt: 0, lost_at: None, news: None }
+        Self { state: ConnectionState::Idle, generation: 0, attempt: 0, lost_at: None, ready_at: None, news: None }
     }
 }
 
 impl Present {
+    /// When the state may change for no other reason than the time.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.ready_at.filter(|_| self.state != ConnectionState::Ready)
+    }
+
     /// A look failed.
     pub(super) fn failed(&mut self, cause: &Cause) {
         self.news = Some(cause.clone());
@@ -30,8 +41,8 @@ impl Present {
 }
 
 impl Router {
-    /// Ready means that commands flow to some node at least, and that no first dial is under way.
-    fn state(&self) -> ConnectionState {
+    /// Ready means that commands flow to some node at least, and that the others had the time for a first dial.
+    fn state(&mut self, now: Instant) -> ConnectionState {
         let was_ready = self.present.state == ConnectionState::Ready;
         if self.closed.is_some() {
             return ConnectionState::Closed;
@@ -59,9 +70,13 @@ impl Router {
                 _ => {}
             }
         }
+        if ready == 0 {
+            self.present.ready_at = None;
+        }
         match (ready, untried) {
             (1.., 0) => ConnectionState::Ready,
             (1.., _) if was_ready => ConnectionState::Ready,
+            (1.., _) if *self.present.ready_at.get_or_insert(now + GRACE) <= now => ConnectionState::Ready,
             (_, 1..) => ConnectionState::Connecting,
             _ if all > 0 && parked == all => ConnectionState::Parked,
             _ => ConnectionState::Backoff,
@@ -76,12 +91,12 @@ impl Router {
 
     /// Tells what has changed.
     pub(super) fn present(&mut self) {
-        let (before, state) = (self.present.state, self.state());
+        let now = Instant::now();
+        let (before, state) = (self.present.state, self.state(now));
         let news = self.present.news.take();
         if before == state && (news.is_none() || state == ConnectionState::Ready) {
             return;
         }
-        let now = Instant::now();
         self.present.state = state;
         let cause = self.cause();
         let why = || cause.clone().unwrap_or_else(|| Cause::new(CauseKind::Broken, "no node of the cluster answers"));

@@ -1,9 +1,9 @@
-//! A command on its way through a cluster: it comes back here when a node says that it is at the wrong door.
+//! A command at the nodes of a cluster: it comes back to the router when a node says that it did not run it.
 
 use std::any::Any;
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use std::task::{Context, Poll};
@@ -13,8 +13,10 @@ use redis::Value;
 
 use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{BoxedTicket, Pending};
-use crate::core::cluster::redirect::{self, Redirect, is_one};
+use crate::core::cluster::redirect::{self, Redirect};
+use crate::core::cluster::{route::SlotList, slot::SLOTS};
 use crate::core::lane::Deadline;
+use crate::core::verdict::{CommandFacts, Refusal, Verdict, not_run, of_error, unit_replies};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
@@ -22,6 +24,8 @@ use crate::frame::Frame;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trip {
     pub(super) deadline: Deadline,
+    /// Its place among the commands of all callers.
+    pub(super) order: u64,
     /// The slot of all its keys, if there is one.
     pub(super) slot: Option<u16>,
     /// The node that it was sent to.
@@ -49,9 +53,14 @@ impl Trip {
         *count = count.saturating_add(1);
     }
 
-    pub(super) fn new(deadline: Deadline) -> Self {
+    pub(super) fn new(deadline: Deadline, order: u64) -> Self {
         let (asking, at_primary, may_have_run) = (false, false, false);
-        Self { deadline, slot: None, node: 0, hops: 0, waits: 0, asking, at_primary, may_have_run }
+        Self { deadline, order, slot: None, node: 0, hops: 0, waits: 0, asking, at_primary, may_have_run }
+    }
+
+    /// That of a part of this command, or of one that has to find its way anew.
+    pub(super) fn anew(self) -> Self {
+        Self { slot: None, asking: false, ..self }
     }
 
     /// Whether it was sent to where it belongs, so far as was known, and nobody has sent it elsewhere.
@@ -60,8 +69,11 @@ impl Trip {
     }
 }
 
+/// The slot is closed: its commands wait in the router.
+const CLOSED: u32 = 1 << 31;
+
 /// What becomes of the commands of one cluster, whichever nodes they are at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
     open: AtomicUsize,
     completed: AtomicU64,
@@ -70,7 +82,26 @@ pub(super) struct Book {
     abandoned: AtomicU64,
     /// Somebody got no answer in time.
     pub(super) silence: AtomicBool,
+    /// How many commands of each slot are at a node, queued or in flight, and whether the slot is closed.
+    at_nodes: Box<[AtomicU32]>,
     back: Mutex<Vec<Returned>>,
+    left: Mutex<Vec<Left>>,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            open: AtomicUsize::default(),
+            completed: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            unknown: AtomicU64::default(),
+            abandoned: AtomicU64::default(),
+            silence: AtomicBool::default(),
+            at_nodes: (0..SLOTS).map(|_| AtomicU32::default()).collect(),
+            back: Mutex::default(),
+            left: Mutex::default(),
+        }
+    }
 }
 
 /// A command that a node did not run, or a pipeline of which it did not run everything.
@@ -85,6 +116,14 @@ impl std::fmt::Debug for Returned {
     }
 }
 
+/// A command of a closed slot is at no node any more: the last one that was, or one that a node has run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    pub(super) slot: u16,
+    pub(super) order: u64,
+    pub(super) ran: bool,
+}
+
 impl Book {
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -92,6 +131,35 @@ impl Book {
 
     pub(super) fn returned(&self) -> Vec<Returned> {
         std::mem::take(&mut self.back.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn left(&self) -> Vec<Left> {
+        std::mem::take(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many commands of the slot are at a node.
+    pub(super) fn at_nodes(&self, slot: u16) -> u32 {
+        self.at_nodes.get(usize::from(slot)).map_or(0, |count| count.load(Ordering::Relaxed) & !CLOSED)
+    }
+
+    pub(super) fn close(&self, slot: u16) {
+        if let Some(count) = self.at_nodes.get(usize::from(slot)) {
+            count.fetch_or(CLOSED, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn reopen(&self, slot: u16) {
+        if let Some(count) = self.at_nodes.get(usize::from(slot)) {
+            count.fetch_and(!CLOSED, Ordering::Relaxed);
+        }
+    }
+
+    fn leave(&self, slot: u16, order: u64, ran: bool) {
+        let Some(count) = self.at_nodes.get(usize::from(slot)) else { return };
+        let before = count.fetch_sub(1, Ordering::Relaxed);
+        if before & CLOSED != 0 && (ran || before & !CLOSED == 1) {
+            self.left.lock().unwrap_or_else(PoisonError::into_inner).push(Left { slot, order, ran });
+        }
     }
 
     pub(super) fn report(&self) -> ShutdownReport {
@@ -105,42 +173,52 @@ impl Book {
     }
 }
 
-/// Counts one command, however it ends: dropped without an outcome, its caller went away.
-struct Counted {
+/// What the book has of one command, for as long as the command is there.
+struct Account {
     book: Arc<Book>,
-    ended: bool,
+    order: u64,
+    /// The slots that it is counted in, while it is at a node.
+    slots: SlotList,
+    /// It is one that a caller sent, and has no outcome so far. Parts of it are not counted.
+    counts: bool,
 }
 
-impl Counted {
-    fn new(book: &Arc<Book>) -> Self {
-        book.open.fetch_add(1, Ordering::Relaxed);
-        Self { book: book.clone(), ended: false }
-    }
-
-    fn end(mut self, outcome: &Result<Value>) {
-        self.ended = true;
+impl Account {
+    fn end(&mut self, outcome: Option<&Result<Value>>) {
+        let ran =
+            matches!(outcome, Some(Ok(_))) || matches!(outcome, Some(Err(error)) if error.kind() == ErrorKind::Server);
+        self.leave(ran);
+        if !std::mem::take(&mut self.counts) {
+            return;
+        }
         let book = &self.book;
-        let count = match outcome.as_ref().map_err(|error| (error.kind(), error.fate())) {
-            Ok(_) | Err((ErrorKind::Server, _)) => &book.completed,
-            Err((ErrorKind::Timeout, fate)) => {
+        let count = match outcome.map(|outcome| outcome.as_ref().map_err(|error| (error.kind(), error.fate()))) {
+            Some(Ok(_) | Err((ErrorKind::Server, _))) => &book.completed,
+            Some(Err((ErrorKind::Timeout, fate))) => {
                 if fate == Fate::Unknown {
                     book.silence.store(true, Ordering::Relaxed);
                 }
                 &book.abandoned
             }
-            Err((_, Fate::Unknown)) => &book.unknown,
-            Err(_) => &book.failed,
+            Some(Err((_, Fate::Unknown))) => &book.unknown,
+            Some(Err(_)) => &book.failed,
+            // Its caller went away.
+            None => &book.abandoned,
         };
         count.fetch_add(1, Ordering::Relaxed);
+        book.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn leave(&mut self, ran: bool) {
+        for slot in self.slots.drain(..) {
+            self.book.leave(slot, self.order, ran);
+        }
     }
 }
 
-impl Drop for Counted {
+impl Drop for Account {
     fn drop(&mut self) {
-        if !self.ended {
-            self.book.abandoned.fetch_add(1, Ordering::Relaxed);
-        }
-        self.book.open.fetch_sub(1, Ordering::Relaxed);
+        self.end(None);
     }
 }
 
@@ -148,16 +226,27 @@ impl Drop for Counted {
 pub(crate) struct Routed {
     asked: BoxedTicket,
     pub(super) trip: Trip,
-    book: Arc<Book>,
-    /// Of a command that a caller sent; its parts are not counted.
-    counted: Option<Counted>,
+    account: Account,
 }
 
 impl Routed {
     /// A command that a caller sent.
-    pub(super) fn whole(asked: BoxedTicket, deadline: Deadline, book: &Arc<Book>) -> Box<Self> {
-        let counted = (!asked.frame().is_own()).then(|| Counted::new(book));
-        Box::new(Self { asked, trip: Trip::new(deadline), book: book.clone(), counted })
+    pub(super) fn whole(asked: BoxedTicket, trip: Trip, book: &Arc<Book>) -> Box<Self> {
+        let counts = !asked.frame().is_own();
+        if counts {
+            book.open.fetch_add(1, Ordering::Relaxed);
+        }
+        Self::counted(asked, trip, book, counts)
+    }
+
+    /// A part of another one.
+    pub(super) fn part(asked: BoxedTicket, trip: Trip, book: &Arc<Book>) -> Box<Self> {
+        Self::counted(asked, trip, book, false)
+    }
+
+    fn counted(asked: BoxedTicket, trip: Trip, book: &Arc<Book>, counts: bool) -> Box<Self> {
+        let account = Account { book: book.clone(), order: trip.order, slots: SlotList::new(), counts };
+        Box::new(Self { asked, trip, account })
     }
 
     /// What was made here of a ticket, out of the ticket.
@@ -169,9 +258,15 @@ impl Routed {
         ticket.into_kept().map(|kept| kept.downcast().expect("only a command of a cluster keeps anything"))
     }
 
-    /// A part of another one.
-    pub(super) fn part(asked: BoxedTicket, trip: Trip, book: &Arc<Book>) -> Box<Self> {
-        Box::new(Self { asked, trip, book: book.clone(), counted: None })
+    /// It goes to a node, and has these slots.
+    pub(super) fn enter(&mut self, slots: SlotList) {
+        self.left_node();
+        for slot in &slots {
+            if let Some(count) = self.account.book.at_nodes.get(usize::from(*slot)) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.account.slots = slots;
     }
 
     /// Answers it, whatever the answer is.
@@ -179,17 +274,33 @@ impl Routed {
         self.hand_over(outcome);
     }
 
+    /// Answers each command of a pipeline.
+    pub(super) fn finish_each(self, outcomes: Vec<Result<Value>>) {
+        let Self { asked, trip, mut account } = self;
+        let is_read = asked.frame().is_read();
+        let outcomes: Vec<_> =
+            outcomes.into_iter().map(|outcome| outcome.map_err(|error| fate_of(error, &trip, is_read))).collect();
+        let failed = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+        account.end(Some(&failed.map_or(Ok(Value::Okay), |error| Err(error.clone()))));
+        asked.deliver_each(outcomes);
+    }
+
     /// As [`finish`](Self::finish), and returns whether somebody was still there.
     fn hand_over(self, outcome: Result<Value>) -> bool {
-        let Self { asked, trip, counted, .. } = self;
-        let outcome = outcome.map_err(|error| match error.fate() {
-            Fate::NotSent if trip.may_have_run => error.with_fate(Fate::Unknown),
-            _ => error,
-        });
-        if let Some(counted) = counted {
-            counted.end(&outcome);
-        }
+        let Self { asked, trip, mut account } = self;
+        let is_read = asked.frame().is_read();
+        let outcome = outcome.map_err(|error| fate_of(error, &trip, is_read));
+        account.end(Some(&outcome));
         asked.deliver(outcome)
+    }
+}
+
+/// Refused the second time, a command may have run the first time.
+fn fate_of(error: Error, trip: &Trip, is_read: bool) -> Error {
+    match error.fate() {
+        Fate::NotSent if trip.may_have_run => error.with_fate(Fate::Unknown),
+        Fate::Rejected if trip.may_have_run && !is_read => error.with_fate(Fate::Unknown),
+        _ => error,
     }
 }
 
@@ -214,20 +325,27 @@ impl Pending for Routed {
         Ok(self)
     }
 
+    fn left_node(&mut self) {
+        self.account.leave(false);
+    }
+
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.asked.poll_abandoned(cx)
     }
 
-    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
+    fn deliver(mut self: Box<Self>, outcome: Result<Value>) -> bool {
         let is_back = match &outcome {
-            Err(error) => error.kind() == ErrorKind::Server && error.code().is_some_and(is_one),
-            Ok(Value::Array(replies)) => {
-                self.frame().unit().is_some_and(|unit| refusal(replies, unit.is_atomic()).is_some())
+            Err(error) if error.kind() == ErrorKind::Server => {
+                let refusal = of_error(error, CommandFacts::of(self.frame())).and_then(Verdict::not_run);
+                refusal.is_some_and(Refusal::is_redirect)
             }
+            Err(_) => false,
+            Ok(Value::Array(replies)) => refusal(self.frame(), replies).is_some(),
             Ok(_) => false,
         };
         if is_back {
-            let book = self.book.clone();
+            self.left_node();
+            let book = self.account.book.clone();
             let mut back = book.back.lock().unwrap_or_else(PoisonError::into_inner);
             back.push(Returned { ticket: self, answer: outcome });
             true
@@ -237,22 +355,30 @@ impl Pending for Routed {
     }
 }
 
-/// The first refusal in the answer to a unit, if some of it did not run for that. A transaction did not run as a whole,
-/// by the word of EXEC, or it did.
-pub(super) fn refusal(replies: &[Value], is_atomic: bool) -> Option<&redis::ServerError> {
-    let mut refusals = replies.iter().filter_map(redirect);
+/// The first redirect in the answer to a unit, if some of it did not run for that. A transaction did not run as a whole, by
+/// the word of EXEC, or it did.
+pub(super) fn refusal<'r>(frame: &'r Frame, replies: &'r [Value]) -> Option<&'r redis::ServerError> {
+    let is_atomic = frame.unit()?.is_atomic();
     match replies.last() {
-        Some(Value::ServerError(exec)) if is_atomic && exec.code() == "EXECABORT" => refusals.next(),
-        Some(exec) if is_atomic => redirect(exec),
-        _ => refusals.next(),
+        Some(Value::ServerError(exec)) if is_atomic && exec.code() != "EXECABORT" => {
+            redirects(frame, replies).last()?.filter(|last| std::ptr::eq(*last, exec))
+        }
+        Some(Value::ServerError(_)) => redirects(frame, replies).flatten().next(),
+        Some(_) if is_atomic => None,
+        _ => redirects(frame, replies).flatten().next(),
     }
 }
 
-pub(super) fn redirect(reply: &Value) -> Option<&redis::ServerError> {
-    match reply {
-        Value::ServerError(error) if is_one(error.code()) => Some(error),
+/// Of each reply to a unit, the error in it if it proves that the command has to be sent elsewhere, or later.
+pub(super) fn redirects<'r>(
+    frame: &'r Frame,
+    replies: &'r [Value],
+) -> impl Iterator<Item = Option<&'r redis::ServerError>> {
+    let judged = frame.unit().into_iter().flat_map(move |unit| unit_replies(frame, unit, replies));
+    judged.map(|(reply, facts)| match reply {
+        Value::ServerError(error) if not_run(reply, facts).is_some_and(Refusal::is_redirect) => Some(error),
         _ => None,
-    }
+    })
 }
 
 /// An answer in the words of the server.

@@ -99,7 +99,7 @@ fn is_late(error: &ServerError, prefix: &KeyPrefix, oldest: Option<&Frame>) -> b
     let mut words = oldest.into_iter().flat_map(|frame| frame.args());
     let asked = words.next().filter(|verb| matches!(*verb, b"SSUBSCRIBE" | b"SUNSUBSCRIBE")).and_then(|_| words.next());
     let slots = || Slots::new(prefix.as_str().as_bytes());
-    asked.is_none_or(|channel| slot.is_some_and(|slot| slots().of(channel) != slot))
+    asked.is_none_or(|channel| slot.is_some_and(|slot| slots().of_channel(channel) != slot))
 }
 
 fn word(first: &Value) -> Option<PushKind> {

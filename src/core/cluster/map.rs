@@ -18,48 +18,59 @@ pub(crate) struct Shard {
     pub(crate) replicas: Vec<HostPort>,
 }
 
-/// The picture of a cluster.
+/// Which primary has which slots, and the replicas of each.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Map {
     shards: Vec<Shard>,
     owners: Box<[u16]>,
+    /// How many slots have an owner. Every submitted command asks whether there is one, so this is not counted then.
+    owned: u16,
 }
 
 impl Default for Map {
     /// Nothing is known.
     fn default() -> Self {
-        Self { shards: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)].into() }
+        Self { shards: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)].into(), owned: 0 }
     }
 }
 
 impl Map {
     /// Reads the answer to CLUSTER SLOTS of the node `asked`, which may leave out a host that is its own.
     ///
+    /// Entries that make no sense or name no address are skipped. A primary without an address leaves its slots without
+    /// an owner, so that other nodes are asked for them.
+    ///
     /// # Errors
-    /// In words, when it is no such answer.
+    /// In words, when it is no such answer, or no entry of it can be used.
     pub(crate) fn read(answer: &Value, asked: &HostPort) -> Result<Self, &'static str> {
         const NO_SLOTS: &str = "the answer to CLUSTER SLOTS is not what it should be";
         let Value::Array(ranges) = answer else { return Err(NO_SLOTS) };
         let mut map = Self::default();
+        let mut skipped = 0;
         for range in ranges {
-            let Value::Array(range) = range else { return Err(NO_SLOTS) };
-            let [Value::Int(first), Value::Int(last), nodes @ ..] = &**range else { return Err(NO_SLOTS) };
-            let slot = |number: i64| u16::try_from(number).ok().filter(|slot| *slot < SLOTS).ok_or(NO_SLOTS);
-            let (first, last) = (slot(*first)?, slot(*last)?);
-            let mut nodes = nodes.iter().map(|node| address(node, asked).ok_or(NO_SLOTS));
-            let Some(primary) = nodes.next().transpose()? else { return Err(NO_SLOTS) };
-            let shard = map.shard(primary);
-            for replica in nodes {
-                let replica = replica?;
-                if let Some(shard) = map.shards.get_mut(usize::from(shard))
-                    && !shard.replicas.contains(&replica)
-                {
+            if map.read_range(range, asked).is_none() {
+                skipped += 1;
+            }
+        }
+        if map.shards.len() > MOST_NODES || (skipped > 0 && map.is_empty()) { Err(NO_SLOTS) } else { Ok(map) }
+    }
+
+    /// Reads one entry: the first and last slot, the primary, the replicas. `None`: it cannot be used.
+    fn read_range(&mut self, range: &Value, asked: &HostPort) -> Option<()> {
+        let Value::Array(range) = range else { return None };
+        let [Value::Int(first), Value::Int(last), primary, replicas @ ..] = &**range else { return None };
+        let slot = |number: i64| u16::try_from(number).ok().filter(|slot| *slot < SLOTS);
+        let (first, last) = (slot(*first)?, slot(*last)?);
+        let shard = self.shard(endpoint(primary, asked)?);
+        if let Some(shard) = self.shards.get_mut(usize::from(shard)) {
+            for replica in replicas.iter().filter_map(|node| endpoint(node, asked)) {
+                if replica != shard.primary && !shard.replicas.contains(&replica) {
                     shard.replicas.push(replica);
                 }
             }
-            map.give(first..=last, shard);
         }
-        if map.shards.len() > MOST_NODES { Err(NO_SLOTS) } else { Ok(map) }
+        self.give(first..=last, shard);
+        Some(())
     }
 
     fn shard(&mut self, primary: HostPort) -> u16 {
@@ -74,7 +85,9 @@ impl Map {
     fn give(&mut self, slots: RangeInclusive<u16>, shard: u16) {
         let slots = usize::from(*slots.start())..=usize::from(*slots.end());
         if let Some(owners) = self.owners.get_mut(slots) {
+            let fresh = owners.iter().filter(|owner| **owner == NOBODY).count();
             owners.fill(shard);
+            self.owned += u16::try_from(fresh).unwrap_or_default();
         }
     }
 
@@ -109,12 +122,12 @@ impl Map {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.owners.iter().all(|owner| *owner == NOBODY)
+        self.owned == 0
     }
 
     /// Whether every slot has an owner.
     pub(crate) fn is_whole(&self) -> bool {
-        self.owners.iter().all(|owner| *owner != NOBODY)
+        self.owned == SLOTS
     }
 
     /// The slots of a primary, in ranges.
@@ -134,20 +147,50 @@ impl Map {
     }
 }
 
-/// A node as CLUSTER SLOTS tells it: host, port, and more that nobody needs here.
-fn address(node: &Value, asked: &HostPort) -> Option<HostPort> {
+/// The address of a node in CLUSTER SLOTS: host, port, id, and from Redis 7.0 on pairs of further names.
+///
+/// A node that listens on a TLS port only has port 0 for clients without TLS. A null or empty host is that of the node
+/// which was asked. `?` stands for a host name that is not known: then the further names hold the address.
+fn endpoint(node: &Value, asked: &HostPort) -> Option<HostPort> {
     let Value::Array(node) = node else { return None };
-    let [host, Value::Int(port), ..] = &**node else { return None };
+    let [host, Value::Int(port), more @ ..] = &**node else { return None };
     let port = u16::try_from(*port).ok().filter(|port| *port != 0)?;
     let host = match host {
-        Value::Nil => None,
-        Value::BulkString(host) => Some(std::str::from_utf8(host).ok()?),
-        Value::SimpleString(host) => Some(host.as_str()),
-        _ => return None,
+        Value::Nil => "",
+        host => text(host)?,
     };
-    // It does not know its own name, or shall not tell it.
-    let host = host.filter(|host| !matches!(*host, "" | "?")).unwrap_or(&asked.host);
+    let host = match host {
+        "" => &asked.host,
+        "?" => more.get(1).and_then(named_host).unwrap_or(&asked.host),
+        host => host,
+    };
     Some(HostPort { host: host.to_owned(), port })
+}
+
+/// The host name of a node, or else its IP address, out of its further names.
+fn named_host(names: &Value) -> Option<&str> {
+    let name = |wanted: &str| {
+        let pairs = match names {
+            Value::Array(words) => words.chunks_exact(2).find_map(|pair| match pair {
+                [key, value] if text(key) == Some(wanted) => text(value),
+                _ => None,
+            }),
+            Value::Map(pairs) => {
+                pairs.iter().find_map(|(key, value)| text(value).filter(|_| text(key) == Some(wanted)))
+            }
+            _ => None,
+        };
+        pairs.filter(|value| !matches!(*value, "" | "?"))
+    };
+    name("hostname").or_else(|| name("ip"))
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
 }
 
 impl std::fmt::Debug for Map {
@@ -198,6 +241,37 @@ mod tests {
         }
     }
 
+    /// Ablation: one odd entry that spoils the answer fails with "the answer to CLUSTER SLOTS is not what it should be".
+    #[test]
+    fn odd_entries_of_an_answer_are_skipped_and_the_rest_is_used() {
+        let bulk = |text: &str| Value::BulkString(text.into());
+        let odd = [
+            // A replica, and then a primary, that listen on a TLS port only.
+            range(0, 99, &[1, 0]),
+            range(100, 199, &[0, 4]),
+            Value::Int(7),
+            range(300, 16_384, &[2]),
+            Value::Array(vec![Value::Int(400), Value::Int(499), Value::Array(vec![Value::Int(1), Value::Int(2)])]),
+            range(500, 599, &[3, 5]),
+        ];
+        let map = Map::read(&Value::Array(odd.into()), &at(1)).expect("an answer");
+        assert_eq!((map.owner(50), map.owner(550)), (Some(&at(1)), Some(&at(3))));
+        assert_eq!([150, 250, 350, 450].map(|slot| map.owner(slot)), [None; 4]);
+        assert!(map.shard_of(50).is_some_and(|shard| shard.replicas.is_empty()));
+        assert!(!map.is_whole() && !map.is_empty());
+
+        let unnamed = |names: Value| {
+            let node = Value::Array(vec![bulk("?"), Value::Int(9), bulk("id"), names]);
+            let answer = Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(16_383), node])]);
+            Map::read(&answer, &at(1)).expect("an answer").owner(0).expect("an owner").host.clone()
+        };
+        assert_eq!(unnamed(Value::Array(vec![bulk("ip"), bulk("10.0.0.9")])), "10.0.0.9");
+        assert_eq!(unnamed(Value::Map(vec![(bulk("ip"), bulk("10.0.0.9"))])), "10.0.0.9");
+        let both = vec![bulk("ip"), bulk("10.0.0.9"), bulk("hostname"), bulk("node9")];
+        assert_eq!(unnamed(Value::Array(both)), "node9");
+        assert_eq!(unnamed(Value::Array(vec![bulk("hostname"), bulk("")])), "h");
+    }
+
     #[test]
     fn what_a_node_says_of_one_slot_is_learnt() {
         let mut map = Map::read(&Value::Array(vec![range(0, 16383, &[1, 4])]), &at(1)).expect("an answer");
@@ -225,6 +299,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(told, SLOTS);
+            prop_assert!(map.is_whole());
         }
     }
 }

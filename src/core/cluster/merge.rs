@@ -1,5 +1,7 @@
 //! One reply out of those of several nodes.
 
+use std::collections::{HashMap, HashSet};
+
 use redis::Value;
 
 /// How the replies to the parts of a command become its own.
@@ -13,6 +15,8 @@ pub(crate) enum Merge {
     Sum,
     /// Lists are put behind each other.
     Concat,
+    /// Lists of names, each of which is told once.
+    Union,
     /// Lists of numbers, of which the least counts at each place.
     Least,
     /// Names, each with a number behind it, which are added.
@@ -31,6 +35,11 @@ impl Merge {
             Self::Only | Self::First => replies.into_iter().next().unwrap_or(Value::Nil),
             Self::Sum => Value::Int(replies.iter().filter_map(number).fold(0, i64::saturating_add)),
             Self::Concat => Value::Array(replies.into_iter().flat_map(items).collect()),
+            Self::Union => {
+                let mut seen = HashSet::new();
+                let names = replies.into_iter().flat_map(items);
+                Value::Array(names.filter(|name| bytes(name).is_none_or(|name| seen.insert(name.to_vec()))).collect())
+            }
             Self::Least => {
                 let mut least: Vec<Value> = Vec::new();
                 for reply in replies {
@@ -46,12 +55,14 @@ impl Merge {
             }
             Self::SumByName => {
                 let mut sums: Vec<(Value, i64)> = Vec::new();
+                let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
                 for reply in replies {
                     let mut items = items(reply).into_iter();
                     while let (Some(name), Some(count)) = (items.next(), items.next()) {
+                        let place = *places.entry(bytes(&name).unwrap_or_default().to_vec()).or_insert(sums.len());
                         let count = number(&count).unwrap_or(0);
-                        match sums.iter_mut().find(|(known, _)| *known == name) {
-                            Some((_, sum)) => *sum += count,
+                        match sums.get_mut(place) {
+                            Some((_, sum)) => *sum = sum.saturating_add(count),
                             None => sums.push((name, count)),
                         }
                     }
@@ -76,6 +87,14 @@ impl Merge {
 fn number(value: &Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
         _ => None,
     }
 }
@@ -108,6 +127,10 @@ mod tests {
         assert_eq!(
             Merge::Concat.apply(vec![array([text("a")]), array([]), array([text("b")])]),
             array([text("a"), text("b")])
+        );
+        assert_eq!(
+            Merge::Union.apply(vec![array([text("a"), text("b")]), array([]), array([text("b"), text("c")])]),
+            array([text("a"), text("b"), text("c")])
         );
         assert_eq!(
             Merge::Least.apply(vec![array([Value::Int(1), Value::Int(1)]), array([Value::Int(0), Value::Int(1)])]),

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::merge::Merge;
-use super::slot::Slots;
+use super::slot::{SLOTS, Slots};
 use crate::error::Error;
 use crate::frame::{Frame, View};
 use crate::prefix::marks::Form;
@@ -22,6 +22,8 @@ pub(crate) enum Route {
     Slot(u16),
     /// To any primary.
     Any,
+    /// To any primary, if possible to the owner of this slot: what is published in one channel keeps its order.
+    Prefer(u16),
     /// To every primary.
     Primaries(Merge),
     /// In parts, each to the owner of its slot. Nobody sees them at one moment.
@@ -53,7 +55,7 @@ pub(crate) fn route(frame: &Frame, slots: &Slots) -> Result<Route, Error> {
         let Some(view) = unit.view(part) else { continue };
         match of_view(&view, None, slots) {
             Way::Route(Route::Slot(slot)) if whole.is_none_or(|whole| whole == slot) => whole = Some(slot),
-            Way::Route(Route::Any) => {}
+            Way::Route(Route::Any | Route::Prefer(_)) => {}
             Way::Route(Route::Primaries(_)) | Way::OneNode => {
                 return Err(Error::invalid_command(WIDE_UNIT).of_command(unit.name_of(part)));
             }
@@ -63,19 +65,40 @@ pub(crate) fn route(frame: &Frame, slots: &Slots) -> Result<Route, Error> {
     Ok(whole.map_or(Route::Any, Route::Slot))
 }
 
-/// The slot that the whole pipeline is in, if there is one.
-pub(crate) fn of_pipeline(frame: &Frame, slots: &Slots, same: impl Fn(u16, u16) -> bool) -> Option<u16> {
+/// The slots of a pipeline that can go to one node as it is: `same` says whether two slots are at one node, and what has
+/// no keys goes along. `None`: it has to be taken apart.
+pub(crate) fn of_pipeline(frame: &Frame, slots: &Slots, same: impl Fn(u16, u16) -> bool) -> Option<SlotList> {
     let unit = frame.unit()?;
-    let mut whole = None;
+    let mut list = SlotList::new();
     for part in 0..unit.len() {
         match of_view(&unit.view(part)?, None, slots) {
-            Way::Route(Route::Slot(slot)) if whole.is_none_or(|whole| same(whole, slot)) => {
-                whole.get_or_insert(slot);
+            Way::Route(Route::Slot(slot)) if list.first().is_none_or(|first| same(*first, slot)) => {
+                if list.last() != Some(&slot) {
+                    list.push(slot);
+                }
             }
+            Way::Route(Route::Any | Route::Prefer(_)) => {}
             _ => return None,
         }
     }
-    whole
+    let list = distinct(list);
+    (!list.is_empty()).then_some(list)
+}
+
+/// Slots, each once.
+pub(crate) type SlotList = SmallVec<[u16; 2]>;
+
+/// Each slot once, the first one still in front.
+pub(crate) fn distinct(mut list: SlotList) -> SlotList {
+    if let [_, rest @ ..] = &mut *list {
+        rest.sort_unstable();
+    }
+    list.dedup();
+    if let Some(first) = list.first().copied() {
+        let mut is_first = true;
+        list.retain(|slot| std::mem::take(&mut is_first) || *slot != first);
+    }
+    list
 }
 
 /// An operator's command has no marks, and its keys are where the table says.
@@ -109,16 +132,22 @@ fn of_view(view: &View<'_>, own: Option<u16>, slots: &Slots) -> Way {
     if let Some(slot) = own {
         return Way::Route(Route::Slot(slot));
     }
-    let mut keys = view.keys().map(|key| slots.of(key));
-    if let Some(slot) = keys.next() {
-        return if keys.all(|other| other == slot) { Way::Route(Route::Slot(slot)) } else { Way::Cross };
+    let mut named = view.names().map(|(name, at)| slots.of_inside(name, at));
+    let is_of_all_nodes = view.is_of_all_nodes();
+    if let Some(slot) = named.next().filter(|_| !is_of_all_nodes) {
+        return if named.all(|other| other == slot) { Way::Route(Route::Slot(slot)) } else { Way::Cross };
     }
     let mut words = view.words();
     let name = words.next().unwrap_or_default().to_ascii_uppercase();
     let second = words.next().unwrap_or_default().to_ascii_uppercase();
     Way::Route(match (&*name, &*second) {
         (b"SCAN", _) => return Way::OneNode,
-        (b"KEYS", _) | (b"PUBSUB", b"CHANNELS" | b"SHARDCHANNELS") => Route::Primaries(Merge::Concat),
+        (b"PUBLISH", _) => {
+            let channel = view.names().next().map(|(name, at)| slots.of_inside(name, at));
+            channel.map_or(Route::Any, Route::Prefer)
+        }
+        (b"KEYS", _) => Route::Primaries(Merge::Concat),
+        (b"PUBSUB", b"CHANNELS" | b"SHARDCHANNELS") => Route::Primaries(Merge::Union),
         (b"DBSIZE", _) | (b"PUBSUB", b"NUMPAT") => Route::Primaries(Merge::Sum),
         (b"PUBSUB", b"NUMSUB" | b"SHARDNUMSUB") => Route::Primaries(Merge::SumByName),
         (b"SCRIPT", b"EXISTS") => Route::Primaries(Merge::Least),
@@ -129,7 +158,7 @@ fn of_view(view: &View<'_>, own: Option<u16>, slots: &Slots) -> Way {
     })
 }
 
-/// The parts of a command that means the same in parts.
+/// The parts of a command that means the same in parts, in the order in which their slots come first.
 fn split(frame: &Frame, slots: &Slots) -> Option<Route> {
     let name = frame.name();
     let (merge, step) = match name.as_str() {
@@ -138,30 +167,32 @@ fn split(frame: &Frame, slots: &Slots) -> Option<Route> {
         "MSET" => (Merge::First, 2),
         _ => return None,
     };
-    let words: Vec<&[u8]> = frame.args().skip(1).collect();
-    if !words.len().is_multiple_of(step) {
-        return None;
-    }
-    // By slot, in the order in which they come first.
-    let mut groups: Vec<(u16, SmallVec<[usize; 4]>)> = Vec::new();
-    for (at, item) in words.chunks(step).enumerate() {
-        let slot = slots.of(item.first()?);
-        match groups.iter_mut().find(|(known, _)| *known == slot) {
-            Some((_, items)) => items.push(at),
-            None => groups.push((slot, SmallVec::from_slice(&[at]))),
+    let mut parts: Vec<(u16, Frame)> = Vec::new();
+    let mut places: Vec<Vec<usize>> = Vec::new();
+    // By slot, as a table: with a search in the list of parts, as many steps as keys times parts.
+    let mut part_of = vec![usize::MAX; usize::from(SLOTS)];
+    let mut words = frame.args().skip(1);
+    let mut at = 0;
+    while let Some(key) = words.next() {
+        let slot = slots.of(key);
+        let known = part_of.get_mut(usize::from(slot))?;
+        if *known == usize::MAX {
+            *known = parts.len();
+            parts.push((slot, Frame::known(&name)));
+            places.push(Vec::new());
         }
+        let (_, part) = parts.get_mut(*known)?;
+        let mut whole = std::mem::take(part).key(key);
+        for _ in 1..step {
+            whole = whole.arg(words.next()?);
+        }
+        *part = whole;
+        places.get_mut(*known)?.push(at);
+        at += 1;
     }
-    let mut places = Vec::new();
-    let parts = groups.into_iter().map(|(slot, items)| {
-        let part = items.iter().fold(Frame::known(&name), |part, at| {
-            let mut item = words.iter().skip(at * step).take(step);
-            let part = part.key(item.next().copied().unwrap_or_default());
-            item.fold(part, |part, word| part.arg(*word))
-        });
-        places.push(items.to_vec());
-        (slot, part.like(frame))
-    });
-    let parts = parts.collect();
+    for (_, part) in &mut parts {
+        *part = std::mem::take(part).like(frame);
+    }
     Some(Route::Parts(parts, if matches!(merge, Merge::Places(_)) { Merge::Places(places) } else { merge }))
 }
 
@@ -185,6 +216,7 @@ mod tests {
         match route(frame, &slots()) {
             Ok(Route::Slot(slot)) => format!("slot {slot}"),
             Ok(Route::Any) => "any".to_owned(),
+            Ok(Route::Prefer(slot)) => format!("any, rather slot {slot}"),
             Ok(Route::Primaries(merge)) => format!("all {merge:?}"),
             Ok(Route::Parts(parts, _)) => format!("{} parts", parts.len()),
             Ok(Route::Each) => "each".to_owned(),
@@ -211,6 +243,33 @@ mod tests {
         assert_eq!(way(&tx("{a}1", "{a}2")), format!("slot {}", Slots::new(b"").of(b"a")));
         assert!(way(&tx("a", "b")).contains("hash tag"));
         assert!(way(&Frame::atomic([Frame::known("SCRIPT FLUSH")])).contains("send it alone"));
+    }
+
+    /// Ablation: channels that count as keys fail with "its keys are in different slots of the cluster".
+    #[test]
+    fn channels_are_no_keys() {
+        let publish = |channel: &str| Frame::known("PUBLISH").channel(channel).arg("x");
+        assert_eq!(way(&publish("c")), format!("any, rather slot {}", slots().of(b"c")));
+        assert_eq!(way(&Frame::known("publish").channel("c").arg("x")), way(&publish("c")));
+        assert_eq!(way(&Frame::known("PUBSUB NUMSUB").channel("a").channel("b")), "all SumByName");
+        assert_eq!(way(&Frame::known("PUBSUB SHARDNUMSUB").channel("a").channel("b")), "all SumByName");
+        assert_eq!(way(&Frame::known("PUBSUB CHANNELS").channel_pattern("*")), "all Union");
+        let set = || Frame::known("SET").key("a").arg(1);
+        assert_eq!(way(&Frame::atomic([set(), publish("c")])), format!("slot {}", slots().of(b"a")));
+        assert_eq!(way(&Frame::atomic([publish("b"), publish("c")])), "any");
+        let unit = Frame::join([publish("b"), set(), publish("c"), Frame::known("PING")]);
+        let list = of_pipeline(&unit, &slots(), |_, _| false).expect("one node");
+        assert_eq!(list.to_vec(), [slots().of(b"a")]);
+        // A shard channel is where its whole name is.
+        let whole = Slots::new(b"").of(b"__keyspace@0__:p:k");
+        assert_eq!(way(&Frame::known("SPUBLISH").channel("__keyspace@0__:k").arg("x")), format!("slot {whole}"));
+    }
+
+    #[test]
+    fn each_slot_of_a_pipeline_is_listed_once() {
+        let list = |slots: &[u16]| distinct(slots.into()).to_vec();
+        assert_eq!(list(&[7, 9, 3, 9, 7, 3, 1]), [7, 1, 3, 9]);
+        assert_eq!((list(&[]), list(&[5]), list(&[5, 5])), (vec![], vec![5], vec![5]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which of the 16,384 slots a key is in.
 
+use crate::prefix::channels::{Channel, channel};
+
 /// How many slots a cluster has.
 pub(crate) const SLOTS: u16 = 16_384;
 
@@ -42,6 +44,8 @@ fn tag(name: &[u8]) -> Option<&[u8]> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slots {
     behind_prefix: u16,
+    /// How many bytes the prefix has.
+    prefix_len: u16,
     /// The prefix holds a whole hash tag: every key is there.
     all_in: Option<u16>,
 }
@@ -49,7 +53,12 @@ pub(crate) struct Slots {
 impl Slots {
     /// A prefix holds one whole hash tag or no brace at all; see [`KeyPrefix`](crate::KeyPrefix).
     pub(crate) fn new(prefix: &[u8]) -> Self {
-        Self { behind_prefix: crc16(0, prefix), all_in: tag(prefix).map(|tag| crc16(0, tag) % SLOTS) }
+        Self {
+            behind_prefix: crc16(0, prefix),
+            // A prefix has at most 1 KiB.
+            prefix_len: u16::try_from(prefix.len()).unwrap_or(u16::MAX),
+            all_in: tag(prefix).map(|tag| crc16(0, tag) % SLOTS),
+        }
     }
 
     /// The slot of a key, which is given without its prefix.
@@ -58,6 +67,28 @@ impl Slots {
             (Some(slot), _) => slot,
             (None, Some(tag)) => crc16(0, tag) % SLOTS,
             (None, None) => crc16(self.behind_prefix, key) % SLOTS,
+        }
+    }
+
+    /// As [`of`](Self::of), for a name that gets the prefix before its byte `at`, as `__keyspace@0__:key` does.
+    pub(crate) fn of_inside(&self, name: &[u8], at: usize) -> u16 {
+        let Some((head, key)) = name.split_at_checked(at).filter(|_| at > 0) else { return self.of(name) };
+        match (self.all_in, tag(key)) {
+            (Some(slot), _) => slot,
+            (None, Some(tag)) => crc16(0, tag) % SLOTS,
+            (None, None) => {
+                // CRC is linear: what the head adds to the sum of the prefix is the head in front of as many zeros.
+                let shifted = (0..self.prefix_len).fold(crc16(0, head), |crc, _| crc16(crc, &[0]));
+                crc16(shifted ^ self.behind_prefix, key) % SLOTS
+            }
+        }
+    }
+
+    /// The slot of a shard channel, which is given without its prefix.
+    pub(crate) fn of_channel(&self, name: &[u8]) -> u16 {
+        match channel(name) {
+            Channel::At(at) => self.of_inside(name, at),
+            Channel::Keyevent | Channel::Refused(_) => self.of(name),
         }
     }
 }
@@ -86,6 +117,14 @@ mod tests {
         fn a_prefix_counts_as_part_of_the_key(prefix in "[a-z:]{0,9}", key in any::<Vec<u8>>()) {
             let whole = [prefix.as_bytes(), &key].concat();
             prop_assert_eq!(Slots::new(prefix.as_bytes()).of(&key), Slots::new(b"").of(&whole));
+        }
+
+        /// Ablation: the slot of the key alone fails for nearly every name.
+        #[test]
+        fn a_prefix_inside_of_a_name_counts_where_it_stands(prefix in "[a-z:]{0,9}", key in any::<Vec<u8>>()) {
+            let whole = [b"__keyspace@0__:", prefix.as_bytes(), &key].concat();
+            let name = [b"__keyspace@0__:", &*key].concat();
+            prop_assert_eq!(Slots::new(prefix.as_bytes()).of_channel(&name), Slots::new(b"").of(&whole));
         }
 
         #[test]

@@ -120,7 +120,7 @@ impl Spread {
         let of_keys = |kind: &str| name.bytes.strip_prefix(kind.as_bytes()).is_some_and(|rest| rest.starts_with(b"@"));
         match (&self.slots, name.kind) {
             (None, _) => Reach::Any,
-            (Some(slots), Kind::Shard) => Reach::Owner(slots.of(&name.bytes)),
+            (Some(slots), Kind::Shard) => Reach::Owner(slots.of_channel(&name.bytes)),
             (Some(_), Kind::Channel | Kind::Pattern)
                 if ["__keyspace", "__keyevent", "__subkeyspace", "__subkeyspaceitem"].into_iter().any(of_keys) =>
             {
