@@ -87,6 +87,11 @@ impl Standing {
 pub(crate) struct Turns(usize);
 
 impl Turns {
+    /// Begins with this one, so that not all clients begin with the same.
+    pub(crate) fn beginning_at(nth: u16) -> Self {
+        Self(nth.into())
+    }
+
     /// The next of so many that can take it.
     pub(crate) fn next(&mut self, of: usize, mut can: impl FnMut(usize) -> bool) -> Option<usize> {
         let next = (0..of).map(|step| (self.0.wrapping_add(step)) % of).find(|at| can(*at))?;

@@ -1,10 +1,11 @@
 //! A cluster of scripted nodes: what they say of its slots and of each command is up to the test.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use redis_actix::{Redis, RedisBuilder, RedisConfig, RedisConfigBuilder};
 use redis_actix_test::{Answer, FakeServer};
 
+use crate::cluster_support::slot_of_name;
 use crate::support;
 
 /// First and last slot, and the port of their owner.
@@ -12,37 +13,74 @@ pub type Range = (u16, u16, u16);
 
 pub struct Scripted {
     pub nodes: Vec<FakeServer>,
-    ranges: Arc<Mutex<Vec<Range>>>,
+    slots: Arc<Mutex<String>>,
 }
 
-/// What a node answers to a command, by its number.
-pub type Handler = Arc<dyn Fn(usize, &[Vec<u8>]) -> Answer + Send + Sync>;
+/// A command at a node.
+pub struct Asked<'a> {
+    /// The number of the node.
+    pub node: usize,
+    pub argv: &'a [Vec<u8>],
+    /// The ports of all nodes.
+    pub ports: &'a [u16],
+}
+
+impl Asked<'_> {
+    /// The name of the command in upper case.
+    pub fn name(&self) -> String {
+        String::from_utf8_lossy(&self.argv[0]).to_ascii_uppercase()
+    }
+
+    /// An argument, the name being number 0.
+    pub fn word(&self, at: usize) -> String {
+        self.argv.get(at).map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default()
+    }
+
+    /// The node says that the slot of this name is at another one.
+    pub fn moved(&self, name: &str, to: usize) -> Answer {
+        error(&format!("MOVED {} 127.0.0.1:{}", slot_of_name(name), self.ports[to]))
+    }
+}
+
+type Handler = Arc<dyn Fn(&Asked<'_>) -> Answer + Send + Sync>;
 
 impl Scripted {
     /// So many nodes; the first one has all slots. CLUSTER SLOTS they answer themselves.
-    pub fn start(count: usize, handler: impl Fn(usize, &[Vec<u8>]) -> Answer + Send + Sync + 'static) -> Self {
-        let (ranges, handler): (Arc<Mutex<Vec<Range>>>, Handler) = (Arc::default(), Arc::new(handler));
+    pub fn start(count: usize, handler: impl Fn(&Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
+        let (slots, handler): (Arc<Mutex<String>>, Handler) = (Arc::default(), Arc::new(handler));
+        let ports: Arc<OnceLock<Vec<u16>>> = Arc::default();
         let nodes: Vec<_> = (0..count)
             .map(|number| {
-                let (ranges, handler) = (ranges.clone(), handler.clone());
+                let (slots, handler, ports) = (slots.clone(), handler.clone(), ports.clone());
                 let on = move |argv: &[Vec<u8>]| {
                     if argv[0].eq_ignore_ascii_case(b"CLUSTER") {
-                        return Answer::raw(slots(&ranges.lock().expect("no panic")));
+                        return Answer::raw(slots.lock().expect("no panic").as_str());
                     }
-                    handler(number, argv)
+                    let ports = ports.get().map(Vec::as_slice).unwrap_or_default();
+                    handler(&Asked { node: number, argv, ports })
                 };
                 FakeServer::builder().on(on).start().expect("a scripted node")
             })
             .collect();
-        let scripted = Self { nodes, ranges };
+        ports.set(nodes.iter().map(FakeServer::port).collect()).expect("set once");
+        let scripted = Self { nodes, slots };
         scripted.assign([(0, 16_383, 0)]);
         scripted
     }
 
     /// The nodes with these numbers have these slots now.
     pub fn assign(&self, ranges: impl IntoIterator<Item = (u16, u16, usize)>) {
-        let ranges = ranges.into_iter().map(|(first, last, node)| (first, last, self.nodes[node].port()));
-        *self.ranges.lock().expect("no panic") = ranges.collect();
+        self.assign_ports(ranges.into_iter().map(|(first, last, node)| (first, last, self.nodes[node].port())));
+    }
+
+    /// The nodes at these ports have these slots now.
+    pub fn assign_ports(&self, ranges: impl IntoIterator<Item = Range>) {
+        self.answer_slots(slots(&ranges.into_iter().collect::<Vec<_>>()));
+    }
+
+    /// What CLUSTER SLOTS is answered with.
+    pub fn answer_slots(&self, answer: String) {
+        *self.slots.lock().expect("no panic") = answer;
     }
 
     /// The configuration to find it through all of its nodes.
@@ -52,6 +90,12 @@ impl Scripted {
 
     pub fn builder(&self) -> RedisBuilder {
         support::hasty(self.config())
+    }
+
+    /// How often a command of this name came to a node.
+    pub fn count(&self, node: usize, name: &str) -> usize {
+        let received = self.nodes[node].received();
+        received.iter().filter(|argv| argv[0].eq_ignore_ascii_case(name.as_bytes())).count()
     }
 
     pub async fn ready(&self) -> Redis {
@@ -67,12 +111,6 @@ fn slots(ranges: &[Range]) -> String {
         answer += &format!("*3\r\n:{first}\r\n:{last}\r\n*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$2\r\nid\r\n");
     }
     answer
-}
-
-/// Of a command line: its name in upper case, and its first argument.
-pub fn words(argv: &[Vec<u8>]) -> (String, String) {
-    let word = |at: usize| argv.get(at).map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
-    (word(0).to_ascii_uppercase(), word(1))
 }
 
 pub fn error(text: &str) -> Answer {

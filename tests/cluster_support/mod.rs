@@ -26,7 +26,12 @@ pub use super::support::aside;
 
 /// The slot of a key of this handle, computed by the redis crate's own rule: the whole name, or its hash tag.
 pub fn slot_of(redis: &redis_actix::Redis, key: &str) -> u16 {
-    let whole = redis.key_prefix().prefix_key(key);
+    slot_of_name(redis.key_prefix().prefix_key(key))
+}
+
+/// The slot of a whole name.
+pub fn slot_of_name(whole: impl Into<Vec<u8>>) -> u16 {
+    let whole = whole.into();
     let tag = whole.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = &whole[open + 1..];
         rest.iter().position(|byte| *byte == b'}').filter(|close| *close > 0).map(|close| rest[..close].to_vec())

@@ -108,7 +108,7 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn new(recipe: Arc<Recipe>, policy: ReconnectPolicy, told: Sender<ConnectionEvent>) -> Self {
         let owners = vec![NOBODY; usize::from(SLOTS)].into();
-        let (nodes, numbers, first_slots, turns) = (Vec::new(), 0, None, Turns::default());
+        let (nodes, numbers, first_slots, turns) = (Vec::new(), 0, None, Turns::beginning_at(fastrand::u16(..)));
         Self { recipe, policy, told, nodes, numbers, owners, first_slots, turns }
     }
 

@@ -262,9 +262,14 @@ mod tests {
                     }
                 }
                 if queues.is_closed(SLOT) {
-                    now = now.max(queues.next().unwrap_or(now).min(late));
-                    queues.take_due(now);
-                    flight.extend(sent(queues.release(SLOT, now)).1);
+                    let mut release = queues.release(SLOT, now);
+                    if release.is_none() {
+                        now = queues.next().expect("a pause");
+                        prop_assert!(now < late, "nothing is looked at before the deadline");
+                        prop_assert_eq!(queues.take_due(now), [SLOT]);
+                        release = queues.release(SLOT, now);
+                    }
+                    flight.extend(sent(release).1);
                 }
             }
             prop_assert_eq!(ran, (0..30).collect::<Vec<_>>());

@@ -1,0 +1,124 @@
+//! Nodes that are frozen, out of reach or not there at all.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use redis_actix::prelude::*;
+use redis_actix::{ConnectionState, ErrorKind, Fate};
+use redis_actix_test::{RedisCluster, free_port};
+
+use crate::cluster_support::{aside, cluster, config};
+use crate::scripted::{Scripted, int};
+use crate::support::{self, PATIENCE, eventually, ms};
+
+/// Ablation: `Node::is_well` without a look at its silence fails: a third of the commands time out.
+#[actix::test]
+async fn what_any_node_can_do_is_done_while_one_is_frozen() {
+    let cluster = aside(|| {
+        let builder = RedisCluster::builder().arg("--cluster-require-full-coverage", "no");
+        cluster(builder.node_timeout(Duration::from_secs(60)))
+    })
+    .await;
+    let redis = support::hasty(config(&cluster).command_timeout(ms(2_000))).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    let frozen = &cluster.nodes()[0];
+    frozen.stop_process().expect("frozen");
+    // Until it is seen to be silent, what goes there is lost; that is found out by these.
+    let first = join_all((0..6).map(|nth| redis.send(Publish::new(format!("c{nth}"), "x")))).await;
+    assert!(first.iter().any(Result::is_ok));
+    let mut failed = 0;
+    for nth in 0..60 {
+        failed += u32::from(redis.send(Ping::new()).await.is_err());
+        failed += u32::from(redis.send(Publish::new(format!("c{nth}"), "x")).await.is_err());
+    }
+    assert_eq!(failed, 0, "while two of three nodes are well");
+    frozen.cont_process().expect("goes on");
+}
+
+/// One of three nodes swallows packets: its listener's backlog is full, so that connecting hangs.
+///
+/// Ablation: waiting for the first dial of every node fails with "still connecting".
+#[actix::test]
+async fn a_node_that_swallows_packets_does_not_keep_the_cluster_from_being_ready() {
+    let nodes = Scripted::start(2, |_| int(1));
+    let hole = BlackHole::new();
+    nodes.assign_ports([
+        (0, 5_000, nodes.nodes[0].port()),
+        (5_001, 10_000, nodes.nodes[1].port()),
+        (10_001, 16_383, hole.port()),
+    ]);
+    let redis = support::hasty(nodes.config().connect_timeout(Duration::from_secs(30))).start().expect("started");
+    let asked = Instant::now();
+    redis.ready(Duration::from_secs(20)).await.expect("two of three are");
+    assert!(asked.elapsed() < Duration::from_secs(20));
+    let listed = redis.connection_info().nodes;
+    let state = listed.iter().find(|node| node.address.ends_with(&hole.port().to_string())).expect("listed").state;
+    assert_eq!(state, Some(ConnectionState::Connecting));
+    assert_eq!(listed.iter().filter(|node| node.state == Some(ConnectionState::Ready)).count(), 2);
+}
+
+/// A listener that accepts nothing, and whose queue is full.
+struct BlackHole {
+    listener: std::net::TcpListener,
+    _queued: Vec<std::net::TcpStream>,
+}
+
+impl BlackHole {
+    fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(&any.into()).expect("bound");
+        socket.listen(0).expect("listening");
+        let listener: std::net::TcpListener = socket.into();
+        let addr = listener.local_addr().expect("an address");
+        let connect = |_| std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(300)).ok();
+        let queued = (0..8).map_while(connect).collect();
+        Self { listener, _queued: queued }
+    }
+
+    fn port(&self) -> u16 {
+        self.listener.local_addr().expect("an address").port()
+    }
+}
+
+/// A cluster of which no node is there: what has expired is gone, so nothing is full and nothing is waited for.
+///
+/// Ablation: expired commands that keep their place in the queue fail with Overloaded, and the shutdown takes 5 s.
+#[actix::test]
+async fn expired_commands_leave_a_cluster_without_a_map() {
+    let config = RedisConfig::builder().cluster_hosts([format!("127.0.0.1:{}", free_port().expect("a port"))]);
+    let config = config.key_prefix("test:").max_queued(500).command_timeout(ms(300));
+    let redis = support::hasty(config).start().expect("started");
+    let addr = redis.addr();
+    for _ in 0..4 {
+        let sent = join_all((0..500).map(|nth| addr.send(Incr::new(format!("k{nth}"))))).await;
+        for outcome in sent {
+            let error = outcome.expect("there").expect_err("nobody there");
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::NotSent), "{error}");
+        }
+    }
+    let late = redis.send(Incr::new("k"));
+    let asked = Instant::now();
+    eventually("the last one expired", || (asked.elapsed() > ms(400)).then_some(())).await;
+    late.await.expect_err("nobody there");
+    let asked = Instant::now();
+    let report = redis.shutdown(Duration::from_secs(20)).await.expect("a report");
+    assert!(asked.elapsed() < Duration::from_secs(10), "nothing was left to wait for");
+    assert_eq!((report.completed, report.failed, report.unknown), (0, 0, 0));
+}
+
+/// One entry of CLUSTER SLOTS that makes no sense.
+///
+/// Ablation: one odd entry that spoils the answer fails with "the answer to CLUSTER SLOTS is not what it should be".
+#[actix::test]
+async fn a_replica_without_a_port_does_not_spoil_the_map() {
+    let nodes = Scripted::start(1, |_| int(1));
+    let port = nodes.nodes[0].port();
+    nodes.answer_slots(format!(
+        "*2\r\n*4\r\n:0\r\n:16383\r\n*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$2\r\nid\r\n*3\r\n$9\r\n127.0.0.1\r\n:0\r\n$2\r\nid\r\n:7\r\n"
+    ));
+    let redis = nodes.ready().await;
+    assert_eq!(redis.send(Incr::new("k")).await.expect("answered"), 1);
+    let nodes = redis.connection_info().nodes;
+    assert_eq!(nodes.len(), 1, "{nodes:?}");
+}

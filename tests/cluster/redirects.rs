@@ -1,0 +1,213 @@
+//! MOVED, ASK and their kin: what is sent again, where, and what is not.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use futures_util::future::join_all;
+use redis_actix::Fate;
+use redis_actix::prelude::*;
+use redis_actix_test::{Answer, Connection, FakeServer, RedisCluster, Reply};
+
+use crate::cluster_support::{aside, cluster, joined, slot_of};
+use crate::scripted::{Scripted, error, int};
+use crate::support::{self, PATIENCE, eventually, ms};
+
+/// Everything that a node says of slots, and everything that a server that is not ready says, from a script that ran.
+const CODES: [&str; 10] = [
+    "MOVED the account to another bank",
+    "ASK somebody else",
+    "TRYAGAIN later",
+    "CLUSTERDOWN is what the script calls it",
+    "MASTERDOWN is what the script calls it",
+    "LOADING the truck",
+    "BUSY the lock is taken",
+    "NOSCRIPT for this scene",
+    "READONLY account is frozen",
+    "NOAUTH for this account",
+];
+
+static RUN: Script<i64> = Script::new("redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])");
+
+/// Ablation: judging by the code alone fails with "MOVED ran 17 times".
+#[actix::test]
+async fn a_command_that_ran_and_answers_like_a_node_runs_once() {
+    let cluster = aside(|| cluster(RedisCluster::builder())).await;
+    let redis = joined(&cluster).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    for (nth, code) in CODES.iter().enumerate() {
+        let run = |key: String| RUN.invoke().key(key).arg(*code);
+        let count = |name: &str| format!("{name}{nth}");
+        let alone = redis.send(run(count("alone"))).await.expect_err("its own error");
+        let piped =
+            Pipeline::new((run(count("{p}piped")), Incr::new(count("{p}beside")), Incr::new(count("elsewhere"))));
+        let piped = redis.send(piped.try_each()).await.expect("each in its place");
+        let error = piped.0.expect_err("its own error");
+        assert_eq!((piped.1.expect("ran"), piped.2.expect("ran")), (1, 1), "{code}");
+        let unit = Transaction::new((run(count("{p}unit")), Incr::new(count("{p}inside"))));
+        let united = redis.send(unit).await.expect_err("its own error");
+        for (name, error) in [("alone", &alone), ("{p}piped", &error), ("{p}unit", &united)] {
+            let ran = redis.send(Get::<i64>::new(count(name))).await.expect("read");
+            assert_eq!((ran, error.fate()), (Some(1), Fate::Unknown), "{code}: {name}: {error}");
+            assert_eq!(error.code(), code.split(' ').next(), "{error}");
+        }
+    }
+}
+
+/// A slot moves to a node that owns none for longer than a node without slots is kept.
+///
+/// Ablation: no new time at each redirect (`ensure` for `ensure_redirected`) fails: the link is dialled twice.
+#[actix::test]
+async fn the_link_to_a_node_that_redirects_name_is_kept() {
+    let nodes = Scripted::start(2, |asked| match (asked.name().as_str(), asked.node) {
+        ("INCR", 0) => error(&format!("ASK 1 127.0.0.1:{}", asked.ports[1])),
+        ("INCR", _) => int(1),
+        ("ASKING", _) => Answer::raw("+OK\r\n"),
+        _ => Answer::Default,
+    });
+    let redis = nodes.ready().await;
+    let clock = std::time::Instant::now();
+    redis.send(Incr::new("k")).await.expect("at the other node");
+    // Ten seconds are what it is kept without.
+    while clock.elapsed() < ms(10_600) {
+        redis.send(Incr::new("k")).await.expect("at the other node");
+        tokio::time::sleep(ms(50)).await;
+    }
+    // Looks at the cluster have links of their own, which are closed again.
+    assert_eq!(incrs_by_link(&nodes.nodes[1]), [nodes.count(1, "INCR")], "one link for all");
+}
+
+/// How many of the commands came by each connection that any came by.
+fn incrs_by_link(node: &FakeServer) -> Vec<usize> {
+    let count = |link| node.received_on(link).iter().filter(|argv| argv[0] == b"INCR").count();
+    (0..node.connections()).map(count).filter(|count| *count > 0).collect()
+}
+
+/// The old process behind a name says that the slot is at its own address, which leads to another process by now.
+///
+/// Ablation: without `replace_link` all 17 attempts are made on the same connection, and the caller gets MOVED.
+#[actix::test]
+async fn a_node_that_redirects_to_itself_gets_a_new_link() {
+    let links = Arc::new(AtomicUsize::new(0));
+    let nodes = Scripted::start(1, {
+        let links = links.clone();
+        move |asked| match asked.name().as_str() {
+            // Which of its connections this is, the handler cannot see: it is well after so many.
+            "INCR" if links.fetch_add(1, Ordering::SeqCst) < 3 => asked.moved("test:k", 0),
+            "INCR" => int(1),
+            _ => Answer::Default,
+        }
+    });
+    let redis = nodes.ready().await;
+    let (a, b) = tokio::join!(redis.send(Incr::new("k")), redis.send(Incr::new("k")));
+    assert_eq!((a.expect("answered"), b.expect("answered")), (1, 1));
+    // Two are refused together, then one alone, and both are run by the third.
+    assert_eq!(incrs_by_link(&nodes.nodes[0]), [2, 1, 2]);
+}
+
+/// Ablation: `next_look` that returns a pause which nothing ends, as before, fails: the thread never answers.
+#[actix::test]
+async fn a_node_that_is_busy_may_lose_everything_that_waits_there() {
+    let nodes = Scripted::start(3, |asked| match (asked.name().as_str(), asked.node) {
+        ("INCR", 0) => error("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."),
+        ("INCR", _) => int(1),
+        _ => Answer::Default,
+    });
+    nodes.assign([(0, 16_382, 0), (16_383, 16_383, 2)]);
+    let redis = nodes.ready().await;
+    let watched = Watched::start(&redis);
+    let waiting: Vec<_> = (0..5).map(|_| redis.send(Incr::new("k"))).collect();
+    eventually("a refusal", || (nodes.count(0, "INCR") > 5).then_some(())).await;
+    nodes.assign([(0, 16_382, 1), (16_383, 16_383, 2)]);
+    // A link that is lost is a reason to look at the cluster.
+    nodes.nodes[2].close_all();
+    assert!(join_all(waiting).await.iter().all(Result::is_ok));
+    watched.assert_alive().await;
+}
+
+/// The same on real servers: the replica takes over from a primary that is busy with a script.
+#[actix::test]
+async fn a_replica_takes_over_from_a_busy_primary() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().replicas(1).arg("--lua-time-limit", "50")))).await;
+    let redis =
+        support::hasty(crate::cluster_support::config(&cluster).command_timeout(ms(20_000))).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    let slot = slot_of(&redis, "k");
+    let busy = cluster.owner(slot).expect("an owner").port();
+    let node = |port: u16| cluster.nodes().iter().find(|node| node.port() == port).expect("there");
+    let replica = replica_of(&cluster, busy);
+    let script = std::thread::spawn({
+        let addr = node(busy).addr();
+        move || {
+            // Ends when the test kills it.
+            let mut connection = Connection::open(&addr, None).expect("connected");
+            connection.set_patience(PATIENCE);
+            connection.command(["EVAL", "while true do end", "0"]).ok();
+        }
+    });
+    eventually("a busy server", || {
+        node(busy).command(["PING"]).ok()?.error().filter(|error| error.starts_with("BUSY")).map(drop)
+    })
+    .await;
+    let watched = Watched::start(&redis);
+    let waiting: Vec<_> = (0..5).map(|_| redis.send(Incr::new("k"))).collect();
+    node(replica).command(["CLUSTER", "FAILOVER", "TAKEOVER"]).expect("asked").ok().expect("taken over");
+    let answers = join_all(waiting).await;
+    assert_eq!(answers.into_iter().collect::<Result<Vec<_>, _>>().expect("at the new primary"), [1, 2, 3, 4, 5]);
+    watched.assert_alive().await;
+    node(busy).command(["SCRIPT", "KILL"]).ok();
+    aside(move || script.join().expect("no panic")).await;
+}
+
+fn replica_of(cluster: &RedisCluster, primary: u16) -> u16 {
+    let slots = cluster.nodes()[0].command(["CLUSTER", "SLOTS"]).expect("asked");
+    let port = |node: &Reply| node.array().expect("a node")[1].int().expect("a port");
+    let ranges = slots.array().expect("ranges");
+    let range =
+        ranges.iter().map(|range| range.array().expect("a range")).find(|range| port(&range[2]) == i64::from(primary));
+    u16::try_from(port(&range.expect("its range")[3])).expect("a port")
+}
+
+/// Whether the thread of the connection goes on with other things.
+struct Watched {
+    beats: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+}
+
+impl Watched {
+    /// The connection lives on the arbiter of the test, and so does this.
+    fn start(_: &Redis) -> Self {
+        let watched = Self { beats: Arc::default(), over: Arc::default() };
+        let (beats, over) = (watched.beats.clone(), watched.over.clone());
+        actix::spawn(async move {
+            while !over.load(Ordering::SeqCst) {
+                tokio::time::sleep(ms(5)).await;
+                beats.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        // A thread that never comes back to its runtime does not fail a test by itself.
+        let (beats, over) = (watched.beats.clone(), watched.over.clone());
+        std::thread::spawn(move || {
+            let mut last = (0, std::time::Instant::now());
+            while !over.load(Ordering::SeqCst) {
+                std::thread::sleep(ms(50));
+                let now = beats.load(Ordering::SeqCst);
+                if now != last.0 {
+                    last = (now, std::time::Instant::now());
+                } else if last.1.elapsed() > PATIENCE {
+                    eprintln!("the thread of the connection stands still");
+                    std::process::abort();
+                }
+            }
+        });
+        watched
+    }
+
+    async fn assert_alive(self) {
+        let before = self.beats.load(Ordering::SeqCst);
+        eventually("others of the thread going on", || (self.beats.load(Ordering::SeqCst) > before + 5).then_some(()))
+            .await;
+        self.over.store(true, Ordering::SeqCst);
+    }
+}
