@@ -1,5 +1,7 @@
 //! A cluster of scripted nodes: what they say of its slots and of each command is up to the test.
 
+#![allow(unreachable_pub, reason = "a module of a test binary")]
+
 use std::sync::{Arc, Mutex, OnceLock};
 
 use redis_actix::{Redis, RedisBuilder, RedisConfig, RedisConfigBuilder};

@@ -48,8 +48,9 @@ pub(super) async fn look(recipe: Arc<Recipe>, nodes: Vec<HostPort>) -> Result<Ma
 }
 
 async fn ask(recipe: Arc<Recipe>, node: HostPort, limit: Duration) -> Result<Map, Cause> {
+    let config = recipe.config.clone();
     let answer = ask_once(recipe, Frame::known("CLUSTER SLOTS"), limit).await?;
-    let map = Map::read(&answer, &node)
+    let map = Map::read(&answer, &node, |announced| config.map_address(announced))
         .map_err(|why| Cause::new(CauseKind::Protocol, format!("{node}: {why}; is it a node of a cluster?")))?;
     if map.is_empty() {
         let words = format!("{node} is a node of a cluster, but knows of no slot that anybody owns");

@@ -40,15 +40,22 @@ impl Map {
     /// Entries that make no sense or name no address are skipped. A primary without an address leaves its slots without
     /// an owner, so that other nodes are asked for them.
     ///
+    /// `reachable` turns the address that a node announces into one that can be dialled from here.
+    ///
     /// # Errors
     /// In words, when it is no such answer, or no entry of it can be used.
-    pub(crate) fn read(answer: &Value, asked: &HostPort) -> Result<Self, &'static str> {
+    pub(crate) fn read(
+        answer: &Value,
+        asked: &HostPort,
+        reachable: impl Fn(HostPort) -> HostPort,
+    ) -> Result<Self, &'static str> {
         const NO_SLOTS: &str = "the answer to CLUSTER SLOTS is not what it should be";
         let Value::Array(ranges) = answer else { return Err(NO_SLOTS) };
         let mut map = Self::default();
         let mut skipped = 0;
+        let endpoint = |node: &Value| endpoint(node, asked).map(&reachable);
         for range in ranges {
-            if map.read_range(range, asked).is_none() {
+            if map.read_range(range, &endpoint).is_none() {
                 skipped += 1;
             }
         }
@@ -56,14 +63,14 @@ impl Map {
     }
 
     /// Reads one entry: the first and last slot, the primary, the replicas. `None`: it cannot be used.
-    fn read_range(&mut self, range: &Value, asked: &HostPort) -> Option<()> {
+    fn read_range(&mut self, range: &Value, endpoint: impl Fn(&Value) -> Option<HostPort>) -> Option<()> {
         let Value::Array(range) = range else { return None };
         let [Value::Int(first), Value::Int(last), primary, replicas @ ..] = &**range else { return None };
         let slot = |number: i64| u16::try_from(number).ok().filter(|slot| *slot < SLOTS);
         let (first, last) = (slot(*first)?, slot(*last)?);
-        let shard = self.shard(endpoint(primary, asked)?);
+        let shard = self.shard(endpoint(primary)?);
         if let Some(shard) = self.shards.get_mut(usize::from(shard)) {
-            for replica in replicas.iter().filter_map(|node| endpoint(node, asked)) {
+            for replica in replicas.iter().filter_map(&endpoint) {
                 if replica != shard.primary && !shard.replicas.contains(&replica) {
                     shard.replicas.push(replica);
                 }
@@ -208,6 +215,10 @@ mod tests {
         HostPort { host: "h".to_owned(), port }
     }
 
+    fn as_it_is(address: HostPort) -> HostPort {
+        address
+    }
+
     fn node(host: Value, port: u16) -> Value {
         Value::Array(vec![host, Value::Int(port.into()), Value::BulkString(b"id".to_vec()), Value::Array(vec![])])
     }
@@ -220,7 +231,7 @@ mod tests {
     #[test]
     fn an_answer_is_read() {
         let answer = Value::Array(vec![range(0, 5, &[1, 4]), range(6, 16383, &[2, 5]), range(3, 3, &[2, 6])]);
-        let map = Map::read(&answer, &at(1)).expect("an answer");
+        let map = Map::read(&answer, &at(1), as_it_is).expect("an answer");
         assert_eq!((map.owner(0), map.owner(3), map.owner(16383)), (Some(&at(1)), Some(&at(2)), Some(&at(2))));
         assert!(map.is_whole());
         assert_eq!(map.slots_of(&at(1)), [0..=2, 4..=5]);
@@ -228,7 +239,11 @@ mod tests {
         assert_eq!(map.shard_of(9).map(|shard| shard.replicas.clone()), Some(vec![at(5), at(6)]));
         for host in [Value::Nil, Value::BulkString(b"".to_vec()), Value::BulkString(b"?".to_vec())] {
             let answer = Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(0), node(host, 9)])]);
-            assert_eq!(Map::read(&answer, &at(1)).expect("an answer").owner(0), Some(&at(9)), "as the one asked");
+            assert_eq!(
+                Map::read(&answer, &at(1), as_it_is).expect("an answer").owner(0),
+                Some(&at(9)),
+                "as the one asked"
+            );
         }
         for wrong in [
             Value::Okay,
@@ -237,7 +252,7 @@ mod tests {
             Value::Array(vec![range(0, 1, &[])]),
             Value::Array(vec![range(0, 1, &[0])]),
         ] {
-            Map::read(&wrong, &at(1)).expect_err("no such answer");
+            Map::read(&wrong, &at(1), as_it_is).expect_err("no such answer");
         }
     }
 
@@ -254,7 +269,7 @@ mod tests {
             Value::Array(vec![Value::Int(400), Value::Int(499), Value::Array(vec![Value::Int(1), Value::Int(2)])]),
             range(500, 599, &[3, 5]),
         ];
-        let map = Map::read(&Value::Array(odd.into()), &at(1)).expect("an answer");
+        let map = Map::read(&Value::Array(odd.into()), &at(1), as_it_is).expect("an answer");
         assert_eq!((map.owner(50), map.owner(550)), (Some(&at(1)), Some(&at(3))));
         assert_eq!([150, 250, 350, 450].map(|slot| map.owner(slot)), [None; 4]);
         assert!(map.shard_of(50).is_some_and(|shard| shard.replicas.is_empty()));
@@ -263,7 +278,7 @@ mod tests {
         let unnamed = |names: Value| {
             let node = Value::Array(vec![bulk("?"), Value::Int(9), bulk("id"), names]);
             let answer = Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(16_383), node])]);
-            Map::read(&answer, &at(1)).expect("an answer").owner(0).expect("an owner").host.clone()
+            Map::read(&answer, &at(1), as_it_is).expect("an answer").owner(0).expect("an owner").host.clone()
         };
         assert_eq!(unnamed(Value::Array(vec![bulk("ip"), bulk("10.0.0.9")])), "10.0.0.9");
         assert_eq!(unnamed(Value::Map(vec![(bulk("ip"), bulk("10.0.0.9"))])), "10.0.0.9");
@@ -274,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_a_node_says_of_one_slot_is_learnt() {
-        let mut map = Map::read(&Value::Array(vec![range(0, 16383, &[1, 4])]), &at(1)).expect("an answer");
+        let mut map = Map::read(&Value::Array(vec![range(0, 16383, &[1, 4])]), &at(1), as_it_is).expect("an answer");
         map.moved(7, &at(4));
         assert_eq!((map.owner(6), map.owner(7)), (Some(&at(1)), Some(&at(4))));
         assert_eq!(map.shards().count(), 2);
@@ -285,7 +300,7 @@ mod tests {
         /// Ranges and owners are two views of one thing.
         #[test]
         fn ranges_are_the_slots_of_their_owners(moves in proptest::collection::vec((0..SLOTS, 1..5_u16), 0..50)) {
-            let mut map = Map::read(&Value::Array(vec![range(0, 16383, &[1])]), &at(1)).expect("an answer");
+            let mut map = Map::read(&Value::Array(vec![range(0, 16383, &[1])]), &at(1), as_it_is).expect("an answer");
             for (slot, port) in &moves {
                 map.moved(*slot, &at(*port));
             }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::HostPort;
+use crate::config::{HostPort, RedisConfig};
 use crate::error::Error;
 
 /// So many times one command is sent elsewhere. Nodes that disagree for longer will not agree soon.
@@ -27,6 +27,15 @@ pub(crate) enum Redirect {
 }
 
 impl Redirect {
+    /// The same, with an address that can be dialled from here.
+    pub(crate) fn to_reachable(self, config: &RedisConfig) -> Self {
+        match self {
+            Self::Moved { slot, to } => Self::Moved { slot, to: config.map_address(to) },
+            Self::Ask { to } => Self::Ask { to: config.map_address(to) },
+            other => other,
+        }
+    }
+
     /// Whether it names another node.
     pub(crate) fn is_elsewhere(&self) -> bool {
         matches!(self, Self::Moved { .. } | Self::Ask { .. })
