@@ -171,7 +171,8 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
         // Its author's code: on the way of everybody's replies it must not take their link along.
         let read = |value| catch_unwind(AssertUnwindSafe(|| M::reply_to(&self.frame, value)));
         let reply = outcome.and_then(|value| read(value).unwrap_or_else(|_| Err(Error::decode(PANICKED))));
-        self.conclude(reply.map_err(|error| final_error(&self.frame, error)))
+        let reply = reply.map_err(|error| final_error(&self.frame, error));
+        self.conclude(reply)
     }
 
     fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {

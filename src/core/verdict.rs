@@ -104,7 +104,6 @@ pub(crate) fn final_error(frame: &Frame, error: Error) -> Error {
     if frame.may_have_run() && !is_answer { error.with_fate(Fate::Unknown) } else { error }
 }
 
-#[allow(dead_code, reason = "for the outcomes of pipelines, which follow")]
 /// The error of one command of a pipeline or a transaction that was executed, as its caller gets it.
 pub(crate) fn part_error(frame: &Frame, unit: &Unit, index: usize, error: &ServerError) -> Error {
     let facts = CommandFacts::of_part(unit, index);
@@ -215,7 +214,6 @@ impl Refusal {
         matches!(self, Self::Loading | Self::Busy | Self::MasterDown | Self::TryAgain | Self::ClusterDown)
     }
 
-    #[allow(dead_code, reason = "for the router, which follows")]
     /// The command belongs to another node of the cluster, or the cluster has none for it at the moment.
     pub(crate) fn is_redirect(self) -> bool {
         matches!(self, Self::Moved | Self::Ask | Self::TryAgain | Self::ClusterDown | Self::MasterDown)

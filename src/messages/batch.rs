@@ -6,7 +6,7 @@ use actix::Message;
 use redis::Value;
 
 use super::{Command, decode};
-use crate::core::verdict::{self, CommandFacts};
+use crate::core::verdict::part_error;
 use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, ReadFrom, Unit, WhenDown};
 
@@ -141,11 +141,9 @@ impl<'a> Answers<'a> {
         let reply = match self.outcomes.next() {
             None => Err(Error::decode("the server's answers are fewer than the commands")),
             Some(Ok(Value::ServerError(error))) => {
-                let error = Error::server(error.code(), error.details());
                 // A script may fail after it has written something.
-                let facts = self.frame.zip(unit).map(|(frame, unit)| CommandFacts::of_part(frame, unit, index));
-                let verdict = facts.and_then(|facts| verdict::of_error(&error, facts));
-                Err(if let Some(verdict) = verdict { error.with_fate(verdict.fate()) } else { error })
+                let judged = self.frame.zip(unit).map(|(frame, unit)| part_error(frame, unit, index, &error));
+                Err(judged.unwrap_or_else(|| Error::server(error.code(), error.details())))
             }
             Some(Ok(value)) => {
                 self.ran = true;

@@ -242,7 +242,9 @@ impl Router {
                 // What is in the middle of something is older than what waits.
                 let trip = Trip::new(deadline, 0);
                 let mut ticket = Routed::of(ticket).unwrap_or_else(|ticket| Routed::part(ticket, trip, &self.book));
-                ticket.trip.may_have_run |= may_have_run;
+                if may_have_run {
+                    ticket.note_may_have_run();
+                }
                 (ticket.trip.asking, ticket.trip.deadline) = (false, deadline);
                 ticket
             })

@@ -9,6 +9,7 @@ use redis::Value;
 use super::trip::{Routed, error_of};
 use crate::actors::ticket::{BoxedTicket, Pending};
 use crate::core::cluster::merge::Merge;
+use crate::core::verdict::{final_error, part_error};
 use crate::error::{Error, Fate, Result};
 use crate::frame::Frame;
 
@@ -112,6 +113,29 @@ struct Part {
     at: Vec<(usize, usize)>,
 }
 
+impl Part {
+    /// What an earlier link may have run, the refusal by a later one does not undo.
+    fn judged(&self, at: usize, value: Value) -> Result<Value> {
+        match (value, self.frame.unit()) {
+            (Value::ServerError(error), Some(unit)) if self.frame.may_have_run() => {
+                Err(part_error(&self.frame, unit, at, &error))
+            }
+            (value, _) => Ok(value),
+        }
+    }
+}
+
+/// Where there is nobody left to run it, as at the end of the thread.
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.frame.may_have_run()
+            && let Some(asked) = &mut self.gather.lock().asked
+        {
+            asked.note_may_have_run();
+        }
+    }
+}
+
 impl Pending for Part {
     fn frame(&self) -> &Frame {
         &self.frame
@@ -136,14 +160,19 @@ impl Pending for Part {
     }
 
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
+        let outcome = outcome.map_err(|error| final_error(&self.frame, error));
         match outcome {
             Ok(Value::Array(values)) if self.frame.is_unit() => {
-                self.gather.came(&self.at, values.into_iter().map(Ok));
+                self.gather.came(&self.at, values.into_iter().enumerate().map(|(at, value)| self.judged(at, value)));
             }
             Err(error) => self.gather.came(&self.at, std::iter::repeat_n(Err(error), self.at.len())),
             outcome => self.gather.came(&self.at, std::iter::once(outcome)),
         }
         true
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
     }
 
     fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {

@@ -37,7 +37,9 @@ impl Router {
         for back in back {
             let trip = Trip::new(back.deadline, 0);
             let mut ticket = Routed::of(back.ticket).unwrap_or_else(|ticket| Routed::part(ticket, trip, &self.book));
-            ticket.trip.may_have_run |= back.may_have_run;
+            if back.may_have_run {
+                ticket.note_may_have_run();
+            }
             (ticket.trip.at_primary, ticket.trip.deadline) = (true, back.deadline);
             self.dispatch(ticket);
         }

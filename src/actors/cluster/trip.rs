@@ -16,7 +16,7 @@ use crate::actors::ticket::{BoxedTicket, Pending};
 use crate::core::cluster::redirect::{self, Redirect};
 use crate::core::cluster::{route::SlotList, slot::SLOTS};
 use crate::core::lane::Deadline;
-use crate::core::verdict::{CommandFacts, Refusal, Verdict, not_run, of_error, unit_replies};
+use crate::core::verdict::{CommandFacts, Refusal, Verdict, not_run, of_error, unit_errors};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
@@ -276,10 +276,7 @@ impl Routed {
 
     /// Answers each command of a pipeline.
     pub(super) fn finish_each(self, outcomes: Vec<Result<Value>>) {
-        let Self { asked, trip, mut account } = self;
-        let is_read = asked.frame().is_read();
-        let outcomes: Vec<_> =
-            outcomes.into_iter().map(|outcome| outcome.map_err(|error| fate_of(error, &trip, is_read))).collect();
+        let Self { asked, mut account, .. } = self;
         let failed = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
         account.end(Some(&failed.map_or(Ok(Value::Okay), |error| Err(error.clone()))));
         asked.deliver_each(outcomes);
@@ -287,20 +284,9 @@ impl Routed {
 
     /// As [`finish`](Self::finish), and returns whether somebody was still there.
     fn hand_over(self, outcome: Result<Value>) -> bool {
-        let Self { asked, trip, mut account } = self;
-        let is_read = asked.frame().is_read();
-        let outcome = outcome.map_err(|error| fate_of(error, &trip, is_read));
+        let Self { asked, mut account, .. } = self;
         account.end(Some(&outcome));
         asked.deliver(outcome)
-    }
-}
-
-/// Refused the second time, a command may have run the first time.
-fn fate_of(error: Error, trip: &Trip, is_read: bool) -> Error {
-    match error.fate() {
-        Fate::NotSent if trip.may_have_run => error.with_fate(Fate::Unknown),
-        Fate::Rejected if trip.may_have_run && !is_read => error.with_fate(Fate::Unknown),
-        _ => error,
     }
 }
 
@@ -323,6 +309,11 @@ impl Pending for Routed {
 
     fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Ok(self)
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.trip.may_have_run = true;
+        self.asked.note_may_have_run();
     }
 
     fn left_node(&mut self) {
@@ -374,9 +365,12 @@ pub(super) fn redirects<'r>(
     frame: &'r Frame,
     replies: &'r [Value],
 ) -> impl Iterator<Item = Option<&'r redis::ServerError>> {
-    let judged = frame.unit().into_iter().flat_map(move |unit| unit_replies(frame, unit, replies));
-    judged.map(|(reply, facts)| match reply {
-        Value::ServerError(error) if not_run(reply, facts).is_some_and(Refusal::is_redirect) => Some(error),
+    let mut judged = frame.unit().into_iter().flat_map(move |unit| unit_errors(unit, replies));
+    replies.iter().map(move |reply| match reply {
+        Value::ServerError(error) => {
+            let (_, facts) = judged.next()?;
+            not_run(reply, facts).is_some_and(Refusal::is_redirect).then_some(error)
+        }
         _ => None,
     })
 }
