@@ -225,7 +225,8 @@ impl Unit {
         let encoded = segment.encoded.get(part.start as usize..)?;
         let (arguments, len) = one_command(encoded);
         let end = part.start + len as u32;
-        let marks = segment.marks.iter().filter(|mark| (part.start..end).contains(&mark.header()));
+        let from = segment.marks.partition_point(|mark| mark.header() < part.start);
+        let marks = segment.marks.iter().skip(from).take_while(|mark| mark.header() < end);
         Some(Frame {
             encoded: encoded.get(..len)?.to_vec(),
             marks: marks.map(|mark| mark.back(part.start)).collect(),

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use redis_actix::prelude::*;
-use redis_actix::{ConnectionState, ErrorKind, Fate};
-use redis_actix_test::{RedisCluster, free_port};
+use redis_actix::{ConnectionState, ErrorKind, Fate, HostPort};
+use redis_actix_test::{Answer, RedisCluster, free_port};
 
-use crate::cluster_support::{aside, cluster, config};
-use crate::scripted::{Scripted, int};
+use crate::cluster_support::{aside, cluster, config, slot_of_name};
+use crate::scripted::{Scripted, error, int};
 use crate::support::{self, PATIENCE, eventually, ms};
 
 /// Ablation: `Node::is_well` without a look at its silence fails: a third of the commands time out.
@@ -121,4 +121,26 @@ async fn a_replica_without_a_port_does_not_spoil_the_map() {
     assert_eq!(redis.send(Incr::new("k")).await.expect("answered"), 1);
     let nodes = redis.connection_info().nodes;
     assert_eq!(nodes.len(), 1, "{nodes:?}");
+}
+
+/// Nodes that announce addresses which lead nowhere from here, in CLUSTER SLOTS and in MOVED.
+///
+/// Ablation: the address as it is announced fails: no node is reached, and the command behind MOVED times out.
+#[actix::test]
+async fn announced_addresses_are_mapped_before_they_are_dialled() {
+    let nodes = Scripted::start(2, |asked| match (asked.name().as_str(), asked.node) {
+        ("INCR", 0) => error(&format!("MOVED {} 192.0.2.1:{}", slot_of_name("test:k"), asked.ports[1])),
+        ("INCR", _) => int(7),
+        _ => Answer::Default,
+    });
+    let port = nodes.nodes[0].port();
+    nodes.answer_slots(format!("*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$9\r\n192.0.2.1\r\n:{port}\r\n$2\r\nid\r\n"));
+    let config = nodes.config().connect_timeout(ms(2_000)).address_map(|announced: &HostPort| HostPort {
+        host: announced.host.replace("192.0.2.1", "127.0.0.1"),
+        port: announced.port,
+    });
+    let redis = support::hasty(config).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    assert_eq!(redis.send(Incr::new("k")).await.expect("answered"), 7);
+    assert!(redis.connection_info().nodes.iter().all(|node| node.address.starts_with("127.0.0.1:")));
 }

@@ -169,9 +169,7 @@ async fn a_caller_keeps_its_order_while_slots_move_and_nodes_come_and_go() {
             kept
         }
     });
-    for round in 0..4 {
-        migrate(&cluster, slot, others[round % 2]).await;
-    }
+    migrate(&cluster, slot, others[1]).await;
     let frozen = cluster.nodes().iter().find(|node| node.port() == others[0]).expect("there");
     frozen.stop_process().expect("frozen");
     // The others notice, and refuse everything.
@@ -187,6 +185,14 @@ async fn a_caller_keeps_its_order_while_slots_move_and_nodes_come_and_go() {
     eventually("pushes going on", || {
         let node = cluster.owner(slot).ok()?;
         (node.command(["LLEN", "test:list"]).ok()?.int().ok()? > i64::try_from(before).expect("few")).then_some(())
+    })
+    .await;
+    // Nodes that hear of two moves at once may take the first for the second, so there is one at each end.
+    migrate(&cluster, slot, others[0]).await;
+    let after = redis.send(LLen::new("list")).await.expect("there");
+    eventually("pushes at the new owner", || {
+        let node = cluster.nodes().iter().find(|node| node.port() == others[0])?;
+        (node.command(["LLEN", "test:list"]).ok()?.int().ok()? > i64::try_from(after).expect("few")).then_some(())
     })
     .await;
     over.store(true, Ordering::SeqCst);

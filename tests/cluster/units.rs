@@ -39,10 +39,10 @@ async fn each_command_of_a_pipeline_has_its_own_outcome_at_each_node() {
     let outcomes = redis.send(Pipeline::new(incrs()).try_each()).await.expect("each in its place");
     assert_eq!([outcomes[0].as_ref().ok(), outcomes[1].as_ref().ok()], [Some(&1), Some(&1)]);
     let error = outcomes[2].as_ref().expect_err("frozen");
-    assert_eq!((error.kind(), error.fate(), error.command()), (ErrorKind::Timeout, Fate::Unknown, Some("INCR")));
+    assert_eq!((error.fate(), error.command()), (Fate::Unknown, Some("INCR")), "{error}");
     // As a whole it may have run, and its first failure says why.
     let error = redis.send(Pipeline::new(incrs())).await.expect_err("frozen");
-    assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown));
+    assert_eq!(error.fate(), Fate::Unknown, "{error}");
     cluster.nodes()[2].cont_process().expect("goes on");
 }
 
