@@ -27,15 +27,17 @@ async fn scenario_07_consumer_killed_mid_batch() {
     worker.kill();
     let killed = Instant::now();
     let left = redis.send(XPendingEntries::new("orders", "billing", .., 100)).await.unwrap();
-    assert!(left.len() > 30, "mid-batch: {}", left.len());
+    assert!(left.len() > 4, "with handlers, and read ahead of them: {}", left.len());
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let peer = quick("orders", "billing").consumer("peer").min_idle(secs(1)).start::<Job>(&redis, handler.recipient());
     let _peer = peer.unwrap();
     settled(&redis).await;
     assert!(killed.elapsed() >= ms(500), "not before min_idle");
     let seen = handler.seen();
-    assert_eq!(seen.len(), left.len());
-    assert!(seen.iter().all(|seen| seen.attempt == 2), "delivery counts grow: {seen:?}");
+    let again: Vec<_> = seen.iter().filter(|seen| left.iter().any(|left| left.id == seen.id)).collect();
+    assert_eq!(again.len(), left.len());
+    // Which of them the dead process had begun nobody knows.
+    assert!(again.iter().all(|seen| seen.attempt == 2), "attempts are counted: {again:?}");
     // What ended was acknowledged; what had only started runs twice.
     for n in 0..60 {
         let started = worker.lines().iter().any(|line| line.starts_with(&format!("start {n} ")));
@@ -64,8 +66,9 @@ async fn scenario_07_the_same_name_recovers_at_once() {
     handler.all_of(20).await;
     settled(&redis).await;
     assert!(killed.elapsed() < secs(10), "{:?}", killed.elapsed());
-    assert!(handler.seen().iter().all(|seen| seen.attempt == 2));
-    assert_eq!(same.stats().await.unwrap().recovered, 20);
+    // Of so slow a handler's entries none were read ahead.
+    assert_eq!(handler.seen().iter().filter(|seen| seen.attempt == 2).count(), 4);
+    assert_eq!(same.stats().await.unwrap().recovered, 4);
 }
 
 /// Without asking who owns an entry, the first owner moved it to the dead letters while the second worked on it: 1, not 0.
@@ -148,7 +151,7 @@ async fn scenario_11_all_processes_stopped_and_continued() {
     assert_eq!((total("start"), total("end"), total("event LeaseLost")), (4, 4, 0));
 }
 
-/// Without the quarantine the neighbours were counted with it, and it did not end alone among the dead letters within 20 s.
+/// Delivered again side by side, the neighbours were counted with it, and it did not end alone among the dead letters within 20 s.
 #[actix::test]
 async fn scenario_20_entry_that_aborts_the_process() {
     if is_child().await {
@@ -174,7 +177,8 @@ async fn scenario_20_entry_that_aborts_the_process() {
     let dead = redis.send(XRange::new("orders:dlq", ..)).await.unwrap();
     assert_eq!((dead.len(), dead[0].get("n")), (1, Some(&b"37"[..])));
     assert_eq!(dead[0].get("dead:reason"), Some(&b"max_deliveries"[..]));
-    assert_eq!(workers.len(), 4, "three died of it, as many as it may be delivered");
+    // Three attempts may be made, and the start of the first one is not recorded.
+    assert!((4..=5).contains(&workers.len()), "{} processes", workers.len());
     let ended = |n: u64| workers.iter().any(|worker| worker.lines().contains(&format!("end {n}")));
     assert!((0..100).all(|n| n == 37 || ended(n)));
 }

@@ -27,13 +27,14 @@ use super::consumer_meters::Meters;
 use super::keeper;
 use super::stream_consumer::{DrainReport, Engine, Order};
 use crate::core::FOREVER;
-use crate::core::consumer::{Consumer, Terms, ids::IdMap, lease_book::Stage};
+use crate::core::consumer::{Arrival, Consumer, Peeked, Taken, Terms, failure::Failure, ids::IdMap, lease_book::Stage};
+use crate::messages::stream_id::StreamId;
 use crate::messages::streams_replies::StreamEntry;
 use crate::streams::delivery::{FromEntry, RawFields};
 use crate::streams::events::{ConsumerName, StreamEvent, StreamEventKind};
 use crate::streams::fence::fence;
-use crate::streams::inbox::{Answer, sealed::Inbox};
-use carrying::Errand;
+use crate::streams::inbox::{Answer, Answered, sealed::Inbox};
+use carrying::{Errand, Report};
 use desk::{Desk, SharedDesk, open};
 use handing::Gathered;
 
@@ -67,6 +68,15 @@ impl<T> Drop for Parcel<T> {
     }
 }
 
+/// What has come, with payloads decoded.
+enum Arrived<T> {
+    Page(Vec<Arrival<Parcel<T>>>),
+    Answer(Answered),
+    Took(Result<Vec<Taken<Parcel<T>>>, Failure>),
+    Peeked(Result<Vec<(StreamId, Peeked)>, Failure>),
+    Report(Report),
+}
+
 /// See the module.
 pub(crate) struct ConsumerEngine<T: FromEntry> {
     terms: Terms,
@@ -83,6 +93,10 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
     handlers: FuturesUnordered<Answer>,
     /// What came, a page or two.
     undecoded: Vec<StreamEntry>,
+    /// Pages that came while the next read was sent.
+    early: Vec<Report>,
+    /// When the handler's actor last answered, and the last of all runs that it has answered.
+    heard: (Instant, u64),
     /// Entries for one batch, until all is gathered that can be.
     gathered: Vec<Gathered<T>>,
     /// When each XACK that is under way was sent.
@@ -121,6 +135,8 @@ impl<T: FromEntry> ConsumerEngine<T> {
             reads: FuturesOrdered::new(),
             handlers: FuturesUnordered::new(),
             undecoded: Vec::new(),
+            early: Vec::new(),
+            heard: (now, 0),
             gathered: Vec::new(),
             acking: HashMap::new(),
             meters: Meters::new(now),
@@ -139,10 +155,11 @@ impl<T: FromEntry> ConsumerEngine<T> {
         let (book, tally) = (desk.machine.book(), desk.machine.tally());
         let unheard = book.count(|stage| matches!(stage, Stage::Leaving(_)));
         self.report = DrainReport {
-            unfinished: book.running() + unheard,
+            unfinished: book.running() + unheard + desk.machine.unwritten(),
             unacknowledged: desk.machine.unacknowledged(),
             handed_back: tally.handed_back,
-            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
+            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking))
+                + usize::try_from(tally.handed_over).unwrap_or(usize::MAX),
         };
         // A read that is under way makes the consumer anew when it is answered.
         let delete = !desk.machine.is_reading();
@@ -179,7 +196,41 @@ impl<T: FromEntry> ConsumerEngine<T> {
         let handlers = std::mem::take(&mut self.handlers);
         fence(|| drop(handlers));
         self.undecoded.clear();
+        self.early.clear();
         self.gathered.clear();
+    }
+
+    /// What has come since the last look. All code of the user's that this takes runs here, outside the lock: the lease
+    /// renewer has to look in whatever a payload takes to decode.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Vec<Arrived<T>> {
+        let mut arrived = Vec::new();
+        if !self.undecoded.is_empty() {
+            let page = std::mem::take(&mut self.undecoded);
+            arrived.push(Arrived::Page(page.into_iter().map(|entry| self.arrival(entry)).collect()));
+        }
+        while let Poll::Ready(Some(answered)) = self.handlers.poll_next_unpin(cx) {
+            arrived.push(Arrived::Answer(answered));
+        }
+        for report in std::mem::take(&mut self.early) {
+            arrived.push(self.digest(report));
+        }
+        while let Poll::Ready(Some(report)) = self.reads.poll_next_unpin(cx) {
+            arrived.push(self.digest(report));
+        }
+        while let Poll::Ready(Some(report)) = self.errands.poll_next_unpin(cx) {
+            arrived.push(self.digest(report));
+        }
+        arrived
+    }
+
+    fn take_in(&mut self, desk: &mut Desk<T>, arrived: Arrived<T>, now: Instant) {
+        match arrived {
+            Arrived::Page(page) => desk.machine.page_read(page, now),
+            Arrived::Answer(answered) => self.all_answered(desk, answered, now),
+            Arrived::Took(taken) => desk.machine.took(taken, now),
+            Arrived::Peeked(peeked) => desk.machine.peeked(peeked, now),
+            Arrived::Report(report) => self.reported(desk, report, now),
+        }
     }
 
     /// Carries out all there is to do. Returns whether there was something.
@@ -211,36 +262,26 @@ impl<T: FromEntry> ConsumerEngine<T> {
 impl<T: FromEntry> Engine for ConsumerEngine<T> {
     fn poll(&mut self, cx: &mut Context<'_>) {
         let desk = self.desk.clone();
-        let desk = &mut *open(&desk);
         for _ in 0..ROUNDS {
             if self.living.is_none() {
                 return;
             }
+            let arrived = self.gather(cx);
+            let mut busy = !arrived.is_empty();
             let now = Instant::now();
+            let desk = &mut *open(&desk);
             desk.turned = now;
             let tally = desk.machine.tally();
             self.meters.mark([tally.read, self.delivered, tally.acked], now);
-            let mut busy = false;
-            if !self.undecoded.is_empty() {
-                let page = std::mem::take(&mut self.undecoded);
-                let page = page.into_iter().map(|entry| self.arrival(entry, 1)).collect();
-                desk.machine.page_read(page, now);
-            }
-            while let Poll::Ready(Some(answered)) = self.handlers.poll_next_unpin(cx) {
-                busy = true;
-                self.all_answered(desk, answered, now);
-            }
-            while let Poll::Ready(Some(report)) = self.reads.poll_next_unpin(cx) {
-                busy = true;
-                self.reported(desk, report, now);
-            }
-            while let Poll::Ready(Some(report)) = self.errands.poll_next_unpin(cx) {
-                busy = true;
-                self.reported(desk, report, now);
+            for arrived in arrived {
+                self.take_in(desk, arrived, now);
             }
             busy |= self.act_all(desk, now);
             if !self.undecoded.is_empty() {
                 // The reader gets its turn first, and sends the read that comes next.
+                while let Poll::Ready(Some(report)) = self.reads.poll_next_unpin(cx) {
+                    self.early.push(report);
+                }
                 break;
             }
             if !busy && !self.poll_timer(desk, cx) {
@@ -255,7 +296,7 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         match order {
             Order::Pause => {
                 self.paused = true;
-                open(&self.desk).machine.pause();
+                open(&self.desk).machine.pause(now);
             }
             Order::Resume => {
                 self.paused = false;
@@ -296,7 +337,7 @@ impl<T: FromEntry> Engine for ConsumerEngine<T> {
         desk.machine.succeed(self.client, ground, tally);
         // What was asked of the consumer holds for its successor.
         if self.paused {
-            desk.machine.pause();
+            desk.machine.pause(Instant::now());
         }
         if let Some(until) = self.drain_until {
             desk.machine.drain(until);

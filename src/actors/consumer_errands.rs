@@ -166,10 +166,12 @@ impl Errands {
         };
         let mut parts = items(answer)?.into_iter();
         let clock = decode(parts.next().unwrap_or(Value::Nil))?;
-        let Some(cursor) = parts.next() else { return Ok(Swept { clock, claims: None }) };
+        let returned: Vec<(StreamId, u64, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
+        let returned = returned.into_iter().map(|(id, count, idle)| (id, count, Duration::from_millis(idle))).collect();
+        let Some(cursor) = parts.next() else { return Ok(Swept { clock, returned, claims: None }) };
         let entries: Vec<(StreamId, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
         let gone: Vec<StreamId> = decode(parts.next().unwrap_or(Value::Nil))?;
-        Ok(Swept { clock, claims: Some(Claims { cursor: decode(cursor)?, entries, gone }) })
+        Ok(Swept { clock, returned, claims: Some(Claims { cursor: decode(cursor)?, entries, gone }) })
     }
 
     pub(crate) async fn acknowledge(self: Arc<Self>, ids: Vec<StreamId>) -> Result<(), Failure> {
@@ -197,12 +199,20 @@ impl Errands {
 
     /// Tells the terms, and returns what is no longer ours, or no longer there.
     pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Renewed, Failure> {
-        let releases = terms.iter().any(|term| term.release);
+        let releases = terms.iter().any(|term| term.returned && term.count == Some(0) && !term.forced);
         let by_nack = releases && self.control.stream_features().await?.xnack;
         let args = |frame: Frame| {
             terms.iter().fold(frame.arg(self.group()).arg(self.consumer()), |frame, term| {
                 let frame = frame.arg(term.id);
-                let frame = if by_nack && term.release { frame.arg(-1) } else { frame.arg(millis(term.idle)) };
+                let frame = match (term.returned, term.forced) {
+                    (true, false) if by_nack && term.count == Some(0) => frame.arg(-1),
+                    (false, false) => frame.arg(millis(term.idle)),
+                    (returned, forced) => {
+                        let how = if returned { "r" } else { "" };
+                        let how = if forced { [how, "f"].concat() } else { how.to_owned() };
+                        frame.arg(format!("{how}{}", millis(term.idle)))
+                    }
+                };
                 match term.count {
                     Some(count) => frame.arg(count),
                     None => frame.arg(-1),
@@ -211,25 +221,42 @@ impl Errands {
         };
         match self.scripted(&LEASE, &[self.stream()], args).await? {
             Some(answer) => {
-                let (lost, gone) = decode(answer)?;
-                Ok(Renewed { lost, gone })
+                let (lost, absent, gone) = decode(answer)?;
+                Ok(Renewed { lost, absent, gone })
             }
             None => self.plain_lease(&self.control, &terms).await,
         }
     }
 
     /// Renews leases over a connection of the keeper's.
-    pub(crate) async fn renew(self: Arc<Self>, redis: &Redis, terms: Vec<LeaseTerm>) -> Result<(), Failure> {
+    pub(crate) async fn renew(&self, redis: &Redis, terms: &[LeaseTerm]) -> Result<(), Failure> {
         let args = |frame: Frame| {
             let frame = frame.arg(self.group()).arg(self.consumer());
-            terms.iter().fold(frame, |frame, term| frame.arg(term.id).arg(millis(term.idle)).arg(-1))
+            terms.iter().fold(frame, |frame, term| {
+                let frame = frame.arg(term.id).arg(millis(term.idle));
+                match term.count {
+                    Some(count) => frame.arg(count),
+                    None => frame.arg(-1),
+                }
+            })
         };
         if self.denials.holds(Missing::Scripts) {
-            self.plain_lease(redis, &terms).await?;
+            self.plain_lease(redis, terms).await?;
         } else {
             LEASE.run(redis, &[self.stream()], args).await?;
         }
         Ok(())
+    }
+
+    /// Reads entries of ours; those without fields are gone.
+    pub(crate) async fn peek(self: Arc<Self>, ids: Vec<StreamId>) -> Result<Vec<StreamEntry>, Failure> {
+        let range = |id: &StreamId| Frame::known("XRANGE").key(self.stream()).arg(*id).arg(*id).read_only();
+        let answers = self.all(ids.iter().map(range)).await?;
+        let one = |(answer, id): (Value, StreamId)| {
+            let found: Vec<StreamEntry> = decode(answer)?;
+            Ok(found.into_iter().next().unwrap_or(StreamEntry { id, fields: Vec::new() }))
+        };
+        answers.into_iter().zip(ids).map(one).collect()
     }
 
     /// Has entries of ours delivered again; those without fields are gone.

@@ -16,7 +16,7 @@ use crate::handle::Redis;
 use crate::messages::{decode, stream_id::StreamId, streams_pending::XAutoClaim, streams_replies::StreamEntry};
 
 impl Errands {
-    async fn all(&self, frames: impl IntoIterator<Item = Frame>) -> Result<Vec<Value>, Failure> {
+    pub(super) async fn all(&self, frames: impl IntoIterator<Item = Frame>) -> Result<Vec<Value>, Failure> {
         all(&self.control, frames).await
     }
 }
@@ -69,13 +69,15 @@ impl Errands {
             decode(self.control.send(Internal(self.beside(Frame::known("TIME").read_only()))).await?)?;
         let clock = time.0 * 1000 + time.1 / 1000;
         if expected.is_some_and(|expected| clock.abs_diff(expected) > millis(ServerClock::tolerance(min_idle))) {
-            return Ok(Swept { clock, claims: None });
+            return Ok(Swept { clock, returned: Vec::new(), claims: None });
         }
         let claim = XAutoClaim::new(self.stream(), self.group(), self.consumer(), min_idle, cursor);
         let claimed = self.control.send(claim.just_id().count(count as u64)).await?;
         let counts = self.owned(claimed.entries.iter().copied()).await?;
         let entries = claimed.entries.into_iter().zip(counts).filter_map(|(id, count)| Some((id, count?))).collect();
-        Ok(Swept { clock, claims: Some(Claims { cursor: claimed.cursor, entries, gone: claimed.deleted }) })
+        let claims = Claims { cursor: claimed.cursor, entries, gone: claimed.deleted };
+        // What others have handed back is taken over like what they have left: for the group's other consumers it is idle.
+        Ok(Swept { clock, returned: Vec::new(), claims: Some(claims) })
     }
 
     pub(super) async fn plain_lease(&self, redis: &Redis, terms: &[LeaseTerm]) -> Result<Renewed, Failure> {
@@ -95,7 +97,8 @@ impl Errands {
                 gone.push(term.id);
             }
         }
-        Ok(Renewed { lost: lost.into_iter().map(|(term, _)| term.id).collect(), gone })
+        // Whether an entry is somebody else's or nobody's is not known here.
+        Ok(Renewed { lost: lost.into_iter().map(|(term, _)| term.id).collect(), absent: Vec::new(), gone })
     }
 
     pub(super) async fn plain_take(&self, entries: &[(StreamId, u64)]) -> Result<Vec<Counted>, Failure> {

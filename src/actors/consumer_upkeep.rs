@@ -12,6 +12,7 @@ use crate::core::consumer::ground::{Bed, Ensured, Ground, Start, start};
 use crate::core::consumer::{Holder, NAME_HELD};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+use crate::handle::Redis;
 use crate::messages::{
     decode,
     stream_id::StreamId,
@@ -122,7 +123,7 @@ impl Errands {
     pub(crate) async fn hold_name(self: Arc<Self>) -> Result<Holder, Failure> {
         let mut dead = String::new();
         loop {
-            let Some(holder) = self.ask_for_name(NAME_HELD, &dead).await? else { return Ok(Holder::Us) };
+            let Some(holder) = self.ask_for_name(&self.control, NAME_HELD, &dead).await? else { return Ok(Holder::Us) };
             if !dead.is_empty() || !self.is_gone(&holder).await? {
                 return Ok(Holder::Somebody(holder));
             }
@@ -132,6 +133,11 @@ impl Errands {
             }
             dead = holder;
         }
+    }
+
+    /// Keeps the name for this process, over another connection. Who has lost it hears of it when it asks itself.
+    pub(crate) async fn renew_name(&self, redis: &Redis) -> Result<(), Failure> {
+        self.ask_for_name(redis, NAME_HELD, "").await.map(drop)
     }
 
     /// Whether the server knows no client of that name any more.
@@ -149,14 +155,14 @@ impl Errands {
     }
 
     /// Returns who has it, if it is not us.
-    async fn ask_for_name(&self, time: Duration, dead: &str) -> Result<Option<String>, Failure> {
+    async fn ask_for_name(&self, redis: &Redis, time: Duration, dead: &str) -> Result<Option<String>, Failure> {
         let us = self.reader_name.as_str();
         let args = |frame: Frame| frame.arg(us).arg(millis(time)).arg(dead);
         let key = self.name_key();
-        let holder = match NAME.run(&self.control, &[&key], args).await {
+        let holder = match NAME.run(redis, &[&key], args).await {
             Ok(answer) => decode(answer)?,
             Err(error) if error.code() == Some("NOPERM") => {
-                let holder = self.plain_name(&key, time, dead).await;
+                let holder = self.plain_name(redis, &key, time, dead).await;
                 let Some(holder) = self.denials.note(Missing::Names, holder)? else { return Ok(None) };
                 holder
             }
@@ -165,9 +171,9 @@ impl Errands {
         Ok(Some(holder).filter(|holder| holder != us))
     }
 
-    async fn plain_name(&self, key: &str, time: Duration, dead: &str) -> Result<String> {
+    async fn plain_name(&self, redis: &Redis, key: &str, time: Duration, dead: &str) -> Result<String> {
         let us = self.reader_name.as_str();
-        let get = || self.control.send(Internal(Frame::known("GET").key(key).read_only()));
+        let get = || redis.send(Internal(Frame::known("GET").key(key).read_only()));
         let holder: Option<String> = decode(get().await?)?;
         if let Some(holder) = &holder
             && holder != us
@@ -176,12 +182,12 @@ impl Errands {
             return Ok(holder.clone());
         }
         if time.is_zero() {
-            self.control.send(Internal(Frame::known("DEL").key(key).idempotent())).await?;
+            redis.send(Internal(Frame::known("DEL").key(key).idempotent())).await?;
             return Ok(us.to_owned());
         }
         let set = Frame::known("SET").key(key).arg(us).arg("PX").arg(millis(time)).idempotent();
         let set = if holder.is_none() { set.arg("NX") } else { set };
-        if self.control.send(Internal(set)).await? == Value::Nil {
+        if redis.send(Internal(set)).await? == Value::Nil {
             return Ok(decode::<Option<String>>(get().await?)?.unwrap_or_default());
         }
         Ok(us.to_owned())
@@ -206,7 +212,7 @@ impl Errands {
                 let args = |frame: Frame| frame.arg(self.group()).arg(0).arg(self.consumer());
                 FORGET.run(&self.control, &[self.stream()], args).await?;
             }
-            self.ask_for_name(Duration::ZERO, "").await?;
+            self.ask_for_name(&self.control, Duration::ZERO, "").await?;
             Ok::<_, Failure>(())
         };
         match tokio::time::timeout(FAREWELL, leave).await {

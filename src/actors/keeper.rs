@@ -1,8 +1,9 @@
-//! The keeper of leases: a thread of this process that renews the leases of consumers whose own thread stands still.
+//! The lease renewer: a thread of this process that renews the leases and the names of consumers whose own thread stands
+//! still.
 //!
 //! A handler that computes for a minute without an `.await` keeps its consumer, and the shared connection, from
-//! running as well. What it works on must not look abandoned meanwhile. One thread serves all consumers, and does
-//! nothing while theirs run.
+//! running as well. What it works on must not look abandoned meanwhile, nor may another process get its name. One thread
+//! serves all consumers, and does nothing while theirs run.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use actix::ArbiterHandle;
 
 use super::consumer_errands::Errands;
-use crate::core::consumer::LeaseTerm;
+use crate::core::consumer::{LeaseTerm, NAME_HELD};
 use crate::error::Result;
 use crate::handle::Redis;
 
@@ -19,7 +20,16 @@ use crate::handle::Redis;
 pub(crate) trait Kept: Send + Sync + 'static {
     /// The leases that should have been renewed by now and were not, and on which somebody still works.
     fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm>;
+    /// The server has confirmed leases that it was asked for at `sent`.
+    fn renewed(&self, terms: &[LeaseTerm], sent: Instant);
+    /// For how long its thread has not been seen to work, while entries are in hand.
+    fn stands_still(&self, now: Instant) -> Duration;
+    /// Whether its name will be lost if nobody else renews it.
+    fn needs_name(&self, handler_deadline: Duration, now: Instant) -> bool;
 }
+
+/// At most this many entries in one command: a script holds up the whole server.
+const CHUNK: usize = 256;
 
 static KEEPER: Mutex<Option<ArbiterHandle>> = Mutex::new(None);
 
@@ -31,7 +41,7 @@ pub(crate) fn watch(kept: Weak<impl Kept>, errands: Arc<Errands>, beat: Duration
             let mut link = None;
             loop {
                 // Half a beat behind the consumer's own, which comes first as long as its thread runs.
-                tokio::time::sleep(beat / 2).await;
+                tokio::time::sleep((beat / 2).min(NAME_HELD / 4)).await;
                 if !keep(&kept, &errands, beat * 3, &mut link).await {
                     return;
                 }
@@ -39,16 +49,20 @@ pub(crate) fn watch(kept: Weak<impl Kept>, errands: Arc<Errands>, beat: Duration
         });
     }));
     if !placed {
-        tracing::error!("no thread could be had to keep leases: handlers that block their thread may lose theirs");
+        tracing::error!("no thread could be started to renew leases: handlers that block their thread may lose theirs");
     }
 }
 
 /// One look. Returns whether there will be another.
 async fn keep(kept: &Weak<impl Kept>, errands: &Weak<Errands>, min_idle: Duration, link: &mut Option<Redis>) -> bool {
     let (Some(desk), Some(errands)) = (kept.upgrade(), errands.upgrade()) else { return false };
-    let terms = desk.neglected(min_idle, errands.handler_deadline, Instant::now());
+    let now = Instant::now();
+    let terms = desk.neglected(min_idle, errands.handler_deadline, now);
+    let named = desk.needs_name(errands.handler_deadline, now);
+    // A connection takes time to be made, and there will be little of it.
+    let soon = desk.stands_still(now) > min_idle / 3;
     drop(desk);
-    if terms.is_empty() {
+    if terms.is_empty() && !named && !soon {
         return true;
     }
     // Not the shared connection: that may be on the very thread that stands still.
@@ -57,14 +71,25 @@ async fn keep(kept: &Weak<impl Kept>, errands: &Weak<Errands>, min_idle: Duratio
         None => match connect(&errands) {
             Ok(redis) => link.insert(redis).clone(),
             Err(error) => {
-                tracing::warn!(%error, "leases could not be kept");
+                tracing::warn!(%error, "leases could not be renewed");
                 return true;
             }
         },
     };
-    // What is lost its consumer hears itself when it runs again.
-    if let Err(failure) = errands.renew(&redis, terms).await {
-        tracing::debug!(%failure, "leases could not be kept");
+    if named && let Err(failure) = errands.renew_name(&redis).await {
+        tracing::debug!(%failure, "a consumer's name could not be renewed");
+    }
+    for terms in terms.chunks(CHUNK) {
+        let sent = Instant::now();
+        // What is lost its consumer hears itself when it runs again.
+        match errands.renew(&redis, terms).await {
+            Ok(()) => {
+                if let Some(desk) = kept.upgrade() {
+                    desk.renewed(terms, sent);
+                }
+            }
+            Err(failure) => tracing::debug!(%failure, "leases could not be renewed"),
+        }
     }
     true
 }
@@ -73,7 +98,7 @@ fn connect(errands: &Errands) -> Result<Redis> {
     errands.control.sibling(&format!("{}-keeper", errands.reader_name))?.start()
 }
 
-/// Runs something on the keeper's thread, which is made when it is first needed.
+/// Runs something on the renewer's thread, which is made when it is first needed.
 fn spawn(work: Box<dyn FnOnce() + Send>) -> bool {
     let mut keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
     let alive = match &*keeper {

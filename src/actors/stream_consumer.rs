@@ -30,8 +30,8 @@ impl Message for Order {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Entries that stay pending: their handler had not answered at the deadline, or the server could not be told that
-    /// they are given back.
+    /// Entries that stay pending: their handler had not answered at the deadline, the server could not be told that
+    /// they are given back, or refused their dead letter.
     pub unfinished: usize,
     /// Entries that were handled, but whose acknowledgement the server had not confirmed. They may be
     /// delivered again.

@@ -12,7 +12,6 @@ pub(crate) mod ids;
 pub(crate) mod lanes;
 pub(crate) mod lease_book;
 pub(crate) mod pace;
-mod quarantine;
 mod reports;
 mod schedule;
 pub(crate) mod server_clock;
@@ -27,17 +26,16 @@ pub(crate) mod turns;
 pub(crate) use reports::{Buried, Claims, Renewed, Swept};
 pub(crate) use settle::Handled;
 pub(crate) use setup::Holder;
-pub(crate) use terms::{Action, Arrival, Burial, LeaseTerm, Taken, Terms};
+pub(crate) use terms::{Action, Arrival, Burial, LeaseTerm, Peeked, Taken, Terms};
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ack_coalescer::AckCoalescer;
 use ground::Ground;
 use lanes::Lanes;
-use lease_book::{LeaseBook, Parting, Stage};
+use lease_book::{Attempts, LeaseBook, Parting, Stage};
 use pace::Pace;
-use quarantine::Quarantine;
 use server_clock::ServerClock;
 use stall::Stall;
 
@@ -45,9 +43,17 @@ use crate::messages::stream_id::StreamId;
 use crate::streams::events::{DeadLetterReason, StreamEventKind as Told};
 use crate::streams::outcome::Outcome;
 
-/// How many entries may be in any stage before reading stops: so many wait for another attempt, or for a server
-/// that takes no acknowledgements.
+/// How many entries may be in hand before reading stops, not counted those without a payload: so many wait for a
+/// server that takes no acknowledgements or dead letters.
 const MOST: usize = 16 * 1024;
+/// How many entries may wait without a payload, for another attempt or for their key, before reading stops.
+const MOST_WITHOUT_PAYLOAD: usize = 256 * 1024;
+/// How many entries may be parked because their keys have to wait while handlers are idle.
+const MOST_BEHIND: usize = 4096;
+/// So far it is looked for parked entries that may be delivered behind one that has to wait.
+const LOOK: usize = 1024;
+/// Entries are read ahead of the handlers for about so long: what waits longer would be handled sooner by a peer.
+const AHEAD: Duration = Duration::from_millis(100);
 /// So many entries in one errand that is not a read.
 const CHUNK: usize = 128;
 /// So many ids on one page of what is pending.
@@ -96,6 +102,8 @@ struct Reading {
     look_at: Instant,
     unblocked: bool,
     doubtful: bool,
+    /// This process was late since then: what the read brings may have been in its socket all the time.
+    since: Option<Instant>,
 }
 
 /// What came, and is yet to be decoded.
@@ -104,6 +112,8 @@ struct Arriving {
     entries: usize,
     bytes: usize,
     doubtful: bool,
+    /// Since when the server may have delivered it.
+    since: Option<Instant>,
 }
 
 /// How far the pending entries of this consumer have been looked through.
@@ -111,6 +121,8 @@ struct Arriving {
 struct Recovery {
     after: Option<StreamId>,
     listed_all: bool,
+    /// Nothing is left of what other consumers have handed back.
+    returned_all: bool,
     recovered: u64,
 }
 
@@ -134,6 +146,8 @@ pub(crate) struct Tally {
     pub(crate) released: u64,
     /// Those that the server has heard of.
     pub(crate) handed_back: u64,
+    /// Those that wait for another attempt and that the server has heard of.
+    pub(crate) handed_over: u64,
     pub(crate) dead_lettered: u64,
     pub(crate) timed_out: u64,
     pub(crate) lease_lost: u64,
@@ -156,7 +170,14 @@ pub(crate) struct Consumer<P> {
     keeps_up: bool,
     name: Name,
     recovery: Recovery,
-    quarantine: Quarantine,
+    /// The one entry in hand of which an attempt may have ended with its process.
+    suspect: Option<StreamId>,
+    /// The last entry that this consumer has received, or found pending when it began. What is pending for it behind that
+    /// was on its way to it: no handler can have had it.
+    received: Option<StreamId>,
+    /// Parked entries whose lane is not known yet, and those that are being looked at for that.
+    unkeyed: VecDeque<StreamId>,
+    keying: Vec<StreamId>,
     ground: Option<Ground>,
     stall: Stall,
     server_clock: ServerClock,
@@ -168,14 +189,24 @@ pub(crate) struct Consumer<P> {
     /// This process stood still for so long that others may have what it has: nothing more is handed out before the
     /// server has said what is still ours.
     doubtful: bool,
+    /// The same of its name: nothing is handed out before the server has said that it is still ours.
+    doubtful_name: bool,
     /// The same of what a take brings that was under way then.
     doubtful_take: bool,
     saying: Vec<LeaseTerm>,
+    said_at: Instant,
     burials: VecDeque<Burial>,
+    /// Burials that the server refuses, by the time of the next try.
+    stuck: BTreeMap<(Instant, StreamId), Burial>,
+    /// Whoever asked for events knows that dead letters cannot be written.
+    told_stuck: bool,
+    /// And that so many entries wait that reading will stop.
+    told_backlog: bool,
     /// Whose burial is under way.
     burying: Option<StreamId>,
     /// Entries that are being taken.
     taking: Vec<(StreamId, u64)>,
+    took_at: Instant,
     cursor: StreamId,
     arriving: Arriving,
     /// How many entries may still be handed out, where others have their share in the handlers.
@@ -191,6 +222,7 @@ pub(crate) struct Consumer<P> {
     read: Pace,
     take: Pace,
     sweep: Pace,
+    peek: Pace,
     ack: Pace,
     lease: Pace,
     bury: Pace,
@@ -199,6 +231,11 @@ pub(crate) struct Consumer<P> {
     forget: Pace,
     /// A typical entry's size, to keep a page within the bytes that are free.
     typical: usize,
+    /// How long handlers take, on average, and when one last answered.
+    handler_time: Option<Duration>,
+    last_answer: Instant,
+    /// How many entries may wait for a handler, as of the last look.
+    ahead: usize,
     out: VecDeque<Action<P>>,
     /// When it was last asked what to do.
     looked: Option<Instant>,
@@ -218,7 +255,10 @@ impl<P> Consumer<P> {
             keeps_up: false,
             name: Name::Unasked,
             recovery: Recovery::default(),
-            quarantine: Quarantine::default(),
+            suspect: None,
+            received: None,
+            unkeyed: VecDeque::new(),
+            keying: Vec::new(),
             ground: None,
             stall: Stall::new(terms.stall_after),
             server_clock: ServerClock::default(),
@@ -227,17 +267,23 @@ impl<P> Consumer<P> {
             acks: AckCoalescer::default(),
             unsaid: VecDeque::new(),
             doubtful: false,
+            doubtful_name: false,
             doubtful_take: false,
             saying: Vec::new(),
+            said_at: now,
             burials: VecDeque::new(),
+            stuck: BTreeMap::new(),
+            told_stuck: false,
+            told_backlog: false,
             burying: None,
             taking: Vec::new(),
+            took_at: now,
             cursor: StreamId::MIN,
             arriving: Arriving::default(),
             allowance: None,
             next_sweep: now,
             sweep_put_off: false,
-            next_beat: now + terms.min_idle / 3,
+            next_beat: now + terms.min_idle / 4,
             next_look: now + terms.look_every,
             next_name: now + NAME_HELD / 3,
             next_forget: now + terms.forget_after.map_or(FORGET_EVERY, |idle| idle.min(FORGET_EVERY)),
@@ -245,6 +291,7 @@ impl<P> Consumer<P> {
             read: Pace::default(),
             take: Pace::default(),
             sweep: Pace::default(),
+            peek: Pace::default(),
             ack: Pace::default(),
             lease: Pace::default(),
             bury: Pace::default(),
@@ -252,6 +299,9 @@ impl<P> Consumer<P> {
             rename: Pace::default(),
             forget: Pace::default(),
             typical: 0,
+            handler_time: None,
+            last_answer: now,
+            ahead: 0,
             out: VecDeque::new(),
             looked: None,
             chance,
@@ -268,8 +318,9 @@ impl<P> Consumer<P> {
         &self.book
     }
 
-    pub(crate) fn book_mut(&mut self) -> &mut LeaseBook {
-        &mut self.book
+    /// Whether the server lets this process have the consumer's name.
+    pub(crate) fn has_name(&self) -> bool {
+        self.name == Name::Ours && !self.is_closed()
     }
 
     /// What is known of the group.
@@ -280,6 +331,11 @@ impl<P> Consumer<P> {
     /// Whether the server may still be about to hand entries out to us.
     pub(crate) fn is_reading(&self) -> bool {
         !self.reads.is_empty()
+    }
+
+    /// How many dead letters could not be written yet.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.burials.len() + self.stuck.len() + usize::from(self.burying.is_some())
     }
 
     /// How many entries wait for a handler.
@@ -334,12 +390,17 @@ impl<P> Consumer<P> {
         }
     }
 
-    /// Reads and hands out nothing until [`resume`](Self::resume). What waits goes back for others.
-    pub(crate) fn pause(&mut self) {
+    /// Reads and hands out nothing until [`resume`](Self::resume). What waits goes back for others; with an order it
+    /// stays, for whoever got it would be overtaken here, or overtake what is at work.
+    pub(crate) fn pause(&mut self, now: Instant) {
         if matches!(self.flow, Flow::Open | Flow::Paused(Some(_))) && !self.is_closed() {
             self.flow = Flow::Paused(None);
             self.tell(Told::Paused { lasts: None });
-            self.hand_back_waiting();
+            if !self.terms.ordered {
+                self.hand_back_waiting();
+                // The server cannot keep a delay that is longer than `min_idle`.
+                self.hand_over_delayed(now + self.terms.min_idle);
+            }
             self.unblock();
         }
     }
@@ -364,10 +425,9 @@ impl<P> Consumer<P> {
         self.flow = Flow::Draining(deadline);
         self.tell(Told::Draining);
         self.hand_back_waiting();
-        for (id, deliveries) in self.quarantine.drain() {
-            self.book.insert(id, deliveries, None, 0, self.looked.unwrap_or(deadline));
-            self.leave(id, Parting::Suspect);
-        }
+        self.hand_over_delayed(deadline + crate::core::FOREVER);
+        // The last chance of what the server has refused so far.
+        self.burials.extend(std::mem::take(&mut self.stuck).into_values());
         self.unblock();
     }
 
@@ -379,13 +439,40 @@ impl<P> Consumer<P> {
         self.drain(deadline);
     }
 
+    /// What it would know after some time.
+    #[cfg(test)]
+    fn assume(&mut self, typical: usize, handler_time: Duration) {
+        (self.typical, self.handler_time) = (typical, Some(handler_time));
+    }
+
     fn hand_back_waiting(&mut self) {
-        for waiting in self.lanes.drain() {
+        let unkeyed = std::mem::take(&mut self.unkeyed);
+        for id in self.lanes.drain().into_iter().chain(unkeyed) {
+            let Some(hold) = self.book.get_mut(id) else { continue };
             // It gives up its place in its order, which it had not come to the head of.
-            if let Some(hold) = self.book.get_mut(waiting.id) {
-                hold.lane = None;
+            hold.lane = None;
+            if std::mem::take(&mut hold.attempts.recorded) {
+                hold.attempts.started = hold.attempts.started.saturating_sub(1);
             }
-            self.leave(waiting.id, Parting::Unstarted);
+            let parting = match (hold.attempts.suspect, hold.attempts.started, hold.due, self.looked) {
+                (true, ..) => Parting::Suspect,
+                (false, 0, None, _) => Parting::Unstarted,
+                (false, _, Some(due), _) | (false, _, None, Some(due)) => Parting::Recorded { due },
+                (false, _, None, None) => Parting::Unstarted,
+            };
+            self.leave(id, parting);
+        }
+    }
+
+    /// Lets others have the entries whose next attempt is due before `until`.
+    fn hand_over_delayed(&mut self, until: Instant) {
+        for id in self.book.ids() {
+            if let Some(Stage::Delayed { due }) = self.book.stage(id)
+                && due < until
+            {
+                self.settled_lane(id);
+                self.leave(id, Parting::Recorded { due });
+            }
         }
     }
 

@@ -1,20 +1,35 @@
 -- Claims entries that others have left, without counting a delivery.
 -- KEYS: the stream. ARGV: group, consumer, min idle, cursor, count, what the server's clock should say (or -1),
--- and how far off it may be; all times in milliseconds. Answers the server's clock; where that is further off
--- nothing was claimed, and it is all. Else the next cursor, the ids with their delivery counts, and ids that were
--- removed from the stream.
+-- and how far off it may be; all times in milliseconds. Answers the server's clock and what consumers have handed back
+-- (ids, delivery counts, idle times); where the clock is further off nothing else was claimed, and it is all. Else the
+-- next cursor, the ids with their delivery counts, and ids that were removed from the stream.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local expected = tonumber(ARGV[6])
-if expected >= 0 and math.abs(now - expected) > tonumber(ARGV[7]) then
-  return { now }
-end
-local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
-local entries = {}
-for i = 1, #claimed[2] do
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], claimed[2][i], claimed[2][i], 1)
-  if pending[1] then
-    entries[#entries + 1] = { claimed[2][i], pending[1][4] }
+local count = tonumber(ARGV[5])
+local shared, returned = 'redis-actix:returned', {}
+local pending = ARGV[2] == shared and {} or redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', count, shared)
+for i = 1, #pending do
+  local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, pending[i][1], 'IDLE', pending[i][3], 'JUSTID')
+  if claimed[1] then
+    returned[#returned + 1] = { pending[i][1], pending[i][4], pending[i][3] }
   end
 end
-return { now, claimed[1], entries, claimed[3] or {} }
+if #pending > 0 and #pending < count then
+  redis.pcall('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], shared)
+end
+local expected = tonumber(ARGV[6])
+if expected >= 0 and math.abs(now - expected) > tonumber(ARGV[7]) then
+  return { now, returned }
+end
+if count <= #returned then
+  return { now, returned, ARGV[4], {}, {} }
+end
+local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', count - #returned, 'JUSTID')
+local entries = {}
+for i = 1, #claimed[2] do
+  local entry = redis.call('XPENDING', KEYS[1], ARGV[1], claimed[2][i], claimed[2][i], 1)
+  if entry[1] then
+    entries[#entries + 1] = { claimed[2][i], entry[1][4] }
+  end
+end
+return { now, returned, claimed[1], entries, claimed[3] or {} }

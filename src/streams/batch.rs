@@ -5,7 +5,7 @@ use std::{fmt, slice, vec};
 use actix::Message;
 
 use super::delivery::Delivery;
-use super::lease::Lease;
+use super::lease::{Held, Lease};
 use super::outcome::{IntoBatchOutcome, Outcome};
 
 /// Entries of one stream, handed to a handler together: one message, and one answer for all or for each.
@@ -45,7 +45,7 @@ use super::outcome::{IntoBatchOutcome, Outcome};
 #[must_use = "entries that are not handled stay pending"]
 pub struct Batch<T, R = Outcome> {
     pub(crate) deliveries: Vec<Delivery<T>>,
-    pub(crate) lease: Lease,
+    pub(crate) lease: Held,
     pub(crate) answer: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -57,6 +57,7 @@ impl<T, R> Batch<T, R> {
     /// How many entries it has, at least one.
     #[must_use]
     pub fn len(&self) -> usize {
+        self.lease.start();
         self.deliveries.len()
     }
 
@@ -74,12 +75,14 @@ impl<T, R> Batch<T, R> {
 
     /// The entries, each as a handler of single ones gets it, in the order of the stream.
     pub fn deliveries(&self) -> &[Delivery<T>] {
+        self.lease.start();
         &self.deliveries
     }
 
     /// Takes the entries out.
     #[must_use]
     pub fn into_deliveries(self) -> Vec<Delivery<T>> {
+        self.lease.start();
         self.deliveries
     }
 
@@ -91,18 +94,21 @@ impl<T, R> Batch<T, R> {
 
     /// Walks over the entries.
     pub fn iter(&self) -> slice::Iter<'_, Delivery<T>> {
+        self.lease.start();
         self.deliveries.iter()
     }
 
     /// Says that the handler gets on: the deadline of all entries begins anew.
     pub fn progress(&self) {
-        self.lease.progress();
+        self.lease.start();
+        self.lease.0.progress();
     }
 
     /// The lease, for the task that works on the batch.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        self.lease.clone()
+        self.lease.start();
+        self.lease.0.clone()
     }
 }
 

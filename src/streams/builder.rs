@@ -173,7 +173,8 @@ impl<L> StreamConsumerBuilder<L> {
         self
     }
 
-    /// How many entries are read at once and wait for a handler, and how many a handler of batches gets at once at
+    /// How many entries are read at once, and how many wait for a handler at most: no more than handlers take in about a
+    /// tenth of a second, so that slow handlers leave entries to other consumers. And how many a handler of batches gets at once at
     /// most, 1 to 10,000; what is beyond becomes the nearest. Default 128. Where handlers keep up with full pages as
     /// many more may be on their way, unless there is an order.
     pub fn batch(mut self, entries: usize) -> Self {
@@ -224,7 +225,10 @@ impl<L> StreamConsumerBuilder<L> {
         self
     }
 
-    /// How often an entry is delivered before it goes to the dead letters, at least once. Default 5.
+    /// How many attempts are made at an entry before it goes to the dead letters, at least one. An attempt is a handler
+    /// that was started: what a process had read and not begun when it died, or what was lost with a link, counts nothing.
+    /// The start of a first attempt is not recorded at the server, so an entry that takes its process down may be started
+    /// once more. Default 5.
     pub fn max_deliveries(mut self, deliveries: u64) -> Self {
         self.max_deliveries = deliveries.max(1);
         self

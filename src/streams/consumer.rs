@@ -54,7 +54,9 @@ impl StreamConsumer {
     }
 
     /// Reads and hands out nothing until [`resume`](Self::resume). Handlers that work finish; what waits for
-    /// a handler goes back to the group at once, and that delivery is not counted.
+    /// a handler goes back to the group at once, and that delivery is not counted. With
+    /// [`ordered_by`](crate::StreamConsumerBuilder::ordered_by) it stays here instead, so that nothing of its key overtakes
+    /// it; entries that wait for another attempt later than `min_idle` stay as well.
     pub fn pause(&self) {
         self.addr.do_send(Order::Pause);
     }

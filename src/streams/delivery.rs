@@ -10,7 +10,7 @@ use actix::Message;
 use serde::de::DeserializeOwned;
 
 use super::events::ConsumerName;
-use super::lease::Lease;
+use super::lease::{Held, Lease};
 use super::outcome::{IntoOutcome, Outcome};
 use crate::error::Result;
 use crate::messages::{fields_de::from_fields, stream_id::StreamId, streams_replies::StreamEntry};
@@ -76,7 +76,7 @@ pub struct Delivery<T, R = Outcome> {
     pub(crate) attempt: u64,
     pub(crate) fields: RawFields,
     pub(crate) payload: T,
-    pub(crate) lease: Lease,
+    pub(crate) lease: Held,
     pub(crate) answer: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -88,25 +88,30 @@ impl<T, R> Delivery<T, R> {
     /// The entry's id.
     #[must_use]
     pub fn id(&self) -> StreamId {
+        self.lease.start();
         self.id
     }
 
     /// The stream's name, without the prefix.
     #[must_use]
     pub fn stream(&self) -> &str {
+        self.lease.start();
         &self.name.stream
     }
 
     /// Which consumer got it.
     #[must_use]
     pub fn consumer(&self) -> &ConsumerName {
+        self.lease.start();
         &self.name
     }
 
-    /// Counts deliveries, this one included: 1 for the first. What handlers gave back by
-    /// [`Outcome::Release`] is not counted.
+    /// Counts attempts, this one included: 1 for the first. An attempt is a handler that was started; what handlers gave
+    /// back by [`Outcome::Release`] is not counted. Where it is not known whether an earlier attempt was started, because
+    /// its process died, it is counted here: only 1 says that nobody has handled the entry before.
     #[must_use]
     pub fn attempt(&self) -> u64 {
+        self.lease.start();
         self.attempt
     }
 
@@ -114,6 +119,7 @@ impl<T, R> Delivery<T, R> {
     /// disagree.
     #[must_use]
     pub fn age(&self) -> Duration {
+        self.lease.start();
         let added = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.id.ms));
         added.and_then(|added| SystemTime::now().duration_since(added).ok()).unwrap_or_default()
     }
@@ -121,6 +127,7 @@ impl<T, R> Delivery<T, R> {
     /// The fields as they are on the server.
     #[must_use]
     pub fn fields(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        self.lease.start();
         &self.fields
     }
 
@@ -128,28 +135,33 @@ impl<T, R> Delivery<T, R> {
     #[must_use]
     pub fn field(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let wanted = name.as_ref();
+        self.lease.start();
         self.fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice())
     }
 
     /// What the fields were read into.
     pub fn payload(&self) -> &T {
+        self.lease.start();
         &self.payload
     }
 
     /// Takes the payload out.
     pub fn into_payload(self) -> T {
+        self.lease.start();
         self.payload
     }
 
     /// The lease on the entry, for handlers that take long: see [`Lease::progress`] and [`Lease::lost`].
     #[must_use]
     pub fn lease(&self) -> Lease {
-        self.lease.clone()
+        self.lease.start();
+        self.lease.0.clone()
     }
 
     /// Says that the handler gets on: its deadline begins anew.
     pub fn progress(&self) {
-        self.lease.progress();
+        self.lease.start();
+        self.lease.0.progress();
     }
 }
 
@@ -165,6 +177,7 @@ impl<T, R> std::ops::Deref for Delivery<T, R> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        self.lease.start();
         &self.payload
     }
 }

@@ -110,7 +110,23 @@ pub enum StreamEventKind {
         /// Why.
         reason: DeadLetterReason,
     },
-    /// An entry could not be written to the dead letters: it stays pending, and is tried again.
+    /// Another client removed this consumer from its group (`XGROUP DELCONSUMER`), and with it what was pending for it.
+    /// Entries in hand are handled all the same; one whose handler asks for another attempt is not tried again, for the
+    /// server does not know it any more.
+    Dropped {
+        /// How many entries.
+        entries: usize,
+    },
+    /// So many entries wait for another attempt, or for others of their key, that reading will stop when there are
+    /// twice as many.
+    ManyDelayed {
+        /// How many.
+        entries: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// An entry could not be written to the dead letters: it stays pending, and is tried again, ever more slowly. Said
+    /// once until a dead letter is written again.
     DeadLetterFailed {
         /// Which.
         id: StreamId,
@@ -230,6 +246,12 @@ impl StreamEvent {
             Kind::Claimed { entries } => tracing::info!(%consumer, entries, "took over what others had left"),
             Kind::Trimmed { ids } => {
                 tracing::error!(%consumer, entries = ids.len(), "entries were trimmed before they were handled");
+            }
+            Kind::Dropped { entries } => {
+                tracing::warn!(%consumer, entries, "another client removed the consumer from its group");
+            }
+            Kind::ManyDelayed { entries, most } => {
+                tracing::error!(%consumer, entries, most, "entries pile up that wait for another attempt");
             }
             Kind::LeaseLost { id } => tracing::warn!(%consumer, %id, "somebody else has taken an entry over"),
             Kind::TimedOut { id, attempt } => tracing::warn!(%consumer, %id, attempt, "a handler took too long"),

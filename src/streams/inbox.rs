@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use super::batch::Batch;
 use super::delivery::Delivery;
 use super::fence::{fence, fenced};
-use super::lease::Lease;
+use super::lease::{Held, Lease};
 use super::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
 use crate::messages::stream_id::StreamId;
 
@@ -79,6 +79,10 @@ async fn answer_of<R>(request: impl Future<Output = Result<R, MailboxError>>, le
     fenced(answer).await.unwrap_or(Err(Unanswered::Gone))
 }
 
+fn gone(run: Run) -> Answer {
+    Box::pin(async move { Answered::One(run, Err(Unanswered::Gone)) })
+}
+
 /// Of a handler whose answer cannot be turned into an outcome: the conversion, such as `Display` of its error, panicked.
 fn unreadable() -> Outcome {
     Outcome::Failed("turning the handler's answer into an outcome panicked".to_owned())
@@ -92,8 +96,9 @@ impl<T: Send + 'static, R: IntoOutcome> sealed::Inbox<T> for Recipient<Delivery<
     }
 
     fn deliver(&self, run: Run, delivery: Unaddressed<T>) -> Answer {
-        let lease = delivery.lease();
-        let request = self.send(delivery.answered_by());
+        let lease = delivery.lease.0.clone();
+        // Where the actor is gone the delivery is dropped here.
+        let Some(request) = fence(|| self.send(delivery.answered_by())) else { return gone(run) };
         Box::pin(async move {
             let answer = answer_of(request, lease).await;
             Answered::One(run, answer.map(|answer| fence(|| answer.into_outcome()).unwrap_or_else(unreadable)))
@@ -121,11 +126,13 @@ impl<T: Send + 'static, R: IntoBatchOutcome> sealed::Inbox<T> for Recipient<Batc
     }
 
     fn deliver_all(&self, runs: Vec<Run>, deliveries: Vec<Unaddressed<T>>) -> Answer {
-        let Some(lease) = deliveries.first().map(Delivery::lease) else {
+        let Some(lease) = deliveries.first().map(|delivery| delivery.lease.0.clone()) else {
             return Box::pin(async move { Answered::Batch(runs, Err(Unanswered::Gone)) });
         };
-        let batch = Batch { deliveries, lease: lease.clone(), answer: std::marker::PhantomData::<fn() -> R> };
-        let request = self.send(batch);
+        let batch = Batch { deliveries, lease: Held(lease.clone()), answer: std::marker::PhantomData::<fn() -> R> };
+        let Some(request) = fence(|| self.send(batch)) else {
+            return Box::pin(async move { Answered::Batch(runs, Err(Unanswered::Gone)) });
+        };
         Box::pin(async move {
             let answer = answer_of(request, lease).await;
             let outcome = |answer: R| fence(|| answer.into_batch_outcome());

@@ -27,13 +27,56 @@ struct Inner {
     lost: AtomicU64,
     more_lost: Box<[AtomicU64]>,
     changed: Notify,
-    /// Milliseconds since `begun` of the last progress, plus one; 0 is none.
+    /// Milliseconds since `begun` of the last progress, plus one; 0 is none. The start of the handler is progress.
     progress: AtomicU64,
+    /// What the handler has done with the message.
+    seen: AtomicU8,
     given_up: AtomicU8,
     waiting: AtomicWaker,
 }
 
+/// The message waits in the mailbox, as far as can be seen.
+const WAITS: u8 = 0;
+/// It was dropped without being looked at: by a handler that does not need it, or with its mailbox.
+const DROPPED: u8 = 1;
+/// The handler has looked at it.
+const STARTED: u8 = 2;
+
+/// The lease as the message has it: whoever looks at the message has been started.
+///
+/// actix does not say when it takes a message out of a mailbox. A handler that is started looks at its message first of
+/// all, and one that does not care for it drops it.
+pub(crate) struct Held(pub(crate) Lease);
+
+impl Held {
+    /// The handler looks at the message.
+    pub(crate) fn start(&self) {
+        self.0.see(STARTED);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.see(if std::thread::panicking() { STARTED } else { DROPPED });
+    }
+}
+
 impl Lease {
+    fn see(&self, seen: u8) {
+        let before = self.0.seen.load(Ordering::Relaxed);
+        if before < seen {
+            if before == WAITS {
+                self.progress();
+            }
+            self.0.seen.fetch_max(seen, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether the handler has looked at its message.
+    pub(crate) fn is_started(&self) -> bool {
+        self.0.seen.load(Ordering::Acquire) == STARTED
+    }
+
     pub(crate) fn new(now: Instant) -> Self {
         Self::of_many(now, 1)
     }
@@ -46,6 +89,7 @@ impl Lease {
             more_lost: (1..entries.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             changed: Notify::new(),
             progress: AtomicU64::new(0),
+            seen: AtomicU8::new(WAITS),
             given_up: AtomicU8::new(0),
             waiting: AtomicWaker::new(),
         };
@@ -65,7 +109,8 @@ impl Lease {
         (self.1 / 64).checked_sub(1).and_then(|word| self.0.more_lost.get(word)).unwrap_or(&self.0.lost)
     }
 
-    /// Says that the handler gets on: its deadline begins anew, that of its whole batch.
+    /// Says that the handler gets on: its deadline begins anew, that of its whole batch. It begins when the handler
+    /// first looks at its message, and not while that waits in the mailbox.
     pub fn progress(&self) {
         let since = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.0.progress.store(since + 1, Ordering::Release);
@@ -97,14 +142,10 @@ impl Lease {
         self.0.changed.notify_waiters();
     }
 
+    /// When the handler last gave a sign: its start, or its last progress. None where its message waits in the mailbox.
     pub(crate) fn last_progress(&self) -> Option<Instant> {
         let since = self.0.progress.load(Ordering::Acquire).checked_sub(1)?;
         self.0.begun.checked_add(Duration::from_millis(since))
-    }
-
-    /// When the handler last gave a sign: its last progress, or its start.
-    pub(crate) fn last_sign(&self) -> Instant {
-        self.last_progress().unwrap_or(self.0.begun)
     }
 
     /// Ends the wait for a handler that is of no interest any more.

@@ -23,7 +23,9 @@ pub enum Outcome {
     Failed(String),
     /// Delivering it again is pointless: move it to the dead letters now, with this reason.
     Reject(String),
-    /// Give it to another consumer. This delivery does not count.
+    /// Give it to another consumer. This delivery does not count. With
+    /// [`ordered_by`](crate::StreamConsumerBuilder::ordered_by) entries of its key wait until another consumer has taken it;
+    /// if none does in time, it comes back here.
     Release,
     /// What the handler depends on is down: keep the entry, and read and hand out nothing for that long.
     /// This delivery does not count.

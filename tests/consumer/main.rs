@@ -14,6 +14,8 @@ mod stream_support;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attempts;
 mod names;
+mod order;
 mod server_numbers;
 mod user_code;

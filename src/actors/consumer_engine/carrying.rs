@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 
 use super::desk::Desk;
 use super::handing::size_of_fields;
-use super::{ConsumerEngine, Parcel};
+use super::{Arrived, ConsumerEngine, Parcel};
 use crate::actors::connection::{Hurry, Introduce, Sever};
 use crate::actors::consumer_errands::{Counted, Errands};
 use crate::core::consumer::{
@@ -25,7 +25,6 @@ use crate::events::Status;
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
 use crate::streams::delivery::FromEntry;
 use crate::streams::events::StreamEventKind;
-use crate::streams::lease::Lease;
 
 /// How long one wait for the reader's link may take before it is looked at anew.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -39,6 +38,7 @@ pub(super) enum Report {
     Looked(Result<Option<Ground>, Failure>),
     Forgot(Result<Vec<String>, Failure>),
     Listed(Result<Vec<(StreamId, u64)>, Failure>),
+    Peeked(Result<Vec<StreamEntry>, Failure>),
     Took(Result<Vec<Counted>, Failure>),
     Read(Result<Vec<StreamEntry>, Failure>),
     Swept(Result<Swept, Failure>),
@@ -66,6 +66,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Action::ListPending { after, count } => {
                 Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
             }
+            Action::Peek { ids } => Box::pin(async move { Report::Peeked(errands.peek(ids).await) }),
             Action::Take { entries } => Box::pin(async move { Report::Took(errands.take(entries).await) }),
             Action::Read { count, blocks } => {
                 let (block, generation) = (blocks.then_some(self.terms.block), self.generation);
@@ -90,10 +91,11 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 errands.reader.actor().do_send(Sever(why));
                 return;
             }
-            Action::Run { id, run, attempt, payload } => return self.run(desk, id, run, attempt, payload, now),
+            Action::Run { id, run, attempt, alone, payload } => {
+                return self.run(desk, (id, run), attempt, alone, payload, now);
+            }
             Action::CheckProgress { id, run } => {
-                let progress = desk.leases.get(&id).and_then(Lease::last_progress);
-                return desk.machine.overdue(id, run, progress, now);
+                return self.check_progress(desk, (id, run), now);
             }
             Action::GiveUp { id } => {
                 if let Some(lease) = desk.leases.remove(&id) {
@@ -113,6 +115,19 @@ impl<T: FromEntry> ConsumerEngine<T> {
         self.errands.push(errand);
     }
 
+    /// Decodes what a report brings.
+    pub(super) fn digest(&self, report: Report) -> Arrived<T> {
+        match report {
+            Report::Peeked(answer) => {
+                Arrived::Peeked(answer.map(|found| found.into_iter().map(|entry| self.peeked(entry)).collect()))
+            }
+            Report::Took(answer) => {
+                Arrived::Took(answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect()))
+            }
+            report => Arrived::Report(report),
+        }
+    }
+
     pub(super) fn reported(&mut self, desk: &mut Desk<T>, report: Report, now: Instant) {
         let machine = &mut desk.machine;
         match report {
@@ -129,10 +144,8 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Report::Looked(answer) => machine.looked(answer, now),
             Report::Forgot(answer) => machine.forgot(answer, now),
             Report::Listed(answer) => machine.listed(answer, now),
-            Report::Took(answer) => {
-                let taken = answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect());
-                machine.took(taken, now);
-            }
+            // Their payloads are decoded first.
+            Report::Peeked(_) | Report::Took(_) => debug_assert!(false, "taken in without being decoded"),
             Report::Read(Ok(page)) => {
                 let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
                 let ahead = machine.page_came(page.len(), bytes, now);

@@ -1,4 +1,4 @@
-//! What a consumer's thread and the keeper of leases share.
+//! What a consumer's thread and the lease renewer share.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,12 +7,13 @@ use std::{
 
 use super::Parcel;
 use crate::actors::keeper::Kept;
-use crate::core::consumer::{Consumer, LeaseTerm, ids::IdMap, lease_book::Stage};
+use crate::core::consumer::{Consumer, LeaseTerm, NAME_HELD, ids::IdMap};
 use crate::messages::stream_id::StreamId;
 use crate::streams::delivery::FromEntry;
 use crate::streams::lease::Lease;
 
-/// What the keeper of leases looks at from its own thread while this one stands still. Locked for a turn.
+/// What the lease renewer looks at from its own thread while this one stands still. Locked for a turn, in which no code of
+/// the user's runs but the drop of payloads.
 pub(super) struct Desk<T> {
     pub(super) machine: Consumer<Parcel<T>>,
     pub(super) leases: IdMap<Lease>,
@@ -27,24 +28,39 @@ pub(super) fn open<T>(desk: &Mutex<Desk<T>>) -> MutexGuard<'_, Desk<T>> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// While a handler keeps this thread from running, the keeper renews the leases on its behalf.
+/// While a handler keeps this thread from running, the lease renewer acts on its behalf.
 impl<T: FromEntry> Kept for Mutex<Desk<T>> {
     fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm> {
-        let Desk { machine, leases, turned } = &mut *open(self);
+        let Desk { machine, leases, turned } = &*open(self);
         // A thread that is hung for good must not hold entries for ever.
         if machine.is_closed() || now.saturating_duration_since(*turned) > handler_deadline {
             return Vec::new();
         }
-        let Some(before) = now.checked_sub(min_idle / 2) else { return Vec::new() };
+        let Some(before) = now.checked_sub(min_idle * 9 / 20) else { return Vec::new() };
         let worked_on = |id: &StreamId| {
-            let begun = leases.get(id).map(Lease::last_sign);
-            begun.is_none_or(|begun| now.saturating_duration_since(begun) < handler_deadline)
+            // A message that waits in the mailbox has no deadline.
+            let sign = leases.get(id).and_then(Lease::last_progress);
+            sign.is_none_or(|sign| now.saturating_duration_since(sign) < handler_deadline)
         };
-        let aging = machine.book_mut().aging(before, now);
-        let terms = aging.into_iter().filter_map(|id| {
-            let delayed = matches!(machine.book().stage(id), Some(Stage::Delayed { .. }));
-            (!delayed && worked_on(&id)).then_some(LeaseTerm { id, idle: Duration::ZERO, count: None, release: false })
-        });
-        terms.collect()
+        let mut terms = machine.renewals(before, now);
+        terms.retain(|term| worked_on(&term.id));
+        terms
+    }
+
+    fn renewed(&self, terms: &[LeaseTerm], sent: Instant) {
+        open(self).machine.renewed(terms.iter().map(|term| term.id), sent);
+    }
+
+    fn stands_still(&self, now: Instant) -> Duration {
+        let Desk { machine, turned, .. } = &*open(self);
+        let waits = machine.book().len() == 0 || machine.is_closed();
+        if waits { Duration::ZERO } else { now.saturating_duration_since(*turned) }
+    }
+
+    fn needs_name(&self, handler_deadline: Duration, now: Instant) -> bool {
+        let Desk { machine, turned, .. } = &*open(self);
+        let still = now.saturating_duration_since(*turned);
+        // One that runs renews it itself.
+        machine.has_name() && still > NAME_HELD / 4 && still <= handler_deadline.max(NAME_HELD)
     }
 }

@@ -22,7 +22,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             state: desk.machine.state(),
             in_flight: book.running(),
             waiting: desk.machine.waiting(),
-            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Taking)),
+            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Parked | Stage::Taking)),
             unacknowledged: desk.machine.unacknowledged(),
             read: tally.read,
             recovered: tally.recovered,

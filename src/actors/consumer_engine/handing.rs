@@ -5,13 +5,13 @@ use std::time::Instant;
 use super::desk::Desk;
 use super::{ConsumerEngine, FAREWELL, Living, Parcel};
 use crate::actors::consumer_errands::Counted;
-use crate::core::consumer::{Arrival, Handled, Taken, lease_book::Stage};
+use crate::core::consumer::{Arrival, Handled, Peeked, Taken, lease_book::Stage};
 use crate::error::{Error, Result};
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
 use crate::streams::delivery::{Delivery, FromEntry, RawFields};
 use crate::streams::fence::fence;
 use crate::streams::inbox::{Answered, Run, Unanswered};
-use crate::streams::lease::Lease;
+use crate::streams::lease::{Held, Lease};
 use crate::streams::outcome::Outcome;
 
 /// An entry whose handler is about to get it.
@@ -22,13 +22,21 @@ pub(super) struct Gathered<T> {
 }
 
 impl<T: FromEntry> ConsumerEngine<T> {
-    pub(super) fn taken(&self, (entry, count): Counted) -> Taken<Parcel<T>> {
-        if entry.is_deleted() { Taken::Gone(entry.id) } else { Taken::Entry(self.arrival(entry, count)) }
+    pub(super) fn taken(&self, (entry, _): Counted) -> Taken<Parcel<T>> {
+        if entry.is_deleted() { Taken::Gone(entry.id) } else { Taken::Entry(self.arrival(entry)) }
+    }
+
+    pub(super) fn peeked(&self, entry: StreamEntry) -> (StreamId, Peeked) {
+        if entry.is_deleted() {
+            return (entry.id, Peeked::Gone);
+        }
+        let Arrival { id, lane, size, .. } = self.arrival(entry);
+        (id, Peeked::Lane { lane, size })
     }
 
     /// Decodes an entry, and finds its lane. Both are the user's code: a payload on which that panics must
     /// not take the consumer down, nor its neighbours.
-    pub(super) fn arrival(&self, entry: StreamEntry, attempt: u64) -> Arrival<Parcel<T>> {
+    pub(super) fn arrival(&self, entry: StreamEntry) -> Arrival<Parcel<T>> {
         let StreamEntry { id, fields } = entry;
         let size = size_of_fields(&fields);
         let lane_of = self.living.as_ref().and_then(|living| living.shared.lane.as_ref());
@@ -42,36 +50,37 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Some(Err(error)) => (Err(error.message().to_owned()), None),
             None => (Err("decoding it panicked".to_owned()), None),
         };
-        Arrival { id, attempt, lane, size, payload }
+        Arrival { id, lane, size, payload }
     }
 
     pub(super) fn run(
         &mut self,
         desk: &mut Desk<T>,
-        id: StreamId,
-        run: u64,
+        run: Run,
         attempt: u64,
+        alone: bool,
         parcel: Parcel<T>,
         now: Instant,
     ) {
         let Some(living) = &self.living else { return };
         if living.shared.inbox.takes_batches() {
-            // It may be what took its last consumer down: whatever comes of it, its neighbours have no part in it.
-            let suspect = attempt > 1;
-            if suspect {
+            // What may have taken its last consumer down, or has failed before, gets a batch of its own: whatever comes of
+            // it, its neighbours have no part in it.
+            let alone = alone || attempt > 1;
+            if alone {
                 self.hand_over(desk, now);
             }
-            self.gathered.push(Gathered { run: (id, run), attempt, parcel });
-            if suspect || self.gathered.len() >= self.terms.batch {
+            self.gathered.push(Gathered { run, attempt, parcel });
+            if alone || self.gathered.len() >= self.terms.batch {
                 self.hand_over(desk, now);
             }
             return;
         }
         let lease = Lease::new(now);
-        desk.leases.insert(id, lease.clone());
+        desk.leases.insert(run.0, lease.clone());
         self.delivered += 1;
-        let Some(delivery) = living.delivery(id, attempt, parcel, lease) else { return };
-        self.handlers.push(living.shared.inbox.deliver((id, run), delivery));
+        let Some(delivery) = living.delivery(run.0, attempt, parcel, lease) else { return };
+        self.handlers.push(living.shared.inbox.deliver(run, delivery));
     }
 
     /// Gives what is gathered to the handler, as one batch.
@@ -107,6 +116,21 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
     }
 
+    /// A handler's deadline has passed. It counts from the start of the handler; a message that waits in the mailbox has
+    /// none as long as the handler's actor takes others out.
+    pub(super) fn check_progress(&mut self, desk: &mut Desk<T>, (id, run): Run, now: Instant) {
+        let Some(lease) = desk.leases.get(&id) else { return desk.machine.overdue(id, run, None, true, now) };
+        if let Some(at) = lease.last_progress() {
+            return desk.machine.overdue(id, run, Some(at), true, now);
+        }
+        // Mailboxes keep their order: whatever was put in before a message that was started was started too.
+        let begun = desk.leases.values().filter_map(Lease::last_progress).max();
+        let (heard, last) = self.heard;
+        let heard = begun.map_or(heard, |begun| begun.max(heard)).max(lease.begun());
+        let started = run < last;
+        desk.machine.overdue(id, run, (!started).then_some(heard), started, now);
+    }
+
     pub(super) fn answered(
         &mut self,
         desk: &mut Desk<T>,
@@ -114,19 +138,26 @@ impl<T: FromEntry> ConsumerEngine<T> {
         answer: Result<Outcome, Unanswered>,
         now: Instant,
     ) {
-        let handled = match answer {
-            Ok(outcome) => Handled::Done(outcome),
-            Err(Unanswered::Gone) => Handled::Unanswered,
+        if answer == Err(Unanswered::GivenUp) {
             // Its slot is another run's by now.
-            Err(Unanswered::GivenUp) => return,
-        };
+            return;
+        }
+        let gone =
+            answer == Err(Unanswered::Gone) && self.living.as_ref().is_some_and(|living| living.shared.inbox.is_gone());
+        let mut started = true;
         if desk.machine.book().stage(id) == Some(Stage::Running { run })
             && let Some(lease) = desk.leases.remove(&id)
         {
+            started = lease.is_started() || !gone;
             self.meters.handled(now.saturating_duration_since(lease.begun()));
         }
-        let gone =
-            matches!(handled, Handled::Unanswered) && self.living.as_ref().is_some_and(|l| l.shared.inbox.is_gone());
+        self.heard = (now, self.heard.1.max(run));
+        let handled = match answer {
+            Ok(outcome) => Handled::Done(outcome),
+            Err(_) if started => Handled::Unanswered,
+            // It went with its mailbox.
+            Err(_) => Handled::Unstarted,
+        };
         desk.machine.handled(id, run, handled, now);
         if gone {
             desk.machine.handler_gone(now + FAREWELL);
@@ -143,7 +174,7 @@ impl<T> Living<T> {
             attempt,
             fields,
             payload,
-            lease,
+            lease: Held(lease),
             answer: std::marker::PhantomData,
         })
     }

@@ -17,8 +17,10 @@ pub(crate) enum Stage {
     Waiting,
     /// For its handler's answer; the number tells this run from earlier ones.
     Running { run: u64 },
-    /// For its next attempt.
+    /// For its next attempt, at that time.
     Delayed { due: Instant },
+    /// For its turn to be delivered again: its payload is not here.
+    Parked,
     /// For its next attempt, which is being fetched.
     Taking,
     /// For the answer to its XACK.
@@ -32,30 +34,91 @@ pub(crate) enum Stage {
 /// Why others may have an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parting {
-    /// No handler has had it: its delivery does not count.
+    /// No handler has had it since it was delivered.
     Unstarted,
-    /// Its handler let go of it: its delivery does not count.
+    /// Its handler let go of it: that attempt does not count.
     Released,
-    /// Its delivery counts.
+    /// Its attempts have ended with an outcome, and the next one is due after this time.
+    Recorded { due: Instant },
+    /// An attempt of it may have ended with its process.
     Suspect,
+}
+
+/// What is known of the attempts at an entry: what is counted are handlers that were started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attempts {
+    /// The number of the current or the next attempt, as its handler sees it.
+    pub(crate) number: u64,
+    /// How many were certainly started, the current one included.
+    pub(crate) started: u64,
+    /// An attempt may have been started whose outcome nobody knows: the entry may be what took a process down.
+    pub(crate) suspect: bool,
+    /// The next attempt is among `started` already: the server was told of it first.
+    pub(crate) recorded: bool,
+}
+
+impl Attempts {
+    /// Of an entry that was never handed to a handler.
+    pub(crate) const NONE: Self = Self { number: 1, started: 0, suspect: false, recorded: false };
+
+    /// Of an entry that the server has delivered so often, to somebody whose attempts are not known.
+    pub(crate) fn unknown(deliveries: u64) -> Self {
+        Self { number: deliveries + 1, suspect: deliveries > 0, ..Self::recorded(deliveries) }
+    }
+
+    /// Of an entry whose attempts have all ended with an outcome.
+    pub(crate) fn recorded(deliveries: u64) -> Self {
+        let started = deliveries.saturating_sub(1);
+        Self { number: started + 1, started, suspect: false, recorded: false }
+    }
+
+    /// The count of deliveries that the server is to have. A read sets it to 1 before any handler is started, so it is one
+    /// more than the attempts that are known to have been started; 0 is an entry that was certainly never started.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.started + 1
+    }
 }
 
 /// One entry in hand.
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub(crate) stage: Stage,
-    /// Counts deliveries, this one included.
-    pub(crate) attempt: u64,
+    pub(crate) attempts: Attempts,
     pub(crate) lane: Option<u64>,
     pub(crate) size: usize,
     /// Somebody else has it now; only an acknowledgement still counts.
     pub(crate) lost: bool,
     /// It was removed from the stream: it cannot be delivered again, and nobody else can have it.
     pub(crate) trimmed: bool,
-    /// The server is to forget that it counted this delivery.
-    pub(crate) uncounted: bool,
-    /// When the server last heard that it is ours.
+    /// The server has forgotten that it is pending, though it is in the stream: another client removed this consumer.
+    pub(crate) dropped: bool,
+    /// Others may have it although it keeps its place here.
+    pub(crate) offered: bool,
+    /// When it may be delivered again, if it is parked.
+    pub(crate) due: Option<Instant>,
+    /// When its handler was given it.
+    pub(crate) begun: Option<Instant>,
+    /// Since when it is certainly ours: when the request was sent that the server has confirmed.
     renewed: Instant,
+    /// It is among what the server is to be told next, or is being told.
+    asked: bool,
+}
+
+impl Hold {
+    /// Whether its lease is renewed. A parked entry of no lane is not: others of the group may help with it.
+    fn is_renewed(&self, now: Instant) -> bool {
+        let lives = match self.stage {
+            Stage::Waiting | Stage::Running { .. } | Stage::Burying => true,
+            Stage::Delayed { due } => due > now && !self.offered,
+            Stage::Parked => self.lane.is_some() && !self.offered,
+            Stage::Taking | Stage::Acking | Stage::Leaving(_) => false,
+        };
+        lives && !self.lost && !self.trimmed && !self.dropped
+    }
+
+    pub(crate) fn renewed(&self) -> Instant {
+        self.renewed
+    }
 }
 
 /// See the module.
@@ -65,6 +128,7 @@ pub(crate) struct LeaseBook {
     held: usize,
     running: usize,
     delayed: usize,
+    parked: usize,
     bytes: usize,
     runs: u64,
     /// Handlers' deadlines and retries' due times; those that no longer hold are skipped when they come up.
@@ -102,6 +166,15 @@ impl LeaseBook {
         self.held
     }
 
+    /// How many wait without a payload: they take up no window.
+    pub(crate) fn without_payload(&self) -> usize {
+        self.delayed + self.parked
+    }
+
+    pub(crate) fn parked(&self) -> usize {
+        self.parked
+    }
+
     pub(crate) fn running(&self) -> usize {
         self.running
     }
@@ -119,16 +192,29 @@ impl LeaseBook {
         self.holds.values().filter(|hold| wanted(hold.stage)).count()
     }
 
-    pub(crate) fn insert(&mut self, id: StreamId, attempt: u64, lane: Option<u64>, size: usize, now: Instant) {
+    /// Takes an entry into hand. It is certainly ours since `renewed`.
+    pub(crate) fn insert(
+        &mut self,
+        id: StreamId,
+        stage: Stage,
+        attempts: Attempts,
+        lane: Option<u64>,
+        size: usize,
+        renewed: Instant,
+    ) {
         let hold = Hold {
-            stage: Stage::Waiting,
-            attempt,
+            stage,
+            attempts,
             lane,
             size,
             lost: false,
             trimmed: false,
-            uncounted: false,
-            renewed: now,
+            dropped: false,
+            offered: false,
+            due: None,
+            begun: None,
+            renewed,
+            asked: false,
         };
         self.leave_stage(id);
         self.holds.insert(id, hold);
@@ -154,8 +240,13 @@ impl LeaseBook {
     }
 
     /// Marks an entry as given to its handler, and returns the number of this run.
-    pub(crate) fn run(&mut self, id: StreamId, deadline: Instant) -> u64 {
+    pub(crate) fn run(&mut self, id: StreamId, deadline: Instant, now: Instant) -> u64 {
         self.runs += 1;
+        if let Some(hold) = self.holds.get_mut(&id) {
+            hold.begun = Some(now);
+            hold.attempts.started += u64::from(!hold.attempts.recorded);
+            hold.attempts.recorded = false;
+        }
         self.set(id, Stage::Running { run: self.runs });
         self.deadlines.push(Reverse((deadline, id, self.runs)));
         self.drop_stale();
@@ -211,22 +302,38 @@ impl LeaseBook {
         self.dues.peek().map(|Reverse(entry)| entry.0)
     }
 
-    /// The entries whose lease the server should hear of again, because it last did before `before`. Those
-    /// with a delay are among them: the server remembers none longer than its idle time can express.
+    /// The entries whose lease the server has to hear of again: it last confirmed one that began at `before` or earlier.
+    /// A delayed entry is among them: the server remembers no delay that is longer than its idle time can express.
     pub(crate) fn aging(&mut self, before: Instant, now: Instant) -> Vec<StreamId> {
         let mut aging = Vec::new();
         for (id, hold) in &mut self.holds {
-            let lives = match hold.stage {
-                Stage::Waiting | Stage::Running { .. } | Stage::Burying => true,
-                Stage::Delayed { due } => due > now,
-                Stage::Taking | Stage::Acking | Stage::Leaving(_) => false,
-            };
-            if lives && !hold.lost && !hold.trimmed && hold.renewed <= before {
-                hold.renewed = now;
+            if hold.is_renewed(now) && !hold.asked && hold.renewed <= before {
+                hold.asked = true;
                 aging.push(*id);
             }
         }
         aging
+    }
+
+    /// As [`aging`](Self::aging) for somebody else who renews them: what is being asked for already may be stuck.
+    pub(crate) fn overdue_leases(&self, before: Instant, now: Instant) -> Vec<StreamId> {
+        let overdue = self.holds.iter().filter(|(_, hold)| hold.is_renewed(now) && hold.renewed <= before);
+        overdue.map(|(id, _)| *id).collect()
+    }
+
+    /// Somebody else has renewed a lease. Whatever this consumer is about to tell the server about it is told all the same.
+    pub(crate) fn confirm(&mut self, id: StreamId, sent: Instant) {
+        if let Some(hold) = self.holds.get_mut(&id) {
+            hold.renewed = hold.renewed.max(sent);
+        }
+    }
+
+    /// The server has confirmed what it was asked for at `sent`.
+    pub(crate) fn renew(&mut self, id: StreamId, sent: Instant) {
+        if let Some(hold) = self.holds.get_mut(&id) {
+            hold.renewed = hold.renewed.max(sent);
+            hold.asked = false;
+        }
     }
 
     /// The entries that are ours only as long as the server agrees.
@@ -249,6 +356,7 @@ impl LeaseBook {
             Stage::Waiting => (1, 0),
             Stage::Running { .. } => (1, 1),
             Stage::Delayed { .. } => return self.delayed = with(self.delayed, 1),
+            Stage::Parked => return self.parked = with(self.parked, 1),
             _ => return,
         };
         self.held = with(self.held, held);
@@ -275,8 +383,8 @@ mod tests {
         let years = now + Duration::from_secs(10 * 365 * 24 * 3600);
         for n in 1..=10_000 {
             let id = StreamId::new(n, 0);
-            book.insert(id, 1, None, 10, now);
-            book.run(id, years);
+            book.insert(id, Stage::Waiting, Attempts::NONE, None, 10, now);
+            book.run(id, years, now);
             if n % 2 == 0 {
                 book.set(id, Stage::Delayed { due: years });
             }

@@ -5,6 +5,9 @@ use super::*;
 
 /// Of an entry that was delivered as often as allowed and is still there.
 const UNANSWERED: &str = "its handler never answered";
+/// How soon a dead letter that the server refuses is tried again, at first (twice that) and at last.
+const FIRST_RETRY: Duration = Duration::from_millis(125);
+const LAST_RETRY: Duration = Duration::from_secs(10);
 
 impl<P> Consumer<P> {
     /// Entries of ours, delivered again.
@@ -17,7 +20,7 @@ impl<P> Consumer<P> {
                 let mut gone = Vec::new();
                 for entry in taken {
                     match entry {
-                        Taken::Entry(arrival) => self.admit(arrival, now),
+                        Taken::Entry(arrival) => self.admit(arrival, self.took_at),
                         Taken::Gone(id) => gone.push(id),
                     }
                 }
@@ -31,17 +34,49 @@ impl<P> Consumer<P> {
                         self.put_down(id);
                     }
                 }
-                self.go_live_when_recovered();
             }
             Err(failure) => {
                 self.take.failed(now, &mut self.chance);
                 // Whether they were delivered is unknown; asking again for the same count is the same as once.
-                for (id, count) in asked {
-                    match self.book.stage(id) {
-                        Some(Stage::Taking) => self.book.set(id, Stage::Delayed { due: now }),
-                        _ => self.quarantine.back(id, count.saturating_sub(1)),
+                for (id, _) in asked {
+                    if self.book.stage(id) == Some(Stage::Taking) {
+                        self.park(id);
                     }
                 }
+                self.errand_failed(failure);
+                if matches!(self.flow, Flow::Draining(_)) {
+                    self.hand_back_waiting();
+                }
+            }
+        }
+    }
+
+    /// Where parked entries belong in the order. Those that are in no answer are looked at again.
+    pub(crate) fn peeked(&mut self, answer: Result<Vec<(StreamId, Peeked)>, Failure>, now: Instant) {
+        let asked = std::mem::take(&mut self.keying);
+        match answer {
+            Ok(peeked) => {
+                self.peek.succeeded();
+                let mut gone = Vec::new();
+                for (id, peeked) in peeked {
+                    match (peeked, self.book.get_mut(id)) {
+                        (Peeked::Lane { lane, size }, Some(hold)) if hold.stage == Stage::Parked => {
+                            (hold.lane, hold.size) = (lane, size);
+                            self.lanes.push(lanes::Waiting { id, lane, payload: None });
+                        }
+                        (Peeked::Gone, Some(_)) => gone.push(id),
+                        _ => {}
+                    }
+                }
+                self.removed(gone);
+                if matches!(self.flow, Flow::Draining(_)) {
+                    self.hand_back_waiting();
+                }
+                self.go_live_when_recovered();
+            }
+            Err(failure) => {
+                self.peek.failed(now, &mut self.chance);
+                asked.into_iter().rev().for_each(|id| self.unkeyed.push_front(id));
                 self.errand_failed(failure);
             }
         }
@@ -61,6 +96,9 @@ impl<P> Consumer<P> {
         self.tally.read += entries as u64;
         self.arriving.entries += entries;
         self.arriving.bytes += bytes;
+        // At any time since this process was last seen to look: then there was nothing.
+        let since = read.and_then(|read| read.since).or(self.looked);
+        self.arriving.since = self.arriving.since.or(since);
         self.arriving.doubtful |= read.is_some_and(|read| read.doubtful);
         // Who has asked for larger ones than it knew asks for fewer of them.
         self.typical = self.typical.max(bytes / entries);
@@ -80,9 +118,10 @@ impl<P> Consumer<P> {
 
     /// All that came is decoded.
     pub(crate) fn page_read(&mut self, page: Vec<Arrival<P>>, now: Instant) {
-        let Arriving { doubtful, .. } = std::mem::take(&mut self.arriving);
+        let Arriving { doubtful, since, .. } = std::mem::take(&mut self.arriving);
         for arrival in page {
-            self.admit(arrival, now);
+            self.received = self.received.max(Some(arrival.id));
+            self.admit(arrival, since.unwrap_or(now));
         }
         if doubtful {
             self.doubt();
@@ -114,28 +153,30 @@ impl<P> Consumer<P> {
     /// Entries that others left, and where to look next.
     pub(crate) fn swept(&mut self, answer: Result<Swept, Failure>, now: Instant) {
         match answer {
-            Ok(Swept { clock, claims }) => {
+            Ok(Swept { clock, returned, claims }) => {
                 self.sweep.succeeded();
                 self.sweep_put_off = false;
                 self.server_clock.saw(clock, now);
                 let Some(claims) = claims else {
+                    self.took_back(returned, now);
                     // Its clock jumped, so idle times tell nothing before every live owner has renewed its leases.
                     self.next_sweep = now + self.terms.min_idle;
                     return;
                 };
                 self.cursor = claims.cursor;
-                let more = claims.cursor != StreamId::MIN;
-                let pause = if more { Duration::ZERO } else { self.sweep_pause() };
-                self.next_sweep = now + pause;
-                let mut entries = 0;
+                let more = claims.cursor != StreamId::MIN || returned.len() >= CHUNK;
+                let mut entries = self.took_back(returned, now);
                 for (id, deliveries) in claims.entries {
-                    entries += usize::from(self.claim(id, deliveries, now));
+                    entries += usize::from(self.claim(id, Attempts::unknown(deliveries), None, now));
                 }
+                let pause = if more { Duration::from_millis(10) } else { self.sweep_pause() };
+                self.next_sweep = now + pause;
                 if entries > 0 {
                     self.tally.claimed += entries as u64;
                     self.tell(Told::Claimed { entries });
                 }
                 self.trimmed(claims.gone);
+                self.go_live_when_recovered();
             }
             Err(failure) => {
                 self.sweep.failed(now, &mut self.chance);
@@ -144,19 +185,52 @@ impl<P> Consumer<P> {
         }
     }
 
+    /// Takes over what other consumers have handed back: its attempts are known, and so is when the next one is due.
+    fn took_back(&mut self, returned: Vec<(StreamId, u64, Duration)>, now: Instant) -> usize {
+        self.recovery.returned_all |= returned.is_empty();
+        let mut entries = 0;
+        for (id, deliveries, idle) in returned {
+            let left = self.terms.min_idle.saturating_sub(idle);
+            let due = (!left.is_zero()).then(|| now + left);
+            entries += usize::from(self.claim(id, Attempts::recorded(deliveries), due, now));
+        }
+        entries
+    }
+
     /// Takes an entry over that is ours now and that nobody has in hand. Returns whether that is so.
-    pub(super) fn claim(&mut self, id: StreamId, deliveries: u64, now: Instant) -> bool {
-        if self.book.contains(id) || self.taking.iter().any(|(taking, _)| *taking == id) {
+    pub(super) fn claim(&mut self, id: StreamId, attempts: Attempts, due: Option<Instant>, now: Instant) -> bool {
+        if self.book.contains(id) {
             return false;
         }
-        if deliveries < self.terms.max_deliveries {
-            self.quarantine.push(id, deliveries);
-        } else {
+        // Since when it is ours is not known.
+        let renewed = now.checked_sub(self.terms.min_idle).unwrap_or(now);
+        self.book.insert(id, Stage::Parked, attempts, None, 0, renewed);
+        if let Some(hold) = self.book.get_mut(id) {
+            hold.due = due;
+        }
+        if attempts.started >= self.terms.max_deliveries {
             // Whoever had it last may have died of it: no handler sees it again.
-            self.book.insert(id, deliveries, None, 0, now);
             self.bury(id, DeadLetterReason::MaxDeliveries, Some(UNANSWERED.to_owned()));
+        } else if self.terms.ordered {
+            self.unkeyed.push_back(id);
+        } else {
+            self.lanes.push(lanes::Waiting { id, lane: None, payload: None });
         }
         true
+    }
+
+    /// Puts an entry back that is not delivered again after all, or not yet. It keeps its lane.
+    pub(super) fn park(&mut self, id: StreamId) {
+        if self.suspect == Some(id) {
+            self.suspect = None;
+        }
+        let (lane, dropped) = self.book.get(id).map_or((None, false), |hold| (hold.lane, hold.dropped));
+        if dropped {
+            // It is not pending for anybody before the server has heard of it.
+            self.unsaid.push_back(id);
+        }
+        self.book.set(id, Stage::Parked);
+        self.lanes.park_in_front(id, lane);
     }
 
     /// An XACK was answered. What was not pending any more is acknowledged too.
@@ -184,19 +258,16 @@ impl<P> Consumer<P> {
     pub(crate) fn leased(&mut self, answer: Result<Renewed, Failure>, now: Instant) {
         let said = std::mem::take(&mut self.saying);
         match answer {
-            Ok(Renewed { lost, gone }) => {
+            Ok(Renewed { lost, absent, gone }) => {
                 self.lease.succeeded();
                 self.doubtful &= !self.unsaid.is_empty();
                 self.removed(gone);
+                let (lost, absent) = self.without_owner(lost, absent, now);
                 for term in said {
-                    // Who parts while a renewal is under way has not been heard yet, and is still among the unsaid. Those
-                    // under suspicion have no renewals.
-                    if let Some(Stage::Leaving(parting)) = self.book.stage(term.id)
-                        && (term.release || parting == Parting::Suspect)
-                    {
-                        self.tally.handed_back += u64::from(parting == Parting::Unstarted);
-                        self.put_down(term.id);
+                    if lost.contains(&term.id) || absent.contains(&term.id) {
+                        continue;
                     }
+                    self.confirmed(term);
                 }
                 for id in lost {
                     self.lost(id);
@@ -204,9 +275,76 @@ impl<P> Consumer<P> {
             }
             Err(failure) => {
                 let first = self.lease.failed(now, &mut self.chance);
-                self.unsaid.extend(said.iter().map(|term| term.id));
-                self.settling_failed(failure, first);
+                let gone = failure.kind == FailureKind::NoGroup && matches!(self.flow, Flow::Draining(_));
+                if gone {
+                    // Nothing is pending in a group that is not there, and a consumer that ends makes no other.
+                    self.unsaid.clear();
+                    self.book.ids().into_iter().for_each(|id| self.lost(id));
+                } else {
+                    self.unsaid.extend(said.iter().map(|term| term.id));
+                }
+                self.settling_failed(failure, first && !gone);
             }
+        }
+    }
+
+    /// Entries that are pending for nobody. While their lease held nobody else could take them over and settle them: then
+    /// another client has removed this consumer from the group, and they are handled all the same.
+    fn without_owner(
+        &mut self,
+        mut lost: Vec<StreamId>,
+        absent: Vec<StreamId>,
+        now: Instant,
+    ) -> (Vec<StreamId>, Vec<StreamId>) {
+        let (mut dropped, mut unclear) = (Vec::new(), Vec::new());
+        for id in absent {
+            let Some(hold) = self.book.get_mut(id) else { continue };
+            if now.saturating_duration_since(hold.renewed()) >= self.terms.min_idle {
+                lost.push(id);
+                continue;
+            }
+            let (stage, started) = (hold.stage, hold.attempts.started > 0);
+            let in_hand = matches!(stage, Stage::Waiting | Stage::Running { .. });
+            if started && !in_hand {
+                // Its handler may have acknowledged it itself, with its effects: it must not come again.
+                lost.push(id);
+                continue;
+            }
+            hold.dropped = true;
+            if started {
+                unclear.push(id);
+                continue;
+            }
+            dropped.push(id);
+            // What no handler has had has to be pending again before anything can become of it.
+            if !in_hand {
+                self.unsaid.push_back(id);
+            }
+        }
+        if !dropped.is_empty() {
+            self.tell(Told::Dropped { entries: dropped.len() + unclear.len() });
+        }
+        dropped.extend(unclear);
+        (lost, dropped)
+    }
+
+    /// The server has done what it was told about an entry.
+    fn confirmed(&mut self, term: LeaseTerm) {
+        if let Some(hold) = self.book.get_mut(term.id) {
+            hold.dropped &= !term.forced;
+        }
+        self.book.renew(term.id, self.said_at);
+        // Who parts while a renewal is under way has not been heard yet, and is still among the unsaid. Those
+        // under suspicion have no renewals.
+        if let Some(Stage::Leaving(parting)) = self.book.stage(term.id)
+            && (term.returned || parting == Parting::Suspect)
+        {
+            match parting {
+                Parting::Unstarted => self.tally.handed_back += 1,
+                Parting::Recorded { .. } => self.tally.handed_over += 1,
+                Parting::Released | Parting::Suspect => {}
+            }
+            self.put_down(term.id);
         }
     }
 
@@ -237,17 +375,20 @@ impl<P> Consumer<P> {
             }
             Some(Stage::Waiting) => {
                 self.tally.lease_lost += 1;
-                self.lanes.remove(id);
-                self.book.remove(id);
+                self.put_down(id);
             }
+            Some(Stage::Parked) => self.put_down(id),
             // The answer to the burial that is under way says the same, and only then may the entry come back.
             Some(Stage::Burying) if self.burying == Some(id) => {}
             Some(Stage::Burying) => {
                 self.burials.retain(|burial| burial.id != id);
+                self.stuck.retain(|(_, stuck), _| *stuck != id);
                 self.put_down(id);
             }
             Some(Stage::Delayed { .. }) => self.put_down(id),
-            Some(Stage::Taking | Stage::Acking | Stage::Leaving(_)) | None => {}
+            // It has left already, where the answer to that was lost.
+            Some(Stage::Leaving(_)) => self.put_down(id),
+            Some(Stage::Taking | Stage::Acking) | None => {}
         }
     }
 
@@ -257,6 +398,7 @@ impl<P> Consumer<P> {
         match answer {
             Ok(buried) => {
                 self.bury.succeeded();
+                self.told_stuck &= buried != Buried::Written;
                 match buried {
                     Buried::Written => {
                         self.tally.dead_lettered += 1;
@@ -270,15 +412,32 @@ impl<P> Consumer<P> {
                 }
                 self.put_down(burial.id);
             }
-            Err(failure) => {
-                let first = self.bury.failed(now, &mut self.chance);
-                if !matches!(failure.kind, FailureKind::Link | FailureKind::NoGroup) && first {
-                    self.tell(Told::DeadLetterFailed { id: burial.id, error: failure.error.clone() });
-                }
-                self.burials.push_back(burial);
-                self.settling_failed(failure, false);
-            }
+            Err(failure) => self.burial_failed(burial, failure, now),
         }
+    }
+
+    /// A dead letter that the server refuses is tried again ever more slowly, and keeps no other from being written.
+    fn burial_failed(&mut self, burial: Burial, failure: Failure, now: Instant) {
+        let concerns_all = matches!(
+            failure.kind,
+            FailureKind::Link | FailureKind::NoGroup | FailureKind::Closed | FailureKind::Busy | FailureKind::ReadOnly
+        );
+        if concerns_all {
+            let first = self.bury.failed(now, &mut self.chance);
+            if first && matches!(failure.kind, FailureKind::Busy | FailureKind::ReadOnly) {
+                self.tell(Told::DeadLetterFailed { id: burial.id, error: failure.error.clone() });
+            }
+            self.burials.push_front(burial);
+        } else {
+            self.bury.succeeded();
+            if !std::mem::replace(&mut self.told_stuck, true) {
+                self.tell(Told::DeadLetterFailed { id: burial.id, error: failure.error.clone() });
+            }
+            let tries = burial.tries + 1;
+            let pause = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LAST_RETRY);
+            self.stuck.insert((now + pause, burial.id), Burial { tries, ..burial });
+        }
+        self.settling_failed(failure, false);
     }
 
     pub(super) fn trimmed(&mut self, ids: Vec<StreamId>) {
@@ -286,41 +445,45 @@ impl<P> Consumer<P> {
             return;
         }
         for id in &ids {
-            self.quarantine.remove(*id);
             self.put_down(*id);
         }
         self.tally.trimmed += ids.len() as u64;
         self.tell(Told::Trimmed { ids });
     }
 
-    /// Takes an entry into hand, unless it is there already.
-    fn admit(&mut self, arrival: Arrival<P>, now: Instant) {
-        let Arrival { id, attempt, lane, size, payload } = arrival;
-        let known = self.book.get(id).map(|hold| (hold.stage, hold.lane));
-        let (lane, again) = match known {
-            Some((Stage::Taking, lane)) => (lane, true),
+    /// Takes an entry into hand, unless it is there already. It is certainly ours since `renewed`.
+    fn admit(&mut self, arrival: Arrival<P>, renewed: Instant) {
+        let Arrival { id, lane, size, payload } = arrival;
+        let known = self.book.get(id).map(|hold| (hold.stage, hold.lane, hold.attempts));
+        let (lane, mut attempts, again) = match known {
+            Some((Stage::Taking, known, attempts)) => (known, attempts, true),
             Some(_) => return,
-            None => (lane, false),
+            None => (lane, Attempts::NONE, false),
         };
-        self.typical = (self.typical * 7 + size) / 8;
-        let worn_out = attempt > self.terms.max_deliveries;
+        if attempts.suspect && !attempts.recorded {
+            // The server counts this attempt already.
+            (attempts.started, attempts.recorded) = (attempts.started + 1, true);
+        }
+        self.typical = if self.typical == 0 { size } else { (self.typical * 7 + size) / 8 };
         // An entry that never gets in line must not close the line behind it.
-        let keeps_lane = again || !(worn_out || payload.is_err());
-        self.book.insert(id, attempt, lane.filter(|_| keeps_lane), size, now);
+        let keeps_lane = again || payload.is_ok();
+        self.book.insert(id, Stage::Waiting, attempts, lane.filter(|_| keeps_lane), size, renewed);
         match payload {
             Err(error) => self.bury(id, DeadLetterReason::Decode, Some(error)),
-            Ok(_) if worn_out => {
-                self.bury(id, DeadLetterReason::MaxDeliveries, Some(UNANSWERED.to_owned()));
-            }
             Ok(payload) => {
-                let waiting = lanes::Waiting { id, lane, payload };
+                let waiting = lanes::Waiting { id, lane, payload: Some(payload) };
                 // It had its place in its lane all the time.
                 if again && lane.is_some() {
                     self.lanes.push_back_in_front(waiting);
                 } else {
                     self.lanes.push(waiting);
                 }
-                if matches!(self.flow, Flow::Draining(_) | Flow::Paused(None)) || self.name == Name::Taken {
+                let hands_back = match self.flow {
+                    Flow::Draining(_) => true,
+                    Flow::Paused(None) => !self.terms.ordered,
+                    Flow::Open | Flow::Paused(Some(_)) => false,
+                };
+                if hands_back || self.name == Name::Taken {
                     self.hand_back_waiting();
                 }
             }
@@ -383,6 +546,8 @@ impl<P> Consumer<P> {
 pub(crate) struct Swept {
     /// The server's clock, in milliseconds since the Unix epoch.
     pub(crate) clock: u64,
+    /// What other consumers have handed back, with the counts of its deliveries and how long it is idle.
+    pub(crate) returned: Vec<(StreamId, u64, Duration)>,
     /// Nothing where the clock was not what it should be.
     pub(crate) claims: Option<Claims>,
 }
@@ -390,8 +555,10 @@ pub(crate) struct Swept {
 /// What came of telling the server terms.
 #[derive(Debug, Default)]
 pub(crate) struct Renewed {
-    /// Entries that are no longer ours.
+    /// Entries that are somebody else's.
     pub(crate) lost: Vec<StreamId>,
+    /// Entries that are pending for nobody.
+    pub(crate) absent: Vec<StreamId>,
     /// Entries that were removed from the stream.
     pub(crate) gone: Vec<StreamId>,
 }

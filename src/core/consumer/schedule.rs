@@ -11,6 +11,7 @@ impl<P> Consumer<P> {
     pub(crate) fn next(&mut self, now: Instant) -> Option<Action<P>> {
         self.notice_stand_still(now);
         self.looked = Some(now);
+        self.ahead = self.read_ahead_of_handlers(now);
         if self.out.is_empty() && !self.is_closed() {
             self.tick(now);
         }
@@ -25,6 +26,7 @@ impl<P> Consumer<P> {
             .or_else(|| self.next_setup(now))
             .or_else(|| self.next_lease(now))
             .or_else(|| self.next_burial(now))
+            .or_else(|| self.next_peek(now))
             .or_else(|| self.next_take(now))
             .or_else(|| self.next_upkeep(now))
             .or_else(|| self.next_sweep(now))
@@ -46,17 +48,19 @@ impl<P> Consumer<P> {
         let read = if live { self.read.wake_at() } else { None };
         let lease = if self.unsaid.is_empty() { None } else { self.lease.wake_at() };
         let bury = if self.burials.is_empty() { None } else { self.bury.wake_at() };
+        let stuck = self.stuck.keys().next().map(|(at, _)| *at).filter(|_| !self.bury.is_under_way());
+        let peek = if self.unkeyed.is_empty() { None } else { self.peek.wake_at() };
         let may_take = open && self.free_to_take() > 0 && !self.take.is_under_way();
         let due = if may_take { self.book.next_due() } else { None };
         let take = if may_take { self.take.wake_at() } else { None };
-        let may_sweep = live && self.free_again() > 0 && !self.sweep.is_under_way();
+        let may_sweep = (live || self.sweeps_early()) && self.sweep_count() > 0 && !self.sweep.is_under_way();
         let sweep = may_sweep.then(|| self.sweep.wake_at().map_or(self.next_sweep, |at| at.max(self.next_sweep)));
         let upkeep = self.upkeep_at();
         let beat = (self.book.len() > 0).then_some(self.next_beat);
         let look = self.reads.front().map(|reading| reading.look_at);
         [self.acks.wake_at(), flow, setup, read, lease, bury, due.map(|due| take.map_or(due, |at| at.max(due))), take]
             .into_iter()
-            .chain([sweep, beat, look, self.book.next_deadline()])
+            .chain([sweep, beat, look, stuck, peek, self.book.next_deadline()])
             .chain(upkeep)
             .flatten()
             // What was due at the last look and was not done waits for something else than the clock.
@@ -64,8 +68,18 @@ impl<P> Consumer<P> {
             .min()
     }
 
+    /// A thread that was busy with something else comes to its sockets later than to this.
+    fn notice_late(&mut self, now: Instant) {
+        let spare = self.terms.min_idle / 10;
+        let Some(looked) = self.looked.filter(|looked| now.saturating_duration_since(*looked) > spare) else { return };
+        if self.wake_at().is_some_and(|meant| now.saturating_duration_since(meant.max(looked)) > spare) {
+            self.reads.iter_mut().for_each(|read| read.since = read.since.or(Some(looked)));
+        }
+    }
+
     /// Whoever was frozen, or starved of its processor, has what it read before, and what waits in its sockets.
     fn notice_stand_still(&mut self, now: Instant) {
+        self.notice_late(now);
         let spare = self.terms.min_idle / 2;
         let Some(looked) = self.looked.filter(|looked| now.saturating_duration_since(*looked) > spare) else { return };
         // Who had nothing to do slept for as long as it meant to.
@@ -73,6 +87,11 @@ impl<P> Consumer<P> {
             return;
         }
         self.doubt();
+        if now.saturating_duration_since(looked) > NAME_HELD / 2 {
+            // The name may be another process' by now, to which the server would give our entries.
+            self.doubtful_name = self.name == Name::Ours;
+            self.next_name = now;
+        }
         // Others may have stood still with us, on the same thread or machine. They renew what they have first.
         if !self.sweep_put_off {
             self.sweep_put_off = true;
@@ -92,7 +111,23 @@ impl<P> Consumer<P> {
     /// keep their room: it may wait for long, and they are due.
     fn free_again(&self) -> usize {
         let second = self.asked().saturating_sub(self.terms.batch);
-        self.terms.window().saturating_sub(self.in_hand() + second)
+        self.window().saturating_sub(self.in_hand() + second)
+    }
+
+    /// How many entries may be in hand: with handlers, and waiting for one.
+    fn window(&self) -> usize {
+        self.terms.max_in_flight + self.ahead
+    }
+
+    /// How many entries may wait for a handler: as many as handlers take in a moment. Where they are slow, or nothing is
+    /// known of them yet, entries are left to peers that are idle.
+    fn read_ahead_of_handlers(&self, now: Instant) -> usize {
+        let Some(average) = self.handler_time else { return 0 };
+        let silent =
+            if self.book.running() > 0 { now.saturating_duration_since(self.last_answer) } else { Duration::ZERO };
+        let slowest = average.max(silent).max(Duration::from_micros(1));
+        let in_time = AHEAD.as_nanos() * self.terms.max_in_flight as u128 / slowest.as_nanos();
+        usize::try_from(in_time).unwrap_or(usize::MAX).min(self.terms.batch)
     }
 
     fn in_hand(&self) -> usize {
@@ -120,9 +155,9 @@ impl<P> Consumer<P> {
             self.out.push_back(Action::CheckProgress { id, run });
         }
         if self.next_beat <= now {
-            let beat = self.terms.min_idle / 3;
-            self.next_beat = now + beat;
-            if let Some(before) = now.checked_sub(self.terms.min_idle / 4) {
+            // Each lease is renewed after at most 5/12 of its time, which leaves more than half of it to answers that are late.
+            self.next_beat = now + self.terms.min_idle / 4;
+            if let Some(before) = now.checked_sub(self.terms.min_idle / 6) {
                 self.unsaid.extend(self.book.aging(before, now));
             }
         }
@@ -150,7 +185,10 @@ impl<P> Consumer<P> {
     }
 
     fn is_drained(&self) -> bool {
-        self.book.running() == 0
+        // A dead letter that is refused again and again does not hold the end up: the report tells of it.
+        let hopeless = self.stuck.values().all(|burial| burial.tries > 1);
+        hopeless
+            && self.book.running() == 0
             && self.reads.is_empty()
             && self.arriving.entries == 0
             && self.acks.is_empty()
@@ -167,24 +205,55 @@ impl<P> Consumer<P> {
     }
 
     fn next_run(&mut self, now: Instant) -> Option<Action<P>> {
-        let allowed = self.allowance.is_none_or(|entries| entries > 0) && !self.doubtful;
+        let allowed = self.allowance.is_none_or(|entries| entries > 0) && !self.doubtful && !self.doubtful_name;
         if self.flow != Flow::Open || !allowed || self.book.running() >= self.terms.max_in_flight {
             return None;
         }
-        let lanes::Waiting { id, payload, .. } = self.lanes.pop()?;
+        let (id, payload) = self.lanes.pop()?;
         self.allowance = self.allowance.map(|entries| entries - 1);
-        let attempt = self.book.get(id).map_or(1, |hold| hold.attempt);
-        let run = self.book.run(id, now + self.terms.handler_deadline);
-        Some(Action::Run { id, run, attempt, payload })
+        if self.book.running() == 0 {
+            self.last_answer = now;
+        }
+        let (attempt, alone) =
+            self.book.get(id).map_or((1, false), |hold| (hold.attempts.number, hold.attempts.suspect));
+        let run = self.book.run(id, now + self.terms.handler_deadline, now);
+        Some(Action::Run { id, run, attempt, alone, payload })
     }
 
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
-        let may = self.phase == Phase::Live && self.flow == Flow::Open && self.book.len() < MOST;
+        let may = self.phase == Phase::Live && self.flow == Flow::Open && self.has_room();
+        if may && self.reads.is_empty() {
+            self.make_room();
+        }
         let count = may.then(|| if self.reads.is_empty() { self.first_read(now) } else { self.read_ahead() })??;
         let (blocks, look_at) = (self.streak < self.terms.backlog, self.look_after_read(now));
         self.read.start();
-        self.reads.push_back(Reading { count, blocks, look_at, unblocked: false, doubtful: false });
+        self.reads.push_back(Reading { count, blocks, look_at, unblocked: false, doubtful: false, since: None });
         Some(Action::Read { count, blocks })
+    }
+
+    /// Whether there is room for what reads bring. Whoever asked for events is told before there is none.
+    fn has_room(&mut self) -> bool {
+        let without = self.book.without_payload();
+        if without < MOST_WITHOUT_PAYLOAD / 4 {
+            self.told_backlog = false;
+        } else if without >= MOST_WITHOUT_PAYLOAD / 2 && !std::mem::replace(&mut self.told_backlog, true) {
+            self.tell(Told::ManyDelayed { entries: without, most: MOST_WITHOUT_PAYLOAD });
+        }
+        without < MOST_WITHOUT_PAYLOAD && self.book.len() - without < MOST
+    }
+
+    /// While handlers are idle and all that is in hand waits behind other entries of its keys, it gives its room up for
+    /// entries of other keys.
+    fn make_room(&mut self) {
+        let full = self.free_again() < self.terms.batch.div_ceil(2) || self.free_bytes() == 0;
+        if !full || self.lanes.has_ready() || self.book.running() >= self.terms.max_in_flight {
+            return;
+        }
+        for (id, payload) in self.lanes.park(1, MOST_BEHIND) {
+            self.book.set(id, Stage::Parked);
+            drop(payload);
+        }
     }
 
     /// How many entries to ask for, where nothing is asked for yet.
@@ -197,7 +266,8 @@ impl<P> Consumer<P> {
         if !self.read.may_start(now) || !worth_it || !room {
             return None;
         }
-        let fitting = free_bytes.checked_div(self.typical).unwrap_or(usize::MAX);
+        // One entry tells how large they are.
+        let fitting = free_bytes.checked_div(self.typical).unwrap_or(1);
         Some(free.min(self.terms.batch).min(fitting).max(1))
     }
 
@@ -208,7 +278,7 @@ impl<P> Consumer<P> {
         let (asked, batch) = (self.asked(), self.terms.batch);
         let keeps_up = self.keeps_up && self.streak >= self.terms.backlog && self.read.wake_at().is_none();
         let behind_none = self.reads.len() < READS && self.reads.iter().all(|read| !read.blocks);
-        let room = self.in_hand() + asked <= self.terms.window()
+        let room = self.in_hand() + asked <= self.window()
             && self.free_bytes() >= (asked + batch).saturating_mul(self.typical.max(1));
         (keeps_up && behind_none && room && !self.terms.ordered).then_some(batch)
     }
@@ -239,81 +309,171 @@ impl<P> Consumer<P> {
             return None;
         }
         self.lease.start();
+        self.said_at = now;
         Some(Action::Lease { terms: self.saying.clone() })
     }
 
     /// What the server is to know about an entry: a lease that begins now, a delay, or that anybody may have
     /// it at once.
-    fn term(&mut self, id: StreamId, now: Instant) -> Option<LeaseTerm> {
+    fn term(&self, id: StreamId, now: Instant) -> Option<LeaseTerm> {
         let min_idle = self.terms.min_idle;
-        let hold = self.book.get_mut(id)?;
+        let until = |due: Instant| min_idle.saturating_sub(due.saturating_duration_since(now));
+        let hold = self.book.get(id)?;
+        let attempts = hold.attempts;
+        // What is known to have ended in time is told as it is, so that whoever gets the entry next knows it too.
+        let ended = if attempts.started == 0 { 0 } else { attempts.deliveries() };
         let (idle, count) = match hold.stage {
             _ if hold.lost || hold.trimmed => return None,
-            Stage::Waiting | Stage::Running { .. } | Stage::Burying => (Duration::ZERO, None),
-            Stage::Delayed { due } => {
-                let left = due.saturating_duration_since(now);
-                let uncounted = std::mem::take(&mut hold.uncounted);
-                (min_idle.saturating_sub(left), uncounted.then_some(hold.attempt))
-            }
-            Stage::Leaving(Parting::Suspect) => (min_idle, None),
-            Stage::Leaving(Parting::Unstarted | Parting::Released) => (min_idle, Some(hold.attempt.saturating_sub(1))),
+            // Nothing can be done about what a handler works on; what it answers is told then.
+            Stage::Waiting | Stage::Running { .. } if hold.dropped => return None,
+            Stage::Waiting | Stage::Running { .. } | Stage::Burying | Stage::Parked => (Duration::ZERO, None),
+            Stage::Delayed { .. } if hold.offered => (min_idle, Some(ended)),
+            Stage::Delayed { due } => (until(due), Some(ended)),
+            Stage::Leaving(Parting::Suspect) => (min_idle, Some(attempts.deliveries())),
+            Stage::Leaving(Parting::Recorded { due }) => (until(due), Some(ended)),
+            Stage::Leaving(Parting::Unstarted | Parting::Released) => (min_idle, Some(ended)),
             Stage::Taking | Stage::Acking => return None,
         };
-        let release = matches!(hold.stage, Stage::Leaving(Parting::Unstarted | Parting::Released));
-        Some(LeaseTerm { id, idle, count, release })
+        let returned =
+            matches!(hold.stage, Stage::Leaving(Parting::Unstarted | Parting::Released | Parting::Recorded { .. }));
+        Some(LeaseTerm { id, idle, count, returned, forced: hold.dropped && attempts.started == 0 })
+    }
+
+    /// What has to be renewed by somebody else, because this consumer's thread does not come to it: entries of which the
+    /// server last confirmed a lease that began at `before` or earlier.
+    pub(crate) fn renewals(&self, before: Instant, now: Instant) -> Vec<LeaseTerm> {
+        self.book.overdue_leases(before, now).into_iter().filter_map(|id| self.term(id, now)).collect()
+    }
+
+    /// The server has confirmed renewals that it was asked for at `sent`.
+    pub(crate) fn renewed(&mut self, ids: impl IntoIterator<Item = StreamId>, sent: Instant) {
+        ids.into_iter().for_each(|id| self.book.confirm(id, sent));
     }
 
     fn next_burial(&mut self, now: Instant) -> Option<Action<P>> {
         if !self.bury.may_start(now) {
             return None;
         }
-        let burial = self.burials.pop_front()?;
+        let due = self.stuck.first_key_value().is_some_and(|((at, _), _)| *at <= now);
+        let stuck = if due { self.stuck.pop_first().map(|(_, burial)| burial) } else { None };
+        let burial = stuck.or_else(|| self.burials.pop_front())?;
         self.burying = Some(burial.id);
         self.bury.start();
         Some(Action::Bury(burial))
+    }
+
+    fn next_peek(&mut self, now: Instant) -> Option<Action<P>> {
+        if matches!(self.flow, Flow::Draining(_)) || self.unkeyed.is_empty() || !self.peek.may_start(now) {
+            return None;
+        }
+        let ids: Vec<StreamId> = self.unkeyed.drain(..self.unkeyed.len().min(CHUNK)).collect();
+        self.keying.clone_from(&ids);
+        self.peek.start();
+        Some(Action::Peek { ids })
     }
 
     fn next_take(&mut self, now: Instant) -> Option<Action<P>> {
         if self.flow != Flow::Open || !self.take.may_start(now) {
             return None;
         }
-        // What was handled and not acknowledged yet comes back, if the next one takes the process down.
-        if let Some(outside) = self.quarantine.outside()
-            && !matches!(
-                self.book.stage(outside),
-                Some(Stage::Waiting | Stage::Running { .. } | Stage::Acking | Stage::Burying)
-            )
-        {
-            self.quarantine.settled(outside);
+        for id in self.book.due(now, CHUNK) {
+            self.park(id);
         }
-        let most = self.free_to_take().min(CHUNK);
-        // A delivery counts even if no handler ever starts: no more than there are handlers to start.
-        let idle = self.terms.max_in_flight.saturating_sub(self.book.running()).max(1);
-        let mut entries: Vec<(StreamId, u64)> = Vec::new();
-        for id in self.book.due(now, most.min(idle)) {
-            let attempt = self.book.get(id).map_or(0, |hold| hold.attempt);
-            self.book.set(id, Stage::Taking);
-            entries.push((id, attempt + 1));
+        if self.suspect.is_some_and(|suspect| self.has_ended(suspect)) {
+            self.suspect = None;
         }
-        for (id, deliveries) in self.quarantine.let_out(most - entries.len(), self.terms.ordered) {
-            // It may have come into hand on another way meanwhile.
-            if !self.book.contains(id) {
-                entries.push((id, deliveries + 1));
-            }
-        }
+        let entries = self.choose(now);
         if entries.is_empty() {
-            self.go_live_when_recovered();
-            return self.out.pop_front();
+            return None;
+        }
+        for (id, _) in &entries {
+            self.lanes.unpark(*id);
+            self.book.set(*id, Stage::Taking);
         }
         self.taking.clone_from(&entries);
         self.take.start();
+        self.took_at = now;
         Some(Action::Take { entries })
     }
 
+    /// Whether the attempt at a suspect has an outcome that the server knows. What was handled and not acknowledged yet
+    /// comes back, if the next one takes the process down.
+    fn has_ended(&self, suspect: StreamId) -> bool {
+        match self.book.stage(suspect) {
+            Some(Stage::Taking | Stage::Waiting | Stage::Running { .. } | Stage::Acking) => false,
+            // Its dead letter cannot be written: nobody else has to wait for that.
+            Some(Stage::Burying) => self.stuck.keys().any(|(_, id)| *id == suspect),
+            _ => true,
+        }
+    }
+
+    /// The parked entries that may be delivered again now, with the counts that the server is to have. A suspect is tried
+    /// with no other suspect beside it, and its attempt is counted before it starts: if it takes this process down, only
+    /// its own count has grown. All others go at full width.
+    fn choose(&mut self, now: Instant) -> Vec<(StreamId, u64)> {
+        let most = self.free_to_take().min(CHUNK);
+        let (mut bytes, mut free_bytes) = (0, self.free_bytes());
+        let (mut entries, mut later, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        let empty = self.book.held() + self.arriving.entries == 0;
+        for id in self.lanes.parked().take(LOOK) {
+            if entries.len() >= most {
+                break;
+            }
+            let Some(hold) = self.book.get(id) else { continue };
+            if let Some(due) = hold.due.filter(|due| *due > now) {
+                later.push((id, due));
+                continue;
+            }
+            let suspect = hold.attempts.suspect;
+            if hold.dropped {
+                dropped.push(id);
+                continue;
+            }
+            if suspect && self.suspect.is_some() {
+                continue;
+            }
+            // How large it is is known, or likely; one that is too large goes alone.
+            bytes += if hold.size > 0 { hold.size } else { self.typical.max(1) };
+            let first = entries.is_empty() && (empty || (self.book.running() == 0 && !self.lanes.has_ready()));
+            if bytes > free_bytes && !first {
+                break;
+            }
+            if hold.size == 0 && self.typical == 0 {
+                // One entry tells how large they are.
+                free_bytes = bytes;
+            }
+            if suspect {
+                self.suspect = Some(id);
+            }
+            entries.push((id, hold.attempts.deliveries() + u64::from(suspect && !hold.attempts.recorded)));
+        }
+        if self.unsaid.is_empty() && self.saying.is_empty() {
+            // They are pending for nobody before the server has heard of them.
+            self.unsaid.extend(dropped);
+        }
+        for (id, due) in later {
+            self.lanes.unpark(id);
+            self.book.set(id, Stage::Delayed { due });
+        }
+        entries
+    }
+
+    /// With an order, what others have handed back comes before what is new.
+    fn sweeps_early(&self) -> bool {
+        let listed = self.phase == Phase::Setup(Step::List) && self.recovery.listed_all && self.flow == Flow::Open;
+        listed && self.terms.ordered && !self.recovery.returned_all
+    }
+
+    fn sweep_count(&self) -> usize {
+        let room = if self.sweeps_early() { CHUNK } else { self.free_again() };
+        CHUNK.saturating_sub(self.lanes.turns()).min(room)
+    }
+
     fn next_sweep(&mut self, now: Instant) -> Option<Action<P>> {
-        let may = self.phase == Phase::Live && self.flow == Flow::Open && self.sweep.may_start(now);
-        let count = CHUNK.saturating_sub(self.quarantine.len()).min(self.free_again());
-        if !may || self.next_sweep > now || count == 0 {
+        let early = self.sweeps_early();
+        let may = (early || self.phase == Phase::Live) && self.flow == Flow::Open && self.sweep.may_start(now);
+        let count = if early { CHUNK } else { self.sweep_count() };
+        if !may || (self.next_sweep > now && !early) || count == 0 {
             return None;
         }
         self.sweep.start();
@@ -321,15 +481,13 @@ impl<P> Consumer<P> {
     }
 
     fn next_upkeep(&mut self, now: Instant) -> Option<Action<P>> {
-        if self.phase != Phase::Live {
-            return None;
-        }
-        if self.next_name <= now && self.rename.may_start(now) {
+        let named = self.name == Name::Ours && self.phase != Phase::Setup(Step::Name);
+        if named && self.next_name <= now && self.rename.may_start(now) {
             self.next_name = now + NAME_HELD / 3;
             self.rename.start();
             return Some(Action::HoldName);
         }
-        if matches!(self.flow, Flow::Draining(_)) {
+        if self.phase != Phase::Live || matches!(self.flow, Flow::Draining(_)) {
             return None;
         }
         if self.next_look <= now && self.look.may_start(now) {
@@ -353,7 +511,8 @@ impl<P> Consumer<P> {
         };
         let works = !matches!(self.flow, Flow::Draining(_));
         [
-            at(&self.rename, self.next_name, true),
+            (self.name == Name::Ours && !self.rename.is_under_way())
+                .then(|| self.rename.wake_at().map_or(self.next_name, |pause| pause.max(self.next_name))),
             at(&self.look, self.next_look, works),
             at(&self.forget, self.next_forget, works && self.terms.forget_after.is_some()),
         ]

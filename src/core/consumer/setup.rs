@@ -16,7 +16,7 @@ impl<P> Consumer<P> {
         let step = match self.phase {
             Phase::Setup(step) => step,
             // What did not fit in hand when it was listed.
-            Phase::Live if !self.recovery.listed_all && self.quarantine.is_empty() => Step::List,
+            Phase::Live if !self.recovery.listed_all => Step::List,
             Phase::Live | Phase::Closed => return None,
         };
         if matches!(self.flow, Flow::Draining(_)) || !self.setup.may_start(now) {
@@ -31,7 +31,7 @@ impl<P> Consumer<P> {
                 Action::EnsureGroup { known: self.ground }
             }
             (Step::List, _) => {
-                if self.recovery.listed_all || self.quarantine.len() >= MOST {
+                if self.recovery.listed_all || self.book.parked() >= MOST {
                     return None;
                 }
                 Action::ListPending { after: self.recovery.after, count: LIST }
@@ -66,6 +66,7 @@ impl<P> Consumer<P> {
         match answer {
             Ok(Holder::Us) => {
                 self.name = Name::Ours;
+                self.doubtful_name = false;
                 self.next_name = now + NAME_HELD / 3;
                 if setting_up {
                     self.step(Step::Reap);
@@ -85,7 +86,9 @@ impl<P> Consumer<P> {
             for id in self.book.ids() {
                 self.lost(id);
             }
-            self.quarantine.drain();
+            self.unkeyed.clear();
+            // What is pending behind that may be what the other one has begun.
+            self.received = None;
             self.unblock();
         }
         if !self.is_closed() {
@@ -130,7 +133,14 @@ impl<P> Consumer<P> {
                 self.recovery.listed_all = page.len() < LIST;
                 self.recovery.after = page.last().map(|(id, _)| *id).or(self.recovery.after);
                 for (id, deliveries) in page {
-                    self.recovery.recovered += u64::from(self.claim(id, deliveries, now));
+                    // It was on its way to this process when the link was lost.
+                    let on_its_way = self.received.is_some_and(|received| id > received) && deliveries <= 1;
+                    let attempts = if on_its_way { Attempts::NONE } else { Attempts::unknown(deliveries) };
+                    self.recovery.recovered += u64::from(self.claim(id, attempts, None, now));
+                }
+                if self.recovery.listed_all {
+                    // From now on this process knows what it has received.
+                    self.received = self.received.max(self.recovery.after).or(Some(StreamId::MIN));
                 }
                 self.go_live_when_recovered();
             }
@@ -138,11 +148,13 @@ impl<P> Consumer<P> {
         }
     }
 
-    /// New entries must not overtake those that were there before, where there is an order; else these may wait.
+    /// What was there before waits beside what is new. Only where there is an order it has to be known first where each
+    /// entry belongs: those of a key must not be overtaken.
     pub(super) fn go_live_when_recovered(&mut self) {
-        let listed = self.recovery.listed_all || self.quarantine.len() >= MOST;
-        let in_hand = !self.terms.ordered || (self.quarantine.is_empty() && self.taking.is_empty());
-        if self.phase == Phase::Setup(Step::List) && listed && in_hand {
+        let listed = self.recovery.listed_all || (!self.terms.ordered && self.book.parked() >= MOST);
+        let in_order =
+            !self.terms.ordered || (self.recovery.returned_all && self.unkeyed.is_empty() && self.keying.is_empty());
+        if self.phase == Phase::Setup(Step::List) && listed && in_order {
             self.phase = Phase::Live;
             self.read.over();
             self.tally.recovered += self.recovery.recovered;

@@ -31,11 +31,6 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// How many entries may be in hand: with handlers, and waiting for one.
-    pub(crate) fn window(&self) -> usize {
-        self.max_in_flight + self.batch
-    }
-
     pub(super) fn delay(&self, attempt: u64) -> Duration {
         let nth = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         let delay = self.retry.get(nth).or(self.retry.last());
@@ -56,6 +51,8 @@ pub(crate) enum Action<P> {
     EnsureGroup { known: Option<Ground> },
     /// List what is pending for this consumer.
     ListPending { after: Option<StreamId>, count: usize },
+    /// Read entries of ours, without having them delivered, to learn which lanes they belong to.
+    Peek { ids: Vec<StreamId> },
     /// Have entries delivered again that are still ours, with the delivery counts that they have then.
     Take { entries: Vec<(StreamId, u64)> },
     /// Read new entries, and wait for some where it says so.
@@ -76,8 +73,8 @@ pub(crate) enum Action<P> {
     Lease { terms: Vec<LeaseTerm> },
     /// Move an entry to the dead letters.
     Bury(Burial),
-    /// Hand an entry to its handler.
-    Run { id: StreamId, run: u64, attempt: u64, payload: P },
+    /// Hand an entry to its handler; `alone`, if it may be what took its last consumer down.
+    Run { id: StreamId, run: u64, attempt: u64, alone: bool, payload: P },
     /// A handler's deadline has passed: report whether it made progress.
     CheckProgress { id: StreamId, run: u64 },
     /// Let a handler's slot go, whatever it does: its answer is of no interest any more.
@@ -97,8 +94,10 @@ pub(crate) struct LeaseTerm {
     pub(crate) idle: Duration,
     /// The delivery count to set, if it is to change.
     pub(crate) count: Option<u64>,
-    /// It goes back to the group, and this delivery is not counted.
-    pub(crate) release: bool,
+    /// It goes back to the group, for whoever comes first.
+    pub(crate) returned: bool,
+    /// The server has forgotten that it is pending: it is to be pending again.
+    pub(crate) forced: bool,
 }
 
 /// An entry on its way to the dead letters.
@@ -107,16 +106,28 @@ pub(crate) struct Burial {
     pub(crate) id: StreamId,
     pub(crate) reason: DeadLetterReason,
     pub(crate) error: Option<String>,
+    /// How often the server has refused it.
+    pub(crate) tries: u32,
 }
 
 /// An entry that came from the server; its payload is an error where it could not be decoded.
 #[derive(Debug)]
 pub(crate) struct Arrival<P> {
     pub(crate) id: StreamId,
-    pub(crate) attempt: u64,
     pub(crate) lane: Option<u64>,
     pub(crate) size: usize,
     pub(crate) payload: Result<P, String>,
+}
+
+/// Where an entry belongs in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peeked {
+    Lane {
+        lane: Option<u64>,
+        size: usize,
+    },
+    /// It was removed from the stream.
+    Gone,
 }
 
 /// What a take brought.

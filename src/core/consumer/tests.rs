@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use world::{Pending, Test, World, no_group, terms};
+use world::{Owner, Pending, Test, World, no_group, terms};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -55,8 +55,9 @@ proptest! {
     /// After any history, once the world is kind again, every entry is acknowledged or among the dead
     /// letters, and nothing is left in hand. Only what a lost group had forgotten may be both.
     #[test]
-    fn every_entry_ends_in_exactly_one_place(steps in steps(), keeps_up: bool) {
-        let mut test = if keeps_up { Test::with(roomy()) } else { Test::new() };
+    fn every_entry_ends_in_exactly_one_place(steps in steps(), keeps_up: bool, ordered: bool) {
+        let terms = if keeps_up { roomy() } else { terms() };
+        let mut test = Test::with(Terms { ordered, ..terms });
         let mut lost_groups = 0;
         for step in steps {
             match step {
@@ -65,7 +66,7 @@ proptest! {
                 Step::Answer(nth, choice) => test.answer(nth, outcome(choice)),
                 Step::Wait(ms) => test.now += Duration::from_millis(ms),
                 Step::Steal => test.steal(),
-                Step::Pause => test.machine.pause(),
+                Step::Pause => test.machine.pause(test.now),
                 Step::Resume => test.machine.resume(test.now),
                 Step::Crash => test.crash(),
                 Step::Destroy => {
@@ -114,7 +115,9 @@ proptest! {
         }
         prop_assert_eq!(&test.world.dead, &BTreeSet::from([poison]));
         prop_assert_eq!(test.world.acked.len() as u64, entries - 1);
-        prop_assert_eq!(deaths, terms().max_deliveries);
+        // The start of a first attempt is not recorded: that would cost a command for each entry.
+        let most = terms().max_deliveries;
+        prop_assert!((most..=most + 1).contains(&deaths), "{deaths} deaths");
     }
 }
 
@@ -154,13 +157,16 @@ fn who_stood_still_asks_what_is_still_its_own() {
     test.now += Duration::from_secs(5);
     let (first, second) = (StreamId::new(1, 0), StreamId::new(2, 0));
     for id in [first, second] {
-        test.world.pending.insert(id, Pending { ours: id == second, since: test.now, count: 1 });
+        test.world.pending.insert(
+            id,
+            Pending { owner: if id == second { Owner::Us } else { Owner::Peer }, since: test.now, count: 1 },
+        );
     }
     test.world.fresh.clear();
     test.look();
     let read = test.asked.iter().position(|action| matches!(action, Action::Read { .. })).expect("under way");
     test.asked.remove(read);
-    test.page(vec![Test::arrival(first, 1), Test::arrival(second, 1)]);
+    test.page(vec![Test::arrival(first, false), Test::arrival(second, false)]);
     test.look();
     assert!(test.running.is_empty(), "nothing before the server was asked");
     for _ in 0..20 {
@@ -187,6 +193,8 @@ fn reads(test: &Test) -> Vec<(usize, bool)> {
 /// A consumer that has looked through what was pending, and reads.
 fn reading(terms: Terms) -> Test {
     let mut test = Test::with(terms);
+    // It has handled entries before, and knows how large they are and how long they take.
+    test.machine.assume(10, Duration::from_micros(1));
     for _ in 0..40 {
         test.look();
         if !reads(&test).is_empty() {
@@ -260,7 +268,7 @@ fn who_does_not_keep_up_or_keeps_an_order_reads_no_two_pages_ahead() {
         (Terms { ordered: true, ..roomy() }, true),
         (Terms { max_bytes: 25, ..roomy() }, true),
     ] {
-        let window = terms.window();
+        let window = terms.max_in_flight + terms.batch;
         let mut test = reading(terms);
         (0..40).for_each(|_| test.add());
         for _ in 0..6 {
@@ -342,7 +350,7 @@ fn whoever_stood_still_asks_about_both_pages_that_it_had_asked_for() {
         answer_read(&mut test);
         assert!(test.running.is_empty(), "nothing before the server was asked");
         for pending in test.world.pending.values_mut() {
-            pending.ours = false;
+            pending.owner = Owner::Peer;
         }
         for _ in 0..10 {
             if let Some(nth) = test.asked.iter().position(|action| matches!(action, Action::Lease { .. })) {
@@ -403,7 +411,7 @@ fn a_server_that_contradicts_itself_is_not_asked_without_a_pause() {
 fn who_stood_still_lets_others_renew_before_it_sweeps() {
     let mut test = Test::new();
     sweeping(&mut test);
-    test.machine.swept(Ok(Swept { clock: 0, claims: Some(Claims::default()) }), test.now);
+    test.machine.swept(Ok(Swept { clock: 0, returned: Vec::new(), claims: Some(Claims::default()) }), test.now);
     for _ in 0..2 {
         test.look();
         test.now += Duration::from_secs(5);
@@ -411,7 +419,7 @@ fn who_stood_still_lets_others_renew_before_it_sweeps() {
         sweeping(&mut test);
         assert!(test.now - woke >= terms().min_idle / 3, "{:?}", test.now - woke);
         // Who stands still all the time sweeps all the same.
-        test.machine.swept(Ok(Swept { clock: 0, claims: Some(Claims::default()) }), test.now);
+        test.machine.swept(Ok(Swept { clock: 0, returned: Vec::new(), claims: Some(Claims::default()) }), test.now);
     }
     test.look();
     test.now += Duration::from_secs(5);
@@ -468,7 +476,7 @@ fn handed_back_is_what_no_handler_had_and_the_server_has_heard_of() {
     test.machine.drain(deadline);
     test.running.clear();
     serve(&mut test);
-    assert_eq!(test.machine.tally().handed_back, 0);
+    assert!(test.machine.tally().handed_back <= 1, "at most the one that was handed back before");
 }
 
 /// Ablation: with whatever the server was told taken for that, it counts as handed back, and nobody is told of it.
@@ -482,7 +490,7 @@ fn a_renewal_on_its_way_hands_nothing_back() {
         test.look();
         let nth = test.asked.iter().position(|action| matches!(action, Action::Lease { .. }))?;
         let Action::Lease { terms } = &test.asked[nth] else { return None };
-        Some((nth, terms.iter().filter(|term| term.release).count()))
+        Some((nth, terms.iter().filter(|term| term.returned).count()))
     };
     let mut renewal = None;
     while renewal.is_none() {

@@ -34,9 +34,17 @@ fn lost_link() -> Failure {
     Failure { kind: FailureKind::Link, error: Error::new(ErrorKind::Disconnected, Fate::Unknown, "the link broke") }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Us,
+    Peer,
+    /// Handed back by somebody, for whoever comes first.
+    Returned,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pending {
-    pub(super) ours: bool,
+    pub(super) owner: Owner,
     pub(super) since: Instant,
     pub(super) count: u64,
 }
@@ -60,11 +68,11 @@ impl World {
         Ground { floor: StreamId::new(lowest, 0), last_id, added: None, lag: Some(self.fresh.len() as u64), pending: 0 }
     }
 
-    fn read(&mut self, count: usize, runs: bool, now: Instant) -> Vec<Arrival<StreamId>> {
+    fn read(&mut self, count: usize, runs: bool, ordered: bool, now: Instant) -> Vec<Arrival<StreamId>> {
         let entries = self.fresh.drain(..if runs { self.fresh.len().min(count) } else { 0 });
         let page = entries.map(|id| {
-            self.pending.insert(id, Pending { ours: true, since: now, count: 1 });
-            Test::arrival(id, 1)
+            self.pending.insert(id, Pending { owner: Owner::Us, since: now, count: 1 });
+            Test::arrival(id, ordered)
         });
         page.collect()
     }
@@ -80,10 +88,23 @@ pub(super) struct Test {
     pub(super) running: Vec<(StreamId, u64)>,
     pub(super) lanes: BTreeMap<u64, StreamId>,
     pub(super) clients: i64,
+    /// How many handlers were started for each entry, by whichever process.
+    pub(super) started: BTreeMap<StreamId, u64>,
+    /// Entries whose attempts were taken back, or made by a peer.
+    pub(super) uncounted: BTreeSet<StreamId>,
+    /// Entries whose handlers have said their last word, whether the server knows it or not.
+    pub(super) ended: BTreeSet<StreamId>,
+    pub(super) lost_groups: u64,
+    /// How often it could not be known whether an attempt was started.
+    pub(super) gaps: u64,
+    /// Nothing has happened that makes the count of attempts unclear.
+    pub(super) exact: bool,
+    /// Nothing has happened that lets others have entries in between.
+    pub(super) keeps_order: bool,
 }
 
-fn lane(id: StreamId) -> Option<u64> {
-    (id.ms.is_multiple_of(2)).then_some(id.ms % 3)
+fn lane(id: StreamId, ordered: bool) -> Option<u64> {
+    (ordered && id.ms.is_multiple_of(2)).then_some(id.ms % 3)
 }
 
 impl Test {
@@ -102,6 +123,13 @@ impl Test {
             running: Vec::new(),
             lanes: BTreeMap::new(),
             clients: 0,
+            started: BTreeMap::new(),
+            uncounted: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            lost_groups: 0,
+            gaps: 0,
+            exact: true,
+            keeps_order: true,
         }
     }
 
@@ -114,6 +142,8 @@ impl Test {
 
     /// The group goes, with what was pending in it.
     pub(super) fn destroy(&mut self) {
+        (self.exact, self.keeps_order) = (false, false);
+        self.lost_groups += 1;
         self.world.destroyed = true;
         self.world.pending.clear();
         self.world.fresh.clear();
@@ -122,6 +152,10 @@ impl Test {
     /// This process dies, and one of the same name takes its place.
     pub(super) fn crash(&mut self) {
         self.machine = Consumer::new(self.terms.clone(), self.now, fastrand::Rng::with_seed(7));
+        self.exact = false;
+        self.gaps += 1;
+        let pending = &self.world.pending;
+        self.ended.retain(|id| !pending.contains_key(id));
         self.asked.clear();
         self.running.clear();
         self.lanes.clear();
@@ -131,16 +165,22 @@ impl Test {
     pub(super) fn look(&mut self) {
         while let Some(action) = self.machine.next(self.now) {
             match action {
-                Action::Run { id, run, .. } => {
-                    if let Some(lane) = lane(id) {
+                Action::Run { id, run, attempt, .. } => {
+                    self.check_start(id, attempt);
+                    if let Some(lane) = self.lane(id) {
                         let before = self.lanes.insert(lane, id);
                         assert!(before.is_none(), "two of lane {lane} at once: {before:?} and {id}");
                     }
                     self.running.push((id, run));
                     assert!(self.running.len() <= self.terms.max_in_flight, "more handlers than allowed");
                 }
-                Action::CheckProgress { id, run } => self.machine.overdue(id, run, None, self.now),
-                Action::GiveUp { id } => self.end(id),
+                Action::CheckProgress { id, run } => self.machine.overdue(id, run, None, true, self.now),
+                Action::GiveUp { id } => {
+                    if self.started.get(&id).is_some_and(|started| *started >= self.terms.max_deliveries) {
+                        self.ended.insert(id);
+                    }
+                    self.end(id);
+                }
                 Action::Tell(_) | Action::SignalLost { .. } | Action::Sever { .. } => {}
                 Action::Unblock { .. } => {}
                 asked => self.asked.push(asked),
@@ -152,7 +192,7 @@ impl Test {
             reads.len() < 2 || !reads.iter().any(|read| matches!(read, Action::Read { blocks: true, .. })),
             "one behind a blocked one: {reads:?}"
         );
-        let most = self.terms.window() + self.terms.batch + 1;
+        let most = self.terms.max_in_flight + 2 * self.terms.batch + 1;
         assert!(self.machine.book().held() <= most, "more in hand than allowed");
     }
 
@@ -168,8 +208,8 @@ impl Test {
         self.lanes.retain(|_, running| *running != id);
     }
 
-    pub(super) fn arrival(id: StreamId, attempt: u64) -> Arrival<StreamId> {
-        Arrival { id, attempt, lane: lane(id), size: 10, payload: Ok(id) }
+    pub(super) fn arrival(id: StreamId, ordered: bool) -> Arrival<StreamId> {
+        Arrival { id, lane: lane(id, ordered), size: 10, payload: Ok(id) }
     }
 
     /// Carries out what was asked, or only half of it: `runs` without `answers` is a lost reply.
@@ -182,7 +222,7 @@ impl Test {
         let is_read = |action: &Action<StreamId>| matches!(action, Action::Read { .. });
         let nth = if is_read(&self.asked[nth]) { self.asked.iter().position(is_read).unwrap_or(nth) } else { nth };
         let action = self.asked.remove(nth);
-        let now = self.now;
+        let (now, ordered) = (self.now, self.terms.ordered);
         let world = &mut self.world;
         match action {
             Action::Connect => {
@@ -209,12 +249,17 @@ impl Test {
                 let answer = if answers { Ok((!world.destroyed).then(|| world.ground())) } else { Err(lost_link()) };
                 self.machine.looked(answer, now);
             }
-            Action::Read { .. } | Action::Take { .. } | Action::Sweep { .. } | Action::ListPending { .. }
+            Action::Read { .. }
+            | Action::Take { .. }
+            | Action::Peek { .. }
+            | Action::Sweep { .. }
+            | Action::ListPending { .. }
                 if world.destroyed =>
             {
                 match action {
                     Action::Read { .. } => self.machine.read_failed(no_group(), now),
                     Action::Take { .. } => self.machine.took(Err(no_group()), now),
+                    Action::Peek { .. } => self.machine.peeked(Err(no_group()), now),
                     Action::Sweep { .. } => self.machine.swept(Err(no_group()), now),
                     _ => self.machine.listed(Err(no_group()), now),
                 }
@@ -222,46 +267,63 @@ impl Test {
             Action::Lease { .. } if world.destroyed => self.machine.leased(Err(no_group()), now),
             Action::Bury(burial) if world.destroyed => self.machine.buried(burial, Err(no_group()), now),
             Action::ListPending { after, count } => {
-                let ours = world.pending.iter().filter(|(id, pending)| pending.ours && after.is_none_or(|a| **id > a));
+                let ours = world
+                    .pending
+                    .iter()
+                    .filter(|(id, pending)| pending.owner == Owner::Us && after.is_none_or(|a| **id > a));
                 let page = ours.map(|(id, pending)| (*id, pending.count)).take(count).collect();
                 self.machine.listed(if answers { Ok(page) } else { Err(lost_link()) }, now);
             }
             Action::Take { entries } => {
                 let mut taken = Vec::new();
                 for (id, count) in entries {
-                    if let Some(pending) = world.pending.get_mut(&id).filter(|pending| runs && pending.ours) {
+                    if let Some(pending) =
+                        world.pending.get_mut(&id).filter(|pending| runs && pending.owner == Owner::Us)
+                    {
                         (pending.count, pending.since) = (count, now);
-                        taken.push(Taken::Entry(Self::arrival(id, pending.count)));
+                        taken.push(Taken::Entry(Self::arrival(id, ordered)));
                     }
                 }
+                self.gaps += u64::from(!answers);
                 self.machine.took(if answers { Ok(taken) } else { Err(lost_link()) }, now);
             }
             Action::Read { count, .. } => {
-                let page = world.read(count, runs, now);
+                let page = world.read(count, runs, ordered, now);
                 if answers {
                     return self.page(page);
                 }
                 // With its link goes what was sent behind it, whether the server has seen that or not.
                 self.asked.retain(|action| {
                     if let Action::Read { count, .. } = action {
-                        world.read(*count, runs, now);
+                        world.read(*count, runs, ordered, now);
                     }
                     !is_read(action)
                 });
                 self.machine.read_failed(lost_link(), now);
             }
             Action::Sweep { count, .. } => {
-                let mut swept = Vec::new();
+                let (mut swept, mut returned) = (Vec::new(), Vec::new());
                 for (id, pending) in &mut world.pending {
-                    let idle = now.saturating_duration_since(pending.since) >= terms().min_idle;
-                    if runs && idle && swept.len() < count {
-                        *pending = Pending { ours: true, since: now, ..*pending };
+                    let idle = now.saturating_duration_since(pending.since);
+                    if !runs || swept.len() + returned.len() >= count {
+                        continue;
+                    }
+                    if pending.owner == Owner::Returned {
+                        pending.owner = Owner::Us;
+                        returned.push((*id, pending.count, idle));
+                    } else if idle >= terms().min_idle {
+                        *pending = Pending { owner: Owner::Us, since: now, ..*pending };
                         swept.push((*id, pending.count));
                     }
                 }
                 let claims = Claims { entries: swept, ..Claims::default() };
-                let swept = Swept { clock: 0, claims: Some(claims) };
+                let swept = Swept { clock: 0, returned, claims: Some(claims) };
                 self.machine.swept(if answers { Ok(swept) } else { Err(lost_link()) }, now);
+            }
+            Action::Peek { ids } => {
+                let lane_of = |id: &StreamId| (*id, Peeked::Lane { lane: lane(*id, ordered), size: 10 });
+                let peeked = ids.iter().map(lane_of).collect();
+                self.machine.peeked(if answers { Ok(peeked) } else { Err(lost_link()) }, now);
             }
             Action::Ack { flight, ids } => {
                 for id in ids.iter().filter(|_| runs) {
@@ -272,22 +334,35 @@ impl Test {
                 self.machine.acked(flight, if answers { Ok(()) } else { Err(lost_link()) }, now);
             }
             Action::Lease { terms: wanted } => {
-                let mut lost = Vec::new();
+                let (mut lost, mut absent) = (Vec::new(), Vec::new());
                 for term in wanted {
                     match world.pending.get_mut(&term.id) {
-                        Some(pending) if pending.ours && runs => {
+                        Some(pending) if pending.owner == Owner::Us && runs => {
                             pending.since = now.checked_sub(term.idle).unwrap_or(now);
                             pending.count = term.count.unwrap_or(pending.count);
+                            pending.owner = if term.returned { Owner::Returned } else { Owner::Us };
                         }
-                        Some(pending) if pending.ours => {}
-                        _ => lost.push(term.id),
+                        Some(pending) if pending.owner == Owner::Us => {}
+                        Some(_) => lost.push(term.id),
+                        None if term.forced && runs => {
+                            let since = now.checked_sub(term.idle).unwrap_or(now);
+                            let owner = if term.returned { Owner::Returned } else { Owner::Us };
+                            world.pending.insert(term.id, Pending { owner, since, count: term.count.unwrap_or(1) });
+                        }
+                        None => absent.push(term.id),
                     }
                 }
-                let renewed = Renewed { lost, gone: Vec::new() };
+                let renewed = Renewed { lost, absent, gone: Vec::new() };
                 self.machine.leased(if answers { Ok(renewed) } else { Err(lost_link()) }, now);
             }
             Action::Bury(burial) => {
-                let ours = world.pending.get(&burial.id).is_some_and(|pending| pending.ours);
+                let ours = world.pending.get(&burial.id).is_some_and(|pending| pending.owner == Owner::Us);
+                if burial.reason == DeadLetterReason::MaxDeliveries {
+                    let started = self.started.get(&burial.id).copied().unwrap_or_default();
+                    // An attempt at a suspect is recorded before it starts, and a crash or a lost answer may come in between.
+                    let most = self.terms.max_deliveries;
+                    assert!(started + self.gaps >= most, "{} is dead after {started} starts", burial.id);
+                }
                 if runs && ours {
                     world.pending.remove(&burial.id);
                     world.dead.insert(burial.id);
@@ -299,10 +374,43 @@ impl Test {
         }
     }
 
+    fn lane(&self, id: StreamId) -> Option<u64> {
+        lane(id, self.terms.ordered)
+    }
+
+    /// A handler is started: what its attempt is called, and that nothing of its key is overtaken.
+    fn check_start(&mut self, id: StreamId, attempt: u64) {
+        let started = self.started.entry(id).or_default();
+        *started += 1;
+        // With its group goes what was known of it.
+        let known = self.lost_groups == 0 && !self.uncounted.contains(&id);
+        assert!(attempt > 1 || *started == 1 || !known, "{id} is called new at start {started}");
+        if self.exact {
+            assert_eq!(attempt, *started, "{id}");
+        }
+        let (Some(lane), true) = (self.lane(id), self.keeps_order) else { return };
+        let before =
+            |other: &&StreamId| **other < id && self.lane(**other) == Some(lane) && !self.ended.contains(other);
+        let pending = self.world.pending.iter().filter(|(_, pending)| pending.owner != Owner::Peer).map(|(id, _)| id);
+        let overtaken = pending.chain(&self.world.fresh).find(before);
+        assert_eq!(overtaken, None, "overtaken by {id}");
+    }
+
     pub(super) fn answer(&mut self, nth: usize, outcome: Outcome) {
         if !self.running.is_empty() {
             let (id, run) = self.running[nth % self.running.len()];
             self.end(id);
+            match outcome {
+                Outcome::Ack | Outcome::Reject(_) => drop(self.ended.insert(id)),
+                Outcome::Release | Outcome::PauseFor(_) => {
+                    self.exact = false;
+                    self.uncounted.insert(id);
+                }
+                _ if self.started.get(&id).is_some_and(|started| *started >= self.terms.max_deliveries) => {
+                    self.ended.insert(id);
+                }
+                _ => {}
+            }
             self.machine.handled(id, run, Handled::Done(outcome), self.now);
         }
     }
@@ -310,9 +418,13 @@ impl Test {
     /// A peer takes over what has been idle, and hands it back the same way later.
     pub(super) fn steal(&mut self) {
         let min_idle = terms().min_idle;
-        for pending in self.world.pending.values_mut() {
+        for (id, pending) in &mut self.world.pending {
             if self.now.saturating_duration_since(pending.since) >= min_idle {
-                *pending = Pending { ours: false, since: self.now, count: pending.count + 1 };
+                *pending = Pending { owner: Owner::Peer, since: self.now, count: pending.count + 1 };
+                // The peer starts its handler at once, and this process may be about to.
+                *self.started.entry(*id).or_default() += 1;
+                self.uncounted.insert(*id);
+                (self.exact, self.keeps_order) = (false, false);
             }
         }
     }
