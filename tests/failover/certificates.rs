@@ -84,6 +84,11 @@ fn one_server(deployment: &Deployment) -> RedisConfigBuilder {
     RedisConfig::builder().host("127.0.0.1").port(deployment.servers()[0].tls_port().expect("a port"))
 }
 
+fn cluster(deployment: &Deployment) -> RedisConfigBuilder {
+    let ports = deployment.servers().iter().filter_map(RedisServer::tls_port);
+    RedisConfig::builder().cluster_hosts(ports.map(|port| format!("127.0.0.1:{port}")))
+}
+
 async fn rotate(mode: Mode, config: fn(&Deployment) -> RedisConfigBuilder) {
     let (files, old, new) = (Files::create(), authority("old"), authority("new"));
     let ca = files.write("ca.pem", &old.pem());
@@ -136,4 +141,9 @@ async fn rotate(mode: Mode, config: fn(&Deployment) -> RedisConfigBuilder) {
 #[actix::test]
 async fn certificates_of_one_server_rotate_without_an_error() {
     rotate(Mode::Sentinel, one_server).await;
+}
+
+#[actix::test]
+async fn certificates_of_a_cluster_rotate_without_an_error() {
+    rotate(Mode::Cluster, cluster).await;
 }

@@ -1,4 +1,4 @@
-//! Some of the failovers of `cargo xtask failover-table`.
+//! Four of the eight failovers of `cargo xtask failover-table`.
 
 use super::chaos::deployment::Mode;
 use super::chaos::faults::Failover;
@@ -25,4 +25,14 @@ async fn sentinels_replace_a_master_on_request() {
 #[actix::test]
 async fn sentinels_replace_a_master_that_they_cannot_reach() {
     nothing_is_lost_beside_what_the_servers_lose(Mode::Sentinel, Failover::Partitioned).await;
+}
+
+#[actix::test]
+async fn a_cluster_replaces_a_killed_primary() {
+    nothing_is_lost_beside_what_the_servers_lose(Mode::Cluster, Failover::Killed).await;
+}
+
+#[actix::test]
+async fn a_cluster_replaces_a_frozen_primary() {
+    nothing_is_lost_beside_what_the_servers_lose(Mode::Cluster, Failover::Frozen).await;
 }

@@ -118,3 +118,8 @@ async fn credentials_of_one_server_rotate_without_an_error() {
 async fn credentials_rotate_behind_sentinels_without_an_error() {
     rotate(Mode::Sentinel, Deployment::config).await;
 }
+
+#[actix::test]
+async fn credentials_of_a_cluster_rotate_without_an_error() {
+    rotate(Mode::Cluster, Deployment::config).await;
+}
