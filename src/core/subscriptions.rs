@@ -49,7 +49,7 @@ pub(crate) struct Ask {
 pub(crate) enum Answer {
     Done,
     Refused(Error),
-    /// The link had no room for it.
+    /// The link had no room for it, or the server no time.
     NotSent,
     /// This node has not got it, or not now. Nothing is asked until [`Subscriptions::look_again`].
     Elsewhere,

@@ -14,6 +14,7 @@ mod pubsub_support;
 use pubsub_support::support;
 
 mod bus;
+mod busy;
 mod held_events;
 mod membership;
 mod sentinel;

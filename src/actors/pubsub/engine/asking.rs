@@ -12,7 +12,7 @@ use redis::Value;
 use super::{Engine, RETRY};
 use crate::core::FOREVER;
 use crate::core::subscriptions::{Answer, Ask, Id, isolation::Standing, spread::Spot};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
 use crate::messages::Command;
 use crate::pubsub::event::SubscriptionEvent;
@@ -120,10 +120,11 @@ impl Engine {
         self.questions.push(Box::pin(async move {
             let answer = match link.send_on::<Question>(ask.generation, frame).await {
                 Ok(_) => Answer::Done,
+                Err(error) if is_not_now(&error) => Answer::NotSent,
                 Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::InvalidCommand) => {
                     Answer::Refused(error)
                 }
-                // The link had no room, or is gone: then nobody looks at this any more.
+                // The link had no room, or is gone; of an older link this changes nothing.
                 Err(_) => Answer::NotSent,
             };
             Said::Answered(spot, ask, answer)
@@ -155,6 +156,12 @@ impl Engine {
         }
         busy
     }
+}
+
+/// A server that is busy with a script, loads its data or has lost its master refuses what it will take in a moment. As a
+/// refusal it would stand until the next link, and nothing would be heard until then.
+fn is_not_now(error: &Error) -> bool {
+    matches!(error.code(), Some("BUSY" | "LOADING" | "MASTERDOWN"))
 }
 
 /// Whether its server is alive is for the link to judge: a deadline here would leave open what the server has.
