@@ -90,9 +90,10 @@ pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> 
 }
 
 /// Whether it answers an SUNSUBSCRIBE that seems to be answered. A node whose slot moves away ends the subscription in the
-/// words of a confirmation; if it was asked to at that moment, it says MOVED to that behind it.
+/// words of a confirmation; if it was asked to at that moment, it says MOVED to that behind it, or CLUSTERDOWN where nobody
+/// has the slot.
 fn is_late(error: &ServerError, prefix: &KeyPrefix, oldest: Option<&Frame>) -> bool {
-    if error.code() != "MOVED" {
+    if !matches!(error.code(), "MOVED" | "CLUSTERDOWN") {
         return false;
     }
     let slot: Option<u16> = error.details().and_then(|words| words.split(' ').next()?.parse().ok());
@@ -203,6 +204,18 @@ mod tests {
         let (other, ping) = (Frame::known("SSUBSCRIBE").channel("b"), Frame::known("CONFIG GET").arg("x"));
         for oldest in [Some(&other), Some(&ping), None] {
             assert!(matches!(sort(moved(slot), &prefix(), oldest), Sorted::Nothing));
+        }
+    }
+
+    /// Ablation: taken for an answer it is one too many, and the link ends for it.
+    #[test]
+    fn clusterdown_answers_a_question_about_a_shard_channel_only() {
+        let down = || redis::parse_redis_value(b"-CLUSTERDOWN Hash slot not served\r\n").expect("an error");
+        let asked = Frame::known("SSUBSCRIBE").channel("a");
+        assert!(matches!(sort(down(), &prefix(), Some(&asked)), Sorted::Answer(_)));
+        let other = Frame::known("SUBSCRIBE").channel("b");
+        for oldest in [Some(&other), None] {
+            assert!(matches!(sort(down(), &prefix(), oldest), Sorted::Nothing));
         }
     }
 
