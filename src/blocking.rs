@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Instant};
 
 use actix::Addr;
 use redis::Value;
+use tokio::time::timeout;
 
 use crate::actors::connection::{Alone, RedisActor};
 use crate::actors::driver::ShutdownReport;
 use crate::core::undo::{Undo, is_nothing, takes_nothing, undo};
 use crate::error::{Error, ErrorKind, Fate, Result};
-use crate::links::Links;
+use crate::frame::Frame;
+use crate::links::{Leaving, Links};
 use crate::prefix::refusal::RefusalClass;
 use crate::prefix::waits::LONGEST;
 use call::Call;
@@ -19,6 +21,7 @@ use stop::{Stop, Why};
 
 mod call;
 mod cancel;
+mod latest;
 mod shared;
 mod stop;
 
@@ -47,6 +50,7 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
     let stop = Stop::new(alone, own.unwrap_or_else(|| Instant::now() + LONGEST * 2), links.under_way().called_off());
     let mut call = Call::new(Shared { addr: main, links, slot }, frame, own, stop);
     let (why, outcome) = call.wait_out().await;
+    let (number, left) = (call.number, call.leaving.take());
     let Call { shared, frame, stop, may_have_run, .. } = call;
     let outcome = match why {
         None | Some(Why::Gone) => outcome,
@@ -75,12 +79,15 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
     }
     if why == Some(Why::Gone) {
         // A shutdown waits for what is put back.
-        settle(&shared, frame.name(), loss, words).await;
+        settle(&shared, frame.name(), loss, words, left).await;
     } else {
         // It need not wait for a caller who leaves the reply where it is.
         drop(under_way);
         if !caller.take(outcome).await {
-            settle(&shared, frame.name(), loss, words).await;
+            // A shutdown that begins now waits for it.
+            let _under_way = shared.links.under_way().begin(usize::MAX);
+            let left = shared.links.return_order().leave(number, keys_of(&frame));
+            settle(&shared, frame.name(), loss, words, Some(left)).await;
         }
     }
 }
@@ -98,11 +105,21 @@ fn count_of<'a>(report: &'a mut ShutdownReport, why: Option<Why>, outcome: &Resu
 }
 
 /// Nobody has taken what was or may have been taken.
-async fn settle(shared: &Shared, command: String, loss: Undo, unknown: Option<String>) {
+async fn settle(shared: &Shared, command: String, loss: Undo, unknown: Option<String>, left: Option<Leaving>) {
+    if let Some(left) = &left {
+        // Those who left at the same moment are counted first; and a server that does not answer holds nobody up.
+        tokio::task::yield_now().await;
+        let _ = timeout(shared.links.config().command_timeout(), left.turn()).await;
+    }
     match unknown {
         Some(words) => shared.may_be_lost(command, None, words),
         None => shared.put_back(command, loss).await,
     }
+}
+
+/// The keys that a command may take something from.
+fn keys_of(frame: &Frame) -> Vec<Vec<u8>> {
+    frame.view().keys().map(<[u8]>::to_vec).collect()
 }
 
 /// What somebody is told whose wait was ended for a reason of ours. What came all the same is theirs.

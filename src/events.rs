@@ -260,7 +260,9 @@ pub enum ConnectionEvent {
     },
     /// Nothing more is admitted.
     Draining,
-    /// A command that waits, such as `BLPOP`, took something when its caller had gone: it is back where it was.
+    /// A command that waits, such as `BLPOP`, took something when its caller had gone: it is back where it was, what
+    /// several callers left in the order in which it was taken. A key that was emptied has lost its expiry, which the server
+    /// forgets with the key: set it again where elements must not stay for ever.
     PutBack {
         /// The command's name.
         command: String,

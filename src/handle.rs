@@ -36,7 +36,7 @@ use crate::frame::{Frame, ReadFrom, WhenDown};
 use crate::gate::Gate;
 use crate::gauges::Gauges;
 use crate::intake::{Intake, Submit};
-use crate::links::{LinkInfo, Links, Sibling};
+use crate::links::{Asking, LinkInfo, Links, Sibling};
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
 use crate::pubsub::PubSub;
@@ -151,8 +151,19 @@ impl Redis {
 
     /// Sends a frame of an `M` that means something on the link of this generation only.
     pub(crate) async fn send_on<M: Command>(&self, generation: u64, frame: Frame) -> Result<M::Reply> {
+        self.send_asking_on::<M>(generation, frame, false).await
+    }
+
+    /// As [`send_on`](Self::send_on), behind ASKING where that is said.
+    pub(crate) async fn send_asking_on<M: Command>(
+        &self,
+        generation: u64,
+        frame: Frame,
+        asking: bool,
+    ) -> Result<M::Reply> {
         let (reply, answer) = oneshot::channel();
         let ticket = Box::new(Waiter::<M, _>::new(frame.pinned(), reply));
+        let ticket = if asking { Asking::of(ticket) } else { ticket };
         self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -164,9 +175,10 @@ impl Redis {
     }
 
     /// As [`send_on`](Self::send_on), with somewhere to wait for the answer.
-    pub(crate) fn begin_on(&self, generation: u64, frame: Frame) -> oneshot::Receiver<Result<Value>> {
+    pub(crate) fn begin_on(&self, generation: u64, frame: Frame, asking: bool) -> oneshot::Receiver<Result<Value>> {
         let (reply, answer) = oneshot::channel();
         let ticket = Box::new(Waiter::<Internal, _>::new(frame.pinned(), reply));
+        let ticket = if asking { Asking::of(ticket) } else { ticket };
         self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
         answer
     }

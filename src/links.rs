@@ -22,7 +22,7 @@ use process::{ProcessId, Processes};
 use crate::actors::connection::{Recheck, RedisActor, Run, ShutDown};
 use crate::actors::driver::ShutdownReport;
 use crate::builder::Plan;
-use crate::config::RedisConfig;
+use crate::config::{HostPort, RedisConfig};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
 use crate::frame::Frame;
@@ -31,14 +31,18 @@ use crate::handle::Redis;
 use crate::topology::{Owner, Topology};
 use crate::wire::recipe::Recipe;
 
+mod asking;
 mod info;
 mod lease;
 pub(crate) mod process;
+mod return_order;
 mod sibling;
 mod under_way;
 
+pub(crate) use asking::Asking;
 pub use info::{LinkInfo, LinkRole};
 pub(crate) use lease::Lease;
+pub(crate) use return_order::{Leaving, ReturnOrder};
 pub(crate) use sibling::Sibling;
 pub(crate) use under_way::UnderWay;
 
@@ -91,6 +95,7 @@ pub(crate) struct Links {
     idle: Duration,
     state: Mutex<State>,
     under_way: UnderWay,
+    return_order: ReturnOrder,
     /// Counts the calls of [`outdate`](Self::outdate).
     outdated: watch::Sender<u64>,
     /// What the shared connection is doing.
@@ -130,6 +135,8 @@ struct Link {
     outdated: bool,
     /// In a cluster: the slot whose owner it leads to.
     owner: Option<Arc<Owner>>,
+    /// It leads to this node, whatever it owns.
+    asked: Option<HostPort>,
     /// The server process behind its link of this generation.
     process: Option<(u64, ProcessId)>,
 }
@@ -141,6 +148,8 @@ pub(crate) struct Purpose {
     pub(crate) command: String,
     /// The slot of a cluster that it has to be at.
     pub(crate) slot: Option<u16>,
+    /// The node of a cluster that an ASK has named. It does not own the slot yet.
+    pub(crate) asked: Option<HostPort>,
 }
 
 impl State {
@@ -159,6 +168,7 @@ impl Links {
             idle: limit.idle,
             state: Mutex::default(),
             under_way: UnderWay::default(),
+            return_order: ReturnOrder::default(),
             outdated: watch::Sender::new(0),
             main: OnceLock::new(),
             topology: OnceLock::new(),
@@ -202,8 +212,11 @@ impl Links {
     }
 
     /// Whether a free connection can be used for a slot: it leads to the node that has it.
-    fn is_beside(&self, link: &Link, slot: Option<u16>) -> bool {
-        match (&link.owner, slot) {
+    fn is_beside(&self, link: &Link, purpose: &Purpose) -> bool {
+        if link.asked.is_some() || purpose.asked.is_some() {
+            return link.asked == purpose.asked;
+        }
+        match (&link.owner, purpose.slot) {
             (_, None) => true,
             (None, Some(_)) => false,
             (Some(owner), Some(slot)) => {
@@ -231,6 +244,11 @@ impl Links {
     /// The commands that wait on them.
     pub(crate) fn under_way(&self) -> &UnderWay {
         &self.under_way
+    }
+
+    /// The order in which they give back what nobody waits for any more.
+    pub(crate) fn return_order(&self) -> &ReturnOrder {
+        &self.return_order
     }
 
     /// How many connections there may be at once.
@@ -292,7 +310,7 @@ impl Links {
         // One whose supervisor gave up is of no more use.
         state.open.retain(|link| link.free_since.is_none() || !is_closed(&link.redis));
         // The one that was used last: the others may become idle for long enough to end.
-        let usable = |link: &&mut Link| link.free_since.is_some() && self.is_beside(link, purpose.slot);
+        let usable = |link: &&mut Link| link.free_since.is_some() && self.is_beside(link, &purpose);
         let free = state.open.iter_mut().filter(usable).max_by_key(|link| link.free_since);
         let (id, redis) = match free {
             Some(link) => {
@@ -316,7 +334,11 @@ impl Links {
                 state.open.retain(|link| link.id != oldest);
             }
         }
-        let (plan, owner) = self.plan_for(purpose.slot);
+        let asked = purpose.asked.clone();
+        let (plan, owner) = match &asked {
+            Some(node) => (self.plan.at(node), None),
+            None => self.plan_for(purpose.slot),
+        };
         let (redis, seed) = plan.make(Vec::new(), None);
         state.last_id += 1;
         let (id, now) = (state.last_id, Instant::now());
@@ -330,6 +352,7 @@ impl Links {
             since: now,
             outdated: false,
             owner,
+            asked,
             process: None,
         });
         let (links, recipe) = (Arc::downgrade(self), redis.shared.recipe.clone());

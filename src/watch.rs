@@ -80,6 +80,8 @@ pub struct Watched {
     redis: Redis,
     /// The link that watches. Another one, made after this broke, would know nothing of the keys.
     generation: u64,
+    /// Of a cluster: the node does not own the slot yet.
+    asking: bool,
     over: Arc<AtomicBool>,
 }
 
@@ -101,7 +103,7 @@ impl Watched {
             let words = "cannot run while keys are watched: return the transaction, and wait elsewhere";
             return Err(Error::invalid_command(words).of_command(name));
         }
-        self.redis.send_on::<M>(self.generation, frame).await
+        self.redis.send_asking_on::<M>(self.generation, frame, self.asking).await
     }
 
     fn is_lost(&self) -> bool {
@@ -158,7 +160,8 @@ impl Redis {
         watch.keys.check()?;
         let patience = self.config().command_timeout();
         let mut last = Error::new(ErrorKind::Conflict, Fate::Rejected, "never tried");
-        let mut session = Session { lease: None, watching: None };
+        let mut session = Session::default();
+        let mut asked = None;
         for nth in 0..watch.attempts {
             if nth > 0 {
                 let longest = LONGEST_PAUSE.min(Duration::from_millis(1 << nth.min(10)));
@@ -167,14 +170,19 @@ impl Redis {
             if session.lease.is_none() {
                 let links = self.links()?;
                 let slot = links.slot_of(&watch.keys)?;
-                let purpose = Purpose { role: LinkRole::Watch, command: "WATCH".to_owned(), slot };
+                session.asking = asked.is_some();
+                let (role, command) = (LinkRole::Watch, "WATCH".to_owned());
+                let purpose = Purpose { role, command, slot, asked: asked.take() };
                 session.lease = Some(links.lease(self.address(), patience, purpose).await?);
             }
             match session.attempt(&watch.keys, &mut attempt).await {
                 Round::Done(replies) => return Ok(replies),
                 // The keys are at another node of the cluster now, and nothing was written.
                 Round::Failed(error) if error.fate() != Fate::Unknown && self.is_redirect(&error) => {
-                    session = Session { lease: None, watching: None };
+                    if let Some(lease) = &session.lease {
+                        asked = lease.asked(&error).await;
+                    }
+                    session = Session::default();
                     last = error;
                 }
                 Round::Failed(error) => return Err(error),
@@ -199,8 +207,11 @@ enum Round<T> {
 }
 
 /// A lease that leaves no watched keys behind, wherever its owner gives up.
+#[derive(Default)]
 struct Session {
     lease: Option<Lease>,
+    /// Its node does not own the slot yet.
+    asking: bool,
     watching: Option<Watched>,
 }
 
@@ -218,9 +229,9 @@ impl Session {
             return Round::Failed(error);
         }
         let generation = redis.status().borrow().generation;
-        let watched = Watched { redis, generation, over: Arc::default() };
+        let watched = Watched { redis, generation, asking: self.asking, over: Arc::default() };
         self.watching = Some(watched.clone());
-        if let Err(error) = watched.redis.send_on::<Unwatch>(generation, keys.clone()).await {
+        if let Err(error) = watched.redis.send_asking_on::<Unwatch>(generation, keys.clone(), self.asking).await {
             // Whatever became of WATCH, the transaction was not sent.
             return self.unsettled(&watched, error.with_fate(Fate::NotSent));
         }
@@ -231,7 +242,7 @@ impl Session {
             Ok(None) => return Round::Done(None),
             Err(error) => return self.unsettled(&watched, error),
         };
-        match watched.redis.send_on::<Transaction<C>>(generation, transaction.into_frame()).await {
+        match watched.redis.send_asking_on::<Transaction<C>>(generation, transaction.into_frame(), self.asking).await {
             Ok(replies) => {
                 self.watching = None;
                 Round::Done(Some(replies))

@@ -15,16 +15,18 @@ use tokio::{
 use super::cancel::{Blocked, LET_GO};
 use super::shared::Shared;
 use super::stop::{Stop, Why};
+use super::{keys_of, latest};
 use crate::actors::connection::{Connect, Introduce, Sever};
+use crate::config::HostPort;
 use crate::core::{
     undo::is_nothing,
-    verdict::{CommandFacts, Refusal, not_run, of_error},
+    verdict::{CommandFacts, Refusal, Verdict, not_run, of_error},
 };
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionState;
 use crate::frame::{Frame, WhenDown};
 use crate::handle::{Redis, gone};
-use crate::links::{Lease, LinkRole, Purpose, process};
+use crate::links::{Lease, Leaving, LinkRole, Purpose, process};
 use crate::prefix::waits::Wait;
 use crate::wire::session::Greeting;
 
@@ -43,8 +45,17 @@ pub(super) struct Call {
     /// The deadline that the command has of its own.
     own: Option<Instant>,
     pub(super) stop: Stop,
+    /// It reads from no id that the server would have to work out anew.
+    resolved: bool,
     /// It was sent on a link that was lost before it was answered, and sent again because that does no harm.
     pub(super) may_have_run: bool,
+    /// The node that an ASK has named, for the next attempt, and whether that attempt is under way.
+    asked: Option<HostPort>,
+    asking: bool,
+    /// Its place in the order of those that wait.
+    pub(super) number: u64,
+    /// Its caller has left.
+    pub(super) leaving: Option<Leaving>,
     /// Since when servers have refused it that are replicas, or do not know the login.
     refused_since: Option<Instant>,
 }
@@ -66,8 +77,21 @@ enum End {
 
 impl Call {
     pub(super) fn new(shared: Shared, frame: Frame, own: Option<Instant>, stop: Stop) -> Self {
-        let wait = frame.wait();
-        Self { shared, frame, wait, own, stop, may_have_run: false, refused_since: None }
+        let (wait, resolved) = (frame.wait(), frame.latest().is_empty());
+        Self {
+            resolved,
+            shared,
+            frame,
+            wait,
+            own,
+            stop,
+            may_have_run: false,
+            asked: None,
+            asking: false,
+            number: 0,
+            leaving: None,
+            refused_since: None,
+        }
     }
 
     /// Waits for the answer, or for a reason to wait no more; then it says what came of that.
@@ -111,6 +135,23 @@ impl Call {
             if let Some(why) = self.stop.now().await {
                 return (Some(why), Err(unsent()));
             }
+            if !self.resolved {
+                let resolved = latest::resolved(&self.frame, link.redis(), greeting.generation);
+                match self.stop.unless(resolved).await {
+                    Ok(Ok(frame)) => {
+                        self.resolved = true;
+                        if let Some(frame) = frame {
+                            (self.wait, self.frame) = (frame.wait(), frame);
+                        }
+                    }
+                    Ok(Err(error)) if self.may_be_asked_again(&error) && lost < most_lost => {
+                        lost += 1;
+                        continue;
+                    }
+                    Ok(Err(error)) => return (None, Err(error)),
+                    Err(why) => return (Some(why), Err(unsent())),
+                }
+            }
             let until = *until.get_or_insert_with(|| {
                 let until = Instant::now() + self.frame.longest_wait();
                 if self.own.is_none() {
@@ -134,7 +175,10 @@ impl Call {
     }
 
     async fn lease(&mut self) -> Result<Result<Lease>, Why> {
-        let purpose = Purpose { role: LinkRole::Blocking, command: self.frame.name(), slot: self.shared.slot };
+        let asked = self.asked.take();
+        self.asking = asked.is_some();
+        let (role, command) = (LinkRole::Blocking, self.frame.name());
+        let purpose = Purpose { role, command, slot: self.shared.slot, asked };
         let Shared { addr, links, .. } = self.shared.clone();
         let patience = self.patience();
         self.stop.unless(async move { links.lease(&addr, patience, purpose).await }).await
@@ -142,7 +186,14 @@ impl Call {
 
     /// As on the shared connection: by proof that it cannot have run, or because running it twice does no harm.
     fn may_go_again(&self, error: &Error) -> bool {
-        error.kind() == ErrorKind::Disconnected && (error.fate() == Fate::NotSent || self.frame.is_repeatable())
+        let is_repeatable = || self.frame.is_repeatable() && self.frame.latest().is_empty();
+        error.kind() == ErrorKind::Disconnected && (error.fate() == Fate::NotSent || is_repeatable())
+    }
+
+    /// A question about a stream that is better put elsewhere, or on another link.
+    fn may_be_asked_again(&self, error: &Error) -> bool {
+        let refusal = of_error(error, CommandFacts::SERVER).and_then(Verdict::not_run);
+        error.kind() == ErrorKind::Disconnected || refusal.is_some_and(|it| it.is_redirect() || it.is_not_now())
     }
 
     /// Asks the server to wait, for the rest of the time or a part of it.
@@ -158,8 +209,11 @@ impl Call {
         // Ahead of the command, in the same write: while it waits, nothing else is answered on this link.
         let generation = greeting.generation;
         let question =
-            link.process(generation).is_none().then(|| link.redis().begin_on(generation, process::question()));
-        let mut blocked = Blocked { answer: link.redis().begin_on(generation, frame), link, greeting, question };
+            link.process(generation).is_none().then(|| link.redis().begin_on(generation, process::question(), false));
+        let asking = std::mem::take(&mut self.asking);
+        let answer = link.redis().begin_on(generation, frame, asking);
+        self.number = self.shared.links.return_order().begin();
+        let mut blocked = Blocked { answer, link, greeting, question };
         let end = {
             let Blocked { answer, link, .. } = &mut blocked;
             let leaving = pin!(link.is_to_leave(greeting));
@@ -171,7 +225,13 @@ impl Call {
         };
         blocked.note_process().await;
         match end {
-            End::Stopped(why) => Piece::Done(Some(why), self.shared.call_off(blocked, why).await),
+            End::Stopped(why) => {
+                if why == Why::Gone {
+                    let keys = keys_of(&self.frame);
+                    self.leaving = Some(self.shared.links.return_order().leave(self.number, keys));
+                }
+                Piece::Done(Some(why), self.shared.call_off(blocked, why).await)
+            }
             End::Leaving => match self.shared.let_go_to_move(blocked).await {
                 Ok(value) if is_nothing(&value) => Piece::Again(None),
                 Err(error) if error.code() == Some("UNBLOCKED") => Piece::Again(None),
@@ -180,7 +240,11 @@ impl Call {
             // Nothing before its time is a word of its own: an operator has ended the wait, or a proxy knows none.
             End::Answered(Ok(value)) if divisible && is_nothing(&value) && begun.elapsed() >= longest.mul_f64(0.9) => {
                 self.refused_since = None;
-                if Instant::now() < until { Piece::Again(Some(blocked.link)) } else { Piece::Done(None, Ok(value)) }
+                if Instant::now() < until {
+                    Piece::Again((!asking).then_some(blocked.link))
+                } else {
+                    Piece::Done(None, Ok(value))
+                }
             }
             End::Answered(outcome) => self.answered(blocked, outcome).await,
         }
@@ -198,6 +262,16 @@ impl Call {
                         return Piece::Done(None, outcome);
                     }
                     false
+                }
+                Refusal::Ask => {
+                    self.asked = match first_error(&outcome) {
+                        Some(error) => link.asked(&error).await,
+                        None => None,
+                    };
+                    if self.asked.is_some() {
+                        return Piece::Again(None);
+                    }
+                    true
                 }
                 refusal if refusal.is_not_now() || refusal.is_redirect() => true,
                 _ => return Piece::Done(None, outcome),
@@ -243,6 +317,18 @@ impl Call {
             }
             Ok(_) => None,
         }
+    }
+}
+
+/// The error of an answer, or the first of those in the answers to a pipeline.
+fn first_error(outcome: &Result<Value>) -> Option<Error> {
+    match outcome {
+        Err(error) => Some(error.clone()),
+        Ok(Value::Array(replies)) => replies.iter().find_map(|reply| match reply {
+            Value::ServerError(error) => Some(Error::server(error.code(), error.details())),
+            _ => None,
+        }),
+        Ok(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::origin::Origin;
 use super::{Frame, Traits, millis};
 use crate::error::Error;
 use crate::prefix::refusal::RefusalClass;
-use crate::prefix::waits::{Wait, wait};
+use crate::prefix::waits::{Latest, Wait, latest, wait};
 
 const IN_A_PIPELINE: &str = "a pipeline cannot hold a command that waits, because those behind it would wait too: send it by itself, or in a transaction, where it does not wait";
 
@@ -24,6 +24,34 @@ impl Frame {
     /// Whether it waits for the writes before it on the same connection: by itself it would mean nothing.
     pub(crate) fn waits_for_writes(&self) -> bool {
         !self.is_unit() && matches!(self.name().as_str(), "WAIT" | "WAITAOF")
+    }
+
+    /// What it reads from an id that the server works out; see [`latest`].
+    pub(crate) fn latest(&self) -> Vec<Latest> {
+        if self.is_unit() { Vec::new() } else { latest(&self.argv()) }
+    }
+
+    /// The question for the last entry of one of these streams.
+    pub(crate) fn last_entry(&self, of: Latest) -> Self {
+        let argv = self.argv();
+        let key = argv.get(of.key).copied().unwrap_or_default();
+        let question = Self::known("XREVRANGE").key(key).arg("+").arg("-").arg("COUNT").arg(1);
+        if self.is_unprefixed() { question.unprefixed() } else { question }
+    }
+
+    /// The same command with these ids instead.
+    pub(crate) fn with_ids(&self, ids: &[(Latest, String)]) -> Self {
+        let mut line: Vec<Vec<u8>> = self.argv().iter().map(|word| word.to_vec()).collect();
+        for (of, id) in ids {
+            if let Some(word) = line.get_mut(of.id) {
+                *word = id.as_bytes().to_vec();
+            }
+        }
+        let mut frame = Self::of_line(&line, &self.marked());
+        let origin = if self.is_unprefixed() { Origin::Unprefixed } else { Origin::Known };
+        frame.traits = Traits { origin, reply_keys: self.keys_in_reply(), ..self.traits };
+        (frame.hold, frame.timeout) = (self.hold, self.timeout);
+        frame
     }
 
     /// The same command with a wait of at most `longest` and that deadline. It was checked already.

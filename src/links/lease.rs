@@ -5,6 +5,10 @@ use std::{pin::pin, sync::Arc};
 use futures_util::future::select;
 
 use super::{Links, process::ProcessId};
+use crate::actors::connection::Introduce;
+use crate::config::{Address, HostPort};
+use crate::core::cluster::redirect::{self, Redirect};
+use crate::error::Error;
 use crate::gate::Pass;
 use crate::handle::Redis;
 use crate::wire::session::Greeting;
@@ -31,6 +35,19 @@ impl Lease {
     pub(crate) fn leads_right(&self, greeting: &Greeting) -> bool {
         let address = greeting.address.as_ref();
         address.is_none_or(|address| self.redis.shared.recipe.leads_right(address, greeting.peer, greeting.demotions))
+    }
+
+    /// The node that an error in answer to ASK names, if it is one.
+    pub(crate) async fn asked(&self, error: &Error) -> Option<HostPort> {
+        let greeting = self.redis.address().send(Introduce).await.ok()?;
+        let here = match greeting.address? {
+            Address::Tcp(here) => here,
+            Address::Unix(_) => return None,
+        };
+        match redirect::of_error(error, &here)? {
+            Redirect::Ask { to } => Some(to),
+            _ => None,
+        }
     }
 
     /// Waits until that is not so, or the credentials have changed.

@@ -67,6 +67,30 @@ pub(crate) fn wait(argv: &[impl AsRef<[u8]>]) -> Result<Option<Wait>, NoTime> {
     Ok(Some(Wait { at, unit, longest: parse(text, unit).ok_or(NoTime)?, divisible }))
 }
 
+/// A stream whose read begins at an id that the server works out when it runs the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Latest {
+    /// The argument that is the name of the stream.
+    pub(crate) key: usize,
+    /// The argument that stands for the id.
+    pub(crate) id: usize,
+    /// `+`: from the last entry on. Else `$`: behind it.
+    pub(crate) includes_last: bool,
+}
+
+/// The streams of an XREAD that are read from `$` or `+`. Asked once more they mean other entries.
+pub(crate) fn latest(argv: &[impl AsRef<[u8]>]) -> Vec<Latest> {
+    let is_read = lookup(argv).is_some_and(|found| found.name.command == "xread");
+    let Some(streams) = stream_options(argv).filter(|_| is_read) else { return Vec::new() };
+    let all = (streams.first..streams.first + streams.count).map(|key| (key, key + streams.count));
+    let latest = all.filter_map(|(key, id)| match argv.get(id)?.as_ref() {
+        b"$" => Some(Latest { key, id, includes_last: false }),
+        b"+" => Some(Latest { key, id, includes_last: true }),
+        _ => None,
+    });
+    latest.collect()
+}
+
 fn parse(text: &[u8], unit: Unit) -> Option<Duration> {
     let text = std::str::from_utf8(text).ok()?;
     let longest = match unit {
@@ -173,6 +197,14 @@ mod tests {
         let divisible = |line| wait(&argv(line)).expect("a time").expect("waits").divisible;
         assert!(divisible("XREAD BLOCK 0 STREAMS $ 0") && divisible("XREADGROUP GROUP g c BLOCK 0 STREAMS a >"));
         assert!(!divisible("XREAD BLOCK 0 STREAMS a b 0 $") && !divisible("XREAD BLOCK 0 STREAMS a +"));
+    }
+
+    #[test]
+    fn ids_that_the_server_works_out_are_found_with_their_streams() {
+        let of = |line| latest(&argv(line)).into_iter().map(|it| (it.key, it.id, it.includes_last)).collect::<Vec<_>>();
+        assert_eq!(of("XREAD BLOCK 0 STREAMS a b c $ 0 +"), [(4, 7, false), (6, 9, true)]);
+        assert_eq!(of("XREAD BLOCK 0 STREAMS $ 0"), [], "a stream may have that name");
+        assert_eq!(of("XREADGROUP GROUP g c BLOCK 0 STREAMS a >"), []);
     }
 
     /// A command that waits and is not here would be sent without a bound.

@@ -16,10 +16,15 @@ mod stream_support;
 
 use pubsub_support::support;
 
+mod asking;
 mod demotion;
 mod failover;
+mod fates;
+mod kept;
+mod latest;
 mod per_node;
 mod process;
+mod put_back;
 mod reauthenticate;
 
 use redis_actix_test::RedisServer;

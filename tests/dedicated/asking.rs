@@ -1,0 +1,60 @@
+//! Connections of their own while a slot moves.
+
+use std::sync::Arc;
+
+use redis_actix::prelude::*;
+use redis_actix_test::{RedisCluster, RedisServer};
+
+use crate::cluster_support::{aside, cluster, joined, slot_of};
+use crate::support::PATIENCE;
+use crate::waiting;
+
+fn ask(node: &RedisServer, words: &[&str]) -> String {
+    let reply = node.command(words).expect("asked");
+    assert!(reply.error().is_none(), "{words:?}: {reply:?}");
+    reply.text().unwrap_or_default()
+}
+
+/// Issue 16, row 12.
+///
+/// Ablation: without ASKING they fail with `ASK`, the wait with `clients that wait` never seen.
+#[actix::test]
+async fn waits_watches_and_pipelines_follow_ask_to_the_importing_node() {
+    let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
+    let redis = joined(&cluster).start().expect("started");
+    redis.send(Set::new("warm", 1)).await.expect("written");
+    let slot = slot_of(&redis, "{q}");
+    let from = cluster.owner(slot).expect("an owner");
+    let to = cluster.nodes().iter().find(|node| node.port() != from.port()).expect("another one");
+    let (slot, from_id, to_id) = (slot.to_string(), ask(from, &["CLUSTER", "MYID"]), ask(to, &["CLUSTER", "MYID"]));
+    ask(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
+    ask(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
+
+    let pop = redis.send(BLPop::new(["{q}:l"], PATIENCE).typed::<String>());
+    waiting(to, 1).await;
+    redis.send(RPush::new("{q}:l", ["x"])).await.expect("pushed");
+    assert_eq!(pop.await.expect("popped").expect("an element").value, "x");
+
+    let watched = redis.watch(["{q}:k"], |tx| async move {
+        let before: Option<i64> = tx.send(Get::new("{q}:k")).await?;
+        let (_, again) = tx.send(Pipeline::new((Get::<i64>::new("{q}:k"), Get::<i64>::new("{q}:k")))).await?;
+        assert_eq!(before, again);
+        Ok(Some(Transaction::new((Incr::new("{q}:k"), Incr::new("{q}:k")))))
+    });
+    assert_eq!(watched.await.expect("run").expect("run"), (1, 2));
+
+    let both = Pipeline::new((Set::new("{q}:w", 5), Wait::new(0, crate::support::ms(10)), Get::<i64>::new("{q}:w")));
+    let (_, _, seen) = redis.send(both).await.expect("run");
+    assert_eq!(seen, Some(5));
+
+    // The move ends, and what is leased for the slot goes to its owner.
+    for node in [to, from] {
+        ask(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+    }
+    let both = Pipeline::new((Incr::new("{q}:w"), Wait::new(0, crate::support::ms(10))));
+    assert_eq!(redis.send(both).await.expect("run").0, 6);
+    let pop = redis.send(BLPop::new(["{q}:l"], PATIENCE).typed::<String>());
+    waiting(to, 1).await;
+    redis.send(RPush::new("{q}:l", ["y"])).await.expect("pushed");
+    assert_eq!(pop.await.expect("popped").expect("an element").value, "y");
+}
