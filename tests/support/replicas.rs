@@ -8,9 +8,14 @@ use super::eventually;
 
 /// How often a server ran a command.
 pub fn calls(server: &RedisServer, command: &str) -> u64 {
-    let info = server.command(["INFO", "commandstats"]).and_then(|info| info.text()).expect("its statistics");
+    try_calls(server, command).expect("its statistics")
+}
+
+/// The same, where the server may hang up: a sentinel has a server disconnect its clients when it reconfigures it.
+pub fn try_calls(server: &RedisServer, command: &str) -> std::io::Result<u64> {
+    let info = server.command(["INFO", "commandstats"]).and_then(|info| info.text())?;
     let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.map_or(0, |line| line.split(',').next().and_then(|calls| calls.parse().ok()).expect("a number"))
+    Ok(line.map_or(0, |line| line.split(',').next().and_then(|calls| calls.parse().ok()).expect("a number")))
 }
 
 /// How often it answered with this code.
