@@ -27,8 +27,8 @@ fn numbers(ran: &Ran) -> Vec<usize> {
 
 /// Node 0 moves its slots to node 1 in the middle of what is in flight; what comes meanwhile goes to node 1 at once.
 ///
-/// Ablation: sending each refused command on by itself (no `close_slot` in `wait_for_slot`) fails with an order like
-/// 20, 21, .., 40, 10, 11.
+/// Without the queue of the slot the order depends on how the replies come together; its proof is the test of CLUSTERDOWN below
+/// and the property test of `SlotQueues`.
 #[actix::test]
 async fn commands_behind_a_moved_one_do_not_overtake_it() {
     let ran: Ran = Arc::default();
@@ -55,7 +55,7 @@ async fn commands_behind_a_moved_one_do_not_overtake_it() {
     assert_eq!(numbers(&ran), (0..40).collect::<Vec<_>>());
 }
 
-/// Ablation: as above, fails with some of 0..50 behind 50..100.
+/// Ablation: sending each refused command on by itself instead of `wait_for_slot` fails with 50..100 before 0..50.
 #[actix::test]
 async fn commands_behind_a_refused_one_wait_until_the_cluster_is_up() {
     let (ran, down): (Ran, _) = (Arc::default(), Arc::new(AtomicBool::new(true)));
@@ -91,7 +91,7 @@ async fn commands_behind_a_refused_one_wait_until_the_cluster_is_up() {
 
 /// A younger command ran while an older one was refused: sent again that would run behind it.
 ///
-/// Ablation: without `overtaken` the refused one runs last: 1, 0.
+/// Ablation: sending each refused command on by itself fails: the refused one runs last, without an error.
 #[actix::test]
 async fn a_command_that_was_overtaken_is_refused_in_the_words_of_the_node() {
     let (ran, first): (Ran, _) = (Arc::default(), AtomicBool::new(true));
@@ -114,8 +114,6 @@ async fn a_command_that_was_overtaken_is_refused_in_the_words_of_the_node() {
 }
 
 /// What waits for its slot is bounded, and leaves at its deadline.
-///
-/// Ablation: without `queues.expire` the callers wait for ever; without the bound in `wait_for_slot` nobody is Overloaded.
 #[actix::test]
 async fn what_waits_for_a_slot_is_bounded_and_ends_at_its_deadline() {
     let nodes = Scripted::start(1, |asked| match asked.name().as_str() {
@@ -143,8 +141,7 @@ async fn what_waits_for_a_slot_is_bounded_and_ends_at_its_deadline() {
 }
 
 /// One caller that does not wait, on a real cluster, while a slot moves back and forth and another node goes and comes.
-///
-/// Ablation: sending each refused command on by itself fails with inversions.
+/// Without the queues of slots this fails only now and then.
 #[actix::test]
 async fn a_caller_keeps_its_order_while_slots_move_and_nodes_come_and_go() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
