@@ -47,7 +47,7 @@ async fn a_script_that_answers_with_a_code_of_the_server_runs_once_and_cuts_no_l
         let atomic = redis.send(Transaction::new((invoke(), Ping::new()))).await.expect_err("an error");
         let (first, second) = redis.send(Pipeline::new((invoke(), invoke())).try_each()).await.expect("answered");
         for error in [atomic, first.expect_err("an error"), second.expect_err("an error")] {
-            assert_eq!(error.code(), answer.split(' ').next(), "{error}");
+            assert_eq!((error.code(), error.fate()), (answer.split(' ').next(), Fate::Unknown), "{error}");
         }
         runs += 5;
         let counted: Option<i64> = redis.send(Get::new("k")).await.expect("read");
@@ -171,6 +171,24 @@ async fn a_refused_write_that_may_have_run_is_unknown_when_a_later_one_runs() {
     let error = write.await.expect_err("refused");
     assert_eq!((error.code(), error.fate()), (Some("LOADING"), Fate::Unknown), "{error}");
     let _ = read.await;
+}
+
+/// Ablation: with an idempotent unit excused, as it was, both are `Rejected` although SET ran.
+#[actix::test]
+async fn an_idempotent_unit_of_which_something_ran_is_unknown() {
+    let server = support::server();
+    let redis = hasty(config(server.port())).start().expect("started");
+    redis.send(Set::new("word", "x")).await.expect("set");
+    let commands = || (Set::new("k", 1), Incr::new("word"));
+    let errors = [
+        redis.send(Pipeline::new(commands()).idempotent()).await.expect_err("a word"),
+        redis.send(Transaction::new(commands()).idempotent()).await.expect_err("a word"),
+    ];
+    for error in errors {
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Server, Fate::Unknown), "{error}");
+    }
+    let reads = Pipeline::new((Get::<String>::new("k"), Get::<i64>::new("k").idempotent()));
+    redis.send(reads).await.expect("both are read");
 }
 
 /// A read that may have run has done nothing: an error is its answer.
