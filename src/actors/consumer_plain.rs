@@ -9,7 +9,7 @@ use redis::Value;
 use super::consumer_errands::{Counted, Errands, entry, items, millis};
 use super::scripts::Internal;
 use crate::core::consumer::failure::Failure;
-use crate::core::consumer::{Burial, Buried, Claims, LeaseTerm, Renewed, Swept, server_clock::ServerClock};
+use crate::core::consumer::{Burial, Buried, Claims, LeaseTerm, Renewed, Swept};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::handle::Redis;
@@ -63,12 +63,12 @@ impl Errands {
         cursor: StreamId,
         count: usize,
         min_idle: Duration,
-        expected: Option<u64>,
+        expected: Option<(u64, Duration)>,
     ) -> Result<Swept, Failure> {
         let time: (u64, u64) =
             decode(self.control.send(Internal(self.beside(Frame::known("TIME").read_only()))).await?)?;
         let clock = time.0 * 1000 + time.1 / 1000;
-        if expected.is_some_and(|expected| clock.abs_diff(expected) > millis(ServerClock::tolerance(min_idle))) {
+        if expected.is_some_and(|(expected, tolerance)| clock.abs_diff(expected) > millis(tolerance)) {
             return Ok(Swept { clock, returned: Vec::new(), claims: None });
         }
         let claim = XAutoClaim::new(self.stream(), self.group(), self.consumer(), min_idle, cursor);

@@ -16,13 +16,15 @@ use crate::handle::Redis;
 use crate::messages::{
     decode,
     stream_id::StreamId,
-    streams_groups::{XGroupCreate, XInfoGroups, XInfoStream},
+    streams_groups::{XGroupCreate, XInfoConsumers, XInfoGroups, XInfoStream},
     streams_pending::XPending,
 };
 use crate::streams::events::Missing;
 
 /// A holder whose connection is lost may be about to make it anew: it is looked for twice.
 const SECOND_LOOK: Duration = Duration::from_millis(250);
+/// At most so many consumers are removed at once.
+const FORGOTTEN: usize = 64;
 /// How long a consumer that ends may take to leave nothing behind.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -114,9 +116,9 @@ impl Errands {
         Ok(Ensured { made, ground })
     }
 
-    fn name_key(&self) -> String {
+    fn name_key(&self, consumer: &str) -> String {
         // With the length of the group's name two pairs of group and consumer never share a key, whatever colons they have.
-        format!("{}:name:{}:{}:{}", self.stream(), self.group().len(), self.group(), self.consumer())
+        format!("{}:name:{}:{}:{}", self.stream(), self.group().len(), self.group(), consumer)
     }
 
     /// Gets or keeps the consumer's name for this process.
@@ -158,7 +160,7 @@ impl Errands {
     async fn ask_for_name(&self, redis: &Redis, time: Duration, dead: &str) -> Result<Option<String>, Failure> {
         let us = self.reader_name.as_str();
         let args = |frame: Frame| frame.arg(us).arg(millis(time)).arg(dead);
-        let key = self.name_key();
+        let key = self.name_key(self.consumer());
         let holder = match NAME.run(redis, &[&key], args).await {
             Ok(answer) => decode(answer)?,
             Err(error) if error.code() == Some("NOPERM") => {
@@ -193,15 +195,32 @@ impl Errands {
         Ok(us.to_owned())
     }
 
-    /// Removes consumers that have nothing pending and gave no sign of life for `idle`.
+    /// Removes consumers that have nothing pending, gave no sign of life for `idle`, and hold their name no more: before
+    /// Redis 7.2 a read that brings nothing is no sign of life.
     pub(crate) async fn forget(self: Arc<Self>, idle: Duration) -> Result<Vec<String>, Failure> {
-        let args = |frame: Frame| frame.arg(self.group()).arg(millis(idle)).arg("");
-        match FORGET.run(&self.control, &[self.stream()], args).await {
-            Ok(names) => Ok(decode(names)?),
+        match self.forget_idle(idle).await {
             // Who may not do this does not need it done.
             Err(error) if error.code() == Some("NOPERM") => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
+            removed => Ok(removed?),
         }
+    }
+
+    async fn forget_idle(&self, idle: Duration) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for consumer in self.control.send(XInfoConsumers::new(self.stream(), self.group())).await? {
+            let Ok(name) = String::from_utf8(consumer.name) else { continue };
+            if consumer.pending > 0 || consumer.idle < idle || name == self.consumer() || removed.len() >= FORGOTTEN {
+                continue;
+            }
+            let holder = self.control.send(Internal(Frame::known("GET").key(self.name_key(&name)).read_only())).await?;
+            if holder == Value::Nil {
+                // Asked again in one step: it may have begun to read.
+                let args = |frame: Frame| frame.arg(self.group()).arg(millis(idle)).arg(&name);
+                let names: Vec<String> = decode(FORGET.run(&self.control, &[self.stream()], args).await?)?;
+                removed.extend(names);
+            }
+        }
+        Ok(removed)
     }
 
     /// Leaves nothing behind that is of no use: the consumer, if nothing is pending for it and it reads no more,

@@ -212,6 +212,11 @@ pub(crate) struct Consumer<P> {
     /// How many entries may still be handed out, where others have their share in the handlers.
     allowance: Option<usize>,
     next_sweep: Instant,
+    swept_at: Instant,
+    /// How many entries had been read when the group was last looked at.
+    read_at_look: u64,
+    /// Whoever asked for events knows that round trips are too long for `min_idle`.
+    told_distance: bool,
     /// After a stand-still, once until the next one of them has ended.
     sweep_put_off: bool,
     next_beat: Instant,
@@ -282,6 +287,9 @@ impl<P> Consumer<P> {
             arriving: Arriving::default(),
             allowance: None,
             next_sweep: now,
+            swept_at: now,
+            read_at_look: 0,
+            told_distance: false,
             sweep_put_off: false,
             next_beat: now + terms.min_idle / 4,
             next_look: now + terms.look_every,

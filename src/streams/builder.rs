@@ -212,7 +212,7 @@ impl<L> StreamConsumerBuilder<L> {
     }
 
     /// How often, with jitter of a quarter, to look for entries that others have left, at least 10 ms.
-    /// Default half of `min_idle`, at most 2 s.
+    /// Default half of `min_idle`, at most 4 s.
     pub fn sweep_every(mut self, pause: Duration) -> Self {
         self.sweep_every = Some(pause.max(Duration::from_millis(10)));
         self
@@ -302,9 +302,10 @@ impl<L> StreamConsumerBuilder<L> {
 
     /// How often, at least every 10 ms, to look for messages whose time has come; see
     /// [`Redis::schedule`](crate::Redis::schedule). One that is due sooner than the next look, and that this
-    /// consumer knows of, is moved in time. Default 500 ms.
+    /// consumer knows of, is moved in time. Default 500 ms, and 2.5 s while nothing is scheduled.
     pub fn scheduled_every(mut self, pause: Duration) -> Self {
         self.extras.scheduled_every = Some(pause.max(Duration::from_millis(10)));
+        self.extras.scheduled_by_default = false;
         self
     }
 

@@ -117,6 +117,14 @@ pub enum StreamEventKind {
         /// How many entries.
         entries: usize,
     },
+    /// Round trips to the server are too long for `min_idle`: leases could lapse between two renewals. What others have left
+    /// is taken over later than `min_idle` says.
+    SlowRoundTrips {
+        /// How long they take on average.
+        round_trip: Duration,
+        /// After how long entries are taken over instead.
+        claims_after: Duration,
+    },
     /// So many entries wait for another attempt, or for others of their key, that reading will stop when there are
     /// twice as many.
     ManyDelayed {
@@ -249,6 +257,9 @@ impl StreamEvent {
             }
             Kind::Dropped { entries } => {
                 tracing::warn!(%consumer, entries, "another client removed the consumer from its group");
+            }
+            Kind::SlowRoundTrips { round_trip, claims_after } => {
+                tracing::warn!(%consumer, ?round_trip, ?claims_after, "min_idle is too short for the round trips");
             }
             Kind::ManyDelayed { entries, most } => {
                 tracing::error!(%consumer, entries, most, "entries pile up that wait for another attempt");

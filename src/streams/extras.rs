@@ -8,6 +8,8 @@ pub(crate) struct Extras {
     pub(super) more: Vec<(String, u32)>,
     pub(crate) delete_acknowledged: bool,
     pub(crate) scheduled_every: Option<Duration>,
+    /// The user has not said how often.
+    pub(crate) scheduled_by_default: bool,
 }
 
 impl Default for Extras {
@@ -17,6 +19,7 @@ impl Default for Extras {
             more: Vec::new(),
             delete_acknowledged: false,
             scheduled_every: Some(Duration::from_millis(500)),
+            scheduled_by_default: true,
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::messages::{Command, decode, sorted_sets::ZCard, streams::XAdd, unix_m
 const PAGE: u64 = 64;
 /// A message of more arguments could not be taken apart by a script.
 const MOST_ARGUMENTS: usize = 7000;
+/// The pause between two looks where nothing is scheduled and no other pause was asked for.
+const UNUSED: Duration = Duration::from_millis(2_500);
 /// After a failure nobody looks again so soon.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
@@ -187,11 +189,13 @@ struct Page {
 pub(crate) struct Mover {
     schedules: Vec<Scheduled>,
     every: Option<Duration>,
+    /// Looks less often while nothing is scheduled.
+    lazy: bool,
 }
 
 impl Mover {
-    pub(crate) fn new(schedules: Vec<Scheduled>, every: Option<Duration>) -> Self {
-        Self { schedules, every }
+    pub(crate) fn new(schedules: Vec<Scheduled>, every: Option<Duration>, lazy: bool) -> Self {
+        Self { schedules, every, lazy }
     }
 
     pub(crate) async fn run(mut self) {
@@ -199,10 +203,14 @@ impl Mover {
         while !self.schedules.is_empty() {
             let mut pause = every;
             let mut hopeless = None;
+            let mut waits = false;
             for (nth, schedule) in self.schedules.iter().enumerate() {
                 match schedule.move_page(WhenDown::FailFast).await {
-                    Ok(page) if page.moved == PAGE => pause = Duration::ZERO,
-                    Ok(page) => pause = page.next.map_or(pause, |next| pause.min(next)),
+                    Ok(page) if page.moved == PAGE => (pause, waits) = (Duration::ZERO, true),
+                    Ok(page) => {
+                        waits |= page.moved > 0 || page.next.is_some();
+                        pause = page.next.map_or(pause, |next| pause.min(next));
+                    }
                     // Then nothing can be scheduled either.
                     Err(error) if error.code() == Some("CROSSSLOT") => hopeless = Some(nth),
                     Err(error) => {
@@ -213,6 +221,10 @@ impl Mover {
             }
             if let Some(nth) = hopeless {
                 self.schedules.swap_remove(nth);
+            }
+            if self.lazy && !waits {
+                // Most streams never have anything scheduled.
+                pause = pause.max(UNUSED);
             }
             // A little later rather than a little earlier, and not all consumers at once.
             let jitter = every.mul_f64(fastrand::f64() / 8.0);

@@ -94,7 +94,7 @@ impl<L> StreamConsumerBuilder<L> {
         let arbiter = self.arbiter.clone().or_else(Arbiter::try_current).ok_or_else(|| {
             config_error("there is no actix system on this thread; start inside #[actix::main], or name an arbiter")
         })?;
-        let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(2)));
+        let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(4)));
         let lane = self.ordering.lane();
         // A batch is whole only if the handler may have all of it.
         let max_in_flight =
@@ -114,6 +114,7 @@ impl<L> StreamConsumerBuilder<L> {
             ordered: lane.is_some(),
             stall_after: self.stall_after.min(FOREVER),
             look_every: (self.stall_after / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)),
+            idle_look: (self.stall_after / 4).min(Duration::from_secs(15)),
             forget_after: self.forget_after,
         };
         let group: Arc<str> = self.group.into();
@@ -145,7 +146,7 @@ impl<L> StreamConsumerBuilder<L> {
         let name = first.name.clone();
         let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
         let scheduled = streams.iter().map(|(errands, _)| Scheduled::new(redis, &*errands.name.stream)).collect();
-        let mover = Mover::new(scheduled, self.extras.scheduled_every);
+        let mover = Mover::new(scheduled, self.extras.scheduled_every, self.extras.scheduled_by_default);
         let parts = Parts { terms, streams, inbox: Box::new(handler), lane, events: self.events };
         // Zero makes the mailbox unbounded: orders are few, and must keep their order.
         let (sender, receiver) = channel::channel::<ConsumerActor>(0);

@@ -54,7 +54,8 @@ pub struct ConsumerStats {
     pub trimmed: u64,
     /// Links lost by the reader.
     pub disconnects: u64,
-    /// Entries that the group has not read yet, where the server knows; as of the last look, a second ago at most. It
+    /// Entries that the group has not read yet, where the server knows; as of the last look: a second ago at most, 15 s where
+    /// nothing is in hand and nothing comes. It
     /// may be too many, see [`GroupInfo::lag`](crate::GroupInfo::lag).
     pub lag: Option<u64>,
     /// Entries that are pending in the whole group, likewise.

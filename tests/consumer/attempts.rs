@@ -320,3 +320,47 @@ fn leases_of_handlers_that_block_their_thread_again_and_again_hold() {
     let (handled, lost) = blocked.join().unwrap();
     assert_eq!((taken, lost), (0, 0), "{handled} handled");
 }
+
+/// Ablation: with the script alone it stays pending for ever.
+#[actix::test]
+async fn an_entry_of_thousands_of_fields_gets_its_dead_letter() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let mut entry = XAdd::new("orders").field("n", "1");
+    for field in 0..4_000 {
+        entry = entry.field(format!("field{field}"), "value");
+    }
+    redis.send(entry).await.unwrap();
+    let handler = Recorder::start_with(|_| Outcome::reject("no"));
+    let _consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
+    settled(&redis).await;
+    let dead = redis.send(XRange::new("orders:dlq", ..)).await.unwrap();
+    assert_eq!((dead.len(), dead[0].get("field3999")), (1, Some(&b"value"[..])));
+    assert_eq!(dead[0].get("dead:reason"), Some(&b"rejected"[..]));
+}
+
+/// Ablation: with a pause of one stream alone the handler is called for the other one meanwhile.
+#[actix::test]
+async fn a_pause_that_a_handler_asks_for_holds_for_all_streams() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let pause = ms(600);
+    let handler = Recorder::start_with(move |job| {
+        if job.n == 0 && job.attempt() == 1 && job.age() < pause / 2 { Outcome::PauseFor(pause) } else { Outcome::Ack }
+    });
+    let consumer = quick("orders", "billing").stream("more", 1).start::<Job>(&redis, handler.recipient()).unwrap();
+    eventually("both read", async || {
+        let stats = consumer.stats_by_stream().await.unwrap();
+        stats.iter().all(|stats| stats.state == "live")
+    })
+    .await;
+    add(&redis, [0]).await;
+    handler.handled(1).await;
+    for n in 1..5_u64 {
+        redis.send(XAdd::new("more").entry(&Job { n }).unwrap()).await.unwrap();
+    }
+    handler.all_of(5).await;
+    let seen = handler.seen();
+    let paused = seen[0].at;
+    assert!(seen[1..].iter().all(|seen| seen.at - paused >= pause), "{seen:?}");
+}

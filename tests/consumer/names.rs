@@ -81,3 +81,26 @@ async fn a_stream_is_not_read_by_the_consumer_that_writes_its_dead_letters_there
     let two = quick("orders", "billing").stream("orders:dlq", 1).dead_letter("dead");
     drop(two.start::<Job>(&redis, handler.recipient()).unwrap());
 }
+
+/// Ablation: with the idle time of XINFO alone both are removed on Redis 7.0, again and again.
+#[actix::test]
+async fn a_live_consumer_that_has_nothing_to_do_is_not_forgotten() {
+    let bed = Bed::start();
+    let redis = bed.redis();
+    let events = Events::watch();
+    let handler = Recorder::start_with(|_| Outcome::Ack);
+    let consume = |name: &str| {
+        let consumer = quick("orders", "billing").consumer(name).forget_after(secs(1)).on_event(events.recipient());
+        consumer.start::<Job>(&redis, handler.recipient()).unwrap()
+    };
+    let held = [consume("first"), consume("second")];
+    eventually("both read", async || events.count(|kind| matches!(kind, Kind::Connected { .. })) == 2).await;
+    tell(&bed.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "dead"]);
+    let removed =
+        |name: &str| events.count(|kind| matches!(kind, Kind::ConsumerRemoved { name: gone } if gone == name));
+    eventually("the dead one is removed", async || removed("dead") == 1).await;
+    tell(&bed.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "dead"]);
+    eventually("once more", async || removed("dead") == 2).await;
+    assert_eq!((removed("first"), removed("second")), (0, 0), "{:?}", events.all());
+    drop(held);
+}

@@ -77,8 +77,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 errands.unblock(client).await;
                 Report::Nothing
             }),
-            Action::Sweep { cursor, count, clock } => {
-                let min_idle = self.terms.min_idle;
+            Action::Sweep { cursor, count, min_idle, clock } => {
                 Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle, clock).await) })
             }
             Action::Ack { flight, ids } => {

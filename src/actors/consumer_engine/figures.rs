@@ -41,6 +41,18 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
     }
 
+    /// Until when a handler asked for nothing to be handed out.
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        if self.living.is_some() { open(&self.desk).machine.paused_until() } else { None }
+    }
+
+    /// The handler that all streams share asked on another stream for nothing to be handed out.
+    pub(crate) fn pause_until(&mut self, until: Instant, now: Instant) {
+        if self.living.is_some() {
+            open(&self.desk).machine.pause_for(until.saturating_duration_since(now), now);
+        }
+    }
+
     /// How many more handlers could be given something, if there was room for them.
     pub(crate) fn ready(&self) -> usize {
         if self.living.is_some() { open(&self.desk).machine.ready() } else { 0 }

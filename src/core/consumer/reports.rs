@@ -102,6 +102,7 @@ impl<P> Consumer<P> {
         self.arriving.doubtful |= read.is_some_and(|read| read.doubtful);
         // Who has asked for larger ones than it knew asks for fewer of them.
         self.typical = self.typical.max(bytes / entries);
+        self.next_look = self.next_look.min(now + self.terms.look_every);
         self.stall.delivered();
         self.next_read(now)
     }
@@ -156,7 +157,8 @@ impl<P> Consumer<P> {
             Ok(Swept { clock, returned, claims }) => {
                 self.sweep.succeeded();
                 self.sweep_put_off = false;
-                self.server_clock.saw(clock, now);
+                self.server_clock.saw(clock, self.swept_at, now);
+                self.notice_distance();
                 let Some(claims) = claims else {
                     self.took_back(returned, now);
                     // Its clock jumped, so idle times tell nothing before every live owner has renewed its leases.
@@ -182,6 +184,18 @@ impl<P> Consumer<P> {
                 self.sweep.failed(now, &mut self.chance);
                 self.errand_failed(failure);
             }
+        }
+    }
+
+    /// Where answers take so long that leases cannot be renewed in `min_idle`, entries are taken over later, and whoever
+    /// asked for events is told.
+    fn notice_distance(&mut self) {
+        let (round_trip, min_idle) = (self.server_clock.round_trip(), self.terms.min_idle);
+        let claims_after = self.server_clock.claim_after(min_idle);
+        if claims_after == min_idle {
+            self.told_distance = false;
+        } else if !std::mem::replace(&mut self.told_distance, true) {
+            self.tell(Told::SlowRoundTrips { round_trip, claims_after });
         }
     }
 

@@ -477,7 +477,10 @@ impl<P> Consumer<P> {
             return None;
         }
         self.sweep.start();
-        Some(Action::Sweep { cursor: self.cursor, count, clock: self.server_clock.expected(now) })
+        self.swept_at = now;
+        let min_idle = self.server_clock.claim_after(self.terms.min_idle);
+        let clock = self.server_clock.expected(self.terms.min_idle, now);
+        Some(Action::Sweep { cursor: self.cursor, count, min_idle, clock })
     }
 
     fn next_upkeep(&mut self, now: Instant) -> Option<Action<P>> {
@@ -491,7 +494,11 @@ impl<P> Consumer<P> {
             return None;
         }
         if self.next_look <= now && self.look.may_start(now) {
-            self.next_look = now + self.terms.look_every;
+            // A group that nothing happens to is looked at less often: the server lists all groups of the stream for it.
+            let idle = self.book.len() == 0 && self.tally.read == self.read_at_look;
+            self.read_at_look = self.tally.read;
+            self.next_look =
+                now + if idle { self.terms.look_every.max(self.terms.idle_look) } else { self.terms.look_every };
             self.look.start();
             return Some(Action::Look { delivered: self.ground.map(|ground| ground.last_id) });
         }

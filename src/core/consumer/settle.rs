@@ -124,7 +124,15 @@ impl<P> Consumer<P> {
         self.burials.push_back(Burial { id, reason, error, tries: 0 });
     }
 
-    fn pause_for(&mut self, pause: Duration, now: Instant) {
+    /// Until when a handler asked for nothing to be handed out.
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        match self.flow {
+            Flow::Paused(until) => until,
+            Flow::Open | Flow::Draining(_) => None,
+        }
+    }
+
+    pub(crate) fn pause_for(&mut self, pause: Duration, now: Instant) {
         let until = now + pause;
         let longer = match self.flow {
             Flow::Open => true,

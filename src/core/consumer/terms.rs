@@ -26,6 +26,8 @@ pub(crate) struct Terms {
     pub(crate) stall_after: Duration,
     /// How often the group is looked at.
     pub(crate) look_every: Duration,
+    /// The same while nothing is in hand and nothing comes.
+    pub(crate) idle_look: Duration,
     /// After how long without a sign of life consumers with nothing pending are removed, if they are.
     pub(crate) forget_after: Option<Duration>,
 }
@@ -61,8 +63,8 @@ pub(crate) enum Action<P> {
     Unblock { client: i64 },
     /// Give the reader's link up.
     Sever { why: &'static str },
-    /// Claim what others left, if the server's clock is what it should be.
-    Sweep { cursor: StreamId, count: usize, clock: Option<u64> },
+    /// Claim what has been idle for so long, if the server's clock is what it should be, give or take so much.
+    Sweep { cursor: StreamId, count: usize, min_idle: Duration, clock: Option<(u64, Duration)> },
     /// Find out how far the group is. `delivered` is the last entry that it had delivered at the last look.
     Look { delivered: Option<StreamId> },
     /// Remove consumers that died and left nothing.

@@ -22,9 +22,14 @@ impl Turns {
     }
 
     /// The next one of those that are `ready`.
-    pub(crate) fn next(&mut self, ready: impl Fn(usize) -> bool) -> Option<usize> {
-        let (next, passed) = (0..self.strides.len())
-            .filter(|nth| ready(*nth))
+    #[cfg(test)]
+    fn next(&mut self, ready: impl Fn(usize) -> bool) -> Option<usize> {
+        self.next_of((0..self.strides.len()).filter(|nth| ready(*nth)))
+    }
+
+    /// The next one of those that are ready.
+    pub(crate) fn next_of(&mut self, ready: impl Iterator<Item = usize>) -> Option<usize> {
+        let (next, passed) = ready
             // Who was idle begins where the others are.
             .filter_map(|nth| Some((nth, (*self.passed.get(nth)?).max(self.now))))
             .min_by_key(|(_, passed)| *passed)?;

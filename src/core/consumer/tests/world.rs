@@ -22,6 +22,7 @@ pub(super) fn terms() -> Terms {
         ordered: false,
         stall_after: Duration::from_secs(10),
         look_every: Duration::from_millis(100),
+        idle_look: Duration::from_millis(400),
         forget_after: None,
     }
 }
