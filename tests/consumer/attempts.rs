@@ -333,6 +333,7 @@ async fn an_entry_of_thousands_of_fields_gets_its_dead_letter() {
     redis.send(entry).await.unwrap();
     let handler = Recorder::start_with(|_| Outcome::reject("no"));
     let _consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
+    handler.handled(1).await;
     settled(&redis).await;
     let dead = redis.send(XRange::new("orders:dlq", ..)).await.unwrap();
     assert_eq!((dead.len(), dead[0].get("field3999")), (1, Some(&b"value"[..])));
