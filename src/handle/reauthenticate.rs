@@ -1,9 +1,6 @@
 //! New credentials for the connections that are there.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use tokio::time::timeout_at;
@@ -113,9 +110,13 @@ impl Redis {
         if let Ok(links) = self.links() {
             all.extend(links.attended_actors());
         }
-        let mut seen = HashSet::new();
-        all.retain(|(_, addr)| seen.insert(addr.clone()));
-        all
+        let mut once: Vec<(String, Addr<RedisActor>)> = Vec::with_capacity(all.len());
+        for (name, addr) in all {
+            if once.iter().all(|(_, known)| *known != addr) {
+                once.push((name, addr));
+            }
+        }
+        once
     }
 }
 

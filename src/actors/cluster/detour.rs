@@ -79,7 +79,7 @@ impl Router {
     fn redirect(&mut self, mut ticket: Box<Routed>, why: Error, answer: impl FnOnce(Error) -> Result<Value>) {
         let from = self.nodes.address(ticket.trip.node);
         let redirect = from.and_then(|from| redirect::of_error(&why, from));
-        let Some(mut redirect) = redirect.map(|redirect| redirect.to_reachable(&self.recipe.config)) else {
+        let Some(mut redirect) = redirect.map(|redirect| redirect.into_reachable(&self.recipe.config)) else {
             return ticket.finish(answer(why));
         };
         if matches!(&redirect, Redirect::Moved { to, .. } if Some(to) == from) {

@@ -55,7 +55,7 @@ impl Map {
         let mut skipped = 0;
         let endpoint = |node: &Value| endpoint(node, asked).map(&reachable);
         for range in ranges {
-            if map.read_range(range, &endpoint).is_none() {
+            if map.read_range(range, endpoint).is_none() {
                 skipped += 1;
             }
         }

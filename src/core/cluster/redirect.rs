@@ -28,7 +28,7 @@ pub(crate) enum Redirect {
 
 impl Redirect {
     /// The same, with an address that can be dialled from here.
-    pub(crate) fn to_reachable(self, config: &RedisConfig) -> Self {
+    pub(crate) fn into_reachable(self, config: &RedisConfig) -> Self {
         match self {
             Self::Moved { slot, to } => Self::Moved { slot, to: config.map_address(to) },
             Self::Ask { to } => Self::Ask { to: config.map_address(to) },

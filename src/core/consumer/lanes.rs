@@ -228,9 +228,12 @@ mod tests {
                     }
                     4 => drop(lanes.park(usize::from(choice % 2 == 0), 10)),
                     // A parked entry is delivered again.
-                    5 => if let Some(id) = { let id = lanes.parked().next(); id } {
-                        lanes.unpark(id);
-                        lanes.push_back_in_front(Waiting { id, lane: lane_of[&id], payload: Some(()) });
+                    5 => {
+                        let parked = lanes.parked().next();
+                        if let Some(id) = parked {
+                            lanes.unpark(id);
+                            lanes.push_back_in_front(Waiting { id, lane: lane_of[&id], payload: Some(()) });
+                        }
                     }
                     _ => {}
                 }
