@@ -1,5 +1,6 @@
 //! What a consumer asks of the server, in commands.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use redis::Value;
 use super::consumer_denials::Denials;
 use super::scripts::{ACK_DELETE, DEAD_LETTER, Internal, LEASE, Lua, SWEEP, TAKE};
 use crate::core::consumer::failure::{Failure, FailureKind};
-use crate::core::consumer::{Burial, Buried, Claims, LeaseTerm, Renewed, Swept, ground::Start};
+use crate::core::consumer::{
+    Burial, Buried, Claims, LeaseTerm, Renewed, Swept,
+    ground::{Sample, Start},
+};
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::handle::Redis;
@@ -305,6 +309,13 @@ impl Errands {
 /// Whether it is about running scripts: the server names the command that is forbidden.
 fn names_scripts(error: &Error) -> bool {
     error.code() == Some("NOPERM") && ["'eval", "'script"].iter().any(|name| error.message().contains(name))
+}
+
+/// What an entry is known again by.
+pub(super) fn sample_of(entry: &StreamEntry) -> Sample {
+    let mut hasher = DefaultHasher::new();
+    entry.fields.hash(&mut hasher);
+    Sample { id: entry.id, hash: hasher.finish() }
 }
 
 /// CLIENT LIST answers a verbatim string in RESP3.

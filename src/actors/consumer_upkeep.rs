@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::consumer_errands::{Errands, millis, plain_text};
+use super::consumer_errands::{Errands, millis, plain_text, sample_of};
 use super::scripts::{FORGET, Internal, NAME};
 use crate::core::consumer::failure::{Failure, FailureKind};
-use crate::core::consumer::ground::{Bed, Ensured, Ground, Start, start};
+use crate::core::consumer::ground::{Bed, Ensured, Found, Ground, Sample, Start, is_same, start};
 use crate::core::consumer::{Holder, NAME_HELD};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -18,6 +18,7 @@ use crate::messages::{
     stream_id::StreamId,
     streams_groups::{XGroupCreate, XInfoConsumers, XInfoGroups, XInfoStream},
     streams_pending::XPending,
+    streams_reads::XRange,
 };
 use crate::streams::events::Missing;
 
@@ -81,7 +82,11 @@ impl Errands {
     }
 
     /// Makes the group, unless it is there.
-    pub(crate) async fn ensure_group(self: Arc<Self>, known: Option<Ground>) -> Result<Ensured, Failure> {
+    pub(crate) async fn ensure_group(
+        self: Arc<Self>,
+        known: Option<Ground>,
+        sample: Option<Sample>,
+    ) -> Result<Ensured, Failure> {
         let begin = match self.inspect().await? {
             Seen::Group(ground) => return Ok(Ensured { made: None, ground: Some(ground) }),
             Seen::NoStream => start(known, None, self.start),
@@ -92,6 +97,10 @@ impl Errands {
                 let bed = info.map(|info| Bed { last_id: info.last_generated_id, added: info.entries_added });
                 match (bed, known) {
                     (None, Some(known)) => Start::After(known.floor),
+                    (bed, Some(known)) if !self.is_same_stream(known, sample).await? => {
+                        tracing::error!(stream = self.stream(), ?bed, "another stream is in the place of this one");
+                        Start::After(StreamId::MIN)
+                    }
                     (bed, known) => start(known, bed, self.start),
                 }
             }
@@ -114,6 +123,22 @@ impl Errands {
             Seen::NoGroup | Seen::NoStream => return Err(Failure::no_group()),
         };
         Ok(Ensured { made, ground })
+    }
+
+    /// Whether the stream is the one that was read, and not another that was renamed or imported to its place.
+    async fn is_same_stream(&self, known: Ground, sample: Option<Sample>) -> Result<bool, Failure> {
+        let Some(sample) = sample else { return Ok(true) };
+        let entries = self.control.send(XRange::new(self.stream(), sample.id..=sample.id)).await?;
+        let found = match entries.first() {
+            Some(entry) => Found::Entry(sample_of(entry).hash),
+            // Acknowledged entries are removed here, this one as well as others.
+            None if self.delete_acknowledged => Found::Nothing,
+            None => {
+                let before = XRange::new(self.stream(), ..=known.floor).count(1);
+                if self.control.send(before).await?.is_empty() { Found::Nothing } else { Found::Others }
+            }
+        };
+        Ok(is_same(sample, found))
     }
 
     fn name_key(&self, consumer: &str) -> String {

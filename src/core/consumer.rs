@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ack_coalescer::AckCoalescer;
-use ground::Ground;
+use ground::{Ground, Sample};
 use lanes::Lanes;
 use lease_book::{Attempts, LeaseBook, Parting, Stage};
 use pace::Pace;
@@ -179,6 +179,7 @@ pub(crate) struct Consumer<P> {
     unkeyed: VecDeque<StreamId>,
     keying: Vec<StreamId>,
     ground: Option<Ground>,
+    sample: Option<Sample>,
     stall: Stall,
     server_clock: ServerClock,
     book: LeaseBook,
@@ -265,6 +266,7 @@ impl<P> Consumer<P> {
             unkeyed: VecDeque::new(),
             keying: Vec::new(),
             ground: None,
+            sample: None,
             stall: Stall::new(terms.stall_after),
             server_clock: ServerClock::default(),
             book: LeaseBook::default(),
@@ -329,6 +331,11 @@ impl<P> Consumer<P> {
     /// Whether the server lets this process have the consumer's name.
     pub(crate) fn has_name(&self) -> bool {
         self.name == Name::Ours && !self.is_closed()
+    }
+
+    /// The last entry that has come.
+    pub(crate) fn read_last(&mut self, sample: Option<Sample>) {
+        self.sample = sample.or(self.sample);
     }
 
     /// What is known of the group.

@@ -17,5 +17,6 @@ mod support;
 mod attempts;
 mod names;
 mod order;
+mod replaced;
 mod server_numbers;
 mod user_code;

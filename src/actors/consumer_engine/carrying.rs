@@ -14,7 +14,7 @@ use super::desk::Desk;
 use super::handing::size_of_fields;
 use super::{Arrived, ConsumerEngine, Parcel};
 use crate::actors::connection::{Hurry, Introduce, Sever};
-use crate::actors::consumer_errands::{Counted, Errands};
+use crate::actors::consumer_errands::{Counted, Errands, sample_of};
 use crate::core::consumer::{
     Action, Burial, Buried, Holder, Renewed, Swept,
     failure::Failure,
@@ -58,8 +58,8 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Action::Connect => Box::pin(async move { Report::Connected(connect(errands).await) }),
             Action::Reap { client } => Box::pin(async move { Report::Reaped(errands.reap(client).await) }),
             Action::HoldName => Box::pin(async move { Report::Named(errands.hold_name().await) }),
-            Action::EnsureGroup { known } => {
-                Box::pin(async move { Report::Ensured(errands.ensure_group(known).await) })
+            Action::EnsureGroup { known, sample } => {
+                Box::pin(async move { Report::Ensured(errands.ensure_group(known, sample).await) })
             }
             Action::Look { delivered } => Box::pin(async move { Report::Looked(errands.look(delivered).await) }),
             Action::Forget { idle } => Box::pin(async move { Report::Forgot(errands.forget(idle).await) }),
@@ -147,6 +147,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Report::Peeked(_) | Report::Took(_) => debug_assert!(false, "taken in without being decoded"),
             Report::Read(Ok(page)) => {
                 let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
+                machine.read_last(page.last().map(sample_of));
                 let ahead = machine.page_came(page.len(), bytes, now);
                 self.undecoded.extend(page);
                 if let Some(read) = ahead {

@@ -24,6 +24,35 @@ pub(crate) struct Bed {
     pub(crate) added: Option<u64>,
 }
 
+/// The last entry that was read, to tell the stream from another one that has been put in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) id: StreamId,
+    /// Of its fields.
+    pub(crate) hash: u64,
+}
+
+/// What is found at the id of a [`Sample`] when its group is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// An entry, with the hash of its fields.
+    Entry(u64),
+    /// None, and none where the group would not read either.
+    Nothing,
+    /// None, but there are others that the group would skip.
+    Others,
+}
+
+/// Whether the stream is still the one that the sample is of. Entries that are not known to have been handled are rather
+/// handled twice than skipped.
+pub(crate) fn is_same(sample: Sample, found: Found) -> bool {
+    match found {
+        Found::Entry(hash) => hash == sample.hash,
+        Found::Nothing => true,
+        Found::Others => false,
+    }
+}
+
 /// What is to become of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {

@@ -28,7 +28,7 @@ impl<P> Consumer<P> {
             (Step::Reap, Some(client)) => Action::Reap { client },
             (Step::Reap, None) | (Step::EnsureGroup, _) => {
                 self.phase = Phase::Setup(Step::EnsureGroup);
-                Action::EnsureGroup { known: self.ground }
+                Action::EnsureGroup { known: self.ground, sample: self.sample }
             }
             (Step::List, _) => {
                 if self.recovery.listed_all || self.book.parked() >= MOST {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ground::Ground;
+use super::ground::{Ground, Sample};
 use crate::messages::stream_id::StreamId;
 use crate::streams::events::{DeadLetterReason, StreamEventKind as Told};
 
@@ -50,7 +50,7 @@ pub(crate) enum Action<P> {
     /// End what the reader's last link left on the server.
     Reap { client: i64 },
     /// Make the group, if it is not there.
-    EnsureGroup { known: Option<Ground> },
+    EnsureGroup { known: Option<Ground>, sample: Option<Sample> },
     /// List what is pending for this consumer.
     ListPending { after: Option<StreamId>, count: usize },
     /// Read entries of ours, without having them delivered, to learn which lanes they belong to.

@@ -233,7 +233,7 @@ impl Test {
             }
             Action::Reap { .. } => self.machine.reaped(if answers { Ok(()) } else { Err(lost_link()) }, now),
             Action::HoldName => self.machine.named(if answers { Ok(Holder::Us) } else { Err(lost_link()) }, now),
-            Action::EnsureGroup { known } => {
+            Action::EnsureGroup { known, .. } => {
                 let mut made = None;
                 if world.destroyed && runs {
                     let bed = Bed { last_id: StreamId::new(world.added, 0), added: None };
