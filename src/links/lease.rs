@@ -44,7 +44,7 @@ impl Lease {
             Address::Tcp(here) => here,
             Address::Unix(_) => return None,
         };
-        match redirect::of_error(error, &here)?.to_reachable(self.redis.config()) {
+        match redirect::of_error(error, &here)?.into_reachable(self.redis.config()) {
             Redirect::Ask { to } => Some(to),
             _ => None,
         }
