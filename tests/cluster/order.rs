@@ -113,6 +113,80 @@ async fn a_command_that_was_overtaken_is_refused_in_the_words_of_the_node() {
     assert_eq!(numbers(&ran), [1, 2]);
 }
 
+/// A node that answers the first commands called RPUSH in one write: `true` ran, `false` is a refusal. It runs all that
+/// come later.
+fn refusing(replies: &'static [bool]) -> (Scripted, Ran) {
+    let (ran, seen): (Ran, _) = (Arc::default(), AtomicUsize::new(0));
+    let nodes = Scripted::start(1, {
+        let ran = ran.clone();
+        move |asked| {
+            if asked.name() != "RPUSH" {
+                return Answer::Default;
+            }
+            let nth = seen.fetch_add(1, Ordering::SeqCst);
+            if replies.get(nth).copied().unwrap_or(true) {
+                ran.lock().expect("no panic").push(asked.word(2));
+            }
+            match (nth + 1).cmp(&replies.len()) {
+                std::cmp::Ordering::Less => Answer::raw(""),
+                std::cmp::Ordering::Equal => {
+                    let reply = |ran: &bool| if *ran { ":1\r\n" } else { "-CLUSTERDOWN Hash slot not served\r\n" };
+                    Answer::raw(replies.iter().map(reply).collect::<String>())
+                }
+                std::cmp::Ordering::Greater => int(1),
+            }
+        }
+    });
+    (nodes, ran)
+}
+
+fn assert_refused<T: std::fmt::Debug>(outcome: redis_actix::Result<T>) {
+    let error = outcome.expect_err("overtaken");
+    assert_eq!((error.code(), error.fate()), (Some("CLUSTERDOWN"), Fate::Rejected), "{error}");
+}
+
+/// Ablation: marking the slot as closed when the router sees the refusal fails with "overtaken: 1".
+#[actix::test]
+async fn a_command_that_was_overtaken_in_the_same_read_is_refused() {
+    let (nodes, ran) = refusing(&[false, true]);
+    let redis = nodes.ready().await;
+    let mut outcomes = push_all(&redis, 0, 2).await;
+    outcomes.pop().expect("two").expect("ran");
+    assert_refused(outcomes.remove(0));
+    assert_eq!(numbers(&ran), [1]);
+}
+
+/// Ablation: sending all refused commands of a pipeline again fails with "overtaken: 1" (the first, behind the second).
+#[actix::test]
+async fn a_command_of_a_pipeline_behind_which_another_of_its_slot_ran_is_refused() {
+    let (nodes, ran) = refusing(&[false, true, false]);
+    let redis = nodes.ready().await;
+    let push = |nth: usize| RPush::new("list", [nth.to_string()]);
+    let (first, second, third) =
+        redis.send(Pipeline::new((push(0), push(1), push(2))).try_each()).await.expect("each in its place");
+    assert_refused(first);
+    second.expect("ran");
+    third.expect("sent again, behind the second");
+    assert_eq!(numbers(&ran), [1, 2]);
+}
+
+/// Ablation: without what `redirect_unit` says of the commands that ran fails with "overtaken: 1".
+#[actix::test]
+async fn a_command_that_a_part_of_a_pipeline_has_overtaken_is_refused() {
+    let (nodes, ran) = refusing(&[false, true, false]);
+    let redis = nodes.ready().await;
+    let push = |nth: usize| RPush::new("list", [nth.to_string()]);
+    let (alone, piped) = tokio::join!(
+        redis.send(push(0)),
+        redis.send(Pipeline::new((push(1), RPush::new("elsewhere", ["2"]))).try_each())
+    );
+    assert_refused(alone);
+    let (first, second) = piped.expect("each in its place");
+    first.expect("ran");
+    second.expect("sent again");
+    assert_eq!(numbers(&ran), [1, 2]);
+}
+
 /// What waits for its slot is bounded, and leaves at its deadline.
 #[actix::test]
 async fn what_waits_for_a_slot_is_bounded_and_ends_at_its_deadline() {

@@ -1,5 +1,6 @@
 //! What a node did not run, by its own word or because it is gone: on to where it belongs, or later.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -13,7 +14,7 @@ use crate::core::{
     cluster::{
         merge::Merge,
         redirect::{self, Redirect},
-        route::{Route, route},
+        route::{Route, SlotList, route, slot_of_view},
         slot_queue::{Release, Waiting},
     },
     lane::Deadline,
@@ -33,11 +34,21 @@ impl Router {
     pub(super) fn take_returned(&mut self) -> bool {
         let returned = self.book.returned();
         let any = !returned.is_empty();
-        for Returned { ticket, answer } in returned {
+        let (mut closed, mut ran) = (SlotList::new(), Vec::new());
+        for Returned { ticket, answer, slots } in returned {
+            closed.extend(slots);
             match answer {
                 Err(error) => self.redirect(ticket, error, Err),
-                Ok(Value::Array(replies)) => self.redirect_unit(ticket, replies),
+                Ok(Value::Array(replies)) => self.redirect_unit(ticket, replies, &mut ran),
                 other => ticket.finish(other),
+            }
+        }
+        for (slot, order) in ran {
+            self.refuse_overtaken(slot, order);
+        }
+        for slot in closed {
+            if !self.queues.is_closed(slot) {
+                self.book.reopen(slot);
             }
         }
         if std::mem::take(&mut self.has_moved) {
@@ -47,15 +58,27 @@ impl Router {
         any | self.take_left()
     }
 
-    fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>) {
+    /// `ran`: gets the slots of which a node has run a command of the unit, each with its order.
+    fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>, ran: &mut Vec<(u16, u64)>) {
         let Some(unit) = ticket.frame().unit() else { return ticket.finish(Ok(Value::Array(replies))) };
         if unit.is_atomic() {
             let why = refusal(ticket.frame(), &replies).map(error_of);
             let Some(why) = why else { return ticket.finish(Ok(Value::Array(replies))) };
             return self.redirect(ticket, why, move |_| Ok(Value::Array(replies)));
         }
-        // What ran, ran. The others go on one by one, in order.
-        let errors: Vec<_> = redirects(ticket.frame(), &replies).map(|error| error.map(error_of)).collect();
+        // What ran, ran. The others go on one by one, in order: those behind which no other of their slot has run.
+        let mut errors: Vec<_> = redirects(ticket.frame(), &replies).map(|error| error.map(error_of)).collect();
+        let mut ran_behind = HashSet::new();
+        for (at, why) in errors.iter_mut().enumerate().rev() {
+            let Some(slot) = unit.view(at).and_then(|view| slot_of_view(&view, &self.slots)) else { continue };
+            if why.is_none() {
+                ran_behind.insert(slot);
+            } else if ran_behind.contains(&slot) {
+                // It would run behind a younger one.
+                *why = None;
+            }
+        }
+        ran.extend(ran_behind.into_iter().map(|slot| (slot, ticket.trip.order)));
         let (mut places, mut again) = (Vec::with_capacity(replies.len()), Vec::new());
         for (at, (reply, why)) in replies.into_iter().zip(errors).enumerate() {
             match why.and_then(|why| Some((why, unit.command(at)?))) {
@@ -157,16 +180,21 @@ impl Router {
     fn take_left(&mut self) -> bool {
         let left = self.book.left();
         for left in left.iter().filter(|left| left.ran) {
-            // Sent again they would run behind a younger command.
-            for Held { ticket, why } in self.queues.overtaken(left.slot, left.order) {
-                ticket.finish(Err(why.unwrap_or_else(nobody_owns)));
-            }
+            self.refuse_overtaken(left.slot, left.order);
         }
         let now = Instant::now();
         for left in &left {
             self.release_slot(left.slot, now);
         }
         !left.is_empty()
+    }
+
+    /// A node has run a command of this slot and order: answers the older ones that a node has refused. Sent again they
+    /// would run behind it.
+    fn refuse_overtaken(&mut self, slot: u16, order: u64) {
+        for Held { ticket, why } in self.queues.overtaken(slot, order) {
+            ticket.finish(Err(why.unwrap_or_else(nobody_owns)));
+        }
     }
 
     /// Sends what waits for the slot, if it need not wait any more.

@@ -108,6 +108,8 @@ impl Default for Book {
 pub(super) struct Returned {
     pub(super) ticket: Box<Routed>,
     pub(super) answer: Result<Value>,
+    /// The slots that it was counted in at the node. They are marked as closed.
+    pub(super) slots: SlotList,
 }
 
 impl std::fmt::Debug for Returned {
@@ -335,10 +337,13 @@ impl Pending for Routed {
             Ok(_) => false,
         };
         if is_back {
+            let (book, slots) = (self.account.book.clone(), self.account.slots.clone());
+            // From here on, not when the router sees it: a younger command may be answered in the same read, and that
+            // it ran has to be noted.
+            slots.iter().for_each(|slot| book.close(*slot));
             self.left_node();
-            let book = self.account.book.clone();
             let mut back = book.back.lock().unwrap_or_else(PoisonError::into_inner);
-            back.push(Returned { ticket: self, answer: outcome });
+            back.push(Returned { ticket: self, answer: outcome, slots });
             true
         } else {
             self.hand_over(outcome)
