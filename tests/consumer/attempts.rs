@@ -281,7 +281,7 @@ async fn large_entries_stay_within_the_bound_of_bytes() {
     settled(&redis).await;
 }
 
-/// Ablation: with leases taken for renewed when that is planned the peer takes entries over that are being handled.
+/// Ablation: with a page counted from when it is decoded, not from when it may have come, the peer takes 5 of 6 over.
 #[test]
 fn leases_of_handlers_that_block_their_thread_again_and_again_hold() {
     let bed = Bed::start();

@@ -95,6 +95,13 @@ async fn a_live_consumer_that_has_nothing_to_do_is_not_forgotten() {
     };
     let held = [consume("first"), consume("second")];
     eventually("both read", async || events.count(|kind| matches!(kind, Kind::Connected { .. })) == 2).await;
+    // The server knows a consumer when it has got something.
+    eventually("both have got something", async || {
+        add(&redis, [0]).await;
+        let known = redis.send(XInfoConsumers::new("orders", "billing")).await.unwrap();
+        ["first", "second"].iter().all(|name| known.iter().any(|consumer| consumer.name == name.as_bytes()))
+    })
+    .await;
     tell(&bed.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "dead"]);
     let removed =
         |name: &str| events.count(|kind| matches!(kind, Kind::ConsumerRemoved { name: gone } if gone == name));
