@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::Sleep;
+use tokio::{sync::oneshot, time::Sleep};
 
 pub use report::ShutdownReport;
 
@@ -26,7 +26,7 @@ use crate::core::{
     liveness::{Liveness, Received},
     retry::ReconnectPolicy,
 };
-use crate::error::{Error, ErrorKind, Fate};
+use crate::error::{self, Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::{Frame, WhenDown};
 use crate::gauges::Gauges;
@@ -114,6 +114,8 @@ pub(crate) struct Driver {
     again: Vec<(BoxedTicket, Stamp)>,
     lost_at: Option<Instant>,
     drain: Drain,
+    /// Where the next link reports that it has logged in, after a change of credentials.
+    logins: Vec<oneshot::Sender<error::Result<()>>>,
     /// Commands turned away before they were admitted, and what the rate of errors knows already.
     refused: u64,
     measured: Tally,
@@ -154,6 +156,7 @@ impl Driver {
             again: Vec::new(),
             lost_at: None,
             drain: Drain::default(),
+            logins: Vec::new(),
             refused: 0,
             measured: Tally::default(),
             recipe,
@@ -300,14 +303,19 @@ impl Driver {
 
     /// Takes in a command that means something on the link of this generation only: at once, or not at all.
     pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
-        let room = self.established.as_ref().is_some_and(|established| established.wire.has_room());
         let ready = self.link.state() == ConnectionState::Ready && self.link.generation() == generation;
-        if ready && room && self.admission.may_send(ticket.frame().size()) {
+        if ready && self.has_room_for(ticket.frame()) {
             self.submit(ticket, asked);
         } else {
             let words = "the connection that this command depends on is gone";
             ticket.complete(Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words)));
         }
+    }
+
+    /// Whether a command could be written now, ahead of nothing else.
+    fn has_room_for(&self, frame: &Frame) -> bool {
+        let room = self.established.as_ref().is_some_and(|established| established.wire.has_room());
+        room && self.admission.may_send(frame.size())
     }
 
     fn note_sent(&mut self, hold: Duration) {
@@ -391,6 +399,9 @@ impl Driver {
         self.tell_the_rest();
         let generation = self.link.generation();
         self.feed(Event::Lost { generation, cause });
+        if !self.logins.is_empty() {
+            self.hurry();
+        }
     }
 
     /// Gives the link up, if there is one.
@@ -460,7 +471,10 @@ impl Driver {
                 self.tell(ConnectionEvent::Refused { cause, retry_in: delay });
             }
             Action::Drain => self.start_draining(),
-            Action::Finish { cause } => self.finish(cause),
+            Action::Finish { cause } => {
+                self.answer_logins(&Err(cause.clone()));
+                self.finish(cause);
+            }
         }
     }
 }

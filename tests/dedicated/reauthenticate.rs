@@ -6,13 +6,13 @@ use std::{
 };
 
 use redis_actix::prelude::*;
-use redis_actix::{Credentials, CredentialsError, CredentialsProvider, StreamEventKind};
-use redis_actix_test::{RedisCluster, RedisServer};
+use redis_actix::{ConnectionState, Credentials, CredentialsError, CredentialsProvider, StreamEventKind};
+use redis_actix_test::{Proxy, RedisCluster, RedisServer};
 
 use crate::cluster_support::{aside, cluster, joined};
 use crate::pubsub_support::Notes;
 use crate::stream_support::{self, Events, Job, Recorder, add, quick};
-use crate::support::{PATIENCE, config, eventually, hasty};
+use crate::support::{PATIENCE, ask_the_frozen, config, eventually, hasty, ms};
 use crate::waiting;
 
 /// Gives the user of now.
@@ -67,8 +67,7 @@ async fn every_link_of_a_cluster_changes_its_user() {
         for key in &keys {
             drop(redis.send(Get::<i64>::new(key).read_from(ReadFrom::Replica)));
         }
-        (nodes.len() == 6 && nodes.iter().all(|node| node.state == Some(redis_actix::ConnectionState::Ready)))
-            .then_some(())
+        (nodes.len() == 6 && nodes.iter().all(|node| node.state == Some(ConnectionState::Ready))).then_some(())
     })
     .await;
     // The looks at the cluster have links of their own, which come and go.
@@ -144,4 +143,58 @@ async fn a_node_that_refuses_the_new_user_is_reported_and_keeps_the_old_one() {
     assert_eq!((done.connections.len(), refused.len()), (3, 1), "{done:?}");
     assert!(refused[0].address.ends_with(&odd.port().to_string()), "{done:?}");
     redis.send(Set::new("key0", 1)).await.expect("written");
+}
+
+/// Ablation: with AUTH refused for want of room, as by a lost link, it fails with `Disconnected`.
+#[actix::test]
+async fn a_link_without_room_for_auth_is_replaced_by_one_with_the_new_login() {
+    let server = crate::support::server();
+    with_users(&server);
+    let rotating = Rotating::old();
+    let redis = hasty(config(server.port()).max_in_flight(2)).credentials(rotating.clone()).start().expect("started");
+    redis.ready(PATIENCE).await.expect("ready");
+    let counts = ask_the_frozen(&redis, &server, 10).await;
+    rotating.rotate();
+    let login = actix::spawn({
+        let redis = redis.clone();
+        async move { redis.reauthenticate().await }
+    });
+    // It is all on this thread: the login has reached the link, whose window stays full.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    server.cont_process().expect("goes on");
+    let done = login.await.expect("run").expect("logged in");
+    assert!(done.is_complete() && done.connections.len() == 1, "{done:?}");
+    eventually("no client of the old user", || clients_of(&server, "old").is_empty().then_some(())).await;
+    for (nth, count) in (1..).zip(counts) {
+        assert_eq!(count.await.expect("counted"), nth);
+    }
+}
+
+/// Ablation: with logins only while the shared link is ready it fails with one connection in the report, the shared one.
+#[actix::test]
+async fn subscriptions_change_their_user_whatever_the_shared_link_does() {
+    let server = crate::support::server();
+    with_users(&server);
+    let proxy = Proxy::start(server.addr()).expect("started");
+    let rotating = Rotating::old();
+    let config = config(proxy.port()).connect_timeout(ms(1000));
+    let redis = hasty(config).credentials(rotating.clone()).start().expect("started");
+    let (inbox, notes) = Notes::inbox();
+    let _subscription = redis.subscribe([Topic::channel("c")], inbox.recipient()).await.expect("confirmed");
+    assert_eq!(redis.status().borrow().state, ConnectionState::Idle);
+    rotating.rotate();
+    proxy.refuse();
+    let done = redis.reauthenticate().await.expect("the subscriptions are logged in");
+    let results: Vec<_> = done.connections.iter().map(|it| (it.purpose.as_str(), it.result.is_ok())).collect();
+    assert!(!done.is_complete() && results.contains(&("subscriptions", true)), "{done:?}");
+    assert!(results.contains(&("shared", false)), "{done:?}");
+    assert!(clients_of(&server, "old").is_empty());
+    proxy.pass();
+    let done = redis.reauthenticate().await.expect("logged in");
+    assert!(done.is_complete() && done.connections.len() == 2, "{done:?}");
+    server.command(["PUBLISH", "test:c", "still"]).expect("published");
+    notes.payload("still").await;
+    assert_eq!(notes.gaps(), 0);
 }

@@ -122,6 +122,7 @@ impl Driver {
             match outcome {
                 // A change that came during the dial was not seen by whoever said where to dial.
                 Ok(Session { address, peer, .. }) if !self.recipe.leads_right(&address, peer, self.demotions) => {
+                    self.answer_logins(&Err(left()));
                     self.feed(Event::Failed { generation, cause: left() });
                 }
                 Ok(Session { wire, mut greeting, address, peer }) => {
@@ -136,9 +137,13 @@ impl Driver {
                     self.established =
                         Some(Established { wire, liveness, busy_poll, leaving: None, number, midway: None });
                     self.greeting = greeting;
+                    self.answer_logins(&Ok(()));
                     self.feed(Event::Established { generation });
                 }
-                Err(cause) => self.feed(Event::Failed { generation, cause }),
+                Err(cause) => {
+                    self.answer_logins(&Err(cause.clone()));
+                    self.feed(Event::Failed { generation, cause });
+                }
             }
         }
     }
