@@ -12,7 +12,7 @@ use crate::actors::driver::ShutdownReport;
 use crate::core::undo::{Undo, is_nothing, takes_nothing, undo};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
-use crate::links::{Leaving, Links};
+use crate::links::{Leaving, Links, Wayfarer};
 use crate::prefix::refusal::RefusalClass;
 use crate::prefix::waits::LONGEST;
 use call::Call;
@@ -31,19 +31,8 @@ const REPEATED: &str = "it was sent again after its link was lost, and an earlie
 /// Runs a command that waits, from the lease of a connection to the last word about what it took.
 pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone) {
     let frame = alone.ticket.frame().clone();
-    let most = links.most().saturating_add(links.config().max_queued());
-    let checked = frame.check().and_then(|()| {
-        if frame.waits_for_writes() { Err(Error::refused(RefusalClass::Blocking, WAIT_ALONE)) } else { Ok(()) }
-    });
-    let slot = checked.and_then(|()| links.slot_of(&frame));
-    let begun = slot.and_then(|slot| {
-        let words = "too many commands wait for connections of their own; send fewer at once or raise max_queued";
-        let room = links.under_way().begin(most);
-        let under_way = room.ok_or_else(|| Error::new(ErrorKind::Overloaded, Fate::NotSent, words))?;
-        Ok((under_way, slot))
-    });
-    let (under_way, slot) = match begun {
-        Ok(under_way) => under_way,
+    let (under_way, slot) = match begin(&links, &frame) {
+        Ok(begun) => begun,
         Err(error) => return alone.ticket.complete(Err(error)),
     };
     let own = frame.own_timeout().map(|own| alone.asked + own);
@@ -90,6 +79,22 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
             settle(&shared, frame.name(), loss, words, Some(left)).await;
         }
     }
+}
+
+/// Counts a command among those that wait, and says at which slot of a cluster it waits.
+///
+/// # Errors
+/// When it cannot wait alone, or too many others wait.
+fn begin(links: &Links, frame: &Frame) -> Result<(Wayfarer, Option<u16>)> {
+    frame.check()?;
+    if frame.waits_for_writes() {
+        return Err(Error::refused(RefusalClass::Blocking, WAIT_ALONE));
+    }
+    let slot = links.slot_of(frame)?;
+    let words = "too many commands wait for connections of their own; send fewer at once or raise max_queued";
+    let room = links.under_way().begin(links.most().saturating_add(links.config().max_queued()));
+    let under_way = room.ok_or_else(|| Error::new(ErrorKind::Overloaded, Fate::NotSent, words))?;
+    Ok((under_way, slot))
 }
 
 /// Where in the report of a shutdown a command belongs that ended during it.

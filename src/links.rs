@@ -44,7 +44,7 @@ pub use info::{LinkInfo, LinkRole};
 pub(crate) use lease::Lease;
 pub(crate) use return_order::{Leaving, ReturnOrder};
 pub(crate) use sibling::Sibling;
-pub(crate) use under_way::UnderWay;
+pub(crate) use under_way::{UnderWay, Wayfarer};
 
 /// How many connections there may be beside the shared one, and for how long unused. Those for subscriptions, see
 /// [`Redis::subscribe`], are not counted, and end as long after the last subscription that needs them.

@@ -44,6 +44,8 @@ pub(super) struct Call {
     wait: Option<Wait>,
     /// The deadline that the command has of its own.
     own: Option<Instant>,
+    /// When it has waited for long enough, once that is known.
+    until: Option<Instant>,
     pub(super) stop: Stop,
     /// It reads from no id that the server would have to work out anew.
     resolved: bool,
@@ -84,6 +86,7 @@ impl Call {
             frame,
             wait,
             own,
+            until: None,
             stop,
             may_have_run: false,
             asked: None,
@@ -105,69 +108,84 @@ impl Call {
     }
 
     async fn wait_piece_by_piece(&mut self) -> (Option<Why>, Result<Value>) {
-        let config = self.shared.links.config();
-        let (command_timeout, most_lost) = (config.command_timeout(), config.max_retries());
-        let mut until = None;
+        let most_lost = self.shared.links.config().max_retries();
         let mut lost = 0;
-        let mut lease = None;
+        let mut kept = None;
         loop {
-            let link = match lease.take().filter(|lease: &Lease| !lease.is_outdated()) {
-                Some(lease) => lease,
-                None => match self.lease().await {
-                    Ok(Ok(lease)) => lease,
-                    Ok(Err(error)) => return (None, Err(error)),
-                    Err(why) => return (Some(why), Err(unsent())),
-                },
-            };
-            let patience = self.patience();
-            let fail_fast =
-                self.frame.own_when_down().unwrap_or(self.shared.links.config().when_down()) == WhenDown::FailFast;
-            let greeting = match self.stop.unless(greeting_of(link.redis(), patience, fail_fast)).await {
-                Ok(Ok(greeting)) => greeting,
+            let (link, greeting) = match self.ready_link(kept.take()).await {
+                Ok(Ok(ready)) => ready,
                 Ok(Err(error)) => return (None, Err(error)),
                 Err(why) => return (Some(why), Err(unsent())),
             };
-            if !link.leads_right(&greeting) {
-                link.discard();
-                continue;
-            }
-            // Sent for a caller who has left meanwhile, it would have to be called off at once.
-            if let Some(why) = self.stop.now().await {
-                return (Some(why), Err(unsent()));
-            }
-            if !self.resolved {
-                let resolved = latest::resolved(&self.frame, link.redis(), greeting.generation);
-                match self.stop.unless(resolved).await {
-                    Ok(Ok(frame)) => {
-                        self.resolved = true;
-                        if let Some(frame) = frame {
-                            (self.wait, self.frame) = (frame.wait(), frame);
-                        }
-                    }
-                    Ok(Err(error)) if self.may_be_asked_again(&error) && lost < most_lost => {
-                        lost += 1;
-                        continue;
-                    }
-                    Ok(Err(error)) => return (None, Err(error)),
-                    Err(why) => return (Some(why), Err(unsent())),
-                }
-            }
-            let until = *until.get_or_insert_with(|| {
-                let until = Instant::now() + self.frame.longest_wait();
-                if self.own.is_none() {
-                    self.stop.set_deadline(until + command_timeout);
-                }
-                until
-            });
-            match self.piece(link, &greeting, until).await {
+            match self.attempt(link, &greeting).await {
                 Piece::Done(None, Err(error)) if self.may_go_again(&error) && lost < most_lost => {
                     lost += 1;
                     self.may_have_run |= error.fate() == Fate::Unknown;
                 }
                 Piece::Done(why, outcome) => return (why, outcome),
-                Piece::Again(again) => lease = again,
+                Piece::Again(again) => kept = again,
             }
         }
+    }
+
+    /// A connection that is up and leads to the right server: the one that was kept, or another one.
+    async fn ready_link(&mut self, mut kept: Option<Lease>) -> Result<Result<(Lease, Greeting)>, Why> {
+        loop {
+            let link = match kept.take().filter(|lease| !lease.is_outdated()) {
+                Some(lease) => lease,
+                None => match self.lease().await? {
+                    Ok(lease) => lease,
+                    Err(error) => return Ok(Err(error)),
+                },
+            };
+            let patience = self.patience();
+            let when_down = self.frame.own_when_down().unwrap_or(self.shared.links.config().when_down());
+            let greeting = greeting_of(link.redis(), patience, when_down == WhenDown::FailFast);
+            let greeting = match self.stop.unless(greeting).await? {
+                Ok(greeting) => greeting,
+                Err(error) => return Ok(Err(error)),
+            };
+            if link.leads_right(&greeting) {
+                // Sent for a caller who has left meanwhile, it would have to be called off at once.
+                return self.stop.now().await.map_or(Ok(Ok((link, greeting))), Err);
+            }
+            link.discard();
+        }
+    }
+
+    /// When the command has waited for as long as its caller wants. The time begins with the first connection that is up.
+    fn until(&mut self) -> Instant {
+        let until = *self.until.get_or_insert_with(|| Instant::now() + self.frame.longest_wait());
+        if self.own.is_none() {
+            self.stop.set_deadline(until + self.shared.links.config().command_timeout());
+        }
+        until
+    }
+
+    /// Puts ids in the places of `$` and `+`, and asks the server to wait.
+    async fn attempt(&mut self, link: Lease, greeting: &Greeting) -> Piece {
+        let until = self.until();
+        if !self.resolved {
+            let resolved = latest::resolved(&self.frame, link.redis(), greeting.generation, self.asking);
+            match self.stop.unless(resolved).await {
+                Ok(Ok(frame)) => {
+                    self.resolved = true;
+                    if let Some(frame) = frame {
+                        (self.wait, self.frame) = (frame.wait(), frame);
+                    }
+                }
+                Ok(Err(error)) => {
+                    return match of_error(&error, CommandFacts::SERVER).and_then(Verdict::not_run) {
+                        Some(refusal) => self.refused(refusal, link, Err(error)).await,
+                        // The question may have run, the command itself was not sent.
+                        None if error.fate() == Fate::Unknown => Piece::Done(None, Err(error.with_fate(Fate::NotSent))),
+                        None => Piece::Done(None, Err(error)),
+                    };
+                }
+                Err(why) => return Piece::Done(Some(why), Err(unsent())),
+            }
+        }
+        self.piece(link, greeting, until).await
     }
 
     fn patience(&self) -> Duration {
@@ -190,12 +208,6 @@ impl Call {
         error.kind() == ErrorKind::Disconnected && (error.fate() == Fate::NotSent || is_repeatable())
     }
 
-    /// A question about a stream that is better put elsewhere, or on another link.
-    fn may_be_asked_again(&self, error: &Error) -> bool {
-        let refusal = of_error(error, CommandFacts::SERVER).and_then(Verdict::not_run);
-        error.kind() == ErrorKind::Disconnected || refusal.is_some_and(|it| it.is_redirect() || it.is_not_now())
-    }
-
     /// Asks the server to wait, for the rest of the time or a part of it.
     async fn piece(&mut self, link: Lease, greeting: &Greeting, until: Instant) -> Piece {
         let config = self.shared.links.config();
@@ -210,8 +222,7 @@ impl Call {
         let generation = greeting.generation;
         let question =
             link.process(generation).is_none().then(|| link.redis().begin_on(generation, process::question(), false));
-        let asking = std::mem::take(&mut self.asking);
-        let answer = link.redis().begin_on(generation, frame, asking);
+        let answer = link.redis().begin_on(generation, frame, self.asking);
         self.number = self.shared.links.return_order().begin();
         let mut blocked = Blocked { answer, link, greeting, question };
         let end = {
@@ -241,7 +252,7 @@ impl Call {
             End::Answered(Ok(value)) if divisible && is_nothing(&value) && begun.elapsed() >= longest.mul_f64(0.9) => {
                 self.refused_since = None;
                 if Instant::now() < until {
-                    Piece::Again((!asking).then_some(blocked.link))
+                    Piece::Again((!self.asking).then_some(blocked.link))
                 } else {
                     Piece::Done(None, Ok(value))
                 }
@@ -254,36 +265,7 @@ impl Call {
     async fn answered(&mut self, blocked: Blocked<'_>, outcome: Result<Value>) -> Piece {
         let Blocked { link, greeting, .. } = blocked;
         if let Some(refusal) = self.refusal(&outcome) {
-            let keeps = match refusal {
-                // The link ends, and the next one may lead to the server that replaces this one.
-                Refusal::ReadOnly | Refusal::NoAuth => {
-                    let since = *self.refused_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= self.patience() {
-                        return Piece::Done(None, outcome);
-                    }
-                    false
-                }
-                Refusal::Ask => {
-                    self.asked = match first_error(&outcome) {
-                        Some(error) => link.asked(&error).await,
-                        None => None,
-                    };
-                    if self.asked.is_some() {
-                        return Piece::Again(None);
-                    }
-                    true
-                }
-                refusal if refusal.is_not_now() || refusal.is_redirect() => true,
-                _ => return Piece::Done(None, outcome),
-            };
-            if let Err(why) = self.stop.unless(sleep(NOT_READY_PAUSE)).await {
-                return Piece::Done(Some(why), outcome);
-            }
-            if keeps {
-                return Piece::Again(Some(link));
-            }
-            link.discard();
-            return Piece::Again(None);
+            return self.refused(refusal, link, outcome).await;
         }
         match outcome {
             Err(error) if is_role_change(&error) => {
@@ -300,6 +282,37 @@ impl Call {
             }
             outcome => Piece::Done(None, outcome),
         }
+    }
+
+    /// Another attempt after a refusal: at the node that an ASK names, or after a pause.
+    async fn refused(&mut self, refusal: Refusal, link: Lease, outcome: Result<Value>) -> Piece {
+        // The link ends, and the next one may lead to the server that replaces this one.
+        let ends = matches!(refusal, Refusal::ReadOnly | Refusal::NoAuth);
+        if ends {
+            let since = *self.refused_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= self.patience() {
+                return Piece::Done(None, outcome);
+            }
+        } else if !refusal.is_not_now() && !refusal.is_redirect() {
+            return Piece::Done(None, outcome);
+        }
+        if refusal == Refusal::Ask
+            && let Some(error) = first_error(&outcome)
+        {
+            self.asked = link.asked(&error).await;
+            if self.asked.is_some() {
+                return Piece::Again(None);
+            }
+        }
+        if let Err(why) = self.stop.unless(sleep(NOT_READY_PAUSE)).await {
+            return Piece::Done(Some(why), outcome);
+        }
+        if ends {
+            link.discard();
+            return Piece::Again(None);
+        }
+        // What an ASK has named is for one attempt: the slot is where its owner says, and that may have changed.
+        Piece::Again((!self.asking).then_some(link))
     }
 
     /// Why the server did not run the command, if its answer proves that and another attempt may go better.

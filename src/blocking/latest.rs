@@ -8,14 +8,15 @@ use crate::frame::Frame;
 use crate::handle::{Redis, gone};
 use crate::messages::stream_id::StreamId;
 
-/// The command with ids in their places. `None`: the server does not let this user ask.
+/// The command with ids in their places. `asking`: the node does not own the slot yet. `None`: the server does not let
+/// this user ask.
 ///
 /// # Errors
 /// When an answer is missing; nothing was read then.
-pub(super) async fn resolved(frame: &Frame, redis: &Redis, generation: u64) -> Result<Option<Frame>> {
+pub(super) async fn resolved(frame: &Frame, redis: &Redis, generation: u64, asking: bool) -> Result<Option<Frame>> {
     let mut ids = Vec::new();
     for of in frame.latest() {
-        let answer = redis.begin_on(generation, frame.last_entry(of).own(), false).await;
+        let answer = redis.begin_on(generation, frame.last_entry(of).own(), asking).await;
         let last = match answer.unwrap_or_else(|_| Err(gone())) {
             Ok(entries) => last_id(&entries)?,
             Err(error) if error.code() == Some("NOPERM") => return Ok(None),
