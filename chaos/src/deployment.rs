@@ -51,7 +51,7 @@ impl Deployment {
         Self::launch(mode, prefix, RedisServer::builder(), false)
     }
 
-    /// Without proxies, and with a second port for TLS at each server: see [`RedisServerBuilder::tls`].
+    /// Without proxies, and with a second port for TLS at each server and sentinel: see [`RedisServerBuilder::tls`].
     ///
     /// # Errors
     /// When it cannot be started.
@@ -60,6 +60,7 @@ impl Deployment {
     }
 
     fn launch(mode: Mode, prefix: &'static str, server: RedisServerBuilder, tls: bool) -> io::Result<Self> {
+        let sentinel = server.clone();
         // Written at once and never synced: it outlives a killed process, and no failover waits for a disk.
         let server = server.appendonly(true).arg("--appendfsync", "no");
         let server = server.args(["--lua-time-limit", "50", "--loading-process-events-interval-bytes", "1024"]);
@@ -73,7 +74,7 @@ impl Deployment {
             }
             Mode::Sentinel => {
                 let set = SentinelSet::builder().servers(server);
-                Servers::Sentinel(if tls { set.start()? } else { set.proxied().start()? })
+                Servers::Sentinel(if tls { set.sentinels(sentinel).tls().start()? } else { set.proxied().start()? })
             }
         };
         let deployment = Self { servers, prefix };

@@ -21,12 +21,26 @@ pub struct SentinelSetBuilder {
     sentinel: RedisServerBuilder,
     replicas: usize,
     proxied: bool,
+    tls: bool,
 }
 
 impl SentinelSetBuilder {
     /// How the master and its replicas are started.
     pub fn servers(mut self, server: RedisServerBuilder) -> Self {
         self.server = server;
+        self
+    }
+
+    /// How the sentinels are started.
+    pub fn sentinels(mut self, sentinel: RedisServerBuilder) -> Self {
+        self.sentinel = sentinel.sentinel();
+        self
+    }
+
+    /// Has servers and sentinels announce their ports for TLS, and use TLS among each other; both need
+    /// [`RedisServerBuilder::tls`]. Needs Redis 7.0.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
         self
     }
 
@@ -65,13 +79,14 @@ pub struct SentinelSet {
     sentinels: Vec<RedisServer>,
     servers: Vec<RedisServer>,
     network: Option<Network>,
+    tls: bool,
 }
 
 impl SentinelSet {
     /// Options for another one.
     pub fn builder() -> SentinelSetBuilder {
         let (server, sentinel) = (RedisServerBuilder::default(), RedisServer::builder().sentinel());
-        SentinelSetBuilder { server, sentinel, replicas: 1, proxied: false }
+        SentinelSetBuilder { server, sentinel, replicas: 1, proxied: false, tls: false }
     }
 
     /// Starts them, and waits until the sentinels know each other and the replica.
@@ -98,17 +113,20 @@ impl SentinelSet {
             Some(network) => network.start(server, false),
             None => server.start(),
         };
-        let server = || options.server.clone().arg("--repl-diskless-sync-delay", "0");
+        let secure = |server: RedisServerBuilder| {
+            if options.tls { server.arg("--tls-replication", "yes") } else { server }
+        };
+        let server = || secure(options.server.clone()).arg("--repl-diskless-sync-delay", "0");
         let mut servers = vec![start(server())?];
         for _ in 0..options.replicas {
             servers.push(start(server())?);
         }
         let sentinel = |_| {
-            let sentinel = options.sentinel.clone();
+            let sentinel = secure(options.sentinel.clone());
             network.as_mut().map_or_else(|| sentinel.clone(), |network| network.outside(sentinel.clone())).start()
         };
         let sentinels = (0..3).map(sentinel).collect::<io::Result<Vec<_>>>()?;
-        let set = Self { sentinels, servers, network };
+        let set = Self { sentinels, servers, network, tls: options.tls };
         let port = set.announced_port(0).to_string();
         for replica in set.servers.iter().skip(1) {
             replica.command(["REPLICAOF", "127.0.0.1", &port])?.ok()?;
@@ -182,10 +200,12 @@ impl SentinelSet {
         master.ok_or_else(|| io::Error::other("a master that is none of ours"))
     }
 
-    /// The port that a server announces: that of its proxy, where it has one.
+    /// The port that a server announces: that of its proxy, where it has one, or that for TLS, see
+    /// [`SentinelSetBuilder::tls`].
     #[must_use]
     pub fn announced_port(&self, server: usize) -> u16 {
-        let own = || self.servers.get(server).map_or(0, RedisServer::port);
+        let port = |server: &RedisServer| server.tls_port().filter(|_| self.tls).unwrap_or(server.port());
+        let own = || self.servers.get(server).map_or(0, port);
         self.proxy(server).map_or_else(own, Proxy::port)
     }
 

@@ -315,9 +315,15 @@ impl RedisServer {
             // A sentinel writes down what it learns, so it wants a file of its own; it knows few options.
             let file = self.dir.path().join("sentinel.conf");
             let dir = self.dir.path().display();
-            let password = lock(&self.password).as_deref().map(|password| format!("requirepass {password}\n"));
-            let password = password.unwrap_or_default();
-            std::fs::write(&file, format!("port {}\nbind 127.0.0.1\ndir {dir}\n{password}", self.port))?;
+            let port = format!("port {}", self.port);
+            // Kept over a restart, as it holds what the sentinel has learned, unless it is of an attempt at another port.
+            let kept = std::fs::read_to_string(&file).is_ok_and(|text| text.lines().any(|line| line == port));
+            if !kept {
+                let tls = self.tls_port.map(|port| format!("tls-port {port}\n")).unwrap_or_default();
+                let password = lock(&self.password).as_deref().map(|password| format!("requirepass {password}\n"));
+                let password = password.unwrap_or_default();
+                std::fs::write(&file, format!("{port}\n{tls}bind 127.0.0.1\ndir {dir}\n{password}"))?;
+            }
             return self.process.spawn(command.arg(file).arg("--sentinel").args(&self.options.extra));
         }
         command

@@ -89,6 +89,24 @@ fn cluster(deployment: &Deployment) -> RedisConfigBuilder {
     RedisConfig::builder().cluster_hosts(ports.map(|port| format!("127.0.0.1:{port}")))
 }
 
+fn sentinels(deployment: &Deployment) -> RedisConfigBuilder {
+    let set = deployment.sentinels().expect("sentinels");
+    let ports = set.sentinels().iter().filter_map(RedisServer::tls_port);
+    RedisConfig::builder().sentinel(ports.map(|port| format!("127.0.0.1:{port}")), set.name())
+}
+
+/// A sentinel reads its files at its start only. One after the other, so that most are there at any time.
+async fn restart_sentinels(deployment: &Arc<Deployment>) {
+    let deployment = deployment.clone();
+    let restart = move || {
+        for sentinel in deployment.sentinels().iter().flat_map(|set| set.sentinels()) {
+            sentinel.restart().expect("restarted");
+            deployment.wait_well(&[]).expect("it sees the master and the others");
+        }
+    };
+    spawn_blocking(restart).await.expect("no panic");
+}
+
 async fn rotate(mode: Mode, config: fn(&Deployment) -> RedisConfigBuilder) {
     let (files, old, new) = (Files::create(), authority("old"), authority("new"));
     let ca = files.write("ca.pem", &old.pem());
@@ -97,6 +115,11 @@ async fn rotate(mode: Mode, config: fn(&Deployment) -> RedisConfigBuilder) {
     let deployment = spawn_blocking(move || Deployment::start_tls(mode, "chaos:", server)).await.expect("no panic");
     let deployment = Arc::new(deployment.unwrap_or_else(|error| panic!("{error}")));
     let servers = deployment.servers();
+    for sentinel in deployment.sentinels().iter().flat_map(|set| set.sentinels()) {
+        // A busy machine must not look like a master that died.
+        let slow = ["SENTINEL", "SET", "mymaster", "down-after-milliseconds", "30000"];
+        sentinel.command(slow).expect("asked").ok().expect("set");
+    }
     let (certificate, key) = files.pair(&old, "client");
     let secure = |certificate: PathBuf, key: PathBuf| {
         let config = config(&deployment).key_prefix("chaos:").tls(true).tls_ca(files.path("ca.pem"));
@@ -113,13 +136,17 @@ async fn rotate(mode: Mode, config: fn(&Deployment) -> RedisConfigBuilder) {
     let both = format!("{}{}", old.pem(), new.pem());
     files.write("ca.pem", &both);
     trust(&files, servers, "ca-2.pem", &both);
+    restart_sentinels(&deployment).await;
+    files.pair(&new, "server");
     let (certificate, key) = files.pair(&new, "server-2");
     let (certificate, key) = (certificate.to_str().expect("a path"), key.to_str().expect("a path"));
     configure(servers, &["tls-cert-file", certificate, "tls-key-file", key]);
-    files.pair(&new, "client");
+    let (client_certificate, client_key) = files.pair(&new, "client");
+    restart_sentinels(&deployment).await;
     served(&load, "with the new certificates").await;
     files.write("ca.pem", &new.pem());
     trust(&files, servers, "ca-3.pem", &new.pem());
+    restart_sentinels(&deployment).await;
     served(&load, "without the old authority").await;
     load.end().await;
     let errors = load.take_errors();
@@ -133,6 +160,8 @@ async fn rotate(mode: Mode, config: fn(&Deployment) -> RedisConfigBuilder) {
         server.command(["CLIENT", "KILL", "TYPE", "normal"]).expect("asked").int().expect("killed");
     }
     redis.send(Get::<String>::new("own:1")).await.expect("over a new link");
+    let another = quick(secure(client_certificate, client_key)).start().expect("started");
+    another.ready(Duration::from_secs(20)).await.expect("over new links only");
     let (certificate, key) = files.pair(&old, "outdated");
     let outdated = quick(secure(certificate, key)).start().expect("started");
     outdated.ready(Duration::from_secs(5)).await.expect_err("a certificate of the old authority");
@@ -141,6 +170,12 @@ async fn rotate(mode: Mode, config: fn(&Deployment) -> RedisConfigBuilder) {
 #[actix::test]
 async fn certificates_of_one_server_rotate_without_an_error() {
     rotate(Mode::Sentinel, one_server).await;
+}
+
+/// Ablation: sentinels dialled without TLS (`tls: None` in the target of `Sentinels::new`) fails with "ready".
+#[actix::test]
+async fn certificates_rotate_behind_sentinels_without_an_error() {
+    rotate(Mode::Sentinel, sentinels).await;
 }
 
 #[actix::test]
