@@ -172,7 +172,8 @@ async fn certificates_of_one_server_rotate_without_an_error() {
     rotate(Mode::Sentinel, one_server).await;
 }
 
-/// Ablation: sentinels dialled without TLS (`tls: None` in the target of `Sentinels::new`) fails with "ready".
+/// Ablation: sentinels dialled without TLS (`tls: None` in the target of `Sentinels::new`) fails with
+/// "no connection within 20s, still connecting".
 #[actix::test]
 async fn certificates_rotate_behind_sentinels_without_an_error() {
     rotate(Mode::Sentinel, sentinels).await;
