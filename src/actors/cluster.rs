@@ -131,9 +131,10 @@ impl Router {
             queued_time: config.max_queued_time(),
             patience: Patience::ButSlots,
         };
+        let slots = Slots::new(config.key_prefix().as_str().as_bytes());
         let (teller, told) = channel();
         Self {
-            slots: Slots::new(config.key_prefix().as_str().as_bytes()),
+            slots,
             replicas: Replicas::new(recipe.clone(), Replica::InCluster, policy.clone(), teller.clone()),
             nodes: Nodes::new(recipe.clone(), policy, teller),
             seeds,
@@ -144,7 +145,7 @@ impl Router {
             delays: 0,
             orders: 0,
             has_moved: false,
-            book: Arc::default(),
+            book: Arc::new(Book::new(slots)),
             refresh: Refresh::new(fastrand::Rng::new()),
             looking: None,
             trouble: None,
@@ -313,6 +314,9 @@ impl Router {
     }
 
     fn send(&mut self, mut ticket: Box<Routed>, node: usize, slots: SlotList) {
+        if ticket.trip.redirected_by.has(node) {
+            return ticket.finish(Err(detour::redirected_back()));
+        }
         ticket.trip.node = node;
         // Where it waits, deadlines that are common are in order; this one may come from another place.
         let deadline = match ticket.trip.deadline {

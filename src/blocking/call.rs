@@ -318,13 +318,14 @@ impl Call {
     /// Why the server did not run the command, if its answer proves that and another attempt may go better.
     fn refusal(&self, outcome: &Result<Value>) -> Option<Refusal> {
         match outcome {
-            Err(error) => of_error(error, CommandFacts::of(&self.frame))?.not_run(),
+            Err(error) => of_error(error, CommandFacts::of(&self.frame).in_slot(self.shared.slot))?.not_run(),
             Ok(Value::Array(replies)) => {
                 // A pipeline with WAIT: nothing of it ran if every write in it was refused.
                 let unit = self.frame.unit()?;
                 let refused = |index: usize| !matches!(unit.name_of(index).as_str(), "WAIT" | "WAITAOF");
                 let writes = replies.iter().enumerate().filter(|(index, _)| refused(*index));
-                let mut refusals = writes.map(|(index, reply)| not_run(reply, CommandFacts::of_part(unit, index)));
+                let facts = |index| CommandFacts::of_part(unit, index).in_slot(self.shared.slot);
+                let mut refusals = writes.map(|(index, reply)| not_run(reply, facts(index)));
                 let first = refusals.next()??;
                 refusals.all(|refusal| refusal.is_some()).then_some(first)
             }

@@ -61,30 +61,42 @@ pub(crate) struct CommandFacts<'a> {
     user_code: bool,
     /// It changes nothing, so that it may run as often as it likes.
     reads: bool,
+    /// The slot of its keys in a cluster. A redirect of another slot does not come from the node itself.
+    slot: Option<u16>,
 }
 
 impl<'a> CommandFacts<'a> {
     /// A command whose error replies come from the server itself: MULTI, EXEC, and commands while they are queued.
-    pub(crate) const SERVER: CommandFacts<'static> = CommandFacts { name: b"", user_code: false, reads: true };
+    pub(crate) const SERVER: Self = Self::named(b"", false, true);
 
     /// A command of which nothing is known any more.
-    pub(crate) const UNKNOWN: CommandFacts<'static> = CommandFacts { name: b"", user_code: true, reads: false };
+    pub(crate) const UNKNOWN: Self = Self::named(b"", true, false);
 
     /// Of a single command; of several see [`of_part`](Self::of_part).
     pub(crate) fn of(frame: &'a Frame) -> Self {
         let name = frame.args().next().unwrap_or_default();
-        Self::named(name, frame.is_read())
+        Self::named(name, runs_user_code(name), frame.is_read())
     }
 
     /// Of the command at `index` of a pipeline or a transaction.
     pub(crate) fn of_part(unit: &'a Unit, index: usize) -> Self {
         let name = unit.view(index).and_then(|part| part.words().next()).unwrap_or_default();
         let reads = table::lookup(&[name]).is_some_and(|found| found.entry.pure_read());
-        Self::named(name, reads)
+        Self::named(name, runs_user_code(name), reads)
     }
 
-    fn named(name: &'a [u8], reads: bool) -> Self {
-        Self { name, user_code: runs_user_code(name), reads }
+    const fn named(name: &'a [u8], user_code: bool, reads: bool) -> Self {
+        Self { name, user_code, reads, slot: None }
+    }
+
+    /// With the slot of all its keys, where that is known.
+    pub(crate) fn in_slot(self, slot: Option<u16>) -> Self {
+        Self { slot, ..self }
+    }
+
+    /// Whether it must not run a second time, and its own code could have written any error reply to it.
+    pub(crate) fn may_forge(self) -> bool {
+        self.user_code && !self.reads
     }
 }
 
@@ -116,6 +128,12 @@ pub(crate) fn part_error(frame: &Frame, unit: &Unit, index: usize, error: &Serve
 pub(crate) fn verdict(code: &str, text: &str, command: CommandFacts<'_>) -> Verdict {
     let may_have_run = if command.reads { Verdict::Rejected } else { Verdict::MayHaveRun };
     match Refusal::of_code(code) {
+        // A script may have written this text as well. Which slot its keys are in, it hardly writes by chance.
+        Some(Refusal::Moved | Refusal::Ask)
+            if command.may_forge() && (command.slot.is_none() || slot_in(text) != command.slot) =>
+        {
+            may_have_run
+        }
         Some(refusal) if refusal.is_text_of_servers(text) => Verdict::NotRun(refusal),
         // From a script it is what a command in it was told, and another one may have published something before.
         Some(Refusal::ReadOnly) if !command.user_code && READ_ONLY.contains(&text) => {
@@ -163,13 +181,23 @@ pub(crate) fn leaves_link(reply: &Value, command: CommandFacts<'_>) -> Option<Re
     let refusal = Refusal::of_code(error.code())?;
     let is_meant = matches!(refusal, Refusal::ReadOnly | Refusal::NoAuth | Refusal::Moved);
     let is_inner = refusal == Refusal::ReadOnly && READ_ONLY.iter().any(|known| text.starts_with(known));
-    (is_meant && (!command.user_code || is_inner || refusal.is_text_of_servers(text))).then_some(refusal)
+    let is_proven = || verdict(error.code(), text, command).not_run() == Some(refusal);
+    (is_meant && (!command.user_code || is_inner || is_proven())).then_some(refusal)
 }
 
 /// The error replies to a pipeline or a transaction, each with what it is a reply to.
 pub(crate) fn unit_errors<'a>(
     unit: &'a Unit,
     replies: &'a [Value],
+) -> impl Iterator<Item = (&'a Value, CommandFacts<'a>)> {
+    unit_errors_in(unit, replies, |_| None)
+}
+
+/// As [`unit_errors`], where the slot of the command at an index is known.
+pub(crate) fn unit_errors_in<'a>(
+    unit: &'a Unit,
+    replies: &'a [Value],
+    slot_of: impl Fn(usize) -> Option<u16>,
 ) -> impl Iterator<Item = (&'a Value, CommandFacts<'a>)> {
     // Of a transaction, the replies to MULTI and EXEC stand around those to the commands, which are queued meanwhile. Without
     // MULTI the server executes them one by one.
@@ -179,7 +207,8 @@ pub(crate) fn unit_errors<'a>(
         let facts = if is_queued || at < first || at >= last {
             CommandFacts::SERVER
         } else {
-            CommandFacts::of_part(unit, at - first)
+            let facts = CommandFacts::of_part(unit, at - first);
+            if facts.may_forge() { facts.in_slot(slot_of(at - first)) } else { facts }
         };
         (reply, facts)
     })
@@ -252,6 +281,11 @@ impl Refusal {
             Self::NoAuth => text == "Authentication required.",
         }
     }
+}
+
+/// The slot that a redirect names.
+fn slot_in(text: &str) -> Option<u16> {
+    text.split(' ').next()?.parse().ok()
 }
 
 /// What follows the one word that names the server.

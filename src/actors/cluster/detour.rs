@@ -10,11 +10,12 @@ use super::gather::{Gather, Place};
 use super::nodes::Homeless;
 use super::trip::{Returned, Routed, Trip, error_of, redirects, refusal};
 use crate::actors::ticket::Pending as _;
+use crate::core::verdict::CommandFacts;
 use crate::core::{
     cluster::{
         merge::Merge,
         redirect::{self, Redirect},
-        route::{Route, SlotList, route, slot_of_view},
+        route::{SlotList, slot_of, slot_of_view},
         slot_queue::{Release, Waiting},
     },
     lane::Deadline,
@@ -62,12 +63,13 @@ impl Router {
     fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>, ran: &mut Vec<(u16, u64)>) {
         let Some(unit) = ticket.frame().unit() else { return ticket.finish(Ok(Value::Array(replies))) };
         if unit.is_atomic() {
-            let why = refusal(ticket.frame(), &replies).map(error_of);
+            let why = refusal(ticket.frame(), &replies, &self.slots).map(error_of);
             let Some(why) = why else { return ticket.finish(Ok(Value::Array(replies))) };
             return self.redirect(ticket, why, move |_| Ok(Value::Array(replies)));
         }
         // What ran, ran. The others go on one by one, in order: those behind which no other of their slot has run.
-        let mut errors: Vec<_> = redirects(ticket.frame(), &replies).map(|error| error.map(error_of)).collect();
+        let mut errors: Vec<_> =
+            redirects(ticket.frame(), &replies, &self.slots).map(|error| error.map(error_of)).collect();
         let mut ran_behind = HashSet::new();
         for (at, why) in errors.iter_mut().enumerate().rev() {
             let Some(slot) = unit.view(at).and_then(|view| slot_of_view(&view, &self.slots)) else { continue };
@@ -105,7 +107,12 @@ impl Router {
         let Some(mut redirect) = redirect.map(|redirect| redirect.into_reachable(&self.recipe.config)) else {
             return ticket.finish(answer(why));
         };
+        let may_forge = !ticket.frame().is_unit() && CommandFacts::of(ticket.frame()).may_forge();
+        let must_run_once = may_forge && !ticket.frame().is_repeatable();
         if matches!(&redirect, Redirect::Moved { to, .. } if Some(to) == from) {
+            if must_run_once {
+                return ticket.finish(Err(why.with_fate(Fate::Unknown)));
+            }
             // Another process has the name and address of this node now, or the name leads to another address.
             let words = "the node says that the slot is at its own address: its name is resolved anew";
             self.nodes.replace_link(ticket.trip.node, Cause::new(CauseKind::Broken, words));
@@ -116,6 +123,9 @@ impl Router {
         };
         let now = Instant::now();
         ticket.trip.asking = false;
+        if must_run_once && !ticket.note_redirected(&redirect) {
+            return ticket.finish(Err(redirected_back()));
+        }
         match &redirect {
             Redirect::Moved { slot, to } => {
                 if self.map.owner(*slot) != Some(to) {
@@ -144,10 +154,7 @@ impl Router {
 
     /// The slot of a command that has one.
     fn slot_of(&self, ticket: &Routed) -> Option<u16> {
-        ticket.trip.slot.or_else(|| match route(ticket.frame(), &self.slots) {
-            Ok(Route::Slot(slot)) => Some(slot),
-            _ => None,
-        })
+        ticket.trip.slot.or_else(|| slot_of(ticket.frame(), &self.slots))
     }
 
     /// Puts a command into the queue of its slot. `refused`: why, and for how long the slot is left alone at least.
@@ -203,7 +210,9 @@ impl Router {
             match self.queues.release(slot, now) {
                 None => return,
                 Some(Release::Probe(Held { ticket, .. })) => {
-                    if !ticket.is_abandoned() {
+                    if ticket.is_abandoned() {
+                        self.queues.probe_dropped(slot);
+                    } else {
                         self.send_to_owner(ticket, slot);
                     }
                 }
@@ -289,6 +298,12 @@ impl Router {
             self.release_slot(slot, now);
         }
     }
+}
+
+/// Of a command with code of users: one of the two nodes has run it, or the cluster has changed in between.
+pub(super) fn redirected_back() -> Error {
+    let words = "two nodes redirect it to each other; it may have run, so check its effect before you send it again";
+    Error::server("MOVED", Some(words)).with_fate(Fate::Unknown)
 }
 
 fn nobody_owns() -> Error {

@@ -16,28 +16,25 @@ use crate::frame::Frame;
 /// One place in the answer: of a pipeline, that of one of its commands.
 pub(super) struct Place {
     /// What the parts of this place have answered.
-    replies: Vec<Result<Value>>,
+    replies: Vec<Option<Result<Value>>>,
     merge: Merge,
 }
 
 impl Place {
     pub(super) fn new(parts: usize, merge: Merge) -> Self {
-        Self { replies: vec![Ok(Value::Nil); parts], merge }
+        Self { replies: vec![None; parts], merge }
     }
 
     /// A place whose answer is known.
     pub(super) fn answered(reply: Result<Value>) -> Self {
-        Self { replies: vec![reply], merge: Merge::Only }
+        Self { replies: vec![Some(reply)], merge: Merge::Only }
     }
 
     /// The answer out of those of its parts. One part that failed is the answer; then what the others did decides
     /// whether the whole may be repeated.
     fn outcome(self, is_read: bool) -> Result<Value> {
         let Self { replies, merge } = self;
-        let ran = |reply: &Result<Value>| match reply {
-            Ok(value) => !matches!(value, Value::ServerError(_)),
-            Err(error) => error.fate() == Fate::Unknown,
-        };
+        let replies: Vec<_> = replies.into_iter().map(|reply| reply.unwrap_or(Ok(Value::Nil))).collect();
         let may_have_run = !is_read && replies.len() > 1 && replies.iter().any(ran);
         let judged = |error: Error| if may_have_run { error.with_fate(Fate::Unknown) } else { error };
         let mut values = Vec::with_capacity(replies.len());
@@ -53,10 +50,27 @@ impl Place {
     }
 }
 
+fn ran(reply: &Result<Value>) -> bool {
+    match reply {
+        Ok(value) => !matches!(value, Value::ServerError(_)),
+        Err(error) => error.fate() == Fate::Unknown,
+    }
+}
+
 struct Whole {
     asked: Option<Box<Routed>>,
     places: Vec<Place>,
     left: usize,
+}
+
+/// Where the other parts are dropped, as at the end of the thread.
+impl Drop for Whole {
+    fn drop(&mut self) {
+        let Some(asked) = &mut self.asked else { return };
+        if !asked.frame().is_read() && self.places.iter().flat_map(|place| &place.replies).flatten().any(ran) {
+            asked.note_may_have_run();
+        }
+    }
 }
 
 /// What the parts of one command share.
@@ -83,7 +97,7 @@ impl Gather {
         whole.left = whole.left.saturating_sub(1);
         for ((place, number), outcome) in at.iter().zip(outcomes) {
             if let Some(gap) = whole.places.get_mut(*place).and_then(|place| place.replies.get_mut(*number)) {
-                *gap = outcome;
+                *gap = Some(outcome);
             }
         }
         if whole.left > 0 {

@@ -80,11 +80,14 @@ impl Node {
             return false;
         }
         let is_idle = self.driver.is_idle();
+        let is_ready = self.driver.state() == ConnectionState::Ready;
         match &mut self.stay {
             // Commands in flight have an answer to come.
             Stay::Redirected(until) if !is_idle => *until = now + FAREWELL,
             // One that was replaced because it is frozen must not run, when it wakes, what the cluster will not keep.
-            Stay::Displaced(until) if !is_idle && self.driver.silent_for().0 < FAREWELL => *until = now + FAREWELL,
+            Stay::Displaced(until) if !is_idle && is_ready && self.driver.silent_for().0 < FAREWELL => {
+                *until = now + FAREWELL
+            }
             _ => return true,
         }
         false

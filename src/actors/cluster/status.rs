@@ -30,7 +30,8 @@ impl Default for Present {
 impl Present {
     /// When the state may change for no other reason than the time.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.ready_at.filter(|_| self.state != ConnectionState::Ready)
+        // A time that nothing consumes would be a timer that fires for ever.
+        self.ready_at.filter(|_| self.state == ConnectionState::Connecting)
     }
 
     /// A look failed.

@@ -14,9 +14,12 @@ use redis::Value;
 use crate::actors::driver::ShutdownReport;
 use crate::actors::ticket::{BoxedTicket, Pending};
 use crate::core::cluster::redirect::{self, Redirect};
-use crate::core::cluster::{route::SlotList, slot::SLOTS};
+use crate::core::cluster::{
+    route::{SlotList, slot_of_view},
+    slot::{SLOTS, Slots},
+};
 use crate::core::lane::Deadline;
-use crate::core::verdict::{CommandFacts, Refusal, Verdict, not_run, of_error, unit_errors};
+use crate::core::verdict::{CommandFacts, Refusal, Verdict, not_run, of_error, unit_errors_in};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
@@ -39,6 +42,24 @@ pub(crate) struct Trip {
     pub(super) at_primary: bool,
     /// Its bytes left on a link that broke: it is sent again because it may run twice.
     pub(super) may_have_run: bool,
+    /// It runs code of users, and these nodes have redirected it. Sent to one of them again it might run a second time.
+    pub(super) redirected_by: Redirectors,
+}
+
+/// The nodes that have redirected a command, or `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Redirectors([Option<u16>; 4]);
+
+impl Redirectors {
+    pub(super) fn has(self, node: usize) -> bool {
+        self.0.into_iter().flatten().any(|known| usize::from(known) == node)
+    }
+
+    /// Returns whether there was room for one more. Nodes that agree about a slot redirect a command once or twice.
+    fn push(&mut self, node: usize) -> bool {
+        let free = self.0.iter_mut().find(|known| known.is_none());
+        free.zip(u16::try_from(node).ok()).map(|(free, node)| *free = Some(node)).is_some()
+    }
 }
 
 impl Trip {
@@ -55,7 +76,18 @@ impl Trip {
 
     pub(super) fn new(deadline: Deadline, order: u64) -> Self {
         let (asking, at_primary, may_have_run) = (false, false, false);
-        Self { deadline, order, slot: None, node: 0, hops: 0, waits: 0, asking, at_primary, may_have_run }
+        Self {
+            deadline,
+            order,
+            slot: None,
+            node: 0,
+            hops: 0,
+            waits: 0,
+            asking,
+            at_primary,
+            may_have_run,
+            redirected_by: Redirectors::default(),
+        }
     }
 
     /// That of a part of this command, or of one that has to find its way anew.
@@ -75,6 +107,7 @@ const CLOSED: u32 = 1 << 31;
 /// What becomes of the commands of one cluster, whichever nodes they are at.
 #[derive(Debug)]
 pub(super) struct Book {
+    slots: Slots,
     open: AtomicUsize,
     completed: AtomicU64,
     failed: AtomicU64,
@@ -88,9 +121,10 @@ pub(super) struct Book {
     left: Mutex<Vec<Left>>,
 }
 
-impl Default for Book {
-    fn default() -> Self {
+impl Book {
+    pub(super) fn new(slots: Slots) -> Self {
         Self {
+            slots,
             open: AtomicUsize::default(),
             completed: AtomicU64::default(),
             failed: AtomicU64::default(),
@@ -260,6 +294,25 @@ impl Routed {
         ticket.into_kept().map(|kept| kept.downcast().expect("only a command of a cluster keeps anything"))
     }
 
+    /// A node has redirected it, and the reply may be one that its own code wrote. The node that it is sent to proves by
+    /// running it that it did not run so far. One that sends it back proves nothing.
+    ///
+    /// Returns whether it may be sent on.
+    pub(super) fn note_redirected(&mut self, redirect: &Redirect) -> bool {
+        match redirect {
+            Redirect::Moved { .. } => {}
+            Redirect::Ask { .. } if self.trip.pause(redirect).is_some_and(|pause| pause.is_zero()) => {}
+            Redirect::TryAgain => {
+                // The node takes part in the move of the slot, as the one that has redirected it said.
+                self.trip.redirected_by = Redirectors::default();
+                return true;
+            }
+            Redirect::Ask { .. } | Redirect::Down => return true,
+        }
+        self.note_may_have_run();
+        self.trip.redirected_by.push(self.trip.node)
+    }
+
     /// It goes to a node, and has these slots.
     pub(super) fn enter(&mut self, slots: SlotList) {
         self.left_node();
@@ -329,11 +382,12 @@ impl Pending for Routed {
     fn deliver(mut self: Box<Self>, outcome: Result<Value>) -> bool {
         let is_back = match &outcome {
             Err(error) if error.kind() == ErrorKind::Server => {
-                let refusal = of_error(error, CommandFacts::of(self.frame())).and_then(Verdict::not_run);
+                let facts = CommandFacts::of(self.frame()).in_slot(self.trip.slot);
+                let refusal = of_error(error, facts).and_then(Verdict::not_run);
                 refusal.is_some_and(Refusal::is_redirect)
             }
             Err(_) => false,
-            Ok(Value::Array(replies)) => refusal(self.frame(), replies).is_some(),
+            Ok(Value::Array(replies)) => refusal(self.frame(), replies, &self.account.book.slots).is_some(),
             Ok(_) => false,
         };
         if is_back {
@@ -353,15 +407,15 @@ impl Pending for Routed {
 
 /// The first redirect in the answer to a unit, if some of it did not run for that. A transaction did not run as a whole, by
 /// the word of EXEC, or it did.
-pub(super) fn refusal<'r>(frame: &'r Frame, replies: &'r [Value]) -> Option<&'r redis::ServerError> {
+pub(super) fn refusal<'r>(frame: &'r Frame, replies: &'r [Value], slots: &'r Slots) -> Option<&'r redis::ServerError> {
     let is_atomic = frame.unit()?.is_atomic();
     match replies.last() {
         Some(Value::ServerError(exec)) if is_atomic && exec.code() != "EXECABORT" => {
-            redirects(frame, replies).last()?.filter(|last| std::ptr::eq(*last, exec))
+            redirects(frame, replies, slots).last()?.filter(|last| std::ptr::eq(*last, exec))
         }
-        Some(Value::ServerError(_)) => redirects(frame, replies).flatten().next(),
+        Some(Value::ServerError(_)) => redirects(frame, replies, slots).flatten().next(),
         Some(_) if is_atomic => None,
-        _ => redirects(frame, replies).flatten().next(),
+        _ => redirects(frame, replies, slots).flatten().next(),
     }
 }
 
@@ -369,8 +423,12 @@ pub(super) fn refusal<'r>(frame: &'r Frame, replies: &'r [Value]) -> Option<&'r 
 pub(super) fn redirects<'r>(
     frame: &'r Frame,
     replies: &'r [Value],
+    slots: &'r Slots,
 ) -> impl Iterator<Item = Option<&'r redis::ServerError>> {
-    let mut judged = frame.unit().into_iter().flat_map(move |unit| unit_errors(unit, replies));
+    let mut judged = frame
+        .unit()
+        .into_iter()
+        .flat_map(move |unit| unit_errors_in(unit, replies, move |at| slot_of_view(&unit.view(at)?, slots)));
     replies.iter().map(move |reply| match reply {
         Value::ServerError(error) => {
             let (_, facts) = judged.next()?;

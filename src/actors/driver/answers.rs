@@ -4,7 +4,11 @@ use redis::Value;
 
 use crate::actors::ticket::BoxedTicket;
 use crate::config::Mode;
-use crate::core::verdict::{CommandFacts, Refusal, Verdict, leaves_link, unit_errors, verdict};
+use crate::core::cluster::{
+    route::{slot_of, slot_of_view},
+    slot::Slots,
+};
+use crate::core::verdict::{CommandFacts, Refusal, Verdict, leaves_link, unit_errors_in, verdict};
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -22,9 +26,11 @@ pub(super) fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
 /// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
 pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, recipe: &Recipe) -> Option<Cause> {
     let frame = ticket.frame();
+    let slots = || Slots::new(prefix.as_str().as_bytes());
     let (outcome, refusal) = match value {
         Value::ServerError(error) => {
             let facts = CommandFacts::of(frame);
+            let facts = if facts.may_forge() { facts.in_slot(slot_of(frame, &slots())) } else { facts };
             let judged = verdict(error.code(), error.details().unwrap_or_default(), facts);
             let said = if frame.is_unprefixed() {
                 Error::server(error.code(), error.details())
@@ -40,7 +46,8 @@ pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, reci
         value => {
             let refusal = match (&value, frame.unit()) {
                 (Value::Array(replies), Some(unit)) => {
-                    unit_errors(unit, replies).find_map(|(reply, facts)| leaves_link(reply, facts))
+                    let slot_of = |at| slot_of_view(&unit.view(at)?, &slots());
+                    unit_errors_in(unit, replies, slot_of).find_map(|(reply, facts)| leaves_link(reply, facts))
                 }
                 _ => None,
             };

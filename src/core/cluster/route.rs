@@ -85,6 +85,14 @@ pub(crate) fn of_pipeline(frame: &Frame, slots: &Slots, same: impl Fn(u16, u16) 
     (!list.is_empty()).then_some(list)
 }
 
+/// The slot of a command, if all its keys are in one.
+pub(crate) fn slot_of(frame: &Frame, slots: &Slots) -> Option<u16> {
+    match route(frame, slots) {
+        Ok(Route::Slot(slot)) => Some(slot),
+        _ => None,
+    }
+}
+
 /// The slot of a command of a pipeline, if all its keys are in one.
 pub(crate) fn slot_of_view(view: &View<'_>, slots: &Slots) -> Option<u16> {
     match of_view(view, None, slots) {

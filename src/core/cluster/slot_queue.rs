@@ -125,6 +125,13 @@ impl<T> SlotQueues<T> {
         Some(Release::Probe(self.forget(slot, turn, first)))
     }
 
+    /// What was sent alone came to no node.
+    pub(crate) fn probe_dropped(&mut self, slot: u16) {
+        if let Some(queue) = self.queues.get_mut(&slot) {
+            queue.probing = false;
+        }
+    }
+
     /// A command of the slot was run by a node. Returns the older ones that a node had refused: sent again they would run
     /// after it.
     pub(crate) fn overtaken(&mut self, slot: u16, order: u64) -> Vec<T> {

@@ -40,7 +40,26 @@ const TEXTS: &[(&str, Refusal)] = &[
 fn texts_of_servers_prove_that_nothing_ran() {
     for (line, refusal) in TEXTS {
         for frame in [eval(), Frame::known("INCR").key("k"), Frame::new("NOSUCH").key("k")] {
-            assert_eq!(judge(line, &frame), Verdict::NotRun(*refusal), "{line} to {frame:?}");
+            let slot = line.split(' ').nth(1).and_then(|slot| slot.parse().ok());
+            let facts = CommandFacts::of(&frame).in_slot(slot);
+            let (code, text) = line.split_once(' ').expect("a code");
+            assert_eq!(verdict(code, text, facts), Verdict::NotRun(*refusal), "{line} to {frame:?}");
+        }
+    }
+}
+
+/// Ablation: without the comparison of slots the first assertion finds `NotRun(Moved)`.
+#[test]
+fn a_redirect_of_another_slot_is_what_a_script_wrote() {
+    for code in ["MOVED", "ASK"] {
+        let judged = |frame: &Frame, slot| verdict(code, "3999 127.0.0.1:6381", CommandFacts::of(frame).in_slot(slot));
+        for frame in [eval(), Frame::known("FCALL").arg("f").arg(0), Frame::new("NOSUCH").key("k")] {
+            assert_eq!(judged(&frame, Some(3998)), Verdict::MayHaveRun, "{code} to {frame:?}");
+            assert_eq!(judged(&frame, None), Verdict::MayHaveRun, "{code} to {frame:?}");
+            assert!(matches!(judged(&frame, Some(3999)), Verdict::NotRun(_)), "{code} to {frame:?}");
+        }
+        for frame in [Frame::known("INCR").key("k"), Frame::known("EVAL_RO").arg("x").arg(0).read_only()] {
+            assert!(matches!(judged(&frame, None), Verdict::NotRun(_)), "{code} to {frame:?}");
         }
     }
 }
@@ -114,7 +133,7 @@ fn user_code_that_was_not_started_is_rejected() {
 fn only_servers_end_a_link() {
     let leaves = |line: &str, frame: &Frame| {
         let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("an error");
-        leaves_link(&reply, CommandFacts::of(frame))
+        leaves_link(&reply, CommandFacts::of(frame).in_slot(Some(1)))
     };
     for line in ["READONLY account is frozen", "NOAUTH who are you", "MOVED out of town", "BUSY x", "LOADING"] {
         assert_eq!(leaves(line, &eval()), None, "{line}");
@@ -131,6 +150,7 @@ fn only_servers_end_a_link() {
     ] {
         assert_eq!((leaves(line, &eval()), leaves(line, &set)), (Some(refusal), Some(refusal)), "{line}");
     }
+    assert_eq!(leaves("MOVED 2 h:1", &eval()), None, "its keys are in slot 1");
     assert_eq!(leaves("READONLY in other words", &set), Some(Refusal::ReadOnly), "a server executes SET itself");
     assert_eq!(leaves("BUSY x", &set), None);
 }
@@ -165,9 +185,11 @@ fn replies_to_a_unit_are_judged_by_their_own_commands() {
 #[test]
 fn no_command_of_the_table_is_repeated_for_a_code_alone() {
     for entry in table::COMMANDS {
-        let facts = CommandFacts::named(entry.name.as_bytes(), entry.pure_read());
+        let facts =
+            CommandFacts::named(entry.name.as_bytes(), runs_user_code(entry.name.as_bytes()), entry.pure_read());
         for (line, refusal) in TEXTS {
             let (code, text) = line.split_once(' ').expect("a text");
+            let facts = facts.in_slot(slot_in(text));
             assert_eq!(verdict(code, text, facts), Verdict::NotRun(*refusal), "{} {line}", entry.name);
             let judged = verdict(code, "in other words", facts);
             if entry.pure_read() {
