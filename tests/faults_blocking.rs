@@ -157,6 +157,8 @@ async fn row_14_a_dead_link_under_an_endless_wait_is_noticed_and_its_remains_are
     let server = FakeServer::builder()
         .on(|argv| match argv.first().map(Vec::as_slice) {
             Some(b"BLPOP") => Answer::Silence,
+            // It is the same server process, or no client would be ended there.
+            Some(b"INFO") => Answer::raw("$10\r\nrun_id:abc\r\n"),
             _ => Answer::raw("+OK\r\n"),
         })
         .start()

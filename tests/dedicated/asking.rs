@@ -43,7 +43,7 @@ async fn a_wait_goes_back_to_the_owner_when_the_move_of_its_slot_is_cancelled() 
     assert_eq!(pop.expect("an element").value, "x");
 }
 
-/// Ablation: with a question that does not follow ASK it fails with the server's error `ASK`.
+/// Ablation: with a question that does not follow ASK it fails with `clients that wait` never seen.
 #[actix::test]
 async fn a_read_from_dollar_follows_ask_to_the_importing_node() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;

@@ -172,7 +172,7 @@ async fn a_link_without_room_for_auth_is_replaced_by_one_with_the_new_login() {
     }
 }
 
-/// Ablation: with logins only while the shared link is ready it fails with one connection in the report, the shared one.
+/// Ablation: with logins only while the shared link is ready it fails with the error of the shared link as the whole result.
 #[actix::test]
 async fn subscriptions_change_their_user_whatever_the_shared_link_does() {
     let server = crate::support::server();
