@@ -209,6 +209,7 @@ impl Handler<Alone> for RedisActor {
     type Result = ();
 
     fn handle(&mut self, alone: Alone, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         match &self.elsewhere {
             Some(elsewhere) => elsewhere(alone, ctx.address()),
             None => self.engine.borrow_mut().submit(alone.ticket, Some(alone.asked)),
@@ -226,7 +227,8 @@ impl Message for Tell {
 impl Handler<Tell> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, tell: Tell, _: &mut Context<Self>) {
+    fn handle(&mut self, tell: Tell, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().tell(tell.0);
     }
 }
@@ -251,7 +253,8 @@ impl Message for SubmitOn {
 impl Handler<SubmitOn> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, SubmitOn { generation, aside }: SubmitOn, _: &mut Context<Self>) {
+    fn handle(&mut self, SubmitOn { generation, aside }: SubmitOn, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.callers = aside.callers();
         let submit = aside.submit;
         self.engine.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
@@ -268,7 +271,8 @@ impl Message for Run {
 impl Handler<Run> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, run: Run, _: &mut Context<Self>) {
+    fn handle(&mut self, run: Run, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         (run.0)();
     }
 }
@@ -292,7 +296,8 @@ impl Message for Connect {
 impl Handler<Connect> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Connect, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Connect, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().connect();
     }
 }
@@ -307,7 +312,8 @@ impl Message for Hurry {
 impl Handler<Hurry> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Hurry, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Hurry, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().hurry();
     }
 }
@@ -322,7 +328,8 @@ impl Message for LogIn {
 impl Handler<LogIn> for RedisActor {
     type Result = actix::MessageResult<LogIn>;
 
-    fn handle(&mut self, LogIn(auth): LogIn, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, LogIn(auth): LogIn, ctx: &mut Context<Self>) -> Self::Result {
+        self.count(1, ctx);
         let mut sent = Vec::new();
         self.engine.borrow_mut().each_driver(|driver| sent.extend(driver.log_in(&auth)));
         actix::MessageResult(sent)
@@ -332,7 +339,8 @@ impl Handler<LogIn> for RedisActor {
 impl Handler<Look> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Look, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().look();
     }
 }
@@ -347,7 +355,8 @@ impl Message for Lead {
 impl Handler<Lead> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, lead: Lead, _: &mut Context<Self>) {
+    fn handle(&mut self, lead: Lead, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().lead(&lead.0);
     }
 }
@@ -363,7 +372,8 @@ impl Message for Recheck {
 impl Handler<Recheck> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Recheck, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Recheck, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().recheck();
     }
 }
@@ -378,7 +388,8 @@ impl Message for Sever {
 impl Handler<Sever> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, sever: Sever, _: &mut Context<Self>) {
+    fn handle(&mut self, sever: Sever, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().sever(sever.0);
     }
 }
@@ -393,7 +404,8 @@ impl Message for Subscribe {
 impl Handler<Subscribe> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, subscribe: Subscribe, _: &mut Context<Self>) {
+    fn handle(&mut self, subscribe: Subscribe, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().subscribe(subscribe.0);
     }
 }
@@ -408,7 +420,8 @@ impl Message for Announce {
 impl Handler<Announce> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, announce: Announce, _: &mut Context<Self>) {
+    fn handle(&mut self, announce: Announce, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().tell(announce.0);
     }
 }
@@ -423,7 +436,8 @@ impl Message for Introduce {
 impl Handler<Introduce> for RedisActor {
     type Result = actix::MessageResult<Introduce>;
 
-    fn handle(&mut self, _: Introduce, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: Introduce, ctx: &mut Context<Self>) -> Self::Result {
+        self.count(1, ctx);
         actix::MessageResult(self.engine.borrow().greeting())
     }
 }
@@ -441,7 +455,11 @@ impl Message for ShutDown {
 impl Handler<ShutDown> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, shutdown: ShutDown, _: &mut Context<Self>) {
+    fn handle(&mut self, shutdown: ShutDown, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
         self.engine.borrow_mut().shut_down(shutdown.within, shutdown.done);
     }
 }
+
+#[cfg(test)]
+mod tests;

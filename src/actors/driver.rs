@@ -176,9 +176,9 @@ impl Driver {
         self.link.cause()
     }
 
-    /// Whether a link was tried for, and none came of it or not yet.
+    /// Whether the first dial is under way, so that it is not known yet if there is a server.
     pub(crate) fn is_untried(&self) -> bool {
-        self.link.generation() <= 1 && self.link.state() == ConnectionState::Connecting
+        self.link.is_first_dial() && !self.link.is_draining()
     }
 
     pub(crate) fn generation(&self) -> u64 {

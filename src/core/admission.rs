@@ -82,6 +82,10 @@ impl Size {
     }
 }
 
+/// In place of [`Sent::runs_at`], for questions of the connection's own: they change nothing, so none of them has run as far
+/// as the order is concerned.
+const OWN: u64 = u64::MAX;
+
 struct Sent<R> {
     ticket: Option<R>,
     /// How many bytes of this link's stream the server must have seen before it can have run any of it.
@@ -283,7 +287,7 @@ impl<R: Ticket> Admission<R> {
     /// A question of the connection's own was encoded: its reply finds nobody.
     pub(crate) fn sent_own(&mut self, now: Instant) {
         let (size, lost_links, repeatable) = (Size::default(), 0, false);
-        let sent = Sent { ticket: None, runs_at: 0, size, owed: 1, lost_links, repeatable };
+        let sent = Sent { ticket: None, runs_at: OWN, size, owed: 1, lost_links, repeatable };
         self.flight.push_back(sent, Deadline::Common(now + self.limits.timeout));
     }
 

@@ -209,14 +209,14 @@ impl<T> DeadlineQueue<T> {
 
     /// Takes every entry out whose deadline has come.
     pub(crate) fn expire(&mut self, now: Instant, mut expired: impl FnMut(T)) {
-        let mut left = 0;
-        self.each_due(now, |slot| {
+        let mut leaving = Leaving { queue: self, entries: 0 };
+        let Leaving { queue, entries } = &mut leaving;
+        queue.each_due(now, |slot| {
             if let Some(item) = slot.item.take() {
-                left += 1;
+                *entries += 1;
                 expired(item);
             }
         });
-        self.left(left);
     }
 
     /// Takes every entry out that `leaves`, in order.
@@ -318,6 +318,18 @@ impl<T> DeadlineQueue<T> {
 
     fn at(&mut self, number: i64) -> Option<&mut Slot<T>> {
         self.slots.get_mut(usize::try_from(number - self.front).ok()?)
+    }
+}
+
+/// Counts the entries that leave, also when whoever they are shown to panics.
+struct Leaving<'a, T> {
+    queue: &'a mut DeadlineQueue<T>,
+    entries: usize,
+}
+
+impl<T> Drop for Leaving<'_, T> {
+    fn drop(&mut self) {
+        self.queue.left(self.entries);
     }
 }
 
@@ -454,6 +466,22 @@ mod tests {
                 prop_assert_eq!(queue.next_deadline(), model.iter().map(|(_, deadline)| deadline.at()).min());
             }
         }
+    }
+
+    /// Ablation: counted after the loop, the front is vacant and the next expiry panics with "attempt to subtract with overflow".
+    #[test]
+    fn entries_that_expire_during_a_panic_are_counted() {
+        let start = Instant::now();
+        let mut queue = DeadlineQueue::new();
+        for nth in 0..4 {
+            queue.push_back(nth, Deadline::Common(start + Duration::from_secs(nth / 2)));
+        }
+        let panics = || queue.expire(start, |_| panic!("injected"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+        assert_eq!((queue.len(), queue.front()), (3, Some(&1)));
+        let mut out = Vec::new();
+        queue.expire(start + Duration::from_secs(1), |item| out.push(item));
+        assert_eq!((out, queue.len()), (vec![1, 2, 3], 0));
     }
 
     #[test]

@@ -69,12 +69,15 @@ pub(crate) struct Link {
     draining: Option<Instant>,
     generation: u64,
     attempt: u32,
+    /// A dial has ended, with a link or without.
+    has_dialled: bool,
     retry: Retry,
 }
 
 impl Link {
     pub(crate) fn new(policy: ReconnectPolicy, chance: fastrand::Rng) -> Self {
-        Self { phase: Phase::Idle, draining: None, generation: 0, attempt: 0, retry: Retry::new(policy, chance) }
+        let retry = Retry::new(policy, chance);
+        Self { phase: Phase::Idle, draining: None, generation: 0, attempt: 0, has_dialled: false, retry }
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -87,6 +90,11 @@ impl Link {
 
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready { .. })
+    }
+
+    /// Whether the first dial is under way. One that was redirected is the same dial.
+    pub(crate) fn is_first_dial(&self) -> bool {
+        !self.has_dialled && matches!(self.phase, Phase::Connecting { .. })
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -141,11 +149,13 @@ impl Link {
                 if generation == *current =>
             {
                 self.phase = Phase::Ready { generation, since: now, proven: false };
+                self.has_dialled = true;
                 vec![Action::Release { generation, attempts: self.attempt }]
             }
             (Event::Failed { generation, cause }, Phase::Connecting { generation: current, .. })
                 if generation == *current =>
             {
+                self.has_dialled = true;
                 self.back_off(cause, now)
             }
             (Event::Lost { generation, cause }, Phase::Ready { generation: current, since, .. })

@@ -9,7 +9,7 @@ use std::time::Instant;
 use redis::Value;
 
 use super::queue::{Queued, RETRY_AFTER, Trouble};
-use super::{Admission, Patience, Ticket, Unasked};
+use super::{Admission, OWN, Patience, Ticket, Unasked};
 use crate::core::lane::Stamp;
 use crate::core::verdict::{CommandFacts, Refusal, is_error, not_run, unit_errors};
 use crate::error::Error;
@@ -34,7 +34,6 @@ impl<R: Ticket> Admission<R> {
                 .filter(|frame| !frame.is_pinned())
                 .and_then(|_| unit_refusal(unit, &self.partial, self.limits.patience));
             if let Some(refusal) = refusal {
-                self.partial.clear();
                 self.refuse_front(refusal, now);
                 return Ok(None);
             }
@@ -42,12 +41,21 @@ impl<R: Ticket> Admission<R> {
             return Ok(self.finish_front(|partial| Value::Array(std::mem::take(partial))));
         }
         if front.owed > 0 {
+            // Of a unit that nobody waits for any more.
+            self.partial.push(value);
             return Ok(None);
         }
         if is_error(&value)
+            && self.partial.iter().all(is_error)
             && let Some(refusal) = refusal(frame, &value, self.limits.patience)
         {
             self.refuse_front(refusal, now);
+            return Ok(None);
+        }
+        if self.window != self.limits.in_flight
+            && let Some(said) = self.refusal_before_own()
+        {
+            self.refuse_front(said, now);
             return Ok(None);
         }
         self.server_is_ready();
@@ -55,6 +63,13 @@ impl<R: Ticket> Admission<R> {
             partial.clear();
             value
         }))
+    }
+
+    /// What the server said last, where the reply to a question of the connection's own followed it: that changed nothing, so
+    /// what was refused before it can be sent again.
+    fn refusal_before_own(&self) -> Option<Error> {
+        let own = self.flight.get(self.refusals.len()).is_some_and(|sent| sent.runs_at == OWN);
+        self.refusals.last().filter(|_| own).cloned()
     }
 
     fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Stamp)> {
@@ -70,6 +85,7 @@ impl<R: Ticket> Admission<R> {
     /// flight is answered.
     fn refuse_front(&mut self, refusal: Error, now: Instant) {
         self.window = 0;
+        self.partial.clear();
         self.refusals.push(refusal);
         if self.refusals.len() < self.flight.len() {
             return;

@@ -106,9 +106,9 @@ impl<R: Ticket> Admission<R> {
         settlement
     }
 
-    /// Takes out what waits, in order; with each, whether it may have run. What the server has refused is among it.
+    /// Takes out what waits, in order; with each, whether it may have run. What the server has refused stays where it is until
+    /// those behind it are answered: one of them may run.
     pub(crate) fn take_queued(&mut self) -> Vec<(R, Deadline, bool)> {
-        self.requeue_refused();
         let mut taken = Vec::with_capacity(self.queue.len());
         while let Some((queued, deadline)) = self.queue.pop_front() {
             let deadline = queued.own_deadline(deadline, &self.limits);

@@ -1,9 +1,14 @@
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use super::settle::Settlement;
 use super::*;
 use crate::core::verdict::{CommandFacts, final_error, verdict};
 use crate::events::CauseKind;
+use crate::frame::Unit;
 use proptest::prelude::*;
 
 type Outcomes = Rc<RefCell<BTreeMap<u32, Vec<Result<Value, Error>>>>>;
@@ -68,13 +73,32 @@ struct Bench {
     written: u64,
     up: bool,
     next_id: u32,
-    on_link: Vec<(u32, u64)>,
-    runs: BTreeMap<u32, u32>,
+    on_link: Vec<OnLink>,
+    runs: BTreeMap<(u32, Part), u32>,
     sent_order: Vec<u32>,
     server: Server,
+    /// Of the transaction that the server is in the middle of: whether a command of it was refused.
+    multi: Option<bool>,
     /// What it answers to the commands that it has seen on this link, and in which order it ran commands.
-    answers: BTreeMap<u32, Value>,
-    run_order: Vec<u32>,
+    answers: VecDeque<Value>,
+    run_order: Vec<(u32, Part)>,
+}
+
+/// What the server sees of a frame: a command, or one of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Multi,
+    Command(u64),
+    Exec,
+    Ping,
+}
+
+/// A command in the stream of bytes, up to `end`.
+#[derive(Debug, Clone, Copy)]
+struct OnLink {
+    id: u32,
+    part: Part,
+    end: u64,
 }
 
 const SIZE: u64 = 10;
@@ -98,7 +122,8 @@ impl Bench {
             runs: BTreeMap::new(),
             sent_order: Vec::new(),
             server: Server::Ready,
-            answers: BTreeMap::new(),
+            multi: None,
+            answers: VecDeque::new(),
             run_order: Vec::new(),
         }
     }
@@ -112,19 +137,32 @@ impl Bench {
         self.next_id += 1;
         let probe = Probe { id, frame, abandoned: false, outcomes: self.outcomes.clone() };
         let deadline = self.admission.deadline(&probe.frame, self.now);
+        self.submit_by(probe, deadline);
+        id
+    }
+
+    /// As the driver does it.
+    fn submit_by(&mut self, probe: Probe, deadline: Deadline) {
         if self.up && self.admission.may_send(probe.frame.size()) {
-            let span = self.encode(id);
+            let span = self.encode(probe.id, &probe.frame);
             self.admission.sent(probe, deadline, span);
         } else {
             self.admission.enqueue(probe, deadline, self.state());
         }
-        id
     }
 
-    fn encode(&mut self, id: u32) -> Range<u64> {
-        let start = self.encoded;
+    fn encode(&mut self, id: u32, frame: &Frame) -> Range<u64> {
+        let (start, replies) = (self.encoded, frame.expected_replies() as u64);
         self.encoded += SIZE;
-        self.on_link.push((id, self.encoded));
+        let in_transaction = frame.unit().is_some_and(Unit::is_atomic);
+        for nth in 0..replies {
+            let part = match nth {
+                0 if in_transaction => Part::Multi,
+                _ if in_transaction && nth + 1 == replies => Part::Exec,
+                _ => Part::Command(nth),
+            };
+            self.on_link.push(OnLink { id, part, end: start + SIZE * (nth + 1) / replies });
+        }
         self.sent_order.push(id);
         start..self.encoded
     }
@@ -134,7 +172,7 @@ impl Bench {
             && let Some(next) = self.admission.next_to_send(self.now)
         {
             let id = next.queued.ticket.id;
-            let span = self.encode(id);
+            let span = self.encode(id, next.frame());
             self.admission.sent_from_queue(next, span);
         }
     }
@@ -143,28 +181,66 @@ impl Bench {
     fn write(&mut self, bytes: u64) {
         let before = self.written;
         self.written = (self.written + bytes).min(self.encoded);
-        for (id, end) in &self.on_link {
-            if *end <= before || *end > self.written {
-                continue;
+        let whole = |sent: &&OnLink| sent.end > before && sent.end <= self.written;
+        for sent in self.on_link.iter().filter(whole).copied().collect::<Vec<_>>() {
+            let answer = self.serve(sent);
+            self.answers.push_back(answer);
+        }
+    }
+
+    /// The connection asks something itself.
+    fn ping(&mut self) {
+        if self.up && self.admission.in_flight() < limits().in_flight {
+            self.encoded += SIZE;
+            self.on_link.push(OnLink { id: u32::MAX, part: Part::Ping, end: self.encoded });
+            self.admission.sent_own(self.now);
+        }
+    }
+
+    fn serve(&mut self, sent: OnLink) -> Value {
+        let refused = match self.server {
+            Server::Refuses(line) => Some(line),
+            Server::Ready | Server::RunsAndAnswers(_) => None,
+        };
+        match (sent.part, self.multi, refused) {
+            // It is taken while the server loads, is busy or has no master.
+            (Part::Multi, _, _) => {
+                self.multi = Some(false);
+                Value::Okay
             }
-            let answer = match self.server {
-                Server::Ready => Value::Int((*id).into()),
-                Server::Refuses(line) | Server::RunsAndAnswers(line) => error(line),
-            };
-            self.answers.insert(*id, answer);
-            if !matches!(self.server, Server::Refuses(_)) {
-                self.run_order.push(*id);
-                *self.runs.entry(*id).or_default() += 1;
+            (Part::Exec, Some(false), None) => {
+                self.multi = None;
+                Value::Array(vec![self.run(sent.id, Part::Command(1)), self.run(sent.id, Part::Command(2))])
             }
+            (Part::Exec, Some(_), _) => {
+                self.multi = None;
+                error("EXECABORT Transaction discarded because of previous errors.")
+            }
+            (Part::Ping, _, None) => Value::SimpleString("PONG".to_owned()),
+            (Part::Exec, None, None) => error("ERR EXEC without MULTI"),
+            (Part::Command(_), Some(_), None) => Value::SimpleString("QUEUED".to_owned()),
+            (part @ Part::Command(_), None, None) => self.run(sent.id, part),
+            (_, multi, Some(line)) => {
+                self.multi = multi.map(|_| true);
+                error(line)
+            }
+        }
+    }
+
+    fn run(&mut self, id: u32, part: Part) -> Value {
+        self.run_order.push((id, part));
+        *self.runs.entry((id, part)).or_default() += 1;
+        match self.server {
+            Server::RunsAndAnswers(line) => error(line),
+            Server::Ready | Server::Refuses(_) => Value::Int(id.into()),
         }
     }
 
     fn reply(&mut self) {
         // A server answers only what it has seen whole.
-        let answerable = self.on_link.first().is_some_and(|(_, end)| *end <= self.written);
-        if self.up && answerable {
-            let (id, _) = self.on_link.remove(0);
-            let value = self.answers.remove(&id).expect("it was seen");
+        if self.up
+            && let Some(value) = self.answers.pop_front()
+        {
             if let Some((probe, value, _)) = self.admission.replied(value, self.now).expect("it was asked") {
                 // As the driver does it.
                 let outcome = match &value {
@@ -185,6 +261,7 @@ impl Bench {
         self.up = false;
         self.on_link.clear();
         self.answers.clear();
+        self.multi = None;
         let cause = Cause::new(CauseKind::Broken, "cut");
         let settlement = self.admission.settle(self.written, &cause);
         (self.encoded, self.written) = (0, 0);
@@ -200,16 +277,19 @@ impl Bench {
 #[derive(Debug, Clone)]
 enum Step {
     Submit(Kind),
-    WithOwnTimeout(u8),
+    WithOwnTimeout(Kind, u8),
     SocketTakes(u8),
     Reply,
     Up,
     Lost,
     Wait(u16),
     Refused,
+    Ping,
     Server(Server),
-    /// A cluster has given their slots to another node.
-    TakeQueued,
+    /// A cluster has given slots of this node to another one, and theirs among them or not.
+    TakeQueued {
+        elsewhere: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -218,6 +298,8 @@ enum Kind {
     Read,
     Idempotent,
     Script,
+    Pipeline,
+    Transaction,
 }
 
 impl Kind {
@@ -227,6 +309,8 @@ impl Kind {
             Self::Read => Frame::new("GET").key("k").read_only(),
             Self::Idempotent => Frame::new("SET").key("k").arg(1).idempotent(),
             Self::Script => Frame::known("EVAL").arg("return 1").arg(1).key("k"),
+            Self::Pipeline => Frame::join([Self::Write.frame(), Self::Write.frame()]),
+            Self::Transaction => Frame::atomic([Self::Write.frame(), Self::Write.frame()]),
         }
     }
 }
@@ -269,17 +353,26 @@ fn servers() -> impl Strategy<Value = Server> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let kind = prop_oneof![3 => Just(Kind::Write), 2 => Just(Kind::Read), 2 => Just(Kind::Idempotent), 1 => Just(Kind::Script)];
+    let kind = prop_oneof![
+        3 => Just(Kind::Write),
+        2 => Just(Kind::Read),
+        2 => Just(Kind::Idempotent),
+        1 => Just(Kind::Script),
+        2 => Just(Kind::Pipeline),
+        1 => Just(Kind::Transaction),
+    ];
     let step = prop_oneof![
-        9 => kind.prop_map(Step::Submit),
-        1 => any::<u8>().prop_map(Step::WithOwnTimeout),
-        6 => (0..60_u8).prop_map(Step::SocketTakes),
+        8 => kind.clone().prop_map(Step::Submit),
+        2 => (kind, any::<u8>()).prop_map(|(kind, ms)| Step::WithOwnTimeout(kind, ms)),
+        4 => (0..60_u8).prop_map(Step::SocketTakes),
+        4 => (0..10_u8).prop_map(Step::SocketTakes),
         8 => Just(Step::Reply),
         3 => Just(Step::Up),
         2 => Just(Step::Lost),
         2 => (0..3_000_u16).prop_map(Step::Wait),
         2 => servers().prop_map(Step::Server),
-        1 => Just(Step::TakeQueued),
+        1 => Just(Step::Ping),
+        1 => any::<bool>().prop_map(|elsewhere| Step::TakeQueued { elsewhere }),
         1 => prop::bool::weighted(0.2).prop_map(|refused| if refused { Step::Refused } else { Step::Up }),
     ];
     prop::collection::vec(step, 0..150)
@@ -294,15 +387,41 @@ impl Bench {
         self.admission.expire(self.now, self.state());
     }
 
-    /// What belongs to another node is answered there.
-    fn take_queued(&mut self) {
-        for (probe, _, may_have_run) in self.admission.take_queued() {
+    /// What belongs to another node is answered there; the rest comes back.
+    fn take_queued(&mut self, elsewhere: bool) {
+        for (probe, deadline, may_have_run) in self.admission.take_queued() {
             assert_eq!(may_have_run, probe.frame.may_have_run());
+            if !elsewhere {
+                self.submit_by(probe, deadline);
+                continue;
+            }
             // So that it counts as one that this queue has ended.
             self.admission.tally.failed += 1;
             probe.complete(Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, "elsewhere")));
         }
     }
+}
+
+impl Kind {
+    /// Whether this answers the command `id`, as far as it is no error.
+    fn is_reply(self, value: &Value, id: u32) -> bool {
+        let own = |value: &Value| matches!(value, Value::ServerError(_)) || *value == Value::Int(id.into());
+        match (self, value) {
+            (Self::Pipeline, Value::Array(replies)) => replies.len() == 2 && replies.iter().all(own),
+            (Self::Transaction, Value::Array(replies)) => match &replies[..] {
+                [_, _, _, Value::Array(replies)] => replies.len() == 2 && replies.iter().all(own),
+                [_, _, _, last] => matches!(last, Value::ServerError(_)),
+                _ => false,
+            },
+            (Self::Pipeline | Self::Transaction, _) => false,
+            (_, value) => own(value),
+        }
+    }
+}
+
+/// Whether a pipeline or a transaction says so of itself that it did not run.
+fn is_answered_by_errors(value: &Value) -> bool {
+    matches!(value, Value::Array(replies) if matches!(replies.last(), Some(Value::ServerError(_))))
 }
 
 proptest! {
@@ -325,17 +444,18 @@ proptest! {
                     bench.submit(kind.frame());
                     kinds.push(kind);
                 }
-                Step::WithOwnTimeout(ms) => {
-                    bench.submit(Kind::Write.frame().timeout(Duration::from_millis(ms.into())));
-                    kinds.push(Kind::Write);
+                Step::WithOwnTimeout(kind, ms) => {
+                    bench.submit(kind.frame().timeout(Duration::from_millis(ms.into())));
+                    kinds.push(kind);
                 }
                 Step::SocketTakes(bytes) => bench.write(bytes.into()),
                 Step::Reply => bench.reply(),
+                Step::Ping => bench.ping(),
                 Step::Up => { bench.up = true; bench.release(); }
                 Step::Lost => { bench.lose(); }
                 Step::Wait(ms) => bench.now += Duration::from_millis(ms.into()),
                 Step::Server(server) => bench.server = server,
-                Step::TakeQueued => bench.take_queued(),
+                Step::TakeQueued { elsewhere } => bench.take_queued(elsewhere),
                 Step::Refused => {
                     bench.lose();
                     let cause = Cause::new(CauseKind::Refused, "no");
@@ -358,24 +478,24 @@ proptest! {
         prop_assert_eq!(completed + failed + unknown + abandoned, u64::from(bench.next_id), "each is counted once");
         for id in 0..bench.next_id {
             prop_assert_eq!(bench.fates(id).len(), 1, "command {} is answered once", id);
-            if let Some(Ok(value)) = bench.outcomes.borrow()[&id].first() {
-                prop_assert_eq!(value, &Value::Int(id.into()), "somebody else's reply");
-            }
         }
         for (id, kind) in (0..).zip(kinds) {
-            let runs = bench.runs.get(&id).copied().unwrap_or(0);
-            if matches!(kind, Kind::Write | Kind::Script) {
-                prop_assert!(runs <= 1, "{:?} {} ran {} times", kind, id, runs);
+            let runs: Vec<_> = bench.runs.iter().filter(|((ran, _), _)| *ran == id).map(|(_, runs)| *runs).collect();
+            if matches!(kind, Kind::Read | Kind::Idempotent) {
+                bench.run_order.retain(|(ran, _)| *ran != id);
             } else {
-                bench.run_order.retain(|ran| *ran != id);
+                prop_assert!(runs.iter().all(|runs| *runs <= 1), "{:?} {} ran {:?} times", kind, id, runs);
             }
-            match bench.fates(id)[..] {
-                [None] => prop_assert!(runs >= 1),
-                // A read that ran has done nothing.
-                [Some(fate @ (Fate::NotSent | Fate::Rejected))] if !matches!(kind, Kind::Read) => {
-                    prop_assert_eq!(runs, 0, "{:?} {} ran and was called {:?}", kind, id, fate);
+            match &bench.outcomes.borrow()[&id][0] {
+                Ok(value) => {
+                    prop_assert!(kind.is_reply(value, id), "somebody else's reply: {:?} {} {:?}", kind, id, value);
+                    prop_assert!(!runs.is_empty() || is_answered_by_errors(value));
                 }
-                _ => {}
+                // A read that ran has done nothing.
+                Err(error) if error.fate() != Fate::Unknown && !matches!(kind, Kind::Read) => {
+                    prop_assert!(runs.is_empty(), "{:?} {} ran and was called {:?}", kind, id, error.fate());
+                }
+                Err(_) => {}
             }
         }
         prop_assert!(bench.run_order.is_sorted(), "overtaken on the server: {:?}", bench.run_order);
@@ -540,6 +660,95 @@ fn what_was_put_off_is_not_run_behind_a_later_one_that_ran() {
     bench.reply();
     bench.reply();
     assert_eq!((bench.fates(first), bench.fates(second)), (vec![Some(Fate::Rejected)], vec![None]));
+}
+
+/// Ablation: with the refused command put back into the queue at once, it is sent behind the one that ran: `[first, second, first]`.
+#[test]
+fn what_the_server_refused_is_not_taken_while_a_later_one_may_run() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    bench.server = LOADING;
+    let first = bench.submit(Frame::new("INCR").key("k"));
+    bench.write(SIZE);
+    bench.server = Server::Ready;
+    let second = bench.submit(Frame::new("INCR").key("k"));
+    bench.write(SIZE);
+    bench.reply();
+    bench.take_queued(false);
+    bench.reply();
+    bench.now += Duration::from_secs(1);
+    bench.release();
+    assert_eq!(bench.sent_order, [first, second]);
+    assert_eq!((bench.fates(first), bench.fates(second)), (vec![Some(Fate::Rejected)], vec![None]));
+}
+
+/// Ablation: with the replies of the expired pipeline kept, the next one gets three.
+#[test]
+fn replies_of_an_expired_pipeline_reach_no_other() {
+    for replies in [
+        ["+x", "-LOADING Redis is loading the dataset in memory"],
+        ["-LOADING Redis is loading the dataset in memory"; 2],
+    ] {
+        for at in 0..2 {
+            let mut bench = Bench::new();
+            bench.up = true;
+            bench.submit(Kind::Pipeline.frame().timeout(Duration::from_secs(1)));
+            let second = bench.submit(Kind::Pipeline.frame());
+            for (nth, reply) in replies.into_iter().enumerate() {
+                if nth == at {
+                    bench.now += Duration::from_secs(1);
+                    bench.expire();
+                }
+                let reply = redis::parse_redis_value(format!("{reply}\r\n").as_bytes()).expect("a reply");
+                assert!(bench.admission.replied(reply, bench.now).expect("asked").is_none());
+            }
+            assert!(bench.admission.replied(Value::Int(1), bench.now).expect("asked").is_none());
+            let (probe, value, _) = bench.admission.replied(Value::Int(2), bench.now).expect("asked").expect("whole");
+            assert_eq!((probe.id, value), (second, Value::Array(vec![Value::Int(1), Value::Int(2)])));
+        }
+    }
+}
+
+/// Ablation: without the replies of an expired pipeline the first command waits, to run behind a part of it that ran.
+#[test]
+fn a_part_of_an_expired_pipeline_that_ran_counts_for_the_order() {
+    let mut bench = Bench::new();
+    bench.up = true;
+    bench.server = LOADING;
+    let first = bench.submit(Frame::new("INCR").key("k"));
+    bench.submit(Kind::Pipeline.frame().timeout(Duration::from_secs(1)));
+    bench.write(SIZE);
+    bench.server = Server::Ready;
+    bench.write(SIZE / 2);
+    bench.server = LOADING;
+    bench.write(SIZE / 2);
+    bench.now += Duration::from_secs(1);
+    bench.expire();
+    (0..3).for_each(|_| bench.reply());
+    assert_eq!((bench.fates(first), bench.admission.queued()), (vec![Some(Fate::Rejected)], 0));
+}
+
+/// Ablations: with an own question that counts as a command that ran, the refused command is answered `Rejected`, when the
+/// link is lost as well as when the question is answered.
+#[test]
+fn a_question_of_the_connection_overtakes_nobody() {
+    for answered in [false, true] {
+        let mut bench = Bench::new();
+        bench.up = true;
+        bench.server = LOADING;
+        let refused = bench.submit(Frame::new("INCR").key("k"));
+        bench.write(SIZE);
+        bench.server = Server::Ready;
+        bench.ping();
+        bench.write(SIZE);
+        bench.reply();
+        if answered {
+            bench.reply();
+        } else {
+            bench.lose();
+        }
+        assert_eq!((bench.fates(refused), bench.admission.queued()), (vec![], 1), "answered: {answered}");
+    }
 }
 
 #[test]

@@ -188,3 +188,18 @@ fn a_users_limit_ends_it_visibly() {
     assert!(matches!(actions.as_slice(), [Action::Finish { .. }]), "{actions:?}");
     assert_eq!(link.state(), ConnectionState::Closed);
 }
+
+/// Ablation: by the number of dials, a redirected first dial is none.
+#[test]
+fn a_first_dial_that_is_redirected_is_still_the_first() {
+    let (mut link, now) = (link(1), Instant::now());
+    assert!(!link.is_first_dial());
+    link.on(Event::Demand, now);
+    link.on(Event::Redirected, now);
+    assert!(link.is_first_dial());
+    let generation = link.generation();
+    link.on(Event::Failed { generation, cause: cause(false) }, now);
+    assert!(!link.is_first_dial());
+    link.on(Event::Hurry, now);
+    assert!(!link.is_first_dial());
+}
