@@ -27,9 +27,11 @@ use crate::wire::{
     place::{Locate, Looking, LookingForReplicas, Master, Place},
     recipe::Recipe,
 };
-use view::{Report, Server, View};
+use state::State;
+use view::{Report, Server};
 
 mod replies;
+mod state;
 mod view;
 mod watching;
 
@@ -43,9 +45,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const GRACE: Duration = Duration::from_secs(1);
 /// How long the name of a master may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Sentinels that are watched at most: sets have three to seven.
-const MAX_SENTINELS: usize = 32;
-
 /// See the module.
 pub(crate) struct Sentinels {
     master: String,
@@ -58,27 +57,11 @@ pub(crate) struct Sentinels {
     discovered: Notify,
 }
 
-struct State {
-    view: View,
-    known: Vec<Known>,
-}
-
-/// A sentinel.
-struct Known {
-    host: HostPort,
-    /// Its own id, where it has told it: it may have another address with its peers than in the configuration.
-    id: Option<String>,
-    configured: bool,
-    /// It has answered.
-    reached: bool,
-}
-
 impl Sentinels {
     pub(crate) fn new(hosts: Vec<HostPort>, master: String, recipe: Recipe) -> Arc<Self> {
         // What sentinels and servers do about a handshake are two matters.
         let recipe = Recipe { place: Place::Sentinel, optional: Arc::default(), ..recipe };
-        let known = hosts.into_iter().map(|host| Known { host, id: None, configured: true, reached: false }).collect();
-        let state = Mutex::new(State { view: View::default(), known });
+        let state = Mutex::new(State::new(hosts));
         Arc::new(Self { master, recipe, state, changes: watch::Sender::new(None), discovered: Notify::new() })
     }
 
@@ -87,7 +70,7 @@ impl Sentinels {
     }
 
     fn hosts(&self) -> Vec<HostPort> {
-        self.state().known.iter().map(|known| known.host.clone()).collect()
+        self.state().hosts()
     }
 
     fn recipe_of(&self, host: &HostPort) -> Arc<Recipe> {
@@ -106,8 +89,7 @@ impl Sentinels {
     /// Records a report, and tells the connections if the master is another server now.
     fn record(&self, sentinel: &HostPort, report: Report) {
         let mut state = self.state();
-        state.known.iter_mut().filter(|known| known.host == *sentinel).for_each(|known| known.reached = true);
-        if let Some(master) = state.view.record(sentinel, report, Instant::now()) {
+        if let Some(master) = state.record(sentinel, report, Instant::now()) {
             tracing::debug!(%sentinel, address = %master.address, version = master.version, "the sentinels name another master");
             // Under the lock, so that the last one told is the last one elected.
             self.changes.send_replace(Some(master));
@@ -116,10 +98,7 @@ impl Sentinels {
 
     /// Whether enough sentinels have named the master since `since`.
     fn is_settled(&self, since: Instant) -> bool {
-        let state = self.state();
-        // Peers may announce addresses that cannot be reached from here: those never answer, and are not waited for.
-        let voters = state.known.iter().filter(|known| known.configured || known.reached).count();
-        state.view.is_settled(voters, since, Instant::now())
+        self.state().is_settled(since, Instant::now())
     }
 
     /// Asks on this link where the master is, and records the answer.
@@ -174,7 +153,7 @@ impl Sentinels {
                 None => break,
             }
         }
-        let master = self.state().view.master().filter(|_| until.is_some());
+        let master = self.state().master().filter(|_| until.is_some());
         let unknown = || why.unwrap_or_else(|| Cause::new(CauseKind::Unreachable, "there is no sentinel to ask"));
         master.map(|master| master.address).ok_or_else(unknown)
     }
@@ -224,53 +203,24 @@ impl Sentinels {
         Server { address, resolved: resolved.unwrap_or_default() }
     }
 
-    /// Records the id of a sentinel, and the others that it knows. Without ids, as before Redis 6.2, one sentinel under two
-    /// addresses would count twice, so none is added.
+    /// Records the id of a sentinel, and the others that it knows.
     fn discover(&self, host: &HostPort, id: Option<String>, peers: Vec<replies::Peer>) {
         let reachable =
             |peer: replies::Peer| replies::Peer { address: self.recipe.config.map_address(peer.address), ..peer };
         // User code, so not under the lock.
         let peers: Vec<_> = peers.into_iter().map(reachable).collect();
-        let mut state = self.state();
-        let configured = state.known.iter().any(|known| known.host == *host && known.configured);
-        if let Some(known) = state.known.iter_mut().find(|known| known.host == *host) {
-            known.id.clone_from(&id);
-        }
-        if configured && id.is_some() {
-            // Found through its peers before, by another address.
-            let (twins, others) =
-                state.known.drain(..).partition::<Vec<_>, _>(|known| !known.configured && known.id == id);
-            state.known = others;
-            twins.iter().for_each(|twin| state.view.forget(&twin.host));
-        }
-        let before = state.known.len();
-        for peer in peers.into_iter().filter(|_| id.is_some()) {
-            let is_known = state.known.iter().any(|known| {
-                known.host == peer.address || known.id.as_deref().is_some_and(|id| !id.is_empty() && id == peer.id)
-            });
-            if !is_known && state.known.len() < MAX_SENTINELS {
-                state.known.push(Known { host: peer.address, id: Some(peer.id), configured: false, reached: false });
-            }
-        }
-        if state.known.len() > before {
+        if self.state().discover(host, id, peers) {
             self.discovered.notify_one();
         }
     }
 
     fn is_known(&self, host: &HostPort) -> bool {
-        self.state().known.iter().any(|known| known.host == *host)
+        self.state().is_known(host)
     }
 
     /// Forgets a sentinel that was discovered. Returns whether it was one.
     fn forget(&self, host: &HostPort) -> bool {
-        let mut state = self.state();
-        let before = state.known.len();
-        state.known.retain(|known| known.configured || known.host != *host);
-        let forgotten = state.known.len() < before;
-        if forgotten {
-            state.view.forget(host);
-        }
-        forgotten
+        self.state().forget(host)
     }
 }
 
@@ -279,7 +229,7 @@ impl Locate for Sentinels {
         Box::pin(async move {
             // One of them has announced it a moment ago, and the others may not know yet.
             if self.is_settled(Instant::now())
-                && let Some(master) = self.state().view.master()
+                && let Some(master) = self.state().master()
             {
                 return Ok(master.address);
             }

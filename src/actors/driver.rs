@@ -60,6 +60,8 @@ struct Established {
     busy_poll: Option<BusyPoll>,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
+    /// The server has taken a write; only noted where it tells no role.
+    has_written: bool,
     /// No other link of this process has it.
     number: u64,
     /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.
@@ -260,12 +262,22 @@ impl Driver {
         if let Some(master) = self.recipe.master() {
             self.lead(&master);
         }
+        if self.is_dialling_elsewhere() {
+            self.feed(Event::Redirected);
+        }
         if self.link.is_ready()
             && self.located.as_ref().is_some_and(|at| !self.recipe.leads_right(at, self.peer, self.demotions))
         {
             self.lose(left());
             self.hurry();
         }
+    }
+
+    /// The dial under way leads to a server that is not the right one any more. One that still asks where to go does not.
+    fn is_dialling_elsewhere(&self) -> bool {
+        let dialled = self.dialling.as_ref().and_then(|dial| dial.located.get());
+        self.link.state() == ConnectionState::Connecting
+            && dialled.is_some_and(|dialled| !self.recipe.leads_right(dialled, None, self.demotions))
     }
 
     /// Takes a command in: onto the link, into the queue, or back with an error.

@@ -164,7 +164,7 @@ impl<T> ScanStream<T> {
     }
 
     fn identify(&self, cursor: u64, arrived: Option<Arrived>) -> State {
-        let mut info = Frame::known("INFO").arg("server").read_only();
+        let mut info = Frame::known("INFO").arg("server").own().read_only();
         if let Some(slot) = self.slot.or_else(|| self.walk.as_ref()?.current_slot()) {
             info = info.on_slot(slot);
         }

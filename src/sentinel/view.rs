@@ -48,14 +48,16 @@ pub(super) struct Report {
 pub(super) struct View {
     reports: HashMap<HostPort, (Report, Instant)>,
     elected: Option<Server>,
+    /// The highest configuration epoch with which it was named, if one is known.
+    epoch: Option<u64>,
     version: u64,
 }
 
 impl View {
-    /// Records what a sentinel said. Returns the master if it is another server than the last one.
-    pub(super) fn record(&mut self, sentinel: &HostPort, report: Report, now: Instant) -> Option<Master> {
+    /// Records what one of `known` sentinels said. Returns the master if it is another server than the last one.
+    pub(super) fn record(&mut self, sentinel: &HostPort, report: Report, known: usize, now: Instant) -> Option<Master> {
         self.reports.insert(sentinel.clone(), (report, now));
-        self.elect(now)
+        self.elect(known, now)
     }
 
     /// Removes a sentinel that is no longer asked.
@@ -88,30 +90,61 @@ impl View {
     }
 
     /// The highest configuration epoch wins: it is the latest failover that a majority of sentinels has agreed on. Where
-    /// epochs are equal or unknown, a fresh announcement does, then the number of sentinels, then the one that was
-    /// elected before.
-    fn elect(&mut self, now: Instant) -> Option<Master> {
+    /// epochs are equal, or one of them is unknown, a fresh announcement does, then the number of sentinels, then the one
+    /// that was elected before. A server of an earlier failover needs the majority of all `known` sentinels: those that
+    /// know of the later one may be silent.
+    fn elect(&mut self, known: usize, now: Instant) -> Option<Master> {
         self.reports.retain(|_, (_, at)| now.saturating_duration_since(*at) <= REPORT_TTL);
-        let rank = |candidate: &Server| {
-            let (mut epoch, mut announced, mut votes, mut latest) = (None, None, 0_usize, None);
-            for (report, at) in self.reports.values().filter(|(report, _)| report.master.is(candidate)) {
-                epoch = epoch.max(report.epoch);
-                votes += 1;
-                latest = latest.max(Some(*at));
-                if report.announced && now.saturating_duration_since(*at) <= ANNOUNCEMENT_TTL {
-                    announced = announced.max(Some(*at));
-                }
-            }
-            let is_elected = self.elected.as_ref().is_some_and(|elected| elected.is(candidate));
-            (epoch, announced, votes, is_elected, latest)
-        };
-        let best = self.reports.values().map(|(report, _)| &report.master).max_by_key(|server| rank(server))?.clone();
-        if self.elected.as_ref().is_some_and(|elected| elected.is(&best)) {
+        let candidates: Vec<Standing<'_>> =
+            self.reports.values().map(|(report, _)| self.standing(&report.master, now)).collect();
+        let with_epochs = candidates.iter().all(|candidate| candidate.epoch.is_some());
+        let is_earlier = |candidate: &Standing<'_>| candidate.epoch.is_some_and(|epoch| Some(epoch) < self.epoch);
+        let best = candidates
+            .into_iter()
+            .filter(|candidate| candidate.is_elected || !is_earlier(candidate) || candidate.votes * 2 > known)
+            .max_by_key(|candidate| candidate.rank(with_epochs))?;
+        let (server, epoch) = (best.server.clone(), best.epoch);
+        if best.is_elected {
+            self.epoch = self.epoch.max(epoch);
             return None;
         }
-        self.elected = Some(best);
+        (self.elected, self.epoch) = (Some(server), epoch);
         self.version += 1;
         self.master()
+    }
+
+    /// What speaks for a server.
+    fn standing<'a>(&self, server: &'a Server, now: Instant) -> Standing<'a> {
+        let is_elected = self.elected.as_ref().is_some_and(|elected| elected.is(server));
+        let mut standing = Standing { server, epoch: None, announced: None, votes: 0, is_elected, latest: None };
+        for (report, at) in self.reports.values().filter(|(report, _)| report.master.is(server)) {
+            standing.epoch = standing.epoch.max(report.epoch);
+            standing.votes += 1;
+            standing.latest = standing.latest.max(Some(*at));
+            if report.announced && now.saturating_duration_since(*at) <= ANNOUNCEMENT_TTL {
+                standing.announced = standing.announced.max(Some(*at));
+            }
+        }
+        standing
+    }
+}
+
+/// What the reports say of one server.
+struct Standing<'a> {
+    server: &'a Server,
+    /// The highest configuration epoch, if one is known.
+    epoch: Option<u64>,
+    /// The last announcement, if it is fresh.
+    announced: Option<Instant>,
+    votes: usize,
+    is_elected: bool,
+    /// The last report.
+    latest: Option<Instant>,
+}
+
+impl Standing<'_> {
+    fn rank(&self, with_epochs: bool) -> (Option<u64>, Option<Instant>, usize, bool, Option<Instant>) {
+        (self.epoch.filter(|_| with_epochs), self.announced, self.votes, self.is_elected, self.latest)
     }
 }
 
@@ -139,9 +172,9 @@ mod tests {
         let (mut view, start) = (View::default(), Instant::now());
         for round in 0..10 {
             let now = start + Duration::from_secs(5 * round);
-            view.record(&host(101), report(2, 7), now);
-            view.record(&host(102), report(2, 7), now);
-            assert!(view.record(&host(103), report(1, 6), now).is_none());
+            view.record(&host(101), report(2, 7), 3, now);
+            view.record(&host(102), report(2, 7), 3, now);
+            assert!(view.record(&host(103), report(1, 6), 3, now).is_none());
         }
         assert_eq!((elected(&view).as_str(), view.version), ("10.0.0.2:6379", 1));
     }
@@ -149,11 +182,11 @@ mod tests {
     #[test]
     fn a_higher_epoch_wins_over_a_stale_majority() {
         let (mut view, now) = (View::default(), Instant::now());
-        view.record(&host(101), report(1, 6), now);
-        view.record(&host(102), report(1, 6), now);
+        view.record(&host(101), report(1, 6), 3, now);
+        view.record(&host(102), report(1, 6), 3, now);
         assert!(!view.is_settled(3, now + Duration::from_millis(1), now), "reports of before");
         assert!(view.is_settled(3, now, now));
-        let moved = view.record(&host(103), report(2, 7), now).expect("moved");
+        let moved = view.record(&host(103), report(2, 7), 3, now).expect("moved");
         assert_eq!((moved.address.to_string().as_str(), moved.version), ("10.0.0.2:6379", 2));
         assert!(!view.is_settled(3, now, now), "one of three");
     }
@@ -162,10 +195,10 @@ mod tests {
     fn votes_decide_where_no_failover_was_and_where_epochs_are_unknown() {
         for epoch in [Some(0), None] {
             let (mut view, now) = (View::default(), Instant::now());
-            view.record(&host(101), report(1, epoch), now);
-            view.record(&host(102), report(2, epoch), now);
+            view.record(&host(101), report(1, epoch), 3, now);
+            view.record(&host(102), report(2, epoch), 3, now);
             assert_eq!(elected(&view), "10.0.0.1:6379", "as good as the first");
-            view.record(&host(103), report(2, epoch), now);
+            view.record(&host(103), report(2, epoch), 3, now);
             assert_eq!(elected(&view), "10.0.0.2:6379");
         }
     }
@@ -175,15 +208,15 @@ mod tests {
     fn an_announcement_wins_while_epochs_are_unknown_and_expires() {
         let (mut view, start) = (View::default(), Instant::now());
         for n in [101, 102, 103] {
-            view.record(&host(n), report(1, None), start);
+            view.record(&host(n), report(1, None), 3, start);
         }
         let announcement = Report { announced: true, ..report(2, None) };
         let now = start + Duration::from_secs(1);
-        assert!(view.record(&host(101), announcement.clone(), now).is_some());
+        assert!(view.record(&host(101), announcement.clone(), 3, now).is_some());
         assert!(view.is_settled(3, now + Duration::from_secs(1), now + Duration::from_secs(1)));
         let later = now + Duration::from_secs(5);
-        view.record(&host(102), report(1, None), later);
-        view.record(&host(103), report(1, None), later);
+        view.record(&host(102), report(1, None), 3, later);
+        view.record(&host(103), report(1, None), 3, later);
         assert_eq!(elected(&view), "10.0.0.1:6379", "the others never heard of it");
     }
 
@@ -196,21 +229,53 @@ mod tests {
             report.master.address.host = name.to_owned();
             report
         };
-        assert!(view.record(&host(101), report(1, 3), now).is_some());
-        assert!(view.record(&host(102), by_name("redis-1"), now).is_none());
-        assert!(view.record(&host(103), by_name("REDIS-1"), now).is_none());
-        assert!(view.record(&host(102), report(1, 3), now).is_none());
+        assert!(view.record(&host(101), report(1, 3), 3, now).is_some());
+        assert!(view.record(&host(102), by_name("redis-1"), 3, now).is_none());
+        assert!(view.record(&host(103), by_name("REDIS-1"), 3, now).is_none());
+        assert!(view.record(&host(102), report(1, 3), 3, now).is_none());
         assert_eq!(view.version, 1);
+    }
+
+    /// Ablation: with the reports left as the only measure, the third sentinel moves the master when the others are silent.
+    #[test]
+    fn a_minority_of_an_earlier_failover_never_takes_over_from_silent_sentinels() {
+        let (mut view, start) = (View::default(), Instant::now());
+        view.record(&host(101), report(2, 7), 3, start);
+        view.record(&host(102), report(2, 7), 3, start);
+        let now = start + REPORT_TTL + Duration::from_secs(1);
+        assert!(view.record(&host(103), report(1, 6), 3, now).is_none());
+        assert_eq!(elected(&view), "10.0.0.2:6379");
+        let later = now + REPORT_TTL + Duration::from_secs(1);
+        assert!(view.record(&host(103), report(1, 6), 3, later).is_none(), "nor with more patience");
+        view.record(&host(102), report(1, 6), 3, later);
+        assert_eq!(elected(&view), "10.0.0.1:6379", "two of three: the sentinels were set up anew");
+        assert!(view.record(&host(101), report(2, 7), 3, later).is_some(), "and the later failover is known again");
     }
 
     #[test]
     fn sentinels_that_fall_silent_lose_their_vote() {
         let (mut view, start) = (View::default(), Instant::now());
-        view.record(&host(101), report(1, 9), start);
+        view.record(&host(101), report(1, 9), 3, start);
         let now = start + REPORT_TTL + Duration::from_secs(1);
-        assert!(view.record(&host(102), report(2, 8), now).is_some());
+        assert!(view.record(&host(102), report(2, 9), 3, now).is_some());
         assert_eq!(elected(&view), "10.0.0.2:6379");
         view.forget(&host(102));
         assert!(!view.is_settled(1, now, now));
+    }
+
+    /// Ablation: with an unknown epoch below every known one, the report of the sentinel that died with the master wins.
+    #[test]
+    fn an_unknown_epoch_does_not_lose_against_an_old_report_with_one() {
+        let (mut view, start) = (View::default(), Instant::now());
+        for n in [101, 102, 103] {
+            view.record(&host(n), report(1, 6), 3, start);
+        }
+        let announced = Report { announced: true, ..report(2, None) };
+        let now = start + Duration::from_secs(1);
+        assert!(view.record(&host(102), announced.clone(), 3, now).is_some());
+        assert!(view.record(&host(103), announced, 3, now).is_none());
+        let later = now + ANNOUNCEMENT_TTL + Duration::from_secs(1);
+        assert!(view.record(&host(103), report(2, None), 3, later).is_none());
+        assert_eq!(elected(&view), "10.0.0.2:6379", "two against the old report of the first");
     }
 }

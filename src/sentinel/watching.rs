@@ -19,7 +19,7 @@ use super::replies::{self, switched};
 use super::view::Report;
 use crate::actors::connection::{Lead, RedisActor};
 use crate::config::HostPort;
-use crate::events::Cause;
+use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::wire::{auxiliary::Auxiliary, place::Master};
 
@@ -76,6 +76,9 @@ impl Sentinels {
         link.subscribe(SWITCH)?;
         *last_seen = Instant::now();
         loop {
+            if !self.is_known(host) {
+                return Err(Cause::new(CauseKind::Broken, "the sentinel is watched by another address"));
+            }
             let waited = {
                 let poll = pin!(sleep(POLL.mul_f64(1.0 + fastrand::f64() / 4.0)));
                 match select(pin!(link.next_message()), poll).await {
@@ -105,7 +108,10 @@ impl Sentinels {
     /// long under way has not; where it does not answer, the message counts.
     async fn announced(&self, link: Auxiliary, host: &HostPort, to: HostPort) -> Result<Auxiliary, Cause> {
         if !link.may_ask() {
-            self.record_message(host, to).await;
+            // In RESP2 a link that has subscribed cannot ask.
+            if self.ask_beside(host).await.is_err() {
+                self.record_message(host, to).await;
+            }
             return Ok(link);
         }
         let asked = self.ask_master(link, host, true).await;
@@ -113,6 +119,12 @@ impl Sentinels {
             self.record_message(host, to).await;
         }
         asked
+    }
+
+    /// Asks a sentinel that has announced a switch on a link of its own.
+    async fn ask_beside(&self, host: &HostPort) -> Result<(), Cause> {
+        let link = Auxiliary::connect(&self.recipe_of(host), self.answer_timeout()).await?;
+        self.ask_master(link, host, true).await.map(drop)
     }
 
     async fn record_message(&self, host: &HostPort, to: HostPort) {

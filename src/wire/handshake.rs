@@ -105,6 +105,8 @@ impl<'a> Handshake<'a> {
     /// Names for operators. A server or a proxy may refuse them, and commands flow all the same.
     pub(super) async fn introduce(&mut self, recipe: &Recipe, greeting: &mut Greeting) -> Result<(), Cause> {
         if self.omitted.client {
+            // HELLO tells it too, and whoever knows it uses it in CLIENT UNBLOCK and CLIENT KILL.
+            greeting.client_id = None;
             return Ok(());
         }
         self.step = Some(OptionalStep::Client);

@@ -10,6 +10,9 @@ use crate::config::{Protocol, RedisConfig};
 /// After this time an omitted step is tried again: the server may have been upgraded.
 const TRY_AGAIN: Duration = Duration::from_secs(60 * 60);
 
+/// Of so many hang-ups in a row one is followed by a dial without the step, and so a server that comes back is found.
+const SELDOM: u32 = 8;
+
 /// A step that connections can do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OptionalStep {
@@ -71,17 +74,19 @@ impl OptionalSteps {
     }
 
     /// The server hung up in this step. Returns whether to dial once more without any optional step. A server that
-    /// accepts and closes hangs up on whatever comes first, so this grows rare: at the 2nd, 4th, 8th hang-up in a row.
+    /// accepts and closes hangs up on whatever comes first, so this grows rare: at the 2nd and 4th hang-up in a row, and at
+    /// every 8th.
     pub(super) fn hung_up(&self, step: OptionalStep) -> bool {
         let mut records = self.records();
         let record = of(&mut records, step);
         record.hang_ups = record.hang_ups.saturating_add(1);
-        record.hang_ups >= 2 && record.hang_ups.is_power_of_two()
+        matches!(record.hang_ups, 2 | 4) || record.hang_ups % SELDOM == 0
     }
 
     /// Without the optional steps the server was ready a moment after it hung up in this one.
     pub(super) fn omit(&self, step: OptionalStep, now: Instant) {
-        of(&mut self.records(), step).omitted_since = Some(now);
+        // The count of before would let dials fail when the step is tried again: it is known what a hang-up means.
+        *of(&mut self.records(), step) = Record { hang_ups: 1, omitted_since: Some(now) };
     }
 
     /// A handshake that left out these succeeded, and all other steps with it.
@@ -109,10 +114,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_doubted_at_the_second_hang_up_in_a_row_and_then_ever_more_rarely() {
+    fn a_step_is_doubted_at_the_second_hang_up_in_a_row_and_then_more_rarely() {
         let steps = OptionalSteps::default();
         let doubted: Vec<u32> = (1..=40).filter(|_| steps.hung_up(OptionalStep::Hello)).collect();
-        assert_eq!(doubted, [2, 4, 8, 16, 32]);
+        assert_eq!(doubted, [2, 4, 8, 16, 24, 32, 40]);
         steps.passed(Omitted { hello: false, client: false });
         assert!(!steps.hung_up(OptionalStep::Hello), "another hang-up, after a success");
     }
@@ -126,6 +131,19 @@ mod tests {
         let omitted = |after| steps.omitted(&config, start + after);
         assert_eq!(omitted(TRY_AGAIN / 2), Omitted { hello: false, client: true });
         assert_eq!(omitted(TRY_AGAIN), Omitted { hello: false, client: false });
+    }
+
+    /// Ablation: without the new count the second hour fails with one dial, the third with three, the fourth with seven.
+    #[test]
+    fn a_step_that_is_tried_again_is_doubted_at_the_first_hang_up_of_every_hour() {
+        let (steps, mut now) = (OptionalSteps::default(), Instant::now());
+        assert!(!steps.hung_up(OptionalStep::Hello), "a first hang-up");
+        for hour in 0..14 {
+            assert!(steps.hung_up(OptionalStep::Hello), "hour {hour}");
+            steps.omit(OptionalStep::Hello, now);
+            steps.passed(Omitted { hello: true, client: false });
+            now += TRY_AGAIN;
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What a server has to be for a link: a master, a replica, or a node of a cluster that answers reads itself.
 //!
 //! What the sentinels say may be minutes old; the server itself knows. ROLE says it best. A user may lack the right to it
-//! (`+@all -@dangerous`), so the answer to HELLO is the next best, then INFO; a server that tells nothing is used.
+//! (`+@all -@dangerous`), so the answer to HELLO is the next best, then INFO, which alone knows of a
+//! replica whether its link to the master is up; a server that tells nothing is used.
 
 use redis::Value;
 
@@ -22,7 +23,7 @@ struct Role {
 
 impl Handshake<'_> {
     pub(super) async fn verify_master(&mut self, greeting: &Greeting) -> Result<(), Cause> {
-        let Some(role) = self.role(greeting).await? else { return Ok(()) };
+        let Some(role) = self.role(greeting, false).await? else { return Ok(()) };
         if role.is_master {
             return Ok(());
         }
@@ -33,7 +34,7 @@ impl Handshake<'_> {
 
     /// One that does not follow its master would answer with what once was.
     pub(super) async fn verify_replica(&mut self, greeting: &Greeting) -> Result<(), Cause> {
-        let Some(role) = self.role(greeting).await? else { return Ok(()) };
+        let Some(role) = self.role(greeting, true).await? else { return Ok(()) };
         let address = &self.target.address;
         let words = match (role.is_master, role.follows) {
             (true, _) => format!("the sentinels name {address} as a replica, which is a {} now", role.name),
@@ -45,19 +46,22 @@ impl Handshake<'_> {
         Err(Cause::new(CauseKind::NotReady, words))
     }
 
-    /// The role of the server; `None` when it does not tell.
-    async fn role(&mut self, greeting: &Greeting) -> Result<Option<Role>, Cause> {
+    /// The role of the server, and the state of its link to the master if `with_link` says so; `None` when it does not tell.
+    async fn role(&mut self, greeting: &Greeting, with_link: bool) -> Result<Option<Role>, Cause> {
         match self.ask(&Frame::known("ROLE")).await? {
             Ok(answer) => return Ok(by_role(answer)),
             // Not asked elsewhere: it is loading, or the login is gone.
             Err(error) if !matches!(error.code(), Some("NOPERM" | "ERR")) => return Err(self.refusal(&error)),
             Err(_) => {}
         }
-        if let Some(role) = greeting.role.as_deref().filter(|role| !role.is_empty()) {
-            return Ok(Some(Role { is_master: role == "master", name: role.to_owned(), follows: None }));
+        let greeted = by_hello(greeting);
+        // HELLO says nothing of the link.
+        if greeted.as_ref().is_some_and(|role| role.is_master || !with_link) {
+            return Ok(greeted);
         }
         let info = self.ask(&Frame::known("INFO").arg("replication")).await?.ok();
-        let role = info.and_then(|info| redis::from_redis_value::<String>(info).ok()).and_then(|info| by_info(&info));
+        let info = info.and_then(|info| redis::from_redis_value::<String>(info).ok());
+        let role = info.and_then(|info| by_info(&info)).or(greeted);
         if role.is_none() {
             let address = &self.target.address;
             tracing::warn!(%address, "the server does not tell its role; grant its user ROLE, so that a stale master is noticed");
@@ -72,6 +76,11 @@ impl Handshake<'_> {
             Err(error) => Err(self.refusal(&error)),
         }
     }
+}
+
+fn by_hello(greeting: &Greeting) -> Option<Role> {
+    let name = greeting.role.as_deref().filter(|role| !role.is_empty())?.to_owned();
+    Some(Role { is_master: name == "master", name, follows: None })
 }
 
 fn by_role(answer: Value) -> Option<Role> {

@@ -34,9 +34,28 @@ pub(crate) struct Greeting {
 }
 
 impl Greeting {
-    /// Whether the server was a replica already when it was greeted, by its own word.
-    pub(crate) fn is_replica(&self) -> bool {
-        matches!(self.role.as_deref(), Some("replica" | "slave"))
+    /// Whether a server that refuses writes now was a master when it was greeted, or later: by its own word, or else, as in
+    /// RESP2, because it has taken a write on this link.
+    pub(crate) fn was_master(&self, has_written: bool) -> bool {
+        match self.role.as_deref() {
+            Some("master") => true,
+            Some("replica" | "slave") => false,
+            _ => has_written,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ablation: with everything that is no replica by its own word counted, a replica in RESP2 is demoted by each write.
+    #[test]
+    fn a_server_that_tells_no_role_was_a_master_if_it_took_a_write() {
+        let says = |role: Option<&str>| Greeting { role: role.map(str::to_owned), ..Greeting::default() };
+        assert!(!says(None).was_master(false) && says(None).was_master(true));
+        assert!(says(Some("master")).was_master(false));
+        assert!(!says(Some("replica")).was_master(true) && !says(Some("slave")).was_master(true));
     }
 }
 

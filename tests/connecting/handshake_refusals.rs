@@ -155,3 +155,24 @@ async fn resp2_and_no_client_commands_can_be_configured() {
     let popped = redis.send(BLPop::new(["list"], ms(5_000))).await.expect("popped");
     assert_eq!(popped.expect("an element").value, b"a");
 }
+
+/// Ablation: with the id that HELLO tells kept, CLIENT UNBLOCK is sent on the shared link.
+#[actix::test]
+async fn without_client_commands_a_wait_that_is_given_up_sends_none() {
+    let server = server(|name, _| match name {
+        "HELLO" => Some(Answer::raw("%2\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n")),
+        "BLPOP" => Some(Answer::Silence),
+        _ => None,
+    });
+    let redis = hasty(config(server.port()).client_commands(false)).start().expect("started");
+    assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 7);
+    let waiting = {
+        let redis = redis.clone();
+        actix::spawn(async move { redis.send(BLPop::new(["list"], ms(60_000))).await })
+    };
+    server.command_named("BLPOP", PATIENCE).await.expect("waits");
+    waiting.abort();
+    eventually("the end of its link", || (server.live_connections() == 1).then_some(())).await;
+    assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 7);
+    assert_eq!(count(&server, "CLIENT"), 0, "{:?}", said(&server));
+}

@@ -64,3 +64,40 @@ async fn the_role_is_taken_from_hello_then_from_info_and_else_not_asked_for() {
     assert!(error.contains("which is a slave now"), "{error}");
     connects(SILENT, DENIED).await.expect("used, with a warning");
 }
+
+/// Ablation: with the role that HELLO tells taken for enough, the replica without a link to its master is read from.
+#[actix::test]
+async fn a_replica_that_refuses_role_is_asked_for_the_state_of_its_link_by_info() {
+    for (link, read) in [("up", "r"), ("down", "m")] {
+        let server = |role: &'static str, value: &'static str| {
+            let info = format!("role:slave\r\nmaster_link_status:{link}\r\n");
+            FakeServer::builder()
+                .own_handshake()
+                .on(move |argv| match &argv[0][..] {
+                    b"HELLO" => Answer::raw(format!("%1\r\n$4\r\nrole\r\n${}\r\n{role}\r\n", role.len())),
+                    b"ROLE" => Answer::raw("-NOPERM no permissions to run the 'role' command\r\n"),
+                    b"INFO" => Answer::raw(format!("${}\r\n{info}\r\n", info.len())),
+                    b"PING" => Answer::raw("+PONG\r\n"),
+                    b"GET" => Answer::raw(format!("$1\r\n{value}\r\n")),
+                    _ => Answer::raw("+OK\r\n"),
+                })
+                .start()
+                .expect("started")
+        };
+        let (master, replica) = (server("master", "m"), server("replica", "r"));
+        let says = Says { host: "127.0.0.1", port: master.port(), epoch: 1 };
+        let sentinel = ScriptedSentinel::start_with_replica(says, Some(replica.port()));
+        let config = RedisConfig::builder().sentinel([sentinel.server.addr()], "mymaster").key_prefix("test:");
+        let redis = hasty(config.read_from(ReadFrom::Replica)).start().expect("started");
+        redis.ready(PATIENCE).await.expect("ready");
+        let mut last = None;
+        for _ in 0..20 {
+            last = redis.send(Get::<String>::new("k")).await.expect("read");
+            replica.command_named("INFO", PATIENCE).await.expect("asked for its link");
+            if last.as_deref() == Some("r") {
+                break;
+            }
+        }
+        assert_eq!(last.as_deref(), Some(read), "the link of the replica is {link}");
+    }
+}

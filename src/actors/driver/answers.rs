@@ -61,6 +61,15 @@ pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, reci
 const NODE_OF_A_CLUSTER: &str =
     "this server is a node of a cluster: set REDIS_CLUSTER_HOSTS, or RedisConfigBuilder::cluster_hosts in code";
 
+/// Whether this reply says that the server has taken a write. Commands without keys, such as PING, are none.
+pub(super) fn is_accepted_write(frame: &Frame, reply: &Value) -> bool {
+    let is_accepted = match (reply, frame.unit()) {
+        (Value::Array(replies), Some(unit)) => unit_errors(unit, replies).next().is_none(),
+        (reply, _) => !matches!(reply, Value::ServerError(_)),
+    };
+    is_accepted && !frame.is_read() && frame.view().names().next().is_some()
+}
+
 fn is_single(recipe: &Recipe) -> bool {
     matches!(recipe.config.mode(), Mode::Single(_))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use redis::Value;
 
-use super::answers::{answer, strip};
+use super::answers::{answer, is_accepted_write, strip};
 use super::listening::{MESSAGES_PER_TURN, Sorted, sort};
 use super::looking::sees_its_sockets;
 use super::{Driver, Established, NEVER, left};
@@ -134,8 +134,15 @@ impl Driver {
                     let asked_for = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
                     let busy_poll = (asked_for && sees_its_sockets()).then(BusyPoll::new);
                     let number = LINKS.fetch_add(1, Ordering::Relaxed);
-                    self.established =
-                        Some(Established { wire, liveness, busy_poll, leaving: None, number, midway: None });
+                    self.established = Some(Established {
+                        wire,
+                        liveness,
+                        busy_poll,
+                        leaving: None,
+                        has_written: false,
+                        number,
+                        midway: None,
+                    });
                     self.greeting = greeting;
                     self.answer_logins(&Ok(()));
                     self.feed(Event::Established { generation });
@@ -310,10 +317,15 @@ impl Driver {
                 match Rerun::of(ticket, value) {
                     Ok(rerun) => self.again.push((rerun, stamp)),
                     Err((ticket, value)) => {
+                        // Only asked where the server tells no role, as in RESP2.
+                        if !established.has_written && self.greeting.role.is_none() {
+                            established.has_written = is_accepted_write(ticket.frame(), &value);
+                        }
                         if let Some(cause) = answer(ticket, value, &self.prefix, &self.recipe) {
                             // Those sent before the answer came get the same one: lost with the link, their fate
                             // would be unknown for nothing.
-                            let is_demoted = cause.kind() == CauseKind::ReadOnly && !self.greeting.is_replica();
+                            let is_demoted = cause.kind() == CauseKind::ReadOnly
+                                && self.greeting.was_master(established.has_written);
                             established.leaving = Some(cause);
                             self.admission.shut_window();
                             if is_demoted {

@@ -100,7 +100,7 @@ async fn standing(main: &Addr<RedisActor>, own: u16, others: Vec<u16>) -> Standi
 
 /// How the owner of a slot sees the others; `None` when it does not say, or may not be asked.
 async fn ask(main: &Addr<RedisActor>, slot: u16) -> Option<View> {
-    let question = Frame::known("CLUSTER NODES").read_only().when_down(WhenDown::FailFast).timeout(PATIENCE);
+    let question = Frame::known("CLUSTER NODES").own().read_only().when_down(WhenDown::FailFast).timeout(PATIENCE);
     let answer = main.send(Internal(question.on_slot(slot))).await.ok()?.ok()?;
     View::read(&redis::from_redis_value::<String>(answer).ok()?)
 }
