@@ -8,7 +8,7 @@ use crate::core::cluster::{
     route::{slot_of, slot_of_view},
     slot::Slots,
 };
-use crate::core::verdict::{CommandFacts, Refusal, Verdict, leaves_link, unit_errors_in, verdict};
+use crate::core::verdict::{CommandFacts, Refusal, Verdict, leaves_link, unit_errors, unit_errors_in, verdict};
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
