@@ -26,10 +26,10 @@ fn escaped(text: &str) -> String {
         } else {
             shown.push(character);
         }
-        let left_out = text.len() - at;
-        if shown.len() > LONGEST - ROOM && left_out > ROOM {
+        // However little is left, its escapes may be longer than the room.
+        if shown.len() > LONGEST - ROOM {
             shown.truncate(before);
-            shown.push_str(&format!(".. ({left_out} bytes more)"));
+            shown.push_str(&format!(".. ({} bytes more)", text.len() - at));
             break;
         }
     }

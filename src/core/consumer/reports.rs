@@ -345,7 +345,8 @@ impl<P> Consumer<P> {
     /// The server has done what it was told about an entry.
     fn confirmed(&mut self, term: LeaseTerm) {
         if let Some(hold) = self.book.get_mut(term.id) {
-            hold.dropped &= !term.forced;
+            // It is pending for this consumer, whether this made it so or a group that was made again did.
+            hold.dropped = false;
         }
         self.book.renew(term.id, self.said_at);
         // Who parts while a renewal is under way has not been heard yet, and is still among the unsaid. Those
