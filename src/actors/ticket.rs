@@ -135,9 +135,7 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
         // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
         let told = catch_unwind(AssertUnwindSafe(|| R::tell(self, reply)));
         told.unwrap_or_else(|_| {
-            // Where the log panics as well.
-            let log = || tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
-            let _ = catch_unwind(AssertUnwindSafe(log));
+            tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
             true
         })
     }

@@ -319,6 +319,7 @@ impl Test {
                 }
                 // Whose an idle entry was, and whether its handler was started, a sweep cannot tell: the count is a bound then.
                 self.exact &= swept.is_empty();
+                self.gaps += u64::from(!swept.is_empty());
                 let claims = Claims { entries: swept, ..Claims::default() };
                 let swept = Swept { clock: 0, returned, claims: Some(claims) };
                 self.machine.swept(if answers { Ok(swept) } else { Err(lost_link()) }, now);
