@@ -468,7 +468,7 @@ mod tests {
         }
     }
 
-    /// Ablation: counted after the loop, the front is vacant and the next expiry panics with "attempt to subtract with overflow".
+    /// Ablation: counted after the loop, the queue says `(4, None)` instead of `(3, Some(1))`.
     #[test]
     fn entries_that_expire_during_a_panic_are_counted() {
         let start = Instant::now();

@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(view.version, 1);
     }
 
-    /// Ablation: with the reports left as the only measure, the third sentinel moves the master when the others are silent.
+    /// Ablation (expected, not run yet): with the reports left as the only measure, the third sentinel moves the master when the others are silent.
     #[test]
     fn a_minority_of_an_earlier_failover_never_takes_over_from_silent_sentinels() {
         let (mut view, start) = (View::default(), Instant::now());
@@ -263,7 +263,7 @@ mod tests {
         assert!(!view.is_settled(1, now, now));
     }
 
-    /// Ablation: with an unknown epoch below every known one, the report of the sentinel that died with the master wins.
+    /// Ablation (expected, not run yet): with an unknown epoch below every known one, the report of the sentinel that died with the master wins.
     #[test]
     fn an_unknown_epoch_does_not_lose_against_an_old_report_with_one() {
         let (mut view, start) = (View::default(), Instant::now());

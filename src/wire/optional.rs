@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(omitted(TRY_AGAIN), Omitted { hello: false, client: false });
     }
 
-    /// Ablation: without the new count the second hour fails with one dial, the third with three, the fourth with seven.
+    /// Ablation (expected, not run yet): without the new count the second hour fails with one dial, the third with three, the fourth with seven.
     #[test]
     fn a_step_that_is_tried_again_is_doubted_at_the_first_hang_up_of_every_hour() {
         let (steps, mut now) = (OptionalSteps::default(), Instant::now());
