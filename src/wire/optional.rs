@@ -80,7 +80,7 @@ impl OptionalSteps {
         let mut records = self.records();
         let record = of(&mut records, step);
         record.hang_ups = record.hang_ups.saturating_add(1);
-        matches!(record.hang_ups, 2 | 4) || record.hang_ups % SELDOM == 0
+        matches!(record.hang_ups, 2 | 4) || record.hang_ups.is_multiple_of(SELDOM)
     }
 
     /// Without the optional steps the server was ready a moment after it hung up in this one.
