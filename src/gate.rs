@@ -4,6 +4,9 @@
 //! A permit is never assigned to a waiter that has not been polled: a future can be kept without being polled
 //! for as long as its owner likes. A free permit stays in the semaphore, the first waiter is woken, and it has
 //! [`GRACE`] to take it. After that the permit is free for the next; the late waiter keeps its position.
+//!
+//! The queue is entered by the call, not by the first poll, so that calls of one task keep their order even when
+//! an executor polls other futures in between. A call that is not polled at all is passed by after [`GRACE`], too.
 
 use std::{
     collections::BTreeMap,
@@ -27,8 +30,8 @@ const BYTES_MASK: u64 = (1 << BYTES) - 1;
 const MOST_COMMANDS: u64 = 1 << 22;
 const MOST_BYTES: u64 = 1 << (BYTES - 1);
 
-/// How long a free permit is reserved for a waiter that was woken. A waiter that is polled at all is polled
-/// within a turn of its executor; one that needs longer only loses the reservation.
+/// How long a free permit is reserved for a waiter that was woken or has just come. A waiter that is polled at all is
+/// polled within a turn of its executor; one that needs longer only loses the reservation.
 const GRACE: Duration = Duration::from_millis(10);
 /// Sleeping waiters check by themselves for a permit that another one did not take. For each of them the checks
 /// are this far apart, so that all of them together make no more than 10,000 a second.
@@ -58,6 +61,8 @@ pub(crate) struct Pass {
 #[derive(Debug)]
 struct Queue {
     next: u64,
+    /// Came at that time, and were not polled yet.
+    new: BTreeMap<u64, Instant>,
     asleep: BTreeMap<u64, Waker>,
     /// Woken at that time, and not polled since.
     woken: BTreeMap<u64, Instant>,
@@ -68,19 +73,34 @@ struct Queue {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { next: 0, asleep: BTreeMap::new(), woken: BTreeMap::new(), burst: 1 }
+        Self { next: 0, new: BTreeMap::new(), asleep: BTreeMap::new(), woken: BTreeMap::new(), burst: 1 }
     }
 }
 
 impl Queue {
     fn len(&self) -> usize {
-        self.asleep.len() + self.woken.len()
+        self.new.len() + self.asleep.len() + self.woken.len()
     }
 
-    /// Ends the reservations of those that were woken and did not come.
+    fn join(&mut self, now: Instant) -> u64 {
+        let place = self.next;
+        self.next += 1;
+        self.new.insert(place, now);
+        place
+    }
+
+    fn leave(&mut self, place: u64) {
+        self.new.remove(&place);
+        self.asleep.remove(&place);
+        self.woken.remove(&place);
+    }
+
+    /// Ends the reservations of those that did not come.
     fn expire(&mut self, now: Instant, grace: Duration) {
+        let is_in_time = |_: &u64, since: &mut Instant| now.saturating_duration_since(*since) < grace;
+        self.new.retain(is_in_time);
         let before = self.woken.len();
-        self.woken.retain(|_, woken| now.saturating_duration_since(*woken) < grace);
+        self.woken.retain(is_in_time);
         if self.woken.len() < before {
             self.burst = self.burst.saturating_mul(2);
         }
@@ -88,12 +108,15 @@ impl Queue {
 
     /// Whether nobody waits before `place`.
     fn is_first(&self, place: u64) -> bool {
-        self.woken.is_empty() && self.asleep.keys().next().is_none_or(|first| place <= *first)
+        let is_before = |first: Option<&u64>| first.is_none_or(|first| place <= *first);
+        is_before(self.new.keys().next()) && is_before(self.asleep.keys().next()) && is_before(self.woken.keys().next())
     }
 
+    /// Wakes those who are first, as far as nobody came before them who is still to be polled.
     fn wake(&mut self, count: usize, now: Instant) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while wakers.len() < count
+            && self.asleep.keys().next() < Some(self.new.keys().next().unwrap_or(&u64::MAX))
             && let Some((place, waker)) = self.asleep.pop_first()
         {
             self.woken.insert(place, now);
@@ -143,13 +166,14 @@ impl Gate {
         Some(Pass { gate: self.clone(), share })
     }
 
-    /// Waits for room, behind those who wait already. The first poll enters the queue.
+    /// Waits for room, behind those who wait already. The call enters the queue.
     ///
     /// # Cancel safety
     /// Giving up takes no room and makes way for the next. A future that is kept and not polled delays others by
     /// [`GRACE`], once.
     pub(crate) fn enter(self: Arc<Self>, bytes: usize) -> Entering {
-        Entering { gate: self, bytes, place: None, check: None }
+        let place = self.change(|queue| (queue.join(Instant::now()), Vec::new()));
+        Entering { gate: self, bytes, place: Some(place), was_polled: false, check: None }
     }
 
     /// How many callers wait.
@@ -204,8 +228,9 @@ impl Drop for Pass {
 pub(crate) struct Entering {
     gate: Arc<Gate>,
     bytes: usize,
-    /// Where it is in the queue.
+    /// Where it is in the queue; `None` once it has gone in.
     place: Option<u64>,
+    was_polled: bool,
     check: Option<Pin<Box<Sleep>>>,
 }
 
@@ -213,17 +238,20 @@ impl Entering {
     /// Takes room, or a place in the queue; then says when to check again.
     fn step(&mut self, waker: &Waker) -> Result<Pass, Duration> {
         let (gate, bytes) = (self.gate.clone(), self.bytes);
+        let is_first_poll = !std::mem::replace(&mut self.was_polled, true);
         let (place, outcome) = gate.change(|queue| {
             let now = Instant::now();
-            queue.expire(now, gate.grace);
-            let new = self.place.is_none();
-            let place = self.place.unwrap_or(queue.next);
-            queue.next += u64::from(new);
+            let place = self.place.unwrap_or_else(|| queue.join(now));
+            // Only who waits itself passes others by. On a thread that stood still those that came or were woken
+            // before are polled before its timer is.
+            if !is_first_poll {
+                queue.expire(now, gate.grace);
+            }
+            queue.new.remove(&place);
             if queue.woken.remove(&place).is_some() {
                 queue.burst = 1;
             }
-            let was_woken = !new && !queue.asleep.contains_key(&place);
-            let mut pass = if was_woken || queue.is_first(place) { gate.go_in(bytes) } else { None };
+            let mut pass = if queue.is_first(place) { gate.go_in(bytes) } else { None };
             if pass.is_none() {
                 queue.asleep.insert(place, waker.clone());
                 gate.count(queue);
@@ -269,8 +297,7 @@ impl Drop for Entering {
         if let Some(place) = self.place {
             let gate = self.gate.clone();
             gate.change(|queue| {
-                queue.asleep.remove(&place);
-                queue.woken.remove(&place);
+                queue.leave(place);
                 ((), gate.wake_next(queue, Instant::now()))
             });
         }
@@ -387,6 +414,35 @@ mod tests {
         assert!(poll_once(&mut kept[50], Waker::noop()).is_ready(), "polled again it goes in");
         drop(kept);
         assert_eq!(gate.queue.lock().expect("whole").len(), 0, "dropped futures leave the queue");
+        assert!(gate.try_enter(1).is_some());
+    }
+
+    /// Ablation: entering the queue by the first poll lets the last one go in before the first.
+    #[tokio::test]
+    async fn calls_keep_their_order_before_they_are_polled() {
+        let gate = Gate::with_grace(2, usize::MAX, Duration::from_secs(3600));
+        let (one_inside, other_inside) = (gate.try_enter(1).expect("room"), gate.try_enter(1).expect("room"));
+        let (mut first, mut second) = (gate.clone().enter(1), gate.clone().enter(1));
+        drop((one_inside, other_inside));
+        assert!(gate.try_enter(1).is_none(), "two came before");
+        let mut third = gate.clone().enter(1);
+        assert!(poll_once(&mut third, Waker::noop()).is_pending());
+        assert!(poll_once(&mut first, Waker::noop()).is_ready() && poll_once(&mut second, Waker::noop()).is_ready());
+        assert!(poll_once(&mut third, Waker::noop()).is_ready());
+        assert_eq!(gate.queue.lock().expect("whole").len(), 0);
+    }
+
+    /// Ablation: without the expiry of `new` the one behind waits for ever.
+    #[tokio::test]
+    async fn calls_that_are_never_polled_hold_up_nobody() {
+        let gate = Gate::new(1, usize::MAX);
+        let inside = gate.try_enter(1).expect("room");
+        let kept: Vec<_> = (0..100).map(|_| gate.clone().enter(1)).collect();
+        let polled = tokio::spawn(gate.clone().enter(1));
+        tokio::task::yield_now().await;
+        drop(inside);
+        let pass = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("goes in");
+        drop((pass.expect("no panic"), kept));
         assert!(gate.try_enter(1).is_some());
     }
 

@@ -157,7 +157,9 @@ async fn scenario_30_connected_but_silent_with_lag() {
 async fn the_reader_is_dialled_as_soon_as_the_connection_is_back() {
     let bed = Bed::start();
     let proxy = Proxy::start(bed.server.addr()).unwrap();
-    let config = RedisConfig::builder().host("127.0.0.1").port(proxy.port()).key_prefix("t:").build().unwrap();
+    let config = RedisConfig::builder().host("127.0.0.1").port(proxy.port()).key_prefix("t:");
+    // The default user has no password, so that any is right.
+    let config = config.username("default").password("any").build().unwrap();
     let patient = ReconnectPolicy::exponential(secs(3_000)..=secs(3_000));
     let redis = Redis::builder(config).reconnect(patient).start().unwrap();
     let events = Events::watch();

@@ -265,12 +265,20 @@ impl Driver {
         if self.is_dialling_elsewhere() {
             self.feed(Event::Redirected);
         }
-        if self.link.is_ready()
-            && self.located.as_ref().is_some_and(|at| !self.recipe.leads_right(at, self.peer, self.demotions))
-        {
-            self.lose(left());
-            self.hurry();
+        let Some(at) = self.located.as_ref().filter(|_| self.link.is_ready()) else { return };
+        if self.recipe.leads_right(at, self.peer, self.demotions) {
+            return;
         }
+        let is_place = self.recipe.is_place(at, self.peer);
+        let now = self.now();
+        let is_held = self.established.as_ref().is_some_and(|established| established.liveness.is_held(now));
+        if is_place && !is_held {
+            // A demoted server still answers: what it refuses has not run, and a link that is cut would not say so.
+            self.replace_link(left());
+        } else {
+            self.lose(left());
+        }
+        self.hurry();
     }
 
     /// The dial under way leads to a server that is not the right one any more. One that still asks where to go does not.

@@ -90,6 +90,11 @@ impl Liveness {
         self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    /// Whether the server may still hold an answer back by design.
+    pub(crate) fn is_held(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
+
     /// When [`look`](Self::look) may have something to say.
     pub(crate) fn next_look(&self) -> Instant {
         let silent_since = self.waiting_since.unwrap_or(self.last_byte);

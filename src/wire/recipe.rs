@@ -102,11 +102,15 @@ impl Recipe {
     /// Whether a link to `address` that was dialled when there were `at_dial` demotions leads to the right server, so far as
     /// is known.
     pub(crate) fn leads_right(&self, address: &Address, peer: Option<SocketAddr>, at_dial: u64) -> bool {
-        let is_there = match &self.place {
+        self.is_place(address, peer) && self.demotions_seen() == at_dial
+    }
+
+    /// Whether `address` is the place to dial, so far as is known.
+    pub(crate) fn is_place(&self, address: &Address, peer: Option<SocketAddr>) -> bool {
+        match &self.place {
             Place::Found(found) => found.leads_to(address, peer),
             Place::Fixed | Place::Sentinel => true,
-        };
-        is_there && self.demotions_seen() == at_dial
+        }
     }
 
     /// The master that sentinels name, if this is one of them and it is known.
