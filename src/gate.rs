@@ -204,6 +204,11 @@ impl Gate {
         result
     }
 
+    #[cold]
+    fn wake_one(&self) {
+        self.change(|queue| ((), queue.wake(1, Instant::now())));
+    }
+
     fn count(&self, queue: &Queue) {
         self.waiting.store(queue.len(), Ordering::SeqCst);
     }
@@ -215,11 +220,12 @@ impl Gate {
 }
 
 impl Drop for Pass {
+    #[inline]
     fn drop(&mut self) {
         let gate = &self.gate;
         gate.inside.fetch_sub(self.share, Ordering::SeqCst);
         if gate.waiting.load(Ordering::SeqCst) > 0 {
-            gate.change(|queue| ((), queue.wake(1, Instant::now())));
+            gate.wake_one();
         }
     }
 }

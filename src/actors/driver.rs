@@ -42,6 +42,7 @@ mod answers;
 pub(crate) mod listening;
 pub(crate) mod login;
 mod looking;
+mod read;
 mod report;
 mod turns;
 

@@ -134,11 +134,25 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
         let reply = reply.map_err(|error| named(error, &self.frame));
         // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
         let told = catch_unwind(AssertUnwindSafe(|| R::tell(self, reply)));
-        told.unwrap_or_else(|_| {
-            tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
-            true
-        })
+        told.unwrap_or_else(|_| caller_panicked())
     }
+
+    #[cold]
+    fn final_error(&self, error: Error) -> Error {
+        named(final_error(&self.frame, error), &self.frame)
+    }
+
+    #[cold]
+    fn fail(self: Box<Self>, error: Error) -> bool {
+        let error = final_error(&self.frame, error);
+        self.conclude(Err(error))
+    }
+}
+
+#[cold]
+fn caller_panicked() -> bool {
+    tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
+    true
 }
 
 impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
@@ -168,11 +182,23 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
     }
 
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
-        // Its author's code: on the way of everybody's replies it must not take their link along.
-        let read = |value| catch_unwind(AssertUnwindSafe(|| M::reply_to(&self.frame, value)));
-        let reply = outcome.and_then(|value| read(value).unwrap_or_else(|_| Err(Error::decode(PANICKED))));
-        let reply = reply.map_err(|error| final_error(&self.frame, error));
-        self.conclude(reply)
+        let value = match outcome {
+            Ok(value) => value,
+            Err(error) => return self.fail(error),
+        };
+        let mut untold = Some(self);
+        // Code of its author reads the reply, and code of its caller takes it: on the way of everybody's replies neither may
+        // take their link along. One guard for both, because every reply pays for it; who panicked shows by what is left.
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            let waiter = untold.as_ref()?;
+            let reply = M::reply_to(&waiter.frame, value).map_err(|error| waiter.final_error(error));
+            Some(R::tell(untold.take()?, reply))
+        }));
+        match (told, untold) {
+            (Ok(told), _) => told.unwrap_or_default(),
+            (Err(_), Some(waiter)) => waiter.fail(Error::decode(PANICKED)),
+            (Err(_), None) => caller_panicked(),
+        }
     }
 
     fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
@@ -228,17 +254,31 @@ const SPENT: usize = 1024;
 
 /// To a caller who takes the ticket back. Dropped with its command, because the actor is gone, it says whether that can have
 /// run: commands that are in flight have an outcome by then.
-pub(crate) struct Handback<M: Command> {
-    /// `None` once the reply was sent.
-    sender: Option<oneshot::Sender<Answered<M>>>,
+///
+/// `None` once the reply was sent.
+pub(crate) struct Handback<M: Command>(Option<Owed<M>>);
+
+/// A reply that was not sent yet. In one struct with the sender, the flag takes no room.
+struct Owed<M: Command> {
+    sender: oneshot::Sender<Answered<M>>,
     may_have_run: bool,
 }
 
 impl<M: Command> Drop for Handback<M> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(sender) = self.sender.take() else { return };
+        if let Some(owed) = self.0.take() {
+            owed.abandon();
+        }
+    }
+}
+
+impl<M: Command> Owed<M> {
+    #[cold]
+    fn abandon(self) {
+        let Self { sender, may_have_run } = self;
         // In the middle of a panic it may be the command that was just being answered.
-        let fate = if self.may_have_run || std::thread::panicking() { Fate::Unknown } else { Fate::NotSent };
+        let fate = if may_have_run || std::thread::panicking() { Fate::Unknown } else { Fate::NotSent };
         let words = match fate {
             Fate::Unknown => "the connection actor ended before it could answer",
             Fate::NotSent | Fate::Rejected => "the connection actor ended before it could send the command",
@@ -252,25 +292,27 @@ impl<M: Command> Drop for Handback<M> {
 impl<M: Command> Handback<M> {
     pub(crate) fn channel() -> (Self, oneshot::Receiver<Answered<M>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { sender: Some(reply), may_have_run: false }, answer)
+        (Self(Some(Owed { sender: reply, may_have_run: false })), answer)
     }
 }
 
 impl<M: Command> ReplyTo<M> for Handback<M> {
     fn is_closed(&self) -> bool {
-        self.sender.as_ref().is_none_or(oneshot::Sender::is_closed)
+        self.0.as_ref().is_none_or(|owed| owed.sender.is_closed())
     }
 
     fn note_may_have_run(&mut self) {
-        self.may_have_run = true;
+        if let Some(owed) = &mut self.0 {
+            owed.may_have_run = true;
+        }
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sender.as_mut().map_or(Poll::Ready(()), |sender| sender.poll_closed(cx))
+        self.0.as_mut().map_or(Poll::Ready(()), |owed| owed.sender.poll_closed(cx))
     }
 
     fn tell(mut waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
-        let Some(sender) = waiter.reply.sender.take() else { return false };
+        let Some(Owed { sender, .. }) = waiter.reply.0.take() else { return false };
         // Its room is free now, not when its caller looks.
         waiter.pass = None;
         let spent = (waiter.frame.size() <= SPENT).then_some(waiter);

@@ -190,6 +190,7 @@ impl<R: Ticket> Admission<R> {
     }
 
     /// The deadline of a command that was asked for at `asked`.
+    #[inline]
     pub(crate) fn deadline(&self, frame: &Frame, asked: Instant) -> Deadline {
         let hold = frame.longest_hold();
         match frame.own_timeout() {
@@ -258,16 +259,21 @@ impl<R: Ticket> Admission<R> {
     }
 
     /// A command was encoded for the link, at this place in its stream of bytes.
+    #[inline]
     pub(crate) fn sent(&mut self, ticket: R, deadline: Deadline, span: Range<u64>) {
         let size = Size::of(ticket.frame());
-        let queued = Queued::new(ticket, size);
-        self.sent_from_queue(Next { queued, deadline }, span);
+        self.put_in_flight(ticket, size, 0, deadline, span);
     }
 
     /// As [`sent`](Self::sent), for a command that had been queued.
     pub(crate) fn sent_from_queue(&mut self, next: Next<R>, span: Range<u64>) {
         let Next { queued, deadline } = next;
-        let Queued { ticket, size, mut lost_links, .. } = queued;
+        let Queued { ticket, size, lost_links, .. } = queued;
+        self.put_in_flight(ticket, size, lost_links, deadline, span);
+    }
+
+    #[inline]
+    fn put_in_flight(&mut self, ticket: R, size: Size, mut lost_links: u16, deadline: Deadline, span: Range<u64>) {
         let (frame, mut runs_at) = (ticket.frame(), span.end);
         let repeatable = frame.is_repeatable();
         let owed = u32::try_from(frame.expected_replies()).unwrap_or(u32::MAX);

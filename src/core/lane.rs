@@ -181,6 +181,7 @@ impl<T> DeadlineQueue<T> {
     }
 
     /// As [`pop_front`](Self::pop_front), for those who will hardly ask for the deadline: see [`deadline`](Self::deadline).
+    #[inline]
     pub(crate) fn pop_stamped(&mut self) -> Option<(T, Stamp)> {
         let slot = self.slots.pop_front()?;
         self.front += 1;
@@ -272,6 +273,7 @@ impl<T> DeadlineQueue<T> {
     }
 
     /// Removes the vacant slots at the front.
+    #[cold]
     fn trim(&mut self) {
         while self.slots.front().is_some_and(|slot| slot.item.is_none()) {
             self.slots.pop_front();

@@ -16,6 +16,7 @@ use crate::prefix::KeyPrefix;
 use crate::wire::recipe::Recipe;
 
 /// The answer to a frame, its names without the prefix.
+#[inline]
 pub(super) fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
     match frame.unit() {
         None => prefix.strip_reply(frame.keys_in_reply(), value),
@@ -23,7 +24,8 @@ pub(super) fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
     }
 }
 
-/// Gives an answer to the one who asked. Returns why this link is of no more use, if the answer says so.
+/// Gives an answer to the one who asked: an error, or the replies to several commands. Returns why this link is of no more use,
+/// if the answer says so; any other reply says nothing of the link.
 pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, recipe: &Recipe) -> Option<Cause> {
     let frame = ticket.frame();
     let slots = || Slots::new(prefix.as_str().as_bytes());

@@ -1,36 +1,26 @@
 //! A turn of the driver: what there is to write is written, what came is read, and the clock is looked at.
 
 use std::{
-    future::Future,
     sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use redis::Value;
-
-use super::answers::{answer, is_accepted_write, strip};
-use super::listening::{MESSAGES_PER_TURN, Sorted, sort};
 use super::looking::sees_its_sockets;
+use super::read::ReadBudget;
 use super::{Driver, Established, NEVER, left};
-use crate::actors::ticket::Rerun;
 use crate::core::{
-    admission::Unasked,
     busy_poll::BusyPoll,
     link::Event,
-    liveness::{Liveness, Received, Verdict},
+    liveness::{Liveness, Verdict},
 };
-use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::intake::Callers;
-use crate::wire::{decode::ProtocolError, session::Session};
+use crate::wire::session::Session;
 
 /// How many links there were so far in this process.
 static LINKS: AtomicU64 = AtomicU64::new(0);
-
-/// So many reads of a socket before other actors of this thread get their turn.
-const READS_PER_TURN: u32 = 16;
 
 /// So many times in one turn a timer may fire before other actors of this thread get their turn.
 const ROUNDS_PER_TURN: u32 = 8;
@@ -39,35 +29,6 @@ const ROUNDS_PER_TURN: u32 = 8;
 /// 2,000 told at once the throughput is the same, but the slowest wait longer (p99 half as long again), and so does every
 /// other actor of this thread.
 const ANSWERS_PER_TURN: usize = 128;
-
-/// What came without a command that it could answer. A server that closes a connection may say why.
-fn unsolicited(value: &Value) -> Cause {
-    match value {
-        Value::ServerError(error) => {
-            let error = Error::server(error.code(), error.details());
-            let (code, words) = (error.code().unwrap_or_default(), error.message());
-            Cause::new(CauseKind::NotReady, format!("the server ended the connection with {code}: {words}"))
-        }
-        _ => Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for"),
-    }
-}
-
-/// How much is told before others of this thread get their turn.
-#[derive(Clone, Copy)]
-struct Portion {
-    answers: usize,
-    messages: usize,
-}
-
-impl Portion {
-    /// The link goes, and what was read goes with it.
-    const ALL: Self = Self { answers: usize::MAX, messages: usize::MAX };
-
-    /// So many answers. Messages are bounded also where answers are not: more at once than an inbox holds are lost.
-    fn of(answers: usize) -> Self {
-        Self { answers, messages: MESSAGES_PER_TURN }
-    }
-}
 
 /// With callers on this thread half of what is in flight: the server works on one half while the other is told and asks
 /// anew. All at once, server and callers would wait for each other by turns, and 64 callers get little more than half of
@@ -80,12 +41,6 @@ fn answers_per_turn(in_flight: usize, callers: Callers) -> usize {
     }
 }
 
-/// Sent again, the same command would cost the next link too.
-fn oversized(limit: ProtocolError) -> Error {
-    let words = format!("{limit}; ask for less at once, as in ranges or by a scan");
-    Error::new(ErrorKind::Protocol, Fate::Unknown, words)
-}
-
 impl Driver {
     /// One turn: bounded work, then `Pending` with wakers set for the socket, the dial and the clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
@@ -96,7 +51,7 @@ impl Driver {
         self.share = if self.is_midway() { share.max(self.share) } else { share };
         for round in 1.. {
             self.poll_dial(cx);
-            self.poll_established(cx, Portion::of(self.share));
+            self.poll_established(cx, ReadBudget::of(self.share));
             if self.link.is_draining() && self.admission.is_empty() {
                 self.feed(Event::Drained);
             }
@@ -155,12 +110,12 @@ impl Driver {
         }
     }
 
-    /// Writes, and reads until so many callers are answered.
-    fn poll_established(&mut self, cx: &mut Context<'_>, most: Portion) {
+    /// Writes, and reads until the budget is spent.
+    fn poll_established(&mut self, cx: &mut Context<'_>, budget: ReadBudget) {
         if self.established.is_none() {
             return;
         }
-        let outcome = self.flush(cx).and_then(|()| self.read(cx, most)).and_then(|()| self.flush(cx));
+        let outcome = self.flush(cx).and_then(|()| self.read(cx, budget)).and_then(|()| self.flush(cx));
         if let Err(cause) = outcome {
             self.lose(cause);
         }
@@ -213,152 +168,6 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, most: Portion) -> Result<(), Cause> {
-        let outcome = self.read_replies(cx, most);
-        self.put_back();
-        outcome
-    }
-
-    fn is_midway(&self) -> bool {
-        self.established.as_ref().is_some_and(|link| link.midway.is_some())
-    }
-
-    /// The link goes in the middle of what it brought: those commands were answered, and their fate is known.
-    pub(super) fn tell_the_rest(&mut self) {
-        if self.is_midway() {
-            // It goes whatever comes of this.
-            let _ = self.read(&mut Context::from_waker(Waker::noop()), Portion::ALL);
-        }
-    }
-
-    /// What has to be sent again goes in front of everything, in order.
-    pub(super) fn put_back(&mut self) {
-        for (ticket, stamp) in self.again.drain(..).rev() {
-            self.admission.put_back(ticket, stamp);
-        }
-    }
-
-    fn read_replies(&mut self, cx: &mut Context<'_>, most: Portion) -> Result<(), Cause> {
-        let (mut heard, mut answered) = (0, 0);
-        for _ in 0..READS_PER_TURN {
-            let now = self.now();
-            let Some(established) = &mut self.established else { return Ok(()) };
-            let midway = established.midway.take();
-            let mut received = Received::default();
-            match if midway.is_some() { Poll::Ready(Ok(1)) } else { established.wire.poll_fill(cx) } {
-                Poll::Pending => return Ok(()),
-                // A listener waits for nothing, and is not idle for that.
-                Poll::Ready(Ok(0)) if self.admission.in_flight() == 0 && self.listener.is_none() => {
-                    return Err(Cause::new(CauseKind::IdleClosed, "the server closed the idle connection"));
-                }
-                Poll::Ready(Ok(0)) => return Err(Cause::new(CauseKind::Broken, "the server closed the connection")),
-                Poll::Ready(Err(error)) => {
-                    return Err(Cause::new(CauseKind::Broken, format!("the link broke: {error}")));
-                }
-                Poll::Ready(Ok(bytes)) => {
-                    received.bytes = bytes;
-                    if let Some(busy_poll) = &mut established.busy_poll {
-                        busy_poll.came(now);
-                    }
-                }
-            }
-            // Those who were told between two parts may have asked anew: what was read before is not for them.
-            let mut owed = midway.unwrap_or_else(|| self.admission.in_flight());
-            loop {
-                let value = match established.wire.next_reply() {
-                    Ok(Some(value)) => value,
-                    Ok(None) => break,
-                    Err(error) => {
-                        if owed > 0 && established.wire.oversized_reply().is_some() {
-                            self.admission.fail_oldest(oversized(error));
-                        }
-                        return Err(Cause::new(CauseKind::Protocol, error.to_string()));
-                    }
-                };
-                let value = match &mut self.listener {
-                    None if matches!(value, Value::Push { .. }) => {
-                        received.other = true;
-                        continue;
-                    }
-                    None => value,
-                    Some(listener) => match sort(value, &self.prefix, self.admission.oldest().filter(|_| owed > 0)) {
-                        Sorted::Answer(value) => value,
-                        Sorted::Nothing => {
-                            received.other = true;
-                            continue;
-                        }
-                        Sorted::Heard(message) => {
-                            received.other = true;
-                            listener.heard(message);
-                            heard += 1;
-                            if heard < most.messages {
-                                continue;
-                            }
-                            received.idle = self.admission.in_flight() == 0;
-                            established.pause(owed, received, now, cx);
-                            return Ok(());
-                        }
-                    },
-                };
-                let before = self.admission.in_flight();
-                if owed == 0 {
-                    return Err(unsolicited(&value));
-                }
-                let replied = self.admission.replied(value, now).map_err(|Unasked| unsolicited(&Value::Nil))?;
-                received.replied = true;
-                owed = owed.saturating_sub(before.saturating_sub(self.admission.in_flight()));
-                let Some((ticket, value, stamp)) = replied else { continue };
-                if let Some(note) = ticket.frame().origin_note()
-                    && !matches!(value, Value::ServerError(_))
-                {
-                    note.write(established.number, self.located.as_ref());
-                }
-                let value = strip(ticket.frame(), value, &self.prefix);
-                match Rerun::of(ticket, value) {
-                    Ok(rerun) => self.again.push((rerun, stamp)),
-                    Err((ticket, value)) => {
-                        // Only asked where the server tells no role, as in RESP2.
-                        if !established.has_written && self.greeting.role.is_none() {
-                            established.has_written = is_accepted_write(ticket.frame(), &value);
-                        }
-                        if let Some(cause) = answer(ticket, value, &self.prefix, &self.recipe) {
-                            // Those sent before the answer came get the same one: lost with the link, their fate
-                            // would be unknown for nothing.
-                            let is_demoted = cause.kind() == CauseKind::ReadOnly
-                                && self.greeting.was_master(established.has_written);
-                            established.leaving = Some(cause);
-                            self.admission.shut_window();
-                            if is_demoted {
-                                self.recipe.report_demotion(self.demotions);
-                            }
-                        }
-                    }
-                }
-                answered += 1;
-                // Not in the middle of what is sent once more: the next part would be put in front of it.
-                if answered >= most.answers
-                    && owed > 0
-                    && established.wire.has_unread()
-                    && established.leaving.is_none()
-                    && self.again.is_empty()
-                {
-                    received.idle = self.admission.in_flight() == 0;
-                    established.pause(owed, received, now, cx);
-                    return Ok(());
-                }
-            }
-            if let Some(cause) = established.leaving.take_if(|_| self.admission.in_flight() == 0) {
-                return Err(cause);
-            }
-            received.idle = self.admission.in_flight() == 0;
-            established.liveness.received(received, now);
-        }
-        // There may be more, and others of this thread wait: come back in the next turn. After a plain wake-up
-        // the runtime looks at its timers and sockets only behind 61 turns like this.
-        let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
-        Ok(())
-    }
-
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let looks = self.established.as_ref().map(|established| established.liveness.next_look());
@@ -377,7 +186,7 @@ impl Driver {
         self.now = None;
         // Where this thread stood still, what lies there unread was answered in time.
         if self.is_midway() {
-            self.poll_established(cx, Portion::of(usize::MAX));
+            self.poll_established(cx, ReadBudget::of(usize::MAX));
         }
         self.tick();
         true

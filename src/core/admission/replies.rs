@@ -21,6 +21,7 @@ impl<R: Ticket> Admission<R> {
     ///
     /// # Errors
     /// Nothing is in flight: the peer answers what nobody asked.
+    #[inline]
     pub(crate) fn replied(&mut self, value: Value, now: Instant) -> Result<Option<(R, Value, Stamp)>, Unasked> {
         let front = self.flight.get_mut(self.refusals.len()).ok_or(Unasked)?;
         front.owed -= 1;
@@ -67,11 +68,13 @@ impl<R: Ticket> Admission<R> {
 
     /// What the server said last, where the reply to a question of the connection's own followed it: that changed nothing, so
     /// what was refused before it can be sent again.
+    #[cold]
     fn refusal_before_own(&self) -> Option<Error> {
         let own = self.flight.get(self.refusals.len()).is_some_and(|sent| sent.runs_at == OWN);
         self.refusals.last().filter(|_| own).cloned()
     }
 
+    #[inline]
     fn finish_front(&mut self, answer: impl FnOnce(&mut Vec<Value>) -> Value) -> Option<(R, Value, Stamp)> {
         let (sent, stamp) = self.flight.pop_stamped()?;
         self.flight_bytes -= sent.size.get();
@@ -83,6 +86,7 @@ impl<R: Ticket> Admission<R> {
 
     /// The server did not execute the oldest command that is owed an answer. Nothing more is sent until the rest of the
     /// flight is answered.
+    #[cold]
     fn refuse_front(&mut self, refusal: Error, now: Instant) {
         self.window = 0;
         self.partial.clear();
@@ -115,10 +119,15 @@ impl<R: Ticket> Admission<R> {
 
     /// Something was executed. What was refused before it cannot be sent again without changing the order, so it is answered
     /// with what the server said.
+    #[inline]
     fn server_is_ready(&mut self) {
-        if self.window == self.limits.in_flight {
-            return;
+        if self.window != self.limits.in_flight {
+            self.server_is_ready_again();
         }
+    }
+
+    #[cold]
+    fn server_is_ready_again(&mut self) {
         self.answer_refused();
         if !self.leaving {
             self.window = self.limits.in_flight;
@@ -143,6 +152,7 @@ impl<R: Ticket> Admission<R> {
 
 /// What the server said to a command that it did not execute and that is to be sent to it again. `frame` is `None` where nobody
 /// waits any more.
+#[cold]
 fn refusal(frame: Option<&Frame>, reply: &Value, patience: Patience) -> Option<Error> {
     let Value::ServerError(error) = reply else { return None };
     let refusal = match frame {
