@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 use crate::prefix::KeyPrefix;
-use crate::wire::decode::{Decoder, Limits};
+use crate::protocol::decode::{Decoder, Limits};
 
 /// Seals a frame and encodes it, as the actor does.
 ///

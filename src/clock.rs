@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The longest wait: ten years. Beyond it the clock overflows, and `Duration::MAX` is what people write for "never".
+pub(crate) const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Deadlines from here on may come early by one step of the system's coarse clock: 1 to 10 ms on Linux, 16 on Windows.
 const COARSE: Duration = Duration::from_secs(1);
 

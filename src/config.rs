@@ -6,6 +6,7 @@
 mod address;
 mod address_map;
 mod builder;
+pub(crate) mod credentials;
 mod describe;
 mod draft;
 mod env;

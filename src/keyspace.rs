@@ -6,6 +6,7 @@
 mod clear;
 mod cursor;
 mod stream;
+pub(crate) mod unprefixed;
 mod walk;
 
 pub use clear::{ClearPrefix, ClearProgress, Clearing};
@@ -15,8 +16,8 @@ use std::future::poll_fn;
 
 use redis::FromRedisValue;
 
+use crate::client::Redis;
 use crate::error::Result;
-use crate::handle::Redis;
 use crate::messages::{decode, keys::KeyType, scan::Page};
 
 /// As many keys or members as the server looks at for one page, unless said otherwise.

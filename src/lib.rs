@@ -61,60 +61,56 @@ pub mod boundary {}
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
-mod blocking;
-mod builder;
 mod clock;
 #[doc = include_str!("../docs/coming-from.md")]
 pub mod coming_from {}
+mod client;
+mod cluster;
 mod config;
-mod core;
-mod credentials;
+mod connection;
+mod dedicated;
 mod error;
 mod events;
 mod frame;
-mod gate;
-mod gauges;
-mod handle;
-mod intake;
+mod histogram;
 mod keyspace;
-mod links;
+mod lua;
 mod messages;
 mod prefix;
 pub mod prelude;
 mod printable;
+mod protocol;
 mod pubsub;
-mod resolver;
+mod replicas;
 mod sentinel;
 mod single_flight;
 mod streams;
 mod supervisor;
-mod topology;
-mod unprefixed;
-mod watch;
-mod wire;
+mod transport;
 
 pub use actors::connection::RedisActor;
-pub use actors::driver::ShutdownReport;
 pub use actors::stream_consumer::DrainReport;
-pub use builder::RedisBuilder;
+pub use client::builder::RedisBuilder;
+pub use client::{
+    ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, Sending, Stats, close_redis, get_redis,
+};
+pub use config::credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use config::{
     Address, ConfigError, ConfigProblem, Description, HostPort, Mode, Protocol, RedisConfig, RedisConfigBuilder,
     Secret, TlsSettings, TlsVerify,
 };
-pub use core::backlog::Overflow;
-pub use core::rate::ErrorRate;
-pub use core::retry::ReconnectPolicy;
-pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
+pub use connection::driver::ShutdownReport;
+pub use connection::error_rate::ErrorRate;
+pub use connection::retry::ReconnectPolicy;
+pub use dedicated::pool::{LinkInfo, LinkLimit, LinkRole};
+pub use dedicated::watch::{Watch, Watched};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReadFrom, ReplyKeys, WhenDown};
-pub use handle::{
-    ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, Sending, Stats, close_redis, get_redis,
-};
+pub use keyspace::unprefixed::Unprefixed;
 pub use keyspace::{
     ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
-pub use links::{LinkInfo, LinkLimit, LinkRole};
 pub use messages::{
     Command,
     batch::{Bundle, TryEach},
@@ -149,6 +145,7 @@ pub use messages::{
     values::{Json, Struct},
 };
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
+pub use pubsub::backlog::Overflow;
 pub use pubsub::event::{ChannelMessage, KeyEvent, SubscriptionEvent};
 pub use pubsub::subscription::{Subscribing, Subscription, SubscriptionStats};
 pub use pubsub::topic::{Topic, TopicKind};
@@ -171,8 +168,6 @@ pub use streams::scheduled::{Scheduled, Ticket};
 pub use streams::stats::{ConsumerStats, LatencyHistogram, Rates};
 pub use streams::trace::{InvalidTraceParent, TraceParent};
 pub use supervisor::{RestartLimit, supervise};
-pub use unprefixed::Unprefixed;
-pub use watch::{Watch, Watched};
 
 /// The README's program compiles.
 #[cfg(doctest)]

@@ -70,7 +70,7 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
     /// As [`reply_to`](Self::reply_to), for several commands at several nodes of a cluster, of which each has an outcome.
     #[doc(hidden)]
     fn reply_each(frame: &Frame, outcomes: Vec<Result<Value>>) -> Result<Self::Reply> {
-        crate::actors::ticket::whole_of(outcomes, frame.is_read()).and_then(|value| Self::reply_to(frame, value))
+        crate::connection::request::whole_of(outcomes, frame.is_read()).and_then(|value| Self::reply_to(frame, value))
     }
 }
 

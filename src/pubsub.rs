@@ -1,6 +1,9 @@
 //! Subscriptions as users see them, and the one connection that all of them share.
 
+pub(crate) mod actor;
+pub(crate) mod backlog;
 pub(crate) mod event;
+pub(crate) mod machine;
 pub(crate) mod subscription;
 pub(crate) mod topic;
 
@@ -14,12 +17,12 @@ use actix::{Addr, Recipient, WeakAddr};
 use tokio::sync::{oneshot, watch};
 
 use crate::actors::connection::RedisActor;
-use crate::actors::pubsub::{Ground, Order, PubSubActor, grow};
-use crate::builder::Plan;
+use crate::client::Redis;
+use crate::client::builder::Plan;
+use crate::dedicated::pool::{LinkRole, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
-use crate::handle::Redis;
-use crate::links::{LinkRole, Links};
+use crate::pubsub::actor::{Ground, Order, PubSubActor, grow};
 use event::SubscriptionEvent;
 use subscription::Subscribing;
 use topic::Topic;

@@ -20,13 +20,11 @@ use tokio::{
 };
 
 use crate::config::{Address, HostPort};
+use crate::connection::endpoint::{Locate, Looking, LookingForReplicas, Master, Place};
+use crate::connection::params::Recipe;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
-use crate::wire::{
-    auxiliary::{Auxiliary, ask_once},
-    place::{Locate, Looking, LookingForReplicas, Master, Place},
-    recipe::Recipe,
-};
+use crate::protocol::auxiliary::{Auxiliary, ask_once};
 use state::State;
 use view::{Report, Server};
 

@@ -16,15 +16,17 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
-use super::driver::{ShutdownReport, login::LoginSent};
-use super::engine::Engine;
-use super::ticket::{BoxedTicket, Silent, Waiter};
+use crate::client::submit_queue::{Aside, Callers, Gathered, Outlet, Submit};
+use crate::cluster::topology::Look;
+use crate::connection::driver::ShutdownReport;
+use crate::connection::driver::login::LoginSent;
+use crate::connection::endpoint::Master;
+use crate::connection::engine::Engine;
+use crate::connection::request::{BoxedTicket, Silent, Waiter};
+use crate::connection::session::Greeting;
 use crate::events::ConnectionEvent;
 use crate::frame::{Frame, ReadFrom};
-use crate::intake::{Aside, Callers, Gathered, Outlet, Submit};
 use crate::messages::Command;
-use crate::topology::Look;
-use crate::wire::{place::Master, session::Greeting};
 
 /// The actor that owns one connection to Redis and executes every [`Command`] sent to it.
 ///
@@ -345,7 +347,7 @@ impl Handler<Look> for RedisActor {
     }
 }
 
-/// There is a new master; see [`Driver::lead`](super::driver::Driver::lead).
+/// There is a new master; see [`Driver::lead`](crate::connection::driver::Driver::lead).
 pub(crate) struct Lead(pub(crate) Master);
 
 impl Message for Lead {
@@ -362,7 +364,7 @@ impl Handler<Lead> for RedisActor {
 }
 
 /// Has a link looked at that may lead to another server than it should; see
-/// [`Driver::recheck`](super::driver::Driver::recheck).
+/// [`Driver::recheck`](crate::connection::driver::Driver::recheck).
 pub(crate) struct Recheck;
 
 impl Message for Recheck {

@@ -10,8 +10,8 @@ use std::{
 use futures_core::Stream;
 
 use super::{SILENT_COUNT, ScanKeys, ScanStream};
+use crate::client::{Redis, Sending};
 use crate::error::{Error, Result};
-use crate::handle::{Redis, Sending};
 use crate::messages::{decode, keys::Unlink};
 use crate::prefix::refusal::RefusalClass;
 

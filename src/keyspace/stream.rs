@@ -14,11 +14,11 @@ use redis::Value;
 
 use super::cursor::{Continuity, MOST_RESTARTS, Process, run_id};
 use super::walk::{Next, Walk};
-use crate::actors::scripts::Internal;
+use crate::client::{Redis, Sending};
 use crate::config::Address;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{AnswerOrigin, Frame};
-use crate::handle::{Redis, Sending};
+use crate::lua::Internal;
 use crate::messages::scan::Page;
 
 /// Before the topology is looked at again, after it turned out to be outdated; each is twice the one before.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::cluster::slot::SLOTS;
+use crate::cluster::slot_map::Map;
+use crate::cluster::topology::Picture;
 use crate::config::HostPort;
-use crate::core::cluster::{map::Map, slot::SLOTS};
-use crate::topology::Picture;
 
 /// Which slots were walked, and which node is being walked now.
 pub(super) struct Walk {

@@ -6,7 +6,7 @@ use actix::Message;
 use redis::Value;
 
 use super::{Command, decode};
-use crate::core::verdict::part_error;
+use crate::connection::verdict::part_error;
 use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, ReadFrom, Unit, WhenDown};
 

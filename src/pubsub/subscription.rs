@@ -16,12 +16,12 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::event::SubscriptionEvent;
 use super::topic::Topic;
-use crate::actors::pubsub::{Order, PubSubActor};
-use crate::core::backlog::{Bounds, Overflow};
-use crate::core::subscriptions::{Id, Name};
+use crate::client::Redis;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
-use crate::handle::Redis;
+use crate::pubsub::actor::{Order, PubSubActor};
+use crate::pubsub::backlog::{Bounds, Overflow};
+use crate::pubsub::machine::{Id, Name};
 
 /// Topics on their way from the server to an actor; made by [`Redis::subscribe`]. It ends when it is dropped.
 ///

@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::core::subscriptions::{Kind, Name};
 use crate::error::Result;
 use crate::frame::Frame;
+use crate::pubsub::machine::{Kind, Name};
 
 /// A channel, a pattern of channels, a shard channel, or the events of keys; for
 /// [`Redis::subscribe`](crate::Redis::subscribe). Cloning is cheap.

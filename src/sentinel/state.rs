@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::replies::Peer;
 use super::view::{Report, View};
 use crate::config::HostPort;
-use crate::wire::place::Master;
+use crate::connection::endpoint::Master;
 
 /// Sentinels that are watched at most: sets have three to seven.
 const MAX_SENTINELS: usize = 32;

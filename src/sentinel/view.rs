@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::config::HostPort;
-use crate::wire::place::Master;
+use crate::connection::endpoint::Master;
 
 /// A report that is older than this says nothing about the present: sentinels are polled more often than that.
 const REPORT_TTL: Duration = Duration::from_secs(20);

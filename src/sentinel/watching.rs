@@ -19,9 +19,10 @@ use super::replies::{self, switched};
 use super::view::Report;
 use crate::actors::connection::{Lead, RedisActor};
 use crate::config::HostPort;
+use crate::connection::endpoint::Master;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
-use crate::wire::{auxiliary::Auxiliary, place::Master};
+use crate::protocol::auxiliary::Auxiliary;
 
 /// How often they are asked without a reason, for those whose announcements do not arrive. Up to a quarter more, so
 /// that many clients do not ask at once.

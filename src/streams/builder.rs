@@ -9,8 +9,8 @@ use actix::{ArbiterHandle, Recipient};
 
 use super::events::StreamEvent;
 use super::extras::Extras;
-use crate::actors::consumer_engine::LaneOf;
 use crate::messages::stream_id::StreamId;
+use crate::streams::engine::LaneOf;
 use crate::supervisor::RestartLimit;
 
 /// No order between entries; see [`StreamConsumerBuilder::ordered_by`].
@@ -30,7 +30,7 @@ impl<T> std::fmt::Debug for OrderedBy<T> {
 pub trait Ordering<T>: sealed::Ordering<T> {}
 
 mod sealed {
-    use crate::actors::consumer_engine::LaneOf;
+    use crate::streams::engine::LaneOf;
 
     pub trait Ordering<T> {
         #[doc(hidden)]

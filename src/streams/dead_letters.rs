@@ -8,10 +8,10 @@ use std::{
 
 use super::delivery::RawFields;
 use super::trace::TraceParent;
-use crate::actors::scripts::REDRIVE;
+use crate::client::Redis;
 use crate::error::Result;
 use crate::frame::Frame;
-use crate::handle::Redis;
+use crate::lua::REDRIVE;
 use crate::messages::{
     decode,
     stream_id::StreamId,

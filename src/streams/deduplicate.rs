@@ -2,10 +2,10 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use crate::actors::scripts::{Internal, SETTLE_CLAIM};
+use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::handle::Redis;
+use crate::lua::{Internal, SETTLE_CLAIM};
 use crate::messages::decode;
 
 /// What says that an effect is there. No token looks like it.

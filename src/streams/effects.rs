@@ -8,10 +8,10 @@ use std::{
 use redis::{FromRedisValue, Value};
 
 use super::delivery::Delivery;
-use crate::actors::scripts::{ACK_WITH, Internal};
+use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::{Extra, Frame, ReplyKeys, Source};
-use crate::handle::Redis;
+use crate::lua::{ACK_WITH, Internal};
 use crate::messages::{
     Command,
     batch::{Answers, Bundle},

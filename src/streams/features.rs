@@ -4,11 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use redis::Value;
 
-use crate::actors::scripts::Internal;
+use crate::client::Redis;
 use crate::error::Result;
 use crate::events::ConnectionState;
 use crate::frame::Frame;
-use crate::handle::Redis;
+use crate::lua::Internal;
 
 /// Commands of newer servers. Where one is missing, a script does the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::actors::scripts::FORGET;
+use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::handle::Redis;
+use crate::lua::FORGET;
 use crate::messages::{
     decode,
     stream_id::StreamId,

@@ -12,10 +12,10 @@ use std::{
 use serde::Serialize;
 
 use super::trace::TraceParent;
-use crate::actors::scripts::{APPEND, Internal};
+use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::handle::Redis;
+use crate::lua::{APPEND, Internal};
 use crate::messages::{Command, decode, stream_id::StreamId, streams::XAdd, unix_millis};
 
 /// The part of a message's fields that a script can take.

@@ -7,10 +7,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::actors::scripts::{CANCEL, DUE, SCHEDULE};
+use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
-use crate::handle::Redis;
+use crate::lua::{CANCEL, DUE, SCHEDULE};
 use crate::messages::{Command, decode, sorted_sets::ZCard, streams::XAdd, unix_millis};
 
 /// So many are moved by one call of the script: it holds up the whole server.

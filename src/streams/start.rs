@@ -21,14 +21,15 @@ use super::delivery::FromEntry;
 use super::events::ConsumerName;
 use super::inbox::{BatchInbox, Inbox, sealed::Inbox as AnyInbox};
 use super::scheduled::{Mover, Scheduled};
-use crate::actors::consumer_denials::Denials;
-use crate::actors::consumer_errands::Errands;
-use crate::actors::consumer_fleet::Parts;
 use crate::actors::stream_consumer::{ConsumerActor, Engine};
-use crate::core::FOREVER;
-use crate::core::consumer::{Terms, ground::Start};
+use crate::client::Redis;
+use crate::clock::FOREVER;
 use crate::error::{Error, ErrorKind, Fate, Result};
-use crate::handle::Redis;
+use crate::streams::consumer_commands::Errands;
+use crate::streams::denials::Denials;
+use crate::streams::machine::Terms;
+use crate::streams::machine::group_position::Start;
+use crate::streams::multi_stream::Parts;
 use crate::supervisor::{Fall, Guardian, RestartLimit};
 
 impl StreamConsumer {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::core::histogram::Histogram;
+use crate::histogram::Histogram;
 
 /// What a consumer does, and has done since it was started; see [`StreamConsumer::stats`](crate::StreamConsumer::stats).
 #[derive(Debug, Clone, Default)]

@@ -11,7 +11,7 @@ use std::{
 use redis::Value;
 
 use super::*;
-use crate::actors::ticket::Pending;
+use crate::connection::request::Pending;
 use crate::error::{ErrorKind, Result};
 use crate::{Incr, Redis, RedisConfig};
 

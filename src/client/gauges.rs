@@ -1,0 +1,107 @@
+//! Numbers that may be read from any thread while the connection works.
+
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Instant,
+};
+
+use crate::connection::admission::Tally;
+use crate::connection::error_rate::{ErrorRate, Window};
+use crate::events::CauseKind;
+
+/// How full a connection is, and how it did lately. Written by its actor once a turn.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    queued: AtomicUsize,
+    in_flight: AtomicUsize,
+    ended: [AtomicU64; 4],
+    started: Instant,
+    window: Window,
+}
+
+impl Gauges {
+    pub(crate) fn new() -> Self {
+        Self {
+            queued: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            ended: Default::default(),
+            started: Instant::now(),
+            window: Window::default(),
+        }
+    }
+
+    pub(crate) fn set(&self, queued: usize, in_flight: usize) {
+        self.queued.store(queued, Ordering::Relaxed);
+        self.in_flight.store(in_flight, Ordering::Relaxed);
+    }
+
+    /// Commands ended since the last call. For the actor alone.
+    pub(crate) fn record(&self, ended: Tally, now: Instant) {
+        let Tally { completed, failed, unknown, abandoned } = ended;
+        for (total, more) in self.ended.iter().zip([completed, failed, unknown, abandoned]) {
+            // One writer: no locked instruction is needed.
+            total.store(total.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        }
+        self.window.record(completed, failed + unknown + abandoned, now.saturating_duration_since(self.started));
+    }
+
+    /// What became of all commands so far.
+    pub(crate) fn ended(&self) -> Tally {
+        let [completed, failed, unknown, abandoned] = self.ended.each_ref().map(|total| total.load(Ordering::Relaxed));
+        Tally { completed, failed, unknown, abandoned }
+    }
+
+    pub(crate) fn error_rate(&self, now: Instant) -> ErrorRate {
+        self.window.read(now.saturating_duration_since(self.started))
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// The established links that were lost: counted by all connections of one handle.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    by_kind: [AtomicU64; CauseKind::ALL.len()],
+    replays: AtomicU64,
+}
+
+impl Losses {
+    pub(crate) fn count(&self, kind: CauseKind, replayed: usize) {
+        if let Some(count) = self.by_kind.get(kind as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.replays.fetch_add(replayed as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn replays(&self) -> u64 {
+        self.replays.load(Ordering::Relaxed)
+    }
+
+    /// Of the kinds that occurred.
+    pub(crate) fn by_kind(&self) -> Vec<(CauseKind, u64)> {
+        let counts = CauseKind::ALL.into_iter().zip(&self.by_kind);
+        counts.map(|(kind, count)| (kind, count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_cause_has_a_count_of_its_own() {
+        let losses = Losses::default();
+        for (times, kind) in CauseKind::ALL.into_iter().enumerate() {
+            (0..=times).for_each(|_| losses.count(kind, 2));
+        }
+        let expected: Vec<_> = CauseKind::ALL.into_iter().zip(1..).collect();
+        assert_eq!(losses.by_kind(), expected);
+        assert_eq!(losses.replays(), expected.iter().map(|(_, count)| 2 * count).sum::<u64>());
+    }
+}

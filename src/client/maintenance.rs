@@ -1,0 +1,74 @@
+//! What a handle offers to those who look after a connection, or whose life depends on it.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+
+use super::Redis;
+use crate::connection::error_rate::ErrorRate;
+use crate::events::{ConnectionState, Status};
+
+impl Redis {
+    /// How the commands of the last ten seconds ended. With [`Status::is_available`] it tells a caller when
+    /// to shed load. Reading it costs ten loads; nothing is counted per command for it.
+    #[must_use]
+    pub fn error_rate(&self) -> ErrorRate {
+        self.shared.gauges.error_rate(Instant::now())
+    }
+
+    /// Waits until there was no working link for longer than `longer_than` without interruption, or the
+    /// connection is closed, and returns what it was doing then. A connection that nobody has used yet is
+    /// not lost. For those who should not outlive it:
+    ///
+    /// ```
+    /// use actix::prelude::*;
+    /// use redis_actix::Redis;
+    /// use std::time::Duration;
+    ///
+    /// struct Leader {
+    ///     redis: Redis,
+    /// }
+    ///
+    /// impl Actor for Leader {
+    ///     type Context = Context<Self>;
+    ///
+    ///     fn started(&mut self, ctx: &mut Context<Self>) {
+    ///         // A leader that cannot renew its lease must not go on.
+    ///         let redis = self.redis.clone();
+    ///         let lost = async move { redis.lost(Duration::from_secs(10)).await };
+    ///         ctx.spawn(lost.into_actor(self).map(|_, _, ctx| ctx.stop()));
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn lost(&self, longer_than: Duration) -> Status {
+        let mut status = self.status();
+        let mut down_since = None;
+        loop {
+            let now = status.borrow_and_update().clone();
+            match now.state {
+                ConnectionState::Closed => return now,
+                ConnectionState::Ready | ConnectionState::Idle => down_since = None,
+                ConnectionState::Draining if down_since.is_none() => {}
+                _ => {
+                    down_since.get_or_insert(now.since);
+                }
+            }
+            let over = down_since.and_then(|since| since.checked_add(longer_than));
+            let changed = status.changed();
+            match over {
+                None => {
+                    if changed.await.is_err() {
+                        return now;
+                    }
+                }
+                Some(over) => match timeout_at(over.into(), changed).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => return now,
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The future of a command that a handle has sent.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::Sleep};
+
+use super::{Redis, gone};
+use crate::client::in_flight_limit::Entering;
+use crate::client::submit_queue::Submit;
+use crate::connection::request::{Answered, Handback, Pending, Waiter};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::messages::Command;
+
+type Answer<M> = oneshot::Receiver<Answered<M>>;
+
+/// A command on its way; see [`Redis::send`].
+#[must_use = "the command was sent, but only awaiting it tells what became of it"]
+pub struct Sending<M: Command> {
+    answer: Answer<M>,
+    /// Most have none, and callers by the million each hold one of these.
+    special: Option<Box<Special<M>>>,
+}
+
+enum Special<M: Command> {
+    /// On a connection of its own, which is told when the reply has left its channel.
+    Alone(oneshot::Sender<()>),
+    /// Before there was room for it.
+    ForRoom(ForRoom<M>),
+}
+
+struct ForRoom<M: Command> {
+    entering: Entering,
+    deadline: Pin<Box<Sleep>>,
+    ticket: Option<Box<Waiter<M, Handback<M>>>>,
+    redis: Redis,
+    asked: Instant,
+}
+
+impl<M: Command> Sending<M> {
+    pub(super) fn under(answer: Answer<M>) -> Self {
+        Self { answer, special: None }
+    }
+
+    pub(super) fn alone(answer: Answer<M>, seen: oneshot::Sender<()>) -> Self {
+        Self { answer, special: Some(Box::new(Special::Alone(seen))) }
+    }
+
+    pub(super) fn for_room(
+        answer: Answer<M>,
+        redis: Redis,
+        ticket: Box<Waiter<M, Handback<M>>>,
+        size: usize,
+        asked: Instant,
+        limit: Duration,
+    ) -> Self {
+        let entering = redis.shared.gate.clone().enter(size);
+        let deadline = Box::pin(tokio::time::sleep(limit));
+        let for_room = ForRoom { entering, deadline, ticket: Some(ticket), redis, asked };
+        Self { answer, special: Some(Box::new(Special::ForRoom(for_room))) }
+    }
+}
+
+impl<M: Command> ForRoom<M> {
+    /// Ready when it was sent, or answered because its time was up.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            if let Some(ticket) = self.ticket.take() {
+                let words = "the deadline passed while the connection had no room for another command";
+                ticket.complete(Err(no_room(words)));
+            }
+            return Poll::Ready(());
+        }
+        let pass = ready!(Pin::new(&mut self.entering).poll(cx));
+        if let Some(ticket) = self.ticket.take() {
+            let Redis { addr, shared, .. } = &self.redis;
+            shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: self.asked });
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<M: Command> Future for Sending<M> {
+    type Output = Result<M::Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(Special::ForRoom(for_room)) = self.special.as_deref_mut() {
+            ready!(for_room.poll(cx));
+            self.special = None;
+        }
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx)).map_or_else(|_| Err(gone()), Answered::into_reply);
+        if let Some(Special::Alone(seen)) = self.special.take().map(|special| *special) {
+            // Nobody listens when there was nothing to put back.
+            let _ = seen.send(());
+        }
+        Poll::Ready(answer)
+    }
+}
+
+impl<M: Command> Unpin for Sending<M> {}
+
+impl<M: Command> fmt::Debug for Sending<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
+pub(super) fn no_room(words: &'static str) -> Error {
+    Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
+}

@@ -1,0 +1,515 @@
+//! The engine behind the actor of a cluster: one supervised link to each primary, each with a driver of its own, and
+//! between them whatever [`crate::cluster`] decides.
+//!
+//! Every link keeps the delivery contract by itself. What a node did not run, by its own word, comes back here and is
+//! sent where it belongs.
+
+mod gather;
+mod nodes;
+mod redirects;
+mod replica_reads;
+mod routed_request;
+mod scatter;
+mod status;
+mod topology_query;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, channel},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::Sleep};
+
+use crate::client::gauges::Gauges;
+use crate::client::submit_queue::Callers;
+use crate::cluster::refresh::Refresh;
+use crate::cluster::route::{Route, SlotList, of_pipeline, route};
+use crate::cluster::slot::Slots;
+use crate::cluster::slot_map::Map;
+use crate::cluster::slot_queue::SlotQueues;
+use crate::cluster::topology::Announce;
+use crate::config::HostPort;
+use crate::connection::admission::{Admission, Limits, Patience, waiting_phase};
+use crate::connection::deadline_queue::Deadline;
+use crate::connection::driver::{Driver, ShutdownReport};
+use crate::connection::params::{Recipe, Replica};
+use crate::connection::request::BoxedTicket;
+use crate::connection::retry::ReconnectPolicy;
+use crate::connection::session::Greeting;
+use crate::error::{Error, ErrorKind, Fate};
+use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
+use crate::frame::WhenDown;
+use crate::replicas::pool::Replicas;
+use nodes::Nodes;
+use redirects::Held;
+pub(crate) use routed_request::Routed;
+use routed_request::{Book, Trip};
+use status::Present;
+use topology_query::look;
+
+/// So many rounds before other actors of this thread get their turn.
+const ROUNDS: usize = 4;
+/// So many nodes are asked at once how the cluster looks, beside those of the configuration.
+const ASKED: usize = 4;
+
+type Looking = Pin<Box<dyn Future<Output = std::result::Result<Map, Cause>>>>;
+
+/// What a router is made from.
+pub(crate) struct Parts {
+    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) policy: ReconnectPolicy,
+    pub(crate) seeds: Vec<HostPort>,
+    pub(crate) fanout: Fanout,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) announce: Announce,
+}
+
+/// See the module.
+pub(crate) struct Router {
+    recipe: Arc<Recipe>,
+    seeds: Vec<HostPort>,
+    slots: Slots,
+    map: Map,
+    nodes: Nodes,
+    replicas: Replicas,
+    /// Commands that wait for the first picture of the cluster.
+    lobby: Admission<BoxedTicket>,
+    /// Commands that wait while their slot is redirected.
+    queues: SlotQueues<Held>,
+    /// Those that wait by themselves: when they are sent again, and a number.
+    delayed: BTreeMap<(Instant, u64), Held>,
+    delays: u64,
+    /// How many commands came so far.
+    orders: u64,
+    /// A redirect has changed the map, and the handles were not told.
+    has_moved: bool,
+    book: Arc<Book>,
+    refresh: Refresh,
+    looking: Option<Looking>,
+    /// Why the last look failed, if it did.
+    trouble: Option<Cause>,
+    demanded: bool,
+    present: Present,
+    fanout: Fanout,
+    gauges: Arc<Gauges>,
+    announce: Announce,
+    /// What the nodes have told and nobody was told yet.
+    told: Receiver<ConnectionEvent>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    draining: Option<Instant>,
+    closed: Option<Cause>,
+    at_start: ShutdownReport,
+    /// What the rate of errors knows already.
+    measured: ShutdownReport,
+    waiting: Vec<oneshot::Sender<ShutdownReport>>,
+}
+
+impl Router {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { recipe, policy, seeds, fanout, gauges, announce } = parts;
+        let config = &recipe.config;
+        let limits = Limits {
+            in_flight: config.max_in_flight(),
+            in_flight_bytes: config.max_in_flight_bytes(),
+            queued: config.max_queued(),
+            queued_bytes: config.max_queued_bytes(),
+            lost_links: config.max_retries(),
+            timeout: config.command_timeout(),
+            queued_time: config.max_queued_time(),
+            patience: Patience::ButSlots,
+        };
+        let slots = Slots::new(config.key_prefix().as_str().as_bytes());
+        let (teller, told) = channel();
+        Self {
+            slots,
+            replicas: Replicas::new(recipe.clone(), Replica::InCluster, policy.clone(), teller.clone()),
+            nodes: Nodes::new(recipe.clone(), policy, teller),
+            seeds,
+            map: Map::default(),
+            lobby: Admission::new(limits),
+            queues: SlotQueues::new(),
+            delayed: BTreeMap::new(),
+            delays: 0,
+            orders: 0,
+            has_moved: false,
+            book: Arc::new(Book::new(slots)),
+            refresh: Refresh::new(fastrand::Rng::new()),
+            looking: None,
+            trouble: None,
+            demanded: false,
+            present: Present::default(),
+            fanout,
+            gauges,
+            announce,
+            told,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            draining: None,
+            closed: None,
+            at_start: ShutdownReport::default(),
+            measured: ShutdownReport::default(),
+            waiting: Vec::new(),
+            recipe,
+        }
+    }
+
+    /// What the first node that is there said of itself.
+    pub(crate) fn greeting(&self) -> Greeting {
+        let ready = self.nodes.primaries().find(|node| node.driver.state() == ConnectionState::Ready);
+        ready.map(|node| node.driver.greeting().clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.book.open() == 0
+    }
+
+    pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {
+        self.fanout.subscribe(recipient);
+    }
+
+    /// Looks for the cluster, if nobody did so far.
+    pub(crate) fn connect(&mut self) {
+        if !std::mem::replace(&mut self.demanded, true) {
+            self.refresh.wanted(Instant::now());
+        }
+    }
+
+    /// Looks at the cluster soon.
+    pub(crate) fn look(&mut self) {
+        self.demanded = true;
+        self.refresh.wanted(Instant::now());
+    }
+
+    pub(crate) fn each_driver(&mut self, mut act: impl FnMut(&mut Driver)) {
+        self.nodes.each(&mut act);
+        self.replicas.each(act);
+    }
+
+    /// Makes every attempt that waits for its delay now.
+    pub(crate) fn hurry(&mut self) {
+        self.connect();
+        self.refresh.wanted(Instant::now());
+        self.nodes.each(Driver::hurry);
+        self.replicas.each(Driver::hurry);
+    }
+
+    pub(crate) fn sever(&mut self, why: &'static str) {
+        self.nodes.each(|driver| driver.sever(why));
+        self.replicas.each(|driver| driver.sever(why));
+    }
+
+    pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
+        let asked = asked.unwrap_or_else(Instant::now);
+        let deadline = self.lobby.deadline(ticket.frame(), asked);
+        let state = self.present.state;
+        let refused = match state {
+            _ if self.closed.is_some() => self.closed.as_ref().map(|cause| cause.error(Fate::NotSent)),
+            _ if self.draining.is_some() => {
+                Some(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection is shutting down"))
+            }
+            _ if !self.map.is_empty() => None,
+            ConnectionState::Parked => self.trouble.as_ref().map(|cause| cause.error(Fate::NotSent)),
+            _ => {
+                let policy = ticket.frame().own_when_down().unwrap_or(self.recipe.config.when_down());
+                // Until the first answer of a node it is not known whether there is a cluster.
+                let failed = self.trouble.as_ref().filter(|_| policy == WhenDown::FailFast);
+                failed.map(|cause| cause.error(Fate::NotSent))
+            }
+        };
+        self.connect();
+        if let Some(error) = refused {
+            return ticket.complete(Err(error.in_phase(waiting_phase(state), state.as_str())));
+        }
+        if let Err(error) = ticket.frame().check() {
+            return ticket.complete(Err(error));
+        }
+        self.orders += 1;
+        let ticket = Routed::whole(ticket, Trip::new(deadline, self.orders), &self.book);
+        if self.map.is_empty() {
+            self.lobby.enqueue(ticket, deadline, state);
+        } else {
+            self.dispatch(ticket);
+        }
+    }
+
+    /// As [`Driver::submit_on`], for the link of this number to the node that has the slot of the frame.
+    pub(crate) fn submit_on(&mut self, link: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let slot = ticket.frame().own_slot();
+        self.nodes.submit_on(slot, link, ticket, asked);
+    }
+
+    /// Sends a command where it belongs.
+    fn dispatch(&mut self, ticket: Box<Routed>) {
+        use crate::connection::request::Pending as _;
+        if let Some(slot) = ticket.trip.slot {
+            return self.send_to_slot(ticket, slot);
+        }
+        match route(ticket.frame(), &self.slots) {
+            Ok(Route::Slot(slot)) => self.send_to_slot(ticket, slot),
+            Ok(Route::Any) => match self.nodes.any() {
+                Some(node) => self.send(ticket, node, SlotList::new()),
+                None => self.nobody(ticket),
+            },
+            Ok(Route::Prefer(slot)) => match self.nodes.prefer(slot) {
+                Some(node) => self.send(ticket, node, SlotList::new()),
+                None => self.nobody(ticket),
+            },
+            Ok(Route::Primaries(merge)) => {
+                let frame = ticket.frame();
+                let slots = self.nodes.first_slots();
+                let parts = slots.iter().map(|slot| (*slot, frame.clone().on_slot(*slot))).collect();
+                self.scatter(ticket, parts, merge);
+            }
+            Ok(Route::Parts(parts, merge)) => self.scatter(ticket, parts, merge),
+            Ok(Route::Each) => {
+                let (nodes, queues) = (&self.nodes, &self.queues);
+                let whole =
+                    of_pipeline(ticket.frame(), &self.slots, |one, other| nodes.owner(one) == nodes.owner(other));
+                let whole = whole.filter(|slots| !slots.iter().any(|slot| queues.is_closed(*slot)));
+                match whole.and_then(|slots| Some((nodes.owner(*slots.first()?)?, slots))) {
+                    Some((node, slots)) => self.send(ticket, node, slots),
+                    None => self.scatter_pipeline(ticket),
+                }
+            }
+            Err(error) => ticket.finish(Err(error)),
+        }
+    }
+
+    /// Sends a command to the owner of its slot, behind those that wait for it.
+    fn send_to_slot(&mut self, mut ticket: Box<Routed>, slot: u16) {
+        ticket.trip.slot = Some(slot);
+        if !self.queues.is_closed(slot) {
+            return self.send_to_owner(ticket, slot);
+        }
+        // A read that a replica may answer sees what is old, in whatever order.
+        let (owner, deadline) = (self.nodes.owner(slot), ticket.trip.deadline);
+        let waits = match owner {
+            Some(node) => self.try_replica(ticket, node, deadline),
+            None => Some(ticket),
+        };
+        if let Some(ticket) = waits {
+            self.wait_for_slot(ticket, slot, None);
+        }
+    }
+
+    fn send_to_owner(&mut self, mut ticket: Box<Routed>, slot: u16) {
+        ticket.trip.slot = Some(slot);
+        match self.nodes.owner(slot) {
+            Some(node) => self.send(ticket, node, std::iter::once(slot).collect()),
+            None => self.nobody(ticket),
+        }
+    }
+
+    fn send(&mut self, mut ticket: Box<Routed>, node: usize, slots: SlotList) {
+        if ticket.trip.redirected_by.has(node) {
+            return ticket.finish(Err(redirects::redirected_back()));
+        }
+        ticket.trip.node = node;
+        // Where it waits, deadlines that are common are in order; this one may come from another place.
+        let deadline = match ticket.trip.deadline {
+            Deadline::Common(at) if ticket.trip.is_first() => Deadline::Common(at),
+            deadline => Deadline::Own(deadline.at()),
+        };
+        if let Some(mut ticket) = self.try_replica(ticket, node, deadline) {
+            ticket.enter(slots);
+            if let Some(ticket) = self.nodes.submit(node, ticket, deadline) {
+                // The link to the node was given up a moment ago.
+                ticket.complete(Err(nodes::cause_of_leaving().error(Fate::NotSent)));
+            }
+        }
+    }
+
+    /// The supervisor restarts the actor: its futures are gone.
+    pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
+        self.armed = None;
+        if self.looking.take().is_some() {
+            self.refresh.dropped(Instant::now());
+        }
+        self.nodes.each(|driver| driver.restarted(restarts, cause.clone()));
+        self.replicas.each(|driver| driver.restarted(restarts, cause.clone()));
+        self.fanout.update(|status| status.restarts = restarts);
+        self.tell(ConnectionEvent::Restarted { restarts, cause });
+    }
+
+    /// It is over, and everybody who waits is told.
+    pub(crate) fn abort(&mut self, cause: Cause) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.looking = None;
+        self.replicas.abort(&cause);
+        self.nodes.each(|driver| driver.abort(cause.clone()));
+        self.take_returned();
+        self.lobby.fail_queued(&cause, ConnectionState::Closed);
+        let delayed = std::mem::take(&mut self.delayed).into_values();
+        for Held { ticket, .. } in delayed.chain(self.queues.take_all()) {
+            ticket.finish(Err(cause.error(Fate::NotSent)));
+        }
+        self.closed = Some(cause);
+        self.publish_told();
+        self.present();
+        let report = self.book.report().since(self.at_start);
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(report);
+        }
+        self.fanout.release();
+    }
+
+    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
+    pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
+        if self.closed.is_some() {
+            let _ = done.send(self.book.report().since(self.at_start));
+            return;
+        }
+        self.waiting.push(done);
+        let deadline = Instant::now() + within.min(crate::clock::FOREVER);
+        if self.draining.is_none() {
+            self.at_start = self.book.report();
+        }
+        self.draining = Some(self.draining.map_or(deadline, |earlier| earlier.min(deadline)));
+        self.present();
+    }
+
+    /// One turn: bounded work, then `Pending` with wakers set for the sockets, the looks and the clock.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
+        for round in 0.. {
+            if self.closed.is_some() {
+                break;
+            }
+            self.poll_look(cx);
+            self.nodes.poll(cx, callers);
+            self.replicas.poll(cx, callers);
+            let again = self.take_back_reads() | self.take_returned();
+            if self.book.silence.swap(false, Ordering::Relaxed) {
+                self.refresh.wanted(Instant::now());
+            }
+            self.publish_told();
+            self.present();
+            if self.draining.is_some() && self.book.open() == 0 {
+                self.abort(Cause::new(CauseKind::Shutdown, "shut down"));
+                break;
+            }
+            if !(self.poll_timer(cx) || again) {
+                break;
+            }
+            if round >= ROUNDS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
+        let waiting = self.lobby.queued() + self.delayed.len() + self.queues.len();
+        self.gauges.set(queued + reads + waiting, in_flight + reading);
+        let now = Instant::now();
+        let report = self.book.report();
+        let ended = report.since(self.measured);
+        self.measured = report;
+        if ended != ShutdownReport::default() {
+            self.gauges.record(ended.into(), now);
+        }
+    }
+
+    fn poll_look(&mut self, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        if self.looking.is_none() && self.demanded && self.refresh.starts(now) {
+            let mut nodes = self.nodes.worth_asking(&self.map, ASKED);
+            for seed in &self.seeds {
+                if !nodes.contains(seed) {
+                    nodes.push(seed.clone());
+                }
+            }
+            self.looking = Some(Box::pin(look(self.recipe.clone(), nodes)));
+        }
+        let Some(looking) = &mut self.looking else { return };
+        let Poll::Ready(seen) = looking.as_mut().poll(cx) else { return };
+        self.looking = None;
+        let now = Instant::now();
+        match seen {
+            Ok(map) => {
+                let well = map.is_whole();
+                self.trouble = None;
+                self.adopt(map, now);
+                self.refresh.ended(well && self.nodes.are_well(), now);
+            }
+            Err(cause) => {
+                if self.map.is_empty() && cause.is_refusal() {
+                    self.lobby.fail_queued(&cause, ConnectionState::Parked);
+                }
+                self.lobby.fail_fast(&cause, self.present.state, self.recipe.config.when_down());
+                self.present.failed(&cause);
+                self.lobby.explain(Some(cause.clone()));
+                self.trouble = Some(cause);
+                self.refresh.ended(false, now);
+            }
+        }
+    }
+
+    /// The cluster looks like this now.
+    fn adopt(&mut self, map: Map, now: Instant) {
+        let known = !self.map.is_empty();
+        if map != self.map {
+            self.map = map;
+            let (homeless, changed) = self.nodes.adopt(&self.map, now);
+            self.adopt_replicas(now);
+            self.resend(homeless, &changed);
+            self.announce();
+        }
+        if !known {
+            self.lobby.explain(None);
+            for (ticket, _, _) in self.lobby.take_queued() {
+                if let Ok(ticket) = Routed::of(ticket) {
+                    self.dispatch(ticket);
+                }
+            }
+        }
+    }
+
+    /// Arms the one timer for whatever comes first. Returns whether it has fired.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let delayed =
+            self.delayed.first_key_value().map(|((at, _), _)| *at).into_iter().chain(self.queues.next()).min();
+        let refresh = self.refresh.due().filter(|_| self.looking.is_none() && self.demanded);
+        let farewell = self.nodes.next_farewell().into_iter().chain(self.replicas.next_farewell()).min();
+        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, farewell, self.present.due()];
+        let Some(next) = all.into_iter().flatten().min() else { return false };
+        if self.armed.is_none_or(|armed| next < armed) {
+            self.timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.armed = None;
+        let now = Instant::now();
+        self.lobby.expire(now, self.present.state);
+        self.wake_delayed(now);
+        let homeless = self.nodes.part_with_those_who_left(now);
+        self.resend(homeless, &[]);
+        self.replicas.part_with_those_who_left(now);
+        if self.draining.is_some_and(|deadline| deadline <= now) {
+            self.abort(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));
+        }
+        true
+    }
+}
+
+/// An arbiter that ends drops the actor without a word; whoever reads the status is told.
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.fanout.update(|status| {
+            if status.state != ConnectionState::Closed {
+                status.state = ConnectionState::Closed;
+                status.cause = Some(Cause::new(CauseKind::Shutdown, "the thread of the connection has ended"));
+            }
+        });
+    }
+}

@@ -1,0 +1,196 @@
+//! A command in parts: each goes its own way, and the last one to come back brings the answer.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use redis::Value;
+
+use super::routed_request::{Routed, error_of};
+use crate::cluster::merge::Merge;
+use crate::connection::request::{BoxedTicket, Pending};
+use crate::connection::verdict::{final_error, part_error};
+use crate::error::{Error, Fate, Result};
+use crate::frame::Frame;
+
+/// One place in the answer: of a pipeline, that of one of its commands.
+pub(super) struct Place {
+    /// What the parts of this place have answered.
+    replies: Vec<Option<Result<Value>>>,
+    merge: Merge,
+}
+
+impl Place {
+    pub(super) fn new(parts: usize, merge: Merge) -> Self {
+        Self { replies: vec![None; parts], merge }
+    }
+
+    /// A place whose answer is known.
+    pub(super) fn answered(reply: Result<Value>) -> Self {
+        Self { replies: vec![Some(reply)], merge: Merge::Only }
+    }
+
+    /// The answer out of those of its parts. One part that failed is the answer; then what the others did decides
+    /// whether the whole may be repeated.
+    fn outcome(self, is_read: bool) -> Result<Value> {
+        let Self { replies, merge } = self;
+        let replies: Vec<_> = replies.into_iter().map(|reply| reply.unwrap_or(Ok(Value::Nil))).collect();
+        let may_have_run = !is_read && replies.len() > 1 && replies.iter().any(ran);
+        let judged = |error: Error| if may_have_run { error.with_fate(Fate::Unknown) } else { error };
+        let mut values = Vec::with_capacity(replies.len());
+        let mut refused = None;
+        for reply in replies {
+            match reply {
+                Ok(Value::ServerError(error)) if may_have_run => _ = refused.get_or_insert_with(|| error_of(&error)),
+                Ok(value) => values.push(value),
+                Err(error) => return Err(judged(error)),
+            }
+        }
+        refused.map_or_else(|| Ok(merge.apply(values)), |error| Err(judged(error)))
+    }
+}
+
+fn ran(reply: &Result<Value>) -> bool {
+    match reply {
+        Ok(value) => !matches!(value, Value::ServerError(_)),
+        Err(error) => error.fate() == Fate::Unknown,
+    }
+}
+
+struct Whole {
+    asked: Option<Box<Routed>>,
+    places: Vec<Place>,
+    left: usize,
+}
+
+/// Where the other parts are dropped, as at the end of the thread.
+impl Drop for Whole {
+    fn drop(&mut self) {
+        let Some(asked) = &mut self.asked else { return };
+        if !asked.frame().is_read() && self.places.iter().flat_map(|place| &place.replies).flatten().any(ran) {
+            asked.note_may_have_run();
+        }
+    }
+}
+
+/// What the parts of one command share.
+#[derive(Clone)]
+pub(super) struct Gather(Arc<Mutex<Whole>>);
+
+impl Gather {
+    /// `asked` is answered when so many parts have come back.
+    pub(super) fn new(asked: Box<Routed>, places: Vec<Place>, parts: usize) -> Self {
+        Self(Arc::new(Mutex::new(Whole { asked: Some(asked), places, left: parts })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Whole> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part whose reply belongs to `at`: place, and number within the place. Of several, the frame is a pipeline.
+    pub(super) fn part(&self, frame: Frame, at: Vec<(usize, usize)>) -> BoxedTicket {
+        Box::new(Part { gather: self.clone(), frame, at })
+    }
+
+    fn came(&self, at: &[(usize, usize)], outcomes: impl Iterator<Item = Result<Value>>) {
+        let mut whole = self.lock();
+        whole.left = whole.left.saturating_sub(1);
+        for ((place, number), outcome) in at.iter().zip(outcomes) {
+            if let Some(gap) = whole.places.get_mut(*place).and_then(|place| place.replies.get_mut(*number)) {
+                *gap = Some(outcome);
+            }
+        }
+        if whole.left > 0 {
+            return;
+        }
+        let Some(asked) = whole.asked.take() else { return };
+        let places = std::mem::take(&mut whole.places);
+        drop(whole);
+        let frame = asked.frame();
+        let (is_unit, is_read) = (frame.is_unit(), frame.is_read());
+        let mut outcomes = places.into_iter().map(|place| place.outcome(is_read));
+        if is_unit {
+            return asked.finish_each(outcomes.collect());
+        }
+        asked.finish(match outcomes.next() {
+            Some(Ok(Value::ServerError(error))) => Err(error_of(&error)),
+            Some(outcome) => outcome,
+            None => Ok(Value::Nil),
+        });
+    }
+}
+
+/// One part.
+struct Part {
+    gather: Gather,
+    frame: Frame,
+    at: Vec<(usize, usize)>,
+}
+
+impl Part {
+    /// What an earlier link may have run, the refusal by a later one does not undo.
+    fn judged(&self, at: usize, value: Value) -> Result<Value> {
+        match (value, self.frame.unit()) {
+            (Value::ServerError(error), Some(unit)) if self.frame.may_have_run() => {
+                Err(part_error(&self.frame, unit, at, &error))
+            }
+            (value, _) => Ok(value),
+        }
+    }
+}
+
+/// Where there is nobody left to run it, as at the end of the thread.
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.frame.may_have_run()
+            && let Some(asked) = &mut self.gather.lock().asked
+        {
+            asked.note_may_have_run();
+        }
+    }
+}
+
+impl Pending for Part {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.gather.lock().asked.as_ref().is_none_or(|asked| asked.is_abandoned())
+    }
+
+    /// Whoever let the whole in has let in its parts.
+    fn is_let_in(&self) -> bool {
+        true
+    }
+
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+        Err(self)
+    }
+
+    fn poll_abandoned(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        // Whoever asked for the whole is asked.
+        Poll::Pending
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
+        let outcome = outcome.map_err(|error| final_error(&self.frame, error));
+        match outcome {
+            Ok(Value::Array(values)) if self.frame.is_unit() => {
+                self.gather.came(&self.at, values.into_iter().enumerate().map(|(at, value)| self.judged(at, value)));
+            }
+            Err(error) => self.gather.came(&self.at, std::iter::repeat_n(Err(error), self.at.len())),
+            outcome => self.gather.came(&self.at, std::iter::once(outcome)),
+        }
+        true
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
+    }
+
+    fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
+        self.gather.came(&self.at, outcomes.into_iter());
+        true
+    }
+}

@@ -1,0 +1,63 @@
+//! Reads that a replica may answer.
+
+use std::time::Instant;
+
+use super::Router;
+use super::routed_request::{Routed, Trip};
+use crate::connection::deadline_queue::Deadline;
+use crate::connection::request::Pending as _;
+
+impl Router {
+    /// Sends a read to a replica of the node that it is for. What is no such read, or finds no replica, comes back.
+    pub(super) fn try_replica(
+        &mut self,
+        ticket: Box<Routed>,
+        primary: usize,
+        deadline: Deadline,
+    ) -> Option<Box<Routed>> {
+        if !ticket.trip.is_first() || !ticket.frame().prefers_replica() {
+            return Some(ticket);
+        }
+        let sent = self.replicas.read(primary, ticket, deadline);
+        if self.replicas.have_changed() {
+            self.announce();
+        }
+        // It went in as one that is on its way.
+        sent.err().and_then(|ticket| Routed::of(ticket).ok())
+    }
+
+    /// Sends to the primaries what replicas could not answer. Returns whether there was anything.
+    pub(super) fn take_back_reads(&mut self) -> bool {
+        let back = self.replicas.take_back();
+        if back.is_empty() {
+            return false;
+        }
+        // Whatever the reason is, the replicas may be others by now.
+        self.refresh.wanted(Instant::now());
+        for back in back {
+            let trip = Trip::new(back.deadline, 0);
+            let mut ticket = Routed::of(back.ticket).unwrap_or_else(|ticket| Routed::part(ticket, trip, &self.book));
+            if back.may_have_run {
+                ticket.note_may_have_run();
+            }
+            (ticket.trip.at_primary, ticket.trip.deadline) = (true, back.deadline);
+            self.dispatch(ticket);
+        }
+        true
+    }
+
+    /// The primaries have these replicas now.
+    pub(super) fn adopt_replicas(&mut self, now: Instant) {
+        let nodes = &mut self.nodes;
+        let shards = self.map.shards().map(|shard| (nodes.ensure(&shard.primary), shard.replicas.clone()));
+        self.replicas.adopt(shards.collect::<Vec<_>>(), now);
+    }
+
+    /// Tells the handles how the cluster looks, and what the links are doing.
+    pub(super) fn announce(&mut self) {
+        let mut statuses = self.nodes.statuses();
+        // Behind the primaries: one that was promoted has a link as each for a while.
+        statuses.extend(self.replicas.statuses());
+        self.announce.tell(&self.map, statuses);
+    }
+}

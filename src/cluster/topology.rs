@@ -1,0 +1,300 @@
+//! What handles know of their cluster, and where in it a connection to one node leads.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::{Message, WeakRecipient};
+use tokio::sync::watch;
+
+use crate::cluster::route::{Route, route};
+use crate::cluster::slot::Slots;
+use crate::cluster::slot_map::Map;
+use crate::config::{Address, HostPort};
+use crate::connection::endpoint::{Change, Locate, Looking};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::{Cause, CauseKind, ConnectionState, Status};
+use crate::frame::Frame;
+
+/// Pictures of a cluster come out of order while nodes disagree. A node that has a slot by none of them for so long has
+/// lost it.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// How long a node that is cut off from the others is avoided where any will do.
+const AVOIDED: Duration = Duration::from_secs(30);
+
+/// Asks how the cluster looks, which somebody found to be otherwise than it was.
+pub(crate) struct Look;
+
+impl Message for Look {
+    type Result = ();
+}
+
+/// A node, which of the links of its router it has, and what that is doing.
+pub(crate) type NodeStatus = (HostPort, u32, watch::Receiver<Status>);
+
+/// How a cluster looked last.
+#[derive(Debug, Default)]
+pub(crate) struct Picture {
+    /// Counts the pictures.
+    pub(crate) version: u64,
+    pub(crate) map: Map,
+    nodes: Vec<NodeStatus>,
+}
+
+impl Picture {
+    #[cfg(test)]
+    pub(crate) fn of(version: u64, map: Map) -> Self {
+        Self { version, map, nodes: Vec::new() }
+    }
+
+    pub(crate) fn status_of(&self, node: &HostPort) -> Option<Status> {
+        let (_, _, status) = self.nodes.iter().find(|(address, ..)| address == node)?;
+        Some(status.borrow().clone())
+    }
+
+    /// The link that the router has to the owner of a slot now, if it has one: a number that no other link of it gets.
+    pub(crate) fn link_of(&self, slot: u16) -> Option<u64> {
+        let owner = self.map.owner(slot)?;
+        let (_, node, status) = self.nodes.iter().find(|(address, ..)| address == owner)?;
+        let status = status.borrow();
+        (status.state == ConnectionState::Ready).then(|| link_number(*node, status.generation))
+    }
+}
+
+/// The number of a link among those of a router.
+pub(crate) fn link_number(node: u32, generation: u64) -> u64 {
+    u64::from(node) << 32 | (generation & u64::from(u32::MAX))
+}
+
+/// The actor's end.
+pub(crate) struct Announce(watch::Sender<Arc<Picture>>);
+
+impl Announce {
+    pub(crate) fn new() -> (Self, watch::Receiver<Arc<Picture>>) {
+        let (sender, receiver) = watch::channel(Arc::default());
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn tell(&self, map: &Map, nodes: Vec<NodeStatus>) {
+        self.0.send_modify(|picture| {
+            *picture = Arc::new(Picture { version: picture.version + 1, map: map.clone(), nodes });
+        });
+    }
+}
+
+/// The handles' end.
+pub(crate) struct Topology {
+    picture: watch::Receiver<Arc<Picture>>,
+    slots: Slots,
+    cluster: WeakRecipient<Look>,
+    /// A node that was found to be cut off from the others, and when.
+    avoided: Mutex<Option<(HostPort, Instant)>>,
+}
+
+impl Topology {
+    pub(crate) fn new(picture: watch::Receiver<Arc<Picture>>, slots: Slots, cluster: WeakRecipient<Look>) -> Arc<Self> {
+        Arc::new(Self { picture, slots, cluster, avoided: Mutex::default() })
+    }
+
+    pub(crate) fn slots(&self) -> Slots {
+        self.slots
+    }
+
+    /// The picture, now and whenever it changes.
+    pub(crate) fn pictures(&self) -> watch::Receiver<Arc<Picture>> {
+        self.picture.clone()
+    }
+
+    pub(crate) fn picture(&self) -> Arc<Picture> {
+        self.picture.borrow().clone()
+    }
+
+    /// As [`picture`](Self::picture), as soon as there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disconnected`] when there is none within `patience`.
+    pub(crate) async fn seen(&self, patience: Duration) -> Result<Arc<Picture>> {
+        let mut picture = self.picture.clone();
+        let seen = tokio::time::timeout(patience, picture.wait_for(|picture| picture.version > 0)).await;
+        match seen {
+            Ok(Ok(picture)) => Ok(picture.clone()),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection was shut down")),
+            Err(_) => {
+                let words = "no node of the cluster has said in time how it looks";
+                Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words))
+            }
+        }
+    }
+
+    /// The slot whose owner alone can run a command.
+    ///
+    /// # Errors
+    /// When no node could run it.
+    pub(crate) fn slot_of(&self, frame: &Frame) -> Result<Option<u16>> {
+        if frame.unit().is_some_and(|unit| !unit.is_atomic()) {
+            // In one piece, as it is sent on a link of its own.
+            let slots = (0..frame.unit().map_or(0, |unit| unit.len())).filter_map(|at| frame.unit()?.command(at));
+            let mut whole = None;
+            for part in slots {
+                match (self.slot_of(&part)?, whole) {
+                    (Some(slot), Some(other)) if slot != other => return Err(spread(frame)),
+                    (Some(slot), _) => whole = Some(slot),
+                    (None, _) => {}
+                }
+            }
+            return Ok(whole);
+        }
+        match route(frame, &self.slots)? {
+            Route::Slot(slot) => Ok(Some(slot)),
+            Route::Any | Route::Prefer(_) => Ok(None),
+            Route::Parts(..) | Route::Each | Route::Primaries(_) => Err(spread(frame)),
+        }
+    }
+
+    /// Asks the cluster's actor to look at it soon.
+    pub(crate) fn look(&self) {
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.do_send(Look);
+        }
+    }
+
+    /// How it looks. Somebody asks because a link was lost, or there was none, so it is looked at anew as well.
+    async fn look_for(&self) -> std::result::Result<Arc<Picture>, Cause> {
+        self.look();
+        let mut picture = self.picture.clone();
+        let seen = picture.wait_for(|picture| picture.version > 0).await;
+        seen.map(|picture| picture.clone())
+            .map_err(|_| Cause::new(CauseKind::Shutdown, "the connection to the cluster was shut down"))
+    }
+
+    /// A connection that any node will do for does not go to this one for a while: it is cut off from the others.
+    pub(crate) fn avoid(&self, node: &HostPort) {
+        *self.avoided.lock().unwrap_or_else(PoisonError::into_inner) = Some((node.clone(), Instant::now()));
+    }
+
+    fn avoided(&self) -> Option<HostPort> {
+        let avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        avoided.filter(|(_, since)| since.elapsed() < AVOIDED).map(|(node, _)| node)
+    }
+
+    /// Waits until the picture is another one than `seen`, and has had the time to be corrected.
+    async fn changed(&self, seen: u64) -> u64 {
+        let mut picture = self.picture.clone();
+        if picture.wait_for(|picture| picture.version != seen).await.is_err() {
+            // The cluster's actor has ended, and so does everything beside it.
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.picture.borrow().version
+    }
+
+    /// Where the owner of a slot is, whichever node that is.
+    pub(crate) fn owner(self: &Arc<Self>, slot: u16) -> Arc<Owner> {
+        Arc::new(Owner { slot: AtomicU16::new(slot), topology: self.clone() })
+    }
+
+    /// Where any node is.
+    pub(crate) fn anywhere(self: &Arc<Self>) -> Arc<dyn Locate> {
+        Arc::new(Anywhere(self.clone()))
+    }
+}
+
+fn spread(frame: &Frame) -> Error {
+    let words = "it needs a connection to one node of the cluster: give its keys one hash tag, as in `{user:1}:name`";
+    Error::invalid_command(words).of_command(frame.name())
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topology").field("picture", &self.picture()).finish_non_exhaustive()
+    }
+}
+
+/// Where the owner of a slot is. The slot may change while nobody uses the connection, to another one of the same node.
+pub(crate) struct Owner {
+    slot: AtomicU16,
+    topology: Arc<Topology>,
+}
+
+impl Owner {
+    pub(crate) fn slot(&self) -> u16 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn retarget(&self, slot: u16) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+}
+
+impl Locate for Owner {
+    fn locate(&self) -> Looking<'_> {
+        Box::pin(async move {
+            let owner = self.topology.look_for().await?.map.owner(self.slot()).cloned();
+            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot");
+            owner.map(Address::Tcp).ok_or_else(nobody)
+        })
+    }
+
+    fn is_master(&self) -> bool {
+        false
+    }
+
+    fn leads_to(&self, address: &Address, _: Option<SocketAddr>) -> bool {
+        let picture = self.topology.picture();
+        let owner = picture.map.owner(self.slot());
+        owner.is_none_or(|owner| matches!(address, Address::Tcp(node) if node == owner))
+    }
+
+    fn changed(&self, seen: u64) -> Change<'_> {
+        Box::pin(self.topology.changed(seen))
+    }
+}
+
+struct Anywhere(Arc<Topology>);
+
+impl Locate for Anywhere {
+    fn locate(&self) -> Looking<'_> {
+        Box::pin(async move {
+            let picture = self.0.look_for().await?;
+            let (mut ready, mut all) = (Vec::new(), Vec::new());
+            for shard in picture.map.shards() {
+                let is_ready = |status: Status| status.state == ConnectionState::Ready;
+                let list = if picture.status_of(&shard.primary).is_some_and(is_ready) { &mut ready } else { &mut all };
+                list.push(shard.primary.clone());
+            }
+            let avoided = self.0.avoided();
+            for list in [&mut ready, &mut all] {
+                list.retain(|node| Some(node) != avoided.as_ref());
+            }
+            let nodes = [ready, all]
+                .into_iter()
+                .find(|nodes| !nodes.is_empty())
+                .unwrap_or_else(|| avoided.into_iter().collect());
+            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster is known");
+            fastrand::choice(nodes).map(Address::Tcp).ok_or_else(nobody)
+        })
+    }
+
+    fn is_master(&self) -> bool {
+        false
+    }
+
+    /// Any node will do that belongs to the cluster.
+    fn leads_to(&self, address: &Address, _: Option<SocketAddr>) -> bool {
+        let picture = self.0.picture();
+        let Address::Tcp(node) = address else { return true };
+        let mut shards = picture.map.shards().peekable();
+        shards.peek().is_none() || shards.any(|shard| shard.primary == *node || shard.replicas.contains(node))
+    }
+
+    fn changed(&self, seen: u64) -> Change<'_> {
+        Box::pin(self.0.changed(seen))
+    }
+}

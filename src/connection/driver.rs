@@ -1,0 +1,520 @@
+//! The engine behind a connection actor: it moves bytes and asks the machines of [`crate::clock`] what that
+//! means. It knows neither mailbox nor supervisor.
+
+use std::{
+    cell::OnceCell,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Context,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::Sleep};
+
+pub use report::ShutdownReport;
+
+use super::request::BoxedTicket;
+use crate::client::gauges::Gauges;
+use crate::config::Address;
+use crate::connection::admission::{Admission, Limits, Tally, Ticket, waiting_phase};
+use crate::connection::busy_poll::BusyPoll;
+use crate::connection::deadline_queue::{Deadline, Stamp};
+use crate::connection::endpoint::Master;
+use crate::connection::link_state::{Action, Event, Link};
+use crate::connection::liveness::{Liveness, Received};
+use crate::connection::params::Recipe;
+use crate::connection::retry::ReconnectPolicy;
+use crate::connection::session::{Greeting, Session, establish};
+use crate::error::{self, Error, ErrorKind, Fate};
+use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
+use crate::frame::{Frame, WhenDown};
+use crate::prefix::KeyPrefix;
+use crate::protocol::framed::Wire;
+use listening::Listener;
+use report::Drain;
+
+mod answers;
+pub(crate) mod listening;
+pub(crate) mod login;
+mod looking;
+mod read;
+mod report;
+mod turns;
+
+/// So many commands are gathered before the socket is written to in the middle of a turn. It is more than those who are
+/// told in one turn ask: a fifth of the time of busy clients goes into these system calls. In a burst, waiting for the end of
+/// the turn lets the server idle, and fills the wire: large commands are written before that.
+const BATCH: u32 = 256;
+
+/// The patience of somebody who has none to lose.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+struct Established {
+    wire: Wire,
+    liveness: Liveness,
+    /// Of a link whose answers may be looked for instead of slept for.
+    busy_poll: Option<BusyPoll>,
+    /// Why no more commands go to this link; it is dropped when those on it are answered.
+    leaving: Option<Cause>,
+    /// The server has taken a write; only noted where it tells no role.
+    has_written: bool,
+    /// No other link of this process has it.
+    number: u64,
+    /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.
+    midway: Option<usize>,
+}
+
+impl Established {
+    /// Leaves the rest of what was read for the next turn; it may answer the `owed` oldest.
+    fn pause(&mut self, owed: usize, received: Received, now: Instant, cx: &Context<'_>) {
+        self.midway = Some(owed);
+        self.liveness.received(received, now);
+        cx.waker().wake_by_ref();
+    }
+}
+
+/// A dial under way.
+struct Dialling {
+    generation: u64,
+    /// Where it leads, as soon as that is known.
+    located: Rc<OnceCell<Address>>,
+    session: Pin<Box<dyn Future<Output = Result<Session, Cause>>>>,
+}
+
+/// See the module.
+pub(crate) struct Driver {
+    recipe: Arc<Recipe>,
+    prefix: KeyPrefix,
+    when_down: WhenDown,
+    link: Link,
+    admission: Admission<BoxedTicket>,
+    dialling: Option<Dialling>,
+    established: Option<Established>,
+    greeting: Greeting,
+    /// Where the present link leads, or the last one led.
+    located: Option<Address>,
+    /// The address of the server at its other end.
+    peer: Option<SocketAddr>,
+    /// How many demotions were known when the last dial began.
+    demotions: u64,
+    fanout: Fanout,
+    /// Who is told what comes unasked. Without one it is dropped.
+    listener: Option<Box<dyn Listener>>,
+    gauges: Arc<Gauges>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    /// This turn's clock, if it was read already.
+    now: Option<Instant>,
+    since_flush: u32,
+    /// So many answers are told in one turn.
+    share: usize,
+    /// Commands that a reply of this turn sends out once more.
+    again: Vec<(BoxedTicket, Stamp)>,
+    lost_at: Option<Instant>,
+    drain: Drain,
+    /// Where the next link reports that it has logged in, after a change of credentials.
+    logins: Vec<oneshot::Sender<error::Result<()>>>,
+    /// Commands turned away before they were admitted, and what the rate of errors knows already.
+    refused: u64,
+    measured: Tally,
+}
+
+impl Driver {
+    pub(crate) fn new(recipe: Arc<Recipe>, policy: ReconnectPolicy, fanout: Fanout, gauges: Arc<Gauges>) -> Self {
+        let config = &recipe.config;
+        let limits = Limits {
+            in_flight: config.max_in_flight(),
+            in_flight_bytes: config.max_in_flight_bytes(),
+            queued: config.max_queued(),
+            queued_bytes: config.max_queued_bytes(),
+            lost_links: config.max_retries(),
+            timeout: config.command_timeout(),
+            queued_time: config.max_queued_time(),
+            patience: recipe.patience(),
+        };
+        Self {
+            prefix: config.key_prefix().clone(),
+            when_down: config.when_down(),
+            link: Link::new(policy, fastrand::Rng::new()),
+            admission: Admission::new(limits),
+            dialling: None,
+            established: None,
+            greeting: Greeting::default(),
+            located: None,
+            peer: None,
+            demotions: 0,
+            fanout,
+            listener: None,
+            gauges,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            now: None,
+            since_flush: 0,
+            share: 1,
+            again: Vec::new(),
+            lost_at: None,
+            drain: Drain::default(),
+            logins: Vec::new(),
+            refused: 0,
+            measured: Tally::default(),
+            recipe,
+        }
+    }
+
+    pub(crate) fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.link.state()
+    }
+
+    /// Why there is no link, if that is known.
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        self.link.cause()
+    }
+
+    /// Whether the first dial is under way, so that it is not known yet if there is a server.
+    pub(crate) fn is_untried(&self) -> bool {
+        self.link.is_first_dial() && !self.link.is_draining()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.link.generation()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.admission.in_flight()
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.admission.queued()
+    }
+
+    /// For how long it owes answers without having sent a byte, and the time of this turn.
+    pub(crate) fn silent_for(&mut self) -> (Duration, Instant) {
+        let now = self.now();
+        (self.established.as_ref().map_or(Duration::ZERO, |link| link.liveness.silent_for(now)), now)
+    }
+
+    /// When the answer to a command that was asked for at `asked` has to be there.
+    pub(crate) fn deadline(&self, frame: &Frame, asked: Instant) -> Deadline {
+        self.admission.deadline(frame, asked)
+    }
+
+    /// Gives back what waits here and belongs elsewhere now, in order; with each, whether it may have run.
+    pub(crate) fn take_queued(&mut self) -> Vec<(BoxedTicket, Deadline, bool)> {
+        self.admission.take_queued()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.admission.is_empty()
+    }
+
+    pub(crate) fn listen(&mut self, listener: Box<dyn Listener>) {
+        self.listener = Some(listener);
+    }
+
+    pub(crate) fn subscribe(&mut self, recipient: actix::Recipient<ConnectionEvent>) {
+        self.fanout.subscribe(recipient);
+    }
+
+    /// The clock, read once a turn: a thousand commands of one turn need not ask a thousand times.
+    fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+
+    /// Makes a connection if there is none and none is on the way.
+    pub(crate) fn connect(&mut self) {
+        self.feed(Event::Demand);
+    }
+
+    /// Makes an attempt that waits for its delay now: somebody has mended something.
+    pub(crate) fn hurry(&mut self) {
+        self.feed(Event::Hurry);
+    }
+
+    /// Another server is the master now: a link or a dial that leads elsewhere is given up, and no attempt waits.
+    pub(crate) fn lead(&mut self, to: &Master) {
+        match self.link.state() {
+            ConnectionState::Connecting => {
+                // One that is still asking where the master is gets the answer of now.
+                let dialled = self.dialling.as_ref().and_then(|dial| dial.located.get());
+                if dialled.is_some_and(|dialled| !to.is_at(dialled, None)) {
+                    self.feed(Event::Redirected);
+                }
+            }
+            ConnectionState::Backoff | ConnectionState::Parked => self.hurry(),
+            _ if self.link.is_ready() && !self.located.as_ref().is_some_and(|at| to.is_at(at, self.peer)) => {
+                self.lose(Cause::new(CauseKind::Broken, format!("the master is at {} now", to.address)));
+                self.hurry();
+            }
+            _ => {}
+        }
+    }
+
+    /// Leaves a server that is not the right one any more, by what is known without asking.
+    pub(crate) fn recheck(&mut self) {
+        if let Some(master) = self.recipe.master() {
+            self.lead(&master);
+        }
+        if self.is_dialling_elsewhere() {
+            self.feed(Event::Redirected);
+        }
+        let Some(at) = self.located.as_ref().filter(|_| self.link.is_ready()) else { return };
+        if self.recipe.leads_right(at, self.peer, self.demotions) {
+            return;
+        }
+        let is_place = self.recipe.is_place(at, self.peer);
+        let now = self.now();
+        let is_held = self.established.as_ref().is_some_and(|established| established.liveness.is_held(now));
+        if is_place && !is_held {
+            // A demoted server still answers: what it refuses has not run, and a link that is cut would not say so.
+            self.replace_link(left());
+        } else {
+            self.lose(left());
+        }
+        self.hurry();
+    }
+
+    /// The dial under way leads to a server that is not the right one any more. One that still asks where to go does not.
+    fn is_dialling_elsewhere(&self) -> bool {
+        let dialled = self.dialling.as_ref().and_then(|dial| dial.located.get());
+        self.link.state() == ConnectionState::Connecting
+            && dialled.is_some_and(|dialled| !self.recipe.leads_right(dialled, None, self.demotions))
+    }
+
+    /// Takes a command in: onto the link, into the queue, or back with an error.
+    pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
+        let asked = asked.unwrap_or_else(|| self.now());
+        let deadline = self.admission.deadline(ticket.frame(), asked);
+        self.submit_by(ticket, deadline);
+    }
+
+    /// As [`submit`](Self::submit), for a command whose deadline is known.
+    pub(crate) fn submit_by(&mut self, ticket: BoxedTicket, deadline: Deadline) {
+        let state = self.link.state();
+        if let Some(established) = &mut self.established
+            && state == ConnectionState::Ready
+            && established.wire.has_room()
+            && self.admission.may_send(ticket.frame().size())
+        {
+            match self.prefix.seal(ticket.frame()) {
+                Ok(sealed) => {
+                    if Ticket::is_asking(&ticket) {
+                        established.wire.encode_asking();
+                        self.admission.sent_own(*self.now.get_or_insert_with(Instant::now));
+                    }
+                    let span = established.wire.encode(&sealed);
+                    let hold = ticket.frame().longest_hold();
+                    self.admission.sent(ticket, deadline, span);
+                    self.note_sent(hold);
+                }
+                Err(error) => ticket.complete(Err(error)),
+            }
+            return;
+        }
+        self.admit_without_link(ticket, deadline, state);
+    }
+
+    /// Takes in a command that means something on the link of this generation only: at once, or not at all.
+    pub(crate) fn submit_on(&mut self, generation: u64, ticket: BoxedTicket, asked: Option<Instant>) {
+        let ready = self.link.state() == ConnectionState::Ready && self.link.generation() == generation;
+        if ready && self.has_room_for(ticket.frame()) {
+            self.submit(ticket, asked);
+        } else {
+            let words = "the connection that this command depends on is gone";
+            ticket.complete(Err(Error::new(ErrorKind::Disconnected, Fate::NotSent, words)));
+        }
+    }
+
+    /// Whether a command could be written now, ahead of nothing else.
+    fn has_room_for(&self, frame: &Frame) -> bool {
+        let room = self.established.as_ref().is_some_and(|established| established.wire.has_room());
+        room && self.admission.may_send(frame.size())
+    }
+
+    fn note_sent(&mut self, hold: Duration) {
+        let now = self.now();
+        if let Some(established) = &mut self.established {
+            established.liveness.sent(hold, now);
+            self.since_flush += 1;
+            if self.since_flush >= BATCH || established.wire.is_half_full() {
+                self.since_flush = 0;
+                established.wire.flush_now();
+            }
+        }
+    }
+
+    fn admit_without_link(&mut self, ticket: BoxedTicket, deadline: Deadline, state: ConnectionState) {
+        if let Err(error) = self.prefix.seal(ticket.frame()) {
+            ticket.complete(Err(error));
+            return;
+        }
+        let refused = match state {
+            ConnectionState::Draining => {
+                Some(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection is shutting down"))
+            }
+            ConnectionState::Closed | ConnectionState::Parked => {
+                self.link.cause().map(|cause| cause.error(Fate::NotSent))
+            }
+            ConnectionState::Ready => None,
+            ConnectionState::Idle | ConnectionState::Connecting | ConnectionState::Backoff => {
+                let policy = ticket.frame().own_when_down().unwrap_or(self.when_down);
+                (policy == WhenDown::FailFast && !self.awaits_first_dial()).then(|| self.no_connection())
+            }
+        };
+        match refused {
+            Some(error) => {
+                self.refused += 1;
+                ticket.complete(Err(error.in_phase(waiting_phase(state), state.as_str())));
+            }
+            None => self.admission.enqueue(ticket, deadline, state),
+        }
+        if state == ConnectionState::Idle {
+            self.connect();
+        }
+    }
+
+    /// Whether it is not known yet if there is a server.
+    fn awaits_first_dial(&self) -> bool {
+        self.link.state() == ConnectionState::Idle || self.is_untried()
+    }
+
+    fn no_connection(&self) -> Error {
+        let cause = self.link.cause().cloned();
+        cause.unwrap_or_else(|| Cause::new(CauseKind::Unreachable, "there is no connection yet")).error(Fate::NotSent)
+    }
+
+    /// The supervisor restarts the actor: its futures are gone, and whatever was half done is suspect.
+    pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
+        self.now = None;
+        self.armed = None;
+        // A panic in the middle of a read leaves them here, where no deadline would find them.
+        self.put_back();
+        self.tell(ConnectionEvent::Restarted { restarts, cause: cause.clone() });
+        self.fanout.update(|status| status.restarts = restarts);
+        // Whichever of the two the link was in the middle of; the other changes nothing.
+        self.dialling = None;
+        self.feed(Event::Failed { generation: self.link.generation(), cause: cause.clone() });
+        self.lose(cause.clone());
+        // A panic in the middle of settling leaves the rest in flight, where the next link's replies would be taken for
+        // theirs. How much of them was written went with their link.
+        if self.established.is_none() && self.admission.in_flight() > 0 {
+            self.admission.settle(u64::MAX, &cause);
+        }
+    }
+
+    /// It is over, and everybody who waits is told.
+    pub(crate) fn abort(&mut self, cause: Cause) {
+        self.tell_the_rest();
+        self.feed(Event::Abort { cause });
+    }
+
+    fn lose(&mut self, cause: Cause) {
+        self.tell_the_rest();
+        let generation = self.link.generation();
+        self.feed(Event::Lost { generation, cause });
+        if !self.logins.is_empty() {
+            self.hurry();
+        }
+    }
+
+    /// Gives the link up, if there is one.
+    pub(crate) fn sever(&mut self, why: &'static str) {
+        if self.link.is_ready() {
+            self.lose(Cause::new(CauseKind::Stalled, why));
+        }
+    }
+
+    /// Replaces the link as soon as what is in flight on it is answered: nothing more is sent on it.
+    pub(crate) fn replace_link(&mut self, cause: Cause) {
+        if !self.link.is_ready() {
+            return;
+        }
+        if self.admission.in_flight() == 0 {
+            self.lose(cause);
+        } else if let Some(established) = &mut self.established {
+            established.leaving.get_or_insert(cause);
+            self.admission.shut_window();
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let now = self.now();
+        for action in self.link.on(event, now) {
+            self.act(action, now);
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Dial { generation, attempt } => {
+                self.demotions = self.recipe.demotions_seen();
+                let located = Rc::new(OnceCell::new());
+                let session = Box::pin(establish(self.recipe.clone(), located.clone()));
+                self.dialling = Some(Dialling { generation, located, session });
+                self.tell(ConnectionEvent::Connecting { generation, attempt });
+            }
+            Action::Release { generation, attempts } => {
+                self.admission.explain(None);
+                let outage = self.lost_at.take().map(|lost| now.saturating_duration_since(lost));
+                self.tell(ConnectionEvent::Connected { generation, attempts, outage });
+            }
+            Action::Settle { generation, cause } => {
+                self.lost_at = Some(now);
+                let written = self.established.take().map_or(0, |established| established.wire.written());
+                let settled = self.admission.settle(written, &cause);
+                self.recipe.losses.count(cause.kind(), settled.replayed);
+                self.fanout.update(|status| status.disconnects += 1);
+                self.tell(ConnectionEvent::Disconnected {
+                    generation,
+                    cause,
+                    replayed: settled.replayed,
+                    failed: settled.failed,
+                    unknown: settled.unknown,
+                });
+            }
+            Action::Retry { attempt, delay, cause } => {
+                self.admission.explain(Some(cause.clone()));
+                if self.lost_at.is_none() {
+                    self.admission.fail_fast(&cause, self.link.state(), self.when_down);
+                }
+                self.tell(ConnectionEvent::Retrying { attempt, delay, cause });
+            }
+            Action::Park { delay, cause } => {
+                self.admission.fail_queued(&cause, ConnectionState::Parked);
+                self.tell(ConnectionEvent::Refused { cause, retry_in: delay });
+            }
+            Action::Drain => self.start_draining(),
+            Action::Finish { cause } => {
+                self.answer_logins(&Err(cause.clone()));
+                self.finish(cause);
+            }
+        }
+    }
+}
+
+/// Why a link ends that leads to the wrong server.
+fn left() -> Cause {
+    Cause::new(CauseKind::Broken, "the server of this connection is another one now")
+}
+
+/// An arbiter that ends drops the actor without a word; its callers and whoever reads the status are told.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let cause = Cause::new(CauseKind::Shutdown, "the thread of the connection has ended");
+        let written = self.established.take().map_or(u64::MAX, |established| established.wire.written());
+        self.admission.settle(written, &cause);
+        self.admission.fail_queued(&cause, ConnectionState::Closed);
+        self.fanout.update(|status| {
+            if status.state != ConnectionState::Closed {
+                status.state = ConnectionState::Closed;
+                status.cause = Some(cause);
+            }
+        });
+    }
+}

@@ -1,0 +1,248 @@
+//! The connection as a machine: what is, what happened, what to do.
+
+use std::time::{Duration, Instant};
+
+use crate::connection::retry::{ReconnectPolicy, Retry};
+use crate::events::{Cause, CauseKind, ConnectionState};
+
+/// A link that lived as long and was then closed while idle has done its duty.
+const SERVED: Duration = Duration::from_millis(500);
+
+/// What the connection is doing.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Phase {
+    Idle,
+    Connecting { generation: u64, attempt: u32 },
+    Ready { generation: u64, since: Instant, proven: bool },
+    Backoff { attempt: u32, until: Instant, cause: Cause },
+    Parked { until: Instant, cause: Cause },
+    Closed { cause: Cause },
+}
+
+/// What happened. Events of a connection carry its generation: one that was given up may still report.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// A command was admitted, or somebody asked to connect.
+    Demand,
+    /// The handshake is done and PING was answered.
+    Established { generation: u64 },
+    /// The dial or the handshake failed.
+    Failed { generation: u64, cause: Cause },
+    /// An established link is unusable.
+    Lost { generation: u64, cause: Cause },
+    /// The moment of [`Link::wake_at`] has come.
+    Tick,
+    /// Admit nothing more, finish what is there until the deadline.
+    Shutdown { deadline: Instant },
+    /// Nothing is queued or in flight any more.
+    Drained,
+    /// Something was mended: a waiting attempt is made now.
+    Hurry,
+    /// The server to dial is another one than that of the dial under way.
+    Redirected,
+    /// The supervisor gave up.
+    Abort { cause: Cause },
+}
+
+/// What to do about it, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Start a dial of this generation; an older one is to be dropped.
+    Dial { generation: u64, attempt: u32 },
+    /// The link is up: tell, and release the queue in order.
+    Release { generation: u64, attempts: u32 },
+    /// Drop the socket and settle what was in flight by the delivery contract.
+    Settle { generation: u64, cause: Cause },
+    /// Tell that another attempt follows.
+    Retry { attempt: u32, delay: Duration, cause: Cause },
+    /// Tell that the server refuses us, and fail whoever waits for the connection.
+    Park { delay: Duration, cause: Cause },
+    /// Tell that nothing more is admitted.
+    Drain,
+    /// It is over: drop everything and answer everybody.
+    Finish { cause: Cause },
+}
+
+/// The machine of one connection.
+pub(crate) struct Link {
+    phase: Phase,
+    draining: Option<Instant>,
+    generation: u64,
+    attempt: u32,
+    /// A dial has ended, with a link or without.
+    has_dialled: bool,
+    retry: Retry,
+}
+
+impl Link {
+    pub(crate) fn new(policy: ReconnectPolicy, chance: fastrand::Rng) -> Self {
+        let retry = Retry::new(policy, chance);
+        Self { phase: Phase::Idle, draining: None, generation: 0, attempt: 0, has_dialled: false, retry }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. })
+    }
+
+    /// Whether the first dial is under way. One that was redirected is the same dial.
+    pub(crate) fn is_first_dial(&self) -> bool {
+        !self.has_dialled && matches!(self.phase, Phase::Connecting { .. })
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// What users are told that it is doing.
+    pub(crate) fn state(&self) -> ConnectionState {
+        match (&self.phase, self.draining) {
+            (Phase::Closed { .. }, _) => ConnectionState::Closed,
+            (_, Some(_)) => ConnectionState::Draining,
+            (Phase::Idle, None) => ConnectionState::Idle,
+            (Phase::Connecting { .. }, None) => ConnectionState::Connecting,
+            (Phase::Ready { .. }, None) => ConnectionState::Ready,
+            (Phase::Backoff { .. }, None) => ConnectionState::Backoff,
+            (Phase::Parked { .. }, None) => ConnectionState::Parked,
+        }
+    }
+
+    /// Why there is no connection, if there is none and it is known.
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        match &self.phase {
+            Phase::Backoff { cause, .. } | Phase::Parked { cause, .. } | Phase::Closed { cause } => Some(cause),
+            Phase::Idle | Phase::Connecting { .. } | Phase::Ready { .. } => None,
+        }
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let own = match self.phase {
+            Phase::Backoff { until, .. } | Phase::Parked { until, .. } => Some(until),
+            Phase::Ready { since, proven: false, .. } => Some(since + self.retry.policy().healthy_after()),
+            Phase::Closed { .. } => return None,
+            _ => None,
+        };
+        own.into_iter().chain(self.draining).min()
+    }
+
+    /// Moves on. Events of another generation, and everything in `Closed`, change nothing.
+    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        if matches!(self.phase, Phase::Closed { .. }) {
+            return Vec::new();
+        }
+        match (event, &self.phase) {
+            (Event::Demand | Event::Hurry, Phase::Idle) => self.dial(),
+            (Event::Hurry, Phase::Backoff { .. } | Phase::Parked { .. }) => self.dial(),
+            (Event::Redirected, Phase::Connecting { attempt, .. }) => {
+                let attempt = *attempt;
+                self.dial_as(attempt)
+            }
+            (Event::Established { generation }, Phase::Connecting { generation: current, .. })
+                if generation == *current =>
+            {
+                self.phase = Phase::Ready { generation, since: now, proven: false };
+                self.has_dialled = true;
+                vec![Action::Release { generation, attempts: self.attempt }]
+            }
+            (Event::Failed { generation, cause }, Phase::Connecting { generation: current, .. })
+                if generation == *current =>
+            {
+                self.has_dialled = true;
+                self.back_off(cause, now)
+            }
+            (Event::Lost { generation, cause }, Phase::Ready { generation: current, since, .. })
+                if generation == *current =>
+            {
+                // A tick that was due but not delivered must not cost a stable link its fresh start.
+                let lived = now.saturating_duration_since(*since);
+                if lived >= self.retry.policy().healthy_after() {
+                    self.fresh_start();
+                } else if cause.kind() == CauseKind::IdleClosed && lived >= SERVED {
+                    // A server that closes idle links does so again and again, and is well: the delays must not
+                    // grow until there is no link for half a minute. They start anew at most once in `SERVED`.
+                    self.fresh_start();
+                }
+                let mut actions = vec![Action::Settle { generation, cause: cause.clone() }];
+                actions.extend(self.back_off(cause, now));
+                actions
+            }
+            (Event::Tick, _) => self.tick(now),
+            (Event::Shutdown { deadline }, _) => {
+                let first = self.draining.is_none();
+                self.draining = Some(self.draining.map_or(deadline, |earlier| earlier.min(deadline)));
+                if first { vec![Action::Drain] } else { Vec::new() }
+            }
+            (Event::Drained, _) if self.draining.is_some() => self.close(Cause::new(CauseKind::Shutdown, "shut down")),
+            (Event::Abort { cause }, _) => self.close(cause),
+            _ => Vec::new(),
+        }
+    }
+
+    fn dial(&mut self) -> Vec<Action> {
+        self.attempt += 1;
+        self.dial_as(self.attempt)
+    }
+
+    fn dial_as(&mut self, attempt: u32) -> Vec<Action> {
+        self.generation += 1;
+        self.phase = Phase::Connecting { generation: self.generation, attempt };
+        vec![Action::Dial { generation: self.generation, attempt }]
+    }
+
+    fn back_off(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
+        if cause.is_refusal() {
+            let delay = self.retry.longest_delay();
+            self.phase = Phase::Parked { until: now + delay, cause: cause.clone() };
+            return vec![Action::Park { delay, cause }];
+        }
+        let Some(delay) = self.retry.next_delay() else {
+            return self.close(cause);
+        };
+        self.phase = Phase::Backoff { attempt: self.attempt, until: now + delay, cause: cause.clone() };
+        vec![Action::Retry { attempt: self.attempt, delay, cause }]
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Action> {
+        if self.draining.is_some_and(|deadline| deadline <= now) {
+            return self.close(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));
+        }
+        match &mut self.phase {
+            Phase::Backoff { until, .. } | Phase::Parked { until, .. } if *until <= now => self.dial(),
+            Phase::Ready { since, proven, .. }
+                if !*proven && now.saturating_duration_since(*since) >= self.retry.policy().healthy_after() =>
+            {
+                *proven = true;
+                self.fresh_start();
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The only reset of the delays: never on connect, or a server that accepts and closes is hammered.
+    fn fresh_start(&mut self) {
+        self.retry.reset();
+        self.attempt = 0;
+    }
+
+    fn close(&mut self, cause: Cause) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Phase::Ready { generation, .. } = self.phase {
+            actions.push(Action::Settle { generation, cause: cause.clone() });
+        }
+        self.phase = Phase::Closed { cause: cause.clone() };
+        actions.push(Action::Finish { cause });
+        actions
+    }
+}
+
+#[cfg(test)]
+mod tests;

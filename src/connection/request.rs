@@ -1,0 +1,456 @@
+//! Who waits for a command: the typed end of the reply channel, behind one erased type.
+
+use std::{
+    any::Any,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context, Poll},
+};
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use crate::client::in_flight_limit::Pass;
+use crate::connection::admission::Ticket;
+use crate::connection::verdict::{CommandFacts, Refusal, final_error, not_run};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::frame::{Frame, WhenDown};
+use crate::messages::Command;
+
+const PANICKED: &str = "the command ran, and its message panicked over the reply; mend its `Command::reply`";
+
+/// A [`Ticket`] whose reply type is not known any more.
+pub(crate) trait Pending: Send {
+    fn frame(&self) -> &Frame;
+    fn is_abandoned(&self) -> bool;
+    fn is_let_in(&self) -> bool {
+        false
+    }
+    fn is_asking(&self) -> bool {
+        false
+    }
+    /// Itself with all that is kept about it, if it is on its way through a cluster: see `Routed::of`.
+    ///
+    /// # Errors
+    /// The ticket, if it is not.
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket>;
+    /// See [`Ticket::note_may_have_run`].
+    fn note_may_have_run(&mut self) {}
+    /// It is at no node of a cluster any more, queued or in flight, and has no outcome.
+    fn left_node(&mut self) {}
+    /// Ready when nobody waits any more.
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Returns whether somebody was still there to be told.
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool;
+    /// As [`deliver`](Self::deliver), for a pipeline whose commands have outcomes of their own.
+    fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
+        let outcome = whole_of(outcomes, self.frame().is_read());
+        self.deliver(outcome)
+    }
+    /// A late reply goes to nobody.
+    fn complete(self: Box<Self>, outcome: Result<Value>) {
+        self.deliver(outcome);
+    }
+}
+
+pub(crate) type BoxedTicket = Box<dyn Pending>;
+
+impl Ticket for BoxedTicket {
+    fn frame(&self) -> &Frame {
+        Pending::frame(&**self)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        Pending::is_abandoned(&**self)
+    }
+
+    fn is_let_in(&self) -> bool {
+        Pending::is_let_in(&**self)
+    }
+
+    fn is_asking(&self) -> bool {
+        Pending::is_asking(&**self)
+    }
+
+    fn note_may_have_run(&mut self) {
+        Pending::note_may_have_run(&mut **self);
+    }
+
+    fn complete(self, outcome: Result<Value>) {
+        Pending::complete(self, outcome);
+    }
+}
+
+/// The outcome of a pipeline out of those of its commands: all replies, or the first failure that is no reply. When
+/// something ran beside it, repeating the whole would run that twice.
+pub(crate) fn whole_of(outcomes: Vec<Result<Value>>, is_read: bool) -> Result<Value> {
+    let ran = outcomes.iter().any(|outcome| match outcome {
+        Ok(value) => !matches!(value, Value::ServerError(_)),
+        Err(error) => error.fate() == Fate::Unknown,
+    });
+    let mut replies = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        let reply_of = |error: &Error| error_reply(error).filter(|_| error.fate() == Fate::Rejected);
+        match outcome.map_err(|error| reply_of(&error).ok_or(error)) {
+            Ok(reply) | Err(Ok(reply)) => replies.push(reply),
+            Err(Err(error)) => return Err(if ran && !is_read { error.with_fate(Fate::Unknown) } else { error }),
+        }
+    }
+    Ok(Value::Array(replies))
+}
+
+/// The error as a server would have written it, so that it can stand among the replies of a pipeline.
+fn error_reply(error: &Error) -> Option<Value> {
+    let line = format!("-{} {}\r\n", error.code()?, error.message().replace(['\r', '\n'], " "));
+    redis::parse_redis_value(line.as_bytes()).ok()
+}
+
+/// Somebody who waits for the reply of an `M`.
+pub(crate) struct Waiter<M: Command, R: ReplyTo<M>> {
+    frame: Frame,
+    reply: R,
+    /// Held until the outcome: a caller who went away leaves the command behind, and its memory.
+    pass: Option<Pass>,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
+    pub(crate) fn new(frame: Frame, reply: R) -> Self {
+        Self { frame, reply, pass: None, message: PhantomData }
+    }
+
+    pub(crate) fn when_down(&self) -> Option<WhenDown> {
+        self.frame.own_when_down()
+    }
+
+    pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket {
+        self.pass = Some(pass);
+        self
+    }
+}
+
+impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
+    fn conclude(self: Box<Self>, reply: Result<M::Reply>) -> bool {
+        let reply = reply.map_err(|error| named(error, &self.frame));
+        // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
+        let told = catch_unwind(AssertUnwindSafe(|| R::tell(self, reply)));
+        told.unwrap_or_else(|_| caller_panicked())
+    }
+
+    #[cold]
+    fn final_error(&self, error: Error) -> Error {
+        named(final_error(&self.frame, error), &self.frame)
+    }
+
+    #[cold]
+    fn fail(self: Box<Self>, error: Error) -> bool {
+        let error = final_error(&self.frame, error);
+        self.conclude(Err(error))
+    }
+}
+
+#[cold]
+fn caller_panicked() -> bool {
+    tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
+    true
+}
+
+impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+        Err(self)
+    }
+
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn is_let_in(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
+        self.reply.note_may_have_run();
+    }
+
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reply.poll_closed(cx)
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
+        let value = match outcome {
+            Ok(value) => value,
+            Err(error) => return self.fail(error),
+        };
+        let mut untold = Some(self);
+        // Code of its author reads the reply, and code of its caller takes it: on the way of everybody's replies neither may
+        // take their link along. One guard for both, because every reply pays for it; who panicked shows by what is left.
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            let waiter = untold.as_ref()?;
+            let reply = M::reply_to(&waiter.frame, value).map_err(|error| waiter.final_error(error));
+            Some(R::tell(untold.take()?, reply))
+        }));
+        match (told, untold) {
+            (Ok(told), _) => told.unwrap_or_default(),
+            (Err(_), Some(waiter)) => waiter.fail(Error::decode(PANICKED)),
+            (Err(_), None) => caller_panicked(),
+        }
+    }
+
+    fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
+        let read = || catch_unwind(AssertUnwindSafe(|| M::reply_each(&self.frame, outcomes)));
+        let reply = read().unwrap_or_else(|_| Err(Error::decode(PANICKED)));
+        self.conclude(reply)
+    }
+}
+
+/// How a waiter is told.
+pub(crate) trait ReplyTo<M: Command>: Send + Sized + 'static {
+    fn is_closed(&self) -> bool;
+    /// See [`Ticket::note_may_have_run`].
+    fn note_may_have_run(&mut self) {}
+    /// Ready when nobody waits any more.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Returns whether somebody was still there to be told.
+    fn tell(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool;
+}
+
+impl<M: Command> ReplyTo<M> for oneshot::Sender<Result<M::Reply>> {
+    fn is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_closed(cx)
+    }
+
+    fn tell(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
+        waiter.reply.send(reply).is_ok()
+    }
+}
+
+/// A reply for a caller of a handle, and the ticket to drop: freed where the next one is allocated, its memory comes from
+/// that thread's own list and goes back there. Freed by the actor, a hundred at a time and mostly for another thread, each
+/// piece goes the long way through the allocator.
+pub(crate) struct Answered<M: Command> {
+    reply: Result<M::Reply>,
+    spent: Option<Box<Waiter<M, Handback<M>>>>,
+}
+
+impl<M: Command> Answered<M> {
+    pub(crate) fn into_reply(self) -> Result<M::Reply> {
+        drop(self.spent);
+        self.reply
+    }
+}
+
+/// So many bytes a spent ticket may keep by `Frame::size`: they are in no bound any more, and its caller may
+/// look at the reply much later.
+const SPENT: usize = 1024;
+
+/// To a caller who takes the ticket back. Dropped with its command, because the actor is gone, it says whether that can have
+/// run: commands that are in flight have an outcome by then.
+///
+/// `None` once the reply was sent.
+pub(crate) struct Handback<M: Command>(Option<Owed<M>>);
+
+/// A reply that was not sent yet. In one struct with the sender, the flag takes no room.
+struct Owed<M: Command> {
+    sender: oneshot::Sender<Answered<M>>,
+    may_have_run: bool,
+}
+
+impl<M: Command> Drop for Handback<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(owed) = self.0.take() {
+            owed.abandon();
+        }
+    }
+}
+
+impl<M: Command> Owed<M> {
+    #[cold]
+    fn abandon(self) {
+        let Self { sender, may_have_run } = self;
+        // In the middle of a panic it may be the command that was just being answered.
+        let fate = if may_have_run || std::thread::panicking() { Fate::Unknown } else { Fate::NotSent };
+        let words = match fate {
+            Fate::Unknown => "the connection actor ended before it could answer",
+            Fate::NotSent | Fate::Rejected => "the connection actor ended before it could send the command",
+        };
+        let reply = Err(Error::new(ErrorKind::Closed, fate, words));
+        // It wakes the caller.
+        let _ = catch_unwind(AssertUnwindSafe(|| sender.send(Answered { reply, spent: None })));
+    }
+}
+
+impl<M: Command> Handback<M> {
+    pub(crate) fn channel() -> (Self, oneshot::Receiver<Answered<M>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self(Some(Owed { sender: reply, may_have_run: false })), answer)
+    }
+}
+
+impl<M: Command> ReplyTo<M> for Handback<M> {
+    fn is_closed(&self) -> bool {
+        self.0.as_ref().is_none_or(|owed| owed.sender.is_closed())
+    }
+
+    fn note_may_have_run(&mut self) {
+        if let Some(owed) = &mut self.0 {
+            owed.may_have_run = true;
+        }
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().map_or(Poll::Ready(()), |owed| owed.sender.poll_closed(cx))
+    }
+
+    fn tell(mut waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
+        let Some(Owed { sender, .. }) = waiter.reply.0.take() else { return false };
+        // Its room is free now, not when its caller looks.
+        waiter.pass = None;
+        let spent = (waiter.frame.size() <= SPENT).then_some(waiter);
+        sender.send(Answered { reply, spent }).is_ok()
+    }
+}
+
+/// A command that nobody waits for: `do_send`, or a PING of the connection's own.
+pub(crate) struct Silent {
+    frame: Frame,
+}
+
+impl Silent {
+    pub(crate) fn new(frame: Frame) -> Self {
+        Self { frame }
+    }
+}
+
+impl Pending for Silent {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+        Err(self)
+    }
+
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
+    }
+
+    fn poll_abandoned(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
+        if let Err(error) = outcome {
+            let error = named(final_error(&self.frame, error), &self.frame);
+            tracing::debug!(%error, "a command that nobody waits for failed");
+        }
+        true
+    }
+}
+
+/// A command that is sent once more with the sources of the scripts that the server did not know.
+pub(crate) struct Rerun {
+    asked: BoxedTicket,
+    frame: Frame,
+    /// Of a unit: the replies that came, and where those that come now belong.
+    replies: Vec<Value>,
+    places: Vec<usize>,
+}
+
+impl Rerun {
+    /// The ticket in a new one, if it has to be sent once more; else the ticket and its answer.
+    pub(crate) fn of(asked: BoxedTicket, answer: Value) -> Result<BoxedTicket, (BoxedTicket, Value)> {
+        let Some((frame, places)) = asked.frame().rerun(&answer, is_unknown_script) else {
+            return Err((asked, answer));
+        };
+        let replies = if let Value::Array(replies) = answer { replies } else { Vec::new() };
+        Ok(Box::new(Self { asked, frame, replies, places }))
+    }
+}
+
+fn is_unknown_script(reply: &Value) -> bool {
+    not_run(reply, CommandFacts::UNKNOWN) == Some(Refusal::NoScript)
+}
+
+impl Pending for Rerun {
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+        // Alone it is sent by its digest again, wherever it goes.
+        if self.places.is_empty() { self.asked.into_kept() } else { Err(self) }
+    }
+
+    fn left_node(&mut self) {
+        self.asked.left_node();
+    }
+
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.asked.is_abandoned()
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.frame.note_may_have_run();
+        self.asked.note_may_have_run();
+    }
+
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.asked.poll_abandoned(cx)
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
+        let Self { asked, mut replies, places, .. } = *self;
+        if places.is_empty() {
+            return asked.deliver(outcome);
+        }
+        match outcome {
+            Ok(Value::Array(late)) => {
+                for (place, reply) in places.into_iter().zip(late) {
+                    if let Some(gap) = replies.get_mut(place) {
+                        *gap = reply;
+                    }
+                }
+                asked.deliver(Ok(Value::Array(replies)))
+            }
+            // The others of the unit ran.
+            other => asked.deliver(other.map_err(|error| error.with_fate(Fate::Unknown))),
+        }
+    }
+}
+
+fn named(error: Error, frame: &Frame) -> Error {
+    error.of_command(frame.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::strings::Get;
+
+    fn spent(key: String) -> bool {
+        let (reply, mut answer) = Handback::<Get<String>>::channel();
+        let ticket = Box::new(Waiter::new(Get::<String>::new(key).into_frame(), reply));
+        assert!(ticket.deliver(Ok(Value::Nil)));
+        answer.try_recv().expect("told").spent.is_some()
+    }
+
+    #[test]
+    fn a_ticket_goes_back_unless_it_is_large() {
+        assert!(spent("k".to_owned()));
+        assert!(!spent("k".repeat(SPENT)), "for as long as its caller does not look");
+    }
+}

@@ -1,0 +1,176 @@
+//! From an address to a link on which commands may flow: dial, handshake, log in, and ask whether the server is
+//! ready. Everything a new link needs is restored here, so that no caller has to know there was an old one.
+
+use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::endpoint::Place;
+use super::params::{Recipe, Replica};
+use crate::config::Address;
+use crate::events::{Cause, CauseKind};
+use crate::protocol::framed::Wire;
+use crate::protocol::handshake::{Handshake, dial_cause};
+use crate::protocol::optional_steps::{Omitted, OptionalStep};
+use crate::transport::dial::{Target, dial};
+
+/// What the server said of itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Greeting {
+    pub(crate) server: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) mode: Option<String>,
+    pub(crate) protocol: u8,
+    pub(crate) client_id: Option<i64>,
+    /// The dial that it came from.
+    pub(crate) generation: u64,
+    /// Where that dial led.
+    pub(crate) address: Option<Address>,
+    /// The address of the server at its other end.
+    pub(crate) peer: Option<SocketAddr>,
+    /// How many demotions were known when it began.
+    pub(crate) demotions: u64,
+}
+
+impl Greeting {
+    /// Whether a server that refuses writes now was a master when it was greeted, or later: by its own word, or else, as in
+    /// RESP2, because it has taken a write on this link.
+    pub(crate) fn was_master(&self, has_written: bool) -> bool {
+        match self.role.as_deref() {
+            Some("master") => true,
+            Some("replica" | "slave") => false,
+            _ => has_written,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ablation (expected, not run yet): with everything that is no replica by its own word counted, a replica in RESP2 is demoted by each write.
+    #[test]
+    fn a_server_that_tells_no_role_was_a_master_if_it_took_a_write() {
+        let says = |role: Option<&str>| Greeting { role: role.map(str::to_owned), ..Greeting::default() };
+        assert!(!says(None).was_master(false) && says(None).was_master(true));
+        assert!(says(Some("master")).was_master(false));
+        assert!(!says(Some("replica")).was_master(true) && !says(Some("slave")).was_master(true));
+    }
+}
+
+/// A link that has answered PING.
+pub(crate) struct Session {
+    pub(crate) wire: Wire,
+    pub(crate) greeting: Greeting,
+    /// Where it leads.
+    pub(crate) address: Address,
+    /// The address of the server at its other end; `None` of a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// Why an attempt failed, and in which optional step the server hung up, if it was in one.
+struct Failure {
+    cause: Cause,
+    hung_up_in: Option<OptionalStep>,
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self { cause, hung_up_in: None }
+    }
+}
+
+/// How long an attempt may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Dial and handshake. The time that credentials take is added.
+    until: Instant,
+    /// All of it.
+    at_most: Instant,
+}
+
+/// Dials and does the handshake, within the connect timeout. Where the dial leads is written down in `located`.
+pub(crate) async fn establish(recipe: Arc<Recipe>, located: Rc<OnceCell<Address>>) -> Result<Session, Cause> {
+    let limit = recipe.config.connect_timeout();
+    establish_within(&recipe, limit, |address| drop(located.set(address.clone()))).await
+}
+
+/// Dials and does the handshake within `limit`, to which the time that credentials take is added, up to the connect
+/// timeout.
+pub(crate) async fn establish_within(
+    recipe: &Recipe,
+    limit: Duration,
+    on_located: impl FnOnce(&Address),
+) -> Result<Session, Cause> {
+    let now = Instant::now();
+    let limits = Limits { until: now + limit, at_most: now + limit.max(recipe.config.connect_timeout()) };
+    let late = || Cause::new(CauseKind::Stalled, "timed out while asking where the server is");
+    let target = timeout_at(limits.until, recipe.locate()).await.map_err(|_| late())??;
+    on_located(&target.address);
+    let omitted = recipe.optional.omitted(&recipe.config, now.into_std());
+    let failure = match attempt(recipe, &target, omitted, limits).await {
+        Ok(session) => {
+            recipe.optional.passed(omitted);
+            return Ok(session);
+        }
+        Err(failure) => failure,
+    };
+    let Some(step) = failure.hung_up_in.filter(|step| recipe.optional.hung_up(*step)) else {
+        return Err(failure.cause);
+    };
+    // It hangs up on this step again and again. At once, so that a success says that the step is to blame, and not that
+    // the server has come back.
+    match attempt(recipe, &target, Omitted::ALL, limits).await {
+        Ok(session) => {
+            let (address, step_name) = (&target.address, step.name());
+            tracing::warn!(%address, step = step_name, "the server hangs up on an optional step: it is left out from now on");
+            recipe.optional.omit(step, now.into_std());
+            Ok(session)
+        }
+        Err(_) => Err(failure.cause),
+    }
+}
+
+async fn attempt(recipe: &Recipe, target: &Target, omitted: Omitted, limits: Limits) -> Result<Session, Failure> {
+    let left = limits.until.saturating_duration_since(Instant::now());
+    let transport = dial(target, left).await.map_err(|error| dial_cause(&error))?;
+    let peer = transport.peer_addr();
+    let is_sentinel = matches!(recipe.place, Place::Sentinel);
+    let asked = Instant::now();
+    let login = match recipe.place {
+        Place::Sentinel => recipe.sentinel_login(),
+        Place::Fixed | Place::Found(_) => recipe.login(limits.at_most.saturating_duration_since(asked)).await?,
+    };
+    let until = (limits.until + asked.elapsed()).min(limits.at_most);
+    let mut handshake = Handshake::new(Wire::new(transport), target, is_sentinel, omitted, until);
+    match converse(&mut handshake, recipe, login.as_ref()).await {
+        Ok(greeting) => Ok(Session { wire: handshake.wire, greeting, address: target.address.clone(), peer }),
+        Err(cause) => {
+            let hung_up_in = handshake.step.filter(|_| cause.kind() == CauseKind::Unreachable);
+            Err(Failure { cause, hung_up_in })
+        }
+    }
+}
+
+async fn converse(
+    handshake: &mut Handshake<'_>,
+    recipe: &Recipe,
+    login: Option<&crate::protocol::login::Login>,
+) -> Result<Greeting, Cause> {
+    let mut greeting = handshake.hello(login).await?;
+    if !handshake.is_sentinel {
+        handshake.select(recipe.config.db()).await?;
+    }
+    handshake.introduce(recipe, &mut greeting).await?;
+    handshake.until_ready().await?;
+    if recipe.place.is_master() {
+        handshake.verify_master(&greeting).await?;
+    }
+    match recipe.replica {
+        Some(Replica::InCluster) => handshake.read_only().await?,
+        Some(Replica::Named) => handshake.verify_replica(&greeting).await?,
+        None => {}
+    }
+    Ok(greeting)
+}

@@ -1,0 +1,147 @@
+//! A command that waits, on a connection of its own: asked for piece by piece, called off for real when nobody waits for
+//! it any more, and what it took for nobody put back.
+
+use std::{sync::Arc, time::Instant};
+
+use actix::Addr;
+use redis::Value;
+use tokio::time::timeout;
+
+use crate::actors::connection::{Alone, RedisActor};
+use crate::connection::driver::ShutdownReport;
+use crate::dedicated::compensate::{Undo, is_nothing, takes_nothing, undo};
+use crate::dedicated::pool::{Leaving, Links, Wayfarer};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::frame::Frame;
+use crate::prefix::refusal::RefusalClass;
+use crate::prefix::waits::LONGEST;
+use call::Call;
+use shared::Shared;
+use stop::{Stop, Why};
+
+mod call;
+mod cancel;
+mod latest;
+mod shared;
+mod stop;
+
+const WAIT_ALONE: &str = "it speaks of the writes before it on the same connection, and this one would have none: put it behind them in one `Pipeline`";
+const REPEATED: &str = "it was sent again after its link was lost, and an earlier attempt may have taken something";
+
+/// Runs a command that waits, from the lease of a connection to the last word about what it took.
+pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone) {
+    let frame = alone.ticket.frame().clone();
+    let (under_way, slot) = match begin(&links, &frame) {
+        Ok(begun) => begun,
+        Err(error) => return alone.ticket.complete(Err(error)),
+    };
+    let own = frame.own_timeout().map(|own| alone.asked + own);
+    let stop = Stop::new(alone, own.unwrap_or_else(|| Instant::now() + LONGEST * 2), links.under_way().called_off());
+    let mut call = Call::new(Shared { addr: main, links, slot }, frame, own, stop);
+    let (why, outcome) = call.wait_out().await;
+    let (number, left) = (call.number, call.leaving.take());
+    let Call { shared, frame, stop, may_have_run, .. } = call;
+    let outcome = match why {
+        None | Some(Why::Gone) => outcome,
+        Some(Why::Late) => explained(outcome, ErrorKind::Timeout, "the deadline passed while the command waited"),
+        Some(Why::Closing) => {
+            explained(outcome, ErrorKind::Closed, "the connection was shut down while the command waited")
+        }
+    };
+    if shared.links.under_way().is_called_off() {
+        shared.links.under_way().count(|report| *count_of(report, why, &outcome) += 1);
+    }
+    let takes = !takes_nothing(&frame);
+    if may_have_run && takes && outcome.is_ok() {
+        shared.may_be_lost(frame.name(), None, REPEATED.to_owned());
+    }
+    let (loss, words) = match &outcome {
+        Ok(value) => (undo(&frame, value), None),
+        Err(error) if error.fate() == Fate::Unknown && takes => {
+            (Undo::Never { elements: None, why: "" }, Some(error.to_string()))
+        }
+        Err(_) => (Undo::Nothing, None),
+    };
+    let caller = stop.into_caller();
+    if matches!(loss, Undo::Nothing) {
+        return caller.tell(outcome);
+    }
+    if why == Some(Why::Gone) {
+        // A shutdown waits for what is put back.
+        settle(&shared, frame.name(), loss, words, left).await;
+    } else {
+        // It need not wait for a caller who leaves the reply where it is.
+        drop(under_way);
+        if !caller.take(outcome).await {
+            // A shutdown that begins now waits for it.
+            let _under_way = shared.links.under_way().begin(usize::MAX);
+            let left = shared.links.return_order().leave(number, keys_of(&frame));
+            settle(&shared, frame.name(), loss, words, Some(left)).await;
+        }
+    }
+}
+
+/// Counts a command among those that wait, and says at which slot of a cluster it waits.
+///
+/// # Errors
+/// When it cannot wait alone, or too many others wait.
+fn begin(links: &Links, frame: &Frame) -> Result<(Wayfarer, Option<u16>)> {
+    frame.check()?;
+    if frame.waits_for_writes() {
+        return Err(Error::refused(RefusalClass::Blocking, WAIT_ALONE));
+    }
+    let slot = links.slot_of(frame)?;
+    let words = "too many commands wait for connections of their own; send fewer at once or raise max_queued";
+    let room = links.under_way().begin(links.most().saturating_add(links.config().max_queued()));
+    let under_way = room.ok_or_else(|| Error::new(ErrorKind::Overloaded, Fate::NotSent, words))?;
+    Ok((under_way, slot))
+}
+
+/// Where in the report of a shutdown a command belongs that ended during it.
+fn count_of<'a>(report: &'a mut ShutdownReport, why: Option<Why>, outcome: &Result<Value>) -> &'a mut u64 {
+    match (why, outcome) {
+        (Some(Why::Gone | Why::Late), _) => &mut report.abandoned,
+        (_, Ok(_)) => &mut report.completed,
+        (_, Err(error)) if error.fate() == Fate::Unknown => &mut report.unknown,
+        (Some(Why::Closing), Err(_)) => &mut report.called_off,
+        (None, Err(error)) if error.fate() == Fate::NotSent => &mut report.failed,
+        (None, Err(_)) => &mut report.completed,
+    }
+}
+
+/// Nobody has taken what was or may have been taken.
+async fn settle(shared: &Shared, command: String, loss: Undo, unknown: Option<String>, left: Option<Leaving>) {
+    if let Some(left) = &left {
+        // Those who left at the same moment are counted first; and a server that does not answer holds nobody up.
+        tokio::task::yield_now().await;
+        let _ = timeout(shared.links.config().command_timeout(), left.turn()).await;
+    }
+    match unknown {
+        Some(words) => shared.may_be_lost(command, None, words),
+        None => shared.put_back(command, loss).await,
+    }
+}
+
+/// The keys that a command may take something from.
+fn keys_of(frame: &Frame) -> Vec<Vec<u8>> {
+    frame.view().keys().map(<[u8]>::to_vec).collect()
+}
+
+/// What somebody is told whose wait was ended for a reason of ours. What came all the same is theirs.
+fn explained(outcome: Result<Value>, kind: ErrorKind, words: &'static str) -> Result<Value> {
+    match outcome {
+        Ok(value) if is_nothing(&value) => Err(ended(kind, words, Fate::Rejected)),
+        Err(error) if error.code().is_some_and(|code| code == "UNBLOCKED") => Err(ended(kind, words, Fate::Rejected)),
+        Err(error) if error.code().is_none() => Err(ended(kind, words, error.fate())),
+        other => other,
+    }
+}
+
+fn ended(kind: ErrorKind, words: &'static str, fate: Fate) -> Error {
+    let became = match fate {
+        Fate::Rejected => "it was called off, and took nothing",
+        Fate::NotSent => "it was never sent",
+        Fate::Unknown => "its link did not answer, so that it may have taken something",
+    };
+    Error::new(kind, fate, format!("{words}; {became}"))
+}

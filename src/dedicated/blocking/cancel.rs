@@ -1,0 +1,143 @@
+//! Ending a wait at the server before its time, so that it is known what the command took.
+
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use tokio::time::{timeout, timeout_at};
+
+use super::call::Answer;
+use super::shared::{Shared, unblock};
+use super::stop::Why;
+use crate::actors::connection::Sever;
+use crate::client::gone;
+use crate::connection::session::Greeting;
+use crate::dedicated::pool::process::ProcessId;
+use crate::dedicated::pool::{Lease, process};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::events::Cause;
+use crate::protocol::auxiliary::Auxiliary;
+
+/// The server is asked again to let go of a client that it had not seen waiting.
+const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a caller whose deadline has passed waits for the word that nothing was taken.
+const LATE: Duration = Duration::from_secs(1);
+pub(super) const LET_GO: &str =
+    "a command that waits was called off, and the server did not let it go: its link was closed";
+const OTHER_PROCESS: &str =
+    "CLIENT UNBLOCK was not sent, because the shared connection does not lead to the same server process";
+
+/// A command that waits at a server.
+pub(super) struct Blocked<'a> {
+    pub(super) link: Lease,
+    pub(super) greeting: &'a Greeting,
+    pub(super) answer: Answer,
+    /// Where the server says which process it is, if it was asked on this link.
+    pub(super) question: Option<Answer>,
+}
+
+impl Blocked<'_> {
+    /// Takes note of the server's process. It was asked before the command, so it is answered before it.
+    pub(super) async fn note_process(&mut self) {
+        if let Some(question) = self.question.take()
+            && let Ok(Ok(answer)) = timeout(LATE, question).await
+            && let Ok(process) = process::answered(answer)
+        {
+            self.link.note_process(self.greeting.generation, process);
+        }
+    }
+
+    fn process(&self) -> ProcessId {
+        self.link.process(self.greeting.generation).flatten()
+    }
+}
+
+/// Over which connection the server is asked.
+#[derive(Clone, Copy)]
+enum Over {
+    /// The shared one.
+    Shared,
+    /// One of its own to the same address: the shared one has left that server.
+    Its,
+}
+
+impl Shared {
+    /// Has the server let go, and returns what it answered; closes the link where it does not.
+    pub(super) async fn call_off(&self, blocked: Blocked<'_>, why: Why) -> Result<Value> {
+        let grace = self.links.config().command_timeout();
+        self.let_go(blocked, if why == Why::Gone { grace } else { grace.min(LATE) }, Over::Shared).await
+    }
+
+    /// The same for a command that goes on waiting on another link.
+    pub(super) async fn let_go_to_move(&self, blocked: Blocked<'_>) -> Result<Value> {
+        let grace = self.links.config().command_timeout().min(LATE);
+        let over = if blocked.link.leads_right(blocked.greeting) { Over::Shared } else { Over::Its };
+        self.let_go(blocked, grace, over).await
+    }
+
+    async fn let_go(&self, mut blocked: Blocked<'_>, grace: Duration, over: Over) -> Result<Value> {
+        let until = Instant::now() + grace;
+        let mut trouble = None;
+        let answer = loop {
+            if let Ok(answer) = blocked.answer.try_recv() {
+                break Some(answer);
+            }
+            let Some(client) = blocked.greeting.client_id.filter(|_| trouble.is_none()) else { break None };
+            let unblocked = async {
+                match over {
+                    Over::Shared => self.unblock(client, &blocked.process()).await,
+                    Over::Its => self.unblock_there(&blocked, client, until).await,
+                }
+            };
+            // Its answer is waited for: when the link is free again, it must not hit whoever has it next.
+            match timeout_at(until.into(), unblocked).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => trouble = Some(error.to_string()),
+                Err(_) => trouble = Some("CLIENT UNBLOCK was not answered in time".to_owned()),
+            }
+            match timeout(UNBLOCK_AGAIN, &mut blocked.answer).await {
+                Ok(answer) => break Some(answer.unwrap_or_else(|_| Err(gone()))),
+                Err(_) if Instant::now() >= until => {
+                    trouble.get_or_insert_with(|| "the command was not answered in time".to_owned());
+                }
+                Err(_) => {}
+            }
+        };
+        if let Some(answer) = answer {
+            if matches!(over, Over::Its) {
+                blocked.link.discard();
+            }
+            return answer;
+        }
+        blocked.link.redis().address().do_send(Sever(LET_GO));
+        let process = blocked.process();
+        let answer = blocked.answer.await.unwrap_or_else(|_| Err(gone()));
+        if answer.as_ref().is_err_and(|error| error.fate() == Fate::Unknown) {
+            self.kill(blocked.greeting.client_id, process);
+        }
+        blocked.link.discard();
+        answer.map_err(|error| match &trouble {
+            Some(trouble) => error.because(trouble),
+            None => error,
+        })
+    }
+
+    /// Lets a client go at the address where it waits, if the same process is there.
+    async fn unblock_there(&self, blocked: &Blocked<'_>, client: i64, until: Instant) -> Result<()> {
+        let Some(address) = &blocked.greeting.address else { return Err(other_process()) };
+        let there = blocked.link.redis().shared.recipe.for_server(address.clone());
+        let left = || until.saturating_duration_since(Instant::now());
+        let ask = async {
+            let (link, answer) = Auxiliary::connect(&there, left()).await?.ask(&process::question(), left()).await?;
+            let found = process::answered(answer).unwrap_or_default();
+            if !process::is_same(&found, &blocked.process()) {
+                return Ok(Err(other_process()));
+            }
+            link.ask(&unblock(client), left()).await.map(|(_, answer)| answer.map(drop))
+        };
+        ask.await.map_err(|cause: Cause| cause.error(Fate::NotSent))?
+    }
+}
+
+pub(super) fn other_process() -> Error {
+    Error::new(ErrorKind::Disconnected, Fate::NotSent, OTHER_PROCESS)
+}

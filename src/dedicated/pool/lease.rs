@@ -1,0 +1,88 @@
+//! A connection in the hands of one user.
+
+use std::{pin::pin, sync::Arc};
+
+use futures_util::future::select;
+
+use super::{Links, process::ProcessId};
+use crate::actors::connection::Introduce;
+use crate::client::Redis;
+use crate::client::in_flight_limit::Pass;
+use crate::cluster::redirect;
+use crate::cluster::redirect::Redirect;
+use crate::config::{Address, HostPort};
+use crate::connection::session::Greeting;
+use crate::error::Error;
+
+/// A connection that one user has to itself until it is dropped.
+pub(crate) struct Lease {
+    pub(super) links: Arc<Links>,
+    pub(super) id: u64,
+    pub(super) redis: Redis,
+    pub(super) _pass: Pass,
+}
+
+impl Lease {
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Whether the credentials have changed since it was made.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.links.state().open.iter().any(|link| link.id == self.id && link.outdated)
+    }
+
+    /// Whether its link leads to the right server, so far as is known.
+    pub(crate) fn leads_right(&self, greeting: &Greeting) -> bool {
+        let address = greeting.address.as_ref();
+        address.is_none_or(|address| self.redis.shared.recipe.leads_right(address, greeting.peer, greeting.demotions))
+    }
+
+    /// The node that an error in answer to ASK names, if it is one.
+    pub(crate) async fn asked(&self, error: &Error) -> Option<HostPort> {
+        let greeting = self.redis.address().send(Introduce).await.ok()?;
+        let here = match greeting.address? {
+            Address::Tcp(here) => here,
+            Address::Unix(_) => return None,
+        };
+        match redirect::of_error(error, &here)?.into_reachable(self.redis.config()) {
+            Redirect::Ask { to } => Some(to),
+            _ => None,
+        }
+    }
+
+    /// Waits until that is not so, or the credentials have changed.
+    pub(crate) async fn is_to_leave(&self, greeting: &Greeting) {
+        let recipe = &self.redis.shared.recipe;
+        let (mut seen, mut outdated) = (recipe.seen(), self.links.outdated.subscribe());
+        while self.leads_right(greeting) && !self.is_outdated() {
+            // The sender outlives this.
+            select(pin!(recipe.changed(&mut seen)), pin!(outdated.changed())).await;
+        }
+    }
+
+    /// The server process behind its link of this generation, if it was asked for.
+    pub(crate) fn process(&self, generation: u64) -> Option<ProcessId> {
+        let state = self.links.state();
+        let known = state.open.iter().find(|link| link.id == self.id)?.process.clone();
+        known.filter(|(of, _)| *of == generation).map(|(_, process)| process)
+    }
+
+    pub(crate) fn note_process(&self, generation: u64, process: ProcessId) {
+        let mut state = self.links.state();
+        if let Some(link) = state.open.iter_mut().find(|link| link.id == self.id) {
+            link.process = Some((generation, process));
+        }
+    }
+
+    /// Nobody shall have it after this one: what it is still busy with would be in the way.
+    pub(crate) fn discard(self) {
+        self.links.give_back(self.id, false);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.links.give_back(self.id, true);
+    }
+}

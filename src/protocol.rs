@@ -1,0 +1,9 @@
+//! The Redis protocol: replies decoded into [`redis::Value`], and what a client says first on a link.
+
+pub(crate) mod auxiliary;
+pub(crate) mod decode;
+pub(crate) mod framed;
+pub(crate) mod handshake;
+pub(crate) mod login;
+pub(crate) mod optional_steps;
+pub(crate) mod role;

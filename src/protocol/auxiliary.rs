@@ -1,0 +1,116 @@
+//! Links of the crate's own beside those of callers: a question asked once, and a sentinel that is listened to.
+
+use std::{collections::VecDeque, future::poll_fn, io, sync::Arc, time::Duration};
+
+use redis::Value;
+use tokio::time::Instant;
+
+use super::framed::Wire;
+use super::handshake::{Handshake, published};
+use super::optional_steps::Omitted;
+use crate::connection::endpoint::Place;
+use crate::connection::params::Recipe;
+use crate::connection::session::establish_within;
+use crate::error::Error;
+use crate::events::{Cause, CauseKind};
+use crate::frame::Frame;
+use crate::prefix::KeyPrefix;
+use crate::transport::dial::Target;
+
+/// A link on which questions are asked, and messages heard.
+pub(crate) struct Auxiliary {
+    wire: Wire,
+    target: Target,
+    is_sentinel: bool,
+    protocol: u8,
+    subscribed: bool,
+    /// What was published while an answer was waited for.
+    messages: VecDeque<String>,
+}
+
+impl Auxiliary {
+    /// Connects within `limit`, to which the time that credentials take is added.
+    pub(crate) async fn connect(recipe: &Recipe, limit: Duration) -> Result<Self, Cause> {
+        let session = establish_within(recipe, limit, |_| {}).await?;
+        Ok(Self {
+            wire: session.wire,
+            target: Target { address: session.address, ..recipe.target.clone() },
+            is_sentinel: matches!(recipe.place, Place::Sentinel),
+            protocol: session.greeting.protocol,
+            subscribed: false,
+            messages: VecDeque::new(),
+        })
+    }
+
+    /// Asks, and waits for the answer up to `limit`.
+    ///
+    /// # Errors
+    /// When the link broke or the answer did not come in time; the link is of no use then.
+    pub(crate) async fn ask(self, question: &Frame, limit: Duration) -> Result<(Self, Result<Value, Error>), Cause> {
+        let Self { wire, target, is_sentinel, protocol, subscribed, mut messages } = self;
+        let mut handshake = Handshake::new(wire, &target, is_sentinel, Omitted::ALL, Instant::now() + limit);
+        let answer = handshake.ask(question).await?;
+        let Handshake { wire, messages: heard, .. } = handshake;
+        messages.extend(heard);
+        Ok((Self { wire, target, is_sentinel, protocol, subscribed, messages }, answer))
+    }
+
+    /// Whether questions can be asked: in RESP2 they cannot on a link that has subscribed.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.protocol >= 3 || !self.subscribed
+    }
+
+    /// Hears from now on what is published on `channel`.
+    pub(crate) fn subscribe(&mut self, channel: &str) -> Result<(), Cause> {
+        let subscribe = Frame::known("SUBSCRIBE").arg(channel);
+        let no_prefix = KeyPrefix::none();
+        let sealed = no_prefix.seal(&subscribe).map_err(|error| Cause::new(CauseKind::Refused, error.to_string()))?;
+        self.wire.encode(&sealed);
+        self.subscribed = true;
+        Ok(())
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// When the link broke, or the server refused the subscription.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn next_message(&mut self) -> Result<String, Cause> {
+        let broken = |error: io::Error| Cause::new(CauseKind::Broken, format!("the link broke: {error}"));
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(message);
+            }
+            poll_fn(|cx| self.wire.poll_flush(cx)).await.map_err(broken)?;
+            let malformed = |error: super::decode::ProtocolError| Cause::new(CauseKind::Protocol, error.to_string());
+            while let Some(value) = self.wire.next_reply().map_err(malformed)? {
+                if let Value::ServerError(error) = value {
+                    return Err(self.refusal("SUBSCRIBE", &Error::server(error.code(), error.details())));
+                }
+                self.messages.extend(published(value));
+            }
+            if self.messages.is_empty() && poll_fn(|cx| self.wire.poll_fill(cx)).await.map_err(broken)? == 0 {
+                return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// What an error in answer to `question` means.
+    pub(crate) fn refusal(&self, question: &str, error: &Error) -> Cause {
+        let code = error.code().unwrap_or_default();
+        let kind = if code == "NOPERM" { CauseKind::Refused } else { CauseKind::NotReady };
+        let whose = if self.is_sentinel { "sentinel" } else { "server" };
+        let address = &self.target.address;
+        Cause::new(kind, format!("the {whose} {address} answered {question} with {code}: {}", error.message()))
+    }
+}
+
+/// Asks one question on a link of its own. Connecting and the answer may take `limit` each; the time that credentials
+/// take is added.
+pub(crate) async fn ask_once(recipe: Arc<Recipe>, question: Frame, limit: Duration) -> Result<Value, Cause> {
+    let link = Auxiliary::connect(&recipe, limit).await?;
+    let (link, answer) = link.ask(&question, limit).await?;
+    answer.map_err(|error| link.refusal(&question.name(), &error))
+}

@@ -1,0 +1,194 @@
+//! The actor that keeps the subscriptions of a connection: a mailbox, and one future that turns the engine. The engine is
+//! also the listener of the links for subscriptions, so all of them live on one thread.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient, Supervised, WeakAddr,
+    dev::channel,
+};
+use tokio::sync::oneshot;
+
+use crate::actors::connection::RedisActor;
+use crate::client::Redis;
+use crate::client::builder::{Plan, Seed};
+use crate::cluster::topology::Topology;
+use crate::config::Address;
+use crate::connection::driver::listening::{Heard, Listener};
+use crate::dedicated::pool::Links;
+use crate::error::Result;
+use crate::events::{Cause, CauseKind, ConnectionEvent};
+use crate::pubsub::backlog::Bounds;
+use crate::pubsub::event::SubscriptionEvent;
+use crate::pubsub::machine::router::{ANYWHERE, Spot};
+use crate::pubsub::machine::{Id, Name};
+use crate::pubsub::subscription::Tally;
+use crate::pubsub::topic::Topic;
+use crate::supervisor::{Fall, Guardian, RestartLimit};
+use engine::Engine;
+
+mod engine;
+mod member;
+#[cfg(test)]
+mod tests;
+
+/// What handles ask.
+pub(crate) enum Order {
+    /// A new subscriber, without topics.
+    Open {
+        id: Id,
+        bounds: Bounds,
+        inbox: Recipient<SubscriptionEvent>,
+        tally: Arc<Tally>,
+    },
+    /// It wants these, all or none.
+    Join {
+        id: Id,
+        request: u64,
+        topics: Vec<(Name, Topic)>,
+        done: oneshot::Sender<Result<()>>,
+    },
+    /// The answer has arrived.
+    Keep {
+        id: Id,
+        request: u64,
+    },
+    /// Nobody waits for that any more.
+    Undo {
+        id: Id,
+        request: u64,
+    },
+    Leave {
+        id: Id,
+        names: Vec<Name>,
+        done: oneshot::Sender<()>,
+    },
+    Close {
+        id: Id,
+        done: Option<oneshot::Sender<()>>,
+    },
+    /// All of it is over.
+    End(oneshot::Sender<()>),
+    #[cfg(test)]
+    Fall,
+}
+
+impl Message for Order {
+    type Result = ();
+}
+
+/// See the module.
+pub(crate) struct PubSubActor {
+    engine: Rc<RefCell<Engine>>,
+}
+
+/// What links to single nodes are made from.
+pub(crate) struct Ground {
+    pub(crate) plan: Plan,
+    pub(crate) links: Arc<Links>,
+    /// Of a cluster.
+    pub(crate) topology: Option<Arc<Topology>>,
+}
+
+/// The address of a new actor, and what has to be run on its thread. `link` is to grow from `seed`; it is closed after
+/// `idle` without any subscriber.
+pub(crate) fn grow(
+    link: Redis,
+    seed: Seed,
+    ground: Ground,
+    main: WeakAddr<RedisActor>,
+    idle: Duration,
+) -> (Addr<PubSubActor>, impl FnOnce() + Send + 'static) {
+    // Without a bound, as every mailbox of this crate: a bound would only reorder.
+    let (sender, receiver) = channel::channel::<PubSubActor>(0);
+    let start = move || {
+        let engine = Rc::new(RefCell::new(Engine::new(link, ground, main, idle)));
+        actix::spawn(seed.grow_with(Some(Box::new(Ear(engine.clone(), ANYWHERE)))));
+        let actor = Context::with_receiver(receiver).into_future(PubSubActor { engine: engine.clone() });
+        actix::spawn(async move {
+            let falls = engine.clone();
+            Guardian::new(actor, RestartLimit::default(), move |fall| match fall {
+                Fall::Restart(_, reason) => falls.borrow_mut().restarted(&reason),
+                Fall::GiveUp(reason) => {
+                    let words = format!("the actor of the subscriptions fell too often; last: {reason}");
+                    falls.borrow_mut().end(Cause::new(CauseKind::Panicked, words), None);
+                }
+            })
+            .await;
+            engine.borrow_mut().end(Cause::new(CauseKind::Shutdown, "nobody holds the subscriptions any more"), None);
+        });
+    };
+    (Addr::new(sender), start)
+}
+
+/// The engine's end at a link.
+struct Ear(Rc<RefCell<Engine>>, Spot);
+
+impl Listener for Ear {
+    fn told(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>) {
+        self.0.borrow_mut().told(self.1, event, protocol, address);
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        self.0.borrow_mut().heard(self.1, heard);
+    }
+}
+
+impl Actor for PubSubActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Turns);
+    }
+}
+
+impl Supervised for PubSubActor {}
+
+impl Handler<Order> for PubSubActor {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, _: &mut Self::Context) {
+        self.engine.borrow_mut().order(order);
+    }
+}
+
+/// Turns the engine after each draining of the mailbox.
+struct Turns;
+
+impl ActorFuture<PubSubActor> for Turns {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut PubSubActor,
+        ctx: &mut Context<PubSubActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let mut engine = actor.engine.borrow_mut();
+        engine.held(ctx.connected());
+        // The engine bounds its own work.
+        let turn = tokio::task::unconstrained(std::future::poll_fn(|cx| {
+            engine.poll(cx);
+            Poll::Ready(())
+        }));
+        let done = std::pin::pin!(turn).poll(task);
+        debug_assert!(done.is_ready());
+        for (spot, seed) in engine.seeds() {
+            actix::spawn(seed.grow_with(Some(Box::new(Ear(actor.engine.clone(), spot)))));
+        }
+        if engine.is_over() && !ctx.connected() {
+            // This future alone would keep the actor alive.
+            ctx.stop();
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,434 @@
+//! What the subscriptions of a connection do: the machine says what to ask the server, members say what to hand to whom.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use actix::WeakAddr;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::{sync::oneshot, time::Sleep};
+
+use super::member::{Handed, Member};
+use super::{Ground, Order};
+use crate::actors::connection::{Connect, RedisActor, Sever};
+use crate::client::Redis;
+use crate::client::builder::Seed;
+use crate::clock::FOREVER;
+use crate::connection::driver::listening::Heard;
+use crate::error::{Error, Result};
+use crate::events::{Cause, CauseKind};
+use crate::pubsub::event::{ChannelMessage, SubscriptionEvent, key_event};
+use crate::pubsub::machine::router::{ANYWHERE, Spot, Spread};
+use crate::pubsub::machine::{Id, Name, News};
+use crate::pubsub::topic::Topic;
+
+use connections::{Pictures, Place};
+use isolation::Checks;
+use losses::Loss;
+use queries::Said;
+
+mod connections;
+mod isolation;
+mod losses;
+mod queries;
+
+/// How often it is looked whether the actors behind the inboxes live: they end without a word.
+const SWEEP: Duration = Duration::from_millis(500);
+/// When the link had no room for a request, it is tried again so soon.
+const RETRY: Duration = Duration::from_millis(20);
+/// So many rounds before other actors of this thread get their turn.
+const ROUNDS: usize = 32;
+
+/// See the module.
+pub(crate) struct Engine {
+    is_over: bool,
+    ground: Ground,
+    main: WeakAddr<RedisActor>,
+    idle: Duration,
+    spread: Spread,
+    /// The links. There are none when all is over.
+    places: BTreeMap<Spot, Place>,
+    /// Links that have no actor yet.
+    seeds: Vec<(Spot, Seed)>,
+    pictures: Option<Pictures>,
+    checks: Checks,
+    /// What servers have ended by themselves since the last turn: a slot that moves takes all of its channels along, and
+    /// that is one gap.
+    revoked: Vec<(Spot, Name)>,
+    members: HashMap<Id, Member>,
+    ready: VecDeque<Id>,
+    questions: FuturesUnordered<Pin<Box<dyn Future<Output = Said>>>>,
+    handed: FuturesUnordered<Handed>,
+    untold: Option<Loss>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    sweep_at: Option<Instant>,
+    retry_at: Option<Instant>,
+    /// Nobody holds the address: when it ends for that.
+    linger_until: Option<Instant>,
+    waker: Waker,
+}
+
+impl Engine {
+    /// `link` leads to any node.
+    pub(super) fn new(link: Redis, ground: Ground, main: WeakAddr<RedisActor>, idle: Duration) -> Self {
+        let slots = ground.topology.as_ref().map(|topology| topology.slots());
+        Self {
+            is_over: false,
+            spread: Spread::new(slots, idle.min(FOREVER)),
+            places: BTreeMap::from([(ANYWHERE, Place::new(link, None))]),
+            seeds: Vec::new(),
+            pictures: ground.topology.as_ref().map(|topology| Pictures::of(topology)),
+            checks: Checks::default(),
+            revoked: Vec::new(),
+            ground,
+            main,
+            idle: idle.min(FOREVER),
+            members: HashMap::new(),
+            ready: VecDeque::new(),
+            questions: FuturesUnordered::new(),
+            handed: FuturesUnordered::new(),
+            untold: None,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            sweep_at: None,
+            retry_at: None,
+            linger_until: None,
+            waker: Waker::noop().clone(),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether somebody holds the address.
+    pub(super) fn held(&mut self, is_held: bool) {
+        if is_held {
+            self.linger_until = None;
+        } else if self.linger_until.is_none() {
+            self.linger_until = Some(Instant::now() + self.idle);
+        }
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        match order {
+            Order::End(done) => self.end(Cause::new(CauseKind::Shutdown, "the connection was shut down"), Some(done)),
+            #[cfg(test)]
+            Order::Fall => panic!("injected"),
+            // Whoever waits for an answer is told that it is over, by having it dropped.
+            _ if self.is_over() => {}
+            Order::Open { id, bounds, inbox, tally } => {
+                self.members.insert(id, Member::new(inbox, bounds, tally));
+                self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP);
+            }
+            Order::Join { id, request, topics, done } => self.join(id, request, topics, done),
+            Order::Keep { id, request } => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.keep(request);
+                }
+            }
+            Order::Undo { id, request } => {
+                let left = self.members.get_mut(&id).map(|member| member.undo(request));
+                self.leave(id, &left.unwrap_or_default());
+            }
+            Order::Leave { id, names, done } => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.leave(&names);
+                }
+                self.leave(id, &names);
+                let _ = done.send(());
+            }
+            Order::Close { id, done } => {
+                self.end_member(id, None);
+                if let Some(done) = done {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, id: Id, request: u64, topics: Vec<(Name, Topic)>, done: oneshot::Sender<Result<()>>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let now = Instant::now();
+        let names: Vec<Name> = topics.iter().map(|(name, _)| name.clone()).collect();
+        member.request(request, topics, done);
+        for name in &names {
+            self.spread.join(id, name, now);
+        }
+        self.follow_changes();
+        for spot in self.places.keys().copied().collect::<Vec<_>>() {
+            self.check_notifications(spot);
+        }
+        // What is confirmed already needs no link.
+        self.spread_news();
+        for (spot, cause) in self.troubles(&names) {
+            match cause {
+                Some(cause) => self.fail_at(spot, &cause),
+                None => self.connect(spot),
+            }
+        }
+    }
+
+    fn leave(&mut self, id: Id, names: &[Name]) {
+        let now = Instant::now();
+        for name in names {
+            self.spread.leave(id, name, now);
+        }
+    }
+
+    fn end_member(&mut self, id: Id, cause: Option<Cause>) {
+        if let Some(member) = self.members.remove(&id) {
+            self.spread.end(id, Instant::now());
+            member.end(cause);
+        }
+    }
+
+    /// Everything is over, and everybody is told.
+    pub(super) fn end(&mut self, cause: Cause, done: Option<oneshot::Sender<()>>) {
+        self.is_over = true;
+        let links: Vec<Redis> = std::mem::take(&mut self.places).into_values().map(|place| place.redis).collect();
+        for (_, member) in self.members.drain() {
+            member.end(Some(cause.clone()));
+        }
+        self.spread = Spread::new(None, self.idle);
+        // What has no actor yet has nobody who would end it.
+        self.seeds.clear();
+        (self.pictures, self.checks) = (None, Checks::default());
+        self.revoked.clear();
+        self.questions.clear();
+        self.ready.clear();
+        (self.sweep_at, self.retry_at, self.linger_until, self.untold) = (None, None, None, None);
+        // What is in a mailbox is handled; given up here, it would be taken out again.
+        let handed = std::mem::take(&mut self.handed);
+        actix::spawn(handed.for_each(|_| std::future::ready(())));
+        actix::spawn(async move {
+            for link in links {
+                let _ = link.shutdown(Duration::ZERO).await;
+            }
+            if let Some(done) = done {
+                let _ = done.send(());
+            }
+        });
+        self.waker.wake_by_ref();
+    }
+
+    /// A fall: what is on the server is suspect, and asked for anew on another link.
+    pub(super) fn restarted(&mut self, reason: &str) {
+        tracing::error!(reason, "the actor of the subscriptions was restarted");
+        self.armed = None;
+        for place in self.places.values() {
+            place.redis.address().do_send(Sever("the actor of the subscriptions was restarted"));
+        }
+    }
+
+    /// Something was published.
+    pub(super) fn heard(&mut self, spot: Spot, heard: Heard) {
+        match heard {
+            Heard::Message { topic, channel, payload } => self.published(&topic, channel, payload),
+            Heard::Foreign { topic } => {
+                for id in self.spread.holders(&topic) {
+                    if let Some(member) = self.members.get(&id) {
+                        member.foreign();
+                    }
+                }
+            }
+            Heard::Revoked { topic } => {
+                self.revoked.push((spot, topic));
+                self.waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn published(&mut self, name: &Name, channel: Vec<u8>, payload: Vec<u8>) {
+        let size = channel.len() + payload.len();
+        let key = key_event(&channel, &payload);
+        let (channel, payload) = (channel.into(), payload.into());
+        let mut too_slow = Vec::new();
+        for id in self.spread.holders(name) {
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            let Some(topic) = member.topics.get(name) else { continue };
+            let event = match &key {
+                Some(key) => SubscriptionEvent::Key(key.clone()),
+                None => {
+                    let (topic, channel, payload) = (topic.clone(), Clone::clone(&channel), Clone::clone(&payload));
+                    SubscriptionEvent::Message(ChannelMessage { topic, channel, payload })
+                }
+            };
+            if member.push(event, size).is_err() {
+                too_slow.push(id);
+            } else if mark_ready(&mut self.ready, id, member) {
+                self.waker.wake_by_ref();
+            }
+        }
+        for id in too_slow {
+            self.end_too_slow(id);
+        }
+    }
+
+    fn end_too_slow(&mut self, id: Id) {
+        let words = "the inbox of the subscription was too slow: more waited than its buffer holds";
+        self.end_member(id, Some(Cause::new(CauseKind::Stalled, words)));
+        self.waker.wake_by_ref();
+    }
+
+    fn tell(&mut self, id: Id, event: SubscriptionEvent) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.say(event);
+        if mark_ready(&mut self.ready, id, member) {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// Returns whether there was something to tell.
+    fn spread_news(&mut self) -> bool {
+        let mut told = false;
+        while let Some(news) = self.spread.news() {
+            told = true;
+            match news {
+                News::Confirmed { id, name } => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.confirmed(&name);
+                    }
+                    self.tell_if_off(id);
+                }
+                News::Refused { id, name, error } => self.refused(id, &name, error),
+                News::Recovered { id } => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.recovered();
+                        mark_ready(&mut self.ready, id, member);
+                    }
+                }
+            }
+        }
+        if self.untold.is_some()
+            && !self.spread.is_recovering()
+            && let Some(loss) = self.untold.take()
+        {
+            self.announce(loss);
+        }
+        told
+    }
+
+    fn refused(&mut self, id: Id, name: &Name, error: Error) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        match member.refused(name, &error) {
+            Some(left) => self.leave(id, &left),
+            None => {
+                if let Some(topic) = member.topics.get(name).cloned() {
+                    self.tell(id, SubscriptionEvent::Refused { topic, error });
+                }
+            }
+        }
+    }
+
+    /// Gives everybody who is ready what there is room for. Returns whether somebody was.
+    fn hand_over(&mut self) -> bool {
+        let mut handed = false;
+        while let Some(id) = self.ready.pop_front() {
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            member.is_ready = false;
+            while let Some(event) = member.hand_over(id) {
+                handed = true;
+                self.handed.push(event);
+            }
+        }
+        handed
+    }
+
+    /// Returns whether something came back.
+    fn poll_handed(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        while let Poll::Ready(Some((id, size, handled))) = self.handed.poll_next_unpin(cx) {
+            busy = true;
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            member.handled(size);
+            if handled.is_err() && member.is_gone() {
+                self.end_member(id, None);
+            } else {
+                mark_ready(&mut self.ready, id, member);
+            }
+        }
+        busy
+    }
+
+    /// Arms the one timer for whatever comes first. Returns whether it has fired.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = [self.sweep_at, self.retry_at, self.linger_until, self.checks.due, self.spread.wake_at()];
+        let Some(next) = due.into_iter().flatten().min() else { return false };
+        if self.armed != Some(next) {
+            self.timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.armed = None;
+        let now = Instant::now();
+        if self.retry_at.take_if(|at| *at <= now).is_some() {
+            self.spread.retry();
+        }
+        if self.spread.wake_at().is_some_and(|at| at <= now) {
+            let hurt = self.spread.tick(now);
+            self.hurt_by_change(&hurt);
+        }
+        if self.checks.due.is_some_and(|at| at <= now) {
+            self.check_isolation();
+        }
+        if self.sweep_at.take_if(|at| *at <= now).is_some() {
+            self.sweep(now);
+            self.sweep_at = (!self.members.is_empty()).then_some(now + SWEEP);
+        }
+        if self.linger_until.is_some_and(|at| at <= now) {
+            self.end(Cause::new(CauseKind::Shutdown, "nobody needed the subscriptions any more"), None);
+        }
+        true
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let gone: Vec<Id> = self.members.iter().filter(|(_, member)| member.is_gone()).map(|(id, _)| *id).collect();
+        for id in gone {
+            tracing::debug!("an inbox has ended without unsubscribing");
+            self.end_member(id, None);
+        }
+        for (id, member) in &mut self.members {
+            if member.lose_patience(now) {
+                mark_ready(&mut self.ready, *id, member);
+            }
+        }
+    }
+
+    /// One turn: bounded work, then the waker is kept for the link, and set for all else.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        if !self.waker.will_wake(cx.waker()) {
+            self.waker = cx.waker().clone();
+        }
+        for _ in 0..ROUNDS {
+            if self.is_over() {
+                return;
+            }
+            let mut busy = self.poll_places(cx);
+            busy |= self.poll_handed(cx);
+            busy |= self.poll_questions(cx);
+            busy |= self.spread_news();
+            busy |= self.hand_over();
+            if !busy && !self.poll_timer(cx) {
+                return;
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+}
+
+/// Returns whether it was not ready before.
+fn mark_ready(ready: &mut VecDeque<Id>, id: Id, member: &mut Member) -> bool {
+    let fresh = !std::mem::replace(&mut member.is_ready, true);
+    if fresh {
+        ready.push_back(id);
+    }
+    fresh
+}

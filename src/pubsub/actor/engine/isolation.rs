@@ -1,0 +1,104 @@
+//! Looks whether the node that the link to any node leads to hears the rest of its cluster.
+
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use futures_util::future::{join, join_all};
+
+use super::queries::Said;
+use super::{Engine, RedisActor};
+use crate::cluster::slot_map::Map;
+use crate::config::HostPort;
+use crate::frame::{Frame, WhenDown};
+use crate::lua::Internal;
+use crate::pubsub::machine::isolation::{Standing, View, judge};
+use crate::pubsub::machine::router::ANYWHERE;
+
+/// Between two checks. A node takes `cluster-node-timeout` to notice, 15 s unless it is set.
+const CHECK: Duration = Duration::from_secs(2);
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// When the next check is due, and what the last one of this link has found.
+#[derive(Default)]
+pub(super) struct Checks {
+    pub(super) due: Option<Instant>,
+    /// The node, in a cluster.
+    endpoint: Option<HostPort>,
+    was_isolated: bool,
+}
+
+impl Checks {
+    /// A new link.
+    pub(super) fn begin(endpoint: Option<HostPort>, now: Instant) -> Self {
+        Self { due: endpoint.is_some().then(|| now + CHECK), endpoint, was_isolated: false }
+    }
+}
+
+impl Engine {
+    /// Asks the node over the shared connection, which leads to every primary. A node that has left the topology
+    /// has no slot to ask it by; `Anywhere` in `topology.rs` sees to it that the link leaves such a node.
+    pub(super) fn check_isolation(&mut self) {
+        self.checks.due = None;
+        let Some(generation) = self.places.get(&ANYWHERE).and_then(|place| place.generation) else { return };
+        let (Some(endpoint), Some(topology)) = (&self.checks.endpoint, &self.ground.topology) else { return };
+        let (map, main) = (topology.picture(), self.main.clone());
+        let slot = |map: &Map, node| map.slots_of(node).first().map(|slots| *slots.start());
+        let own = slot(&map.map, endpoint);
+        let others: Vec<u16> = map
+            .map
+            .shards()
+            .filter(|shard| shard.primary != *endpoint)
+            .filter_map(|shard| slot(&map.map, &shard.primary))
+            .collect();
+        self.questions.push(Box::pin(async move {
+            let standing = match (main.upgrade(), own) {
+                (Some(main), Some(own)) => standing(&main, own, others).await,
+                _ => Standing::Unknown,
+            };
+            Said::Standing(generation, standing)
+        }));
+    }
+
+    pub(super) fn learned_standing(&mut self, generation: u64, standing: Standing) {
+        let current = self.places.get(&ANYWHERE).and_then(|place| place.generation);
+        if current != Some(generation) {
+            return;
+        }
+        self.checks.due = Some(Instant::now() + CHECK);
+        match standing {
+            Standing::Unknown => {}
+            Standing::Isolated => {
+                if let (Some(topology), Some(endpoint)) = (&self.ground.topology, &self.checks.endpoint) {
+                    topology.avoid(endpoint);
+                }
+                self.disconnect(ANYWHERE, "the node that it led to is cut off from most of the cluster");
+            }
+            Standing::NoMajority => self.checks.was_isolated = true,
+            Standing::Member if self.checks.was_isolated => {
+                self.disconnect(ANYWHERE, "the node that it leads to was cut off from most of the cluster");
+            }
+            Standing::Member => {}
+        }
+    }
+}
+
+/// One other node is enough as long as all is well: what most have agreed on, each of them knows.
+async fn standing(main: &Addr<RedisActor>, own: u16, others: Vec<u16>) -> Standing {
+    let one = fastrand::choice(&others).copied();
+    let (own, other) = join(ask(main, own), async { ask(main, one?).await }).await;
+    match judge(own.as_ref(), other.as_slice()) {
+        Standing::NoMajority => {
+            let others = join_all(others.into_iter().map(|slot| ask(main, slot))).await;
+            judge(own.as_ref(), &others.into_iter().flatten().collect::<Vec<_>>())
+        }
+        standing => standing,
+    }
+}
+
+/// How the owner of a slot sees the others; `None` when it does not say, or may not be asked.
+async fn ask(main: &Addr<RedisActor>, slot: u16) -> Option<View> {
+    let question = Frame::known("CLUSTER NODES").own().read_only().when_down(WhenDown::FailFast).timeout(PATIENCE);
+    let answer = main.send(Internal(question.on_slot(slot))).await.ok()?.ok()?;
+    View::read(&redis::from_redis_value::<String>(answer).ok()?)
+}

@@ -1,0 +1,74 @@
+//! What a lost link means for the subscribers, and who is told.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use super::isolation::Checks;
+use super::{Engine, mark_ready};
+use crate::actors::connection::Announce;
+use crate::events::{Cause, CauseKind, ConnectionEvent};
+use crate::pubsub::machine::Id;
+use crate::pubsub::machine::router::{ANYWHERE, Spot};
+
+/// A loss that nobody but the subscribers was told of so far.
+pub(super) struct Loss {
+    generation: u64,
+    subscriptions: usize,
+    since: Instant,
+    cause: Cause,
+}
+
+impl Engine {
+    pub(super) fn lost(&mut self, spot: Spot, generation: u64, cause: &Cause) {
+        if let Some(place) = self.places.get_mut(&spot) {
+            place.generation = None;
+        }
+        if spot == ANYWHERE {
+            self.checks = Checks::default();
+        }
+        let hurt = self.spread.lost(spot, Instant::now());
+        self.hurt(generation, &hurt, cause);
+    }
+
+    /// Servers have ended subscriptions by themselves. Returns whether they have.
+    pub(super) fn take_revoked(&mut self) -> bool {
+        let revoked = std::mem::take(&mut self.revoked);
+        let now = Instant::now();
+        let (mut hurt, mut generation) = (BTreeSet::new(), 0);
+        for (spot, name) in &revoked {
+            hurt.extend(self.spread.revoked(*spot, name, now));
+            generation = self.places.get(spot).and_then(|place| place.generation).unwrap_or_default();
+        }
+        self.hurt(generation, &hurt, &Cause::new(CauseKind::Broken, "the server ended a subscription"));
+        !revoked.is_empty()
+    }
+
+    /// Others tell of some topics from now on.
+    pub(super) fn hurt_by_change(&mut self, hurt: &BTreeSet<Id>) {
+        let cause = Cause::new(CauseKind::Broken, "other nodes of the cluster tell of a topic now");
+        self.hurt(0, hurt, &cause);
+    }
+
+    fn hurt(&mut self, generation: u64, hurt: &BTreeSet<Id>, cause: &Cause) {
+        if hurt.is_empty() {
+            return;
+        }
+        for id in hurt {
+            if let Some(member) = self.members.get_mut(id) {
+                member.lost(cause);
+                mark_ready(&mut self.ready, *id, member);
+            }
+        }
+        let loss = Loss { generation, subscriptions: hurt.len(), since: Instant::now(), cause: cause.clone() };
+        // One loss upon the other, before all was well again: both are told.
+        if let Some(earlier) = self.untold.replace(loss) {
+            self.announce(earlier);
+        }
+    }
+
+    pub(super) fn announce(&self, loss: Loss) {
+        let Loss { generation, subscriptions, since, cause } = loss;
+        if let Some(main) = self.main.upgrade() {
+            main.do_send(Announce(ConnectionEvent::Gap { generation, subscriptions, outage: since.elapsed(), cause }));
+        }
+    }
+}

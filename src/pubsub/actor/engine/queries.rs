@@ -1,0 +1,177 @@
+//! What is asked of the server: for topics, and once a link whether it sends events of keys.
+
+use std::{
+    collections::HashMap,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use futures_util::stream::StreamExt;
+use redis::Value;
+
+use super::{Engine, RETRY};
+use crate::clock::FOREVER;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Frame;
+use crate::messages::Command;
+use crate::pubsub::event::SubscriptionEvent;
+use crate::pubsub::machine::isolation::Standing;
+use crate::pubsub::machine::router::Spot;
+use crate::pubsub::machine::{Answer, Ask, Id};
+use crate::pubsub::topic::request;
+
+/// SUBSCRIBE and its kin, and the question for the server's setting.
+struct Question;
+
+impl actix::Message for Question {
+    type Result = Result<Value>;
+}
+
+impl Command for Question {
+    type Reply = Value;
+
+    fn frame(&self) -> Frame {
+        Frame::default()
+    }
+
+    fn reply(value: Value) -> Result<Value> {
+        Ok(value)
+    }
+}
+
+/// What came of a question.
+pub(super) enum Said {
+    Answered(Spot, Ask, Answer),
+    Setting(Spot, u64, Option<String>),
+    Standing(u64, Standing),
+}
+
+/// Whether the server sends events of keys.
+pub(super) enum Notifications {
+    Unknown,
+    Asked,
+    /// They are off: this is what is set.
+    Off(String),
+    /// They are on, or it would not say.
+    Fine,
+}
+
+impl Engine {
+    /// Asks once a link whether the server sends events of keys, if anybody wants them from there. A subscriber in RESP2 may
+    /// ask nothing once it is one.
+    pub(super) fn check_notifications(&mut self, spot: Spot) {
+        let Some(place) = self.places.get_mut(&spot) else { return };
+        let Some(generation) = place.generation else { return };
+        let may_ask = place.protocol >= 3 || self.spread.is_untouched(spot);
+        let is_wanted = || {
+            let mut watched = self.members.values().flat_map(|member| member.watched());
+            watched.any(|name| self.spread.is_at(name, spot))
+        };
+        if !matches!(place.notifications, Notifications::Unknown) || !may_ask || !is_wanted() {
+            return;
+        }
+        place.notifications = Notifications::Asked;
+        let link = place.redis.clone();
+        let frame = patient(Frame::known("CONFIG GET").arg("notify-keyspace-events"));
+        self.questions.push(Box::pin(async move {
+            // It may be forbidden to ask, and then there is nothing to say.
+            let answer = link.send_on::<Question>(generation, frame).await.ok();
+            let setting = answer.and_then(|value| redis::from_redis_value::<HashMap<String, String>>(value).ok());
+            Said::Setting(spot, generation, setting.and_then(|mut all| all.remove("notify-keyspace-events")))
+        }));
+    }
+
+    fn learned(&mut self, spot: Spot, generation: u64, setting: Option<String>) {
+        let Some(place) = self.places.get_mut(&spot).filter(|place| place.generation == Some(generation)) else {
+            return;
+        };
+        place.notifications = match setting {
+            Some(setting) if !sends_events(&setting) => {
+                tracing::warn!(setting, "the server sends no events of keys; see notify-keyspace-events");
+                Notifications::Off(setting)
+            }
+            _ => Notifications::Fine,
+        };
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            self.tell_if_off(id);
+        }
+    }
+
+    /// Tells a subscriber that no events of keys come, once a link, and not before its topics are confirmed: to one that is
+    /// refused it would be sent in vain.
+    pub(super) fn tell_if_off(&mut self, id: Id) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let mut off = Vec::new();
+        for (spot, place) in &self.places {
+            if let (Notifications::Off(setting), Some(generation)) = (&place.notifications, place.generation)
+                && member.watched().any(|name| self.spread.is_at(name, *spot) && member.has_been_answered(name))
+                && member.is_first_told(*spot, generation)
+            {
+                let node = place.node.as_ref().map(ToString::to_string);
+                off.push(SubscriptionEvent::NotificationsOff { setting: setting.clone(), node });
+            }
+        }
+        for event in off {
+            self.tell(id, event);
+        }
+    }
+
+    fn ask(&mut self, spot: Spot, ask: Ask) {
+        let Some(link) = self.places.get(&spot).map(|place| place.redis.clone()) else { return };
+        let frame = patient(request(&ask.name, ask.wanted));
+        self.questions.push(Box::pin(async move {
+            let answer = match link.send_on::<Question>(ask.generation, frame).await {
+                Ok(_) => Answer::Done,
+                Err(error) if is_not_now(&error) => Answer::NotSent,
+                Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::InvalidCommand) => {
+                    Answer::Refused(error)
+                }
+                // The link had no room, or is gone; of an older link this changes nothing.
+                Err(_) => Answer::NotSent,
+            };
+            Said::Answered(spot, ask, answer)
+        }));
+    }
+
+    pub(super) fn poll_questions(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        while let Poll::Ready(Some(said)) = self.questions.poll_next_unpin(cx) {
+            busy = true;
+            match said {
+                Said::Answered(spot, ask, answer) => {
+                    let made_room = !matches!(answer, Answer::NotSent);
+                    self.spread.answered(spot, &ask, answer, Instant::now());
+                    if made_room {
+                        self.spread.retry_at(spot);
+                    }
+                }
+                Said::Setting(spot, generation, setting) => self.learned(spot, generation, setting),
+                Said::Standing(generation, standing) => self.learned_standing(generation, standing),
+            }
+        }
+        if self.spread.has_put_off() {
+            self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+        }
+        while let Some((spot, ask)) = self.spread.next() {
+            busy = true;
+            self.ask(spot, ask);
+        }
+        busy
+    }
+}
+
+/// A server that is busy with a script, loads its data or has lost its master refuses what it will take in a moment. As a
+/// refusal it would stand until the next link, and nothing would be heard until then.
+fn is_not_now(error: &Error) -> bool {
+    matches!(error.code(), Some("BUSY" | "LOADING" | "MASTERDOWN"))
+}
+
+/// Whether its server is alive is for the link to judge: a deadline here would leave open what the server has.
+fn patient(frame: Frame) -> Frame {
+    frame.timeout(FOREVER)
+}
+
+/// The setting names where events go, `K` and `E`, and which: each but the two is a class of them.
+fn sends_events(setting: &str) -> bool {
+    setting.contains(['K', 'E']) && setting.contains(|class| !matches!(class, 'K' | 'E'))
+}

@@ -1,0 +1,153 @@
+//! A read at a replica: its answer, or its way back.
+
+use std::any::Any;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use std::task::{Context, Poll};
+
+use redis::Value;
+
+use crate::connection::deadline_queue::Deadline;
+use crate::connection::driver::ShutdownReport;
+use crate::connection::request::{BoxedTicket, Pending};
+use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::frame::Frame;
+use crate::replicas::verdict::{Verdict, judge};
+
+/// A read that a replica did not answer.
+pub(crate) struct Back {
+    pub(crate) ticket: BoxedTicket,
+    pub(crate) deadline: Deadline,
+    /// Its bytes left for the replica, on a link that broke.
+    pub(crate) may_have_run: bool,
+    /// What the replica said, or why there was no answer.
+    pub(crate) why: Option<Error>,
+}
+
+impl Back {
+    /// From the queue of a link.
+    pub(super) fn queued((ticket, deadline, may_have_run): (BoxedTicket, Deadline, bool)) -> Self {
+        Self { ticket, deadline: Deadline::Own(deadline.at()), may_have_run, why: None }
+    }
+}
+
+/// Where reads that come back wait for whoever owns the links, and what became of the others.
+#[derive(Default)]
+pub(super) struct Shelf {
+    back: Mutex<Vec<Back>>,
+    ended: Mutex<ShutdownReport>,
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Vec<Back>> {
+        self.back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn take(&self) -> Vec<Back> {
+        std::mem::take(&mut self.lock())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(super) fn report(&self) -> ShutdownReport {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is nobody left to ask.
+    pub(super) fn give_up(&self, back: Back, otherwise: &Error) {
+        let error = back.why.unwrap_or_else(|| otherwise.clone());
+        let outcome = Err(if back.may_have_run { error.with_fate(Fate::Unknown) } else { error });
+        self.count(&outcome, !back.ticket.is_abandoned());
+        back.ticket.complete(outcome);
+    }
+
+    fn count(&self, outcome: &Result<Value>, is_taken: bool) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = match outcome.as_ref().map_err(|error| (error.kind(), error.fate())) {
+            _ if !is_taken => &mut ended.abandoned,
+            Ok(_) | Err((ErrorKind::Server, _)) => &mut ended.completed,
+            Err((ErrorKind::Timeout, _)) => &mut ended.abandoned,
+            Err((_, Fate::Unknown)) => &mut ended.unknown,
+            Err(_) => &mut ended.failed,
+        };
+        *count += 1;
+    }
+}
+
+/// What the answers of a replica say of it, until its link is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    rest: AtomicBool,
+}
+
+impl Signal {
+    pub(super) fn take_rest(&self) -> bool {
+        self.rest.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// See the module.
+pub(super) struct Reading {
+    asked: BoxedTicket,
+    deadline: Deadline,
+    signal: Arc<Signal>,
+    shelf: Arc<Shelf>,
+}
+
+impl Reading {
+    pub(super) fn new(asked: BoxedTicket, deadline: Deadline, signal: Arc<Signal>, shelf: Arc<Shelf>) -> Self {
+        Self { asked, deadline, signal, shelf }
+    }
+}
+
+impl Pending for Reading {
+    fn frame(&self) -> &Frame {
+        self.asked.frame()
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.asked.is_abandoned()
+    }
+
+    /// The primary is asked instead of turning it away.
+    fn is_let_in(&self) -> bool {
+        false
+    }
+
+    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+        self.asked.into_kept()
+    }
+
+    fn note_may_have_run(&mut self) {
+        self.asked.note_may_have_run();
+    }
+
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.asked.poll_abandoned(cx)
+    }
+
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
+        let Self { mut asked, deadline, signal, shelf } = *self;
+        match judge(&outcome, asked.frame()) {
+            Verdict::Keep => {}
+            verdict => {
+                if verdict == Verdict::Rest {
+                    signal.rest.store(true, Ordering::Relaxed);
+                }
+                let why = outcome.err();
+                let may_have_run = why.as_ref().is_some_and(|why| why.fate() == Fate::Unknown);
+                if may_have_run {
+                    asked.note_may_have_run();
+                }
+                shelf.lock().push(Back { ticket: asked, deadline: Deadline::Own(deadline.at()), may_have_run, why });
+                return true;
+            }
+        }
+        shelf.count(&outcome, !asked.is_abandoned());
+        asked.deliver(outcome)
+    }
+}

@@ -1,0 +1,184 @@
+//! Which replica answers the next read, and what sends a read on to the primary.
+
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use crate::connection::verdict;
+use crate::connection::verdict::{CommandFacts, Refusal, not_run, unit_errors};
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Frame;
+
+/// How long a replica that is not ready is left alone.
+const REST: Duration = Duration::from_millis(500);
+/// One that owes answers for so long without a byte is passed over: it may be frozen.
+pub(crate) const SILENCE: Duration = Duration::from_millis(500);
+
+/// What the outcome of a read at a replica means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is what the caller gets.
+    Keep,
+    /// The primary is asked.
+    Primary,
+    /// The primary is asked, and this replica nothing for a while: it is not ready.
+    Rest,
+}
+
+/// Judges what came of a read. Of several commands one that the replica could not answer sends all to the primary: they
+/// only read.
+pub(crate) fn judge(outcome: &Result<Value>, frame: &Frame) -> Verdict {
+    match (outcome, frame.unit()) {
+        (Ok(Value::Array(replies)), Some(unit)) => {
+            let mut errors = unit_errors(unit, replies).map(|(reply, facts)| of_refusal(not_run(reply, facts)));
+            errors.find(|verdict| *verdict != Verdict::Keep).unwrap_or(Verdict::Keep)
+        }
+        (Ok(_), _) => Verdict::Keep,
+        (Err(error), _) => of_error(error, frame),
+    }
+}
+
+fn of_error(error: &Error, frame: &Frame) -> Verdict {
+    match error.kind() {
+        ErrorKind::Server => {
+            of_refusal(verdict::of_error(error, CommandFacts::of(frame)).and_then(verdict::Verdict::not_run))
+        }
+        // Its link, its queue or its login: another server has its own.
+        ErrorKind::Disconnected
+        | ErrorKind::Refused
+        | ErrorKind::Protocol
+        | ErrorKind::Closed
+        | ErrorKind::Overloaded => Verdict::Primary,
+        _ => Verdict::Keep,
+    }
+}
+
+fn of_refusal(refusal: Option<Refusal>) -> Verdict {
+    match refusal {
+        // It has another slot, another primary or another role than was thought, or the command writes after all.
+        Some(Refusal::Moved | Refusal::Ask | Refusal::TryAgain | Refusal::ReadOnly | Refusal::NoAuth) => {
+            Verdict::Primary
+        }
+        Some(Refusal::Loading | Refusal::Busy | Refusal::MasterDown | Refusal::ClusterDown) => Verdict::Rest,
+        Some(Refusal::NoScript) | None => Verdict::Keep,
+    }
+}
+
+/// Whether a replica is to be asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    rests_until: Option<Instant>,
+}
+
+impl Standing {
+    /// It said that it is not ready.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.rests_until = Some(now + REST);
+    }
+
+    /// Whether it may have the next read. `silent_for`: since when it owes answers without having sent a byte. It is asked
+    /// again when one came: of a frozen replica only those reads suffer that were there already.
+    pub(crate) fn may_be_asked(&self, silent_for: Duration, now: Instant) -> bool {
+        silent_for < SILENCE && self.rests_until.is_none_or(|until| until <= now)
+    }
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Turns(usize);
+
+impl Turns {
+    /// Begins with this one, so that not all clients begin with the same.
+    pub(crate) fn beginning_at(nth: u16) -> Self {
+        Self(nth.into())
+    }
+
+    /// The next of so many that can take it.
+    pub(crate) fn next(&mut self, of: usize, mut can: impl FnMut(usize) -> bool) -> Option<usize> {
+        let next = (0..of).map(|step| (self.0.wrapping_add(step)) % of).find(|at| can(*at))?;
+        self.0 = next + 1;
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fate;
+    use proptest::prelude::*;
+
+    fn server(code: &'static str) -> Result<Value> {
+        Err(Error::server(code, None))
+    }
+
+    fn read() -> Frame {
+        Frame::known("GET").key("k").read_only()
+    }
+
+    fn judge_one(outcome: &Result<Value>) -> Verdict {
+        judge(outcome, &read())
+    }
+
+    #[test]
+    fn what_a_replica_cannot_answer_goes_to_the_primary() {
+        for code in ["MOVED", "ASK", "TRYAGAIN", "READONLY", "NOAUTH"] {
+            assert_eq!(judge_one(&server(code)), Verdict::Primary, "{code}");
+        }
+        for code in ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"] {
+            assert_eq!(judge_one(&server(code)), Verdict::Rest, "{code}");
+        }
+        for code in ["WRONGTYPE", "NOPERM", "ERR", "OOM"] {
+            assert_eq!(judge_one(&server(code)), Verdict::Keep, "{code}");
+        }
+        let of = |kind, fate| judge_one(&Err(Error::new(kind, fate, "x")));
+        for fate in [Fate::NotSent, Fate::Unknown] {
+            assert_eq!(of(ErrorKind::Disconnected, fate), Verdict::Primary);
+        }
+        assert_eq!(of(ErrorKind::Overloaded, Fate::NotSent), Verdict::Primary);
+        assert_eq!(of(ErrorKind::Timeout, Fate::Unknown), Verdict::Keep, "no time is left to ask anybody");
+        assert_eq!(of(ErrorKind::Decode, Fate::Unknown), Verdict::Keep);
+        assert_eq!(judge_one(&Ok(Value::Nil)), Verdict::Keep, "old, not wrong");
+        let script = Frame::known("EVAL_RO").arg("x").arg(1).key("k").read_only();
+        assert_eq!(judge(&server("BUSY"), &script), Verdict::Keep, "the script's own word");
+    }
+
+    #[test]
+    fn one_refusal_sends_a_pipeline_to_the_primary() {
+        let error = |line: &str| redis::parse_redis_value(line.as_bytes()).expect("an error");
+        let replies = |line| Ok(Value::Array(vec![Value::Nil, error(line)]));
+        let pair = Frame::join([read(), read()]);
+        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &pair), Verdict::Primary);
+        assert_eq!(judge(&replies("-LOADING x\r\n"), &pair), Verdict::Rest);
+        assert_eq!(judge(&replies("-WRONGTYPE x\r\n"), &pair), Verdict::Keep);
+        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &read()), Verdict::Keep, "somebody's data");
+    }
+
+    #[test]
+    fn a_replica_is_left_alone_while_it_is_not_ready_or_silent() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        assert!(standing.may_be_asked(Duration::ZERO, now));
+        assert!(standing.may_be_asked(SILENCE / 2, now) && !standing.may_be_asked(SILENCE, now));
+        standing.rest(now);
+        assert!(!standing.may_be_asked(Duration::ZERO, now + REST / 2));
+        assert!(standing.may_be_asked(Duration::ZERO, now + REST));
+    }
+
+    proptest! {
+        /// Those that can are asked alike, whoever cannot meanwhile.
+        #[test]
+        fn turns_are_fair(can in proptest::collection::vec(any::<bool>(), 0..6), rounds in 1..20_usize) {
+            let (mut turns, mut asked) = (Turns::default(), vec![0; can.len()]);
+            let able = can.iter().filter(|can| **can).count();
+            for _ in 0..able * rounds {
+                let next = turns.next(can.len(), |at| can[at]).expect("somebody can");
+                asked[next] += 1;
+            }
+            for (can, asked) in can.iter().zip(asked) {
+                prop_assert_eq!(asked, if *can { rounds } else { 0 });
+            }
+            if able == 0 {
+                prop_assert_eq!(turns.next(can.len(), |at| can[at]), None);
+            }
+        }
+    }
+}

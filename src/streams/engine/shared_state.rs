@@ -1,0 +1,67 @@
+//! What a consumer's thread and the lease renewer share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::Parcel;
+use crate::messages::stream_id::StreamId;
+use crate::streams::delivery::FromEntry;
+use crate::streams::lease::Lease;
+use crate::streams::lease_renewer::Kept;
+use crate::streams::machine::ids::IdMap;
+use crate::streams::machine::{Consumer, LeaseTerm, NAME_HELD};
+
+/// What the lease renewer looks at from its own thread while this one stands still. Locked for a turn, in which no code of
+/// the user's runs but the drop of payloads.
+pub(super) struct Desk<T> {
+    pub(super) machine: Consumer<Parcel<T>>,
+    pub(super) leases: IdMap<Lease>,
+    /// When this thread was last seen to work.
+    pub(super) turned: Instant,
+}
+
+pub(super) type SharedDesk<T> = Arc<Mutex<Desk<T>>>;
+
+pub(super) fn open<T>(desk: &Mutex<Desk<T>>) -> MutexGuard<'_, Desk<T>> {
+    // A turn that panicked is followed by a restart, which puts a new machine there.
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While a handler keeps this thread from running, the lease renewer acts on its behalf.
+impl<T: FromEntry> Kept for Mutex<Desk<T>> {
+    fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm> {
+        let Desk { machine, leases, turned } = &*open(self);
+        // A thread that is hung for good must not hold entries for ever.
+        if machine.is_closed() || now.saturating_duration_since(*turned) > handler_deadline {
+            return Vec::new();
+        }
+        let Some(before) = now.checked_sub(min_idle * 9 / 20) else { return Vec::new() };
+        let worked_on = |id: &StreamId| {
+            // A message that waits in the mailbox has no deadline.
+            let sign = leases.get(id).and_then(Lease::last_progress);
+            sign.is_none_or(|sign| now.saturating_duration_since(sign) < handler_deadline)
+        };
+        let mut terms = machine.renewals(before, now);
+        terms.retain(|term| worked_on(&term.id));
+        terms
+    }
+
+    fn renewed(&self, terms: &[LeaseTerm], sent: Instant) {
+        open(self).machine.renewed(terms.iter().map(|term| term.id), sent);
+    }
+
+    fn stands_still(&self, now: Instant) -> Duration {
+        let Desk { machine, turned, .. } = &*open(self);
+        let waits = machine.book().len() == 0 || machine.is_closed();
+        if waits { Duration::ZERO } else { now.saturating_duration_since(*turned) }
+    }
+
+    fn needs_name(&self, handler_deadline: Duration, now: Instant) -> bool {
+        let Desk { machine, turned, .. } = &*open(self);
+        let still = now.saturating_duration_since(*turned);
+        // One that runs renews it itself.
+        machine.has_name() && still > NAME_HELD / 4 && still <= handler_deadline.max(NAME_HELD)
+    }
+}

@@ -1,0 +1,124 @@
+//! The lease renewer: a thread of this process that renews the leases and the names of consumers whose own thread stands
+//! still.
+//!
+//! A handler that computes for a minute without an `.await` keeps its consumer, and the shared connection, from
+//! running as well. What it works on must not look abandoned meanwhile, nor may another process get its name. One thread
+//! serves all consumers, and does nothing while theirs run.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actix::ArbiterHandle;
+
+use super::consumer_commands::Errands;
+use crate::client::Redis;
+use crate::error::Result;
+use crate::streams::machine::{LeaseTerm, NAME_HELD};
+
+/// What a consumer shows to the keeper.
+pub(crate) trait Kept: Send + Sync + 'static {
+    /// The leases that should have been renewed by now and were not, and on which somebody still works.
+    fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm>;
+    /// The server has confirmed leases that it was asked for at `sent`.
+    fn renewed(&self, terms: &[LeaseTerm], sent: Instant);
+    /// For how long its thread has not been seen to work, while entries are in hand.
+    fn stands_still(&self, now: Instant) -> Duration;
+    /// Whether its name will be lost if nobody else renews it.
+    fn needs_name(&self, handler_deadline: Duration, now: Instant) -> bool;
+}
+
+/// At most this many entries in one command: a script holds up the whole server.
+const CHUNK: usize = 256;
+
+static KEEPER: Mutex<Option<ArbiterHandle>> = Mutex::new(None);
+
+/// Looks after a consumer until it is gone.
+pub(crate) fn watch(kept: Weak<impl Kept>, errands: Arc<Errands>, beat: Duration) {
+    let errands = Arc::downgrade(&errands);
+    let placed = spawn(Box::new(move || {
+        actix::spawn(async move {
+            let mut link = None;
+            loop {
+                // Half a beat behind the consumer's own, which comes first as long as its thread runs.
+                tokio::time::sleep((beat / 2).min(NAME_HELD / 4)).await;
+                if !keep(&kept, &errands, beat * 3, &mut link).await {
+                    return;
+                }
+            }
+        });
+    }));
+    if !placed {
+        tracing::error!("no thread could be started to renew leases: handlers that block their thread may lose theirs");
+    }
+}
+
+/// One look. Returns whether there will be another.
+async fn keep(kept: &Weak<impl Kept>, errands: &Weak<Errands>, min_idle: Duration, link: &mut Option<Redis>) -> bool {
+    let (Some(desk), Some(errands)) = (kept.upgrade(), errands.upgrade()) else { return false };
+    let now = Instant::now();
+    let terms = desk.neglected(min_idle, errands.handler_deadline, now);
+    let named = desk.needs_name(errands.handler_deadline, now);
+    // A connection takes time to be made, and there will be little of it.
+    let soon = desk.stands_still(now) > min_idle / 3;
+    drop(desk);
+    if terms.is_empty() && !named && !soon {
+        return true;
+    }
+    // Not the shared connection: that may be on the very thread that stands still.
+    let redis = match link {
+        Some(redis) => redis.clone(),
+        None => match connect(&errands) {
+            Ok(redis) => link.insert(redis).clone(),
+            Err(error) => {
+                tracing::warn!(%error, "leases could not be renewed");
+                return true;
+            }
+        },
+    };
+    if named && let Err(failure) = errands.renew_name(&redis).await {
+        tracing::debug!(%failure, "a consumer's name could not be renewed");
+    }
+    for terms in terms.chunks(CHUNK) {
+        let sent = Instant::now();
+        // What is lost its consumer hears itself when it runs again.
+        match errands.renew(&redis, terms).await {
+            Ok(()) => {
+                if let Some(desk) = kept.upgrade() {
+                    desk.renewed(terms, sent);
+                }
+            }
+            Err(failure) => tracing::debug!(%failure, "leases could not be renewed"),
+        }
+    }
+    true
+}
+
+fn connect(errands: &Errands) -> Result<Redis> {
+    errands.control.sibling(&format!("{}-keeper", errands.reader_name))?.start()
+}
+
+/// Runs something on the renewer's thread, which is made when it is first needed.
+fn spawn(work: Box<dyn FnOnce() + Send>) -> bool {
+    let mut keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
+    let alive = match &*keeper {
+        Some(arbiter) => arbiter.spawn_fn(|| {}),
+        None => false,
+    };
+    if !alive {
+        *keeper = start();
+    }
+    keeper.as_ref().is_some_and(|arbiter| arbiter.spawn_fn(work))
+}
+
+fn start() -> Option<ArbiterHandle> {
+    let (sender, receiver) = mpsc::channel();
+    let body = move || {
+        actix_rt::System::new().block_on(async move {
+            let _ = sender.send(actix_rt::System::current().arbiter().clone());
+            std::future::pending::<()>().await;
+        });
+    };
+    thread::Builder::new().name("redis-actix-keeper".to_owned()).spawn(body).ok()?;
+    receiver.recv_timeout(Duration::from_secs(1)).ok()
+}

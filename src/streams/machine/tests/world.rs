@@ -1,0 +1,452 @@
+//! A server that lives in memory, and the machine that it serves: runs what is asked, or only half of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, ErrorKind, Fate};
+use crate::streams::machine::failure::{Failure, FailureKind};
+use crate::streams::machine::group_position::{Bed, Ensured, Start, start};
+use crate::streams::machine::*;
+
+pub(super) fn terms() -> Terms {
+    Terms {
+        max_in_flight: 3,
+        batch: 4,
+        backlog: 8,
+        max_bytes: 1000,
+        block: Duration::from_millis(500),
+        min_idle: Duration::from_millis(300),
+        handler_deadline: Duration::from_millis(700),
+        sweep_every: Duration::from_millis(100),
+        retry: vec![Duration::from_millis(50), Duration::from_millis(200)],
+        max_deliveries: 3,
+        ordered: false,
+        stall_after: Duration::from_secs(10),
+        look_every: Duration::from_millis(100),
+        idle_look: Duration::from_millis(400),
+        forget_after: None,
+    }
+}
+
+pub(super) fn no_group() -> Failure {
+    Failure { kind: FailureKind::NoGroup, error: Error::new(ErrorKind::Server, Fate::Rejected, "no group") }
+}
+
+fn lost_link() -> Failure {
+    Failure { kind: FailureKind::Link, error: Error::new(ErrorKind::Disconnected, Fate::Unknown, "the link broke") }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Us,
+    Peer,
+    /// Handed back by somebody, for whoever comes first.
+    Returned,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) owner: Owner,
+    pub(super) since: Instant,
+    pub(super) count: u64,
+}
+
+/// The server's side: what is new, what is pending for whom, what came of the rest.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) fresh: VecDeque<StreamId>,
+    pub(super) pending: BTreeMap<StreamId, Pending>,
+    pub(super) acked: BTreeSet<StreamId>,
+    pub(super) dead: BTreeSet<StreamId>,
+    pub(super) added: u64,
+    pub(super) destroyed: bool,
+}
+
+impl World {
+    fn ground(&self) -> Ground {
+        let first_fresh = self.fresh.front().map_or(self.added, |id| id.ms - 1);
+        let lowest = self.pending.keys().next().map_or(first_fresh, |id| (id.ms - 1).min(first_fresh));
+        let last_id = StreamId::new(self.added, 0);
+        Ground { floor: StreamId::new(lowest, 0), last_id, added: None, lag: Some(self.fresh.len() as u64), pending: 0 }
+    }
+
+    fn read(&mut self, count: usize, runs: bool, ordered: bool, now: Instant) -> Vec<Arrival<StreamId>> {
+        let entries = self.fresh.drain(..if runs { self.fresh.len().min(count) } else { 0 });
+        let page = entries.map(|id| {
+            self.pending.insert(id, Pending { owner: Owner::Us, since: now, count: 1 });
+            Test::arrival(id, ordered)
+        });
+        page.collect()
+    }
+}
+
+pub(super) struct Test {
+    terms: Terms,
+    pub(super) world: World,
+    pub(super) machine: Consumer<StreamId>,
+    pub(super) now: Instant,
+    /// What was asked and not answered yet.
+    pub(super) asked: Vec<Action<StreamId>>,
+    pub(super) running: Vec<(StreamId, u64)>,
+    pub(super) lanes: BTreeMap<u64, StreamId>,
+    pub(super) clients: i64,
+    /// How many handlers were started for each entry, by whichever process.
+    pub(super) started: BTreeMap<StreamId, u64>,
+    /// Entries whose attempts were taken back, or made by a peer.
+    pub(super) uncounted: BTreeSet<StreamId>,
+    /// Entries whose handlers have said their last word, whether the server knows it or not.
+    pub(super) ended: BTreeSet<StreamId>,
+    pub(super) lost_groups: u64,
+    /// How often it could not be known whether an attempt was started.
+    pub(super) gaps: u64,
+    /// Nothing has happened that makes the count of attempts unclear.
+    pub(super) exact: bool,
+    /// Nothing has happened that lets others have entries in between.
+    pub(super) keeps_order: bool,
+}
+
+fn lane(id: StreamId, ordered: bool) -> Option<u64> {
+    (ordered && id.ms.is_multiple_of(2)).then_some(id.ms % 3)
+}
+
+impl Test {
+    pub(super) fn new() -> Self {
+        Self::with(terms())
+    }
+
+    pub(super) fn with(terms: Terms) -> Self {
+        let now = Instant::now();
+        Self {
+            machine: Consumer::new(terms.clone(), now, fastrand::Rng::with_seed(7)),
+            terms,
+            world: World::default(),
+            now,
+            asked: Vec::new(),
+            running: Vec::new(),
+            lanes: BTreeMap::new(),
+            clients: 0,
+            started: BTreeMap::new(),
+            uncounted: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            lost_groups: 0,
+            gaps: 0,
+            exact: true,
+            keeps_order: true,
+        }
+    }
+
+    pub(super) fn add(&mut self) {
+        self.world.added += 1;
+        if !self.world.destroyed {
+            self.world.fresh.push_back(StreamId::new(self.world.added, 0));
+        }
+    }
+
+    /// The group goes, with what was pending in it.
+    pub(super) fn destroy(&mut self) {
+        (self.exact, self.keeps_order) = (false, false);
+        self.lost_groups += 1;
+        self.world.destroyed = true;
+        self.world.pending.clear();
+        self.world.fresh.clear();
+    }
+
+    /// This process dies, and one of the same name takes its place.
+    pub(super) fn crash(&mut self) {
+        self.machine = Consumer::new(self.terms.clone(), self.now, fastrand::Rng::with_seed(7));
+        self.exact = false;
+        self.gaps += 1;
+        let pending = &self.world.pending;
+        self.ended.retain(|id| !pending.contains_key(id));
+        self.asked.clear();
+        self.running.clear();
+        self.lanes.clear();
+    }
+
+    /// Lets the machine say all it has to say.
+    pub(super) fn look(&mut self) {
+        while let Some(action) = self.machine.next(self.now) {
+            match action {
+                Action::Run { id, run, attempt, .. } => {
+                    self.check_start(id, attempt);
+                    if let Some(lane) = self.lane(id) {
+                        let before = self.lanes.insert(lane, id);
+                        assert!(before.is_none(), "two of lane {lane} at once: {before:?} and {id}");
+                    }
+                    self.running.push((id, run));
+                    assert!(self.running.len() <= self.terms.max_in_flight, "more handlers than allowed");
+                }
+                Action::CheckProgress { id, run } => self.machine.overdue(id, run, None, true, self.now),
+                Action::GiveUp { id } => {
+                    if self.started.get(&id).is_some_and(|started| *started >= self.terms.max_deliveries) {
+                        self.ended.insert(id);
+                    }
+                    self.end(id);
+                }
+                Action::Tell(_) | Action::SignalLost { .. } | Action::Sever { .. } => {}
+                Action::Unblock { .. } => {}
+                asked => self.asked.push(asked),
+            }
+        }
+        let reads: Vec<_> = self.asked.iter().filter(|action| matches!(action, Action::Read { .. })).collect();
+        assert!(reads.len() <= 2, "{reads:?}");
+        assert!(
+            reads.len() < 2 || !reads.iter().any(|read| matches!(read, Action::Read { blocks: true, .. })),
+            "one behind a blocked one: {reads:?}"
+        );
+        let most = self.terms.max_in_flight + 2 * self.terms.batch + 1;
+        assert!(self.machine.book().held() <= most, "more in hand than allowed");
+    }
+
+    pub(super) fn page(&mut self, page: Vec<Arrival<StreamId>>) {
+        self.asked.extend(self.machine.page_came(page.len(), page.len() * 10, self.now));
+        // As the engine does: what can be sent is sent before the page is decoded.
+        self.look();
+        self.machine.page_read(page, self.now);
+    }
+
+    fn end(&mut self, id: StreamId) {
+        self.running.retain(|(running, _)| *running != id);
+        self.lanes.retain(|_, running| *running != id);
+    }
+
+    pub(super) fn arrival(id: StreamId, ordered: bool) -> Arrival<StreamId> {
+        Arrival { id, lane: lane(id, ordered), size: 10, payload: Ok(id) }
+    }
+
+    /// Carries out what was asked, or only half of it: `runs` without `answers` is a lost reply.
+    pub(super) fn serve(&mut self, nth: usize, runs: bool, answers: bool) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let nth = nth % self.asked.len();
+        // Reads are answered in the order of their link.
+        let is_read = |action: &Action<StreamId>| matches!(action, Action::Read { .. });
+        let nth = if is_read(&self.asked[nth]) { self.asked.iter().position(is_read).unwrap_or(nth) } else { nth };
+        let action = self.asked.remove(nth);
+        let (now, ordered) = (self.now, self.terms.ordered);
+        let world = &mut self.world;
+        match action {
+            Action::Connect => {
+                self.clients += 1;
+                let answer = if answers { Ok(Some(self.clients)) } else { Err(lost_link()) };
+                self.machine.connected(answer, now);
+            }
+            Action::Reap { .. } => self.machine.reaped(if answers { Ok(()) } else { Err(lost_link()) }, now),
+            Action::HoldName => self.machine.named(if answers { Ok(Holder::Us) } else { Err(lost_link()) }, now),
+            Action::EnsureGroup { known, .. } => {
+                let mut made = None;
+                if world.destroyed && runs {
+                    let bed = Bed { last_id: StreamId::new(world.added, 0), added: None };
+                    let begin = start(known, Some(bed), Start::After(StreamId::MIN));
+                    let Start::After(after) = begin else { panic!("never at the end") };
+                    world.destroyed = false;
+                    world.fresh = (after.ms + 1..=world.added).map(|n| StreamId::new(n, 0)).collect();
+                    made = Some(begin);
+                }
+                let ground = Some(world.ground());
+                self.machine.ensured(if answers { Ok(Ensured { made, ground }) } else { Err(lost_link()) }, now);
+            }
+            Action::Look { .. } => {
+                let answer = if answers { Ok((!world.destroyed).then(|| world.ground())) } else { Err(lost_link()) };
+                self.machine.looked(answer, now);
+            }
+            Action::Read { .. }
+            | Action::Take { .. }
+            | Action::Peek { .. }
+            | Action::Sweep { .. }
+            | Action::ListPending { .. }
+                if world.destroyed =>
+            {
+                match action {
+                    Action::Read { .. } => self.machine.read_failed(no_group(), now),
+                    Action::Take { .. } => self.machine.took(Err(no_group()), now),
+                    Action::Peek { .. } => self.machine.peeked(Err(no_group()), now),
+                    Action::Sweep { .. } => self.machine.swept(Err(no_group()), now),
+                    _ => self.machine.listed(Err(no_group()), now),
+                }
+            }
+            Action::Lease { .. } if world.destroyed => self.machine.leased(Err(no_group()), now),
+            Action::Bury(burial) if world.destroyed => self.machine.buried(burial, Err(no_group()), now),
+            Action::ListPending { after, count } => {
+                let ours = world
+                    .pending
+                    .iter()
+                    .filter(|(id, pending)| pending.owner == Owner::Us && after.is_none_or(|a| **id > a));
+                let page = ours.map(|(id, pending)| (*id, pending.count)).take(count).collect();
+                self.machine.listed(if answers { Ok(page) } else { Err(lost_link()) }, now);
+            }
+            Action::Take { entries } => {
+                let mut taken = Vec::new();
+                for (id, count) in entries {
+                    if let Some(pending) =
+                        world.pending.get_mut(&id).filter(|pending| runs && pending.owner == Owner::Us)
+                    {
+                        (pending.count, pending.since) = (count, now);
+                        taken.push(Taken::Entry(Self::arrival(id, ordered)));
+                    }
+                }
+                self.gaps += u64::from(!answers);
+                self.machine.took(if answers { Ok(taken) } else { Err(lost_link()) }, now);
+            }
+            Action::Read { count, .. } => {
+                let page = world.read(count, runs, ordered, now);
+                if answers {
+                    return self.page(page);
+                }
+                // With its link goes what was sent behind it, whether the server has seen that or not.
+                self.asked.retain(|action| {
+                    if let Action::Read { count, .. } = action {
+                        world.read(*count, runs, ordered, now);
+                    }
+                    !is_read(action)
+                });
+                self.machine.read_failed(lost_link(), now);
+            }
+            Action::Sweep { count, .. } => {
+                let (mut swept, mut returned) = (Vec::new(), Vec::new());
+                for (id, pending) in &mut world.pending {
+                    let idle = now.saturating_duration_since(pending.since);
+                    if !runs || swept.len() + returned.len() >= count {
+                        continue;
+                    }
+                    if pending.owner == Owner::Returned {
+                        pending.owner = Owner::Us;
+                        returned.push((*id, pending.count, idle));
+                    } else if idle >= terms().min_idle {
+                        *pending = Pending { owner: Owner::Us, since: now, ..*pending };
+                        swept.push((*id, pending.count));
+                    }
+                }
+                // Whose an idle entry was, and whether its handler was started, a sweep cannot tell: the count is a bound then.
+                self.exact &= swept.is_empty();
+                self.gaps += u64::from(!swept.is_empty());
+                let claims = Claims { entries: swept, ..Claims::default() };
+                let swept = Swept { clock: 0, returned, claims: Some(claims) };
+                self.machine.swept(if answers { Ok(swept) } else { Err(lost_link()) }, now);
+            }
+            Action::Peek { ids } => {
+                let lane_of = |id: &StreamId| (*id, Peeked::Lane { lane: lane(*id, ordered), size: 10 });
+                let peeked = ids.iter().map(lane_of).collect();
+                self.machine.peeked(if answers { Ok(peeked) } else { Err(lost_link()) }, now);
+            }
+            Action::Ack { flight, ids } => {
+                for id in ids.iter().filter(|_| runs) {
+                    if world.pending.remove(id).is_some() {
+                        world.acked.insert(*id);
+                    }
+                }
+                self.machine.acked(flight, if answers { Ok(()) } else { Err(lost_link()) }, now);
+            }
+            Action::Lease { terms: wanted } => {
+                let (mut lost, mut absent) = (Vec::new(), Vec::new());
+                for term in wanted {
+                    match world.pending.get_mut(&term.id) {
+                        Some(pending) if pending.owner == Owner::Us && runs => {
+                            pending.since = now.checked_sub(term.idle).unwrap_or(now);
+                            pending.count = term.count.unwrap_or(pending.count);
+                            pending.owner = if term.returned { Owner::Returned } else { Owner::Us };
+                        }
+                        Some(pending) if pending.owner == Owner::Us => {}
+                        Some(_) => lost.push(term.id),
+                        None if term.forced && runs => {
+                            let since = now.checked_sub(term.idle).unwrap_or(now);
+                            let owner = if term.returned { Owner::Returned } else { Owner::Us };
+                            world.pending.insert(term.id, Pending { owner, since, count: term.count.unwrap_or(1) });
+                        }
+                        None => absent.push(term.id),
+                    }
+                }
+                let renewed = Renewed { lost, absent, gone: Vec::new() };
+                self.machine.leased(if answers { Ok(renewed) } else { Err(lost_link()) }, now);
+            }
+            Action::Bury(burial) => {
+                let ours = world.pending.get(&burial.id).is_some_and(|pending| pending.owner == Owner::Us);
+                if burial.reason == DeadLetterReason::MaxDeliveries {
+                    let started = self.started.get(&burial.id).copied().unwrap_or_default();
+                    // An attempt at a suspect is recorded before it starts, and a crash or a lost answer may come in between.
+                    let most = self.terms.max_deliveries;
+                    assert!(started + self.gaps >= most, "{} is dead after {started} starts", burial.id);
+                }
+                if runs && ours {
+                    world.pending.remove(&burial.id);
+                    world.dead.insert(burial.id);
+                }
+                let buried = if ours { Buried::Written } else { Buried::NotOurs };
+                self.machine.buried(burial, if answers { Ok(buried) } else { Err(lost_link()) }, now);
+            }
+            other => panic!("nobody to carry out {other:?}"),
+        }
+    }
+
+    fn lane(&self, id: StreamId) -> Option<u64> {
+        lane(id, self.terms.ordered)
+    }
+
+    /// A handler is started: what its attempt is called, and that nothing of its key is overtaken.
+    fn check_start(&mut self, id: StreamId, attempt: u64) {
+        let started = self.started.entry(id).or_default();
+        *started += 1;
+        // With its group goes what was known of it.
+        let known = self.lost_groups == 0 && !self.uncounted.contains(&id);
+        assert!(attempt > 1 || *started == 1 || !known, "{id} is called new at start {started}");
+        if self.exact {
+            assert_eq!(attempt, *started, "{id}");
+        }
+        let (Some(lane), true) = (self.lane(id), self.keeps_order) else { return };
+        let before =
+            |other: &&StreamId| **other < id && self.lane(**other) == Some(lane) && !self.ended.contains(other);
+        let pending = self.world.pending.iter().filter(|(_, pending)| pending.owner != Owner::Peer).map(|(id, _)| id);
+        let overtaken = pending.chain(&self.world.fresh).find(before);
+        assert_eq!(overtaken, None, "overtaken by {id}");
+    }
+
+    pub(super) fn answer(&mut self, nth: usize, outcome: Outcome) {
+        if !self.running.is_empty() {
+            let (id, run) = self.running[nth % self.running.len()];
+            self.end(id);
+            match outcome {
+                Outcome::Ack | Outcome::Reject(_) => drop(self.ended.insert(id)),
+                Outcome::Release | Outcome::PauseFor(_) => {
+                    self.exact = false;
+                    self.uncounted.insert(id);
+                }
+                _ if self.started.get(&id).is_some_and(|started| *started >= self.terms.max_deliveries) => {
+                    self.ended.insert(id);
+                }
+                _ => {}
+            }
+            self.machine.handled(id, run, Handled::Done(outcome), self.now);
+        }
+    }
+
+    /// A peer takes over what has been idle, and hands it back the same way later.
+    pub(super) fn steal(&mut self) {
+        let min_idle = terms().min_idle;
+        for (id, pending) in &mut self.world.pending {
+            if self.now.saturating_duration_since(pending.since) >= min_idle {
+                *pending = Pending { owner: Owner::Peer, since: self.now, count: pending.count + 1 };
+                // The peer starts its handler at once, and this process may be about to.
+                *self.started.entry(*id).or_default() += 1;
+                self.uncounted.insert(*id);
+                (self.exact, self.keeps_order) = (false, false);
+            }
+        }
+    }
+
+    /// The world is kind from now on.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..2_000 {
+            self.look();
+            let World { pending, fresh, destroyed, .. } = &self.world;
+            if pending.is_empty() && fresh.is_empty() && !destroyed && self.machine.book().len() == 0 {
+                return;
+            }
+            for _ in 0..self.asked.len() {
+                self.serve(0, true, true);
+                self.look();
+            }
+            self.answer(0, Outcome::Ack);
+            self.now += Duration::from_millis(20);
+        }
+    }
+}
