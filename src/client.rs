@@ -23,23 +23,23 @@ pub(crate) mod submit_queue;
 
 pub use cluster::NodeInfo;
 pub use reauthenticate::{ConnectionLogin, Reauthentication};
-pub use send_future::Sending;
+pub use send_future::SendFuture;
 use send_future::no_room;
 pub use stats::Stats;
 
-use crate::actors::connection::{Alone, Connect, Introduce, RedisActor, Run, ShutDown, SubmitOn, Subscribe};
-use crate::client::builder::{Further, RedisBuilder};
+use crate::actors::connection::{Connect, GetServerInfo, RedisActor, Run, RunDedicated, ShutDown, SubmitOn, Subscribe};
+use crate::client::builder::{AuxiliaryConnections, RedisBuilder};
 use crate::client::gauges::Gauges;
-use crate::client::in_flight_limit::Gate;
+use crate::client::in_flight_limit::InFlightLimit;
 use crate::client::key_resolver::Resolver;
-use crate::client::submit_queue::{Intake, Submit};
+use crate::client::submit_queue::{Submit, SubmitQueue};
 use crate::clock;
 use crate::cluster::topology::Topology;
 use crate::config::{Mode, RedisConfig};
 use crate::connection::driver::ShutdownReport;
-use crate::connection::params::Recipe;
-use crate::connection::request::{Handback, Pending, Silent, Waiter};
-use crate::dedicated::pool::{Asking, LinkInfo, Links, Sibling};
+use crate::connection::params::ConnectParams;
+use crate::connection::request::{Pending, ReplySender, Unawaited, Waiter};
+use crate::dedicated::pool::{Asking, Connector, LinkInfo, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::{Frame, ReadFrom, WhenDown};
@@ -77,15 +77,15 @@ pub(crate) struct Shared {
     pub(crate) config: RedisConfig,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) gauges: Arc<Gauges>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) in_flight_limit: Arc<InFlightLimit>,
     /// Further connections; one of them has none itself.
-    pub(crate) further: Option<Further>,
+    pub(crate) auxiliary: Option<AuxiliaryConnections>,
     /// Of a cluster.
     pub(crate) topology: Option<Arc<Topology>>,
     /// Of sentinels: the links to replicas.
     pub(crate) replicas: Option<watch::Receiver<ReplicaStatuses>>,
-    pub(crate) intake: Arc<Intake>,
-    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) submit_queue: Arc<SubmitQueue>,
+    pub(crate) connect_params: Arc<ConnectParams>,
     pub(crate) resolver: Resolver,
     pub(crate) features: KnownFeatures,
 }
@@ -100,8 +100,8 @@ impl Redis {
     ///
     /// # Errors
     /// When this one is such a connection itself.
-    pub(crate) fn sibling(&self, client_name: &str) -> Result<Sibling> {
-        Ok(Sibling::new(self.links()?.clone(), client_name))
+    pub(crate) fn connector(&self, client_name: &str) -> Result<Connector> {
+        Ok(Connector::new(self.links()?.clone(), client_name))
     }
 
     pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared, reads: ReadFrom) -> Self {
@@ -125,23 +125,23 @@ impl Redis {
     /// Dropping the future drops the command if it was not written yet. If it was, it runs, and its reply
     /// goes to nobody. One that waits, such as [`BLPop`](crate::BLPop), is called off, and what it took is put
     /// back or reported.
-    pub fn send<M: Command>(&self, message: M) -> Sending<M> {
-        let (reply, answer) = Handback::channel();
+    pub fn send<M: Command>(&self, message: M) -> SendFuture<M> {
+        let (reply, answer) = ReplySender::channel();
         let frame = message.into_frame().or_read_from(self.reads);
         let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
         let asked = clock::asked(limit);
-        if self.shared.further.is_some() && frame.waits() {
-            let (seen, told) = oneshot::channel();
+        if self.shared.auxiliary.is_some() && frame.waits() {
+            let (seen, reported) = oneshot::channel();
             let ticket = Box::new(Waiter::new(frame, reply));
-            self.addr.do_send(Alone { ticket, asked, seen: Some(told) });
-            return Sending::alone(answer, seen);
+            self.addr.do_send(RunDedicated { ticket, asked, seen: Some(reported) });
+            return SendFuture::alone(answer, seen);
         }
         let size = frame.size();
-        let pass = self.shared.gate.try_enter(size);
+        let pass = self.shared.in_flight_limit.try_acquire(size);
         let ticket = Box::new(Waiter::new(frame, reply));
         if let Some(pass) = pass {
-            self.shared.intake.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
-            return Sending::under(answer);
+            self.shared.submit_queue.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
+            return SendFuture::under(answer);
         }
         let down = !self.shared.status.borrow().is_available();
         if (down && ticket.when_down().unwrap_or(self.shared.config.when_down()) == WhenDown::FailFast)
@@ -149,9 +149,9 @@ impl Redis {
             || tokio::runtime::Handle::try_current().is_err()
         {
             ticket.complete(Err(no_room("the connection has no room for another command")));
-            return Sending::under(answer);
+            return SendFuture::under(answer);
         }
-        Sending::for_room(answer, self.clone(), ticket, size, asked, limit)
+        SendFuture::for_room(answer, self.clone(), ticket, size, asked, limit)
     }
 
     /// Sends a frame of an `M` that means something on the link of this generation only.
@@ -174,8 +174,8 @@ impl Redis {
     }
 
     /// As [`send_on`](Self::send_on), and nobody waits.
-    pub(crate) fn tell_on(&self, generation: u64, frame: Frame) {
-        let ticket = Box::new(Silent::new(frame.pinned()));
+    pub(crate) fn publish_on(&self, generation: u64, frame: Frame) {
+        let ticket = Box::new(Unawaited::new(frame.pinned()));
         self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
     }
 
@@ -194,11 +194,11 @@ impl Redis {
     }
 
     pub(crate) fn links(&self) -> Result<&Arc<Links>> {
-        self.shared.further.as_ref().map(|further| &further.links).ok_or_else(gone)
+        self.shared.auxiliary.as_ref().map(|auxiliary| &auxiliary.links).ok_or_else(gone)
     }
 
     pub(crate) fn pubsub(&self) -> Result<&Arc<PubSub>> {
-        self.shared.further.as_ref().map(|further| &further.pubsub).ok_or_else(gone)
+        self.shared.auxiliary.as_ref().map(|auxiliary| &auxiliary.pubsub).ok_or_else(gone)
     }
 
     pub(crate) fn downgrade(&self) -> WeakAddr<RedisActor> {
@@ -221,7 +221,7 @@ impl Redis {
     /// one, in order with those sent to the address. Under many callers that costs a tenth of throughput.
     #[must_use]
     pub fn addr(&self) -> &Addr<RedisActor> {
-        self.shared.intake.stand_aside();
+        self.shared.submit_queue.send_unbatched();
         &self.addr
     }
 
@@ -288,16 +288,16 @@ impl Redis {
         is_answer(self.send(Ping::new()).await)?;
         let round_trip = asked.elapsed();
         let nodes = self.nodes_that_answer().await;
-        let greeting = self.addr.send(Introduce).await.map_err(|_| gone())?;
+        let server_info = self.addr.send(GetServerInfo).await.map_err(|_| gone())?;
         let status = self.shared.status.borrow().clone();
         Ok(Health {
             round_trip,
             in_flight: self.shared.gauges.in_flight(),
             queued: self.shared.gauges.queued(),
-            server: greeting.server,
-            version: greeting.version,
-            role: greeting.role,
-            protocol: greeting.protocol,
+            server: server_info.server,
+            version: server_info.version,
+            role: server_info.role,
+            protocol: server_info.protocol,
             subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()),
             status,
             nodes,
@@ -353,29 +353,29 @@ impl Redis {
             return report.await.map_err(|_| gone());
         };
         let addr = self.addr.clone();
-        let (all, told) = oneshot::channel();
+        let (all, reported) = oneshot::channel();
         // On the actor's thread, so that it goes on when nobody waits for it, and behind commands that wait and were sent
         // before: they are called off and counted, where a closed door would tell them that they had never been admitted.
         self.addr.do_send(Run(Box::new(move || {
             actix::spawn(async move {
                 let begun = Instant::now();
-                links.under_way().call_off();
+                links.blocking_calls().cancel();
                 links.refuse_more();
                 // Without an answer it is not waited for any longer.
-                let _ = tokio::time::timeout(within, links.under_way().ended()).await;
+                let _ = tokio::time::timeout(within, links.blocking_calls().ended()).await;
                 let within = within.saturating_sub(begun.elapsed());
-                let further = links.close(within);
+                let auxiliary = links.close(within);
                 addr.do_send(ShutDown { within, done });
-                let mut whole = whole(report.await, further).await;
+                let mut whole = whole(report.await, auxiliary).await;
                 // The links of those that wait have ended, and that ends the waits.
-                let _ = tokio::time::timeout(LAST_WORDS, links.under_way().ended()).await;
+                let _ = tokio::time::timeout(LAST_WORDS, links.blocking_calls().ended()).await;
                 if let Ok(whole) = &mut whole {
-                    whole.add(links.under_way().report());
+                    whole.add(links.blocking_calls().report());
                 }
                 let _ = all.send(whole);
             });
         })));
-        let report = told.await.map_err(|_| gone())?;
+        let report = reported.await.map_err(|_| gone())?;
         over(subscriptions).await;
         report
     }

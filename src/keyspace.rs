@@ -9,7 +9,7 @@ mod stream;
 pub(crate) mod unprefixed;
 mod walk;
 
-pub use clear::{ClearPrefix, ClearProgress, Clearing};
+pub use clear::{ClearFuture, ClearPrefix, ClearProgress};
 pub use stream::ScanStream;
 
 use std::future::poll_fn;
@@ -257,7 +257,7 @@ impl Redis {
     ///
     /// # Errors
     /// When the connection has no prefix: that would remove the keys of everybody.
-    pub fn clear_prefix(&self, what: ClearPrefix) -> Result<Clearing> {
-        Clearing::new(self.clone(), what)
+    pub fn clear_prefix(&self, what: ClearPrefix) -> Result<ClearFuture> {
+        ClearFuture::new(self.clone(), what)
     }
 }

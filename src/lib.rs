@@ -92,7 +92,8 @@ pub use actors::connection::RedisActor;
 pub use actors::stream_consumer::DrainReport;
 pub use client::builder::RedisBuilder;
 pub use client::{
-    ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, Sending, Stats, close_redis, get_redis,
+    ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, SendFuture, Stats, close_redis,
+    get_redis,
 };
 pub use config::credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use config::{
@@ -107,9 +108,9 @@ pub use dedicated::watch::{Watch, Watched};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReadFrom, ReplyKeys, WhenDown};
-pub use keyspace::unprefixed::Unprefixed;
+pub use keyspace::unprefixed::RawKeyspace;
 pub use keyspace::{
-    ClearPrefix, ClearProgress, Clearing, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
+    ClearFuture, ClearPrefix, ClearProgress, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
 pub use messages::{
     Command,
@@ -147,7 +148,7 @@ pub use messages::{
 pub use prefix::{InvalidPrefix, KeyPrefix, glob::escape_glob, refusal::RefusalClass};
 pub use pubsub::backlog::Overflow;
 pub use pubsub::event::{ChannelMessage, KeyEvent, SubscriptionEvent};
-pub use pubsub::subscription::{Subscribing, Subscription, SubscriptionStats};
+pub use pubsub::subscription::{SubscribeFuture, Subscription, SubscriptionStats};
 pub use pubsub::topic::{Topic, TopicKind};
 pub use redis::Value;
 pub use streams::batch::Batch;
@@ -164,7 +165,7 @@ pub use streams::inbox::{BatchInbox, Inbox};
 pub use streams::lease::Lease;
 pub use streams::outcome::{BatchOutcome, IntoBatchOutcome, IntoOutcome, Outcome};
 pub use streams::producer::{Appended, Entry, OnceBy, Producer};
-pub use streams::scheduled::{Scheduled, Ticket};
+pub use streams::scheduled::{ScheduleId, Scheduled};
 pub use streams::stats::{ConsumerStats, LatencyHistogram, Rates};
 pub use streams::trace::{InvalidTraceParent, TraceParent};
 pub use supervisor::{RestartLimit, supervise};

@@ -18,26 +18,26 @@ use tokio::sync::{oneshot, watch};
 
 use crate::actors::connection::RedisActor;
 use crate::client::Redis;
-use crate::client::builder::Plan;
+use crate::client::builder::ConnectionSpec;
 use crate::dedicated::pool::{LinkRole, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
-use crate::pubsub::actor::{Ground, Order, PubSubActor, grow};
+use crate::pubsub::actor::{NodeConnections, Order, PubSubActor, spawn};
 use event::SubscriptionEvent;
-use subscription::Subscribing;
+use subscription::SubscribeFuture;
 use topic::Topic;
 
 /// The connection for subscriptions of one handle: made when it is first needed, and closed when nobody needed it for a
 /// while. In a cluster there are more of them, see [`Redis::subscribe`].
 pub(crate) struct PubSub {
-    plan: Plan,
+    spec: ConnectionSpec,
     links: Arc<Links>,
     idle: Duration,
-    state: Mutex<State>,
+    state: Mutex<HubState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HubState {
     closed: bool,
     hub: Option<Hub>,
 }
@@ -51,11 +51,11 @@ struct Hub {
 
 impl PubSub {
     /// Connections to single nodes are shown among `links`.
-    pub(crate) fn new(plan: Plan, links: Arc<Links>, idle: Duration) -> Arc<Self> {
-        Arc::new(Self { plan, links, idle, state: Mutex::default() })
+    pub(crate) fn new(spec: ConnectionSpec, links: Arc<Links>, idle: Duration) -> Arc<Self> {
+        Arc::new(Self { spec, links, idle, state: Mutex::default() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HubState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,11 +71,11 @@ impl PubSub {
         {
             return Ok(addr);
         }
-        let (link, seed) = self.plan.make(Vec::new(), None);
+        let (link, seed) = self.spec.make(Vec::new(), None);
         let (status, weak) = (link.status(), link.downgrade());
         let topology = main.shared.topology.clone();
-        let ground = Ground { plan: self.plan.clone(), links: self.links.clone(), topology };
-        let (addr, start) = grow(link, seed, ground, main.downgrade(), self.idle);
+        let ground = NodeConnections { spec: self.spec.clone(), links: self.links.clone(), topology };
+        let (addr, start) = spawn(link, seed, ground, main.downgrade(), self.idle);
         state.hub = Some(Hub { addr: addr.downgrade(), status, link: weak });
         main.run(start);
         Ok(addr)
@@ -160,7 +160,7 @@ impl Redis {
         &self,
         topics: impl IntoIterator<Item = Topic>,
         inbox: Recipient<SubscriptionEvent>,
-    ) -> Subscribing {
-        Subscribing::new(self.clone(), topics.into_iter().collect(), inbox)
+    ) -> SubscribeFuture {
+        SubscribeFuture::new(self.clone(), topics.into_iter().collect(), inbox)
     }
 }

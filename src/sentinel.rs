@@ -20,12 +20,12 @@ use tokio::{
 };
 
 use crate::config::{Address, HostPort};
-use crate::connection::endpoint::{Locate, Looking, LookingForReplicas, Master, Place};
-use crate::connection::params::Recipe;
+use crate::connection::endpoint::{AddressLookup, Endpoint, Locate, Master, ReplicaLookup};
+use crate::connection::params::ConnectParams;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::protocol::auxiliary::{Auxiliary, ask_once};
-use state::State;
+use state::SentinelState;
 use view::{Report, Server};
 
 mod replies;
@@ -47,8 +47,8 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Sentinels {
     master: String,
     /// How to connect to them: with users of their own, and without databases.
-    recipe: Recipe,
-    state: Mutex<State>,
+    connect_params: ConnectParams,
+    state: Mutex<SentinelState>,
     /// The elected master.
     changes: watch::Sender<Option<Master>>,
     /// There is a sentinel that is not watched yet.
@@ -56,14 +56,14 @@ pub(crate) struct Sentinels {
 }
 
 impl Sentinels {
-    pub(crate) fn new(hosts: Vec<HostPort>, master: String, recipe: Recipe) -> Arc<Self> {
+    pub(crate) fn new(hosts: Vec<HostPort>, master: String, connect_params: ConnectParams) -> Arc<Self> {
         // What sentinels and servers do about a handshake are two matters.
-        let recipe = Recipe { place: Place::Sentinel, optional: Arc::default(), ..recipe };
-        let state = Mutex::new(State::new(hosts));
-        Arc::new(Self { master, recipe, state, changes: watch::Sender::new(None), discovered: Notify::new() })
+        let connect_params = ConnectParams { place: Endpoint::Sentinel, optional: Arc::default(), ..connect_params };
+        let state = Mutex::new(SentinelState::new(hosts));
+        Arc::new(Self { master, connect_params, state, changes: watch::Sender::new(None), discovered: Notify::new() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SentinelState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,13 +71,13 @@ impl Sentinels {
         self.state().hosts()
     }
 
-    fn recipe_of(&self, host: &HostPort) -> Arc<Recipe> {
-        let recipe = self.recipe.for_server(Address::Tcp(host.clone()));
-        Arc::new(Recipe { place: Place::Sentinel, ..recipe })
+    fn connect_params_of(&self, host: &HostPort) -> Arc<ConnectParams> {
+        let connect_params = self.connect_params.for_server(Address::Tcp(host.clone()));
+        Arc::new(ConnectParams { place: Endpoint::Sentinel, ..connect_params })
     }
 
     fn answer_timeout(&self) -> Duration {
-        self.recipe.config.connect_timeout().min(ANSWER_TIMEOUT)
+        self.connect_params.config.connect_timeout().min(ANSWER_TIMEOUT)
     }
 
     fn question(&self, subcommand: &'static str) -> Frame {
@@ -123,7 +123,7 @@ impl Sentinels {
     }
 
     async fn ask_one(&self, host: HostPort) -> Result<(), Cause> {
-        let link = Auxiliary::connect(&self.recipe_of(&host), self.answer_timeout()).await?;
+        let link = Auxiliary::connect(&self.connect_params_of(&host), self.answer_timeout()).await?;
         self.ask_master(link, &host, false).await.map(drop)
     }
 
@@ -185,16 +185,16 @@ impl Sentinels {
 
     /// The replicas that follow the master, as one sentinel sees them.
     async fn ask_for_replicas(&self, host: HostPort) -> Result<Vec<HostPort>, Cause> {
-        let answer = ask_once(self.recipe_of(&host), self.question("REPLICAS"), self.answer_timeout()).await?;
+        let answer = ask_once(self.connect_params_of(&host), self.question("REPLICAS"), self.answer_timeout()).await?;
         let announced = replies::replicas(answer).ok_or_else(|| {
             Cause::new(CauseKind::Protocol, format!("the sentinel {host} did not say where the replicas are"))
         })?;
-        Ok(announced.into_iter().map(|replica| self.recipe.config.map_address(replica)).collect())
+        Ok(announced.into_iter().map(|replica| self.connect_params.config.map_address(replica)).collect())
     }
 
     /// A server that announces this address: where it can be reached, and the addresses behind the name.
     async fn server(&self, announced: HostPort) -> Server {
-        let address = self.recipe.config.map_address(announced);
+        let address = self.connect_params.config.map_address(announced);
         let found = timeout(RESOLVE_TIMEOUT, lookup_host((address.host.as_str(), address.port))).await;
         let canonical = |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
         let resolved = found.map(|found| found.map(|all| all.map(canonical).collect()).unwrap_or_default());
@@ -203,8 +203,10 @@ impl Sentinels {
 
     /// Records the id of a sentinel, and the others that it knows.
     fn discover(&self, host: &HostPort, id: Option<String>, peers: Vec<replies::Peer>) {
-        let reachable =
-            |peer: replies::Peer| replies::Peer { address: self.recipe.config.map_address(peer.address), ..peer };
+        let reachable = |peer: replies::Peer| replies::Peer {
+            address: self.connect_params.config.map_address(peer.address),
+            ..peer
+        };
         // User code, so not under the lock.
         let peers: Vec<_> = peers.into_iter().map(reachable).collect();
         if self.state().discover(host, id, peers) {
@@ -223,7 +225,7 @@ impl Sentinels {
 }
 
 impl Locate for Sentinels {
-    fn locate(&self) -> Looking<'_> {
+    fn locate(&self) -> AddressLookup<'_> {
         Box::pin(async move {
             // One of them has announced it a moment ago, and the others may not know yet.
             if self.is_settled(Instant::now())
@@ -243,7 +245,7 @@ impl Locate for Sentinels {
         Some(self.changes.subscribe())
     }
 
-    fn replicas(&self) -> LookingForReplicas<'_> {
+    fn replicas(&self) -> ReplicaLookup<'_> {
         Box::pin(self.ask_first(|host| self.ask_for_replicas(host)))
     }
 }

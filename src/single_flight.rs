@@ -37,7 +37,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
 
     /// As [`run`](Self::run), with a request that is made now: one under way may have begun before a change that
     /// the caller knows of.
-    pub(crate) async fn run_anew<F>(&self, start: impl Fn() -> F) -> Option<T>
+    pub(crate) async fn run_again<F>(&self, start: impl Fn() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -86,12 +86,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_request_serves_all_and_outlives_those_who_left() {
-        let (flight, begun, gate) = (SingleFlight::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let (flight, begun, in_flight_limit) =
+            (SingleFlight::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let start = || {
-            let (begun, gate) = (begun.clone(), gate.clone());
+            let (begun, in_flight_limit) = (begun.clone(), in_flight_limit.clone());
             async move {
                 let nth = begun.fetch_add(1, Ordering::SeqCst);
-                gate.notified().await;
+                in_flight_limit.notified().await;
                 nth
             }
         };
@@ -99,12 +100,12 @@ mod tests {
         let (one, other) = (flight.run(start), flight.run(start));
         let answer = async {
             tokio::task::yield_now().await;
-            gate.notify_one();
+            in_flight_limit.notify_one();
         };
         let (one, other, ()) = tokio::join!(one, other, answer);
         assert_eq!((one, other, begun.load(Ordering::SeqCst)), (Some(0), Some(0), 1));
         // A result is for those who waited for it, not for those who come later.
-        gate.notify_one();
+        in_flight_limit.notify_one();
         assert_eq!(flight.run(start).await, Some(1));
     }
 
@@ -115,6 +116,6 @@ mod tests {
         assert_eq!(failing, None);
         let never = flight.run(std::future::pending);
         assert!(timeout(Duration::from_millis(10), never).await.is_err());
-        assert_eq!(flight.run_anew(|| std::future::ready(7)).await, Some(7));
+        assert_eq!(flight.run_again(|| std::future::ready(7)).await, Some(7));
     }
 }

@@ -50,7 +50,7 @@ impl RestartLimit {
 }
 
 /// What the guardian tells about its actor.
-pub(crate) enum Fall {
+pub(crate) enum ActorFailure {
     /// It will be restarted; the n-th time.
     Restart(u64, String),
     /// It fell too often.
@@ -64,14 +64,14 @@ pub(crate) struct Guardian<A: Actor<Context = Context<A>> + Supervised> {
     falls: VecDeque<Instant>,
     restarts: u64,
     pausing: Option<Pin<Box<Sleep>>>,
-    on_fall: Box<dyn FnMut(Fall)>,
+    on_fall: Box<dyn FnMut(ActorFailure)>,
 }
 
 impl<A: Actor<Context = Context<A>> + Supervised> Guardian<A> {
     pub(crate) fn new(
         actor: ContextFut<A, Context<A>>,
         limit: RestartLimit,
-        on_fall: impl FnMut(Fall) + 'static,
+        on_fall: impl FnMut(ActorFailure) + 'static,
     ) -> Self {
         Self { actor, limit, falls: VecDeque::new(), restarts: 0, pausing: None, on_fall: Box::new(on_fall) }
     }
@@ -111,11 +111,11 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guardian<A> {
                 return Poll::Ready(());
             }
             if !this.may_restart(Instant::now()) {
-                (this.on_fall)(Fall::GiveUp(reason));
+                (this.on_fall)(ActorFailure::GiveUp(reason));
                 return Poll::Ready(());
             }
             this.restarts += 1;
-            (this.on_fall)(Fall::Restart(this.restarts, reason));
+            (this.on_fall)(ActorFailure::Restart(this.restarts, reason));
             this.pausing = Some(Box::pin(sleep(this.limit.pause)));
         }
     }
@@ -158,8 +158,8 @@ pub fn supervise<A: Actor<Context = Context<A>> + Supervised>(actor: A, limit: R
     let (sender, receiver) = channel::channel::<A>(0);
     let actor = Context::with_receiver(receiver).into_future(actor);
     actix::spawn(Guardian::new(actor, limit, |fall| match fall {
-        Fall::Restart(restarts, reason) => tracing::error!(restarts, reason, "an actor was restarted"),
-        Fall::GiveUp(reason) => tracing::error!(reason, "an actor fell too often"),
+        ActorFailure::Restart(restarts, reason) => tracing::error!(restarts, reason, "an actor was restarted"),
+        ActorFailure::GiveUp(reason) => tracing::error!(reason, "an actor fell too often"),
     }));
     Addr::new(sender)
 }

@@ -19,7 +19,7 @@ use std::{
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, LinkLimit};
 use redis_actix_test::{Proxy, RedisServer};
-use support::{Diary, PATIENCE, config, eventually, hasty, ms};
+use support::{Diary, TIME_LIMIT, config, eventually, hasty, ms};
 
 const LONG: Duration = Duration::from_secs(15);
 
@@ -49,7 +49,7 @@ async fn chaos(seed: u64, resp2: bool, resets: bool) {
     let config = config(proxy.port()).command_timeout(ms(3000)).liveness(ms(400));
     let (builder, diary) = Diary::of(hasty(config).links(LinkLimit::new(6)));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let got = Rc::new(RefCell::new(Vec::<usize>::new()));
     let over = Rc::new(RefCell::new(false));
     let errors = Rc::new(RefCell::new(BTreeMap::<String, usize>::new()));

@@ -9,7 +9,7 @@
 
 mod pubsub_support;
 
-use pubsub_support::support::{self, Diary, PATIENCE, config, eventually, hasty, ms};
+use pubsub_support::support::{self, Diary, TIME_LIMIT, config, eventually, hasty, ms};
 use pubsub_support::{Notes, old_server, publish, subscribers, until_subscribers};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, ErrorKind};
@@ -35,7 +35,7 @@ async fn churn(resp2: bool) {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let (builder, diary) = Diary::of(hasty(config(proxy.port()).command_timeout(ms(5000))));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
     let over = std::rc::Rc::new(std::cell::Cell::new(false));
     let steps = std::rc::Rc::new(std::cell::Cell::new(0));
@@ -77,7 +77,7 @@ async fn churn(resp2: bool) {
     over.set(true);
     let mut all = Vec::new();
     for task in tasks {
-        all.push(tokio::time::timeout(PATIENCE, task).await.expect("ends").expect("no panic"));
+        all.push(tokio::time::timeout(TIME_LIMIT, task).await.expect("ends").expect("no panic"));
     }
     for name in &names {
         let wanted = all.iter().any(|(_, wanted, _)| wanted.contains(name));
@@ -119,7 +119,7 @@ async fn handles_go_while_somebody_subscribes() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).command_timeout(ms(2000))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let (inbox, notes) = Notes::inbox();
     let subscription = redis.subscribe([Topic::channel("a")], inbox.clone().recipient()).await.expect("confirmed");
     drop(redis.clone());
@@ -135,8 +135,8 @@ async fn handles_go_while_somebody_subscribes() {
     });
     until_subscribers(&server, "test:b", 1).await;
     let begun = std::time::Instant::now();
-    let report = tokio::time::timeout(PATIENCE, other.shutdown(ms(200))).await.expect("in time");
-    assert!(report.is_ok() && begun.elapsed() < PATIENCE / 2, "{report:?} after {:?}", begun.elapsed());
+    let report = tokio::time::timeout(TIME_LIMIT, other.shutdown(ms(200))).await.expect("in time");
+    assert!(report.is_ok() && begun.elapsed() < TIME_LIMIT / 2, "{report:?} after {:?}", begun.elapsed());
     let (added, subscription) = tokio::time::timeout(ms(3000), adding).await.expect("told").expect("no panic");
     assert_eq!(added.expect_err("over").kind(), ErrorKind::Closed);
     notes.event("the end", |event| matches!(event, SubscriptionEvent::Ended { .. })).await;
@@ -183,7 +183,7 @@ fn several_threads_of_a_plain_runtime() {
             kept.push(task.await.expect("no panic"));
         }
         eventually("all", || (notes.payloads().len() == 20).then_some(())).await;
-        redis.shutdown(PATIENCE).await.expect("ended");
+        redis.shutdown(TIME_LIMIT).await.expect("ended");
     });
     drop(inbox);
     drop(thread);

@@ -17,8 +17,8 @@ fn entry(n: u64) -> Entry {
 /// With as many ids remembered as may be, the oldest of them is remembered too.
 #[actix::test]
 async fn the_oldest_remembered_id_is_not_pushed_out_by_itself() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     for most in [1, 3] {
         let stream = format!("orders{most}");
         let producer = Producer::new(&redis, stream.clone()).remember(secs(60), most);
@@ -42,27 +42,27 @@ async fn the_oldest_remembered_id_is_not_pushed_out_by_itself() {
 /// An id whose time has passed is a new message, however many others have to be forgotten with it.
 #[actix::test]
 async fn an_id_whose_time_has_passed_is_forgotten_among_many() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let producer = Producer::new(&redis, "orders").remember(ms(2_000), 1_000);
     for n in 0..200 {
         producer.append(entry(n).once(n.to_string())).await.unwrap();
     }
     let until = SystemTime::now() + ms(2_050);
     // Somebody keeps the keys alive beyond that.
-    let left = || tell(&bed.server, ["PTTL", "t:orders:once"]).int().unwrap();
+    let left = || tell(&fixture.server, ["PTTL", "t:orders:once"]).int().unwrap();
     eventually("half of it is left", async || left() < 1_000).await;
     producer.append(entry(200).once("200")).await.unwrap();
     eventually("the time", async || SystemTime::now() > until).await;
-    assert_eq!(tell(&bed.server, ["ZCARD", "t:orders:once"]).int().unwrap(), 201, "all of them are there still");
+    assert_eq!(tell(&fixture.server, ["ZCARD", "t:orders:once"]).int().unwrap(), 201, "all of them are there still");
     let again = producer.append(entry(199).once("199")).await.unwrap();
     assert_eq!(again.by, Some(OnceBy::Script), "its two seconds are over");
 }
 
 #[actix::test]
 async fn a_message_that_can_never_be_moved_keeps_no_other_from_its_stream() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let poison = XAdd::new("orders").entry(&Job { n: 0 }).unwrap().idempotency("p", "1");
     redis.schedule(poison, SystemTime::now()).await.unwrap();
     redis.schedule(XAdd::new("orders").entry(&Job { n: 1 }).unwrap(), SystemTime::now()).await.unwrap();
@@ -103,13 +103,13 @@ impl Handler<Delivery<Job>> for Long {
 /// Sent all the same, the first effect happened with each delivery, and the script failed at the second.
 #[actix::test]
 async fn a_command_too_long_for_the_script_leaves_nothing_half_done() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, [7]).await;
     let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
     let handler = Long(redis.clone(), told).start();
     let _consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
-    let kind = tokio::time::timeout(PATIENCE, tells.recv()).await.unwrap().unwrap();
+    let kind = tokio::time::timeout(TIME_LIMIT, tells.recv()).await.unwrap().unwrap();
     assert_eq!(kind, Some(ErrorKind::InvalidCommand));
     assert_eq!(redis.send(Exists::new(["n", "l"])).await.unwrap(), 0);
 }
@@ -117,11 +117,11 @@ async fn a_command_too_long_for_the_script_leaves_nothing_half_done() {
 /// A user who may not run scripts buries by commands; whoever may looks after the letter.
 #[actix::test]
 async fn a_letter_that_was_written_without_scripts_is_found_and_sent_back() {
-    let bed = Bed::start();
+    let fixture = StreamFixture::start();
     let rights = ["ACL", "SETUSER", "plain", "on", ">p", "~*", "&*", "+@all", "-eval", "-evalsha", "-script"];
-    tell(&bed.server, rights);
-    let redis = bed.redis();
-    let config = RedisConfig::builder().host("127.0.0.1").port(bed.server.port()).key_prefix("t:");
+    tell(&fixture.server, rights);
+    let redis = fixture.redis();
+    let config = RedisConfig::builder().host("127.0.0.1").port(fixture.server.port()).key_prefix("t:");
     let plain = Redis::builder(config.username("plain").password("p").build().unwrap()).start().unwrap();
     let id = add(&redis, [7]).await[0];
     let handler = Recorder::start_with(|_| Outcome::reject("no"));
@@ -135,16 +135,16 @@ async fn a_letter_that_was_written_without_scripts_is_found_and_sent_back() {
     assert_eq!((letter.original, letter.deliveries, letter.error.as_str()), (id, 1, "no"));
     assert_eq!(letter.fields, [(b"n".to_vec(), b"7".to_vec())]);
     let age = SystemTime::now().duration_since(letter.last_seen).unwrap();
-    assert!(age < PATIENCE && letter.first_seen <= letter.last_seen, "{letter:?} {age:?}");
+    assert!(age < TIME_LIMIT && letter.first_seen <= letter.last_seen, "{letter:?} {age:?}");
     assert_eq!(letters.redrive(redis_actix::DeadLetterFilter::all()).await.unwrap(), 1);
     let back = redis.send(XRange::new("orders", ..)).await.unwrap();
     assert_eq!(back.last().unwrap().fields, [(b"n".to_vec(), b"7".to_vec())], "nothing of the letter is left in it");
 }
 
 /// A connection of a user who may do all but this.
-fn limited(bed: &Bed, rule: &str) -> Redis {
-    tell(&bed.server, ["ACL", "SETUSER", "limited", "on", ">p", "~*", "&*", "+@all", rule]);
-    let config = RedisConfig::builder().host("127.0.0.1").port(bed.server.port()).key_prefix("t:");
+fn limited(fixture: &StreamFixture, rule: &str) -> Redis {
+    tell(&fixture.server, ["ACL", "SETUSER", "limited", "on", ">p", "~*", "&*", "+@all", rule]);
+    let config = RedisConfig::builder().host("127.0.0.1").port(fixture.server.port()).key_prefix("t:");
     Redis::builder(config.username("limited").password("p").build().unwrap()).start().unwrap()
 }
 
@@ -152,8 +152,8 @@ fn limited(bed: &Bed, rule: &str) -> Redis {
 #[actix::test]
 async fn an_append_that_fails_in_its_script_adds_nothing() {
     for rule in ["-xinfo", "-xtrim", "-xdel"] {
-        let bed = Bed::start();
-        let (redis, limited) = (bed.redis(), limited(&bed, rule));
+        let fixture = StreamFixture::start();
+        let (redis, limited) = (fixture.redis(), limited(&fixture, rule));
         redis.send(XGroupCreate::new("orders", "g").mkstream()).await.unwrap();
         let ids = add(&redis, 0..5).await;
         redis.send(XReadGroup::new("g", "c", ["orders"])).await.unwrap();
@@ -168,8 +168,8 @@ async fn an_append_that_fails_in_its_script_adds_nothing() {
 /// An acknowledgement that was one was taken for failed, and sent again without end.
 #[actix::test]
 async fn what_may_not_be_deleted_is_acknowledged_all_the_same() {
-    let bed = Bed::start();
-    let (redis, limited) = (bed.redis(), limited(&bed, "-xinfo"));
+    let fixture = StreamFixture::start();
+    let (redis, limited) = (fixture.redis(), limited(&fixture, "-xinfo"));
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer =
         quick("orders", "billing").delete_acknowledged().start::<Job>(&limited, handler.recipient()).unwrap();

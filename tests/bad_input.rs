@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate};
 use redis_actix_test::{RedisServer, free_port};
-use support::{PATIENCE, config, hasty, ms};
+use support::{TIME_LIMIT, config, hasty, ms};
 
 #[actix::test]
 async fn an_unreachable_host() {
@@ -53,7 +53,7 @@ async fn a_wrong_password_is_refused_at_once_and_not_shown() {
     assert_eq!(redis.status().borrow().state, ConnectionState::Parked);
 
     let anonymous = hasty(config(server.port())).start().expect("started");
-    let error = anonymous.ready(PATIENCE).await.expect_err("a password is wanted");
+    let error = anonymous.ready(TIME_LIMIT).await.expect_err("a password is wanted");
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("NOAUTH"), "{error}");
 }
@@ -62,7 +62,7 @@ async fn a_wrong_password_is_refused_at_once_and_not_shown() {
 async fn a_database_that_does_not_exist() {
     let server = support::server();
     let redis = hasty(config(server.port()).db(4711)).start().expect("started");
-    let error = redis.ready(PATIENCE).await.expect_err("no such database");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("no such database");
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("4711"), "{error}");
 }
@@ -116,7 +116,7 @@ async fn an_empty_argument_list_is_refused_before_it_is_sent() {
 async fn a_value_of_64_mib_goes_there_and_back() {
     const SIZE: usize = 64 * 1024 * 1024;
     let server = support::server();
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).start().expect("started");
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).start().expect("started");
     let value: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
     redis.send(Set::new("large", value.as_slice())).await.expect("written");
     let small = redis.send(Incr::new("k"));
@@ -142,10 +142,10 @@ async fn durations_that_mean_never() {
     let policy = redis_actix::ReconnectPolicy::exponential(Duration::MAX..=Duration::MAX).stable_after(Duration::MAX);
     let config = config(server.port()).build().expect("valid");
     let redis = Redis::builder(config).reconnect(policy).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(Incr::new("k").timeout(Duration::MAX)).await.expect("counted"), 1);
     redis.send(Set::new("forever", 1).expire(Duration::from_secs(60))).await.expect("written");
     assert_eq!(redis.status().borrow().restarts, 0);
-    let report = tokio::time::timeout(PATIENCE, redis.shutdown(Duration::MAX)).await.expect("in time");
+    let report = tokio::time::timeout(TIME_LIMIT, redis.shutdown(Duration::MAX)).await.expect("in time");
     assert_eq!(report.expect("a report").unknown, 0);
 }

@@ -18,7 +18,7 @@ use actix::Recipient;
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, LinkLimit, LinkRole, RefusalClass, Value};
 use redis_actix_test::RedisServer;
-use support::{Diary, PATIENCE, config, eventually, hasty, ms};
+use support::{Diary, TIME_LIMIT, config, eventually, hasty, ms};
 
 const LONG: Duration = Duration::from_secs(15);
 
@@ -127,7 +127,7 @@ async fn handles_addresses_recipients_and_raw_commands_go_the_same_way() {
 async fn zero_and_huge_waits_are_bounded_and_asked_for_in_pieces() {
     let server = support::server();
     let redis = hasty(config(server.port()).command_timeout(ms(500)).liveness(ms(100))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(BLPop::new(["a"], Duration::ZERO)).await.expect("at once"), None);
     let huge = [
         redis.send(Raw::<(String, i64)>::new("BLPOP").key("a").arg(0)),
@@ -348,7 +348,7 @@ async fn every_connection_is_seen_and_new_credentials_reach_all() {
     let roles: Vec<_> = info.iter().map(|link| (link.role, link.purpose.as_deref(), link.state)).collect();
     assert!(roles.contains(&(LinkRole::Blocking, Some("BLPOP"), ConnectionState::Ready)), "{roles:?}");
     assert!(roles.contains(&(LinkRole::Idle, None, ConnectionState::Ready)), "{roles:?}");
-    assert!(info.iter().all(|link| link.age >= link.since && link.age < PATIENCE), "{info:?}");
+    assert!(info.iter().all(|link| link.age >= link.since && link.age < TIME_LIMIT), "{info:?}");
     let seen = redis.watch(["k"], |_| {
         let links = redis.connection_info().links;
         async move {
@@ -421,7 +421,7 @@ async fn what_was_sent_just_before_a_shutdown_is_counted_too() {
 async fn a_shutdown_of_a_silent_server_counts_each_command_once() {
     let server = support::server();
     let redis = hasty(config(server.port()).command_timeout(LONG).liveness(None)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let waits: Vec<_> = (0..3).map(|_| redis.send(BLPop::new(["a"], LONG))).collect();
     waiting(&server, 3).await;
     server.stop_process().expect("stopped");

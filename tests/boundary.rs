@@ -15,7 +15,7 @@ use actix::Message;
 use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate, Frame, RefusalClass, Result, Value, decode};
 use redis_actix_test::{RedisServer, Reply};
-use support::{PATIENCE, config, eventually, hasty};
+use support::{TIME_LIMIT, config, eventually, hasty};
 
 /// A command line of a caller's own, without a single mark.
 #[derive(Message)]
@@ -398,5 +398,5 @@ async fn names_that_look_like_something_else_stay_inside() {
     for (outside, value) in [("__keyspace@0__:k", "secret"), ("w_1", "secret"), ("STORE", "secret"), ("k", "secret")] {
         assert_eq!(server.command(["GET", outside]).expect("read"), Reply::Bulk(Some(value.into())));
     }
-    redis.ready(PATIENCE).await.expect("undisturbed");
+    redis.ready(TIME_LIMIT).await.expect("undisturbed");
 }

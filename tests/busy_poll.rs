@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use redis_actix::ErrorKind;
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, FakeServer};
-use support::{PATIENCE, alone, config, hasty, server};
+use support::{TIME_LIMIT, alone, config, hasty, server};
 use tokio::runtime::Handle;
 
 const ASKED: u64 = 1_000;
@@ -69,7 +69,7 @@ async fn looking(port: u16) -> Option<(Redis, usize)> {
     }
     let redis = hasty(config(port)).start().expect("started");
     // A machine that is busy with other things may be slow for some rounds.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while sleeps_during(ask(&redis, 100)).await > 50 {
         assert!(Instant::now() < deadline, "never looked for");
     }

@@ -16,14 +16,14 @@ use redis_actix::{
     ClearPrefix, ConnectionEvent, ConnectionState, CountKeys, ErrorKind, Fate, Frame, KeyPrefix, Keys, ScanKeys, Value,
 };
 use redis_actix_test::RedisCluster;
-use support::{Diary, Own, PATIENCE, answered_unseen, ask_the_frozen, eventually, ms};
+use support::{Diary, Own, TIME_LIMIT, answered_unseen, ask_the_frozen, eventually, ms};
 
 #[actix::test]
 async fn the_same_code_runs_on_a_cluster() {
     let cluster = cluster(RedisCluster::builder());
     let (builder, diary) = Diary::of(joined(&cluster));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     for nth in 0..60 {
         redis.send(Set::new(format!("k{nth}"), nth)).await.expect("written");
     }
@@ -146,7 +146,7 @@ async fn what_came_before_the_first_look_is_served_and_a_shutdown_answers_everyb
         assert_eq!(sent.await.expect("served"), 1);
     }
     let late: Vec<_> = (0..1000).map(|nth| redis.send(Incr::new(format!("l{nth}")))).collect();
-    let report = redis.shutdown(PATIENCE).await.expect("a report");
+    let report = redis.shutdown(TIME_LIMIT).await.expect("a report");
     assert_eq!((report.completed, report.failed, report.unknown), (1000, 0, 0), "{report:?}");
     for sent in late {
         sent.await.expect("drained");
@@ -161,7 +161,7 @@ async fn what_came_before_the_first_look_is_served_and_a_shutdown_answers_everyb
 async fn a_shutdown_tells_all_that_was_answered_while_its_thread_stood_still() {
     let cluster = cluster(RedisCluster::builder());
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     redis.send(Get::<i64>::new("k{a}")).await.expect("a link to its node");
     let node = cluster.owner(slot_of(&redis, "k{a}")).expect("a node");
     let counts = ask_the_frozen(&redis, node, 1_000).await;
@@ -245,7 +245,7 @@ async fn watched_keys_are_watched_where_they_are() {
 async fn the_nodes_are_told_with_their_roles_and_slots() {
     let cluster = cluster(RedisCluster::builder().replicas(1));
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let nodes = redis.connection_info().nodes;
     let with = |role: &str| nodes.iter().filter(|node| node.role == role).count();
     assert_eq!((with("primary"), with("replica")), (3, 3), "{nodes:?}");

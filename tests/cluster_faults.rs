@@ -21,7 +21,7 @@ use cluster_support::{aside, cluster, config, fail_over, migrate, slot_of};
 use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate};
 use redis_actix_test::{RedisCluster, RedisServer};
-use support::{PATIENCE, eventually, ms};
+use support::{TIME_LIMIT, eventually, ms};
 
 const KEYS: usize = 24;
 
@@ -107,7 +107,7 @@ async fn sums(redis: &Redis) -> Vec<i64> {
 async fn row_25_two_primaries_are_killed_and_every_counter_is_accounted_for() {
     let cluster = aside(|| cluster(RedisCluster::builder().replicas(1))).await;
     let redis = support::hasty(config(&cluster).command_timeout(ms(15_000))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let load = Load::start(&redis, 64);
     load.goes_on().await;
     let (cluster, mut dead) = (Arc::new(cluster), Vec::new());
@@ -147,7 +147,7 @@ async fn row_25_slots_move_under_load_and_no_caller_notices() {
     })
     .await;
     let redis = support::hasty(config(&cluster).command_timeout(ms(10_000))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let load = Load::start(&redis, 64);
     load.goes_on().await;
     // Pipelines, transactions and commands of several keys meanwhile.
@@ -254,7 +254,7 @@ async fn row_25_a_frozen_node_slows_nobody_else_down() {
     })
     .await;
     let redis = support::hasty(config(&cluster).command_timeout(ms(1_500))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let frozen = &cluster.nodes()[0];
     let at =
         |node: &RedisServer, key: &str| cluster.owner(slot_of(&redis, key)).expect("an owner").port() == node.port();
@@ -283,7 +283,7 @@ async fn row_25_a_frozen_node_slows_nobody_else_down() {
 }
 
 async fn eventually_read(redis: &Redis, key: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while let Err(error) = redis.send(Get::<String>::new(key)).await {
         assert!(Instant::now() < deadline, "never answered: {error}");
     }
@@ -293,7 +293,7 @@ async fn eventually_read(redis: &Redis, key: &str) {
 async fn nodes_come_and_go() {
     let mut cluster = aside(|| cluster(RedisCluster::builder())).await;
     let redis = support::hasty(config(&cluster).command_timeout(ms(10_000))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let sets: Vec<_> = (0..100).map(|nth| Set::new(format!("n{nth}"), nth)).collect();
     redis.send(Pipeline::new(sets)).await.expect("written");
     let cluster = aside(move || {

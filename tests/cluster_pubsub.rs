@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use cluster_support::{aside, cluster, config, fail_over, joined, migrate, slot_of};
 use pubsub_support::Notes;
-use pubsub_support::support::{self, Diary, PATIENCE, eventually, ms};
+use pubsub_support::support::{self, Diary, TIME_LIMIT, eventually, ms};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, LinkLimit, LinkRole, SPublish};
 use redis_actix_test::{RedisCluster, RedisServer};
@@ -65,7 +65,7 @@ async fn until_shard_subscribers(cluster: &RedisCluster, channel: &str, count: i
 
 /// Publishes until it is heard.
 async fn publish_until_heard(redis: &Redis, notes: &Notes, channel: &str, payload: &str) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + TIME_LIMIT;
     while !notes.payloads().iter().any(|seen| seen == payload) {
         assert!(std::time::Instant::now() < deadline, "{payload} is never heard: {:?}", notes.events());
         // At a node that is frozen nobody answers.
@@ -230,7 +230,7 @@ async fn publish_on(redis: &Redis, notes: &Notes, channel: &str) {
 async fn who_is_sent_elsewhere_looks_and_goes_there() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let slot = slot_of(&redis, "{t}");
     let to = cluster.nodes().iter().map(RedisServer::port).find(|port| *port != cluster.owner(slot).unwrap().port());
     migrate(&cluster, slot, to.expect("another one")).await;
@@ -280,7 +280,7 @@ async fn a_primary_that_is_replaced_costs_one_gap() {
 #[actix::test]
 async fn a_primary_that_is_frozen_and_replaced_is_not_waited_for() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().replicas(1)))).await;
-    let patient = config(&cluster).command_timeout(ms(1_000)).liveness(PATIENCE * 2);
+    let patient = config(&cluster).command_timeout(ms(1_000)).liveness(TIME_LIMIT * 2);
     let redis = support::hasty(patient).start().expect("started");
     let (inbox, notes) = Notes::inbox();
     let (inbox2, notes2) = Notes::inbox();
@@ -451,7 +451,7 @@ async fn leaving_a_channel_whose_slot_moves_costs_nobody_else() {
     let slot = slot_of(&redis, "{t}");
     let topics = || (0..200).map(|nth| Topic::shard(format!("{{t}}{nth}")));
     for round in 0..12_usize {
-        let subscription = redis.subscribe(topics(), inbox2.clone().recipient()).within(PATIENCE).await;
+        let subscription = redis.subscribe(topics(), inbox2.clone().recipient()).within(TIME_LIMIT).await;
         let subscription = subscription.expect("confirmed");
         let to = cluster.nodes()[round % 3].port();
         let leaving = async {

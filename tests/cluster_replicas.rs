@@ -24,7 +24,7 @@ use redis_actix_test::{RedisCluster, RedisServer};
 use support::replicas::{
     calls, forget, outlives_a_panic, reading_links, refusals, replicas, replicas_ready, replicated,
 };
-use support::{PATIENCE, eventually, hasty, ms};
+use support::{TIME_LIMIT, eventually, hasty, ms};
 
 const KEYS: usize = 60;
 
@@ -43,7 +43,7 @@ async fn three_and_three() -> Arc<RedisCluster> {
 /// A handle, with every key written and at every replica, and links to those.
 async fn filled(cluster: &Arc<RedisCluster>, config: RedisConfigBuilder, each: usize) -> Redis {
     let redis = hasty(config).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     redis
         .send(Pipeline::new(keys().iter().zip(0..).map(|(key, n)| Set::new(key, n)).collect::<Vec<_>>()))
         .await
@@ -124,7 +124,7 @@ impl Readers {
 async fn replicas_answer_in_turn_and_are_connected_for_the_first_read() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().primaries(1).replicas(2)))).await;
     let redis = hasty(config(&cluster).client_name("reader")).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     redis.send(Set::new("k0", 0)).await.expect("written");
     let [primary, others @ ..] = cluster.nodes() else { panic!("nodes") };
     replicated(primary, "2");
@@ -151,7 +151,7 @@ async fn replicas_answer_in_turn_and_are_connected_for_the_first_read() {
     let seen: Vec<_> = nodes.iter().map(|node| (node.role, node.state)).collect();
     let ready = Some(ConnectionState::Ready);
     assert_eq!(seen, [("primary", ready), ("replica", ready), ("replica", ready)]);
-    let report = redis.shutdown(PATIENCE).await.expect("ended");
+    let report = redis.shutdown(TIME_LIMIT).await.expect("ended");
     assert_eq!((report.failed, report.unknown), (0, 0));
     eventually("the links gone", || others.iter().all(|replica| reading_links(replica).is_empty()).then_some(())).await;
 }

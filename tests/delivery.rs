@@ -53,7 +53,7 @@ async fn incr_from_64_callers_while_the_server_is_killed_three_times() {
 async fn noticed(redis: &Redis) {
     let mut status = redis.status();
     let lost = status.wait_for(|status| status.state != ConnectionState::Ready);
-    tokio::time::timeout(support::PATIENCE, lost).await.expect("in time").expect("told");
+    tokio::time::timeout(support::TIME_LIMIT, lost).await.expect("in time").expect("told");
 }
 
 #[actix::test]

@@ -172,7 +172,7 @@ fn actix_web() {
     let mut lines = BufReader::new(service.0.stdout.take().expect("piped")).lines();
     assert!(lines.next().expect("a line").expect("text").contains(&address));
     let get = |path: &str| {
-        let deadline = std::time::Instant::now() + support::PATIENCE;
+        let deadline = std::time::Instant::now() + support::TIME_LIMIT;
         loop {
             let asked = TcpStream::connect(&address).and_then(|mut stream| {
                 write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;

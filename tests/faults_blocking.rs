@@ -19,7 +19,7 @@ use std::{
 use redis_actix::LinkLimit;
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, FakeServer, RedisServer};
-use support::{Diary, PATIENCE, config, eventually, hasty, ms};
+use support::{Diary, TIME_LIMIT, config, eventually, hasty, ms};
 
 const LONG: Duration = Duration::from_secs(15);
 
@@ -62,7 +62,7 @@ async fn row_14_callers_who_leave_lose_nothing() {
     let server = support::server();
     let (builder, diary) = Diary::of(hasty(config(server.port())).links(LinkLimit::new(64).idle(ms(200))));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let before = server.clients().expect("listed").len();
     let received = Rc::new(RefCell::new(Vec::<usize>::new()));
     let (count, mut counted) = tokio::sync::watch::channel(0);
@@ -102,7 +102,7 @@ async fn row_14_callers_who_leave_lose_nothing() {
         eventually("callers leave", || (aborted.get() * 8 >= pushed).then_some(())).await;
     }
     // If some never come, the account below tells more.
-    let _ = tokio::time::timeout(PATIENCE * 2, counted.wait_for(|count| *count >= ELEMENTS)).await;
+    let _ = tokio::time::timeout(TIME_LIMIT * 2, counted.wait_for(|count| *count >= ELEMENTS)).await;
     over.set(true);
     for caller in callers {
         caller.await.expect("no panic");
@@ -165,12 +165,12 @@ async fn row_14_a_dead_link_under_an_endless_wait_is_noticed_and_its_remains_are
         .expect("started");
     let builder = hasty(config(server.port()).command_timeout(ms(200)).liveness(ms(200)));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let begun = Instant::now();
-    let pop = tokio::time::timeout(PATIENCE, redis.send(BLPop::new(["a"], Duration::MAX)));
+    let pop = tokio::time::timeout(TIME_LIMIT, redis.send(BLPop::new(["a"], Duration::MAX)));
     let error = pop.await.expect("noticed").expect_err("given up");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Disconnected, Fate::Unknown), "{error}");
-    assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < TIME_LIMIT / 2, "{:?}", begun.elapsed());
     let killed = || {
         let all = server.received_on(0);
         let kill = [b"CLIENT".to_vec(), b"KILL".to_vec(), b"ID".to_vec()];

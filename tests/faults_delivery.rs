@@ -14,7 +14,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, Frame, Phase, WhenDown};
 use redis_actix_test::{Answer, Direction, FakeServer, Proxy, RedisServer};
-use support::{Diary, Own, PATIENCE, config, hasty, incr_load::IncrLoad, ms, until_state};
+use support::{Diary, Own, TIME_LIMIT, config, hasty, incr_load::IncrLoad, ms, until_state};
 
 /// How long the load of row 1 lasts: 2 s, or the seconds in `FAULTS_SECONDS` (the row asks for 30).
 fn load_time() -> Duration {
@@ -33,7 +33,7 @@ async fn row_01_a_late_reply_reaches_its_asker_or_nobody() {
         let value = format!("value of {caller}");
         server.command(["SET", &format!("test:k{caller}"), &value]).expect("written").ok().expect("written");
     }
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.delay(ms(2));
     proxy.split(61);
     let (answered, unanswered) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(0_u64)));
@@ -173,7 +173,7 @@ async fn order_is_kept_across_lost_links() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).max_in_flight(30)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let mut fates = Vec::new();
     for round in 0..10 {
         // Cut in the middle of a command: what came whole ran, the rest is sent again, in order.
@@ -215,7 +215,7 @@ async fn errors_name_the_phase_and_the_state() {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis =
         hasty(config(proxy.port()).command_timeout(ms(60)).liveness(None).max_in_flight(1)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold();
     let (sent, queued) = (redis.send(Incr::new("k")), redis.send(Incr::new("k")));
     let (sent, queued) = (sent.await.expect_err("held"), queued.await.expect_err("held"));
@@ -262,7 +262,7 @@ async fn a_read_lives_through_as_many_links_as_it_may() {
     for (retries, lives) in [(0, false), (1, true)] {
         let (builder, diary) = Diary::of(hasty(config(proxy.port()).max_retries(retries)));
         let redis = builder.start().expect("started");
-        redis.ready(PATIENCE).await.expect("ready");
+        redis.ready(TIME_LIMIT).await.expect("ready");
         proxy.cut_after(Direction::ToClient, 0);
         let read = redis.send(Get::<String>::new("k")).await;
         assert_eq!(read.is_ok(), lives, "{read:?}");

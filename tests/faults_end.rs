@@ -15,7 +15,7 @@ use actix::prelude::*;
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, ConnectionState, ErrorKind, Fate, Frame, Value};
 use redis_actix_test::{Direction, Proxy};
-use support::{Diary, Own, PATIENCE, config, eventually, hasty, incr_load::IncrLoad, ms, until_state};
+use support::{Diary, Own, TIME_LIMIT, config, eventually, hasty, incr_load::IncrLoad, ms, until_state};
 use tokio::time::Instant;
 
 /// Row 18. Ablation: under a supervisor that does not survive panics the callers are never answered again.
@@ -59,7 +59,7 @@ async fn row_18_a_panic_over_a_reply_is_that_of_its_caller() {
     }
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let connected = redis.status().borrow().generation;
     // Defective ones among others, on one link; every second one of them panics, as it comes.
     let mut calls = Vec::new();
@@ -105,7 +105,7 @@ async fn row_18_a_panic_while_a_lost_link_is_settled_gives_nobody_the_reply_of_a
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).liveness(None)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold_only(Direction::ToClient);
     let fatal = support::fall_over(&redis, Incr::new("k"));
     let others = async {
@@ -132,10 +132,10 @@ async fn row_26_what_is_in_flight_is_finished_before_the_end() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold_only(Direction::ToClient);
     let calls: Vec<_> = (0..1_000).map(|_| redis.send(Incr::new("k"))).collect();
-    let (ending, late) = futures_util::future::join(redis.shutdown(PATIENCE), async {
+    let (ending, late) = futures_util::future::join(redis.shutdown(TIME_LIMIT), async {
         until_state(&redis, ConnectionState::Draining).await;
         let late = redis.send(Incr::new("k")).await;
         proxy.resume();
@@ -159,7 +159,7 @@ async fn row_26_at_the_deadline_all_are_answered_and_counted() {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let (builder, diary) = Diary::of(hasty(config(proxy.port()).max_in_flight(500).liveness(None)));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(Incr::new("before")).await.expect("counted"), 1);
     proxy.hold();
     let on_the_wire: Vec<_> = (0..450).map(|_| redis.send(Incr::new("k"))).collect();
@@ -168,7 +168,7 @@ async fn row_26_at_the_deadline_all_are_answered_and_counted() {
     let short_too: Vec<_> = (0..60).map(|_| redis.send(Incr::new("k").timeout(ms(150)))).collect();
     let given_up: Vec<_> = (0..40).map(|_| redis.send(Incr::new("k"))).collect();
     let ending = redis.shutdown(ms(400));
-    let again = redis.shutdown(PATIENCE);
+    let again = redis.shutdown(TIME_LIMIT);
     let leaving = async {
         until_state(&redis, ConnectionState::Draining).await;
         drop(given_up);
@@ -197,7 +197,7 @@ async fn row_26_at_the_deadline_all_are_answered_and_counted() {
 async fn row_26_nobody_who_waits_for_room_is_forgotten() {
     let server = support::server();
     let redis = hasty(config(server.port()).max_in_flight(5).max_queued(5).liveness(None)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     server.stop_process().expect("frozen");
     let calls: Vec<_> = (0..100).map(|_| redis.send(Incr::new("k"))).collect();
     let all = futures_util::future::join_all(calls);
@@ -232,7 +232,7 @@ async fn a_dependant_outlives_short_outages_and_no_long_one() {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port())).start().expect("started");
     let dependant = Dependant { redis: redis.clone(), bears: ms(300) }.start();
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     for _ in 0..3 {
         proxy.reset_all();
         until_state(&redis, ConnectionState::Backoff).await;
@@ -256,7 +256,7 @@ async fn who_comes_late_hears_first_what_is() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let diary = Diary::from_now_on(&redis);
     let present = diary.entry("the present state", |_| true).await;
     let ConnectionEvent::Present { status } = present else { panic!("{present:?}") };

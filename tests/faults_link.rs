@@ -15,7 +15,7 @@ use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionEvent, ConnectionState, ErrorKind, Fate, Frame, ReconnectPolicy, Value};
 use redis_actix_test::{Answer, Direction, FakeServer, Proxy};
 use support::{
-    Diary, Own, PATIENCE, answered_unseen, ask_the_frozen, config, eventually, hasty, ms, until, until_state,
+    Diary, Own, TIME_LIMIT, answered_unseen, ask_the_frozen, config, eventually, hasty, ms, until, until_state,
 };
 use tokio::time::Instant;
 
@@ -47,7 +47,7 @@ impl Load {
                         tokio::task::yield_now().await;
                     }
                 });
-                tokio::time::timeout(PATIENCE * 2, task)
+                tokio::time::timeout(TIME_LIMIT * 2, task)
             })
             .collect();
         Self { over, callers }
@@ -73,7 +73,7 @@ async fn row_03_a_half_open_link_in_use_is_replaced() {
     let config = config(proxy.port()).command_timeout(ms(150)).connect_timeout(ms(400));
     let (builder, diary) = Diary::of(hasty(config));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let load = Load::of(&redis, 16, ms(1_500));
     proxy.hold();
     let held = Instant::now();
@@ -94,7 +94,7 @@ async fn row_03_a_half_open_link_that_nobody_uses_is_replaced() {
     let config = config(proxy.port()).liveness(ms(200)).connect_timeout(ms(400));
     let (builder, diary) = Diary::of(hasty(config));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold();
     diary.entry("the stalled link", is_stalled).await;
     proxy.pass();
@@ -109,7 +109,7 @@ async fn row_03_a_frozen_server_is_left_and_found_again_with_one_client() {
     let config = config(server.port()).command_timeout(ms(150)).connect_timeout(ms(300));
     let (builder, diary) = Diary::of(hasty(config));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let load = Load::of(&redis, 8, ms(1_500));
     server.stop_process().expect("frozen");
     diary.entry("the stalled link", is_stalled).await;
@@ -127,7 +127,7 @@ async fn a_link_in_use_is_never_pinged() {
     let server = FakeServer::builder().on(|_| Answer::raw(":1\r\n")).start().expect("started");
     let liveness = ms(50);
     let redis = hasty(config(server.port()).liveness(liveness)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let pings = || server.received().iter().filter(|argv| argv[0] == b"PING").count();
     let (before, started) = (pings(), Instant::now());
     while started.elapsed() < liveness * 6 {
@@ -145,7 +145,7 @@ async fn a_stalled_thread_does_not_take_its_own_silence_for_the_servers() {
     let liveness = ms(100);
     let (builder, diary) = Diary::of(hasty(config(server.port()).liveness(liveness)));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     server.stop_process().expect("frozen");
     let reads: Vec<_> = (0..10).map(|_| redis.send(Incr::new("k"))).collect();
     tokio::task::yield_now().await;
@@ -163,13 +163,13 @@ async fn a_stalled_thread_does_not_take_its_own_silence_for_the_servers() {
 #[actix::test]
 async fn a_stalled_thread_tells_all_that_were_answered_before_it_judges_deadlines() {
     let server = support::server();
-    let patience = ms(500);
-    let redis = hasty(config(server.port()).command_timeout(patience).liveness(None)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    let time_limit = ms(500);
+    let redis = hasty(config(server.port()).command_timeout(time_limit).liveness(None)).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let counts = ask_the_frozen(&redis, &server, 1_000).await;
     answered_unseen(&server, 1_000);
     // The fault itself: their deadlines pass while the answers lie there.
-    std::thread::sleep(patience * 2);
+    std::thread::sleep(time_limit * 2);
     for count in counts {
         count.await.expect("answered");
     }
@@ -181,8 +181,8 @@ async fn a_stalled_thread_tells_all_that_were_answered_before_it_judges_deadline
 #[actix::test]
 async fn the_server_works_on_one_half_while_the_other_is_told() {
     let server = Rc::new(support::server());
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE * 2)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT * 2)).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let counts = ask_the_frozen(&redis, &server, 64).await;
     answered_unseen(&server, 64);
     let callers: Vec<_> = counts
@@ -193,7 +193,7 @@ async fn the_server_works_on_one_half_while_the_other_is_told() {
                 let nth = count.await.expect("answered");
                 let next = redis.send(Incr::new("next"));
                 if nth == 64 {
-                    let deadline = Instant::now() + PATIENCE;
+                    let deadline = Instant::now() + TIME_LIMIT;
                     let counted = || server.command(["INCRBY", "test:next", "0"]).and_then(|count| count.int());
                     while counted().expect("a number") < 32 {
                         assert!(Instant::now() < deadline, "the server has nothing to do");
@@ -215,7 +215,7 @@ async fn the_server_works_on_one_half_while_the_other_is_told() {
 async fn a_link_that_goes_has_told_all_that_it_brought() {
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let counts = ask_the_frozen(&redis, &server, 1_000).await;
     answered_unseen(&server, 1_000);
     server.kill().expect("killed");
@@ -244,12 +244,12 @@ async fn row_05_fifty_clients_do_not_come_back_in_one_moment() {
     let clients: Vec<_> =
         (0..50).map(|_| hasty(config(proxy.port())).reconnect(policy()).start().expect("started")).collect();
     for redis in &clients {
-        redis.ready(PATIENCE).await.expect("ready");
+        redis.ready(TIME_LIMIT).await.expect("ready");
     }
     let before = proxy.connections();
     let killed = std::time::Instant::now();
     server.kill().expect("killed");
-    proxy.connected(before + 200, PATIENCE).await.expect("all of them dial");
+    proxy.connected(before + 200, TIME_LIMIT).await.expect("all of them dial");
     server.restart_without_waiting().expect("restarted");
     for redis in &clients {
         until_state(redis, ConnectionState::Ready).await;
@@ -290,7 +290,7 @@ async fn row_06_a_server_that_greets_and_closes_sees_growing_delays() {
     let policy = ReconnectPolicy::exponential(ms(5)..=ms(10_000));
     let (builder, diary) = Diary::of(hasty(config(server.port())).reconnect(policy));
     let redis = builder.start().expect("started");
-    let _ = redis.ready(PATIENCE).await;
+    let _ = redis.ready(TIME_LIMIT).await;
     until(&redis, "lost eight times", |status| status.disconnects >= 8).await;
     let attempts: Vec<_> = diary
         .events()
@@ -310,7 +310,7 @@ async fn row_16_garbage_costs_one_link_and_one_error() {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let (builder, diary) = Diary::of(hasty(config(proxy.port()).command_timeout(ms(300)).liveness(ms(300))));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     type Fault = fn(&Proxy);
     let faults: [(&str, Fault, CauseKind); 4] = [
         ("a corrupt reply", |proxy| proxy.corrupt(1), CauseKind::Protocol),
@@ -350,7 +350,7 @@ async fn row_16_a_reply_to_nothing_closes_the_link() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.inject(b"$7\r\nforeign\r\n");
     let status = until(&redis, "rid of that link", |status| status.disconnects == 1).await;
     assert!(status.cause.is_none_or(|cause| cause.kind() == CauseKind::Protocol));
@@ -363,7 +363,7 @@ async fn row_16_replies_in_pieces_of_one_byte_are_whole() {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     proxy.split(1);
     let redis = hasty(config(proxy.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let value = "\r\n$5\r\nx".repeat(20);
     redis.send(Set::new("k", &*value)).await.expect("written");
     let reads: Vec<_> = (0..20).map(|_| redis.send(Get::<String>::new("k"))).collect();
@@ -380,7 +380,7 @@ async fn row_19_a_server_that_answers_before_it_reads_on_is_no_deadlock() {
     const MIB: usize = 1 << 20;
     let answer = [format!("${MIB}\r\n").as_bytes(), &vec![b'y'; MIB], b"\r\n"].concat();
     let server = FakeServer::builder().on(move |_| Answer::raw(answer.clone())).start().expect("started");
-    let config = config(server.port()).command_timeout(PATIENCE).liveness(Duration::from_secs(5));
+    let config = config(server.port()).command_timeout(TIME_LIMIT).liveness(Duration::from_secs(5));
     let redis = hasty(config).start().expect("started");
     let big = vec![b'x'; MIB];
     let unit = Frame::join((0..50).map(|nth| Frame::new("SET").key(format!("k{nth}")).arg(&big[..]).arg("GET")));
@@ -420,7 +420,7 @@ async fn row_21_a_server_that_closes_idle_clients_finds_them_back_at_once() {
     let policy = ReconnectPolicy::exponential(ms(10)..=ms(10_000)).stable_after(Duration::from_secs(60));
     let (builder, diary) = Diary::of(hasty(config(server.port())).reconnect(policy));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     until(&redis, "closed four times", |status| status.disconnects >= 4).await;
     until_state(&redis, ConnectionState::Ready).await;
     assert_eq!(redis.send(Incr::new("k")).await.expect("the next command succeeds"), 1);

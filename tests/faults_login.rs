@@ -23,7 +23,7 @@ use redis_actix::{
     ReconnectPolicy,
 };
 use redis_actix_test::{Answer, FakeServer, Proxy, RedisServer};
-use support::{Diary, PATIENCE, config, eventually, hasty, ms, until, until_state};
+use support::{Diary, TIME_LIMIT, config, eventually, hasty, ms, until, until_state};
 use tokio::time::Instant;
 
 /// Refusals are repeated at the longest delay: a minute here, so that a test that goes on does not owe it to luck.
@@ -106,7 +106,7 @@ async fn row_07_a_disabled_user_is_parked_until_it_is_enabled() {
     let policy = ReconnectPolicy::exponential(ms(5)..=ms(200));
     let config = config(server.port()).username("svc").password("secret");
     let redis = hasty(config).reconnect(policy).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     acl("off");
     kick(&server);
     let status = until_state(&redis, ConnectionState::Parked).await;
@@ -150,7 +150,7 @@ async fn row_08_without_a_password_a_locked_server_is_never_ready() {
     let server = locked("secret");
     let (builder, diary) = Diary::of(hasty(config(server.port())));
     let redis = builder.start().expect("started");
-    let error = redis.ready(PATIENCE).await.expect_err("locked");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("locked");
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("REDIS_PASSWORD"), "{error}");
     let error = redis.send(Incr::new("k")).await.expect_err("locked");
@@ -166,7 +166,7 @@ async fn row_08_without_a_password_a_locked_server_is_never_ready() {
         .start()
         .expect("started");
     let redis = hasty(config(old.port())).start().expect("started");
-    let error = redis.ready(PATIENCE).await.expect_err("locked");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("locked");
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert_eq!(diary.count(|event| matches!(event, ConnectionEvent::Connected { .. })), 0);
 }
@@ -268,7 +268,7 @@ async fn a_live_link_can_log_in_anew_without_losing_a_command() {
     }
     let vault = Vault::new(Says::Login("one", "1"));
     let redis = hasty(config(server.port())).credentials(vault.clone()).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     // The test's own questions come on connections that the server may still be closing.
     let client = async |user: &str| {
         eventually("one client, by its new name", || {
@@ -303,13 +303,13 @@ async fn a_parked_connection_is_healed_at_once_on_request() {
     let server = locked("right");
     let file = PasswordFile::new("parked", "wrong");
     let redis = hasty(config(server.port()).password_file(&file.0)).reconnect(rarely()).start().expect("started");
-    assert_eq!(redis.ready(PATIENCE).await.expect_err("wrong").kind(), ErrorKind::Refused);
+    assert_eq!(redis.ready(TIME_LIMIT).await.expect_err("wrong").kind(), ErrorKind::Refused);
     assert_eq!(redis.reauthenticate().await.expect_err("still wrong").kind(), ErrorKind::Refused);
     file.write("right");
     redis.reauthenticate().await.expect("right");
     assert_eq!(redis.send(Incr::new("k")).await.expect("healthy"), 1);
     let open = support::server();
     let nobody = hasty(config(open.port())).start().expect("started");
-    nobody.ready(PATIENCE).await.expect("ready");
+    nobody.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(nobody.reauthenticate().await.expect_err("no credentials").kind(), ErrorKind::Config);
 }

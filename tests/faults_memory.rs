@@ -20,7 +20,7 @@ use std::{
 use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionEvent, ConnectionState, ErrorKind, Fate, WhenDown};
 use redis_actix_test::{Answer, FakeServer, Proxy};
-use support::{Diary, PATIENCE, alone, config, eventually, hasty, ms, resident, until, until_state};
+use support::{Diary, TIME_LIMIT, alone, config, eventually, hasty, ms, resident, until, until_state};
 
 const MIB: usize = 1 << 20;
 
@@ -57,10 +57,10 @@ async fn keep_sending(size: usize) {
     let config = config(server.port())
         .max_in_flight_bytes(on_wire)
         .max_queued_bytes(in_queue)
-        .command_timeout(PATIENCE)
+        .command_timeout(TIME_LIMIT)
         .liveness(None);
     let redis = hasty(config).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     server.stop_process().expect("frozen");
     let value = vec![b'x'; size];
     let (mut waiting, mut refused) = (Vec::with_capacity(100_000), 0);
@@ -99,9 +99,9 @@ async fn keep_sending(size: usize) {
 async fn row_12_a_handle_waits_for_room_where_an_address_is_refused() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
-    let config = config(proxy.port()).max_in_flight(10).max_queued(10).command_timeout(PATIENCE);
+    let config = config(proxy.port()).max_in_flight(10).max_queued(10).command_timeout(TIME_LIMIT);
     let redis = hasty(config).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.refuse();
     proxy.reset_all();
     until_state(&redis, ConnectionState::Backoff).await;
@@ -128,7 +128,7 @@ async fn row_12_a_handle_waits_for_room_where_an_address_is_refused() {
 async fn a_reply_that_nobody_has_looked_at_takes_no_room() {
     let server = support::server();
     let redis = hasty(config(server.port()).max_in_flight(1).max_queued(1)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let mut replies = Vec::new();
     for _ in 0..5 {
         replies.push(redis.send(Incr::new("k")));
@@ -147,7 +147,7 @@ async fn memory_of_a_queued_command() {
     }
     const COMMANDS: usize = 100_000;
     let nobody = redis_actix_test::free_port().expect("a port");
-    let config = config(nobody).max_queued(COMMANDS).command_timeout(PATIENCE);
+    let config = config(nobody).max_queued(COMMANDS).command_timeout(TIME_LIMIT);
     let redis = hasty(config).start().expect("started");
     let _ = redis.ready(ms(20)).await;
     let mut calls = Vec::with_capacity(COMMANDS);
@@ -182,7 +182,7 @@ async fn row_13_hundreds_of_reconnects_leave_nothing_behind() {
     let config = config(proxy.port()).command_timeout(ms(5)).liveness(ms(10)).connect_timeout(ms(100));
     let redis =
         hasty(config).reconnect(redis_actix::ReconnectPolicy::exponential(ms(1)..=ms(2))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let open = || std::fs::read_dir("/proc/self/fd").expect("linux").count();
     let mut steady = None;
     for cycle in 0_u64..500 {
@@ -222,7 +222,7 @@ async fn row_17_hostile_replies_cost_an_error_and_no_memory() {
     let config = config(server.port()).command_timeout(Duration::from_secs(2)).liveness(ms(500));
     let (builder, diary) = Diary::of(hasty(config));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let before = resident();
     let endless = [b"*1000000\r\n".to_vec(), b"*1000000\r\n".repeat(3)].concat();
     let hostile: [&[u8]; 14] = [

@@ -9,7 +9,7 @@
 
 mod pubsub_support;
 
-use pubsub_support::support::{self, Diary, PATIENCE, config, eventually, hasty, ms};
+use pubsub_support::support::{self, Diary, TIME_LIMIT, config, eventually, hasty, ms};
 use pubsub_support::{Notes, old_server, publish, subscribers, until_subscribers};
 use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionState, ErrorKind, Value};
@@ -86,7 +86,7 @@ async fn row_15_a_half_open_link_of_a_subscriber_is_replaced_and_costs_one_gap()
         let config = config(proxy.port()).liveness(ms(200)).connect_timeout(ms(400));
         let (builder, diary) = Diary::of(hasty(config));
         let redis = builder.start().expect("started");
-        redis.ready(PATIENCE).await.expect("ready");
+        redis.ready(TIME_LIMIT).await.expect("ready");
         let (inbox, notes) = Notes::inbox();
         let _subscription = redis.subscribe([Topic::channel("a")], inbox.recipient()).await.expect("confirmed");
         publish(&server, "test:a", "before");
@@ -140,7 +140,7 @@ async fn row_15_losses_in_a_row_lose_no_topic_and_no_gap() {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let (builder, diary) = Diary::of(hasty(config(proxy.port())));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let (inbox, notes) = Notes::inbox();
     let topics: Vec<_> = (0..500).map(|n| Topic::channel(format!("c{n}"))).collect();
     let subscription = redis.subscribe(topics, inbox.recipient()).await.expect("confirmed");
@@ -151,7 +151,7 @@ async fn row_15_losses_in_a_row_lose_no_topic_and_no_gap() {
         // that, so the next link breaks among them.
         proxy.reset_all();
         proxy.cut_after(Direction::ToClient, chance.u64(..12_000));
-        proxy.connected(before + 3, PATIENCE).await.expect("dialled again");
+        proxy.connected(before + 3, TIME_LIMIT).await.expect("dialled again");
     }
     for n in 0..500 {
         until_subscribers(&server, &format!("test:c{n}"), 1).await;

@@ -19,7 +19,7 @@ use std::{
 use redis_actix::prelude::*;
 use redis_actix::{Credentials, Frame, RedisConfigBuilder, Secret};
 use redis_actix_test::{Answer, FakeServer, Proxy, RedisServer};
-use support::{Diary, Own, PATIENCE, config, eventually, hasty, ms, until};
+use support::{Diary, Own, TIME_LIMIT, config, eventually, hasty, ms, until};
 
 /// In every password, key, value and malformed variable of this test.
 const CANARY: &str = "canary7Hq";
@@ -160,12 +160,12 @@ async fn logins(seen: &Seen) {
     let server = RedisServer::builder().requirepass(format!("{CANARY}!")).start().expect("a server");
     // Refused, then rotated, then renewed.
     let wrong = hasty(config(server.port()).password(CANARY)).start().expect("started");
-    seen.error(&wrong.ready(PATIENCE).await.expect_err("wrong"));
+    seen.error(&wrong.ready(TIME_LIMIT).await.expect_err("wrong"));
     seen.error(&wrong.send(Get::<String>::new(CANARY)).await.expect_err("wrong"));
     seen.error(&wrong.reauthenticate().await.expect_err("wrong"));
     let (builder, diary) = Diary::of(hasty(config(server.port()).password(format!("{CANARY}!"))));
     let right = builder.start().expect("started");
-    right.ready(PATIENCE).await.expect("ready");
+    right.ready(TIME_LIMIT).await.expect("ready");
     right.reauthenticate().await.expect("logged in");
     server.set_password(Some(CANARY)).expect("rotated");
     seen.error(&right.reauthenticate().await.expect_err("rotated"));
@@ -188,20 +188,20 @@ async fn logins(seen: &Seen) {
         .start()
         .expect("started");
     let redis = hasty(config(quoting.port()).username("svc").password(CANARY)).start().expect("started");
-    seen.error(&redis.ready(PATIENCE).await.expect_err("unknown"));
+    seen.error(&redis.ready(TIME_LIMIT).await.expect_err("unknown"));
     // The password of the sentinels, wrong and quoted.
     let sentinel = RedisServer::builder().sentinel().requirepass(format!("{CANARY}!")).start().expect("a sentinel");
     for address in [sentinel.addr(), quoting.addr()] {
         let config = RedisConfig::builder().sentinel([address], "m").key_prefix("test:").sentinel_username("svc");
         let redis = hasty(config.sentinel_password(CANARY)).start().expect("started");
-        seen.error(&redis.ready(PATIENCE).await.expect_err("wrong"));
+        seen.error(&redis.ready(TIME_LIMIT).await.expect_err("wrong"));
         seen.debug(&redis);
         seen.debug(redis.config());
         seen.show(redis.config().describe());
     }
     let unreadable = std::env::temp_dir().join(format!("{CANARY}-{}", std::process::id()));
     let redis = hasty(config(server.port()).password_file(unreadable)).start().expect("started");
-    seen.error(&redis.ready(PATIENCE).await.expect_err("no file"));
+    seen.error(&redis.ready(TIME_LIMIT).await.expect_err("no file"));
     seen.error(&redis.reauthenticate().await.expect_err("no file"));
 }
 
@@ -223,7 +223,7 @@ async fn commands(seen: &Seen) {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis =
         hasty(config(proxy.port()).command_timeout(ms(60)).max_in_flight(2).max_queued(1)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let own = |name: &str| Own(Frame::new(name).key(CANARY).arg(CANARY));
     seen.debug(&own("SET").0);
     let set = Set::new(CANARY, CANARY);
@@ -261,7 +261,7 @@ async fn hostile(seen: &Seen) {
         .expect("started");
     let (builder, diary) = Diary::of(hasty(config(server.port()).command_timeout(ms(300)).max_retries(0)));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     seen.error(&redis.send(Get::<String>::new("k")).await.expect_err("garbage"));
     seen.error(&redis.send(Incr::new("k")).await.expect_err("garbage"));
     let _ = redis.send(Set::new("k", "v")).await;

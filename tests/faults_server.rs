@@ -12,7 +12,7 @@ mod support;
 use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionEvent, ConnectionState, ErrorKind, Fate};
 use redis_actix_test::{Proxy, RedisServer};
-use support::{Diary, PATIENCE, aside, config, eventually, hasty, ms, until, until_state};
+use support::{Diary, TIME_LIMIT, aside, config, eventually, hasty, ms, until, until_state};
 
 /// Row 9. Ablations: without leaving the link all writes fail for good; leaving it before the answers on
 /// their way came makes fates unknown that are known.
@@ -61,7 +61,7 @@ async fn row_10_a_loading_server_is_waited_for_on_the_same_link() {
     let redis = builder.start().expect("started");
     assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 1);
     let mut operator = server.connect().expect("connected");
-    operator.set_patience(PATIENCE);
+    operator.set_timeout(TIME_LIMIT);
     operator.send(["DEBUG", "RELOAD"]).expect("sent");
     let mut looking = server.connect().expect("connected");
     let mut is_loading = || looking.command(["GET", "x"]).is_ok_and(|reply| reply.error().is_some());
@@ -82,11 +82,11 @@ async fn row_10_a_loading_server_is_waited_for_on_the_same_link() {
 async fn row_10_a_busy_server_is_waited_for_until_the_deadline() {
     let server = RedisServer::builder().arg("--busy-reply-threshold", "50").start().expect("a server");
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     server.connect().expect("connected").send(["EVAL", "while true do end", "0"]).expect("sent");
     let mut looking = server.connect().expect("connected");
     let mut is_busy = || {
-        looking.set_patience(ms(1_000));
+        looking.set_timeout(ms(1_000));
         looking.command(["GET", "x"]).is_ok_and(|reply| reply.error().is_some_and(|text| text.starts_with("BUSY")))
     };
     eventually("the server busy", || is_busy().then_some(())).await;
@@ -121,7 +121,7 @@ async fn row_10_a_replica_without_its_primary_is_waited_for() {
 async fn row_20_slow_is_not_dead() {
     let server = support::server();
     let redis = hasty(config(server.port()).command_timeout(ms(500))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     server.command(["CLIENT", "PAUSE", "300"]).expect("paused").ok().expect("paused");
     assert_eq!(redis.send(Incr::new("k")).await.expect("late, but in time"), 1);
     server.connect().expect("connected").send(["DEBUG", "SLEEP", "0.4"]).expect("sent");
@@ -151,9 +151,9 @@ async fn eventually_late(redis: &Redis) -> redis_actix::Error {
 async fn row_20_a_large_request_on_a_slow_line_is_no_silence() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
-    let config = config(proxy.port()).command_timeout(PATIENCE).liveness(ms(1_500));
+    let config = config(proxy.port()).command_timeout(TIME_LIMIT).liveness(ms(1_500));
     let redis = hasty(config).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.split(64 * 1024);
     proxy.delay(ms(3));
     // The buffers of the system hold half a second of it, which nobody sees going out.
@@ -201,7 +201,7 @@ async fn row_22_what_the_server_rejects_is_the_callers() {
             .await;
         }
         let redis = if code == "NOPERM" { &svc } else { &anybody };
-        redis.ready(PATIENCE).await.expect("ready");
+        redis.ready(TIME_LIMIT).await.expect("ready");
         let tried = rejected();
         let error = redis.send(Set::new("k", "v").idempotent()).await.expect_err(code);
         assert_eq!(

@@ -12,7 +12,7 @@ mod support;
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind};
 use redis_actix_test::{Answer, FakeServer, RedisServer};
-use support::{PATIENCE, config, hasty};
+use support::{TIME_LIMIT, config, hasty};
 
 fn words(commands: &[Vec<Vec<u8>>]) -> Vec<String> {
     commands
@@ -25,7 +25,7 @@ fn words(commands: &[Vec<Vec<u8>>]) -> Vec<String> {
 async fn a_modern_server_is_greeted_in_resp3_and_told_who_we_are() {
     let server = RedisServer::builder().requirepass("secret").start().unwrap_or_else(|error| panic!("{error}"));
     let redis = hasty(config(server.port()).password("secret").db(3).client_name("billing")).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let health = redis.health().await.expect("healthy");
     assert_eq!((health.role.as_deref(), health.status.state), (Some("master"), ConnectionState::Ready));
     let client = server.clients().expect("listed").pop().expect("one client");
@@ -107,7 +107,7 @@ async fn an_old_servers_complaint_does_not_carry_the_password_into_the_error() {
         .start()
         .expect("started");
     let redis = hasty(config(server.port()).password("hunter2")).start().expect("started");
-    let error = redis.ready(PATIENCE).await.expect_err("refused");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(!format!("{error} {error:?} {:?}", redis.status().borrow()).contains("hunter2"), "{error:?}");
 }

@@ -16,7 +16,7 @@ use std::{
 
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, Direction, FakeServer, Proxy};
-use support::{PATIENCE, config, hasty, ms};
+use support::{TIME_LIMIT, config, hasty, ms};
 
 /// To see an order.
 fn append(number: u64) -> RPush {
@@ -106,7 +106,7 @@ async fn a_hundred_thousand_commands_in_order_between_those_of_others() {
 async fn callers_beside_large_pipelines_are_served() {
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let over = std::rc::Rc::new(AtomicBool::new(false));
     let (others, done) = (redis.clone(), over.clone());
     let gets = actix::spawn(async move {
@@ -137,7 +137,7 @@ async fn a_pipeline_whose_link_breaks_half_way_is_not_run_twice() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("started");
     let redis = hasty(config(proxy.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.cut_after(Direction::ToServer, 2_000);
     let error = redis.send(appends(0..10_000)).await.expect_err("cut");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Disconnected, Fate::Unknown), "{error}");
@@ -150,7 +150,7 @@ async fn a_pipeline_whose_link_breaks_half_way_is_not_run_twice() {
     proxy.cut_after(Direction::ToServer, 2_000);
     let reads = Pipeline::new((0..10_000).map(|_| Get::<String>::new("k")).collect::<Vec<_>>());
     let reads = redis.send(reads);
-    proxy.connected(3, PATIENCE).await.expect("dialled again");
+    proxy.connected(3, TIME_LIMIT).await.expect("dialled again");
     proxy.pass();
     assert_eq!(reads.await.expect("reads are sent again").len(), 10_000);
 }
@@ -171,7 +171,7 @@ async fn an_answer_too_many_or_too_few_never_shifts_replies() {
     assert_eq!((a, b), (Some(1), 1));
     let mut status = redis.status();
     let lost = status.wait_for(|status| status.disconnects == 1);
-    tokio::time::timeout(PATIENCE, lost).await.expect("a link that answers unasked is closed").expect("told");
+    tokio::time::timeout(TIME_LIMIT, lost).await.expect("a link that answers unasked is closed").expect("told");
     // Ablation: where what was read may answer what was asked after it came, the second of them gets the other answer of
     // the first.
     let caller = actix::spawn(async move {
@@ -191,7 +191,7 @@ async fn its_deadline_is_that_of_the_whole() {
         _ => Answer::Default,
     });
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let error = redis.send(Pipeline::new((Get::<u64>::new("a"), Incr::new("b").timeout(ms(50))))).await;
     let error = error.expect_err("no second answer");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::FutureExt as _;
-use pubsub_support::support::{self, PATIENCE, config, eventually, hasty, ms};
+use pubsub_support::support::{self, TIME_LIMIT, config, eventually, hasty, ms};
 use pubsub_support::{Notes, old_server, publish, subscribers, until_subscribers};
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, LinkLimit, RefusalClass, SPublish, TopicKind};
@@ -89,7 +89,7 @@ async fn payloads_are_read_as_any_type_and_stay_out_of_logs() {
 async fn a_hundred_subscriptions_to_a_channel_are_one_on_the_server() {
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let mut all = Vec::new();
     for _ in 0..100 {
         let (inbox, notes) = Notes::inbox();
@@ -352,7 +352,7 @@ async fn without_a_server_it_waits_for_one_and_gives_up_in_time() {
     assert!(error.to_string().contains("refused"), "without why there is no connection: {error}");
     let waiting = actix::spawn({
         let (redis, inbox) = (redis.clone(), inbox.clone());
-        async move { redis.subscribe([Topic::channel("b")], inbox.recipient()).within(PATIENCE).await }
+        async move { redis.subscribe([Topic::channel("b")], inbox.recipient()).within(TIME_LIMIT).await }
     });
     server.restart().expect("restarted");
     let subscription = waiting.await.expect("no panic").expect("confirmed");
@@ -369,7 +369,7 @@ async fn a_refused_login_fails_fast() {
     let redis = hasty(config(server.port()).password("wrong")).start().expect("started");
     let (inbox, _) = Notes::inbox();
     for _ in 0..2 {
-        let subscribing = redis.subscribe([Topic::channel("a")], inbox.clone().recipient()).within(PATIENCE);
+        let subscribing = redis.subscribe([Topic::channel("a")], inbox.clone().recipient()).within(TIME_LIMIT);
         let error = subscribing.await.expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     }
@@ -399,7 +399,7 @@ async fn a_narrow_window_is_no_reason_to_wait() {
     let redis = hasty(config(server.port()).max_in_flight(1)).start().expect("started");
     let (inbox, _) = Notes::inbox();
     let topics = (0..2_000).map(|n| Topic::channel(format!("c{n}")));
-    let _subscription = redis.subscribe(topics, inbox.recipient()).within(PATIENCE).await.expect("confirmed");
+    let _subscription = redis.subscribe(topics, inbox.recipient()).within(TIME_LIMIT).await.expect("confirmed");
 }
 
 #[actix::test]

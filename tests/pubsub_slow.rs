@@ -10,7 +10,7 @@
 mod pubsub_support;
 
 use actix::prelude::*;
-use pubsub_support::support::{self, PATIENCE, config, eventually, hasty, injected_panics_are_quiet};
+use pubsub_support::support::{self, TIME_LIMIT, config, eventually, hasty, injected_panics_are_quiet};
 use pubsub_support::{Die, Notes, old_server, send_all, subscribers, until_subscribers};
 use redis_actix::ErrorKind;
 use redis_actix::prelude::*;
@@ -141,6 +141,6 @@ async fn a_mailbox_that_is_full_keeps_the_order() {
     let subscribing = redis.subscribe([Topic::channel("a")], inbox.recipient()).buffer(SENT);
     let _subscription = subscribing.await.expect("confirmed");
     send_all(&redis, "a", (0..SENT).map(|n| format!("{n:06}"))).await.expect("sent");
-    let all = tokio::time::timeout(PATIENCE, all.recv()).await.expect("in time").expect("all");
+    let all = tokio::time::timeout(TIME_LIMIT, all.recv()).await.expect("in time").expect("all");
     assert!(all.is_sorted());
 }

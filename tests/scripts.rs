@@ -14,7 +14,7 @@ use std::time::Instant;
 use redis_actix::ConnectionState;
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, FakeServer, RedisServer};
-use support::{PATIENCE, config, hasty};
+use support::{TIME_LIMIT, config, hasty};
 
 static CAS: Script<bool> = Script::new(
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -92,7 +92,7 @@ async fn a_flush_does_not_change_the_order_of_many() {
     let answers: Vec<_> = (0..64).map(|_| redis.send(long.invoke().key("k"))).collect();
     tokio::task::yield_now().await;
     server.cont_process().expect("thawed");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while calls(&server, "evalsha") < 64 {
         assert!(Instant::now() < deadline, "never saw all of them");
         std::thread::yield_now();
@@ -135,7 +135,7 @@ async fn restart(server: &RedisServer, redis: &Redis, nth: u64) {
     server.restart().expect("restarted");
     let mut status = redis.status();
     let back = status.wait_for(|status| status.disconnects == nth && status.state == ConnectionState::Ready);
-    tokio::time::timeout(PATIENCE, back).await.expect("in time").expect("told");
+    tokio::time::timeout(TIME_LIMIT, back).await.expect("in time").expect("told");
 }
 
 #[actix::test]

@@ -17,7 +17,7 @@ use std::{
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, Fate, RedisConfig, RedisConfigBuilder};
 use redis_actix_test::SentinelSet;
-use support::{PATIENCE, aside, eventually, hasty, ms, until};
+use support::{TIME_LIMIT, aside, eventually, hasty, ms, until};
 
 fn config(set: &SentinelSet) -> RedisConfigBuilder {
     RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:")
@@ -32,7 +32,7 @@ async fn switched(set: &Arc<SentinelSet>) -> Instant {
     let set = set.clone();
     aside(move || {
         let mut listener = set.sentinels()[0].connect().expect("a sentinel");
-        listener.set_patience(Duration::from_secs(20));
+        listener.set_timeout(Duration::from_secs(20));
         listener.command(["SUBSCRIBE", "+switch-master"]).expect("subscribed");
         let frozen = set.master().expect("a master");
         // Frozen, not killed: the link stays, and nothing but the sentinels says that it leads nowhere.
@@ -50,7 +50,7 @@ async fn a_switch_of_the_master_is_followed_at_once() {
     let set = set().await;
     let redis =
         hasty(config(&set).command_timeout(ms(20_000)).liveness(Duration::from_secs(60))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(Incr::new("n")).await.expect("written"), 1);
     let old = set.master().expect("a master").port();
     let at = switched(&set).await;
@@ -78,7 +78,7 @@ async fn a_switch_of_the_master_is_followed_at_once() {
 async fn a_killed_master_is_replaced_and_nothing_runs_twice() {
     let set = set().await;
     let redis = hasty(config(&set).command_timeout(ms(15_000))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let info = redis.connection_info();
     assert_eq!((info.mode, info.addresses.len()), ("sentinel", 3));
     redis.send(Set::new("k", "v")).await.expect("written");

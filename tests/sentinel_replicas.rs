@@ -20,7 +20,7 @@ use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionState, Fate, RedisConfig, RedisConfigBuilder};
 use redis_actix_test::{RedisServer, SentinelSet, SentinelSetBuilder};
 use support::replicas::{calls, forget, outlives_a_panic, replicas, replicas_ready, replicated, try_calls};
-use support::{PATIENCE, aside, eventually, eventually_within, hasty, ms, until_state};
+use support::{TIME_LIMIT, aside, eventually, eventually_within, hasty, ms, until_state};
 
 fn config(set: &SentinelSet) -> RedisConfigBuilder {
     RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:")
@@ -70,7 +70,7 @@ async fn the_replicas_that_sentinels_name_answer_in_turn() {
             && nodes.iter().all(|node| node.role == "replica" && node.state == Some(ConnectionState::Ready))
     );
     let reads: Vec<_> = (0..50).map(|_| redis.send(from_replica("k"))).collect();
-    let report = redis.shutdown(PATIENCE).await.expect("ended");
+    let report = redis.shutdown(TIME_LIMIT).await.expect("ended");
     assert_eq!((report.failed, report.unknown), (0, 0), "{report:?}");
     for read in reads {
         assert!(read.await.is_ok(), "what was admitted is answered");
@@ -167,7 +167,7 @@ async fn the_replica_that_is_read_from_becomes_the_master() {
     redis.send(Incr::new("n")).await.expect("written, to the new master");
     // Sentinels ask a replica once in ten seconds whether it follows the new master; the one that is asked here may hear of
     // it last; and on a machine that is busy enough they may replace the new one as well.
-    let (new, other) = eventually_within(PATIENCE * 3, "the links as the servers are now", || {
+    let (new, other) = eventually_within(TIME_LIMIT * 3, "the links as the servers are now", || {
         let new = set.master().ok().filter(|new| new.port() != old.port())?;
         let mut others = set.servers().iter().filter(|server| server.is_running() && server.port() != new.port());
         let (other, nodes) = (others.next()?, replicas(&redis));
@@ -241,7 +241,7 @@ async fn sentinels_with_a_password_are_asked_and_listened_to() {
     // Frozen, so that nothing but the announcement tells of the new master.
     let old = set.master().expect("a master");
     old.stop_process().expect("frozen");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while let Err(error) = redis.send(Incr::new("n").timeout(ms(500))).await {
         assert!(Instant::now() < deadline, "never written again: {error}");
     }
@@ -279,8 +279,8 @@ async fn a_wrong_password_is_said_to_be_that_of_the_sentinels() {
         }
         let all = format!("{redis:?} {error:?} {cause:?} {:?} {}", redis.config(), redis.config().describe());
         assert!(!all.contains("CANARY"), "{all}");
-        redis.shutdown(PATIENCE).await.expect("ended");
+        redis.shutdown(TIME_LIMIT).await.expect("ended");
     }
     let redis = hasty(config(&set).sentinel_username("ada").sentinel_password("hers")).start().expect("started");
-    redis.ready(PATIENCE).await.expect("the user may");
+    redis.ready(TIME_LIMIT).await.expect("the user may");
 }

@@ -10,8 +10,8 @@ use stream_support::*;
 
 #[actix::test]
 async fn entries_are_handled_and_acknowledged() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
     for n in 0..1_000 {
@@ -27,8 +27,8 @@ async fn entries_are_handled_and_acknowledged() {
 
 #[actix::test]
 async fn a_retry_comes_back_after_its_delay_and_the_last_one_is_a_dead_letter() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Failed("no stock".into()));
     let consumer = quick("orders", "billing")
         .retry([Duration::from_millis(100)])
@@ -56,8 +56,8 @@ async fn a_retry_comes_back_after_its_delay_and_the_last_one_is_a_dead_letter() 
 
 #[actix::test]
 async fn a_paused_consumer_hands_out_nothing_and_goes_on_after() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
     redis.send(XAdd::new("orders").entry(&Job { n: 0 }).unwrap()).await.unwrap();
@@ -75,8 +75,8 @@ async fn a_paused_consumer_hands_out_nothing_and_goes_on_after() {
 
 #[actix::test]
 async fn a_killed_server_costs_nothing_that_was_acknowledged() {
-    let bed = Bed::persistent();
-    let redis = bed.redis();
+    let fixture = StreamFixture::persistent();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
     let mut added = 0;
@@ -87,8 +87,8 @@ async fn a_killed_server_costs_nothing_that_was_acknowledged() {
                 added += 1;
             }
         }
-        bed.server.kill().unwrap();
-        bed.server.restart().unwrap();
+        fixture.server.kill().unwrap();
+        fixture.server.restart().unwrap();
         let _ = round;
     }
     eventually("everything handled", async || handler.distinct() as u64 == added).await;

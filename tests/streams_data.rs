@@ -11,9 +11,9 @@ use redis_actix::prelude::*;
 use stream_support::*;
 
 /// Waits until every consumer has looked how far the group is.
-async fn looked(bed: &Bed) {
+async fn looked(fixture: &StreamFixture) {
     let looks = || {
-        let stats = tell(&bed.server, ["INFO", "commandstats"]).text().unwrap();
+        let stats = tell(&fixture.server, ["INFO", "commandstats"]).text().unwrap();
         let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xinfo|groups:calls=")).unwrap();
         line.split(',').next().unwrap().parse::<u64>().unwrap()
     };
@@ -25,15 +25,15 @@ async fn looked(bed: &Bed) {
 /// within 20 s.
 #[actix::test]
 async fn scenario_12_trimmed_while_pending() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|job| if job.n < 5 { Outcome::RetryAfter(ms(400)) } else { Outcome::Ack });
     let consumer = quick("orders", "billing").on_event(events.recipient());
     let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     add(&redis, 0..5).await;
     handler.handled(5).await;
-    tell(&bed.server, ["XTRIM", "t:orders", "MAXLEN", "0"]);
+    tell(&fixture.server, ["XTRIM", "t:orders", "MAXLEN", "0"]);
     let trimmed = |kind: &Kind| matches!(kind, Kind::Trimmed { .. });
     events.saw("the loss is told", trimmed).await;
     settled(&redis).await;
@@ -47,8 +47,8 @@ async fn scenario_12_trimmed_while_pending() {
 /// With the group made only the first time: not healed within 20 s.
 #[actix::test]
 async fn scenario_13_stream_deleted_flushed_expired() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").block(secs(5)).on_event(events.recipient());
@@ -63,7 +63,7 @@ async fn scenario_13_stream_deleted_flushed_expired() {
             handler.all_of(added).await;
             settled(&redis).await;
         }
-        bed.server.command(loss).unwrap().array().ok();
+        fixture.server.command(loss).unwrap().array().ok();
         // Sometimes the producer is faster than the consumer, sometimes not.
         if round % 2 == 0 {
             let healed = |kind: &Kind| matches!(kind, Kind::Healed { .. });
@@ -81,8 +81,8 @@ async fn scenario_13_stream_deleted_flushed_expired() {
 /// it delivered all that had been acknowledged once more.
 #[actix::test]
 async fn scenario_14_group_destroyed_under_load() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let (gate, passed) = tokio::sync::watch::channel(true);
     // Some are in hand whenever the group goes.
@@ -103,7 +103,7 @@ async fn scenario_14_group_destroyed_under_load() {
     add(&redis, 0..2_000).await;
     handler.all_of(2_000).await;
     settled(&redis).await;
-    looked(&bed).await;
+    looked(&fixture).await;
     let mut added = 2_000;
     for _ in 0..3 {
         let (producer, gone) = (redis.clone(), Rc::new(Cell::new(false)));
@@ -119,7 +119,7 @@ async fn scenario_14_group_destroyed_under_load() {
         });
         gate.send_replace(false);
         handler.all_of(added + 100).await;
-        tell(&bed.server, ["XGROUP", "DESTROY", "t:orders", "billing"]);
+        tell(&fixture.server, ["XGROUP", "DESTROY", "t:orders", "billing"]);
         gone.set(true);
         gate.send_replace(true);
         added = adding.await.unwrap();
@@ -135,8 +135,8 @@ async fn scenario_14_group_destroyed_under_load() {
 /// Made again at the lowest unacknowledged id of the old stream, the group skipped the new one: not all of 200 within 20 s.
 #[actix::test]
 async fn scenario_15_ids_go_back() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").on_event(events.recipient()).stall_after(ms(400));
@@ -144,8 +144,8 @@ async fn scenario_15_ids_go_back() {
     add(&redis, 0..100).await;
     handler.all_of(100).await;
     settled(&redis).await;
-    looked(&bed).await;
-    let mut server = bed.server.connect().unwrap();
+    looked(&fixture).await;
+    let mut server = fixture.server.connect().unwrap();
     server.send(["MULTI"]).unwrap();
     server.send(["DEL", "t:orders"]).unwrap();
     for n in 100..200 {
@@ -160,18 +160,18 @@ async fn scenario_15_ids_go_back() {
 /// With WRONGTYPE taken for the end, the consumer did not say what troubled it within 20 s, and was gone.
 #[actix::test]
 async fn scenario_16_wrong_type() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").on_event(events.recipient());
     let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     add(&redis, 0..10).await;
     handler.all_of(10).await;
-    tell(&bed.server, ["SET", "t:orders", "no stream"]);
+    tell(&fixture.server, ["SET", "t:orders", "no stream"]);
     let wrong = |kind: &Kind| matches!(kind, Kind::Trouble { error } if error.code() == Some("WRONGTYPE"));
     events.saw("trouble", wrong).await;
-    tell(&bed.server, ["DEL", "t:orders"]);
+    tell(&fixture.server, ["DEL", "t:orders"]);
     add(&redis, 10..20).await;
     handler.all_of(20).await;
     settled(&redis).await;
@@ -181,8 +181,8 @@ async fn scenario_16_wrong_type() {
 /// With XACK before XADD in the script the entry was gone when XADD found no memory: no dead letter waited within 20 s.
 #[actix::test]
 async fn scenario_17_out_of_memory() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let (gate, passed) = tokio::sync::watch::channel(false);
     let handler = Recorder::working(move |job| {
@@ -200,7 +200,7 @@ async fn scenario_17_out_of_memory() {
     let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     add(&redis, 0..100).await;
     handler.handled(4).await;
-    tell(&bed.server, ["CONFIG", "SET", "maxmemory", "1"]);
+    tell(&fixture.server, ["CONFIG", "SET", "maxmemory", "1"]);
     assert!(redis.send(XAdd::new("orders").entry(&Job { n: 100 }).unwrap()).await.is_err(), "out of memory");
     gate.send(true).unwrap();
     events.saw("the dead letter waits", |kind| matches!(kind, Kind::DeadLetterFailed { .. })).await;
@@ -209,7 +209,7 @@ async fn scenario_17_out_of_memory() {
         redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 1)
     })
     .await;
-    tell(&bed.server, ["CONFIG", "SET", "maxmemory", "0"]);
+    tell(&fixture.server, ["CONFIG", "SET", "maxmemory", "0"]);
     settled(&redis).await;
     assert_eq!(redis.send(XLen::new("orders:dlq")).await.unwrap(), 1);
     assert_eq!((handler.attempts(7), handler.attempts(8)), (vec![1], vec![1, 2]));

@@ -55,8 +55,8 @@ async fn add(redis: &Redis, stream: &str, numbers: std::ops::Range<u64>) {
 
 #[actix::test]
 async fn a_batch_is_one_message_and_its_answer_holds_for_all() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, "orders", 0..1_000).await;
     let (recipient, seen) = handler(|_| BatchOutcome::All(Outcome::Ack));
     let consumer = quick("orders", "billing").batch(100).start_batches::<Job>(&redis, recipient).unwrap();
@@ -76,8 +76,8 @@ async fn a_batch_is_one_message_and_its_answer_holds_for_all() {
 
 #[actix::test]
 async fn each_entry_of_a_batch_can_have_an_outcome_of_its_own() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, "orders", 0..40).await;
     let (recipient, seen) = handler(|jobs| {
         let outcome = |job: &redis_actix::Delivery<Job>| match job.n % 4 {
@@ -111,8 +111,8 @@ async fn each_entry_of_a_batch_can_have_an_outcome_of_its_own() {
 
 #[actix::test]
 async fn a_batch_whose_handler_hangs_is_retried_as_a_whole() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, "orders", 0..10).await;
     struct Hangs;
     impl Actor for Hangs {
@@ -135,8 +135,8 @@ async fn a_batch_whose_handler_hangs_is_retried_as_a_whole() {
 
 #[actix::test]
 async fn the_window_is_bounded_in_count_and_in_bytes() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     for n in 0..100_u64 {
         redis.send(XAdd::new("orders").field("n", n).field("weight", vec![b'x'; 10_000])).await.unwrap();
     }
@@ -153,8 +153,8 @@ async fn the_window_is_bounded_in_count_and_in_bytes() {
 
 #[actix::test]
 async fn streams_of_one_consumer_share_its_handlers_by_weight() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, "urgent", 0..400).await;
     add(&redis, "bulk", 1_000..1_400).await;
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -197,8 +197,8 @@ async fn streams_of_one_consumer_share_its_handlers_by_weight() {
 
 #[actix::test]
 async fn one_stream_alone_gets_all_handlers_and_a_pause_holds_for_all() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, "bulk", 0..500).await;
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer =

@@ -10,8 +10,8 @@ use redis_actix::{DeadLetterFilter, DeadLetters, TraceParent};
 use stream_support::*;
 
 /// Sends every entry to the dead letters, but for those that came back.
-async fn some_dead(bed: &Bed, entries: u64) -> (Redis, redis_actix::StreamConsumer, Recording) {
-    let redis = bed.redis();
+async fn some_dead(fixture: &StreamFixture, entries: u64) -> (Redis, redis_actix::StreamConsumer, Recording) {
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|job| match job.field("again") {
         None if job.n % 2 == 0 => Outcome::reject("no customer"),
         None => Outcome::Failed("no stock".to_owned()),
@@ -27,8 +27,8 @@ async fn some_dead(bed: &Bed, entries: u64) -> (Redis, redis_actix::StreamConsum
 
 #[actix::test]
 async fn a_dead_letter_tells_all_about_its_message() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Failed("no stock".to_owned()));
     let consumer = quick("orders", "billing").max_deliveries(2).start::<Job>(&redis, handler.recipient()).unwrap();
     let trace = TraceParent::new(true);
@@ -57,8 +57,8 @@ async fn a_dead_letter_tells_all_about_its_message() {
 
 #[actix::test]
 async fn letters_are_chosen_listed_sent_back_and_purged() {
-    let bed = Bed::start();
-    let (redis, consumer, handler) = some_dead(&bed, 300).await;
+    let fixture = StreamFixture::start();
+    let (redis, consumer, handler) = some_dead(&fixture, 300).await;
     let dead = DeadLetters::new(&redis, "orders", "billing");
     assert_eq!(dead.count().await.unwrap(), 300);
     assert_eq!(dead.list(DeadLetterFilter::all().limit(7)).await.unwrap().len(), 7);
@@ -83,8 +83,8 @@ async fn letters_are_chosen_listed_sent_back_and_purged() {
 
 #[actix::test]
 async fn two_that_redrive_the_same_letters_send_each_back_once() {
-    let bed = Bed::start();
-    let (redis, consumer, _) = some_dead(&bed, 200).await;
+    let fixture = StreamFixture::start();
+    let (redis, consumer, _) = some_dead(&fixture, 200).await;
     consumer.drain(Duration::from_secs(5)).await.unwrap();
     let dead = DeadLetters::new(&redis, "orders", "billing");
     let (one, two) =
@@ -96,8 +96,8 @@ async fn two_that_redrive_the_same_letters_send_each_back_once() {
 
 #[actix::test]
 async fn what_cannot_be_buried_or_redriven_stays_where_it_is() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     redis.send(Set::new("orders:dlq", "no stream")).await.unwrap();
     let (handler, events) = (Recorder::start_with(|_| Outcome::reject("no customer")), Events::watch());
     let consumer =
@@ -111,20 +111,20 @@ async fn what_cannot_be_buried_or_redriven_stays_where_it_is() {
     redis.send(Del::key("orders:dlq")).await.unwrap();
     eventually("buried", async || consumer.stats().await.unwrap().dead_lettered == 1).await;
 
-    bed.server.command(["CONFIG", "SET", "maxmemory", "1"]).unwrap().ok().unwrap();
+    fixture.server.command(["CONFIG", "SET", "maxmemory", "1"]).unwrap().ok().unwrap();
     let full = consumer.redrive(DeadLetterFilter::all()).await.unwrap_err();
     assert_eq!(full.code(), Some("OOM"), "{full}");
     assert_eq!(redis.send(XLen::new("orders:dlq")).await.unwrap(), 1);
-    bed.server.command(["CONFIG", "SET", "maxmemory", "0"]).unwrap().ok().unwrap();
+    fixture.server.command(["CONFIG", "SET", "maxmemory", "0"]).unwrap().ok().unwrap();
     assert_eq!(consumer.redrive(DeadLetterFilter::all()).await.unwrap(), 1);
     eventually("dead again", async || consumer.stats().await.unwrap().dead_lettered == 2).await;
 }
 
 #[actix::test]
 async fn without_memory_a_message_stays_pending_until_there_is_some() {
-    let bed = Bed::start();
-    let redis = bed.redis();
-    let server = std::sync::Arc::new(bed);
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
+    let server = std::sync::Arc::new(fixture);
     let full = server.clone();
     let events = Events::watch();
     let handler = Recorder::start_with(move |_| {

@@ -96,8 +96,8 @@ fn everything() -> XAdd {
 
 #[actix::test]
 async fn every_kind_of_field_is_read_and_the_raw_fields_stay_as_they_are() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     redis.send(everything()).await.unwrap();
     let (handler, mut seen) = hands::<Everything>();
     let consumer = quick("orders", "billing").start::<Everything>(&redis, handler).unwrap();
@@ -125,8 +125,8 @@ async fn every_kind_of_field_is_read_and_the_raw_fields_stay_as_they_are() {
 
 #[actix::test]
 async fn one_that_does_not_fit_is_dead_alone_and_keeps_its_bytes() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     for n in 0..10_u8 {
         let add = XAdd::new("orders").field("n", n).field(b"\xff\xfe", b"\x80");
         redis.send(if n == 5 { add.field("n", b"\xff") } else { add }).await.unwrap();

@@ -62,8 +62,8 @@ impl Handler<Delivery<Job>> for Sums {
 }
 
 async fn sum_of(how: How) -> i64 {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     for n in 1..=100 {
         redis.send(XAdd::new("orders").entry(&Job { n }).unwrap()).await.unwrap();
     }
@@ -115,8 +115,8 @@ impl Handler<Delivery<Job>> for Keeps {
 
 #[actix::test]
 async fn what_is_not_ours_or_fails_is_neither_done_nor_acknowledged() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let (sender, mut jobs) = tokio::sync::mpsc::unbounded_channel();
     let handler = Keeps(sender).start().recipient();
     let consumer = quick("orders", "billing").start::<Job>(&redis, handler).unwrap();
@@ -153,8 +153,8 @@ async fn what_is_not_ours_or_fails_is_neither_done_nor_acknowledged() {
 
 #[actix::test]
 async fn an_effect_elsewhere_happens_once_and_a_dead_claim_ends() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let mails = Deduplicate::new(&redis, "mails").claim_for(Duration::from_millis(300));
     let Claim::Ours(claim) = mails.claim("17").await.unwrap() else { panic!("nobody else is there") };
     assert!(matches!(mails.claim("17").await.unwrap(), Claim::Taken));

@@ -21,8 +21,8 @@ async fn numbers(redis: &Redis, stream: &str) -> Vec<u64> {
 
 #[actix::test]
 async fn trimming_stops_at_what_a_group_still_needs() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let producer = Producer::new(&redis, "orders").max_len(10).keep_needed();
     for n in 0..100 {
         producer.append(entry(n)).await.unwrap();
@@ -57,8 +57,8 @@ async fn trimming_stops_at_what_a_group_still_needs() {
 
 #[actix::test]
 async fn trimming_by_age_stops_there_too() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     for n in 0..20 {
         redis
             .send(XAdd::new("orders").entry(&Job { n }).unwrap().id(StreamId::new(n + 1, u64::MAX - n)))
@@ -78,8 +78,8 @@ async fn trimming_by_age_stops_there_too() {
 
 #[actix::test]
 async fn no_message_is_lost_to_trimming_while_consumers_are_behind() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler =
         Recorder::start_with(|job| if job.attempt() == 1 && job.n % 10 == 0 { Outcome::Retry } else { Outcome::Ack });
     let events = Events::watch();
@@ -104,8 +104,8 @@ async fn no_message_is_lost_to_trimming_while_consumers_are_behind() {
 
 #[actix::test]
 async fn what_is_trimmed_before_it_is_handled_is_told() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::RetryAfter(Duration::from_millis(300)));
     let events = Events::watch();
     let consumer =
@@ -119,15 +119,15 @@ async fn what_is_trimmed_before_it_is_handled_is_told() {
 
 #[actix::test]
 async fn a_message_with_an_id_is_added_once_whatever_is_sent_twice() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     assert!(!redis.stream_features().await.unwrap().idempotent_add, "none of the servers of the tests has it");
     let producer = Producer::new(&redis, "orders").remember(Duration::from_millis(400), 50);
     let first = producer.append(entry(1).once("order-1")).await.unwrap();
     let again = producer.append(entry(1).once("order-1")).await.unwrap();
     assert_eq!((first.by, again.by, first.id), (Some(OnceBy::Script), Some(OnceBy::ScriptKnewIt), again.id));
     // Twenty producers, each message from all of them.
-    let producers: Vec<_> = (0..20).map(|_| Producer::new(&bed.redis(), "orders")).collect();
+    let producers: Vec<_> = (0..20).map(|_| Producer::new(&fixture.redis(), "orders")).collect();
     let all = producers
         .iter()
         .flat_map(|producer| (0..50_u64).map(move |n| producer.append(entry(n).once(format!("many-{n}")))));
@@ -160,8 +160,8 @@ async fn a_message_is_fields_or_json_and_carries_its_trace() {
     struct Envelope {
         order: Order,
     }
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let producer = Producer::new(&redis, "orders");
     let trace = TraceParent::new(false).child();
     let order = Order { customer: Some("ada ä".into()), items: vec![(1, 2.5), (2, 0.1)], paid: true };
@@ -183,8 +183,8 @@ async fn a_message_is_fields_or_json_and_carries_its_trace() {
 
 #[actix::test]
 async fn a_group_can_be_made_moved_looked_at_and_removed() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let group = ConsumerGroup::new(&redis, "orders", "billing");
     assert!(group.info().await.unwrap().is_none() && group.pending().await.unwrap().is_none());
     assert!(group.create_at_end().await.unwrap() && !group.create(StreamId::MIN).await.unwrap());
@@ -219,8 +219,8 @@ async fn a_group_can_be_made_moved_looked_at_and_removed() {
 
 #[actix::test]
 async fn only_consumers_with_nothing_pending_that_do_nothing_are_removed() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let group = ConsumerGroup::new(&redis, "orders", "billing");
     group.create(StreamId::MIN).await.unwrap();
     redis.send(XAdd::new("orders").entry(&Job { n: 1 }).unwrap()).await.unwrap();
@@ -243,8 +243,8 @@ async fn only_consumers_with_nothing_pending_that_do_nothing_are_removed() {
 
 #[actix::test]
 async fn what_all_groups_have_acknowledged_is_deleted_if_that_is_wished() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let other = ConsumerGroup::new(&redis, "orders", "shipping");
     other.create(StreamId::MIN).await.unwrap();
     for n in 0..20 {

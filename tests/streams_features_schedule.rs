@@ -15,8 +15,8 @@ fn job(n: u64) -> XAdd {
 
 #[actix::test]
 async fn a_message_comes_when_its_time_has_come_and_not_before() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing")
         .scheduled_every(Duration::from_millis(50))
@@ -40,12 +40,12 @@ async fn a_message_comes_when_its_time_has_come_and_not_before() {
 
 #[actix::test]
 async fn many_that_move_move_each_message_once() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     for n in 0..500 {
         redis.schedule(job(n), SystemTime::now()).await.unwrap();
     }
-    let movers: Vec<_> = (0..8).map(|_| Scheduled::new(&bed.redis(), "orders")).collect();
+    let movers: Vec<_> = (0..8).map(|_| Scheduled::new(&fixture.redis(), "orders")).collect();
     let moved = futures_util::future::join_all(movers.iter().map(Scheduled::move_due)).await;
     let moved: Vec<u64> = moved.into_iter().map(Result::unwrap).collect();
     // With ZRANGEBYSCORE, XADD and ZREM as commands of their own there were 862.
@@ -57,8 +57,8 @@ async fn many_that_move_move_each_message_once() {
 
 #[actix::test]
 async fn what_is_cancelled_does_not_come_and_what_comes_is_whole() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let scheduled = Scheduled::new(&redis, "orders");
     let ticket = redis.schedule(job(1), SystemTime::now()).await.unwrap();
     let whole = XAdd::new("orders").field("raw", b"\x00\xff\r\n").field("a", 1).field("a", 2).max_len(5);
@@ -86,8 +86,8 @@ async fn what_is_cancelled_does_not_come_and_what_comes_is_whole() {
 
 #[actix::test]
 async fn what_cannot_be_moved_waits() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let scheduled = Scheduled::new(&redis, "orders");
     redis.send(Set::new("orders", "no stream")).await.unwrap();
     redis.schedule(job(1), SystemTime::now()).await.unwrap();
@@ -99,15 +99,15 @@ async fn what_cannot_be_moved_waits() {
 
 #[actix::test]
 async fn messages_outlive_whoever_scheduled_them_and_the_server() {
-    let bed = Bed::persistent();
-    let redis = bed.redis();
+    let fixture = StreamFixture::persistent();
+    let redis = fixture.redis();
     for n in 0..50 {
         redis.schedule_in(job(n), Duration::from_millis(200)).await.unwrap();
     }
     redis.shutdown(Duration::from_secs(1)).await.unwrap();
-    bed.server.kill().unwrap();
-    bed.server.restart().unwrap();
-    let redis = bed.redis();
+    fixture.server.kill().unwrap();
+    fixture.server.restart().unwrap();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumers: Vec<_> = ["c1", "c2"]
         .map(|name| quick("orders", "billing").consumer(name).start::<Job>(&redis, handler.recipient()).unwrap())

@@ -15,8 +15,8 @@ use stream_support::*;
 #[actix::test]
 async fn scenario_08_handler_panics() {
     injected_panics_are_quiet();
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let calls = Rc::new(Cell::new(0));
     // Twice where it is called, twice in what it awaits: the first takes its actor down, the second only a task.
     let handler = Recorder::working(move |job| {
@@ -44,8 +44,8 @@ async fn scenario_08_handler_panics() {
 /// Without the deadline the hung handler kept the only slot: no time-out within 20 s.
 #[actix::test]
 async fn scenario_09_handler_hangs() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::working(|job| {
         let hangs = job.n == 0 && job.attempt() == 1;
@@ -72,8 +72,8 @@ async fn scenario_09_handler_hangs() {
 /// Without the renewal of leases, neither by the consumer nor by the keeper, there were 15 calls for 12 entries.
 #[actix::test]
 async fn scenario_10_handler_slower_than_min_idle() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let min_idle = ms(600);
     // The fault itself: what it works on would look abandoned five times over.
     let handler = Recorder::working(move |_| async move {
@@ -96,9 +96,9 @@ async fn scenario_10_handler_slower_than_min_idle() {
 /// handled the entry too: (1, 1).
 #[test]
 fn scenario_10_handler_that_blocks_its_thread() {
-    let bed = Bed::start();
+    let fixture = StreamFixture::start();
     let min_idle = ms(800);
-    let port = bed.server.port();
+    let port = fixture.server.port();
     let blocked = std::thread::spawn(move || {
         actix::System::new().block_on(async move {
             let redis = connect(port);
@@ -134,8 +134,8 @@ fn scenario_10_handler_that_blocks_its_thread() {
 /// The keeper stops at the handler's deadline: without that the entry was the hung one's still after 20 s.
 #[test]
 fn scenario_09_handler_hangs_with_its_thread() {
-    let bed = Bed::start();
-    let port = bed.server.port();
+    let fixture = StreamFixture::start();
+    let port = fixture.server.port();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let hung = std::thread::spawn(move || {
         actix::System::new().block_on(async move {
@@ -171,11 +171,11 @@ fn scenario_09_handler_hangs_with_its_thread() {
 /// When what cannot be decoded was put down instead of buried, there was no dead letter within 20 s.
 #[actix::test]
 async fn scenario_19_undecodable_entry() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     add(&redis, 0..50).await;
-    tell(&bed.server, ["XADD", "t:orders", "*", "n", "no number", "n", "twice"]);
+    tell(&fixture.server, ["XADD", "t:orders", "*", "n", "no number", "n", "twice"]);
     add(&redis, 50..99).await;
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").on_event(events.recipient());
@@ -196,10 +196,10 @@ async fn scenario_19_undecodable_entry() {
 /// With XACK before XADD in the script, as MULTI would have it, the entry was in neither of both streams: 0 dead letters.
 #[actix::test]
 async fn scenario_21_dead_letter_write_fails() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
-    tell(&bed.server, ["SET", "t:orders:dlq", "no stream"]);
+    tell(&fixture.server, ["SET", "t:orders:dlq", "no stream"]);
     let handler = Recorder::start_with(|job| if job.n == 0 { Outcome::reject("no") } else { Outcome::Ack });
     let consumer = quick("orders", "billing").on_event(events.recipient());
     let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
@@ -210,7 +210,7 @@ async fn scenario_21_dead_letter_write_fails() {
         redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 1)
     })
     .await;
-    tell(&bed.server, ["DEL", "t:orders:dlq"]);
+    tell(&fixture.server, ["DEL", "t:orders:dlq"]);
     settled(&redis).await;
     let dead = redis.send(XRange::new("orders:dlq", ..)).await.unwrap();
     assert_eq!(dead.len(), 1);
@@ -221,8 +221,8 @@ async fn scenario_21_dead_letter_write_fails() {
 /// Handed back without letting others have it at once, it was pending still after 20 s.
 #[actix::test]
 async fn scenario_24_scale_down() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let (gate, passed) = tokio::sync::watch::channel(false);
     let slow = Recorder::working(move |_| {
         let mut passed = passed.clone();
@@ -260,8 +260,8 @@ async fn scenario_24_scale_down() {
 /// Not to wait for the read alone does not fail this: CLIENT UNBLOCK ends it before the handlers end.
 #[actix::test]
 async fn scenario_25_shutdown_mid_batch() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let (gate, passed) = tokio::sync::watch::channel(false);
     // Some are at work whenever it is shut down, and fewer than there may be.
     let handler = Recorder::working(move |job| {

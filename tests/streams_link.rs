@@ -24,11 +24,11 @@ async fn behind(proxy: &Proxy, events: &Events) -> (Redis, Recording, StreamCons
 /// passes still.
 #[actix::test]
 async fn scenario_05_link_half_open_during_block() {
-    let bed = Bed::start();
-    let proxy = Proxy::start(bed.server.addr()).unwrap();
+    let fixture = StreamFixture::start();
+    let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let events = Events::watch();
     let (_redis, handler, _consumer) = behind(&proxy, &events).await;
-    let direct = bed.redis();
+    let direct = fixture.redis();
     add(&direct, 0..10).await;
     handler.all_of(10).await;
     proxy.strand_all();
@@ -44,13 +44,13 @@ async fn scenario_05_link_half_open_during_block() {
 /// Without killing it the old reader was still there after 20 s, and took entries for nobody.
 #[actix::test]
 async fn scenario_06_zombie_reader_takes_entries() {
-    let bed = Bed::start();
-    let proxy = Proxy::start(bed.server.addr()).unwrap();
+    let fixture = StreamFixture::start();
+    let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let events = Events::watch();
     let (_redis, handler, consumer) = behind(&proxy, &events).await;
-    let direct = bed.redis();
+    let direct = fixture.redis();
     let readers = || {
-        let clients = bed.server.clients().unwrap();
+        let clients = fixture.server.clients().unwrap();
         let readers = clients.into_iter().filter(|line| line.contains("-reader-"));
         readers.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -74,8 +74,8 @@ async fn scenario_06_zombie_reader_takes_entries() {
 /// With XACK neither repeatable nor sent again after a failure, it was not known to be acknowledged within 20 s.
 #[actix::test]
 async fn scenario_18_control_connection_cut_before_the_reply() {
-    let bed = Bed::start();
-    let proxy = Proxy::start(bed.server.addr()).unwrap();
+    let fixture = StreamFixture::start();
+    let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let redis = connect(proxy.port());
     let (gate, passed) = tokio::sync::watch::channel(0_u64);
     let handler = Recorder::working(move |job| {
@@ -87,7 +87,7 @@ async fn scenario_18_control_connection_cut_before_the_reply() {
     });
     let consumer = quick("orders", "billing").min_idle(secs(60)).block(secs(2));
     let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
-    let direct = bed.redis();
+    let direct = fixture.redis();
     for n in 0..5 {
         add(&direct, [n]).await;
         handler.handled(n as usize + 1).await;
@@ -108,16 +108,16 @@ async fn scenario_18_control_connection_cut_before_the_reply() {
 /// With a margin of 50 ms the link was given up each of the three times, though the server was only late.
 #[actix::test]
 async fn scenario_29_server_overruns_block() {
-    let bed = Bed::start();
-    let proxy = Proxy::start(bed.server.addr()).unwrap();
+    let fixture = StreamFixture::start();
+    let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let events = Events::watch();
     let (_redis, handler, consumer) = behind(&proxy, &events).await;
     for n in 0..3 {
         // Whenever in the BLOCK of half a second it begins, the answer is 400 ms late.
-        let mut server = bed.server.connect().unwrap();
+        let mut server = fixture.server.connect().unwrap();
         let slept = tokio::task::spawn_blocking(move || server.command(["DEBUG", "SLEEP", "0.9"]).unwrap().ok());
         slept.await.unwrap().unwrap();
-        let direct = bed.redis();
+        let direct = fixture.redis();
         add(&direct, [n]).await;
         handler.all_of(n + 1).await;
     }
@@ -128,8 +128,8 @@ async fn scenario_29_server_overruns_block() {
 /// Without the stall detector such a consumer looked healthy still after 20 s.
 #[actix::test]
 async fn scenario_30_connected_but_silent_with_lag() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     add(&redis, 0..5).await;
@@ -137,7 +137,7 @@ async fn scenario_30_connected_but_silent_with_lag() {
     let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     handler.all_of(5).await;
     settled(&redis).await;
-    if bed.server.version() < (7, 0, 0) {
+    if fixture.server.version() < (7, 0, 0) {
         assert_eq!(consumer.stats().await.unwrap().lag, None, "such a server knows no lag");
         return;
     }
@@ -155,8 +155,8 @@ async fn scenario_30_connected_but_silent_with_lag() {
 /// With a backoff of its own alone the reader waited for minutes after the connection was back.
 #[actix::test]
 async fn the_reader_is_dialled_as_soon_as_the_connection_is_back() {
-    let bed = Bed::start();
-    let proxy = Proxy::start(bed.server.addr()).unwrap();
+    let fixture = StreamFixture::start();
+    let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let config = RedisConfig::builder().host("127.0.0.1").port(proxy.port()).key_prefix("t:");
     // The default user has no password, so that any is right.
     let config = config.username("default").password("any").build().unwrap();
@@ -171,7 +171,7 @@ async fn the_reader_is_dialled_as_soon_as_the_connection_is_back() {
     proxy.reset_all();
     events.saw("disconnected", |kind| matches!(kind, Kind::Disconnected { .. })).await;
     eventually("both wait", async || redis.status().borrow().state == ConnectionState::Backoff).await;
-    add(&bed.redis(), 0..5).await;
+    add(&fixture.redis(), 0..5).await;
     proxy.pass();
     redis.reauthenticate().await.unwrap();
     handler.all_of(5).await;

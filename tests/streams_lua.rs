@@ -4,7 +4,7 @@
 use redis_actix_test::{RedisServer, Reply};
 
 /// Five entries `1-0` to `5-0`: the first three are pending for `us`, the fourth for `them`, the fifth for nobody.
-fn bed() -> RedisServer {
+fn fixture() -> RedisServer {
     let server = RedisServer::start().unwrap();
     for n in 1..=5 {
         tell(&server, &["XADD", "s", &format!("{n}-0"), "n", &n.to_string()]);
@@ -48,7 +48,7 @@ fn pending(server: &RedisServer) -> String {
 
 #[test]
 fn lease_renews_what_is_ours_and_tells_the_rest() {
-    let server = bed();
+    let server = fixture();
     tell(&server, &["XDEL", "s", "2-0"]);
     let args = ["g", "us", "1-0", "90000", "0", "2-0", "0", "-1", "3-0", "90000", "-1", "4-0", "90000", "7"];
     let answer = eval(&server, include_str!("../src/scripts/lease.lua"), &["s"], &args);
@@ -58,7 +58,7 @@ fn lease_renews_what_is_ours_and_tells_the_rest() {
 
 #[test]
 fn take_counts_once_however_often_it_is_repeated() {
-    let server = bed();
+    let server = fixture();
     tell(&server, &["XDEL", "s", "2-0"]);
     for _ in 0..2 {
         let args = ["g", "us", "1-0", "2", "4-0", "2", "9-9", "2"];
@@ -72,7 +72,7 @@ fn take_counts_once_however_often_it_is_repeated() {
 
 #[test]
 fn a_dead_letter_is_written_before_its_entry_is_acknowledged() {
-    let server = bed();
+    let server = fixture();
     let script = include_str!("../src/scripts/dead_letter.lua");
     let bury = |id| shown(&eval(&server, script, &["s", "s:dlq"], &["g", "us", id, "dead:reason", "rejected"]));
     assert_eq!((bury("1-0"), bury("1-0"), bury("4-0")), ("1".to_owned(), "0".to_owned(), "0".to_owned()));
@@ -90,7 +90,7 @@ fn a_dead_letter_is_written_before_its_entry_is_acknowledged() {
 
 #[test]
 fn sweep_claims_without_counting_and_not_by_a_clock_that_jumped() {
-    let server = bed();
+    let server = fixture();
     let script = include_str!("../src/scripts/sweep.lua");
     let clock = tell(&server, &["TIME"]).array().unwrap()[0].text().unwrap().parse::<u64>().unwrap() * 1000;
     let sweep = |clock: u64| eval(&server, script, &["s"], &["g", "me", "0", "0-0", "10", &clock.to_string(), "60000"]);
@@ -122,7 +122,7 @@ fn a_name_has_one_holder_until_it_dies_or_gives_it_up() {
 
 #[test]
 fn only_who_left_nothing_is_forgotten() {
-    let server = bed();
+    let server = fixture();
     tell(&server, &["XGROUP", "CREATECONSUMER", "s", "g", "empty"]);
     tell(&server, &["XGROUP", "CREATECONSUMER", "s", "g", "idle"]);
     let script = include_str!("../src/scripts/forget.lua");

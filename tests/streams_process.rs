@@ -17,10 +17,10 @@ async fn scenario_07_consumer_killed_mid_batch() {
     if is_child().await {
         return;
     }
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let task =
-        Task { port: bed.server.port(), name: "dead", min_idle: secs(1), in_flight: 4, does: Does::AckAfter(30) };
+        Task { port: fixture.server.port(), name: "dead", min_idle: secs(1), in_flight: 4, does: Does::AckAfter(30) };
     let mut worker = Worker::start("scenario_07_consumer_killed_mid_batch", task);
     add(&redis, 0..60).await;
     eventually("the middle of a batch", async || worker.count("end") >= 8).await;
@@ -51,10 +51,10 @@ async fn scenario_07_the_same_name_recovers_at_once() {
     if is_child().await {
         return;
     }
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let task =
-        Task { port: bed.server.port(), name: "c1", min_idle: secs(60), in_flight: 4, does: Does::AckAfter(2_000) };
+        Task { port: fixture.server.port(), name: "c1", min_idle: secs(60), in_flight: 4, does: Does::AckAfter(2_000) };
     let mut worker = Worker::start("scenario_07_the_same_name_recovers_at_once", task);
     add(&redis, 0..20).await;
     eventually("the middle of a batch", async || worker.count("start") >= 4).await;
@@ -77,12 +77,12 @@ async fn scenario_11_process_stopped_and_continued() {
     if is_child().await {
         return;
     }
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let min_idle = ms(800);
     // Slow enough to be at work still when another one has taken the entry over.
     let does = Does::RejectAfter(u64::try_from(min_idle.as_millis()).unwrap() * 3);
-    let task = Task { port: bed.server.port(), name: "stopped", min_idle, in_flight: 4, does };
+    let task = Task { port: fixture.server.port(), name: "stopped", min_idle, in_flight: 4, does };
     let worker = Worker::start("scenario_11_process_stopped_and_continued", task);
     add(&redis, 0..1).await;
     eventually("it has begun", async || worker.count("start") == 1).await;
@@ -123,13 +123,13 @@ async fn scenario_11_all_processes_stopped_and_continued() {
     if is_child().await {
         return;
     }
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let min_idle = ms(800);
     // Slow enough to be at work still when it looks abandoned, and when it would be taken over.
     let does = Does::AckAfter(u64::try_from(min_idle.as_millis()).unwrap() * 5);
     let workers = ["c1", "c2"].map(|name| {
-        let task = Task { port: bed.server.port(), name, min_idle, in_flight: 4, does };
+        let task = Task { port: fixture.server.port(), name, min_idle, in_flight: 4, does };
         Worker::start("scenario_11_all_processes_stopped_and_continued", task)
     });
     let total = |what: &str| workers.iter().map(|worker| worker.count(what)).sum::<usize>();
@@ -157,10 +157,11 @@ async fn scenario_20_entry_that_aborts_the_process() {
     if is_child().await {
         return;
     }
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, 0..100).await;
-    let task = Task { port: bed.server.port(), name: "c1", min_idle: secs(2), in_flight: 8, does: Does::AbortOn(37) };
+    let task =
+        Task { port: fixture.server.port(), name: "c1", min_idle: secs(2), in_flight: 8, does: Does::AbortOn(37) };
     let started = Instant::now();
     let mut workers: Vec<Worker> = Vec::new();
     let over = || async {
@@ -168,7 +169,7 @@ async fn scenario_20_entry_that_aborts_the_process() {
             && redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count == 0)
     };
     while !over().await {
-        assert!(started.elapsed() < PATIENCE, "all but one are handled, and that one is dead");
+        assert!(started.elapsed() < TIME_LIMIT, "all but one are handled, and that one is dead");
         if workers.last_mut().is_none_or(Worker::is_over) {
             workers.push(Worker::start("scenario_20_entry_that_aborts_the_process", task));
         }
@@ -189,9 +190,10 @@ async fn scenario_23_two_processes_one_name() {
     if is_child().await {
         return;
     }
-    let bed = Bed::start();
-    let redis = bed.redis();
-    let task = Task { port: bed.server.port(), name: "c1", min_idle: secs(2), in_flight: 4, does: Does::AckAfter(5) };
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
+    let task =
+        Task { port: fixture.server.port(), name: "c1", min_idle: secs(2), in_flight: 4, does: Does::AckAfter(5) };
     let mut first = Worker::start("scenario_23_two_processes_one_name", task);
     eventually("the first is there", async || first.count("event Connected") == 1).await;
     let events = Events::watch();
@@ -214,15 +216,15 @@ async fn scenario_23_two_processes_one_name() {
 /// dropped that without a word.
 #[actix::test]
 async fn dead_consumers_are_removed_when_they_left_nothing() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").min_idle(secs(60)).forget_after(secs(1)).on_event(events.recipient());
     add(&redis, 0..1).await;
-    tell(&bed.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
-    tell(&bed.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "empty"]);
-    tell(&bed.server, ["XREADGROUP", "GROUP", "billing", "full", "STREAMS", "t:orders", ">"]);
+    tell(&fixture.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
+    tell(&fixture.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "empty"]);
+    tell(&fixture.server, ["XREADGROUP", "GROUP", "billing", "full", "STREAMS", "t:orders", ">"]);
     let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     events.saw("removed", |kind| matches!(kind, Kind::ConsumerRemoved { name } if name == "empty")).await;
     let names = redis.send(XInfoConsumers::new("orders", "billing")).await.unwrap();

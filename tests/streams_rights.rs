@@ -13,16 +13,16 @@ use redis_actix::{Missing, StreamEventKind as Kind};
 use redis_actix_test::RedisServer;
 use stream_support::*;
 
-fn allow<const N: usize>(bed: &Bed, rules: [&str; N]) {
+fn allow<const N: usize>(fixture: &StreamFixture, rules: [&str; N]) {
     let words = ["ACL", "SETUSER", "default"].into_iter().chain(rules);
-    bed.server.command(words).unwrap().ok().unwrap();
+    fixture.server.command(words).unwrap().ok().unwrap();
 }
 
 /// With the refusal taken for the end, nobody was told within 20 s, and the consumer was gone.
 #[actix::test]
 async fn scenario_28_noperm_mid_run() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").on_event(events.recipient());
@@ -32,12 +32,12 @@ async fn scenario_28_noperm_mid_run() {
     let denied = |kind: &Kind| matches!(kind, Kind::Trouble { error } if error.code() == Some("NOPERM"));
     for (round, right) in ["xreadgroup", "xack", "xautoclaim"].into_iter().enumerate() {
         let n = 10 + 10 * round as u64;
-        allow(&bed, [&format!("-{right}")]);
+        allow(&fixture, [&format!("-{right}")]);
         add(&redis, n..n + 10).await;
         if right != "xautoclaim" {
             eventually(right, async || events.count(denied) > round).await;
         }
-        allow(&bed, [&format!("+{right}")]);
+        allow(&fixture, [&format!("+{right}")]);
         handler.all_of(n + 10).await;
         settled(&redis).await;
     }
@@ -49,8 +49,8 @@ async fn scenario_28_noperm_mid_run() {
 #[actix::test]
 async fn scenario_28_noauth_mid_run() {
     let server = RedisServer::builder().requirepass("one").start().unwrap();
-    let bed = Bed { server };
-    let config = RedisConfig::builder().host("127.0.0.1").port(bed.server.port()).password("one").key_prefix("t:");
+    let fixture = StreamFixture { server };
+    let config = RedisConfig::builder().host("127.0.0.1").port(fixture.server.port()).password("one").key_prefix("t:");
     let hasty = ReconnectPolicy::exponential(ms(5)..=ms(100));
     let redis = Redis::builder(config.build().unwrap()).reconnect(hasty).start().unwrap();
     let events = Events::watch();
@@ -60,11 +60,11 @@ async fn scenario_28_noauth_mid_run() {
     add(&redis, 0..10).await;
     handler.all_of(10).await;
     settled(&redis).await;
-    bed.server.set_password(Some("two")).unwrap();
-    tell(&bed.server, ["CLIENT", "KILL", "TYPE", "normal"]);
+    fixture.server.set_password(Some("two")).unwrap();
+    tell(&fixture.server, ["CLIENT", "KILL", "TYPE", "normal"]);
     events.saw("it is told", |kind| matches!(kind, Kind::Trouble { .. })).await;
-    tell(&bed.server, ["XADD", "t:orders", "*", "n", "10"]);
-    bed.server.set_password(Some("one")).unwrap();
+    tell(&fixture.server, ["XADD", "t:orders", "*", "n", "10"]);
+    fixture.server.set_password(Some("one")).unwrap();
     handler.all_of(11).await;
     settled(&redis).await;
     assert_eq!(consumer.stats().await.unwrap().state, "live");
@@ -74,13 +74,13 @@ async fn scenario_28_noauth_mid_run() {
 /// Without the plain commands none of this came to its end, and nobody was told.
 #[actix::test]
 async fn scenario_28_without_scripts() {
-    let bed = Bed::start();
-    allow(&bed, ["-eval", "-evalsha", "-script"]);
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    allow(&fixture, ["-eval", "-evalsha", "-script"]);
+    let redis = fixture.redis();
     let events = Events::watch();
     add(&redis, 0..30).await;
-    tell(&bed.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
-    tell(&bed.server, ["XREADGROUP", "GROUP", "billing", "dead", "COUNT", "5", "STREAMS", "t:orders", ">"]);
+    tell(&fixture.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
+    tell(&fixture.server, ["XREADGROUP", "GROUP", "billing", "dead", "COUNT", "5", "STREAMS", "t:orders", ">"]);
     let min_idle = ms(600);
     let handler = Recorder::working(move |job| {
         let (n, attempt) = (job.n, job.attempt());
@@ -106,7 +106,7 @@ async fn scenario_28_without_scripts() {
     events.saw("it says so", |kind| matches!(kind, Kind::Degraded { missing: Missing::Scripts })).await;
     handler.all_of(30).await;
     // Released entries are not counted; the third time it is somebody's by chance.
-    tell(&bed.server, ["XADD", "t:orders", "*", "n", "30"]);
+    tell(&fixture.server, ["XADD", "t:orders", "*", "n", "30"]);
     handler.all_of(31).await;
     let dead = || redis.send(XRange::new("orders:dlq", ..));
     eventually("a dead letter", async || dead().await.is_ok_and(|dead| dead.len() == 1)).await;
@@ -124,19 +124,19 @@ async fn scenario_28_without_scripts() {
 /// With CLIENT taken for granted the consumer never got past the look for its old reader: not all of 20 within 20 s.
 #[actix::test]
 async fn scenario_28_without_client() {
-    let bed = Bed::start();
-    allow(&bed, ["-client"]);
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    allow(&fixture, ["-client"]);
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").on_event(events.recipient());
     let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     add(&redis, 0..10).await;
     handler.all_of(10).await;
-    bed.server.restart().unwrap();
-    allow(&bed, ["-client"]);
+    fixture.server.restart().unwrap();
+    allow(&fixture, ["-client"]);
     for n in 10..20 {
-        tell(&bed.server, ["XADD", "t:orders", "*", "n", &n.to_string()]);
+        tell(&fixture.server, ["XADD", "t:orders", "*", "n", &n.to_string()]);
     }
     handler.all_of(20).await;
     settled(&redis).await;
@@ -153,7 +153,7 @@ async fn scenario_28_without_client() {
 struct Clock(PathBuf);
 
 impl Clock {
-    fn start() -> (Self, Bed) {
+    fn start() -> (Self, StreamFixture) {
         let dir = std::env::temp_dir().join(format!("redis-actix-clock-{:x}", fastrand::u64(..)));
         std::fs::create_dir(&dir).unwrap();
         let (library, offset) = (dir.join("clock.so"), dir.join("offset"));
@@ -165,7 +165,7 @@ impl Clock {
         clock.set(0);
         let server = RedisServer::builder().env("LD_PRELOAD", library.to_string_lossy());
         let server = server.env("CLOCK_OFFSET", offset.to_string_lossy()).start().unwrap();
-        (clock, Bed { server })
+        (clock, StreamFixture { server })
     }
 
     fn set(&self, seconds: i64) {
@@ -173,8 +173,8 @@ impl Clock {
         file.write_all(&seconds.to_ne_bytes()).unwrap();
     }
 
-    fn jump(&self, bed: &Bed, seconds: i64) {
-        let time = || tell(&bed.server, ["TIME"]).array().unwrap()[0].text().unwrap().parse::<i64>().unwrap();
+    fn jump(&self, fixture: &StreamFixture, seconds: i64) {
+        let time = || tell(&fixture.server, ["TIME"]).array().unwrap()[0].text().unwrap().parse::<i64>().unwrap();
         let before = time();
         self.set(seconds);
         assert!((time() - before).abs() > 3_000, "the clock jumped");
@@ -188,23 +188,23 @@ impl Drop for Clock {
 }
 
 /// How many sweeps have claimed: one that finds that the clock jumped does not.
-fn sweeps(bed: &Bed) -> u64 {
-    let stats = tell(&bed.server, ["INFO", "commandstats"]).text().unwrap();
+fn sweeps(fixture: &StreamFixture) -> u64 {
+    let stats = tell(&fixture.server, ["INFO", "commandstats"]).text().unwrap();
     let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xautoclaim:calls="));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
-async fn sweeps_more(bed: &Bed, count: u64) {
-    let before = sweeps(bed);
-    eventually(&format!("{count} sweeps more"), async || sweeps(bed) >= before + count).await;
+async fn sweeps_more(fixture: &StreamFixture, count: u64) {
+    let before = sweeps(fixture);
+    eventually(&format!("{count} sweeps more"), async || sweeps(fixture) >= before + count).await;
 }
 
 /// Without comparing the server's clock with its own, a sweep after the jump forward took over what the other was working
 /// on: 34 calls for 32 entries.
 #[actix::test]
 async fn scenario_22_server_clock_jumps() {
-    let (clock, bed) = Clock::start();
-    let redis = bed.redis();
+    let (clock, fixture) = Clock::start();
+    let redis = fixture.redis();
     let (gate, passed) = tokio::sync::watch::channel(false);
     let handler = Recorder::working(move |_| {
         let mut passed = passed.clone();
@@ -221,10 +221,10 @@ async fn scenario_22_server_clock_jumps() {
     // Who has not swept yet knows no clock to compare with. One at a time, for the server does not say who sweeps: one
     // sweep of the other may be under way still when it is paused, and with a second one of its own the first was answered.
     let first = consume("c1");
-    sweeps_more(&bed, 2).await;
+    sweeps_more(&fixture, 2).await;
     first.pause();
     let second = consume("c2");
-    sweeps_more(&bed, 3).await;
+    sweeps_more(&fixture, 3).await;
     first.resume();
     let consumers = [first, second];
     for consumer in &consumers {
@@ -236,9 +236,9 @@ async fn scenario_22_server_clock_jumps() {
         add(&redis, added..added + 8).await;
         added += 8;
         handler.all_of(added).await;
-        clock.jump(&bed, offset);
+        clock.jump(&fixture, offset);
         // All are at work until there are sweeps again that would take over what looks abandoned.
-        sweeps_more(&bed, 6).await;
+        sweeps_more(&fixture, 6).await;
         gate.send_replace(true);
         settled(&redis).await;
     }

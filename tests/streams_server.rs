@@ -38,8 +38,8 @@ fn produce(redis: &Redis, over: &Rc<Cell<bool>>) -> actix_rt::task::JoinHandle<u
 /// 1,013 within 20 s.
 #[actix::test]
 async fn scenario_01_server_killed_under_load() {
-    let bed = Bed::persistent();
-    let redis = bed.redis();
+    let fixture = StreamFixture::persistent();
+    let redis = fixture.redis();
     let over = Rc::new(Cell::new(false));
     let producing = produce(&redis, &over);
     let handler = Recorder::start_with(|_| Outcome::Ack);
@@ -49,9 +49,9 @@ async fn scenario_01_server_killed_under_load() {
         handler.handled(round * 200).await;
         let losses = redis.status().borrow().disconnects;
         kills.push(Instant::now());
-        bed.server.kill().unwrap();
+        fixture.server.kill().unwrap();
         eventually("the link is lost", async || redis.status().borrow().disconnects > losses).await;
-        bed.server.restart().unwrap();
+        fixture.server.restart().unwrap();
     }
     handler.handled(1_000).await;
     over.set(true);
@@ -72,8 +72,8 @@ async fn scenario_01_server_killed_under_load() {
 /// With the group made only the first time: not made again within 20 s.
 #[actix::test]
 async fn scenario_02_restart_without_persistence() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let (gate, passed) = tokio::sync::watch::channel(false);
     let ended = Rc::new(Cell::new(0));
@@ -90,9 +90,9 @@ async fn scenario_02_restart_without_persistence() {
     let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     add(&redis, 0..4).await;
     handler.handled(4).await;
-    bed.server.restart().unwrap();
+    fixture.server.restart().unwrap();
     // Before the consumer is back: it must not begin behind these.
-    let mut server = bed.server.connect().unwrap();
+    let mut server = fixture.server.connect().unwrap();
     for n in 4..54_u64 {
         server.command(["XADD", "t:orders", "*", "n", &n.to_string()]).unwrap();
     }
@@ -211,8 +211,8 @@ async fn scenario_04_primary_demoted_under_block() {
 async fn scenario_27_loading_and_busy() {
     let server = RedisServer::builder().appendonly(true).fsync_always();
     let server = server.args(["--loading-process-events-interval-bytes", "1024", "--busy-reply-threshold", "100"]);
-    let bed = Bed { server: server.start().unwrap() };
-    let proxy = Proxy::start(bed.server.addr()).unwrap();
+    let fixture = StreamFixture { server: server.start().unwrap() };
+    let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let redis = connect(proxy.port());
     let events = Events::watch();
     let (gate, passed) = tokio::sync::watch::channel(true);
@@ -231,26 +231,26 @@ async fn scenario_27_loading_and_busy() {
     for _ in 0..2 {
         gate.send_replace(false);
         handler.handled(handler.seen().len() + 5).await;
-        let mut endless = bed.server.connect().unwrap();
+        let mut endless = fixture.server.connect().unwrap();
         endless.send(["EVAL", "while true do end", "0"]).unwrap();
         let busy = |reply: Reply| matches!(reply, Reply::Error(text) if text.starts_with("BUSY"));
-        eventually("busy", async || busy(bed.server.command(["PING"]).unwrap())).await;
+        eventually("busy", async || busy(fixture.server.command(["PING"]).unwrap())).await;
         // These are acknowledged in vain meanwhile.
         let answered = proxy.bytes_to_client();
         gate.send_replace(true);
         eventually("told several times that it is busy", async || proxy.bytes_to_client() > answered + 500).await;
-        tell(&bed.server, ["SCRIPT", "KILL"]).ok().unwrap();
+        tell(&fixture.server, ["SCRIPT", "KILL"]).ok().unwrap();
         let seen = handler.distinct() as u64;
         handler.all_of(seen + 200).await;
     }
-    tell(&bed.server, ["CONFIG", "SET", "key-load-delay", "100"]);
-    let mut loading = bed.server.connect().unwrap();
+    tell(&fixture.server, ["CONFIG", "SET", "key-load-delay", "100"]);
+    let mut loading = fixture.server.connect().unwrap();
     loading.send(["DEBUG", "LOADAOF"]).unwrap();
     let seen = handler.distinct() as u64;
     handler.all_of(seen + 200).await;
     over.set(true);
     let added = producing.await.unwrap();
-    tell(&bed.server, ["CONFIG", "SET", "key-load-delay", "0"]);
+    tell(&fixture.server, ["CONFIG", "SET", "key-load-delay", "0"]);
     handler.all_of(added).await;
     settled(&redis).await;
     assert_eq!(events.count(made_again), 1, "only at first: {:?}", events.all());

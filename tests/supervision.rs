@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, RestartLimit};
-use support::{PATIENCE, config, hasty, ms};
+use support::{TIME_LIMIT, config, hasty, ms};
 
 /// Ablation: under `actix::Supervisor` instead of the guardian the address stays closed for good.
 #[actix::test]
@@ -39,7 +39,7 @@ async fn a_panic_of_one_command_settles_the_others_by_the_delivery_contract() {
     support::injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let reads: Vec<_> = (0..100).map(|_| redis.send(Get::<String>::new("k"))).collect();
     let more = async {
         let more: Vec<_> = (0..100).map(|_| redis.send(Get::<String>::new("k"))).collect();
@@ -65,7 +65,7 @@ async fn an_actor_that_falls_over_and_over_ends_visibly() {
     }
     let mut status = redis.status();
     let closed = status.wait_for(|status| status.state == ConnectionState::Closed);
-    let status = tokio::time::timeout(PATIENCE, closed).await.expect("in time").expect("told").clone();
+    let status = tokio::time::timeout(TIME_LIMIT, closed).await.expect("in time").expect("told").clone();
     assert_eq!(status.restarts, 3);
     assert!(status.cause.expect("a cause").to_string().contains("injected in a log"));
     let error = redis.send(Incr::new("k")).await.expect_err("closed");
@@ -76,11 +76,11 @@ async fn an_actor_that_falls_over_and_over_ends_visibly() {
 async fn the_actor_and_its_link_end_with_the_last_handle() {
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let mut status = redis.status();
     drop(redis);
     let closed = status.wait_for(|status| status.state == ConnectionState::Closed);
-    tokio::time::timeout(PATIENCE, closed).await.expect("in time").expect("told");
+    tokio::time::timeout(TIME_LIMIT, closed).await.expect("in time").expect("told");
     support::eventually("no client left", || server.clients().expect("listed").is_empty().then_some(())).await;
 }
 

@@ -19,7 +19,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, RedisConfig, RedisConfigBuilder};
 use redis_actix_test::RedisServer;
-use support::{PATIENCE, eventually, hasty, ms, until_state};
+use support::{TIME_LIMIT, eventually, hasty, ms, until_state};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -62,7 +62,7 @@ fn secure(port: u16, ca: &Path) -> RedisConfigBuilder {
 /// The connection is refused, fails fast, and says which check it was.
 async fn refused(config: RedisConfigBuilder, words: &str) {
     let redis = hasty(config).start().expect("started");
-    let error = redis.ready(PATIENCE).await.expect_err("refused");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("refused");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Refused, Fate::NotSent), "{error}");
     assert!(error.to_string().contains(words), "not `{words}`: {error}");
     until_state(&redis, ConnectionState::Parked).await;
@@ -99,7 +99,7 @@ async fn row_23_every_refusal_says_which_check_failed() {
     let text = |path: &Path| std::fs::read_to_string(path).expect("read");
     let texts = RedisConfig::builder().host("localhost").port(strict_port).tls(true).tls_ca(text(&ca));
     let by_text = hasty(texts.tls_cert(text(&certificate)).tls_key(text(&key))).start().expect("started");
-    by_text.ready(PATIENCE).await.expect("the same files, as text");
+    by_text.ready(TIME_LIMIT).await.expect("the same files, as text");
     let known = hasty(secure(strict_port, &ca).tls_cert(certificate).tls_key(key)).start().expect("started");
     known.send(Get::<String>::new("k")).await.expect("with a client certificate");
     refused(secure(port, Path::new("/nowhere/ca.pem")), "/nowhere/ca.pem").await;
@@ -163,7 +163,7 @@ async fn files_that_have_changed_are_read_again() {
     loop {
         match redis.send(Set::new("k", "w").idempotent()).await {
             Ok(_) => break,
-            Err(error) => assert!(started.elapsed() < PATIENCE, "never trusted: {error}"),
+            Err(error) => assert!(started.elapsed() < TIME_LIMIT, "never trusted: {error}"),
         }
     }
     // Nonsense in the place of what was good changes nothing.

@@ -12,7 +12,7 @@ mod support;
 use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate};
 use redis_actix_test::{Direction, Proxy, RedisServer};
-use support::{PATIENCE, config, hasty, ms};
+use support::{TIME_LIMIT, config, hasty, ms};
 
 fn text(server: &RedisServer, key: &str) -> Option<String> {
     let reply = server.command(["GET", key]).expect("answered");
@@ -77,7 +77,7 @@ async fn a_link_that_dies_between_multi_and_exec_leaves_the_fate_open() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("started");
     let redis = hasty(config(proxy.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.cut_after(Direction::ToServer, 40);
     let error = redis.send(Transaction::new((Incr::new("k"), Incr::new("k")))).await.expect_err("cut");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Disconnected, Fate::Unknown), "{error}");
@@ -92,8 +92,8 @@ async fn a_link_that_dies_between_multi_and_exec_leaves_the_fate_open() {
 async fn a_transaction_whose_exec_never_left_is_sent_again() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("started");
-    let redis = hasty(config(proxy.port()).command_timeout(PATIENCE)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    let redis = hasty(config(proxy.port()).command_timeout(TIME_LIMIT)).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold();
     let large = "x".repeat(48 * 1024 * 1024);
     let answer = redis.send(Transaction::new((Incr::new("k"), Set::new("large", large), Incr::new("k"))));
@@ -111,7 +111,7 @@ async fn a_transaction_whose_exec_never_left_is_sent_again() {
 async fn its_deadline_is_that_of_the_whole() {
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     server.stop_process().expect("frozen");
     let error = redis.send(Transaction::new((Incr::new("k"),)).timeout(ms(50))).await.expect_err("frozen");
     server.cont_process().expect("goes on");

@@ -17,7 +17,7 @@ use std::{
 
 use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate, LinkLimit};
-use support::{PATIENCE, config, eventually, hasty, ms};
+use support::{TIME_LIMIT, config, eventually, hasty, ms};
 
 const ACCOUNTS: usize = 8;
 
@@ -61,7 +61,7 @@ async fn sixty_four_tasks_move_amounts_and_the_sum_never_changes() {
             task.await.expect("no panic");
         }
     };
-    tokio::time::timeout(PATIENCE * 3, watching).await.expect("in time");
+    tokio::time::timeout(TIME_LIMIT * 3, watching).await.expect("in time");
     let balances = redis.send(Pipeline::new((0..ACCOUNTS).map(|n| Get::<i64>::new(account(n))).collect::<Vec<_>>()));
     let balances: Vec<i64> = balances.await.expect("read").into_iter().flatten().collect();
     assert_eq!(balances.iter().sum::<i64>(), 1000 * ACCOUNTS as i64, "{balances:?}");
@@ -171,7 +171,7 @@ async fn links_are_bounded_and_end_when_nobody_needs_them() {
     let server = support::server();
     let config = config(server.port()).command_timeout(ms(300));
     let redis = hasty(config).links(LinkLimit::new(1).idle(ms(50))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let (holder, server_of) = (redis.clone(), server.port());
     let held = actix::spawn(async move {
         holder.watch(["k"], |_| std::future::pending::<redis_actix::Result<Option<Transaction<(Incr,)>>>>()).await

@@ -51,7 +51,7 @@ fn write(deployment: &Deployment, over: &AtomicBool) -> Written {
         let Some(primary) = deployment.primary(0, &suspect) else { continue };
         failed = Some(primary);
         let Ok(mut connection) = Connection::open(deployment.proxy(primary).addr(), None) else { continue };
-        connection.set_patience(DEADLINE);
+        connection.set_timeout(DEADLINE);
         while !over.load(Ordering::Relaxed) {
             number += 1;
             let reply = connection.command(["RPUSH", &key, &number.to_string()]);

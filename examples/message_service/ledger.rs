@@ -12,7 +12,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, Error, Fate};
 
 /// How long nothing may happen before messages that are still missing count as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Everything that happened to the messages of this run.
 pub(crate) struct Ledger {
@@ -120,7 +120,7 @@ impl Ledger {
         if !server_is_calm || self.under_way.get() > 0 {
             return false;
         }
-        self.lost() == 0 || self.last_change.get().elapsed() > PATIENCE
+        self.lost() == 0 || self.last_change.get().elapsed() > TIME_LIMIT
     }
 
     /// How many messages the conversations in Redis count.

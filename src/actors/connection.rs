@@ -16,14 +16,14 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
-use crate::client::submit_queue::{Aside, Callers, Gathered, Outlet, Submit};
-use crate::cluster::topology::Look;
+use crate::client::submit_queue::{Callers, CommandsQueued, Submit, SubmitReceiver, UnbatchedSubmit};
+use crate::cluster::topology::RefreshTopology;
 use crate::connection::driver::ShutdownReport;
 use crate::connection::driver::login::LoginSent;
 use crate::connection::endpoint::Master;
 use crate::connection::engine::Engine;
-use crate::connection::request::{BoxedTicket, Silent, Waiter};
-use crate::connection::session::Greeting;
+use crate::connection::request::{BoxedTicket, Unawaited, Waiter};
+use crate::connection::session::ServerInfo;
 use crate::events::ConnectionEvent;
 use crate::frame::{Frame, ReadFrom};
 use crate::messages::Command;
@@ -46,13 +46,13 @@ use crate::messages::Command;
 /// ```
 pub struct RedisActor {
     engine: Rc<RefCell<Engine>>,
-    outlet: Outlet,
+    submit_receiver: SubmitReceiver,
     /// Taken from the intake. Empty between messages, unless one panicked.
     taken: VecDeque<Submit>,
     /// Who sends to the address does not say where it is; it is taken to be here, as actors of one arbiter are.
     callers: Callers,
     /// Where commands go that wait; `None` for a connection that is one's own already.
-    elsewhere: Option<Elsewhere>,
+    dedicated_runner: Option<DedicatedRunner>,
     /// Who answers reads that do not say so themselves.
     reads: ReadFrom,
     /// Messages with commands, and the commands in them, since the engine was polled.
@@ -64,16 +64,24 @@ pub struct RedisActor {
 const COMMANDS_PER_TURN: usize = 256;
 
 /// Takes over a command that waits; the address is that of the actor which was asked.
-pub(crate) type Elsewhere = Rc<dyn Fn(Alone, Addr<RedisActor>)>;
+pub(crate) type DedicatedRunner = Rc<dyn Fn(RunDedicated, Addr<RedisActor>)>;
 
 impl RedisActor {
     pub(crate) fn new(
         engine: Rc<RefCell<Engine>>,
-        outlet: Outlet,
-        elsewhere: Option<Elsewhere>,
+        submit_receiver: SubmitReceiver,
+        dedicated_runner: Option<DedicatedRunner>,
         reads: ReadFrom,
     ) -> Self {
-        Self { engine, outlet, taken: VecDeque::new(), callers: Callers::Here, elsewhere, reads, since_turn: (0, 0) }
+        Self {
+            engine,
+            submit_receiver,
+            taken: VecDeque::new(),
+            callers: Callers::Here,
+            dedicated_runner,
+            reads,
+            since_turn: (0, 0),
+        }
     }
 
     /// So many commands came with one message. Leaves the mailbox when that was enough.
@@ -90,7 +98,7 @@ impl RedisActor {
 
     /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
     fn take_in(&mut self) -> usize {
-        self.callers = self.outlet.0.take(&mut self.taken);
+        self.callers = self.submit_receiver.0.take(&mut self.taken);
         let taken = self.taken.len();
         let mut engine = self.engine.borrow_mut();
         while let Some(submit) = self.taken.pop_front() {
@@ -106,7 +114,7 @@ impl Actor for RedisActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // The one future of this actor. Nothing else is spawned: actix polls every spawned future at every
         // wake-up, so one for each command would cost more than the command.
-        ctx.spawn(Turns);
+        ctx.spawn(EngineFuture);
         // What a panic has left, if this is a restart.
         self.take_in();
     }
@@ -116,9 +124,9 @@ impl Actor for RedisActor {
 impl Supervised for RedisActor {}
 
 /// Polls the driver after each draining of the mailbox.
-struct Turns;
+struct EngineFuture;
 
-impl ActorFuture<RedisActor> for Turns {
+impl ActorFuture<RedisActor> for EngineFuture {
     type Output = ();
 
     fn poll(
@@ -151,7 +159,7 @@ const PANICKED: &str = "its message panicked while it was built; fix its `Comman
 /// Takes over the reply channel, so that nothing is spawned and no future is boxed for a command.
 pub struct Deferred<M> {
     engine: Rc<RefCell<Engine>>,
-    elsewhere: Option<Elsewhere>,
+    dedicated_runner: Option<DedicatedRunner>,
     reads: ReadFrom,
     message: M,
 }
@@ -161,13 +169,15 @@ impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
         // Its author's code: a panic in it must not take the commands of others along.
         let frame = catch_unwind(AssertUnwindSafe(|| self.message.into_frame()));
         let frame = frame.unwrap_or_else(|_| Frame::default().invalid(PANICKED)).or_read_from(self.reads);
-        let elsewhere = self.elsewhere.filter(|_| frame.waits());
+        let dedicated_runner = self.dedicated_runner.filter(|_| frame.waits());
         let ticket: BoxedTicket = match reply {
             Some(reply) => Box::new(Waiter::<M, _>::new(frame, reply)),
-            None => Box::new(Silent::new(frame)),
+            None => Box::new(Unawaited::new(frame)),
         };
-        match elsewhere {
-            Some(elsewhere) => elsewhere(Alone { ticket, asked: Instant::now(), seen: None }, ctx.address()),
+        match dedicated_runner {
+            Some(dedicated_runner) => {
+                dedicated_runner(RunDedicated { ticket, asked: Instant::now(), seen: None }, ctx.address())
+            }
             None => self.engine.borrow_mut().submit(ticket, None),
         }
     }
@@ -179,23 +189,23 @@ impl<M: Command> Handler<M> for RedisActor {
     fn handle(&mut self, message: M, ctx: &mut Context<Self>) -> Deferred<M> {
         self.callers = Callers::Here;
         self.count(1, ctx);
-        let (engine, elsewhere) = (self.engine.clone(), self.elsewhere.clone());
-        Deferred { engine, elsewhere, reads: self.reads, message }
+        let (engine, dedicated_runner) = (self.engine.clone(), self.dedicated_runner.clone());
+        Deferred { engine, dedicated_runner, reads: self.reads, message }
     }
 }
 
-impl Handler<Aside> for RedisActor {
+impl Handler<UnbatchedSubmit> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, aside: Aside, ctx: &mut Context<Self>) {
+    fn handle(&mut self, unbatched: UnbatchedSubmit, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.callers = aside.callers();
-        self.engine.borrow_mut().submit(aside.submit.ticket, Some(aside.submit.asked));
+        self.callers = unbatched.callers();
+        self.engine.borrow_mut().submit(unbatched.submit.ticket, Some(unbatched.submit.asked));
     }
 }
 
 /// A command that waits, for a connection of its own.
-pub(crate) struct Alone {
+pub(crate) struct RunDedicated {
     pub(crate) ticket: BoxedTicket,
     pub(crate) asked: Instant,
     /// Told when the caller has taken the reply out of its channel; closed when the caller goes. Without it a reply
@@ -203,48 +213,48 @@ pub(crate) struct Alone {
     pub(crate) seen: Option<oneshot::Receiver<()>>,
 }
 
-impl Message for Alone {
+impl Message for RunDedicated {
     type Result = ();
 }
 
-impl Handler<Alone> for RedisActor {
+impl Handler<RunDedicated> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, alone: Alone, ctx: &mut Context<Self>) {
+    fn handle(&mut self, dedicated: RunDedicated, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        match &self.elsewhere {
-            Some(elsewhere) => elsewhere(alone, ctx.address()),
-            None => self.engine.borrow_mut().submit(alone.ticket, Some(alone.asked)),
+        match &self.dedicated_runner {
+            Some(dedicated_runner) => dedicated_runner(dedicated, ctx.address()),
+            None => self.engine.borrow_mut().submit(dedicated.ticket, Some(dedicated.asked)),
         }
     }
 }
 
 /// Something to tell those who listen to the events of the connection.
-pub(crate) struct Tell(pub(crate) ConnectionEvent);
+pub(crate) struct PublishEvent(pub(crate) ConnectionEvent);
 
-impl Message for Tell {
+impl Message for PublishEvent {
     type Result = ();
 }
 
-impl Handler<Tell> for RedisActor {
+impl Handler<PublishEvent> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, tell: Tell, ctx: &mut Context<Self>) {
+    fn handle(&mut self, emit: PublishEvent, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.engine.borrow_mut().tell(tell.0);
+        self.engine.borrow_mut().emit(emit.0);
     }
 }
 
-/// As [`Aside`], for a command that depends on one link; see [`Engine::submit_on`].
+/// As [`UnbatchedSubmit`], for a command that depends on one link; see [`Engine::submit_on`].
 pub(crate) struct SubmitOn {
     generation: u64,
-    aside: Aside,
+    unbatched: UnbatchedSubmit,
 }
 
 impl SubmitOn {
     /// To be made on the thread of whoever waits for the answer.
     pub(crate) fn new(generation: u64, submit: Submit) -> Self {
-        Self { generation, aside: Aside::new(submit) }
+        Self { generation, unbatched: UnbatchedSubmit::new(submit) }
     }
 }
 
@@ -255,10 +265,10 @@ impl Message for SubmitOn {
 impl Handler<SubmitOn> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, SubmitOn { generation, aside }: SubmitOn, ctx: &mut Context<Self>) {
+    fn handle(&mut self, SubmitOn { generation, unbatched }: SubmitOn, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.callers = aside.callers();
-        let submit = aside.submit;
+        self.callers = unbatched.callers();
+        let submit = unbatched.submit;
         self.engine.borrow_mut().submit_on(generation, submit.ticket, Some(submit.asked));
     }
 }
@@ -279,10 +289,10 @@ impl Handler<Run> for RedisActor {
     }
 }
 
-impl Handler<Gathered> for RedisActor {
+impl Handler<CommandsQueued> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Gathered, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: CommandsQueued, ctx: &mut Context<Self>) {
         let taken = self.take_in();
         self.count(taken, ctx);
     }
@@ -305,18 +315,18 @@ impl Handler<Connect> for RedisActor {
 }
 
 /// Makes an attempt that waits for its delay now. The reply comes when it has begun.
-pub(crate) struct Hurry;
+pub(crate) struct ReconnectNow;
 
-impl Message for Hurry {
+impl Message for ReconnectNow {
     type Result = ();
 }
 
-impl Handler<Hurry> for RedisActor {
+impl Handler<ReconnectNow> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Hurry, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: ReconnectNow, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.engine.borrow_mut().hurry();
+        self.engine.borrow_mut().reconnect_now();
     }
 }
 
@@ -338,61 +348,61 @@ impl Handler<LogIn> for RedisActor {
     }
 }
 
-impl Handler<Look> for RedisActor {
+impl Handler<RefreshTopology> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Look, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: RefreshTopology, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.engine.borrow_mut().look();
+        self.engine.borrow_mut().refresh_topology();
     }
 }
 
-/// There is a new master; see [`Driver::lead`](crate::connection::driver::Driver::lead).
-pub(crate) struct Lead(pub(crate) Master);
+/// There is a new master; see [`Driver::retarget`](crate::connection::driver::Driver::retarget).
+pub(crate) struct Retarget(pub(crate) Master);
 
-impl Message for Lead {
+impl Message for Retarget {
     type Result = ();
 }
 
-impl Handler<Lead> for RedisActor {
+impl Handler<Retarget> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, lead: Lead, ctx: &mut Context<Self>) {
+    fn handle(&mut self, retarget: Retarget, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.engine.borrow_mut().lead(&lead.0);
+        self.engine.borrow_mut().retarget(&retarget.0);
     }
 }
 
 /// Has a link looked at that may lead to another server than it should; see
 /// [`Driver::recheck`](crate::connection::driver::Driver::recheck).
-pub(crate) struct Recheck;
+pub(crate) struct VerifyEndpoint;
 
-impl Message for Recheck {
+impl Message for VerifyEndpoint {
     type Result = ();
 }
 
-impl Handler<Recheck> for RedisActor {
+impl Handler<VerifyEndpoint> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, _: Recheck, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: VerifyEndpoint, ctx: &mut Context<Self>) {
         self.count(1, ctx);
         self.engine.borrow_mut().recheck();
     }
 }
 
 /// Gives the link up, as if it had broken: for those who know that it is dead before it shows.
-pub(crate) struct Sever(pub(crate) &'static str);
+pub(crate) struct Disconnect(pub(crate) &'static str);
 
-impl Message for Sever {
+impl Message for Disconnect {
     type Result = ();
 }
 
-impl Handler<Sever> for RedisActor {
+impl Handler<Disconnect> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, sever: Sever, ctx: &mut Context<Self>) {
+    fn handle(&mut self, disconnect: Disconnect, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.engine.borrow_mut().sever(sever.0);
+        self.engine.borrow_mut().disconnect(disconnect.0);
     }
 }
 
@@ -413,34 +423,34 @@ impl Handler<Subscribe> for RedisActor {
 }
 
 /// Tells what happened to a connection that belongs to this one.
-pub(crate) struct Announce(pub(crate) ConnectionEvent);
+pub(crate) struct ForwardEvent(pub(crate) ConnectionEvent);
 
-impl Message for Announce {
+impl Message for ForwardEvent {
     type Result = ();
 }
 
-impl Handler<Announce> for RedisActor {
+impl Handler<ForwardEvent> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, announce: Announce, ctx: &mut Context<Self>) {
+    fn handle(&mut self, announce: ForwardEvent, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.engine.borrow_mut().tell(announce.0);
+        self.engine.borrow_mut().emit(announce.0);
     }
 }
 
 /// Asks what the server said of itself when it was greeted last.
-pub(crate) struct Introduce;
+pub(crate) struct GetServerInfo;
 
-impl Message for Introduce {
-    type Result = Greeting;
+impl Message for GetServerInfo {
+    type Result = ServerInfo;
 }
 
-impl Handler<Introduce> for RedisActor {
-    type Result = actix::MessageResult<Introduce>;
+impl Handler<GetServerInfo> for RedisActor {
+    type Result = actix::MessageResult<GetServerInfo>;
 
-    fn handle(&mut self, _: Introduce, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: GetServerInfo, ctx: &mut Context<Self>) -> Self::Result {
         self.count(1, ctx);
-        actix::MessageResult(self.engine.borrow().greeting())
+        actix::MessageResult(self.engine.borrow().server_info())
     }
 }
 

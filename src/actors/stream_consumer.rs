@@ -82,7 +82,7 @@ impl Actor for ConsumerActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // One future for all handlers and errands: actix polls every spawned future at every wake-up, so one
         // for each message would make each cost as much as all.
-        ctx.spawn(Turns);
+        ctx.spawn(EngineFuture);
     }
 }
 
@@ -97,9 +97,9 @@ impl Handler<Order> for ConsumerActor {
 }
 
 /// Turns the engine after each draining of the mailbox.
-struct Turns;
+struct EngineFuture;
 
-impl ActorFuture<ConsumerActor> for Turns {
+impl ActorFuture<ConsumerActor> for EngineFuture {
     type Output = ();
 
     fn poll(

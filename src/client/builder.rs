@@ -5,23 +5,23 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::channel};
 use tokio::sync::watch;
 
-use crate::actors::connection::{Elsewhere, Recheck, RedisActor};
+use crate::actors::connection::{DedicatedRunner, RedisActor, VerifyEndpoint};
 use crate::client::gauges::Gauges;
-use crate::client::in_flight_limit::Gate;
+use crate::client::in_flight_limit::InFlightLimit;
 use crate::client::key_resolver::Resolver;
-use crate::client::submit_queue::{Intake, Outlet};
+use crate::client::submit_queue::{SubmitQueue, SubmitReceiver};
 use crate::client::{Redis, Shared};
-use crate::cluster::router::{Parts, Router};
+use crate::cluster::router::{Router, RouterParts};
 use crate::cluster::slot::Slots;
-use crate::cluster::topology::{Announce, Topology};
+use crate::cluster::topology::{Topology, TopologyPublisher};
 use crate::config::credentials::{CredentialsProvider, Provider};
 use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings, TlsVerify};
 use crate::connection::demotion::Demotions;
 use crate::connection::driver::Driver;
 use crate::connection::driver::listening::Listener;
-use crate::connection::endpoint::{Locate, Place};
+use crate::connection::endpoint::{Endpoint, Locate};
 use crate::connection::engine::Engine;
-use crate::connection::params::{Recipe, Replica};
+use crate::connection::params::{ConnectParams, Replica};
 use crate::connection::retry::ReconnectPolicy;
 use crate::dedicated::blocking;
 use crate::dedicated::pool::{LinkLimit, Links};
@@ -34,7 +34,7 @@ use crate::replicas::router;
 use crate::replicas::router::{ReplicaStatuses, Replicated};
 use crate::sentinel::{Sentinels, Watchers};
 use crate::streams::features::KnownFeatures;
-use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::supervisor::{ActorFailure, Guardian, RestartLimit};
 use crate::transport::dial::Target;
 use crate::transport::tls::{ClientIdentity, Tls, TlsOptions};
 
@@ -107,8 +107,8 @@ impl RedisBuilder {
     /// When there is no actix arbiter to run on, the arbiter has ended, or the mode is not supported.
     pub fn start(self) -> Result<Redis> {
         let arbiter = self.arbiter.clone().or_else(Arbiter::try_current);
-        let (redis, seed) = self.prepare()?;
-        place(arbiter, seed)?;
+        let (redis, prepared) = self.prepare()?;
+        place(arbiter, prepared)?;
         Ok(redis)
     }
 
@@ -118,17 +118,17 @@ impl RedisBuilder {
     /// # Errors
     /// When the thread cannot be made, or the mode is not supported.
     pub fn start_on_own_thread(self) -> Result<Redis> {
-        let (redis, seed) = self.prepare()?;
+        let (redis, prepared) = self.prepare()?;
         std::thread::Builder::new()
             .name("redis-actix".to_owned())
             .spawn(move || {
-                actix_rt::System::new().block_on(async move { seed.grow().await });
+                actix_rt::System::new().block_on(async move { prepared.spawn().await });
             })
             .map_err(|error| config_error("no thread could be made for the connection").caused_by(error))?;
         Ok(redis)
     }
 
-    fn prepare(self) -> Result<(Redis, Seed)> {
+    fn prepare(self) -> Result<(Redis, PreparedActor)> {
         let (address, seeds) = match self.config.mode() {
             Mode::Single(address) => (address.clone(), Vec::new()),
             Mode::Cluster(seeds) => match &**seeds {
@@ -149,13 +149,13 @@ impl RedisBuilder {
         let in_cluster = !seeds.is_empty();
         let demotions = (!in_cluster).then(Demotions::default);
         let (config, credentials) = (self.config, self.credentials);
-        let mut recipe = Recipe {
+        let mut connect_params = ConnectParams {
             config,
             target,
             client_name,
             credentials,
             in_cluster,
-            place: Place::Fixed,
+            place: Endpoint::Fixed,
             demotions,
             losses: Arc::default(),
             replica: None,
@@ -163,79 +163,97 @@ impl RedisBuilder {
             optional: Arc::default(),
         };
         let mut sentinels = None;
-        if let Mode::Sentinel { hosts, master } = recipe.config.mode() {
-            let found = Sentinels::new(hosts.clone(), master.clone(), recipe.for_server(recipe.target.address.clone()));
+        if let Mode::Sentinel { hosts, master } = connect_params.config.mode() {
+            let found = Sentinels::new(
+                hosts.clone(),
+                master.clone(),
+                connect_params.for_server(connect_params.target.address.clone()),
+            );
             sentinels = Some(found.clone());
-            recipe.place = Place::Found(found);
+            connect_params.place = Endpoint::Found(found);
         }
-        let plan = Plan { recipe: Arc::new(recipe), policy: self.policy, limit: self.limit, link: "further".into() };
+        let spec = ConnectionSpec {
+            connect_params: Arc::new(connect_params),
+            policy: self.policy,
+            limit: self.limit,
+            link: "further".into(),
+        };
         if in_cluster {
-            return Ok(plan.make_cluster(self.recipients, seeds, self.links));
+            return Ok(spec.make_cluster(self.recipients, seeds, self.links));
         }
-        let further = plan.further(self.links);
-        let links = further.links.clone();
-        let (redis, mut seed) = plan.make(self.recipients, Some(further));
+        let auxiliary = spec.auxiliary(self.links);
+        let links = auxiliary.links.clone();
+        let (redis, mut prepared) = spec.make(self.recipients, Some(auxiliary));
         links.beside(redis.status());
-        seed.sentinels = sentinels;
-        Ok((redis, seed))
+        prepared.sentinels = sentinels;
+        Ok((redis, prepared))
     }
 }
 
 /// The connections beside the shared one.
-pub(crate) struct Further {
+pub(crate) struct AuxiliaryConnections {
     pub(crate) links: Arc<Links>,
     pub(crate) pubsub: Arc<PubSub>,
 }
 
 /// Has an actor grow on an arbiter.
-pub(crate) fn place(arbiter: Option<ArbiterHandle>, seed: Seed) -> Result<()> {
+pub(crate) fn place(arbiter: Option<ArbiterHandle>, prepared: PreparedActor) -> Result<()> {
     let arbiter = arbiter.ok_or_else(|| {
         config_error(
             "there is no actix system on this thread; use start_on_own_thread(), or start inside #[actix::main]",
         )
     })?;
     let placed = arbiter.spawn_fn(move || {
-        actix::spawn(seed.grow());
+        actix::spawn(prepared.spawn());
     });
     if placed { Ok(()) } else { Err(config_error("the arbiter has ended; start on one that runs")) }
 }
 
 /// What every connection of one handle is made from.
 #[derive(Clone)]
-pub(crate) struct Plan {
-    recipe: Arc<Recipe>,
+pub(crate) struct ConnectionSpec {
+    connect_params: Arc<ConnectParams>,
     policy: ReconnectPolicy,
     limit: RestartLimit,
     /// What the log calls a link beside the shared one.
     link: Arc<str>,
 }
 
-impl Plan {
+impl ConnectionSpec {
     /// The same for a connection that the crate makes for itself, and names.
     pub(crate) fn named(&self, client_name: &str) -> Self {
-        let recipe = Recipe { client_name: Some(client_name.to_owned()), ..(*self.recipe).clone() };
-        Self { recipe: Arc::new(recipe), link: client_name.into(), ..self.clone() }
+        let connect_params =
+            ConnectParams { client_name: Some(client_name.to_owned()), ..(*self.connect_params).clone() };
+        Self { connect_params: Arc::new(connect_params), link: client_name.into(), ..self.clone() }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
-        &self.recipe.config
+        &self.connect_params.config
     }
 
     /// The same for a server that is found at every dial.
     pub(crate) fn found(&self, place: Arc<dyn Locate>) -> Self {
-        let recipe = Recipe { place: Place::Found(place), ..(*self.recipe).clone() };
-        Self { recipe: Arc::new(recipe), ..self.clone() }
+        let connect_params = ConnectParams { place: Endpoint::Found(place), ..(*self.connect_params).clone() };
+        Self { connect_params: Arc::new(connect_params), ..self.clone() }
     }
 
     /// The same for one node of a cluster.
     pub(crate) fn at(&self, node: &HostPort) -> Self {
-        let recipe = self.recipe.for_server(Address::Tcp(node.clone()));
-        Self { recipe: Arc::new(recipe), link: format!("{} at {node}", self.link).into(), ..self.clone() }
+        let connect_params = self.connect_params.for_server(Address::Tcp(node.clone()));
+        Self {
+            connect_params: Arc::new(connect_params),
+            link: format!("{} at {node}", self.link).into(),
+            ..self.clone()
+        }
     }
 
     /// A handle to one server, and what its actor grows from.
-    pub(crate) fn make(&self, recipients: Vec<Recipient<ConnectionEvent>>, further: Option<Further>) -> (Redis, Seed) {
-        self.place(recipients, further, None)
+    pub(crate) fn make(
+        &self,
+        recipients: Vec<Recipient<ConnectionEvent>>,
+        auxiliary: Option<AuxiliaryConnections>,
+    ) -> (Redis, PreparedActor) {
+        self.place(recipients, auxiliary, None)
     }
 
     /// As [`make`](Self::make), for a cluster.
@@ -244,52 +262,52 @@ impl Plan {
         recipients: Vec<Recipient<ConnectionEvent>>,
         seeds: Vec<HostPort>,
         limit: LinkLimit,
-    ) -> (Redis, Seed) {
+    ) -> (Redis, PreparedActor) {
         self.place(recipients, None, Some((seeds, limit)))
     }
 
     /// Further connections to the same place.
-    fn further(&self, limit: LinkLimit) -> Further {
+    fn auxiliary(&self, limit: LinkLimit) -> AuxiliaryConnections {
         let subscriptions = Self { link: "subscriptions".into(), ..self.clone() };
         let links = Links::new(self.clone(), limit);
         let pubsub = PubSub::new(subscriptions, links.clone(), limit.idle_time());
-        Further { links, pubsub }
+        AuxiliaryConnections { links, pubsub }
     }
 
     fn place(
         &self,
         recipients: Vec<Recipient<ConnectionEvent>>,
-        mut further: Option<Further>,
+        mut auxiliary: Option<AuxiliaryConnections>,
         cluster: Option<(Vec<HostPort>, LinkLimit)>,
-    ) -> (Redis, Seed) {
-        let config = self.recipe.config.clone();
+    ) -> (Redis, PreparedActor) {
+        let config = self.connect_params.config.clone();
         // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
         // a `send` that finds the mailbox full keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let addr = Addr::new(sender);
         let (mut topology, mut announced) = (None, None);
         if let Some((seeds, limit)) = cluster {
-            let (announce, picture) = Announce::new();
-            let slots = Slots::new(self.recipe.config.key_prefix().as_str().as_bytes());
-            let known = Topology::new(picture, slots, addr.downgrade().recipient());
+            let (announce, snapshot) = TopologyPublisher::new();
+            let slots = Slots::new(self.connect_params.config.key_prefix().as_str().as_bytes());
+            let known = Topology::new(snapshot, slots, addr.downgrade().recipient());
             // What has no key may be asked of any node.
-            let beside = self.found(known.anywhere()).further(limit);
+            let beside = self.found(known.anywhere()).auxiliary(limit);
             beside.links.in_cluster(known.clone());
-            further = Some(beside);
+            auxiliary = Some(beside);
             topology = Some(known);
             announced = Some((seeds, announce));
         }
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
-        let intake = Arc::new(Intake::default());
+        let submit_queue = Arc::new(SubmitQueue::default());
         let gauges = Arc::new(Gauges::new());
-        let gate = Gate::new(
+        let in_flight_limit = InFlightLimit::new(
             config.max_in_flight().saturating_add(config.max_queued()),
             config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
         );
-        let links = further.as_ref().map(|further| further.links.clone());
+        let links = auxiliary.as_ref().map(|auxiliary| auxiliary.links.clone());
         let reads = if links.is_some() { config.read_from() } else { ReadFrom::Primary };
         let (mut replicas, mut read_through) = (None, None);
-        if let Place::Found(found) = &self.recipe.place
+        if let Endpoint::Found(found) = &self.connect_params.place
             && links.is_some()
             && found.is_master()
         {
@@ -300,24 +318,24 @@ impl Plan {
             config,
             status,
             gauges: gauges.clone(),
-            gate,
-            recipe: self.recipe.clone(),
+            in_flight_limit,
+            connect_params: self.connect_params.clone(),
             resolver: Resolver::default(),
             topology,
             replicas,
-            further,
+            auxiliary,
             features: KnownFeatures::default(),
-            intake: intake.clone(),
+            submit_queue: submit_queue.clone(),
         };
         let fanout = Fanout::new(recipients, status_sender);
-        let seed = Seed {
-            recipe: self.recipe.clone(),
+        let prepared = PreparedActor {
+            connect_params: self.connect_params.clone(),
             policy: self.policy.clone(),
             limit: self.limit,
             fanout: if links.is_some() { fanout } else { fanout.of_link(self.link.clone()) },
             gauges,
             receiver,
-            outlet: Outlet(intake),
+            submit_receiver: SubmitReceiver(submit_queue),
             cluster: announced,
             read_through,
             reads,
@@ -326,20 +344,20 @@ impl Plan {
             links,
             follows: true,
         };
-        (Redis::assemble(addr, shared, reads), seed)
+        (Redis::assemble(addr, shared, reads), prepared)
     }
 }
 
 /// Everything an actor grows from, on its way to the thread it will live on.
-pub(crate) struct Seed {
-    recipe: Arc<Recipe>,
+pub(crate) struct PreparedActor {
+    connect_params: Arc<ConnectParams>,
     policy: ReconnectPolicy,
     limit: RestartLimit,
     fanout: Fanout,
     gauges: Arc<Gauges>,
     receiver: channel::AddressReceiver<RedisActor>,
-    outlet: Outlet,
-    cluster: Option<(Vec<HostPort>, Announce)>,
+    submit_receiver: SubmitReceiver,
+    cluster: Option<(Vec<HostPort>, TopologyPublisher)>,
     /// Who knows the replicas of what is found, and where to tell what their links are doing.
     read_through: Option<(Arc<dyn Locate>, watch::Sender<ReplicaStatuses>)>,
     reads: ReadFrom,
@@ -350,51 +368,57 @@ pub(crate) struct Seed {
     follows: bool,
 }
 
-impl Seed {
+impl PreparedActor {
     /// For a link whose user leaves a wrong server in an order of its own, as a command that waits does.
     pub(crate) fn unfollowed(mut self) -> Self {
         self.follows = false;
         self
     }
 
-    pub(crate) async fn grow(self) {
-        self.grow_with(None).await;
+    pub(crate) async fn spawn(self) {
+        self.spawn_with(None).await;
     }
 
-    /// As [`grow`](Self::grow), for a link that brings what nobody asked for.
-    pub(crate) async fn grow_with(self, listener: Option<Box<dyn Listener>>) {
-        let _follower = self.follows.then(|| Task(actix::spawn(follow(self.recipe.clone(), self.addr.clone()))));
-        let Self { recipe, policy, fanout, gauges, .. } = self;
-        let master = match &recipe.place {
-            Place::Found(found) if self.follows => found.master(),
+    /// As [`spawn`](Self::spawn), for a link that brings what nobody asked for.
+    pub(crate) async fn spawn_with(self, listener: Option<Box<dyn Listener>>) {
+        let _follower =
+            self.follows.then(|| Task(actix::spawn(follow(self.connect_params.clone(), self.addr.clone()))));
+        let Self { connect_params, policy, fanout, gauges, .. } = self;
+        let master = match &connect_params.place {
+            Endpoint::Found(found) if self.follows => found.master(),
             _ => None,
         };
         let engine = match self.cluster {
             None => {
-                let mut main = Driver::new(recipe.clone(), policy.clone(), fanout, gauges.clone());
+                let mut main = Driver::new(connect_params.clone(), policy.clone(), fanout, gauges.clone());
                 if let Some(listener) = listener {
                     main.listen(listener);
                 }
                 match self.read_through {
                     None => Engine::One(Box::new(main)),
                     Some((found, announce)) => {
-                        let (teller, told) = Replicated::channel();
-                        let replicas = Replicas::new(recipe, Replica::Named, policy, teller);
-                        let parts = router::Parts { main, replicas, told, found, gauges, announce };
+                        let (event_sender, node_events) = Replicated::channel();
+                        let replicas = Replicas::new(connect_params, Replica::Named, policy, event_sender);
+                        let parts = router::ReplicatedParts { main, replicas, node_events, found, gauges, announce };
                         Engine::Replicated(Box::new(Replicated::new(parts)))
                     }
                 }
             }
-            Some((seeds, announce)) => {
-                Engine::Cluster(Box::new(Router::new(Parts { recipe, policy, seeds, fanout, gauges, announce })))
-            }
+            Some((seeds, announce)) => Engine::Cluster(Box::new(Router::new(RouterParts {
+                connect_params,
+                policy,
+                seeds,
+                fanout,
+                gauges,
+                announce,
+            }))),
         };
         let driver = Rc::new(RefCell::new(engine));
-        let elsewhere = self.links.map(|links| -> Elsewhere {
+        let dedicated_runner = self.links.map(|links| -> DedicatedRunner {
             // A task beside the actor: what waits outlives its restarts.
             Rc::new(move |alone, main| drop(actix::spawn(blocking::run(links.clone(), main, alone))))
         });
-        let actor = RedisActor::new(driver.clone(), self.outlet, elsewhere, self.reads);
+        let actor = RedisActor::new(driver.clone(), self.submit_receiver, dedicated_runner, self.reads);
         let actor = Context::with_receiver(self.receiver).into_future(actor);
         let falls = driver.clone();
         let _sentinels = self.sentinels.map(|sentinels| sentinels.watch());
@@ -402,8 +426,10 @@ impl Seed {
         Guardian::new(actor, self.limit, move |fall| {
             let mut driver = falls.borrow_mut();
             match fall {
-                Fall::Restart(restarts, reason) => driver.restarted(restarts, Cause::new(CauseKind::Panicked, reason)),
-                Fall::GiveUp(reason) => {
+                ActorFailure::Restart(restarts, reason) => {
+                    driver.restarted(restarts, Cause::new(CauseKind::Panicked, reason))
+                }
+                ActorFailure::GiveUp(reason) => {
                     driver.abort(Cause::new(CauseKind::Panicked, format!("the actor fell too often; last: {reason}")));
                 }
             }
@@ -424,12 +450,12 @@ impl Drop for Task {
 }
 
 /// Has the link of an actor looked at whenever it may lead to the wrong server.
-async fn follow(recipe: Arc<Recipe>, addr: WeakAddr<RedisActor>) {
-    let mut seen = recipe.seen();
+async fn follow(connect_params: Arc<ConnectParams>, addr: WeakAddr<RedisActor>) {
+    let mut seen = connect_params.seen();
     loop {
-        recipe.changed(&mut seen).await;
+        connect_params.changed(&mut seen).await;
         let Some(addr) = addr.upgrade() else { return };
-        addr.do_send(Recheck);
+        addr.do_send(VerifyEndpoint);
     }
 }
 

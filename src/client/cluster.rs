@@ -9,7 +9,7 @@ use std::{
 use super::{Redis, is_answer};
 use crate::actors::connection::Connect;
 use crate::cluster::redirect::is_one;
-use crate::cluster::topology::{NodeStatus, Picture};
+use crate::cluster::topology::{NodeStatus, TopologySnapshot};
 use crate::error::{Error, Result};
 use crate::events::ConnectionState;
 use crate::frame::{Frame, WhenDown};
@@ -54,13 +54,13 @@ impl Redis {
     /// The nodes of the cluster, as far as they are known.
     pub(super) fn nodes(&self) -> Vec<NodeInfo> {
         let Some(topology) = &self.shared.topology else { return self.replicas() };
-        let picture = topology.picture();
+        let snapshot = topology.snapshot();
         let mut nodes = Vec::new();
-        for shard in picture.map.shards() {
-            let slots = picture.map.slots_of(&shard.primary);
+        for shard in snapshot.map.shards() {
+            let slots = snapshot.map.slots_of(&shard.primary);
             let roles = [(&shard.primary, "primary")].into_iter();
             for (node, role) in roles.chain(shard.replicas.iter().map(|replica| (replica, "replica"))) {
-                let state = picture.status_of(node).map(|status| status.state);
+                let state = snapshot.status_of(node).map(|status| status.state);
                 let (address, slots) = (node.to_string(), slots.clone());
                 nodes.push(NodeInfo { address, role, slots, state, round_trip: None });
             }
@@ -103,7 +103,7 @@ impl Redis {
     ///
     /// # Errors
     /// When it is not known within the command timeout.
-    pub(crate) async fn picture(&self) -> Result<Arc<Picture>> {
+    pub(crate) async fn snapshot(&self) -> Result<Arc<TopologySnapshot>> {
         self.addr.do_send(Connect);
         match &self.shared.topology {
             Some(topology) => topology.seen(self.config().command_timeout()).await,
@@ -121,7 +121,7 @@ impl Redis {
         let Some(topology) = self.shared.topology.as_ref().filter(|_| error.code().is_some_and(is_one)) else {
             return false;
         };
-        topology.look();
+        topology.refresh_topology();
         true
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use crate::connection::admission::Tally;
+use crate::connection::admission::AdmissionCounters;
 use crate::connection::error_rate::{ErrorRate, Window};
 use crate::events::CauseKind;
 
@@ -36,8 +36,8 @@ impl Gauges {
     }
 
     /// Commands ended since the last call. For the actor alone.
-    pub(crate) fn record(&self, ended: Tally, now: Instant) {
-        let Tally { completed, failed, unknown, abandoned } = ended;
+    pub(crate) fn record(&self, ended: AdmissionCounters, now: Instant) {
+        let AdmissionCounters { completed, failed, unknown, abandoned } = ended;
         for (total, more) in self.ended.iter().zip([completed, failed, unknown, abandoned]) {
             // One writer: no locked instruction is needed.
             total.store(total.load(Ordering::Relaxed) + more, Ordering::Relaxed);
@@ -46,9 +46,9 @@ impl Gauges {
     }
 
     /// What became of all commands so far.
-    pub(crate) fn ended(&self) -> Tally {
+    pub(crate) fn ended(&self) -> AdmissionCounters {
         let [completed, failed, unknown, abandoned] = self.ended.each_ref().map(|total| total.load(Ordering::Relaxed));
-        Tally { completed, failed, unknown, abandoned }
+        AdmissionCounters { completed, failed, unknown, abandoned }
     }
 
     pub(crate) fn error_rate(&self, now: Instant) -> ErrorRate {

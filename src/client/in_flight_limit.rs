@@ -40,7 +40,7 @@ const CHECK_MAX: Duration = Duration::from_secs(1);
 
 /// A semaphore with two bounds. Uncontended it costs three atomic operations.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct InFlightLimit {
     inside: AtomicU64,
     /// The length of the queue: whoever comes while it is not empty goes behind it.
     waiting: AtomicUsize,
@@ -52,8 +52,8 @@ pub(crate) struct Gate {
 
 /// A permit for one caller; dropping it makes room.
 #[derive(Debug)]
-pub(crate) struct Pass {
-    gate: Arc<Gate>,
+pub(crate) struct Permit {
+    in_flight_limit: Arc<InFlightLimit>,
     share: u64,
 }
 
@@ -132,7 +132,7 @@ impl Queue {
     }
 }
 
-impl Gate {
+impl InFlightLimit {
     pub(crate) fn new(commands: usize, bytes: usize) -> Arc<Self> {
         Self::with_grace(commands, bytes, GRACE)
     }
@@ -150,20 +150,20 @@ impl Gate {
 
     /// Goes in with `bytes` if there is room now and nobody came before. The last one in may bring more than
     /// there is room for: a command larger than all the room must not wait for ever.
-    pub(crate) fn try_enter(self: &Arc<Self>, bytes: usize) -> Option<Pass> {
+    pub(crate) fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             return None;
         }
         self.go_in(bytes)
     }
 
-    fn go_in(self: &Arc<Self>, bytes: usize) -> Option<Pass> {
+    fn go_in(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let share = (1 << BYTES) | (bytes as u64).min(u32::MAX.into());
         // Never counted in beyond the room, not even for a moment: callers who count themselves in, find the
         // house full and leave again would keep each other out for ever.
         let one_more = |inside: u64| (!self.is_full(inside)).then_some(inside + share);
         self.inside.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
-        Some(Pass { gate: self.clone(), share })
+        Some(Permit { in_flight_limit: self.clone(), share })
     }
 
     /// Waits for room, behind those who wait already. The call enters the queue.
@@ -171,9 +171,9 @@ impl Gate {
     /// # Cancel safety
     /// Giving up takes no room and makes way for the next. A future that is kept and not polled delays others by
     /// [`GRACE`], once.
-    pub(crate) fn enter(self: Arc<Self>, bytes: usize) -> Entering {
+    pub(crate) fn enter(self: Arc<Self>, bytes: usize) -> AcquireFuture {
         let place = self.change(|queue| (queue.join(Instant::now()), Vec::new()));
-        Entering { gate: self, bytes, place: Some(place), was_polled: false, check: None }
+        AcquireFuture { in_flight_limit: self, bytes, place: Some(place), was_polled: false, check: None }
     }
 
     /// How many callers wait.
@@ -219,20 +219,20 @@ impl Gate {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        let gate = &self.gate;
-        gate.inside.fetch_sub(self.share, Ordering::SeqCst);
-        if gate.waiting.load(Ordering::SeqCst) > 0 {
-            gate.wake_one();
+        let in_flight_limit = &self.in_flight_limit;
+        in_flight_limit.inside.fetch_sub(self.share, Ordering::SeqCst);
+        if in_flight_limit.waiting.load(Ordering::SeqCst) > 0 {
+            in_flight_limit.wake_one();
         }
     }
 }
 
-/// The future of [`Gate::enter`].
-pub(crate) struct Entering {
-    gate: Arc<Gate>,
+/// The future of [`InFlightLimit::enter`].
+pub(crate) struct AcquireFuture {
+    in_flight_limit: Arc<InFlightLimit>,
     bytes: usize,
     /// Where it is in the queue; `None` once it has gone in.
     place: Option<u64>,
@@ -240,34 +240,34 @@ pub(crate) struct Entering {
     check: Option<Pin<Box<Sleep>>>,
 }
 
-impl Entering {
+impl AcquireFuture {
     /// Takes room, or a place in the queue; then says when to check again.
-    fn step(&mut self, waker: &Waker) -> Result<Pass, Duration> {
-        let (gate, bytes) = (self.gate.clone(), self.bytes);
+    fn step(&mut self, waker: &Waker) -> Result<Permit, Duration> {
+        let (in_flight_limit, bytes) = (self.in_flight_limit.clone(), self.bytes);
         let is_first_poll = !std::mem::replace(&mut self.was_polled, true);
-        let (place, outcome) = gate.change(|queue| {
+        let (place, outcome) = in_flight_limit.change(|queue| {
             let now = Instant::now();
             let place = self.place.unwrap_or_else(|| queue.join(now));
             // Only who waits itself passes others by. On a thread that stood still those that came or were woken
             // before are polled before its timer is.
             if !is_first_poll {
-                queue.expire(now, gate.grace);
+                queue.expire(now, in_flight_limit.grace);
             }
             queue.new.remove(&place);
             if queue.woken.remove(&place).is_some() {
                 queue.burst = 1;
             }
-            let mut pass = if queue.is_first(place) { gate.go_in(bytes) } else { None };
+            let mut pass = if queue.is_first(place) { in_flight_limit.go_in(bytes) } else { None };
             if pass.is_none() {
                 queue.asleep.insert(place, waker.clone());
-                gate.count(queue);
+                in_flight_limit.count(queue);
                 // Whoever left before it was counted has woken nobody.
-                pass = if queue.is_first(place) { gate.go_in(bytes) } else { None };
+                pass = if queue.is_first(place) { in_flight_limit.go_in(bytes) } else { None };
             }
             if pass.is_some() {
                 queue.asleep.remove(&place);
             }
-            let wakers = gate.wake_next(queue, now);
+            let wakers = in_flight_limit.wake_next(queue, now);
             ((place, pass.ok_or_else(|| queue.check_after())), wakers)
         });
         self.place = outcome.is_err().then_some(place);
@@ -275,10 +275,10 @@ impl Entering {
     }
 }
 
-impl Future for Entering {
-    type Output = Pass;
+impl Future for AcquireFuture {
+    type Output = Permit;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pass> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
         let after = match self.step(cx.waker()) {
             Ok(pass) => return Poll::Ready(pass),
             Err(after) => after,
@@ -298,19 +298,19 @@ impl Future for Entering {
     }
 }
 
-impl Drop for Entering {
+impl Drop for AcquireFuture {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            let gate = self.gate.clone();
-            gate.change(|queue| {
+            let in_flight_limit = self.in_flight_limit.clone();
+            in_flight_limit.change(|queue| {
                 queue.leave(place);
-                ((), gate.wake_next(queue, Instant::now()))
+                ((), in_flight_limit.wake_next(queue, Instant::now()))
             });
         }
     }
 }
 
-impl fmt::Debug for Entering {
+impl fmt::Debug for AcquireFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entering").field("place", &self.place).finish_non_exhaustive()
     }
@@ -331,15 +331,15 @@ mod tests {
         }
     }
 
-    async fn crowd(gate: Arc<Gate>, bytes: usize) -> usize {
+    async fn crowd(in_flight_limit: Arc<InFlightLimit>, bytes: usize) -> usize {
         let most = Arc::new(AtomicUsize::new(0));
         let inside = Arc::new(AtomicUsize::new(0));
         let callers: Vec<_> = (0..64)
             .map(|_| {
-                let (gate, most, inside) = (gate.clone(), most.clone(), inside.clone());
+                let (in_flight_limit, most, inside) = (in_flight_limit.clone(), most.clone(), inside.clone());
                 tokio::spawn(async move {
                     for _ in 0..200 {
-                        let pass = gate.clone().enter(bytes).await;
+                        let pass = in_flight_limit.clone().enter(bytes).await;
                         most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         tokio::task::yield_now().await;
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -354,57 +354,57 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(30), all).await.expect("somebody waits for ever");
-        assert_eq!(gate.inside.load(Ordering::SeqCst), 0);
+        assert_eq!(in_flight_limit.inside.load(Ordering::SeqCst), 0);
         most.load(Ordering::SeqCst)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn never_more_than_room_inside_and_nobody_is_forgotten() {
-        assert_eq!(crowd(Gate::new(3, usize::MAX), 1).await, 3);
-        assert_eq!(crowd(Gate::new(usize::MAX, 300), 100).await, 3, "bounded by bytes");
-        assert_eq!(crowd(Gate::new(usize::MAX, 300), 1 << 30).await, 1, "larger than all the room");
+        assert_eq!(crowd(InFlightLimit::new(3, usize::MAX), 1).await, 3);
+        assert_eq!(crowd(InFlightLimit::new(usize::MAX, 300), 100).await, 3, "bounded by bytes");
+        assert_eq!(crowd(InFlightLimit::new(usize::MAX, 300), 1 << 30).await, 1, "larger than all the room");
     }
 
     /// Ablation: calling somebody whenever a try failed makes those who wait wake each other for ever.
     #[test]
     fn those_who_wait_sleep_until_somebody_leaves() {
-        let gate = Gate::with_grace(1, usize::MAX, Duration::from_secs(3600));
-        let inside = gate.try_enter(1).expect("room");
+        let in_flight_limit = InFlightLimit::with_grace(1, usize::MAX, Duration::from_secs(3600));
+        let inside = in_flight_limit.try_acquire(1).expect("room");
         let calls = Arc::new(Calls::default());
         let waker = calls.clone().into();
         let mut cx = Context::from_waker(&waker);
-        let (mut one, mut two) = (pin!(gate.clone().enter(1)), pin!(gate.clone().enter(1)));
+        let (mut one, mut two) = (pin!(in_flight_limit.clone().enter(1)), pin!(in_flight_limit.clone().enter(1)));
         for _ in 0..10 {
             assert!(one.as_mut().poll(&mut cx).is_pending() && two.as_mut().poll(&mut cx).is_pending());
         }
         assert_eq!(calls.0.load(Ordering::SeqCst), 0);
         drop(inside);
         assert_eq!(calls.0.load(Ordering::SeqCst), 1);
-        assert!(gate.try_enter(1).is_none(), "nobody overtakes those who wait");
+        assert!(in_flight_limit.try_acquire(1).is_none(), "nobody overtakes those who wait");
         assert!(two.as_mut().poll(&mut cx).is_pending(), "nor do they each other");
         let Poll::Ready(pass) = one.as_mut().poll(&mut cx) else { panic!("the first in line goes in") };
         drop(pass);
         assert!(two.as_mut().poll(&mut cx).is_ready());
     }
 
-    fn poll_once(entering: &mut Entering, waker: &Waker) -> Poll<Pass> {
-        Pin::new(entering).poll(&mut Context::from_waker(waker))
+    fn poll_once(acquiring: &mut AcquireFuture, waker: &Waker) -> Poll<Permit> {
+        Pin::new(acquiring).poll(&mut Context::from_waker(waker))
     }
 
     /// Ablation: assigning the freed permit to the woken waiter (no expiry of `woken`) leaves the last one pending.
     #[tokio::test]
     async fn waiters_that_are_not_polled_hold_up_nobody() {
-        let gate = Gate::new(1, usize::MAX);
-        let inside = gate.try_enter(1).expect("room");
-        let mut kept: Vec<_> = (0..100).map(|_| gate.clone().enter(1)).collect();
-        for entering in &mut kept {
-            assert!(poll_once(entering, Waker::noop()).is_pending());
+        let in_flight_limit = InFlightLimit::new(1, usize::MAX);
+        let inside = in_flight_limit.try_acquire(1).expect("room");
+        let mut kept: Vec<_> = (0..100).map(|_| in_flight_limit.clone().enter(1)).collect();
+        for acquiring in &mut kept {
+            assert!(poll_once(acquiring, Waker::noop()).is_pending());
         }
         let polled: Vec<_> = (0..3)
             .map(|n| {
-                let gate = gate.clone();
+                let in_flight_limit = in_flight_limit.clone();
                 tokio::spawn(async move {
-                    drop(gate.enter(1).await);
+                    drop(in_flight_limit.enter(1).await);
                     n
                 })
             })
@@ -415,51 +415,54 @@ mod tests {
             let came = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("those polled go in");
             assert_eq!(came.expect("no panic"), n);
         }
-        let pass = tokio::time::timeout(Duration::from_secs(20), gate.clone().enter(1)).await.expect("a later one too");
+        let pass = tokio::time::timeout(Duration::from_secs(20), in_flight_limit.clone().enter(1))
+            .await
+            .expect("a later one too");
         drop(pass);
         assert!(poll_once(&mut kept[50], Waker::noop()).is_ready(), "polled again it goes in");
         drop(kept);
-        assert_eq!(gate.queue.lock().expect("whole").len(), 0, "dropped futures leave the queue");
-        assert!(gate.try_enter(1).is_some());
+        assert_eq!(in_flight_limit.queue.lock().expect("whole").len(), 0, "dropped futures leave the queue");
+        assert!(in_flight_limit.try_acquire(1).is_some());
     }
 
     /// Ablation: entering the queue by the first poll lets the last one go in before the first.
     #[tokio::test]
     async fn calls_keep_their_order_before_they_are_polled() {
-        let gate = Gate::with_grace(2, usize::MAX, Duration::from_secs(3600));
-        let (one_inside, other_inside) = (gate.try_enter(1).expect("room"), gate.try_enter(1).expect("room"));
-        let (mut first, mut second) = (gate.clone().enter(1), gate.clone().enter(1));
+        let in_flight_limit = InFlightLimit::with_grace(2, usize::MAX, Duration::from_secs(3600));
+        let (one_inside, other_inside) =
+            (in_flight_limit.try_acquire(1).expect("room"), in_flight_limit.try_acquire(1).expect("room"));
+        let (mut first, mut second) = (in_flight_limit.clone().enter(1), in_flight_limit.clone().enter(1));
         drop((one_inside, other_inside));
-        assert!(gate.try_enter(1).is_none(), "two came before");
-        let mut third = gate.clone().enter(1);
+        assert!(in_flight_limit.try_acquire(1).is_none(), "two came before");
+        let mut third = in_flight_limit.clone().enter(1);
         assert!(poll_once(&mut third, Waker::noop()).is_pending());
         assert!(poll_once(&mut first, Waker::noop()).is_ready() && poll_once(&mut second, Waker::noop()).is_ready());
         assert!(poll_once(&mut third, Waker::noop()).is_ready());
-        assert_eq!(gate.queue.lock().expect("whole").len(), 0);
+        assert_eq!(in_flight_limit.queue.lock().expect("whole").len(), 0);
     }
 
     /// Ablation: without the expiry of `new` the one behind waits for ever.
     #[tokio::test]
     async fn calls_that_are_never_polled_hold_up_nobody() {
-        let gate = Gate::new(1, usize::MAX);
-        let inside = gate.try_enter(1).expect("room");
-        let kept: Vec<_> = (0..100).map(|_| gate.clone().enter(1)).collect();
-        let polled = tokio::spawn(gate.clone().enter(1));
+        let in_flight_limit = InFlightLimit::new(1, usize::MAX);
+        let inside = in_flight_limit.try_acquire(1).expect("room");
+        let kept: Vec<_> = (0..100).map(|_| in_flight_limit.clone().enter(1)).collect();
+        let polled = tokio::spawn(in_flight_limit.clone().enter(1));
         tokio::task::yield_now().await;
         drop(inside);
         let pass = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("goes in");
         drop((pass.expect("no panic"), kept));
-        assert!(gate.try_enter(1).is_some());
+        assert!(in_flight_limit.try_acquire(1).is_some());
     }
 
-    /// Ablation: `Drop for Entering` without `wake_next` leaves the second waiter asleep.
+    /// Ablation: `Drop for AcquireFuture` without `wake_next` leaves the second waiter asleep.
     #[test]
     fn a_woken_waiter_that_is_dropped_wakes_the_next() {
-        let gate = Gate::with_grace(1, usize::MAX, Duration::from_secs(3600));
-        let inside = gate.try_enter(1).expect("room");
+        let in_flight_limit = InFlightLimit::with_grace(1, usize::MAX, Duration::from_secs(3600));
+        let inside = in_flight_limit.try_acquire(1).expect("room");
         let calls = Arc::new(Calls::default());
         let waker = calls.clone().into();
-        let (mut one, mut two) = (gate.clone().enter(1), gate.clone().enter(1));
+        let (mut one, mut two) = (in_flight_limit.clone().enter(1), in_flight_limit.clone().enter(1));
         assert!(poll_once(&mut one, Waker::noop()).is_pending() && poll_once(&mut two, &waker).is_pending());
         drop(inside);
         assert_eq!(calls.0.load(Ordering::SeqCst), 0);

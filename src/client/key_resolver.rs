@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::frame::line;
 use crate::messages::raw::Raw;
 use crate::prefix::by_hand::of_unknown_container;
-use crate::prefix::resolve::{Told, named, told};
+use crate::prefix::resolve::{CommandKeys, command_keys, named};
 use crate::prefix::table::lookup;
 
 /// So many commands are remembered. A program that uses more unknown commands than that asks again.
@@ -23,15 +23,15 @@ const LONGEST: usize = 64;
 
 /// What servers have said, by `name`, or by `name|subcommand`.
 #[derive(Debug, Default)]
-pub(crate) struct Resolver(Mutex<HashMap<Vec<u8>, Told>>);
+pub(crate) struct Resolver(Mutex<HashMap<Vec<u8>, CommandKeys>>);
 
 impl Resolver {
-    fn recall(&self, name: &[u8], subcommand: &[u8]) -> Option<Told> {
+    fn recall(&self, name: &[u8], subcommand: &[u8]) -> Option<CommandKeys> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(name).or_else(|| known.get(subcommand)).copied()
     }
 
-    fn remember(&self, name: Vec<u8>, told: Told) {
+    fn remember(&self, name: Vec<u8>, command_keys: CommandKeys) {
         if name.len() > LONGEST {
             return;
         }
@@ -39,7 +39,7 @@ impl Resolver {
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(name, told);
+        known.insert(name, command_keys);
     }
 }
 
@@ -77,19 +77,19 @@ impl Redis {
         let resolver = &self.shared.resolver;
         let subcommand = argv.get(1).map_or_else(Vec::new, |sub| [name.as_slice(), b"|", sub].concat());
         let subcommand = subcommand.to_ascii_lowercase();
-        let told = match resolver.recall(&name, &subcommand) {
-            Some(told) => told,
+        let command_keys = match resolver.recall(&name, &subcommand) {
+            Some(command_keys) => command_keys,
             None => {
                 let question = Raw::<Value>::question("COMMAND INFO", argv.get(..1).unwrap_or_default());
-                let (told, of_subcommand) = told(self.send(question).await?, argv)?;
-                resolver.remember(if of_subcommand { subcommand } else { name }, told);
-                told
+                let (command_keys, of_subcommand) = command_keys(self.send(question).await?, argv)?;
+                resolver.remember(if of_subcommand { subcommand } else { name }, command_keys);
+                command_keys
             }
         };
-        let positions = match told.positions(argv)? {
+        let positions = match command_keys.positions(argv)? {
             Some(positions) => positions,
             None => named(self.send(Raw::<Value>::question("COMMAND GETKEYS", argv)).await?, argv)?,
         };
-        Ok(Raw::marked(argv, &positions, told.only_reads))
+        Ok(Raw::marked(argv, &positions, command_keys.only_reads))
     }
 }

@@ -6,7 +6,7 @@ use actix::Addr;
 use tokio::time::timeout_at;
 
 use super::{Redis, gone};
-use crate::actors::connection::{Hurry, LogIn, RedisActor};
+use crate::actors::connection::{LogIn, ReconnectNow, RedisActor};
 use crate::connection::driver::login::LoginSent;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
@@ -64,7 +64,7 @@ impl Redis {
     /// Dropping the future leaves the logins that were written.
     pub async fn reauthenticate(&self) -> Result<Reauthentication> {
         let within = self.config().connect_timeout();
-        let login = self.shared.recipe.login_of_now(within).await;
+        let login = self.shared.connect_params.login_of_now(within).await;
         let login = login.map_err(|cause| cause.error(Fate::NotSent))?.ok_or_else(|| {
             let words = "there are no credentials to log in with; set REDIS_PASSWORD or give a provider";
             Error::new(ErrorKind::Config, Fate::NotSent, words)
@@ -74,7 +74,7 @@ impl Redis {
         let is_lost = |login: &ConnectionLogin| kind_of(login) == Some(ErrorKind::Disconnected);
         if connections.iter().filter(|login| login.purpose == SHARED).all(is_lost) {
             // There was no link, or it was lost meanwhile: the next one logs in by itself, and is then asked as well.
-            self.addr.send(Hurry).await.map_err(|_| gone())?;
+            self.addr.send(ReconnectNow).await.map_err(|_| gone())?;
             match self.ready(within).await {
                 Ok(()) => {
                     connections.retain(|login| login.purpose != SHARED);

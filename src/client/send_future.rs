@@ -11,9 +11,9 @@ use std::{
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::{Redis, gone};
-use crate::client::in_flight_limit::Entering;
+use crate::client::in_flight_limit::AcquireFuture;
 use crate::client::submit_queue::Submit;
-use crate::connection::request::{Answered, Handback, Pending, Waiter};
+use crate::connection::request::{Answered, Pending, ReplySender, Waiter};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::messages::Command;
 
@@ -21,7 +21,7 @@ type Answer<M> = oneshot::Receiver<Answered<M>>;
 
 /// A command on its way; see [`Redis::send`].
 #[must_use = "the command was sent, but only awaiting it tells what became of it"]
-pub struct Sending<M: Command> {
+pub struct SendFuture<M: Command> {
     answer: Answer<M>,
     /// Most have none, and callers by the million each hold one of these.
     special: Option<Box<Special<M>>>,
@@ -29,39 +29,39 @@ pub struct Sending<M: Command> {
 
 enum Special<M: Command> {
     /// On a connection of its own, which is told when the reply has left its channel.
-    Alone(oneshot::Sender<()>),
+    RunDedicated(oneshot::Sender<()>),
     /// Before there was room for it.
     ForRoom(ForRoom<M>),
 }
 
 struct ForRoom<M: Command> {
-    entering: Entering,
+    acquiring: AcquireFuture,
     deadline: Pin<Box<Sleep>>,
-    ticket: Option<Box<Waiter<M, Handback<M>>>>,
+    ticket: Option<Box<Waiter<M, ReplySender<M>>>>,
     redis: Redis,
     asked: Instant,
 }
 
-impl<M: Command> Sending<M> {
+impl<M: Command> SendFuture<M> {
     pub(super) fn under(answer: Answer<M>) -> Self {
         Self { answer, special: None }
     }
 
     pub(super) fn alone(answer: Answer<M>, seen: oneshot::Sender<()>) -> Self {
-        Self { answer, special: Some(Box::new(Special::Alone(seen))) }
+        Self { answer, special: Some(Box::new(Special::RunDedicated(seen))) }
     }
 
     pub(super) fn for_room(
         answer: Answer<M>,
         redis: Redis,
-        ticket: Box<Waiter<M, Handback<M>>>,
+        ticket: Box<Waiter<M, ReplySender<M>>>,
         size: usize,
         asked: Instant,
         limit: Duration,
     ) -> Self {
-        let entering = redis.shared.gate.clone().enter(size);
+        let acquiring = redis.shared.in_flight_limit.clone().enter(size);
         let deadline = Box::pin(tokio::time::sleep(limit));
-        let for_room = ForRoom { entering, deadline, ticket: Some(ticket), redis, asked };
+        let for_room = ForRoom { acquiring, deadline, ticket: Some(ticket), redis, asked };
         Self { answer, special: Some(Box::new(Special::ForRoom(for_room))) }
     }
 }
@@ -76,16 +76,16 @@ impl<M: Command> ForRoom<M> {
             }
             return Poll::Ready(());
         }
-        let pass = ready!(Pin::new(&mut self.entering).poll(cx));
+        let pass = ready!(Pin::new(&mut self.acquiring).poll(cx));
         if let Some(ticket) = self.ticket.take() {
             let Redis { addr, shared, .. } = &self.redis;
-            shared.intake.send(addr, Submit { ticket: ticket.let_in(pass), asked: self.asked });
+            shared.submit_queue.send(addr, Submit { ticket: ticket.let_in(pass), asked: self.asked });
         }
         Poll::Ready(())
     }
 }
 
-impl<M: Command> Future for Sending<M> {
+impl<M: Command> Future for SendFuture<M> {
     type Output = Result<M::Reply>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -94,7 +94,7 @@ impl<M: Command> Future for Sending<M> {
             self.special = None;
         }
         let answer = ready!(Pin::new(&mut self.answer).poll(cx)).map_or_else(|_| Err(gone()), Answered::into_reply);
-        if let Some(Special::Alone(seen)) = self.special.take().map(|special| *special) {
+        if let Some(Special::RunDedicated(seen)) = self.special.take().map(|special| *special) {
             // Nobody listens when there was nothing to put back.
             let _ = seen.send(());
         }
@@ -102,9 +102,9 @@ impl<M: Command> Future for Sending<M> {
     }
 }
 
-impl<M: Command> Unpin for Sending<M> {}
+impl<M: Command> Unpin for SendFuture<M> {}
 
-impl<M: Command> fmt::Debug for Sending<M> {
+impl<M: Command> fmt::Debug for SendFuture<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sending").finish_non_exhaustive()
     }

@@ -25,16 +25,16 @@ pub(crate) struct Submit {
 }
 
 /// A command that takes its own place in the mailbox, and where it comes from.
-pub(crate) struct Aside {
+pub(crate) struct UnbatchedSubmit {
     pub(crate) submit: Submit,
     asker: ThreadId,
 }
 
-impl Message for Aside {
+impl Message for UnbatchedSubmit {
     type Result = ();
 }
 
-impl Aside {
+impl UnbatchedSubmit {
     /// To be made on the thread of whoever waits for the answer.
     pub(crate) fn new(submit: Submit) -> Self {
         Self { submit, asker: thread::current().id() }
@@ -46,23 +46,23 @@ impl Aside {
 }
 
 /// Says that commands have gathered in the intake.
-pub(crate) struct Gathered;
+pub(crate) struct CommandsQueued;
 
-impl Message for Gathered {
+impl Message for CommandsQueued {
     type Result = ();
 }
 
 /// Commands on their way to one actor.
 #[derive(Default)]
-pub(crate) struct Intake {
-    state: Mutex<State>,
-    /// Somebody has the actor's address: see [`Intake::stand_aside`].
+pub(crate) struct SubmitQueue {
+    state: Mutex<SubmitState>,
+    /// Somebody has the actor's address: see [`SubmitQueue::send_unbatched`].
     aside: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
-    /// Not empty: a [`Gathered`] that has not been handled is in the mailbox.
+struct SubmitState {
+    /// Not empty: a [`CommandsQueued`] that has not been handled is in the mailbox.
     waiting: VecDeque<Submit>,
     /// On whose thread the first of them was sent.
     asker: Option<ThreadId>,
@@ -75,25 +75,25 @@ pub(crate) enum Callers {
     /// On the thread of the actor: either it runs, or they do.
     Here,
     /// On another one: while they are told, those who were told before ask anew.
-    Elsewhere,
+    DedicatedRunner,
 }
 
 impl Callers {
     /// Seen from the actor's thread.
     fn of(asker: ThreadId) -> Self {
-        if asker == thread::current().id() { Self::Here } else { Self::Elsewhere }
+        if asker == thread::current().id() { Self::Here } else { Self::DedicatedRunner }
     }
 }
 
-impl Intake {
+impl SubmitQueue {
     /// Sends a command, after everything that was sent before.
     pub(crate) fn send<A>(&self, addr: &Addr<A>, submit: Submit)
     where
-        A: Actor + Handler<Aside> + Handler<Gathered>,
-        A::Context: ToEnvelope<A, Aside> + ToEnvelope<A, Gathered>,
+        A: Actor + Handler<UnbatchedSubmit> + Handler<CommandsQueued>,
+        A::Context: ToEnvelope<A, UnbatchedSubmit> + ToEnvelope<A, CommandsQueued>,
     {
         if self.aside.load(Ordering::Acquire) {
-            addr.do_send(Aside::new(submit));
+            addr.do_send(UnbatchedSubmit::new(submit));
             return;
         }
         let mut state = self.lock();
@@ -107,13 +107,13 @@ impl Intake {
         if state.waiting.len() == 1 {
             state.asker = Some(thread::current().id());
             // Under the lock: until it is in the mailbox nobody may find that it need not be sent.
-            addr.do_send(Gathered);
+            addr.do_send(CommandsQueued);
         }
     }
 
     /// From now on commands take their own places in the mailbox. Whoever sends to the address itself as well
     /// expects one order over both, and commands that gather would overtake those already in the mailbox.
-    pub(crate) fn stand_aside(&self) {
+    pub(crate) fn send_unbatched(&self) {
         if !self.aside.load(Ordering::Relaxed) {
             self.aside.store(true, Ordering::Release);
         }
@@ -139,7 +139,7 @@ impl Intake {
         drop(waiting);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SubmitState> {
         // Nothing in here can be left half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,9 +147,9 @@ impl Intake {
 
 /// The actor's end of an intake. When it goes, however that comes, nobody may wait for ever: what has gathered
 /// is dropped, which tells its callers, and so is whatever comes later.
-pub(crate) struct Outlet(pub(crate) Arc<Intake>);
+pub(crate) struct SubmitReceiver(pub(crate) Arc<SubmitQueue>);
 
-impl Drop for Outlet {
+impl Drop for SubmitReceiver {
     fn drop(&mut self) {
         self.0.close();
     }

@@ -104,16 +104,16 @@ mod tests {
     fn a_thousand_reasons_are_one_look() {
         let mut refresh = Refresh::new(fastrand::Rng::with_seed(1));
         let start = Instant::now();
-        let mut looks = 0;
+        let mut attempts = 0;
         for at in 0..1000 {
             let now = start + ms(at);
             refresh.wanted(now);
             if refresh.starts(now) {
-                looks += 1;
+                attempts += 1;
                 refresh.ended(true, now);
             }
         }
-        assert!((9..=11).contains(&looks), "{looks} looks in a second");
+        assert!((9..=11).contains(&attempts), "{attempts} looks in a second");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) enum Route {
     /// To every primary.
     Primaries(Merge),
     /// In parts, each to the owner of its slot. Nobody sees them at one moment.
-    Parts(Vec<(u16, Frame)>, Merge),
+    Scattered(Vec<(u16, Frame)>, Merge),
     /// A pipeline, whose commands may have ways of their own.
     Each,
 }
@@ -209,7 +209,7 @@ fn split(frame: &Frame, slots: &Slots) -> Option<Route> {
     for (_, part) in &mut parts {
         *part = std::mem::take(part).like(frame);
     }
-    Some(Route::Parts(parts, if matches!(merge, Merge::Places(_)) { Merge::Places(places) } else { merge }))
+    Some(Route::Scattered(parts, if matches!(merge, Merge::Places(_)) { Merge::Places(places) } else { merge }))
 }
 
 fn refuse(frame: &Frame, why: &'static str) -> Error {
@@ -234,7 +234,7 @@ mod tests {
             Ok(Route::Any) => "any".to_owned(),
             Ok(Route::Prefer(slot)) => format!("any, rather slot {slot}"),
             Ok(Route::Primaries(merge)) => format!("all {merge:?}"),
-            Ok(Route::Parts(parts, _)) => format!("{} parts", parts.len()),
+            Ok(Route::Scattered(parts, _)) => format!("{} parts", parts.len()),
             Ok(Route::Each) => "each".to_owned(),
             Err(error) => error.to_string(),
         }
@@ -309,7 +309,7 @@ mod tests {
                 };
                 let whole = match route(&frame, &slots).expect("no reason") {
                     Route::Slot(_) => run(&frame),
-                    Route::Parts(parts, merge) => {
+                    Route::Scattered(parts, merge) => {
                         let mut seen = HashMap::new();
                         for (slot, part) in &parts {
                             prop_assert!(part.args().skip(1).all(|key| slots.of(key) == *slot));

@@ -35,74 +35,74 @@ use crate::cluster::route::{Route, SlotList, of_pipeline, route};
 use crate::cluster::slot::Slots;
 use crate::cluster::slot_map::Map;
 use crate::cluster::slot_queue::SlotQueues;
-use crate::cluster::topology::Announce;
+use crate::cluster::topology::TopologyPublisher;
 use crate::config::HostPort;
-use crate::connection::admission::{Admission, Limits, Patience, waiting_phase};
+use crate::connection::admission::{Admission, Limits, RefusalPolicy, waiting_phase};
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::driver::{Driver, ShutdownReport};
-use crate::connection::params::{Recipe, Replica};
+use crate::connection::params::{ConnectParams, Replica};
 use crate::connection::request::BoxedTicket;
 use crate::connection::retry::ReconnectPolicy;
-use crate::connection::session::Greeting;
+use crate::connection::session::ServerInfo;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::WhenDown;
 use crate::replicas::pool::Replicas;
 use nodes::Nodes;
-use redirects::Held;
+use redirects::DelayedRequest;
 pub(crate) use routed_request::Routed;
-use routed_request::{Book, Trip};
-use status::Present;
-use topology_query::look;
+use routed_request::{RouteState, RoutedRequests};
+use status::PublishedStatus;
+use topology_query::refresh_topology;
 
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS: usize = 4;
 /// So many nodes are asked at once how the cluster looks, beside those of the configuration.
 const ASKED: usize = 4;
 
-type Looking = Pin<Box<dyn Future<Output = std::result::Result<Map, Cause>>>>;
+type TopologyQuery = Pin<Box<dyn Future<Output = std::result::Result<Map, Cause>>>>;
 
 /// What a router is made from.
-pub(crate) struct Parts {
-    pub(crate) recipe: Arc<Recipe>,
+pub(crate) struct RouterParts {
+    pub(crate) connect_params: Arc<ConnectParams>,
     pub(crate) policy: ReconnectPolicy,
     pub(crate) seeds: Vec<HostPort>,
     pub(crate) fanout: Fanout,
     pub(crate) gauges: Arc<Gauges>,
-    pub(crate) announce: Announce,
+    pub(crate) announce: TopologyPublisher,
 }
 
 /// See the module.
 pub(crate) struct Router {
-    recipe: Arc<Recipe>,
+    connect_params: Arc<ConnectParams>,
     seeds: Vec<HostPort>,
     slots: Slots,
     map: Map,
     nodes: Nodes,
     replicas: Replicas,
     /// Commands that wait for the first picture of the cluster.
-    lobby: Admission<BoxedTicket>,
+    pending: Admission<BoxedTicket>,
     /// Commands that wait while their slot is redirected.
-    queues: SlotQueues<Held>,
+    queues: SlotQueues<DelayedRequest>,
     /// Those that wait by themselves: when they are sent again, and a number.
-    delayed: BTreeMap<(Instant, u64), Held>,
+    delayed: BTreeMap<(Instant, u64), DelayedRequest>,
     delays: u64,
     /// How many commands came so far.
     orders: u64,
     /// A redirect has changed the map, and the handles were not told.
     has_moved: bool,
-    book: Arc<Book>,
+    book: Arc<RoutedRequests>,
     refresh: Refresh,
-    looking: Option<Looking>,
+    looking: Option<TopologyQuery>,
     /// Why the last look failed, if it did.
     trouble: Option<Cause>,
     demanded: bool,
-    present: Present,
+    present: PublishedStatus,
     fanout: Fanout,
     gauges: Arc<Gauges>,
-    announce: Announce,
+    announce: TopologyPublisher,
     /// What the nodes have told and nobody was told yet.
-    told: Receiver<ConnectionEvent>,
+    node_events: Receiver<ConnectionEvent>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     draining: Option<Instant>,
@@ -114,9 +114,9 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { recipe, policy, seeds, fanout, gauges, announce } = parts;
-        let config = &recipe.config;
+    pub(crate) fn new(parts: RouterParts) -> Self {
+        let RouterParts { connect_params, policy, seeds, fanout, gauges, announce } = parts;
+        let config = &connect_params.config;
         let limits = Limits {
             in_flight: config.max_in_flight(),
             in_flight_bytes: config.max_in_flight_bytes(),
@@ -125,32 +125,32 @@ impl Router {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
-            patience: Patience::ButSlots,
+            time_limit: RefusalPolicy::ButSlots,
         };
         let slots = Slots::new(config.key_prefix().as_str().as_bytes());
-        let (teller, told) = channel();
+        let (teller, node_events) = channel();
         Self {
             slots,
-            replicas: Replicas::new(recipe.clone(), Replica::InCluster, policy.clone(), teller.clone()),
-            nodes: Nodes::new(recipe.clone(), policy, teller),
+            replicas: Replicas::new(connect_params.clone(), Replica::InCluster, policy.clone(), teller.clone()),
+            nodes: Nodes::new(connect_params.clone(), policy, teller),
             seeds,
             map: Map::default(),
-            lobby: Admission::new(limits),
+            pending: Admission::new(limits),
             queues: SlotQueues::new(),
             delayed: BTreeMap::new(),
             delays: 0,
             orders: 0,
             has_moved: false,
-            book: Arc::new(Book::new(slots)),
+            book: Arc::new(RoutedRequests::new(slots)),
             refresh: Refresh::new(fastrand::Rng::new()),
             looking: None,
             trouble: None,
             demanded: false,
-            present: Present::default(),
+            present: PublishedStatus::default(),
             fanout,
             gauges,
             announce,
-            told,
+            node_events,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             draining: None,
@@ -158,14 +158,14 @@ impl Router {
             at_start: ShutdownReport::default(),
             measured: ShutdownReport::default(),
             waiting: Vec::new(),
-            recipe,
+            connect_params,
         }
     }
 
     /// What the first node that is there said of itself.
-    pub(crate) fn greeting(&self) -> Greeting {
+    pub(crate) fn server_info(&self) -> ServerInfo {
         let ready = self.nodes.primaries().find(|node| node.driver.state() == ConnectionState::Ready);
-        ready.map(|node| node.driver.greeting().clone()).unwrap_or_default()
+        ready.map(|node| node.driver.server_info().clone()).unwrap_or_default()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -184,7 +184,7 @@ impl Router {
     }
 
     /// Looks at the cluster soon.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn refresh_topology(&mut self) {
         self.demanded = true;
         self.refresh.wanted(Instant::now());
     }
@@ -195,21 +195,21 @@ impl Router {
     }
 
     /// Makes every attempt that waits for its delay now.
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn reconnect_now(&mut self) {
         self.connect();
         self.refresh.wanted(Instant::now());
-        self.nodes.each(Driver::hurry);
-        self.replicas.each(Driver::hurry);
+        self.nodes.each(Driver::reconnect_now);
+        self.replicas.each(Driver::reconnect_now);
     }
 
-    pub(crate) fn sever(&mut self, why: &'static str) {
-        self.nodes.each(|driver| driver.sever(why));
-        self.replicas.each(|driver| driver.sever(why));
+    pub(crate) fn disconnect(&mut self, why: &'static str) {
+        self.nodes.each(|driver| driver.disconnect(why));
+        self.replicas.each(|driver| driver.disconnect(why));
     }
 
     pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
         let asked = asked.unwrap_or_else(Instant::now);
-        let deadline = self.lobby.deadline(ticket.frame(), asked);
+        let deadline = self.pending.deadline(ticket.frame(), asked);
         let state = self.present.state;
         let refused = match state {
             _ if self.closed.is_some() => self.closed.as_ref().map(|cause| cause.error(Fate::NotSent)),
@@ -219,7 +219,7 @@ impl Router {
             _ if !self.map.is_empty() => None,
             ConnectionState::Parked => self.trouble.as_ref().map(|cause| cause.error(Fate::NotSent)),
             _ => {
-                let policy = ticket.frame().own_when_down().unwrap_or(self.recipe.config.when_down());
+                let policy = ticket.frame().own_when_down().unwrap_or(self.connect_params.config.when_down());
                 // Until the first answer of a node it is not known whether there is a cluster.
                 let failed = self.trouble.as_ref().filter(|_| policy == WhenDown::FailFast);
                 failed.map(|cause| cause.error(Fate::NotSent))
@@ -233,9 +233,9 @@ impl Router {
             return ticket.complete(Err(error));
         }
         self.orders += 1;
-        let ticket = Routed::whole(ticket, Trip::new(deadline, self.orders), &self.book);
+        let ticket = Routed::whole(ticket, RouteState::new(deadline, self.orders), &self.book);
         if self.map.is_empty() {
-            self.lobby.enqueue(ticket, deadline, state);
+            self.pending.enqueue(ticket, deadline, state);
         } else {
             self.dispatch(ticket);
         }
@@ -250,18 +250,18 @@ impl Router {
     /// Sends a command where it belongs.
     fn dispatch(&mut self, ticket: Box<Routed>) {
         use crate::connection::request::Pending as _;
-        if let Some(slot) = ticket.trip.slot {
+        if let Some(slot) = ticket.route_state.slot {
             return self.send_to_slot(ticket, slot);
         }
         match route(ticket.frame(), &self.slots) {
             Ok(Route::Slot(slot)) => self.send_to_slot(ticket, slot),
             Ok(Route::Any) => match self.nodes.any() {
                 Some(node) => self.send(ticket, node, SlotList::new()),
-                None => self.nobody(ticket),
+                None => self.no_node_error(ticket),
             },
             Ok(Route::Prefer(slot)) => match self.nodes.prefer(slot) {
                 Some(node) => self.send(ticket, node, SlotList::new()),
-                None => self.nobody(ticket),
+                None => self.no_node_error(ticket),
             },
             Ok(Route::Primaries(merge)) => {
                 let frame = ticket.frame();
@@ -269,7 +269,7 @@ impl Router {
                 let parts = slots.iter().map(|slot| (*slot, frame.clone().on_slot(*slot))).collect();
                 self.scatter(ticket, parts, merge);
             }
-            Ok(Route::Parts(parts, merge)) => self.scatter(ticket, parts, merge),
+            Ok(Route::Scattered(parts, merge)) => self.scatter(ticket, parts, merge),
             Ok(Route::Each) => {
                 let (nodes, queues) = (&self.nodes, &self.queues);
                 let whole =
@@ -286,12 +286,12 @@ impl Router {
 
     /// Sends a command to the owner of its slot, behind those that wait for it.
     fn send_to_slot(&mut self, mut ticket: Box<Routed>, slot: u16) {
-        ticket.trip.slot = Some(slot);
+        ticket.route_state.slot = Some(slot);
         if !self.queues.is_closed(slot) {
             return self.send_to_owner(ticket, slot);
         }
         // A read that a replica may answer sees what is old, in whatever order.
-        let (owner, deadline) = (self.nodes.owner(slot), ticket.trip.deadline);
+        let (owner, deadline) = (self.nodes.owner(slot), ticket.route_state.deadline);
         let waits = match owner {
             Some(node) => self.try_replica(ticket, node, deadline),
             None => Some(ticket),
@@ -302,21 +302,21 @@ impl Router {
     }
 
     fn send_to_owner(&mut self, mut ticket: Box<Routed>, slot: u16) {
-        ticket.trip.slot = Some(slot);
+        ticket.route_state.slot = Some(slot);
         match self.nodes.owner(slot) {
             Some(node) => self.send(ticket, node, std::iter::once(slot).collect()),
-            None => self.nobody(ticket),
+            None => self.no_node_error(ticket),
         }
     }
 
     fn send(&mut self, mut ticket: Box<Routed>, node: usize, slots: SlotList) {
-        if ticket.trip.redirected_by.has(node) {
+        if ticket.route_state.redirected_by.has(node) {
             return ticket.finish(Err(redirects::redirected_back()));
         }
-        ticket.trip.node = node;
+        ticket.route_state.node = node;
         // Where it waits, deadlines that are common are in order; this one may come from another place.
-        let deadline = match ticket.trip.deadline {
-            Deadline::Common(at) if ticket.trip.is_first() => Deadline::Common(at),
+        let deadline = match ticket.route_state.deadline {
+            Deadline::Common(at) if ticket.route_state.is_first() => Deadline::Common(at),
             deadline => Deadline::Own(deadline.at()),
         };
         if let Some(mut ticket) = self.try_replica(ticket, node, deadline) {
@@ -337,7 +337,7 @@ impl Router {
         self.nodes.each(|driver| driver.restarted(restarts, cause.clone()));
         self.replicas.each(|driver| driver.restarted(restarts, cause.clone()));
         self.fanout.update(|status| status.restarts = restarts);
-        self.tell(ConnectionEvent::Restarted { restarts, cause });
+        self.emit(ConnectionEvent::Restarted { restarts, cause });
     }
 
     /// It is over, and everybody who waits is told.
@@ -349,13 +349,13 @@ impl Router {
         self.replicas.abort(&cause);
         self.nodes.each(|driver| driver.abort(cause.clone()));
         self.take_returned();
-        self.lobby.fail_queued(&cause, ConnectionState::Closed);
+        self.pending.fail_queued(&cause, ConnectionState::Closed);
         let delayed = std::mem::take(&mut self.delayed).into_values();
-        for Held { ticket, .. } in delayed.chain(self.queues.take_all()) {
+        for DelayedRequest { ticket, .. } in delayed.chain(self.queues.take_all()) {
             ticket.finish(Err(cause.error(Fate::NotSent)));
         }
         self.closed = Some(cause);
-        self.publish_told();
+        self.publish_now();
         self.present();
         let report = self.book.report().since(self.at_start);
         for waiting in self.waiting.drain(..) {
@@ -385,14 +385,14 @@ impl Router {
             if self.closed.is_some() {
                 break;
             }
-            self.poll_look(cx);
+            self.poll_topology_query(cx);
             self.nodes.poll(cx, callers);
             self.replicas.poll(cx, callers);
             let again = self.take_back_reads() | self.take_returned();
             if self.book.silence.swap(false, Ordering::Relaxed) {
                 self.refresh.wanted(Instant::now());
             }
-            self.publish_told();
+            self.publish_now();
             self.present();
             if self.draining.is_some() && self.book.open() == 0 {
                 self.abort(Cause::new(CauseKind::Shutdown, "shut down"));
@@ -407,7 +407,7 @@ impl Router {
             }
         }
         let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
-        let waiting = self.lobby.queued() + self.delayed.len() + self.queues.len();
+        let waiting = self.pending.queued() + self.delayed.len() + self.queues.len();
         self.gauges.set(queued + reads + waiting, in_flight + reading);
         let now = Instant::now();
         let report = self.book.report();
@@ -418,7 +418,7 @@ impl Router {
         }
     }
 
-    fn poll_look(&mut self, cx: &mut Context<'_>) {
+    fn poll_topology_query(&mut self, cx: &mut Context<'_>) {
         let now = Instant::now();
         if self.looking.is_none() && self.demanded && self.refresh.starts(now) {
             let mut nodes = self.nodes.worth_asking(&self.map, ASKED);
@@ -427,7 +427,7 @@ impl Router {
                     nodes.push(seed.clone());
                 }
             }
-            self.looking = Some(Box::pin(look(self.recipe.clone(), nodes)));
+            self.looking = Some(Box::pin(refresh_topology(self.connect_params.clone(), nodes)));
         }
         let Some(looking) = &mut self.looking else { return };
         let Poll::Ready(seen) = looking.as_mut().poll(cx) else { return };
@@ -442,11 +442,11 @@ impl Router {
             }
             Err(cause) => {
                 if self.map.is_empty() && cause.is_refusal() {
-                    self.lobby.fail_queued(&cause, ConnectionState::Parked);
+                    self.pending.fail_queued(&cause, ConnectionState::Parked);
                 }
-                self.lobby.fail_fast(&cause, self.present.state, self.recipe.config.when_down());
+                self.pending.fail_fast(&cause, self.present.state, self.connect_params.config.when_down());
                 self.present.failed(&cause);
-                self.lobby.explain(Some(cause.clone()));
+                self.pending.explain(Some(cause.clone()));
                 self.trouble = Some(cause);
                 self.refresh.ended(false, now);
             }
@@ -458,14 +458,14 @@ impl Router {
         let known = !self.map.is_empty();
         if map != self.map {
             self.map = map;
-            let (homeless, changed) = self.nodes.adopt(&self.map, now);
+            let (displaced, changed) = self.nodes.adopt(&self.map, now);
             self.adopt_replicas(now);
-            self.resend(homeless, &changed);
+            self.resend(displaced, &changed);
             self.announce();
         }
         if !known {
-            self.lobby.explain(None);
-            for (ticket, _, _) in self.lobby.take_queued() {
+            self.pending.explain(None);
+            for (ticket, _, _) in self.pending.take_queued() {
                 if let Ok(ticket) = Routed::of(ticket) {
                     self.dispatch(ticket);
                 }
@@ -478,8 +478,8 @@ impl Router {
         let delayed =
             self.delayed.first_key_value().map(|((at, _), _)| *at).into_iter().chain(self.queues.next()).min();
         let refresh = self.refresh.due().filter(|_| self.looking.is_none() && self.demanded);
-        let farewell = self.nodes.next_farewell().into_iter().chain(self.replicas.next_farewell()).min();
-        let all = [delayed, refresh, self.lobby.next_deadline(), self.draining, farewell, self.present.due()];
+        let farewell = self.nodes.next_grace_end().into_iter().chain(self.replicas.next_grace_end()).min();
+        let all = [delayed, refresh, self.pending.next_deadline(), self.draining, farewell, self.present.due()];
         let Some(next) = all.into_iter().flatten().min() else { return false };
         if self.armed.is_none_or(|armed| next < armed) {
             self.timer.as_mut().reset(next.into());
@@ -490,11 +490,11 @@ impl Router {
         }
         self.armed = None;
         let now = Instant::now();
-        self.lobby.expire(now, self.present.state);
+        self.pending.expire(now, self.present.state);
         self.wake_delayed(now);
-        let homeless = self.nodes.part_with_those_who_left(now);
-        self.resend(homeless, &[]);
-        self.replicas.part_with_those_who_left(now);
+        let displaced = self.nodes.evict_departed(now);
+        self.resend(displaced, &[]);
+        self.replicas.evict_departed(now);
         if self.draining.is_some_and(|deadline| deadline <= now) {
             self.abort(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));
         }

@@ -304,16 +304,16 @@ mod tests {
             for (slot, port) in &moves {
                 map.moved(*slot, &at(*port));
             }
-            let mut told = 0;
+            let mut node_events = 0;
             for shard in map.shards() {
                 for slots in map.slots_of(&shard.primary) {
                     for slot in slots {
                         prop_assert_eq!(map.owner(slot), Some(&shard.primary));
-                        told += 1;
+                        node_events += 1;
                     }
                 }
             }
-            prop_assert_eq!(told, SLOTS);
+            prop_assert_eq!(node_events, SLOTS);
             prop_assert!(map.is_whole());
         }
     }

@@ -23,14 +23,14 @@ pub(crate) struct SlotQueues<T> {
 }
 
 struct SlotQueue<T> {
-    waiting: BTreeMap<Turn, Waiting<T>>,
+    waiting: BTreeMap<Turn, SlotEntry<T>>,
     retry_at: Instant,
     /// The first command was sent alone, and did not come back so far.
     probing: bool,
 }
 
 /// One command.
-pub(crate) struct Waiting<T> {
+pub(crate) struct SlotEntry<T> {
     pub(crate) item: T,
     pub(crate) deadline: Instant,
     pub(crate) bytes: usize,
@@ -90,7 +90,7 @@ impl<T> SlotQueues<T> {
     }
 
     /// Puts a command into the queue of a slot that is closed, behind those that were sent before it.
-    pub(crate) fn push(&mut self, slot: u16, order: u64, waiting: Waiting<T>) {
+    pub(crate) fn push(&mut self, slot: u16, order: u64, waiting: SlotEntry<T>) {
         let Some(queue) = self.queues.get_mut(&slot) else { return };
         self.arrivals += 1;
         let turn = (order, self.arrivals);
@@ -171,7 +171,7 @@ impl<T> SlotQueues<T> {
         Some(self.forget(slot, turn, one))
     }
 
-    fn forget(&mut self, slot: u16, turn: Turn, one: Waiting<T>) -> T {
+    fn forget(&mut self, slot: u16, turn: Turn, one: SlotEntry<T>) -> T {
         self.deadlines.remove(&(one.deadline, slot, turn));
         self.len -= 1;
         self.bytes -= one.bytes;
@@ -188,8 +188,8 @@ mod tests {
 
     const SLOT: u16 = 7;
 
-    fn waiting(item: u64, deadline: Instant, was_refused: bool) -> Waiting<u64> {
-        Waiting { item, deadline, bytes: 1, was_refused }
+    fn waiting(item: u64, deadline: Instant, was_refused: bool) -> SlotEntry<u64> {
+        SlotEntry { item, deadline, bytes: 1, was_refused }
     }
 
     fn sent(release: Option<Release<u64>>) -> (bool, Vec<u64>) {

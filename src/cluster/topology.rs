@@ -17,7 +17,7 @@ use crate::cluster::route::{Route, route};
 use crate::cluster::slot::Slots;
 use crate::cluster::slot_map::Map;
 use crate::config::{Address, HostPort};
-use crate::connection::endpoint::{Change, Locate, Looking};
+use crate::connection::endpoint::{AddressChange, AddressLookup, Locate};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionState, Status};
 use crate::frame::Frame;
@@ -30,9 +30,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 const AVOIDED: Duration = Duration::from_secs(30);
 
 /// Asks how the cluster looks, which somebody found to be otherwise than it was.
-pub(crate) struct Look;
+pub(crate) struct RefreshTopology;
 
-impl Message for Look {
+impl Message for RefreshTopology {
     type Result = ();
 }
 
@@ -41,14 +41,14 @@ pub(crate) type NodeStatus = (HostPort, u32, watch::Receiver<Status>);
 
 /// How a cluster looked last.
 #[derive(Debug, Default)]
-pub(crate) struct Picture {
+pub(crate) struct TopologySnapshot {
     /// Counts the pictures.
     pub(crate) version: u64,
     pub(crate) map: Map,
     nodes: Vec<NodeStatus>,
 }
 
-impl Picture {
+impl TopologySnapshot {
     #[cfg(test)]
     pub(crate) fn of(version: u64, map: Map) -> Self {
         Self { version, map, nodes: Vec::new() }
@@ -64,43 +64,47 @@ impl Picture {
         let owner = self.map.owner(slot)?;
         let (_, node, status) = self.nodes.iter().find(|(address, ..)| address == owner)?;
         let status = status.borrow();
-        (status.state == ConnectionState::Ready).then(|| link_number(*node, status.generation))
+        (status.state == ConnectionState::Ready).then(|| link_id(*node, status.generation))
     }
 }
 
 /// The number of a link among those of a router.
-pub(crate) fn link_number(node: u32, generation: u64) -> u64 {
+pub(crate) fn link_id(node: u32, generation: u64) -> u64 {
     u64::from(node) << 32 | (generation & u64::from(u32::MAX))
 }
 
 /// The actor's end.
-pub(crate) struct Announce(watch::Sender<Arc<Picture>>);
+pub(crate) struct TopologyPublisher(watch::Sender<Arc<TopologySnapshot>>);
 
-impl Announce {
-    pub(crate) fn new() -> (Self, watch::Receiver<Arc<Picture>>) {
+impl TopologyPublisher {
+    pub(crate) fn new() -> (Self, watch::Receiver<Arc<TopologySnapshot>>) {
         let (sender, receiver) = watch::channel(Arc::default());
         (Self(sender), receiver)
     }
 
-    pub(crate) fn tell(&self, map: &Map, nodes: Vec<NodeStatus>) {
-        self.0.send_modify(|picture| {
-            *picture = Arc::new(Picture { version: picture.version + 1, map: map.clone(), nodes });
+    pub(crate) fn emit(&self, map: &Map, nodes: Vec<NodeStatus>) {
+        self.0.send_modify(|snapshot| {
+            *snapshot = Arc::new(TopologySnapshot { version: snapshot.version + 1, map: map.clone(), nodes });
         });
     }
 }
 
 /// The handles' end.
 pub(crate) struct Topology {
-    picture: watch::Receiver<Arc<Picture>>,
+    snapshot: watch::Receiver<Arc<TopologySnapshot>>,
     slots: Slots,
-    cluster: WeakRecipient<Look>,
+    cluster: WeakRecipient<RefreshTopology>,
     /// A node that was found to be cut off from the others, and when.
     avoided: Mutex<Option<(HostPort, Instant)>>,
 }
 
 impl Topology {
-    pub(crate) fn new(picture: watch::Receiver<Arc<Picture>>, slots: Slots, cluster: WeakRecipient<Look>) -> Arc<Self> {
-        Arc::new(Self { picture, slots, cluster, avoided: Mutex::default() })
+    pub(crate) fn new(
+        snapshot: watch::Receiver<Arc<TopologySnapshot>>,
+        slots: Slots,
+        cluster: WeakRecipient<RefreshTopology>,
+    ) -> Arc<Self> {
+        Arc::new(Self { snapshot, slots, cluster, avoided: Mutex::default() })
     }
 
     pub(crate) fn slots(&self) -> Slots {
@@ -108,23 +112,23 @@ impl Topology {
     }
 
     /// The picture, now and whenever it changes.
-    pub(crate) fn pictures(&self) -> watch::Receiver<Arc<Picture>> {
-        self.picture.clone()
+    pub(crate) fn topology_changes(&self) -> watch::Receiver<Arc<TopologySnapshot>> {
+        self.snapshot.clone()
     }
 
-    pub(crate) fn picture(&self) -> Arc<Picture> {
-        self.picture.borrow().clone()
+    pub(crate) fn snapshot(&self) -> Arc<TopologySnapshot> {
+        self.snapshot.borrow().clone()
     }
 
-    /// As [`picture`](Self::picture), as soon as there is one.
+    /// As [`snapshot`](Self::snapshot), as soon as there is one.
     ///
     /// # Errors
-    /// [`ErrorKind::Disconnected`] when there is none within `patience`.
-    pub(crate) async fn seen(&self, patience: Duration) -> Result<Arc<Picture>> {
-        let mut picture = self.picture.clone();
-        let seen = tokio::time::timeout(patience, picture.wait_for(|picture| picture.version > 0)).await;
+    /// [`ErrorKind::Disconnected`] when there is none within `time_limit`.
+    pub(crate) async fn seen(&self, time_limit: Duration) -> Result<Arc<TopologySnapshot>> {
+        let mut snapshot = self.snapshot.clone();
+        let seen = tokio::time::timeout(time_limit, snapshot.wait_for(|snapshot| snapshot.version > 0)).await;
         match seen {
-            Ok(Ok(picture)) => Ok(picture.clone()),
+            Ok(Ok(snapshot)) => Ok(snapshot.clone()),
             Ok(Err(_)) => Err(Error::new(ErrorKind::Closed, Fate::NotSent, "the connection was shut down")),
             Err(_) => {
                 let words = "no node of the cluster has said in time how it looks";
@@ -144,7 +148,7 @@ impl Topology {
             let mut whole = None;
             for part in slots {
                 match (self.slot_of(&part)?, whole) {
-                    (Some(slot), Some(other)) if slot != other => return Err(spread(frame)),
+                    (Some(slot), Some(other)) if slot != other => return Err(spread_over_nodes(frame)),
                     (Some(slot), _) => whole = Some(slot),
                     (None, _) => {}
                 }
@@ -154,23 +158,23 @@ impl Topology {
         match route(frame, &self.slots)? {
             Route::Slot(slot) => Ok(Some(slot)),
             Route::Any | Route::Prefer(_) => Ok(None),
-            Route::Parts(..) | Route::Each | Route::Primaries(_) => Err(spread(frame)),
+            Route::Scattered(..) | Route::Each | Route::Primaries(_) => Err(spread_over_nodes(frame)),
         }
     }
 
     /// Asks the cluster's actor to look at it soon.
-    pub(crate) fn look(&self) {
+    pub(crate) fn refresh_topology(&self) {
         if let Some(cluster) = self.cluster.upgrade() {
-            cluster.do_send(Look);
+            cluster.do_send(RefreshTopology);
         }
     }
 
     /// How it looks. Somebody asks because a link was lost, or there was none, so it is looked at anew as well.
-    async fn look_for(&self) -> std::result::Result<Arc<Picture>, Cause> {
-        self.look();
-        let mut picture = self.picture.clone();
-        let seen = picture.wait_for(|picture| picture.version > 0).await;
-        seen.map(|picture| picture.clone())
+    async fn refresh_unless(&self) -> std::result::Result<Arc<TopologySnapshot>, Cause> {
+        self.refresh_topology();
+        let mut snapshot = self.snapshot.clone();
+        let seen = snapshot.wait_for(|snapshot| snapshot.version > 0).await;
+        seen.map(|snapshot| snapshot.clone())
             .map_err(|_| Cause::new(CauseKind::Shutdown, "the connection to the cluster was shut down"))
     }
 
@@ -186,13 +190,13 @@ impl Topology {
 
     /// Waits until the picture is another one than `seen`, and has had the time to be corrected.
     async fn changed(&self, seen: u64) -> u64 {
-        let mut picture = self.picture.clone();
-        if picture.wait_for(|picture| picture.version != seen).await.is_err() {
+        let mut snapshot = self.snapshot.clone();
+        if snapshot.wait_for(|snapshot| snapshot.version != seen).await.is_err() {
             // The cluster's actor has ended, and so does everything beside it.
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(SETTLE).await;
-        self.picture.borrow().version
+        self.snapshot.borrow().version
     }
 
     /// Where the owner of a slot is, whichever node that is.
@@ -206,14 +210,14 @@ impl Topology {
     }
 }
 
-fn spread(frame: &Frame) -> Error {
+fn spread_over_nodes(frame: &Frame) -> Error {
     let words = "it needs a connection to one node of the cluster: give its keys one hash tag, as in `{user:1}:name`";
     Error::invalid_command(words).of_command(frame.name())
 }
 
 impl fmt::Debug for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Topology").field("picture", &self.picture()).finish_non_exhaustive()
+        f.debug_struct("Topology").field("picture", &self.snapshot()).finish_non_exhaustive()
     }
 }
 
@@ -234,11 +238,11 @@ impl Owner {
 }
 
 impl Locate for Owner {
-    fn locate(&self) -> Looking<'_> {
+    fn locate(&self) -> AddressLookup<'_> {
         Box::pin(async move {
-            let owner = self.topology.look_for().await?.map.owner(self.slot()).cloned();
-            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot");
-            owner.map(Address::Tcp).ok_or_else(nobody)
+            let owner = self.topology.refresh_unless().await?.map.owner(self.slot()).cloned();
+            let no_node_error = || Cause::new(CauseKind::NotReady, "no node of the cluster owns the slot");
+            owner.map(Address::Tcp).ok_or_else(no_node_error)
         })
     }
 
@@ -247,12 +251,12 @@ impl Locate for Owner {
     }
 
     fn leads_to(&self, address: &Address, _: Option<SocketAddr>) -> bool {
-        let picture = self.topology.picture();
-        let owner = picture.map.owner(self.slot());
+        let snapshot = self.topology.snapshot();
+        let owner = snapshot.map.owner(self.slot());
         owner.is_none_or(|owner| matches!(address, Address::Tcp(node) if node == owner))
     }
 
-    fn changed(&self, seen: u64) -> Change<'_> {
+    fn changed(&self, seen: u64) -> AddressChange<'_> {
         Box::pin(self.topology.changed(seen))
     }
 }
@@ -260,13 +264,13 @@ impl Locate for Owner {
 struct Anywhere(Arc<Topology>);
 
 impl Locate for Anywhere {
-    fn locate(&self) -> Looking<'_> {
+    fn locate(&self) -> AddressLookup<'_> {
         Box::pin(async move {
-            let picture = self.0.look_for().await?;
+            let snapshot = self.0.refresh_unless().await?;
             let (mut ready, mut all) = (Vec::new(), Vec::new());
-            for shard in picture.map.shards() {
+            for shard in snapshot.map.shards() {
                 let is_ready = |status: Status| status.state == ConnectionState::Ready;
-                let list = if picture.status_of(&shard.primary).is_some_and(is_ready) { &mut ready } else { &mut all };
+                let list = if snapshot.status_of(&shard.primary).is_some_and(is_ready) { &mut ready } else { &mut all };
                 list.push(shard.primary.clone());
             }
             let avoided = self.0.avoided();
@@ -277,8 +281,8 @@ impl Locate for Anywhere {
                 .into_iter()
                 .find(|nodes| !nodes.is_empty())
                 .unwrap_or_else(|| avoided.into_iter().collect());
-            let nobody = || Cause::new(CauseKind::NotReady, "no node of the cluster is known");
-            fastrand::choice(nodes).map(Address::Tcp).ok_or_else(nobody)
+            let no_node_error = || Cause::new(CauseKind::NotReady, "no node of the cluster is known");
+            fastrand::choice(nodes).map(Address::Tcp).ok_or_else(no_node_error)
         })
     }
 
@@ -288,13 +292,13 @@ impl Locate for Anywhere {
 
     /// Any node will do that belongs to the cluster.
     fn leads_to(&self, address: &Address, _: Option<SocketAddr>) -> bool {
-        let picture = self.0.picture();
+        let snapshot = self.0.snapshot();
         let Address::Tcp(node) = address else { return true };
-        let mut shards = picture.map.shards().peekable();
+        let mut shards = snapshot.map.shards().peekable();
         shards.peek().is_none() || shards.any(|shard| shard.primary == *node || shard.replicas.contains(node))
     }
 
-    fn changed(&self, seen: u64) -> Change<'_> {
+    fn changed(&self, seen: u64) -> AddressChange<'_> {
         Box::pin(self.0.changed(seen))
     }
 }

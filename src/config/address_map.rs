@@ -25,12 +25,12 @@ pub(super) enum AddressMap {
 /// One replacement; a port that is absent on the left stands for any, on the right for the announced one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    announced: Place,
-    reachable: Place,
+    announced: MappedAddress,
+    reachable: MappedAddress,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct MappedAddress {
     host: String,
     port: Option<u16>,
 }
@@ -88,7 +88,7 @@ impl Entry {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for MappedAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
             Some(port) => HostPort { host: self.host.clone(), port }.fmt(f),
@@ -98,7 +98,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl MappedAddress {
     fn of(text: &str) -> Option<Self> {
         let (name, number) = match text.rsplit_once(':') {
             Some((name, number)) if !number.ends_with(']') => (name, Some(port(number)?)),
@@ -120,7 +120,10 @@ impl FromStr for AddressMap {
         let mut entries: Vec<Entry> = Vec::new();
         for (index, entry) in text.split(',').enumerate() {
             let places = entry.split_once('=').and_then(|(announced, reachable)| {
-                Some(Entry { announced: Place::of(announced.trim())?, reachable: Place::of(reachable.trim())? })
+                Some(Entry {
+                    announced: MappedAddress::of(announced.trim())?,
+                    reachable: MappedAddress::of(reachable.trim())?,
+                })
             });
             let Some(entry) = places else {
                 return Err(format!("{WORDS}; entry {} is none", index + 1).into());

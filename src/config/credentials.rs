@@ -115,7 +115,7 @@ impl Provider {
     /// As [`credentials`](Self::credentials), with a request of its own: one under way may have begun before the
     /// credentials changed.
     pub(crate) async fn credentials_of_now(&self, limit: Duration) -> Answer {
-        self.requests.run_anew(|| ask(self.provider.clone(), limit)).await.unwrap_or_else(interrupted)
+        self.requests.run_again(|| ask(self.provider.clone(), limit)).await.unwrap_or_else(interrupted)
     }
 }
 

@@ -37,7 +37,7 @@ impl Origin {
     }
 
     /// What another setting is called by whoever set this one.
-    pub(super) fn sibling(self, variable: &'static str, method: &'static str) -> &'static str {
+    pub(super) fn connector(self, variable: &'static str, method: &'static str) -> &'static str {
         if matches!(self, Self::Method(_)) { method } else { variable }
     }
 }

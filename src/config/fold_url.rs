@@ -2,7 +2,7 @@
 
 use super::address::host;
 use super::draft::{Draft, Given, Origin};
-use super::url::{Place, parse};
+use super::url::{UrlTarget, parse};
 
 /// Replaces the URL of a draft by what it says.
 ///
@@ -24,7 +24,7 @@ pub(super) fn fold_url(draft: &mut Draft) {
 
     let mut disagreeing = Vec::new();
     let tls = match parts.place {
-        Place::Tcp { host: name, port, tls } => {
+        UrlTarget::Tcp { host: name, port, tls } => {
             if let Some(socket) = draft.unix_socket.take() {
                 draft.problem(
                     socket.name(),
@@ -41,7 +41,7 @@ pub(super) fn fold_url(draft: &mut Draft) {
             draft.port = Some(Given::new(port, origin));
             tls
         }
-        Place::Unix(path) => {
+        UrlTarget::Unix(path) => {
             disagreeing.extend(disagrees(&draft.unix_socket, |given| *given == path));
             draft.unix_socket = Some(Given::new(path, origin));
             false

@@ -152,14 +152,14 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
         (Some(cert), None) => {
             let text = format!(
                 "needs the private key of the certificate as well: set {}",
-                cert.origin.sibling("REDIS_TLS_KEY", "tls_key")
+                cert.origin.connector("REDIS_TLS_KEY", "tls_key")
             );
             draft.problem(cert.name(), text);
         }
         (None, Some(key)) => {
             let text = format!(
                 "needs the certificate of the key as well: set {}",
-                key.origin.sibling("REDIS_TLS_CERT", "tls_cert")
+                key.origin.connector("REDIS_TLS_CERT", "tls_cert")
             );
             draft.problem(key.name(), text);
         }
@@ -177,7 +177,7 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
         let files = [&ca, &cert, &key].into_iter().flatten().map(|file| file.origin);
         let others = [server_name.as_ref().map(|name| name.origin), verify.as_ref().map(|what| what.origin)];
         for origin in files.chain(others.into_iter().flatten()).collect::<Vec<_>>() {
-            let switch = origin.sibling("REDIS_TLS=true", "tls(true)");
+            let switch = origin.connector("REDIS_TLS=true", "tls(true)");
             draft.problem(
                 origin.name(),
                 format!("has no effect without TLS: set {switch} or use a rediss:// URL, or remove it"),
@@ -359,7 +359,7 @@ fn sentinel_credentials(draft: &mut Draft, mode: &Mode, rows: &mut Description) 
     let origins = [username.as_ref().map(|name| name.origin), password.as_ref().map(|word| word.origin)];
     if !is_sentinel && !unsure {
         for origin in origins.into_iter().flatten() {
-            let hosts = origin.sibling("REDIS_SENTINEL_HOSTS", "sentinel(..)");
+            let hosts = origin.connector("REDIS_SENTINEL_HOSTS", "sentinel(..)");
             draft.problem(origin.name(), format!("has no effect without sentinels: set {hosts}, or remove it"));
         }
     }
@@ -389,7 +389,8 @@ fn address_map(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option
     let Given { value, origin } = draft.address_map.take()?;
     let lists = ["REDIS_CLUSTER_HOSTS", "cluster_hosts", "REDIS_SENTINEL_HOSTS", "REDIS_SENTINEL_MASTER", "sentinel"];
     if matches!(mode, Mode::Single(_)) && !lists.iter().any(|name| draft.reported(name)) {
-        let hosts = origin.sibling("REDIS_CLUSTER_HOSTS or REDIS_SENTINEL_HOSTS", "cluster_hosts(..) or sentinel(..)");
+        let hosts =
+            origin.connector("REDIS_CLUSTER_HOSTS or REDIS_SENTINEL_HOSTS", "cluster_hosts(..) or sentinel(..)");
         draft.problem(origin.name(), format!("has no effect with a single server: set {hosts}, or remove it"));
     }
     rows.row("address map", value.to_string(), origin);

@@ -10,8 +10,8 @@ use super::address::{HOST_WORDS, REDIS_PORT, host};
 use super::secret::Secret;
 
 /// What a URL says.
-pub(super) struct Parts {
-    pub(super) place: Place,
+pub(super) struct UrlParts {
+    pub(super) place: UrlTarget,
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) db: u32,
@@ -19,7 +19,7 @@ pub(super) struct Parts {
 
 /// Where a URL points. The port is filled in: a URL is a whole address.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum UrlTarget {
     Tcp { host: String, port: u16, tls: bool },
     Unix(PathBuf),
 }
@@ -34,7 +34,7 @@ const DB_WORDS: &str = "must name the database by a number, 0 to 2147483647";
 ///
 /// # Errors
 /// In words that follow the name of the variable.
-pub(super) fn parse(text: &Secret) -> Result<Parts, Words> {
+pub(super) fn parse(text: &Secret) -> Result<UrlParts, Words> {
     let text = std::str::from_utf8(text.expose()).map_err(|_| "is not valid UTF-8; percent-encode such bytes")?;
     // The parser would drop line ends and tabs without a word, and with them a piece of a password.
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -56,7 +56,7 @@ pub(super) fn parse(text: &Secret) -> Result<Parts, Words> {
     parts
 }
 
-fn tcp(url: &Url, tls: bool) -> Result<Parts, Words> {
+fn tcp(url: &Url, tls: bool) -> Result<UrlParts, Words> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("has a `?` or `#`, which these URLs do not use; in a password write %3F or %23".into());
     }
@@ -77,15 +77,15 @@ fn tcp(url: &Url, tls: bool) -> Result<Parts, Words> {
         "" => 0,
         number => database(number)?,
     };
-    Ok(Parts {
-        place: Place::Tcp { host: name, port, tls },
+    Ok(UrlParts {
+        place: UrlTarget::Tcp { host: name, port, tls },
         username: user(url.username())?,
         password: password(url.password().unwrap_or_default()),
         db,
     })
 }
 
-fn unix(url: &Url) -> Result<Parts, Words> {
+fn unix(url: &Url) -> Result<UrlParts, Words> {
     if url.has_host() && url.host_str().is_some_and(|host| !host.is_empty()) {
         return Err("must have three slashes before the path of a unix socket: unix:///path".into());
     }
@@ -101,7 +101,7 @@ fn unix(url: &Url) -> Result<Parts, Words> {
     if path.contains('\0') {
         return Err("names a path with a NUL byte".into());
     }
-    let mut parts = Parts { place: Place::Unix(path.as_ref().into()), username: None, password: None, db: 0 };
+    let mut parts = UrlParts { place: UrlTarget::Unix(path.as_ref().into()), username: None, password: None, db: 0 };
     // Not as a form: there `+` would be a space, and base64 passwords contain it.
     for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {

@@ -11,10 +11,10 @@ use crate::connection::deadline_queue::{Deadline, DeadlineQueue, Stamp};
 use crate::error::{Error, ErrorKind, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
 use crate::frame::{Frame, WhenDown};
-use queue::{Queued, SubmitQueue, Trouble};
+use queue::{PendingQueue, Queued, Trouble};
 
 /// A command with somebody who waits for its outcome.
-pub(crate) trait Ticket {
+pub(crate) trait Queueable {
     fn frame(&self) -> &Frame;
 
     /// Nobody waits any more.
@@ -53,12 +53,12 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     /// How long a command may wait in the queue, if less than its deadline allows.
     pub(crate) queued_time: Option<Duration>,
-    pub(crate) patience: Patience,
+    pub(crate) time_limit: RefusalPolicy,
 }
 
 /// Which refusals a link waits out by itself, rather than tell whoever asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Patience {
+pub(crate) enum RefusalPolicy {
     /// All that mean "not now".
     #[default]
     All,
@@ -114,7 +114,7 @@ pub(crate) struct Next<R> {
 
 /// What became of all commands so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct AdmissionCounters {
     pub(crate) completed: u64,
     pub(crate) failed: u64,
     pub(crate) unknown: u64,
@@ -122,7 +122,7 @@ pub(crate) struct Tally {
     pub(crate) abandoned: u64,
 }
 
-impl Tally {
+impl AdmissionCounters {
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             completed: self.completed.saturating_sub(earlier.completed),
@@ -141,8 +141,8 @@ pub(crate) struct Admission<R> {
     window: usize,
     /// This link is being given up: nothing opens the window again before the next one.
     leaving: bool,
-    tally: Tally,
-    queue: SubmitQueue<R>,
+    tally: AdmissionCounters,
+    queue: PendingQueue<R>,
     flight: DeadlineQueue<Sent<R>>,
     flight_bytes: usize,
     /// What the server said to the oldest commands of the flight, none of which it executed.
@@ -151,15 +151,15 @@ pub(crate) struct Admission<R> {
     partial: Vec<Value>,
 }
 
-impl<R: Ticket> Admission<R> {
+impl<R: Queueable> Admission<R> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             trouble: None,
             window: limits.in_flight,
             leaving: false,
-            tally: Tally::default(),
+            tally: AdmissionCounters::default(),
             limits,
-            queue: SubmitQueue::new(),
+            queue: PendingQueue::new(),
             flight: DeadlineQueue::new(),
             flight_bytes: 0,
             refusals: Vec::new(),
@@ -167,7 +167,7 @@ impl<R: Ticket> Admission<R> {
         }
     }
 
-    pub(crate) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> AdmissionCounters {
         self.tally
     }
 
@@ -182,7 +182,7 @@ impl<R: Ticket> Admission<R> {
 
     /// The command that is answered next, if somebody still waits for it.
     pub(crate) fn oldest(&self) -> Option<&Frame> {
-        self.flight.get(self.refusals.len())?.ticket.as_ref().map(Ticket::frame)
+        self.flight.get(self.refusals.len())?.ticket.as_ref().map(Queueable::frame)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -357,7 +357,7 @@ impl<R: Ticket> Admission<R> {
 #[derive(Debug)]
 pub(crate) struct Unasked;
 
-impl<R: Ticket> Next<R> {
+impl<R: Queueable> Next<R> {
     pub(crate) fn frame(&self) -> &Frame {
         self.queued.ticket.frame()
     }

@@ -379,19 +379,19 @@ mod tests {
     #[test]
     fn a_queue_that_is_never_empty_forgets_the_deadlines_of_those_who_left() {
         let start = Instant::now();
-        let mut lane = DeadlineQueue::new();
-        lane.push_back(0, Deadline::Own(start));
+        let mut deadline_queue = DeadlineQueue::new();
+        deadline_queue.push_back(0, Deadline::Own(start));
         for nth in 1..10_000 {
             let deadline = Deadline::Own(start + Duration::from_secs(nth));
-            lane.push_back(nth, deadline);
-            lane.pop_front();
-            assert_eq!(lane.next_deadline(), Some(deadline.at()));
+            deadline_queue.push_back(nth, deadline);
+            deadline_queue.pop_front();
+            assert_eq!(deadline_queue.next_deadline(), Some(deadline.at()));
         }
         for nth in 1..10_000 {
-            lane.push_back(nth, Deadline::Own(start));
-            lane.pop_front();
+            deadline_queue.push_back(nth, Deadline::Own(start));
+            deadline_queue.pop_front();
         }
-        assert!(lane.own.len() < 100, "{}", lane.own.len());
+        assert!(deadline_queue.own.len() < 100, "{}", deadline_queue.own.len());
     }
 
     proptest! {
@@ -402,26 +402,26 @@ mod tests {
             let start = Instant::now();
             let mut now = start;
             let common = Duration::from_millis(100);
-            let mut lane: DeadlineQueue<bool> = DeadlineQueue::new();
+            let mut deadline_queue: DeadlineQueue<bool> = DeadlineQueue::new();
             let mut taken = None;
             for step in steps {
                 match step {
                     Step::Push { own: Some(after) } => {
-                        lane.push_back(false, Deadline::Own(now + Duration::from_millis(after.into())));
+                        deadline_queue.push_back(false, Deadline::Own(now + Duration::from_millis(after.into())));
                     }
-                    Step::Push { own: None } => lane.push_back(false, Deadline::Common(now + common)),
-                    Step::PopFront => taken = lane.pop_front(),
-                    Step::PutBack => if let Some((item, deadline)) = taken.take() { lane.push_front(item, deadline) },
+                    Step::Push { own: None } => deadline_queue.push_back(false, Deadline::Common(now + common)),
+                    Step::PopFront => taken = deadline_queue.pop_front(),
+                    Step::PutBack => if let Some((item, deadline)) = taken.take() { deadline_queue.push_front(item, deadline) },
                     Step::Advance(by) => now += Duration::from_millis(by.into()),
                 }
-                let next = lane.next_deadline();
-                let deadline = |slot: &Slot<bool>| slot.stamp.deadline(lane.origin.expect("something was pushed"));
-                for slot in &lane.slots {
+                let next = deadline_queue.next_deadline();
+                let deadline = |slot: &Slot<bool>| slot.stamp.deadline(deadline_queue.origin.expect("something was pushed"));
+                for slot in &deadline_queue.slots {
                     prop_assert!(slot.item == Some(true) || next.is_some_and(|next| next <= deadline(slot).at()));
                 }
-                let deadlines: Vec<_> = lane.slots.iter().map(deadline).collect();
-                lane.expire_in_place(now, |seen| *seen = true);
-                for (slot, deadline) in lane.slots.iter().zip(deadlines) {
+                let deadlines: Vec<_> = deadline_queue.slots.iter().map(deadline).collect();
+                deadline_queue.expire_in_place(now, |seen| *seen = true);
+                for (slot, deadline) in deadline_queue.slots.iter().zip(deadlines) {
                     prop_assert_eq!(slot.item, Some(deadline.at() <= now), "{:?} at {:?}", deadline, now - start);
                 }
             }

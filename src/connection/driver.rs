@@ -19,15 +19,15 @@ pub use report::ShutdownReport;
 use super::request::BoxedTicket;
 use crate::client::gauges::Gauges;
 use crate::config::Address;
-use crate::connection::admission::{Admission, Limits, Tally, Ticket, waiting_phase};
+use crate::connection::admission::{Admission, AdmissionCounters, Limits, Queueable, waiting_phase};
 use crate::connection::busy_poll::BusyPoll;
 use crate::connection::deadline_queue::{Deadline, Stamp};
 use crate::connection::endpoint::Master;
-use crate::connection::link_state::{Action, Event, Link};
+use crate::connection::link_state::{Action, Event, LinkState};
 use crate::connection::liveness::{Liveness, Received};
-use crate::connection::params::Recipe;
+use crate::connection::params::ConnectParams;
 use crate::connection::retry::ReconnectPolicy;
-use crate::connection::session::{Greeting, Session, establish};
+use crate::connection::session::{ServerInfo, Session, establish};
 use crate::error::{self, Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::{Frame, WhenDown};
@@ -64,13 +64,13 @@ struct Established {
     /// No other link of this process has it.
     number: u64,
     /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.
-    midway: Option<usize>,
+    partial_read: Option<usize>,
 }
 
 impl Established {
     /// Leaves the rest of what was read for the next turn; it may answer the `owed` oldest.
     fn pause(&mut self, owed: usize, received: Received, now: Instant, cx: &Context<'_>) {
-        self.midway = Some(owed);
+        self.partial_read = Some(owed);
         self.liveness.received(received, now);
         cx.waker().wake_by_ref();
     }
@@ -86,14 +86,14 @@ struct Dialling {
 
 /// See the module.
 pub(crate) struct Driver {
-    recipe: Arc<Recipe>,
+    connect_params: Arc<ConnectParams>,
     prefix: KeyPrefix,
     when_down: WhenDown,
-    link: Link,
+    link: LinkState,
     admission: Admission<BoxedTicket>,
     dialling: Option<Dialling>,
     established: Option<Established>,
-    greeting: Greeting,
+    server_info: ServerInfo,
     /// Where the present link leads, or the last one led.
     located: Option<Address>,
     /// The address of the server at its other end.
@@ -110,7 +110,7 @@ pub(crate) struct Driver {
     now: Option<Instant>,
     since_flush: u32,
     /// So many answers are told in one turn.
-    share: usize,
+    turn_budget: usize,
     /// Commands that a reply of this turn sends out once more.
     again: Vec<(BoxedTicket, Stamp)>,
     lost_at: Option<Instant>,
@@ -119,12 +119,17 @@ pub(crate) struct Driver {
     logins: Vec<oneshot::Sender<error::Result<()>>>,
     /// Commands turned away before they were admitted, and what the rate of errors knows already.
     refused: u64,
-    measured: Tally,
+    measured: AdmissionCounters,
 }
 
 impl Driver {
-    pub(crate) fn new(recipe: Arc<Recipe>, policy: ReconnectPolicy, fanout: Fanout, gauges: Arc<Gauges>) -> Self {
-        let config = &recipe.config;
+    pub(crate) fn new(
+        connect_params: Arc<ConnectParams>,
+        policy: ReconnectPolicy,
+        fanout: Fanout,
+        gauges: Arc<Gauges>,
+    ) -> Self {
+        let config = &connect_params.config;
         let limits = Limits {
             in_flight: config.max_in_flight(),
             in_flight_bytes: config.max_in_flight_bytes(),
@@ -133,16 +138,16 @@ impl Driver {
             lost_links: config.max_retries(),
             timeout: config.command_timeout(),
             queued_time: config.max_queued_time(),
-            patience: recipe.patience(),
+            time_limit: connect_params.time_limit(),
         };
         Self {
             prefix: config.key_prefix().clone(),
             when_down: config.when_down(),
-            link: Link::new(policy, fastrand::Rng::new()),
+            link: LinkState::new(policy, fastrand::Rng::new()),
             admission: Admission::new(limits),
             dialling: None,
             established: None,
-            greeting: Greeting::default(),
+            server_info: ServerInfo::default(),
             located: None,
             peer: None,
             demotions: 0,
@@ -153,19 +158,19 @@ impl Driver {
             armed: None,
             now: None,
             since_flush: 0,
-            share: 1,
+            turn_budget: 1,
             again: Vec::new(),
             lost_at: None,
             drain: Drain::default(),
             logins: Vec::new(),
             refused: 0,
-            measured: Tally::default(),
-            recipe,
+            measured: AdmissionCounters::default(),
+            connect_params,
         }
     }
 
-    pub(crate) fn greeting(&self) -> &Greeting {
-        &self.greeting
+    pub(crate) fn server_info(&self) -> &ServerInfo {
+        &self.server_info
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
@@ -233,12 +238,12 @@ impl Driver {
     }
 
     /// Makes an attempt that waits for its delay now: somebody has mended something.
-    pub(crate) fn hurry(&mut self) {
-        self.feed(Event::Hurry);
+    pub(crate) fn reconnect_now(&mut self) {
+        self.feed(Event::ReconnectNow);
     }
 
     /// Another server is the master now: a link or a dial that leads elsewhere is given up, and no attempt waits.
-    pub(crate) fn lead(&mut self, to: &Master) {
+    pub(crate) fn retarget(&mut self, to: &Master) {
         match self.link.state() {
             ConnectionState::Connecting => {
                 // One that is still asking where the master is gets the answer of now.
@@ -247,10 +252,10 @@ impl Driver {
                     self.feed(Event::Redirected);
                 }
             }
-            ConnectionState::Backoff | ConnectionState::Parked => self.hurry(),
+            ConnectionState::Backoff | ConnectionState::Parked => self.reconnect_now(),
             _ if self.link.is_ready() && !self.located.as_ref().is_some_and(|at| to.is_at(at, self.peer)) => {
                 self.lose(Cause::new(CauseKind::Broken, format!("the master is at {} now", to.address)));
-                self.hurry();
+                self.reconnect_now();
             }
             _ => {}
         }
@@ -258,17 +263,17 @@ impl Driver {
 
     /// Leaves a server that is not the right one any more, by what is known without asking.
     pub(crate) fn recheck(&mut self) {
-        if let Some(master) = self.recipe.master() {
-            self.lead(&master);
+        if let Some(master) = self.connect_params.master() {
+            self.retarget(&master);
         }
         if self.is_dialling_elsewhere() {
             self.feed(Event::Redirected);
         }
         let Some(at) = self.located.as_ref().filter(|_| self.link.is_ready()) else { return };
-        if self.recipe.leads_right(at, self.peer, self.demotions) {
+        if self.connect_params.leads_right(at, self.peer, self.demotions) {
             return;
         }
-        let is_place = self.recipe.is_place(at, self.peer);
+        let is_place = self.connect_params.is_place(at, self.peer);
         let now = self.now();
         let is_held = self.established.as_ref().is_some_and(|established| established.liveness.is_held(now));
         if is_place && !is_held {
@@ -277,14 +282,14 @@ impl Driver {
         } else {
             self.lose(left());
         }
-        self.hurry();
+        self.reconnect_now();
     }
 
     /// The dial under way leads to a server that is not the right one any more. One that still asks where to go does not.
     fn is_dialling_elsewhere(&self) -> bool {
         let dialled = self.dialling.as_ref().and_then(|dial| dial.located.get());
         self.link.state() == ConnectionState::Connecting
-            && dialled.is_some_and(|dialled| !self.recipe.leads_right(dialled, None, self.demotions))
+            && dialled.is_some_and(|dialled| !self.connect_params.leads_right(dialled, None, self.demotions))
     }
 
     /// Takes a command in: onto the link, into the queue, or back with an error.
@@ -304,7 +309,7 @@ impl Driver {
         {
             match self.prefix.seal(ticket.frame()) {
                 Ok(sealed) => {
-                    if Ticket::is_asking(&ticket) {
+                    if Queueable::is_asking(&ticket) {
                         established.wire.encode_asking();
                         self.admission.sent_own(*self.now.get_or_insert_with(Instant::now));
                     }
@@ -395,7 +400,7 @@ impl Driver {
         self.armed = None;
         // A panic in the middle of a read leaves them here, where no deadline would find them.
         self.put_back();
-        self.tell(ConnectionEvent::Restarted { restarts, cause: cause.clone() });
+        self.emit(ConnectionEvent::Restarted { restarts, cause: cause.clone() });
         self.fanout.update(|status| status.restarts = restarts);
         // Whichever of the two the link was in the middle of; the other changes nothing.
         self.dialling = None;
@@ -410,21 +415,21 @@ impl Driver {
 
     /// It is over, and everybody who waits is told.
     pub(crate) fn abort(&mut self, cause: Cause) {
-        self.tell_the_rest();
+        self.complete_received();
         self.feed(Event::Abort { cause });
     }
 
     fn lose(&mut self, cause: Cause) {
-        self.tell_the_rest();
+        self.complete_received();
         let generation = self.link.generation();
         self.feed(Event::Lost { generation, cause });
         if !self.logins.is_empty() {
-            self.hurry();
+            self.reconnect_now();
         }
     }
 
     /// Gives the link up, if there is one.
-    pub(crate) fn sever(&mut self, why: &'static str) {
+    pub(crate) fn disconnect(&mut self, why: &'static str) {
         if self.link.is_ready() {
             self.lose(Cause::new(CauseKind::Stalled, why));
         }
@@ -453,24 +458,24 @@ impl Driver {
     fn act(&mut self, action: Action, now: Instant) {
         match action {
             Action::Dial { generation, attempt } => {
-                self.demotions = self.recipe.demotions_seen();
+                self.demotions = self.connect_params.demotions_seen();
                 let located = Rc::new(OnceCell::new());
-                let session = Box::pin(establish(self.recipe.clone(), located.clone()));
+                let session = Box::pin(establish(self.connect_params.clone(), located.clone()));
                 self.dialling = Some(Dialling { generation, located, session });
-                self.tell(ConnectionEvent::Connecting { generation, attempt });
+                self.emit(ConnectionEvent::Connecting { generation, attempt });
             }
             Action::Release { generation, attempts } => {
                 self.admission.explain(None);
                 let outage = self.lost_at.take().map(|lost| now.saturating_duration_since(lost));
-                self.tell(ConnectionEvent::Connected { generation, attempts, outage });
+                self.emit(ConnectionEvent::Connected { generation, attempts, outage });
             }
             Action::Settle { generation, cause } => {
                 self.lost_at = Some(now);
                 let written = self.established.take().map_or(0, |established| established.wire.written());
                 let settled = self.admission.settle(written, &cause);
-                self.recipe.losses.count(cause.kind(), settled.replayed);
+                self.connect_params.losses.count(cause.kind(), settled.replayed);
                 self.fanout.update(|status| status.disconnects += 1);
-                self.tell(ConnectionEvent::Disconnected {
+                self.emit(ConnectionEvent::Disconnected {
                     generation,
                     cause,
                     replayed: settled.replayed,
@@ -483,11 +488,11 @@ impl Driver {
                 if self.lost_at.is_none() {
                     self.admission.fail_fast(&cause, self.link.state(), self.when_down);
                 }
-                self.tell(ConnectionEvent::Retrying { attempt, delay, cause });
+                self.emit(ConnectionEvent::Retrying { attempt, delay, cause });
             }
             Action::Park { delay, cause } => {
                 self.admission.fail_queued(&cause, ConnectionState::Parked);
-                self.tell(ConnectionEvent::Refused { cause, retry_in: delay });
+                self.emit(ConnectionEvent::Refused { cause, retry_in: delay });
             }
             Action::Drain => self.start_draining(),
             Action::Finish { cause } => {

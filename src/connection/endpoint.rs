@@ -13,10 +13,10 @@ use crate::config::{Address, HostPort};
 use crate::events::Cause;
 
 /// An address that is being looked up.
-pub(crate) type Looking<'a> = Pin<Box<dyn Future<Output = Result<Address, Cause>> + Send + 'a>>;
+pub(crate) type AddressLookup<'a> = Pin<Box<dyn Future<Output = Result<Address, Cause>> + Send + 'a>>;
 
 /// The same for several.
-pub(crate) type LookingForReplicas<'a> = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>> + Send + 'a>>;
+pub(crate) type ReplicaLookup<'a> = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>> + Send + 'a>>;
 
 /// The master that sentinels name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +35,11 @@ impl Master {
     }
 }
 /// A change of where a server is that is being waited for; the outcome is the version of what is known by then.
-pub(crate) type Change<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
+pub(crate) type AddressChange<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
 
 /// Knows where to dial, and is asked before every dial.
 pub(crate) trait Locate: Send + Sync {
-    fn locate(&self) -> Looking<'_>;
+    fn locate(&self) -> AddressLookup<'_>;
 
     /// Whether what is found there must be a master by its own word.
     fn is_master(&self) -> bool;
@@ -50,7 +50,7 @@ pub(crate) trait Locate: Send + Sync {
     }
 
     /// Where those are that follow what is found there, so far as is known.
-    fn replicas(&self) -> LookingForReplicas<'_> {
+    fn replicas(&self) -> ReplicaLookup<'_> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
@@ -62,7 +62,7 @@ pub(crate) trait Locate: Send + Sync {
     }
 
     /// Waits until [`leads_to`](Self::leads_to) may say something else than at the version `seen`; 0 is before the first.
-    fn changed(&self, seen: u64) -> Change<'_> {
+    fn changed(&self, seen: u64) -> AddressChange<'_> {
         let Some(mut master) = self.master() else { return Box::pin(pending()) };
         Box::pin(async move {
             let version = |master: &Option<Master>| master.as_ref().map_or(0, |master| master.version);
@@ -78,7 +78,7 @@ pub(crate) trait Locate: Send + Sync {
 
 /// Where the server of a recipe is.
 #[derive(Clone)]
-pub(crate) enum Place {
+pub(crate) enum Endpoint {
     /// Where the target says.
     Fixed,
     /// The same, and it is a sentinel: it has users of its own and no databases.
@@ -87,7 +87,7 @@ pub(crate) enum Place {
     Found(Arc<dyn Locate>),
 }
 
-impl Place {
+impl Endpoint {
     /// Whether the next dial may lead elsewhere.
     pub(crate) fn is_found(&self) -> bool {
         matches!(self, Self::Found(_))

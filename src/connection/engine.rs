@@ -12,7 +12,7 @@ use super::request::BoxedTicket;
 use crate::client::submit_queue::Callers;
 use crate::cluster::router::Router;
 use crate::connection::endpoint::Master;
-use crate::connection::session::Greeting;
+use crate::connection::session::ServerInfo;
 use crate::events::{Cause, ConnectionEvent};
 use crate::replicas::router::Replicated;
 
@@ -61,12 +61,12 @@ impl Engine {
         pass_to_main!(self, engine => engine.connect());
     }
 
-    pub(crate) fn hurry(&mut self) {
-        pass_on!(self, engine => engine.hurry());
+    pub(crate) fn reconnect_now(&mut self) {
+        pass_on!(self, engine => engine.reconnect_now());
     }
 
-    pub(crate) fn sever(&mut self, why: &'static str) {
-        pass_on!(self, engine => engine.sever(why));
+    pub(crate) fn disconnect(&mut self, why: &'static str) {
+        pass_on!(self, engine => engine.disconnect(why));
     }
 
     /// Every link: to the server, to its replicas, or to the nodes of a cluster.
@@ -87,16 +87,16 @@ impl Engine {
         }
     }
 
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn refresh_topology(&mut self) {
         if let Self::Cluster(router) = self {
-            router.look();
+            router.refresh_topology();
         }
     }
 
-    pub(crate) fn lead(&mut self, to: &Master) {
+    pub(crate) fn retarget(&mut self, to: &Master) {
         match self {
-            Self::One(driver) => driver.lead(to),
-            Self::Replicated(replicated) => replicated.lead(to),
+            Self::One(driver) => driver.retarget(to),
+            Self::Replicated(replicated) => replicated.retarget(to),
             Self::Cluster(_) => {}
         }
     }
@@ -105,15 +105,15 @@ impl Engine {
         pass_to_main!(self, engine => engine.subscribe(recipient));
     }
 
-    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
-        pass_to_main!(self, engine => engine.tell(event));
+    pub(crate) fn emit(&mut self, event: ConnectionEvent) {
+        pass_to_main!(self, engine => engine.emit(event));
     }
 
-    pub(crate) fn greeting(&self) -> Greeting {
+    pub(crate) fn server_info(&self) -> ServerInfo {
         match self {
-            Self::One(driver) => driver.greeting().clone(),
-            Self::Replicated(replicated) => replicated.main().greeting().clone(),
-            Self::Cluster(router) => router.greeting(),
+            Self::One(driver) => driver.server_info().clone(),
+            Self::Replicated(replicated) => replicated.main().server_info().clone(),
+            Self::Cluster(router) => router.server_info(),
         }
     }
 

@@ -10,7 +10,7 @@ const SERVED: Duration = Duration::from_millis(500);
 
 /// What the connection is doing.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Phase {
+pub(crate) enum LinkPhase {
     Idle,
     Connecting { generation: u64, attempt: u32 },
     Ready { generation: u64, since: Instant, proven: bool },
@@ -30,14 +30,14 @@ pub(crate) enum Event {
     Failed { generation: u64, cause: Cause },
     /// An established link is unusable.
     Lost { generation: u64, cause: Cause },
-    /// The moment of [`Link::wake_at`] has come.
+    /// The moment of [`LinkState::wake_at`] has come.
     Tick,
     /// Admit nothing more, finish what is there until the deadline.
     Shutdown { deadline: Instant },
     /// Nothing is queued or in flight any more.
     Drained,
     /// Something was mended: a waiting attempt is made now.
-    Hurry,
+    ReconnectNow,
     /// The server to dial is another one than that of the dial under way.
     Redirected,
     /// The supervisor gave up.
@@ -64,8 +64,8 @@ pub(crate) enum Action {
 }
 
 /// The machine of one connection.
-pub(crate) struct Link {
-    phase: Phase,
+pub(crate) struct LinkState {
+    phase: LinkPhase,
     draining: Option<Instant>,
     generation: u64,
     attempt: u32,
@@ -74,10 +74,10 @@ pub(crate) struct Link {
     retry: Retry,
 }
 
-impl Link {
+impl LinkState {
     pub(crate) fn new(policy: ReconnectPolicy, chance: fastrand::Rng) -> Self {
         let retry = Retry::new(policy, chance);
-        Self { phase: Phase::Idle, draining: None, generation: 0, attempt: 0, has_dialled: false, retry }
+        Self { phase: LinkPhase::Idle, draining: None, generation: 0, attempt: 0, has_dialled: false, retry }
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -89,12 +89,12 @@ impl Link {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Ready { .. })
+        matches!(self.phase, LinkPhase::Ready { .. })
     }
 
     /// Whether the first dial is under way. One that was redirected is the same dial.
     pub(crate) fn is_first_dial(&self) -> bool {
-        !self.has_dialled && matches!(self.phase, Phase::Connecting { .. })
+        !self.has_dialled && matches!(self.phase, LinkPhase::Connecting { .. })
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -104,30 +104,32 @@ impl Link {
     /// What users are told that it is doing.
     pub(crate) fn state(&self) -> ConnectionState {
         match (&self.phase, self.draining) {
-            (Phase::Closed { .. }, _) => ConnectionState::Closed,
+            (LinkPhase::Closed { .. }, _) => ConnectionState::Closed,
             (_, Some(_)) => ConnectionState::Draining,
-            (Phase::Idle, None) => ConnectionState::Idle,
-            (Phase::Connecting { .. }, None) => ConnectionState::Connecting,
-            (Phase::Ready { .. }, None) => ConnectionState::Ready,
-            (Phase::Backoff { .. }, None) => ConnectionState::Backoff,
-            (Phase::Parked { .. }, None) => ConnectionState::Parked,
+            (LinkPhase::Idle, None) => ConnectionState::Idle,
+            (LinkPhase::Connecting { .. }, None) => ConnectionState::Connecting,
+            (LinkPhase::Ready { .. }, None) => ConnectionState::Ready,
+            (LinkPhase::Backoff { .. }, None) => ConnectionState::Backoff,
+            (LinkPhase::Parked { .. }, None) => ConnectionState::Parked,
         }
     }
 
     /// Why there is no connection, if there is none and it is known.
     pub(crate) fn cause(&self) -> Option<&Cause> {
         match &self.phase {
-            Phase::Backoff { cause, .. } | Phase::Parked { cause, .. } | Phase::Closed { cause } => Some(cause),
-            Phase::Idle | Phase::Connecting { .. } | Phase::Ready { .. } => None,
+            LinkPhase::Backoff { cause, .. } | LinkPhase::Parked { cause, .. } | LinkPhase::Closed { cause } => {
+                Some(cause)
+            }
+            LinkPhase::Idle | LinkPhase::Connecting { .. } | LinkPhase::Ready { .. } => None,
         }
     }
 
     /// When [`Event::Tick`] is due.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let own = match self.phase {
-            Phase::Backoff { until, .. } | Phase::Parked { until, .. } => Some(until),
-            Phase::Ready { since, proven: false, .. } => Some(since + self.retry.policy().healthy_after()),
-            Phase::Closed { .. } => return None,
+            LinkPhase::Backoff { until, .. } | LinkPhase::Parked { until, .. } => Some(until),
+            LinkPhase::Ready { since, proven: false, .. } => Some(since + self.retry.policy().healthy_after()),
+            LinkPhase::Closed { .. } => return None,
             _ => None,
         };
         own.into_iter().chain(self.draining).min()
@@ -135,30 +137,30 @@ impl Link {
 
     /// Moves on. Events of another generation, and everything in `Closed`, change nothing.
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
-        if matches!(self.phase, Phase::Closed { .. }) {
+        if matches!(self.phase, LinkPhase::Closed { .. }) {
             return Vec::new();
         }
         match (event, &self.phase) {
-            (Event::Demand | Event::Hurry, Phase::Idle) => self.dial(),
-            (Event::Hurry, Phase::Backoff { .. } | Phase::Parked { .. }) => self.dial(),
-            (Event::Redirected, Phase::Connecting { attempt, .. }) => {
+            (Event::Demand | Event::ReconnectNow, LinkPhase::Idle) => self.dial(),
+            (Event::ReconnectNow, LinkPhase::Backoff { .. } | LinkPhase::Parked { .. }) => self.dial(),
+            (Event::Redirected, LinkPhase::Connecting { attempt, .. }) => {
                 let attempt = *attempt;
                 self.dial_as(attempt)
             }
-            (Event::Established { generation }, Phase::Connecting { generation: current, .. })
+            (Event::Established { generation }, LinkPhase::Connecting { generation: current, .. })
                 if generation == *current =>
             {
-                self.phase = Phase::Ready { generation, since: now, proven: false };
+                self.phase = LinkPhase::Ready { generation, since: now, proven: false };
                 self.has_dialled = true;
                 vec![Action::Release { generation, attempts: self.attempt }]
             }
-            (Event::Failed { generation, cause }, Phase::Connecting { generation: current, .. })
+            (Event::Failed { generation, cause }, LinkPhase::Connecting { generation: current, .. })
                 if generation == *current =>
             {
                 self.has_dialled = true;
                 self.back_off(cause, now)
             }
-            (Event::Lost { generation, cause }, Phase::Ready { generation: current, since, .. })
+            (Event::Lost { generation, cause }, LinkPhase::Ready { generation: current, since, .. })
                 if generation == *current =>
             {
                 // A tick that was due but not delivered must not cost a stable link its fresh start.
@@ -193,20 +195,20 @@ impl Link {
 
     fn dial_as(&mut self, attempt: u32) -> Vec<Action> {
         self.generation += 1;
-        self.phase = Phase::Connecting { generation: self.generation, attempt };
+        self.phase = LinkPhase::Connecting { generation: self.generation, attempt };
         vec![Action::Dial { generation: self.generation, attempt }]
     }
 
     fn back_off(&mut self, cause: Cause, now: Instant) -> Vec<Action> {
         if cause.is_refusal() {
             let delay = self.retry.longest_delay();
-            self.phase = Phase::Parked { until: now + delay, cause: cause.clone() };
+            self.phase = LinkPhase::Parked { until: now + delay, cause: cause.clone() };
             return vec![Action::Park { delay, cause }];
         }
         let Some(delay) = self.retry.next_delay() else {
             return self.close(cause);
         };
-        self.phase = Phase::Backoff { attempt: self.attempt, until: now + delay, cause: cause.clone() };
+        self.phase = LinkPhase::Backoff { attempt: self.attempt, until: now + delay, cause: cause.clone() };
         vec![Action::Retry { attempt: self.attempt, delay, cause }]
     }
 
@@ -215,8 +217,8 @@ impl Link {
             return self.close(Cause::new(CauseKind::Shutdown, "the deadline of the shutdown passed"));
         }
         match &mut self.phase {
-            Phase::Backoff { until, .. } | Phase::Parked { until, .. } if *until <= now => self.dial(),
-            Phase::Ready { since, proven, .. }
+            LinkPhase::Backoff { until, .. } | LinkPhase::Parked { until, .. } if *until <= now => self.dial(),
+            LinkPhase::Ready { since, proven, .. }
                 if !*proven && now.saturating_duration_since(*since) >= self.retry.policy().healthy_after() =>
             {
                 *proven = true;
@@ -235,10 +237,10 @@ impl Link {
 
     fn close(&mut self, cause: Cause) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Phase::Ready { generation, .. } = self.phase {
+        if let LinkPhase::Ready { generation, .. } = self.phase {
             actions.push(Action::Settle { generation, cause: cause.clone() });
         }
-        self.phase = Phase::Closed { cause: cause.clone() };
+        self.phase = LinkPhase::Closed { cause: cause.clone() };
         actions.push(Action::Finish { cause });
         actions
     }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 /// What a look at the link says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum LivenessVerdict {
     /// Nothing to worry about before this moment.
-    Look(Instant),
+    CheckAt(Instant),
     /// Idle for long: ask whether somebody is there.
     Ping,
     /// Requests are out, and the oldest of them has made no progress for too long.
@@ -34,7 +34,7 @@ pub(crate) struct Received {
 /// The evidence of one link.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    patience: Duration,
+    time_limit: Duration,
     last_byte: Instant,
     /// Since when the oldest request has made no progress, if there is one.
     waiting_since: Option<Instant>,
@@ -48,8 +48,8 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    pub(crate) fn new(patience: Duration, now: Instant) -> Self {
-        Self { patience, last_byte: now, waiting_since: None, held_until: None, grace: None, written: 0, partial: 0 }
+    pub(crate) fn new(time_limit: Duration, now: Instant) -> Self {
+        Self { time_limit, last_byte: now, waiting_since: None, held_until: None, grace: None, written: 0, partial: 0 }
     }
 
     /// A request was sent; the server may hold its answer back for `hold`.
@@ -95,30 +95,30 @@ impl Liveness {
         self.held_until.is_some_and(|until| now < until)
     }
 
-    /// When [`look`](Self::look) may have something to say.
-    pub(crate) fn next_look(&self) -> Instant {
+    /// When [`check`](Self::check) may have something to say.
+    pub(crate) fn next_check(&self) -> Instant {
         let silent_since = self.waiting_since.unwrap_or(self.last_byte);
         let free_from = self.held_until.map_or(silent_since, |until| until.max(silent_since));
-        self.grace.unwrap_or(free_from + self.patience)
+        self.grace.unwrap_or(free_from + self.time_limit)
     }
 
-    pub(crate) fn look(&mut self, now: Instant) -> Verdict {
-        let due = self.next_look();
+    pub(crate) fn check(&mut self, now: Instant) -> LivenessVerdict {
+        let due = self.next_check();
         if now < due {
-            return Verdict::Look(due);
+            return LivenessVerdict::CheckAt(due);
         }
         if self.waiting_since.is_none() {
-            self.grace = Some(now + self.patience);
-            return Verdict::Ping;
+            self.grace = Some(now + self.time_limit);
+            return LivenessVerdict::Ping;
         }
-        if now - due > self.patience / 4 {
+        if now - due > self.time_limit / 4 {
             // We come late, so this thread was stalled, and the silence may be its own: read first what
             // arrived meanwhile, judge later.
-            let again = now + self.patience / 8;
+            let again = now + self.time_limit / 8;
             self.grace = Some(again);
-            return Verdict::Look(again);
+            return LivenessVerdict::CheckAt(again);
         }
-        Verdict::Dead
+        LivenessVerdict::Dead
     }
 }
 
@@ -126,7 +126,7 @@ impl Liveness {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIME_LIMIT: Duration = Duration::from_secs(10);
     const REPLY: Received = Received { bytes: 5, replied: true, other: false, idle: false };
     const LAST_REPLY: Received = Received { idle: true, ..REPLY };
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn silence_counts_while_something_is_owed() {
         let start = Instant::now();
-        let mut link = Liveness::new(PATIENCE, start);
+        let mut link = Liveness::new(TIME_LIMIT, start);
         assert_eq!(link.silent_for(start + seconds(9)), Duration::ZERO, "nobody has asked");
         link.sent(Duration::ZERO, start + seconds(1));
         link.sent(Duration::ZERO, start + seconds(2));
@@ -151,23 +151,23 @@ mod tests {
     #[test]
     fn an_idle_link_is_pinged_and_a_mute_one_is_dead() {
         let start = Instant::now();
-        let mut link = Liveness::new(PATIENCE, start);
-        assert_eq!(link.look(start), Verdict::Look(start + PATIENCE));
-        assert_eq!(link.look(start + PATIENCE), Verdict::Ping);
-        link.sent(Duration::ZERO, start + PATIENCE);
-        assert_eq!(link.next_look(), start + seconds(20));
-        assert_eq!(link.look(start + seconds(19)), Verdict::Look(start + seconds(20)));
-        assert_eq!(link.look(start + seconds(20)), Verdict::Dead);
+        let mut link = Liveness::new(TIME_LIMIT, start);
+        assert_eq!(link.check(start), LivenessVerdict::CheckAt(start + TIME_LIMIT));
+        assert_eq!(link.check(start + TIME_LIMIT), LivenessVerdict::Ping);
+        link.sent(Duration::ZERO, start + TIME_LIMIT);
+        assert_eq!(link.next_check(), start + seconds(20));
+        assert_eq!(link.check(start + seconds(19)), LivenessVerdict::CheckAt(start + seconds(20)));
+        assert_eq!(link.check(start + seconds(20)), LivenessVerdict::Dead);
     }
 
     #[test]
     fn slow_is_not_dead_while_other_replies_arrive() {
         let start = Instant::now();
-        let mut link = Liveness::new(PATIENCE, start);
+        let mut link = Liveness::new(TIME_LIMIT, start);
         link.sent(Duration::ZERO, start);
         for second in 1..100 {
             link.received(REPLY, start + seconds(second));
-            assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)));
+            assert!(matches!(link.check(start + seconds(second)), LivenessVerdict::CheckAt(_)));
         }
     }
 
@@ -178,15 +178,15 @@ mod tests {
         let pushes = Received { bytes: 60_000, other: true, ..Received::default() };
         for received in [trickle, pushes] {
             let start = Instant::now();
-            let mut link = Liveness::new(PATIENCE, start);
+            let mut link = Liveness::new(TIME_LIMIT, start);
             link.sent(Duration::ZERO, start);
             for second in 1..10 {
                 link.received(received, start + seconds(second));
-                assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)), "{received:?}");
+                assert!(matches!(link.check(start + seconds(second)), LivenessVerdict::CheckAt(_)), "{received:?}");
             }
             assert_eq!(link.silent_for(start + seconds(9)), seconds(9));
             link.received(received, start + seconds(10));
-            assert_eq!(link.look(start + seconds(10)), Verdict::Dead, "{received:?}");
+            assert_eq!(link.check(start + seconds(10)), LivenessVerdict::Dead, "{received:?}");
         }
     }
 
@@ -194,45 +194,45 @@ mod tests {
     #[test]
     fn a_large_reply_on_a_slow_line_is_progress() {
         let start = Instant::now();
-        let mut link = Liveness::new(PATIENCE, start);
+        let mut link = Liveness::new(TIME_LIMIT, start);
         link.sent(Duration::ZERO, start);
         for second in 1..100 {
             link.received(Received { bytes: 4_096, ..Received::default() }, start + seconds(second));
-            assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)));
+            assert!(matches!(link.check(start + seconds(second)), LivenessVerdict::CheckAt(_)));
         }
     }
 
     #[test]
     fn a_request_that_is_still_being_written_is_no_silence() {
         let start = Instant::now();
-        let mut link = Liveness::new(PATIENCE, start);
+        let mut link = Liveness::new(TIME_LIMIT, start);
         link.sent(Duration::ZERO, start);
         for second in 1..100 {
             link.wrote(second, start + seconds(second));
-            assert!(matches!(link.look(start + seconds(second)), Verdict::Look(_)));
+            assert!(matches!(link.check(start + seconds(second)), LivenessVerdict::CheckAt(_)));
         }
         link.wrote(99, start + seconds(105));
-        assert_eq!(link.look(start + seconds(109)), Verdict::Dead, "a full socket that takes nothing is");
+        assert_eq!(link.check(start + seconds(109)), LivenessVerdict::Dead, "a full socket that takes nothing is");
     }
 
     #[test]
     fn a_blocking_command_excuses_the_silence_it_asked_for() {
         let start = Instant::now();
-        let mut link = Liveness::new(PATIENCE, start);
+        let mut link = Liveness::new(TIME_LIMIT, start);
         link.sent(seconds(60), start);
-        assert_eq!(link.look(start + seconds(60)), Verdict::Look(start + seconds(70)));
-        assert_eq!(link.look(start + seconds(70)), Verdict::Dead);
+        assert_eq!(link.check(start + seconds(60)), LivenessVerdict::CheckAt(start + seconds(70)));
+        assert_eq!(link.check(start + seconds(70)), LivenessVerdict::Dead);
         link.received(LAST_REPLY, start + seconds(70));
-        assert!(matches!(link.look(start + seconds(71)), Verdict::Look(_)));
+        assert!(matches!(link.check(start + seconds(71)), LivenessVerdict::CheckAt(_)));
     }
 
     #[test]
     fn a_stalled_thread_reads_before_it_judges() {
         let start = Instant::now();
-        let mut link = Liveness::new(PATIENCE, start);
+        let mut link = Liveness::new(TIME_LIMIT, start);
         link.sent(Duration::ZERO, start);
         let late = start + seconds(300);
-        let Verdict::Look(again) = link.look(late) else { panic!("judged at once") };
-        assert_eq!(link.look(again), Verdict::Dead, "silence goes on after the stall");
+        let LivenessVerdict::CheckAt(again) = link.check(late) else { panic!("judged at once") };
+        assert_eq!(link.check(again), LivenessVerdict::Dead, "silence goes on after the stall");
     }
 }

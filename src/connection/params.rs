@@ -5,11 +5,11 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 use futures_util::future::{Either, select};
 
 use super::demotion::Demotions;
-use super::endpoint::{Master, Place};
+use super::endpoint::{Endpoint, Master};
 use crate::client::gauges::Losses;
 use crate::config::credentials::Provider;
 use crate::config::{Address, RedisConfig, Secret};
-use crate::connection::admission::Patience;
+use crate::connection::admission::RefusalPolicy;
 use crate::events::Cause;
 use crate::protocol::optional_steps::OptionalSteps;
 use crate::single_flight::SingleFlight;
@@ -17,7 +17,7 @@ use crate::transport::dial::Target;
 
 /// What a link is made from; the same for every dial.
 #[derive(Clone)]
-pub(crate) struct Recipe {
+pub(crate) struct ConnectParams {
     pub(crate) config: RedisConfig,
     pub(crate) target: Target,
     /// What the server sees in CLIENT LIST.
@@ -25,7 +25,7 @@ pub(crate) struct Recipe {
     pub(crate) credentials: Option<Provider>,
     /// A node of a cluster, whose slots may move to others.
     pub(crate) in_cluster: bool,
-    pub(crate) place: Place,
+    pub(crate) place: Endpoint,
     /// Shared by all connections of one handle; `None` where a replica is expected or named by others.
     pub(crate) demotions: Option<Demotions>,
     /// The links that were lost, of all connections of one handle.
@@ -49,23 +49,23 @@ pub(crate) enum Replica {
 
 /// Which changes of the server's place somebody has taken note of.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen {
+pub(crate) struct SeenChanges {
     demotions: u64,
     place: u64,
 }
 
-impl Recipe {
+impl ConnectParams {
     /// The same for reads at a replica.
     pub(crate) fn for_replica(&self, address: Address, replica: Replica) -> Self {
         Self { replica: Some(replica), ..self.for_server(address) }
     }
 
     /// Which refusals a link waits out by itself.
-    pub(crate) fn patience(&self) -> Patience {
+    pub(crate) fn time_limit(&self) -> RefusalPolicy {
         match self.replica {
-            Some(_) => Patience::None,
-            None if self.in_cluster => Patience::ButSlots,
-            None => Patience::All,
+            Some(_) => RefusalPolicy::None,
+            None if self.in_cluster => RefusalPolicy::ButSlots,
+            None => RefusalPolicy::All,
         }
     }
 
@@ -78,7 +78,7 @@ impl Recipe {
             client_name: self.client_name.clone(),
             credentials: self.credentials.clone(),
             in_cluster: self.in_cluster,
-            place: Place::Fixed,
+            place: Endpoint::Fixed,
             demotions: None,
             losses: self.losses.clone(),
             replica: None,
@@ -108,21 +108,21 @@ impl Recipe {
     /// Whether `address` is the place to dial, so far as is known.
     pub(crate) fn is_place(&self, address: &Address, peer: Option<SocketAddr>) -> bool {
         match &self.place {
-            Place::Found(found) => found.leads_to(address, peer),
-            Place::Fixed | Place::Sentinel => true,
+            Endpoint::Found(found) => found.leads_to(address, peer),
+            Endpoint::Fixed | Endpoint::Sentinel => true,
         }
     }
 
     /// The master that sentinels name, if this is one of them and it is known.
     pub(crate) fn master(&self) -> Option<Master> {
         match &self.place {
-            Place::Found(found) => found.master()?.borrow().clone(),
-            Place::Fixed | Place::Sentinel => None,
+            Endpoint::Found(found) => found.master()?.borrow().clone(),
+            Endpoint::Fixed | Endpoint::Sentinel => None,
         }
     }
 
     /// Waits until [`leads_right`](Self::leads_right) may say something else.
-    pub(crate) async fn changed(&self, seen: &mut Seen) {
+    pub(crate) async fn changed(&self, seen: &mut SeenChanges) {
         let before = *seen;
         let demoted = pin!(async {
             match &self.demotions {
@@ -132,8 +132,8 @@ impl Recipe {
         });
         let moved = pin!(async {
             match &self.place {
-                Place::Found(found) => found.changed(before.place).await,
-                Place::Fixed | Place::Sentinel => std::future::pending().await,
+                Endpoint::Found(found) => found.changed(before.place).await,
+                Endpoint::Fixed | Endpoint::Sentinel => std::future::pending().await,
             }
         });
         match select(demoted, moved).await {
@@ -143,15 +143,15 @@ impl Recipe {
     }
 
     /// What is known now, for [`changed`](Self::changed).
-    pub(crate) fn seen(&self) -> Seen {
-        Seen { demotions: self.demotions_seen(), place: 0 }
+    pub(crate) fn seen(&self) -> SeenChanges {
+        SeenChanges { demotions: self.demotions_seen(), place: 0 }
     }
 
     /// What to dial now.
     pub(crate) async fn locate(&self) -> Result<Target, Cause> {
         match &self.place {
-            Place::Fixed | Place::Sentinel => Ok(self.target.clone()),
-            Place::Found(found) => Ok(Target { address: found.locate().await?, ..self.target.clone() }),
+            Endpoint::Fixed | Endpoint::Sentinel => Ok(self.target.clone()),
+            Endpoint::Found(found) => Ok(Target { address: found.locate().await?, ..self.target.clone() }),
         }
     }
 }

@@ -10,16 +10,16 @@ use std::{
 use redis::Value;
 use tokio::sync::oneshot;
 
-use crate::client::in_flight_limit::Pass;
-use crate::connection::admission::Ticket;
-use crate::connection::verdict::{CommandFacts, Refusal, final_error, not_run};
+use crate::client::in_flight_limit::Permit;
+use crate::connection::admission::Queueable;
+use crate::connection::verdict::{CommandFacts, ServerRefusal, final_error, not_run};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::messages::Command;
 
 const PANICKED: &str = "the command ran, and its message panicked over the reply; mend its `Command::reply`";
 
-/// A [`Ticket`] whose reply type is not known any more.
+/// A [`Queueable`] whose reply type is not known any more.
 pub(crate) trait Pending: Send {
     fn frame(&self) -> &Frame;
     fn is_abandoned(&self) -> bool;
@@ -33,8 +33,8 @@ pub(crate) trait Pending: Send {
     ///
     /// # Errors
     /// The ticket, if it is not.
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket>;
-    /// See [`Ticket::note_may_have_run`].
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket>;
+    /// See [`Queueable::note_may_have_run`].
     fn note_may_have_run(&mut self) {}
     /// It is at no node of a cluster any more, queued or in flight, and has no outcome.
     fn left_node(&mut self) {}
@@ -55,7 +55,7 @@ pub(crate) trait Pending: Send {
 
 pub(crate) type BoxedTicket = Box<dyn Pending>;
 
-impl Ticket for BoxedTicket {
+impl Queueable for BoxedTicket {
     fn frame(&self) -> &Frame {
         Pending::frame(&**self)
     }
@@ -110,7 +110,7 @@ pub(crate) struct Waiter<M: Command, R: ReplyTo<M>> {
     frame: Frame,
     reply: R,
     /// Held until the outcome: a caller who went away leaves the command behind, and its memory.
-    pass: Option<Pass>,
+    pass: Option<Permit>,
     message: PhantomData<fn() -> M>,
 }
 
@@ -123,7 +123,7 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
         self.frame.own_when_down()
     }
 
-    pub(crate) fn let_in(mut self: Box<Self>, pass: Pass) -> BoxedTicket {
+    pub(crate) fn let_in(mut self: Box<Self>, pass: Permit) -> BoxedTicket {
         self.pass = Some(pass);
         self
     }
@@ -133,8 +133,8 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
     fn conclude(self: Box<Self>, reply: Result<M::Reply>) -> bool {
         let reply = reply.map_err(|error| named(error, &self.frame));
         // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
-        let told = catch_unwind(AssertUnwindSafe(|| R::tell(self, reply)));
-        told.unwrap_or_else(|_| caller_panicked())
+        let on_event = catch_unwind(AssertUnwindSafe(|| R::send_reply(self, reply)));
+        on_event.unwrap_or_else(|_| caller_panicked())
     }
 
     #[cold]
@@ -156,7 +156,7 @@ fn caller_panicked() -> bool {
 }
 
 impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 
@@ -186,16 +186,16 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
             Ok(value) => value,
             Err(error) => return self.fail(error),
         };
-        let mut untold = Some(self);
+        let mut unanswered = Some(self);
         // Code of its author reads the reply, and code of its caller takes it: on the way of everybody's replies neither may
         // take their link along. One guard for both, because every reply pays for it; who panicked shows by what is left.
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            let waiter = untold.as_ref()?;
+        let on_event = catch_unwind(AssertUnwindSafe(|| {
+            let waiter = unanswered.as_ref()?;
             let reply = M::reply_to(&waiter.frame, value).map_err(|error| waiter.final_error(error));
-            Some(R::tell(untold.take()?, reply))
+            Some(R::send_reply(unanswered.take()?, reply))
         }));
-        match (told, untold) {
-            (Ok(told), _) => told.unwrap_or_default(),
+        match (on_event, unanswered) {
+            (Ok(on_event), _) => on_event.unwrap_or_default(),
             (Err(_), Some(waiter)) => waiter.fail(Error::decode(PANICKED)),
             (Err(_), None) => caller_panicked(),
         }
@@ -211,12 +211,12 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
 /// How a waiter is told.
 pub(crate) trait ReplyTo<M: Command>: Send + Sized + 'static {
     fn is_closed(&self) -> bool;
-    /// See [`Ticket::note_may_have_run`].
+    /// See [`Queueable::note_may_have_run`].
     fn note_may_have_run(&mut self) {}
     /// Ready when nobody waits any more.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Returns whether somebody was still there to be told.
-    fn tell(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool;
+    fn send_reply(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool;
 }
 
 impl<M: Command> ReplyTo<M> for oneshot::Sender<Result<M::Reply>> {
@@ -228,7 +228,7 @@ impl<M: Command> ReplyTo<M> for oneshot::Sender<Result<M::Reply>> {
         self.poll_closed(cx)
     }
 
-    fn tell(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
+    fn send_reply(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
         waiter.reply.send(reply).is_ok()
     }
 }
@@ -238,7 +238,7 @@ impl<M: Command> ReplyTo<M> for oneshot::Sender<Result<M::Reply>> {
 /// piece goes the long way through the allocator.
 pub(crate) struct Answered<M: Command> {
     reply: Result<M::Reply>,
-    spent: Option<Box<Waiter<M, Handback<M>>>>,
+    spent: Option<Box<Waiter<M, ReplySender<M>>>>,
 }
 
 impl<M: Command> Answered<M> {
@@ -256,15 +256,15 @@ const SPENT: usize = 1024;
 /// run: commands that are in flight have an outcome by then.
 ///
 /// `None` once the reply was sent.
-pub(crate) struct Handback<M: Command>(Option<Owed<M>>);
+pub(crate) struct ReplySender<M: Command>(Option<UnsentReply<M>>);
 
 /// A reply that was not sent yet. In one struct with the sender, the flag takes no room.
-struct Owed<M: Command> {
+struct UnsentReply<M: Command> {
     sender: oneshot::Sender<Answered<M>>,
     may_have_run: bool,
 }
 
-impl<M: Command> Drop for Handback<M> {
+impl<M: Command> Drop for ReplySender<M> {
     #[inline]
     fn drop(&mut self) {
         if let Some(owed) = self.0.take() {
@@ -273,7 +273,7 @@ impl<M: Command> Drop for Handback<M> {
     }
 }
 
-impl<M: Command> Owed<M> {
+impl<M: Command> UnsentReply<M> {
     #[cold]
     fn abandon(self) {
         let Self { sender, may_have_run } = self;
@@ -289,14 +289,14 @@ impl<M: Command> Owed<M> {
     }
 }
 
-impl<M: Command> Handback<M> {
+impl<M: Command> ReplySender<M> {
     pub(crate) fn channel() -> (Self, oneshot::Receiver<Answered<M>>) {
         let (reply, answer) = oneshot::channel();
-        (Self(Some(Owed { sender: reply, may_have_run: false })), answer)
+        (Self(Some(UnsentReply { sender: reply, may_have_run: false })), answer)
     }
 }
 
-impl<M: Command> ReplyTo<M> for Handback<M> {
+impl<M: Command> ReplyTo<M> for ReplySender<M> {
     fn is_closed(&self) -> bool {
         self.0.as_ref().is_none_or(|owed| owed.sender.is_closed())
     }
@@ -311,8 +311,8 @@ impl<M: Command> ReplyTo<M> for Handback<M> {
         self.0.as_mut().map_or(Poll::Ready(()), |owed| owed.sender.poll_closed(cx))
     }
 
-    fn tell(mut waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
-        let Some(Owed { sender, .. }) = waiter.reply.0.take() else { return false };
+    fn send_reply(mut waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool {
+        let Some(UnsentReply { sender, .. }) = waiter.reply.0.take() else { return false };
         // Its room is free now, not when its caller looks.
         waiter.pass = None;
         let spent = (waiter.frame.size() <= SPENT).then_some(waiter);
@@ -321,18 +321,18 @@ impl<M: Command> ReplyTo<M> for Handback<M> {
 }
 
 /// A command that nobody waits for: `do_send`, or a PING of the connection's own.
-pub(crate) struct Silent {
+pub(crate) struct Unawaited {
     frame: Frame,
 }
 
-impl Silent {
+impl Unawaited {
     pub(crate) fn new(frame: Frame) -> Self {
         Self { frame }
     }
 }
 
-impl Pending for Silent {
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+impl Pending for Unawaited {
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 
@@ -362,7 +362,7 @@ impl Pending for Silent {
 }
 
 /// A command that is sent once more with the sources of the scripts that the server did not know.
-pub(crate) struct Rerun {
+pub(crate) struct ResendWithSources {
     asked: BoxedTicket,
     frame: Frame,
     /// Of a unit: the replies that came, and where those that come now belong.
@@ -370,7 +370,7 @@ pub(crate) struct Rerun {
     places: Vec<usize>,
 }
 
-impl Rerun {
+impl ResendWithSources {
     /// The ticket in a new one, if it has to be sent once more; else the ticket and its answer.
     pub(crate) fn of(asked: BoxedTicket, answer: Value) -> Result<BoxedTicket, (BoxedTicket, Value)> {
         let Some((frame, places)) = asked.frame().rerun(&answer, is_unknown_script) else {
@@ -382,13 +382,13 @@ impl Rerun {
 }
 
 fn is_unknown_script(reply: &Value) -> bool {
-    not_run(reply, CommandFacts::UNKNOWN) == Some(Refusal::NoScript)
+    not_run(reply, CommandFacts::UNKNOWN) == Some(ServerRefusal::NoScript)
 }
 
-impl Pending for Rerun {
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+impl Pending for ResendWithSources {
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         // Alone it is sent by its digest again, wherever it goes.
-        if self.places.is_empty() { self.asked.into_kept() } else { Err(self) }
+        if self.places.is_empty() { self.asked.into_routed() } else { Err(self) }
     }
 
     fn left_node(&mut self) {
@@ -442,7 +442,7 @@ mod tests {
     use crate::messages::strings::Get;
 
     fn spent(key: String) -> bool {
-        let (reply, mut answer) = Handback::<Get<String>>::channel();
+        let (reply, mut answer) = ReplySender::<Get<String>>::channel();
         let ticket = Box::new(Waiter::new(Get::<String>::new(key).into_frame(), reply));
         assert!(ticket.deliver(Ok(Value::Nil)));
         answer.try_recv().expect("told").spent.is_some()

@@ -5,8 +5,8 @@ use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::endpoint::Place;
-use super::params::{Recipe, Replica};
+use super::endpoint::Endpoint;
+use super::params::{ConnectParams, Replica};
 use crate::config::Address;
 use crate::events::{Cause, CauseKind};
 use crate::protocol::framed::Wire;
@@ -16,7 +16,7 @@ use crate::transport::dial::{Target, dial};
 
 /// What the server said of itself.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Greeting {
+pub(crate) struct ServerInfo {
     pub(crate) server: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) role: Option<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Greeting {
     pub(crate) demotions: u64,
 }
 
-impl Greeting {
+impl ServerInfo {
     /// Whether a server that refuses writes now was a master when it was greeted, or later: by its own word, or else, as in
     /// RESP2, because it has taken a write on this link.
     pub(crate) fn was_master(&self, has_written: bool) -> bool {
@@ -52,7 +52,7 @@ mod tests {
     /// Ablation (expected, not run yet): with everything that is no replica by its own word counted, a replica in RESP2 is demoted by each write.
     #[test]
     fn a_server_that_tells_no_role_was_a_master_if_it_took_a_write() {
-        let says = |role: Option<&str>| Greeting { role: role.map(str::to_owned), ..Greeting::default() };
+        let says = |role: Option<&str>| ServerInfo { role: role.map(str::to_owned), ..ServerInfo::default() };
         assert!(!says(None).was_master(false) && says(None).was_master(true));
         assert!(says(Some("master")).was_master(false));
         assert!(!says(Some("replica")).was_master(true) && !says(Some("slave")).was_master(true));
@@ -62,7 +62,7 @@ mod tests {
 /// A link that has answered PING.
 pub(crate) struct Session {
     pub(crate) wire: Wire,
-    pub(crate) greeting: Greeting,
+    pub(crate) server_info: ServerInfo,
     /// Where it leads.
     pub(crate) address: Address,
     /// The address of the server at its other end; `None` of a unix socket.
@@ -91,61 +91,71 @@ struct Limits {
 }
 
 /// Dials and does the handshake, within the connect timeout. Where the dial leads is written down in `located`.
-pub(crate) async fn establish(recipe: Arc<Recipe>, located: Rc<OnceCell<Address>>) -> Result<Session, Cause> {
-    let limit = recipe.config.connect_timeout();
-    establish_within(&recipe, limit, |address| drop(located.set(address.clone()))).await
+pub(crate) async fn establish(
+    connect_params: Arc<ConnectParams>,
+    located: Rc<OnceCell<Address>>,
+) -> Result<Session, Cause> {
+    let limit = connect_params.config.connect_timeout();
+    establish_within(&connect_params, limit, |address| drop(located.set(address.clone()))).await
 }
 
 /// Dials and does the handshake within `limit`, to which the time that credentials take is added, up to the connect
 /// timeout.
 pub(crate) async fn establish_within(
-    recipe: &Recipe,
+    connect_params: &ConnectParams,
     limit: Duration,
     on_located: impl FnOnce(&Address),
 ) -> Result<Session, Cause> {
     let now = Instant::now();
-    let limits = Limits { until: now + limit, at_most: now + limit.max(recipe.config.connect_timeout()) };
+    let limits = Limits { until: now + limit, at_most: now + limit.max(connect_params.config.connect_timeout()) };
     let late = || Cause::new(CauseKind::Stalled, "timed out while asking where the server is");
-    let target = timeout_at(limits.until, recipe.locate()).await.map_err(|_| late())??;
+    let target = timeout_at(limits.until, connect_params.locate()).await.map_err(|_| late())??;
     on_located(&target.address);
-    let omitted = recipe.optional.omitted(&recipe.config, now.into_std());
-    let failure = match attempt(recipe, &target, omitted, limits).await {
+    let omitted = connect_params.optional.omitted(&connect_params.config, now.into_std());
+    let failure = match attempt(connect_params, &target, omitted, limits).await {
         Ok(session) => {
-            recipe.optional.passed(omitted);
+            connect_params.optional.passed(omitted);
             return Ok(session);
         }
         Err(failure) => failure,
     };
-    let Some(step) = failure.hung_up_in.filter(|step| recipe.optional.hung_up(*step)) else {
+    let Some(step) = failure.hung_up_in.filter(|step| connect_params.optional.hung_up(*step)) else {
         return Err(failure.cause);
     };
     // It hangs up on this step again and again. At once, so that a success says that the step is to blame, and not that
     // the server has come back.
-    match attempt(recipe, &target, Omitted::ALL, limits).await {
+    match attempt(connect_params, &target, Omitted::ALL, limits).await {
         Ok(session) => {
             let (address, step_name) = (&target.address, step.name());
             tracing::warn!(%address, step = step_name, "the server hangs up on an optional step: it is left out from now on");
-            recipe.optional.omit(step, now.into_std());
+            connect_params.optional.omit(step, now.into_std());
             Ok(session)
         }
         Err(_) => Err(failure.cause),
     }
 }
 
-async fn attempt(recipe: &Recipe, target: &Target, omitted: Omitted, limits: Limits) -> Result<Session, Failure> {
+async fn attempt(
+    connect_params: &ConnectParams,
+    target: &Target,
+    omitted: Omitted,
+    limits: Limits,
+) -> Result<Session, Failure> {
     let left = limits.until.saturating_duration_since(Instant::now());
     let transport = dial(target, left).await.map_err(|error| dial_cause(&error))?;
     let peer = transport.peer_addr();
-    let is_sentinel = matches!(recipe.place, Place::Sentinel);
+    let is_sentinel = matches!(connect_params.place, Endpoint::Sentinel);
     let asked = Instant::now();
-    let login = match recipe.place {
-        Place::Sentinel => recipe.sentinel_login(),
-        Place::Fixed | Place::Found(_) => recipe.login(limits.at_most.saturating_duration_since(asked)).await?,
+    let login = match connect_params.place {
+        Endpoint::Sentinel => connect_params.sentinel_login(),
+        Endpoint::Fixed | Endpoint::Found(_) => {
+            connect_params.login(limits.at_most.saturating_duration_since(asked)).await?
+        }
     };
     let until = (limits.until + asked.elapsed()).min(limits.at_most);
     let mut handshake = Handshake::new(Wire::new(transport), target, is_sentinel, omitted, until);
-    match converse(&mut handshake, recipe, login.as_ref()).await {
-        Ok(greeting) => Ok(Session { wire: handshake.wire, greeting, address: target.address.clone(), peer }),
+    match converse(&mut handshake, connect_params, login.as_ref()).await {
+        Ok(server_info) => Ok(Session { wire: handshake.wire, server_info, address: target.address.clone(), peer }),
         Err(cause) => {
             let hung_up_in = handshake.step.filter(|_| cause.kind() == CauseKind::Unreachable);
             Err(Failure { cause, hung_up_in })
@@ -155,22 +165,22 @@ async fn attempt(recipe: &Recipe, target: &Target, omitted: Omitted, limits: Lim
 
 async fn converse(
     handshake: &mut Handshake<'_>,
-    recipe: &Recipe,
+    connect_params: &ConnectParams,
     login: Option<&crate::protocol::login::Login>,
-) -> Result<Greeting, Cause> {
-    let mut greeting = handshake.hello(login).await?;
+) -> Result<ServerInfo, Cause> {
+    let mut server_info = handshake.hello(login).await?;
     if !handshake.is_sentinel {
-        handshake.select(recipe.config.db()).await?;
+        handshake.select(connect_params.config.db()).await?;
     }
-    handshake.introduce(recipe, &mut greeting).await?;
+    handshake.introduce(connect_params, &mut server_info).await?;
     handshake.until_ready().await?;
-    if recipe.place.is_master() {
-        handshake.verify_master(&greeting).await?;
+    if connect_params.place.is_master() {
+        handshake.verify_master(&server_info).await?;
     }
-    match recipe.replica {
+    match connect_params.replica {
         Some(Replica::InCluster) => handshake.read_only().await?,
-        Some(Replica::Named) => handshake.verify_replica(&greeting).await?,
+        Some(Replica::Named) => handshake.verify_replica(&server_info).await?,
         None => {}
     }
-    Ok(greeting)
+    Ok(server_info)
 }

@@ -12,7 +12,7 @@ use crate::prefix::table;
 
 /// A reason for which a server does not execute a command, and that this crate acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum ServerRefusal {
     Loading,
     Busy,
     MasterDown,
@@ -27,16 +27,16 @@ pub(crate) enum Refusal {
 
 /// What an error reply proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ErrorVerdict {
     /// The command was not executed, whatever it is: it may be sent again.
-    NotRun(Refusal),
+    NotRun(ServerRefusal),
     /// The command changed nothing, and would be refused again.
     Rejected,
     /// The command may have run, or a part of it.
     MayHaveRun,
 }
 
-impl Verdict {
+impl ErrorVerdict {
     /// The fate of a command that was answered so on the first link it was sent on.
     pub(crate) fn fate(self) -> Fate {
         match self {
@@ -45,7 +45,7 @@ impl Verdict {
         }
     }
 
-    pub(crate) fn not_run(self) -> Option<Refusal> {
+    pub(crate) fn not_run(self) -> Option<ServerRefusal> {
         match self {
             Self::NotRun(refusal) => Some(refusal),
             Self::Rejected | Self::MayHaveRun => None,
@@ -125,31 +125,31 @@ pub(crate) fn part_error(frame: &Frame, unit: &Unit, index: usize, error: &Serve
 }
 
 /// Judges an error reply: its code, and the text behind it.
-pub(crate) fn verdict(code: &str, text: &str, command: CommandFacts<'_>) -> Verdict {
-    let may_have_run = if command.reads { Verdict::Rejected } else { Verdict::MayHaveRun };
-    match Refusal::of_code(code) {
+pub(crate) fn verdict(code: &str, text: &str, command: CommandFacts<'_>) -> ErrorVerdict {
+    let may_have_run = if command.reads { ErrorVerdict::Rejected } else { ErrorVerdict::MayHaveRun };
+    match ServerRefusal::of_code(code) {
         // A script may have written this text as well. Which slot its keys are in, it hardly writes by chance.
-        Some(Refusal::Moved | Refusal::Ask)
+        Some(ServerRefusal::Moved | ServerRefusal::Ask)
             if command.may_forge() && (command.slot.is_none() || slot_in(text) != command.slot) =>
         {
             may_have_run
         }
-        Some(refusal) if refusal.is_text_of_servers(text) => Verdict::NotRun(refusal),
+        Some(refusal) if refusal.is_text_of_servers(text) => ErrorVerdict::NotRun(refusal),
         // From a script it is what a command in it was told, and another one may have published something before.
-        Some(Refusal::ReadOnly) if !command.user_code && READ_ONLY.contains(&text) => {
-            Verdict::NotRun(Refusal::ReadOnly)
+        Some(ServerRefusal::ReadOnly) if !command.user_code && READ_ONLY.contains(&text) => {
+            ErrorVerdict::NotRun(ServerRefusal::ReadOnly)
         }
-        Some(refusal) if command.reads && !command.user_code => Verdict::NotRun(refusal),
+        Some(refusal) if command.reads && !command.user_code => ErrorVerdict::NotRun(refusal),
         Some(_) => may_have_run,
         None if command.user_code && !is_before_execution(code, text, command.name) => may_have_run,
         // MIGRATE: the other server did not answer.
         None if code == "IOERR" => may_have_run,
-        None => Verdict::Rejected,
+        None => ErrorVerdict::Rejected,
     }
 }
 
 /// As [`verdict`], for a reply. `None`: it is no error.
-pub(crate) fn of_reply(reply: &Value, command: CommandFacts<'_>) -> Option<Verdict> {
+pub(crate) fn of_reply(reply: &Value, command: CommandFacts<'_>) -> Option<ErrorVerdict> {
     match reply {
         Value::ServerError(error) => Some(verdict(error.code(), error.details().unwrap_or_default(), command)),
         _ => None,
@@ -157,12 +157,12 @@ pub(crate) fn of_reply(reply: &Value, command: CommandFacts<'_>) -> Option<Verdi
 }
 
 /// As [`verdict`], for an error that was made from a reply. `None`: it was not.
-pub(crate) fn of_error(error: &Error, command: CommandFacts<'_>) -> Option<Verdict> {
+pub(crate) fn of_error(error: &Error, command: CommandFacts<'_>) -> Option<ErrorVerdict> {
     Some(verdict(error.code()?, error.message(), command))
 }
 
 /// Why the server did not execute the command that it answered so.
-pub(crate) fn not_run(reply: &Value, command: CommandFacts<'_>) -> Option<Refusal> {
+pub(crate) fn not_run(reply: &Value, command: CommandFacts<'_>) -> Option<ServerRefusal> {
     of_reply(reply, command)?.not_run()
 }
 
@@ -170,17 +170,17 @@ pub(crate) fn not_run(reply: &Value, command: CommandFacts<'_>) -> Option<Refusa
 /// any more, or has given the slot away.
 ///
 /// A script that writes has this from the command that it called, so the text may be followed by the place in the script.
-pub(crate) fn leaves_link(reply: &Value, command: CommandFacts<'_>) -> Option<Refusal> {
+pub(crate) fn leaves_link(reply: &Value, command: CommandFacts<'_>) -> Option<ServerRefusal> {
     let Value::ServerError(error) = reply else { return None };
     let text = error.details().unwrap_or_default();
     // Up to Redis 6.2: `ERR Error running script (call to f_...): @user_script:1: -READONLY You can't write against ...`.
     if command.user_code && error.code() == "ERR" && text.starts_with("Error running script (call to f_") {
         let inner = text.split_once(": -READONLY ").map(|(_, inner)| inner.trim_end());
-        return inner.filter(|inner| READ_ONLY.contains(inner)).map(|_| Refusal::ReadOnly);
+        return inner.filter(|inner| READ_ONLY.contains(inner)).map(|_| ServerRefusal::ReadOnly);
     }
-    let refusal = Refusal::of_code(error.code())?;
-    let is_meant = matches!(refusal, Refusal::ReadOnly | Refusal::NoAuth | Refusal::Moved);
-    let is_inner = refusal == Refusal::ReadOnly && READ_ONLY.iter().any(|known| text.starts_with(known));
+    let refusal = ServerRefusal::of_code(error.code())?;
+    let is_meant = matches!(refusal, ServerRefusal::ReadOnly | ServerRefusal::NoAuth | ServerRefusal::Moved);
+    let is_inner = refusal == ServerRefusal::ReadOnly && READ_ONLY.iter().any(|known| text.starts_with(known));
     let is_proven = || verdict(error.code(), text, command).not_run() == Some(refusal);
     (is_meant && (!command.user_code || is_inner || is_proven())).then_some(refusal)
 }
@@ -221,7 +221,7 @@ pub(crate) fn is_error(reply: &Value) -> bool {
 const READ_ONLY: [&str; 2] =
     ["You can't write against a read only replica.", "You can't write against a read only slave."];
 
-impl Refusal {
+impl ServerRefusal {
     pub(crate) fn of_code(code: &str) -> Option<Self> {
         Some(match code {
             "LOADING" => Self::Loading,

@@ -47,7 +47,7 @@ impl Pending for Asking {
         self.pipeline.is_none()
     }
 
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 

@@ -7,10 +7,10 @@ use actix::Addr;
 use redis::Value;
 use tokio::time::timeout;
 
-use crate::actors::connection::{Alone, RedisActor};
+use crate::actors::connection::{RedisActor, RunDedicated};
 use crate::connection::driver::ShutdownReport;
-use crate::dedicated::compensate::{Undo, is_nothing, takes_nothing, undo};
-use crate::dedicated::pool::{Leaving, Links, Wayfarer};
+use crate::dedicated::compensate::{Compensation, compensate, is_nothing, takes_nothing};
+use crate::dedicated::pool::{BlockingCallGuard, Leaving, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 use crate::prefix::refusal::RefusalClass;
@@ -29,14 +29,15 @@ const WAIT_ALONE: &str = "it speaks of the writes before it on the same connecti
 const REPEATED: &str = "it was sent again after its link was lost, and an earlier attempt may have taken something";
 
 /// Runs a command that waits, from the lease of a connection to the last word about what it took.
-pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone) {
-    let frame = alone.ticket.frame().clone();
-    let (under_way, slot) = match begin(&links, &frame) {
+pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, dedicated: RunDedicated) {
+    let frame = dedicated.ticket.frame().clone();
+    let (blocking_calls, slot) = match begin(&links, &frame) {
         Ok(begun) => begun,
-        Err(error) => return alone.ticket.complete(Err(error)),
+        Err(error) => return dedicated.ticket.complete(Err(error)),
     };
-    let own = frame.own_timeout().map(|own| alone.asked + own);
-    let stop = Stop::new(alone, own.unwrap_or_else(|| Instant::now() + LONGEST * 2), links.under_way().called_off());
+    let own = frame.own_timeout().map(|own| dedicated.asked + own);
+    let stop =
+        Stop::new(dedicated, own.unwrap_or_else(|| Instant::now() + LONGEST * 2), links.blocking_calls().called_off());
     let mut call = Call::new(Shared { addr: main, links, slot }, frame, own, stop);
     let (why, outcome) = call.wait_out().await;
     let (number, left) = (call.number, call.leaving.take());
@@ -48,33 +49,33 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
             explained(outcome, ErrorKind::Closed, "the connection was shut down while the command waited")
         }
     };
-    if shared.links.under_way().is_called_off() {
-        shared.links.under_way().count(|report| *count_of(report, why, &outcome) += 1);
+    if shared.links.blocking_calls().is_called_off() {
+        shared.links.blocking_calls().count(|report| *count_of(report, why, &outcome) += 1);
     }
     let takes = !takes_nothing(&frame);
     if may_have_run && takes && outcome.is_ok() {
         shared.may_be_lost(frame.name(), None, REPEATED.to_owned());
     }
     let (loss, words) = match &outcome {
-        Ok(value) => (undo(&frame, value), None),
+        Ok(value) => (compensate(&frame, value), None),
         Err(error) if error.fate() == Fate::Unknown && takes => {
-            (Undo::Never { elements: None, why: "" }, Some(error.to_string()))
+            (Compensation::Never { elements: None, why: "" }, Some(error.to_string()))
         }
-        Err(_) => (Undo::Nothing, None),
+        Err(_) => (Compensation::Nothing, None),
     };
     let caller = stop.into_caller();
-    if matches!(loss, Undo::Nothing) {
-        return caller.tell(outcome);
+    if matches!(loss, Compensation::Nothing) {
+        return caller.notify(outcome);
     }
     if why == Some(Why::Gone) {
         // A shutdown waits for what is put back.
         settle(&shared, frame.name(), loss, words, left).await;
     } else {
         // It need not wait for a caller who leaves the reply where it is.
-        drop(under_way);
+        drop(blocking_calls);
         if !caller.take(outcome).await {
             // A shutdown that begins now waits for it.
-            let _under_way = shared.links.under_way().begin(usize::MAX);
+            let _under_way = shared.links.blocking_calls().begin(usize::MAX);
             let left = shared.links.return_order().leave(number, keys_of(&frame));
             settle(&shared, frame.name(), loss, words, Some(left)).await;
         }
@@ -85,16 +86,16 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, alone: Alone)
 ///
 /// # Errors
 /// When it cannot wait alone, or too many others wait.
-fn begin(links: &Links, frame: &Frame) -> Result<(Wayfarer, Option<u16>)> {
+fn begin(links: &Links, frame: &Frame) -> Result<(BlockingCallGuard, Option<u16>)> {
     frame.check()?;
     if frame.waits_for_writes() {
         return Err(Error::refused(RefusalClass::Blocking, WAIT_ALONE));
     }
     let slot = links.slot_of(frame)?;
     let words = "too many commands wait for connections of their own; send fewer at once or raise max_queued";
-    let room = links.under_way().begin(links.most().saturating_add(links.config().max_queued()));
-    let under_way = room.ok_or_else(|| Error::new(ErrorKind::Overloaded, Fate::NotSent, words))?;
-    Ok((under_way, slot))
+    let room = links.blocking_calls().begin(links.most().saturating_add(links.config().max_queued()));
+    let blocking_calls = room.ok_or_else(|| Error::new(ErrorKind::Overloaded, Fate::NotSent, words))?;
+    Ok((blocking_calls, slot))
 }
 
 /// Where in the report of a shutdown a command belongs that ended during it.
@@ -110,7 +111,7 @@ fn count_of<'a>(report: &'a mut ShutdownReport, why: Option<Why>, outcome: &Resu
 }
 
 /// Nobody has taken what was or may have been taken.
-async fn settle(shared: &Shared, command: String, loss: Undo, unknown: Option<String>, left: Option<Leaving>) {
+async fn settle(shared: &Shared, command: String, loss: Compensation, unknown: Option<String>, left: Option<Leaving>) {
     if let Some(left) = &left {
         // Those who left at the same moment are counted first; and a server that does not answer holds nobody up.
         tokio::task::yield_now().await;

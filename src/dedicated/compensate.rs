@@ -8,7 +8,7 @@ const MOVE_BACK: &str = include_str!("../scripts/move_back.lua");
 
 /// What undoes a command.
 #[derive(Debug)]
-pub(crate) enum Undo {
+pub(crate) enum Compensation {
     /// It took nothing.
     Nothing,
     /// This command puts it back where it was.
@@ -39,15 +39,15 @@ pub(crate) fn takes_nothing(frame: &Frame) -> bool {
 }
 
 /// How to undo what `frame` did, by what it was answered.
-pub(crate) fn undo(frame: &Frame, answer: &Value) -> Undo {
+pub(crate) fn compensate(frame: &Frame, answer: &Value) -> Compensation {
     if takes_nothing(frame) || is_nothing(answer) {
-        return Undo::Nothing;
+        return Compensation::Nothing;
     }
     let argv = frame.argv();
     let word = |at: usize| argv.get(at).copied().unwrap_or_default();
     let is_left = |at: usize| word(at).eq_ignore_ascii_case(b"LEFT");
     let name = frame.name();
-    let undo = match name.as_str() {
+    let compensate = match name.as_str() {
         "BLPOP" => push("LPUSH", answer),
         "BRPOP" => push("RPUSH", answer),
         // seconds, count, keys, end
@@ -60,16 +60,16 @@ pub(crate) fn undo(frame: &Frame, answer: &Value) -> Undo {
         "BZPOPMIN" | "BZPOPMAX" | "BZMPOP" => add(answer),
         "XREADGROUP" => return stream_entries(&argv, answer),
         "BLMOVEM" => {
-            return Undo::Never { elements: None, why: "what it moved stays in the destination" };
+            return Compensation::Never { elements: None, why: "what it moved stays in the destination" };
         }
         _ => None,
     };
-    match undo {
+    match compensate {
         Some((frame_back, elements)) => {
             let frame = if frame.is_unprefixed() { frame_back.unprefixed() } else { frame_back };
-            Undo::By { frame, elements }
+            Compensation::By { frame, elements }
         }
-        None => Undo::Never { elements: None, why: "nobody here knows how to put back what it took" },
+        None => Compensation::Never { elements: None, why: "nobody here knows how to put back what it took" },
     }
 }
 
@@ -140,7 +140,7 @@ fn move_back(source: &[u8], destination: &[u8], from_left: bool, to_left: bool, 
     (frame.arg(if from_left { "LPUSH" } else { "RPUSH" }), 1)
 }
 
-fn stream_entries(argv: &[&[u8]], answer: &Value) -> Undo {
+fn stream_entries(argv: &[&[u8]], answer: &Value) -> Compensation {
     let of = |entries: &Value| items(entries).map_or(0, <[Value]>::len);
     let elements = match answer {
         Value::Map(streams) => streams.iter().map(|(_, entries)| of(entries)).sum(),
@@ -155,7 +155,7 @@ fn stream_entries(argv: &[&[u8]], answer: &Value) -> Undo {
     } else {
         "they stay pending of their consumer"
     };
-    Undo::Never { elements: Some(elements), why }
+    Compensation::Never { elements: Some(elements), why }
 }
 
 #[cfg(test)]
@@ -178,14 +178,14 @@ mod tests {
         words.clone().skip(1).fold(Frame::known(words.next().unwrap_or_default()), |frame, word| frame.arg(word))
     }
 
-    fn undone(line: &str, answer: &Value) -> String {
-        match undo(&frame(line), answer) {
-            Undo::Nothing => "nothing".to_owned(),
-            Undo::By { frame, elements } => {
+    fn compensated(line: &str, answer: &Value) -> String {
+        match compensate(&frame(line), answer) {
+            Compensation::Nothing => "nothing".to_owned(),
+            Compensation::By { frame, elements } => {
                 let words = frame.args().map(String::from_utf8_lossy).collect::<Vec<_>>();
                 format!("{elements}: {}", words.join(" ").replace(MOVE_BACK, "MOVE_BACK"))
             }
-            Undo::Never { elements, why } => format!("{elements:?}: {why}"),
+            Compensation::Never { elements, why } => format!("{elements:?}: {why}"),
         }
     }
 
@@ -214,7 +214,7 @@ mod tests {
             ("MY.POP a 1", &text("x"), "None: nobody here knows how to put back what it took"),
             ("BLPOP a 1", &Value::Int(3), "None: nobody here knows how to put back what it took"),
         ] {
-            assert_eq!(undone(line, answer), back, "{line}");
+            assert_eq!(compensated(line, answer), back, "{line}");
         }
     }
 
@@ -230,7 +230,7 @@ mod tests {
                 .collect();
             let end = if left { "LEFT" } else { "RIGHT" };
             let answer = list([text("a"), list(taken)]);
-            let Undo::By { frame, .. } = undo(&frame(&format!("BLMPOP 1 1 a {end} COUNT {count}")), &answer) else {
+            let Compensation::By { frame, .. } = compensate(&frame(&format!("BLMPOP 1 1 a {end} COUNT {count}")), &answer) else {
                 panic!("it can be undone")
             };
             prop_assert_eq!(frame.name(), if left { "LPUSH" } else { "RPUSH" });

@@ -8,7 +8,7 @@ use crate::connection::driver::ShutdownReport;
 
 /// Counts the commands that wait, and calls them off together.
 #[derive(Debug, Clone)]
-pub(crate) struct UnderWay(Arc<Inner>);
+pub(crate) struct BlockingCalls(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -18,7 +18,7 @@ struct Inner {
     report: Mutex<ShutdownReport>,
 }
 
-impl Default for UnderWay {
+impl Default for BlockingCalls {
     fn default() -> Self {
         let (now, called_off) = (watch::Sender::new(0), watch::Sender::new(false));
         Self(Arc::new(Inner { now, called_off, report: Mutex::default() }))
@@ -26,21 +26,21 @@ impl Default for UnderWay {
 }
 
 /// One of them; it ends when this is dropped.
-pub(crate) struct Wayfarer(UnderWay);
+pub(crate) struct BlockingCallGuard(BlockingCalls);
 
-impl UnderWay {
+impl BlockingCalls {
     /// One more, if there are fewer than `most`.
-    pub(crate) fn begin(&self, most: usize) -> Option<Wayfarer> {
+    pub(crate) fn begin(&self, most: usize) -> Option<BlockingCallGuard> {
         let one_more = |now: &mut usize| {
             let room = *now < most;
             *now += usize::from(room);
             room
         };
-        self.0.now.send_if_modified(one_more).then(|| Wayfarer(self.clone()))
+        self.0.now.send_if_modified(one_more).then(|| BlockingCallGuard(self.clone()))
     }
 
     /// Tells all of them to end.
-    pub(crate) fn call_off(&self) {
+    pub(crate) fn cancel(&self) {
         self.0.called_off.send_replace(true);
     }
 
@@ -70,7 +70,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for Wayfarer {
+impl Drop for BlockingCallGuard {
     fn drop(&mut self) {
         self.0.0.now.send_modify(|now| *now -= 1);
     }

@@ -19,14 +19,14 @@ use tokio::{
 
 use process::{ProcessId, Processes};
 
-use crate::actors::connection::{Recheck, RedisActor, Run, ShutDown};
+use crate::actors::connection::{RedisActor, Run, ShutDown, VerifyEndpoint};
 use crate::client::Redis;
-use crate::client::builder::Plan;
-use crate::client::in_flight_limit::Gate;
+use crate::client::builder::ConnectionSpec;
+use crate::client::in_flight_limit::InFlightLimit;
 use crate::cluster::topology::{Owner, Topology};
 use crate::config::{HostPort, RedisConfig};
 use crate::connection::driver::ShutdownReport;
-use crate::connection::params::Recipe;
+use crate::connection::params::ConnectParams;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
 use crate::frame::Frame;
@@ -38,10 +38,10 @@ pub(crate) mod process;
 mod return_order;
 
 pub(crate) use crate::dedicated::asking::Asking;
-pub(crate) use crate::dedicated::in_flight::{UnderWay, Wayfarer};
-pub(crate) use connector::Sibling;
+pub(crate) use crate::dedicated::in_flight::{BlockingCallGuard, BlockingCalls};
+pub(crate) use connector::Connector;
 pub use info::{LinkInfo, LinkRole};
-pub(crate) use lease::Lease;
+pub(crate) use lease::LeasedConnection;
 pub(crate) use return_order::{Leaving, ReturnOrder};
 
 /// How many connections there may be beside the shared one, and for how long unused. Those for subscriptions, see
@@ -87,12 +87,12 @@ impl LinkLimit {
 
 /// The connections of one handle.
 pub(crate) struct Links {
-    plan: Plan,
-    gate: Arc<Gate>,
+    spec: ConnectionSpec,
+    in_flight_limit: Arc<InFlightLimit>,
     most: usize,
     idle: Duration,
-    state: Mutex<State>,
-    under_way: UnderWay,
+    state: Mutex<PoolState>,
+    blocking_calls: BlockingCalls,
     return_order: ReturnOrder,
     /// Counts the calls of [`outdate`](Self::outdate).
     outdated: watch::Sender<u64>,
@@ -104,10 +104,10 @@ pub(crate) struct Links {
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     closed: bool,
     last_id: u64,
-    open: Vec<Link>,
+    open: Vec<PooledLink>,
     attended: Vec<Attended>,
 }
 
@@ -120,7 +120,7 @@ struct Attended {
     addr: WeakAddr<RedisActor>,
 }
 
-struct Link {
+struct PooledLink {
     id: u64,
     redis: Redis,
     made: Instant,
@@ -150,7 +150,7 @@ pub(crate) struct Purpose {
     pub(crate) asked: Option<HostPort>,
 }
 
-impl State {
+impl PoolState {
     fn attend(&mut self, link: Attended) {
         self.attended.retain(|link| link.status.borrow().state != ConnectionState::Closed);
         self.attended.push(link);
@@ -158,14 +158,14 @@ impl State {
 }
 
 impl Links {
-    pub(crate) fn new(plan: Plan, limit: LinkLimit) -> Arc<Self> {
+    pub(crate) fn new(spec: ConnectionSpec, limit: LinkLimit) -> Arc<Self> {
         Arc::new(Self {
-            plan,
-            gate: Gate::new(limit.most, usize::MAX),
+            spec,
+            in_flight_limit: InFlightLimit::new(limit.most, usize::MAX),
             most: limit.most,
             idle: limit.idle,
             state: Mutex::default(),
-            under_way: UnderWay::default(),
+            blocking_calls: BlockingCalls::default(),
             return_order: ReturnOrder::default(),
             outdated: watch::Sender::new(0),
             main: OnceLock::new(),
@@ -199,18 +199,18 @@ impl Links {
     }
 
     /// How connections to the owner of a slot are made, and what makes them lead to the owner of another one.
-    fn plan_for(&self, slot: Option<u16>) -> (Plan, Option<Arc<Owner>>) {
+    fn spec_for(&self, slot: Option<u16>) -> (ConnectionSpec, Option<Arc<Owner>>) {
         match self.topology.get().zip(slot) {
             Some((topology, slot)) => {
                 let owner = topology.owner(slot);
-                (self.plan.found(owner.clone()), Some(owner))
+                (self.spec.found(owner.clone()), Some(owner))
             }
-            None => (self.plan.clone(), None),
+            None => (self.spec.clone(), None),
         }
     }
 
     /// Whether a free connection can be used for a slot: it leads to the node that has it.
-    fn is_beside(&self, link: &Link, purpose: &Purpose) -> bool {
+    fn is_beside(&self, link: &PooledLink, purpose: &Purpose) -> bool {
         if link.asked.is_some() || purpose.asked.is_some() {
             return link.asked == purpose.asked;
         }
@@ -218,8 +218,8 @@ impl Links {
             (_, None) => true,
             (None, Some(_)) => false,
             (Some(owner), Some(slot)) => {
-                let picture = || self.topology.get().map(|topology| topology.picture());
-                let owner_of = |slot| picture().and_then(|picture| picture.map.owner(slot).cloned());
+                let snapshot = || self.topology.get().map(|topology| topology.snapshot());
+                let owner_of = |slot| snapshot().and_then(|snapshot| snapshot.map.owner(slot).cloned());
                 owner.slot() == slot || owner_of(slot).is_some_and(|node| owner_of(owner.slot()) == Some(node))
             }
         }
@@ -228,7 +228,7 @@ impl Links {
     /// The link that the shared connection has now, of a cluster to the owner of this slot, if it has one.
     pub(crate) fn main_link(&self, slot: Option<u16>) -> Option<u64> {
         if let Some(topology) = self.topology.get() {
-            return topology.picture().link_of(slot?);
+            return topology.snapshot().link_of(slot?);
         }
         let status = self.main.get()?.borrow();
         (status.state == ConnectionState::Ready).then_some(status.generation)
@@ -236,12 +236,12 @@ impl Links {
 
     /// How each of them is configured.
     pub(crate) fn config(&self) -> &RedisConfig {
-        self.plan.config()
+        self.spec.config()
     }
 
     /// The commands that wait on them.
-    pub(crate) fn under_way(&self) -> &UnderWay {
-        &self.under_way
+    pub(crate) fn blocking_calls(&self) -> &BlockingCalls {
+        &self.blocking_calls
     }
 
     /// The order in which they give back what nobody waits for any more.
@@ -278,14 +278,14 @@ impl Links {
         all.into_iter().filter(|status| status.state != ConnectionState::Closed).collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection for one user alone. A new one runs on the thread of `main`.
     ///
     /// # Errors
-    /// [`ErrorKind::Overloaded`] when none became free within `patience`, [`ErrorKind::Closed`] after a
+    /// [`ErrorKind::Overloaded`] when none became free within `time_limit`, [`ErrorKind::Closed`] after a
     /// shutdown.
     ///
     /// # Cancel safety
@@ -293,10 +293,10 @@ impl Links {
     pub(crate) async fn lease(
         self: &Arc<Self>,
         main: &Addr<RedisActor>,
-        patience: Duration,
+        time_limit: Duration,
         purpose: Purpose,
-    ) -> Result<Lease> {
-        let pass = timeout(patience, self.gate.clone().enter(0)).await.map_err(|_| {
+    ) -> Result<LeasedConnection> {
+        let pass = timeout(time_limit, self.in_flight_limit.clone().enter(0)).await.map_err(|_| {
             let words =
                 "no connection of its own became free in time; allow more of them with Redis::builder().links(..)";
             Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
@@ -308,7 +308,7 @@ impl Links {
         // One whose supervisor gave up is of no more use.
         state.open.retain(|link| link.free_since.is_none() || !is_closed(&link.redis));
         // The one that was used last: the others may become idle for long enough to end.
-        let usable = |link: &&mut Link| link.free_since.is_some() && self.is_beside(link, &purpose);
+        let usable = |link: &&mut PooledLink| link.free_since.is_some() && self.is_beside(link, &purpose);
         let free = state.open.iter_mut().filter(usable).max_by_key(|link| link.free_since);
         let (id, redis) = match free {
             Some(link) => {
@@ -321,10 +321,10 @@ impl Links {
             None => self.open(&mut state, main, purpose),
         };
         drop(state);
-        Ok(Lease { links: self.clone(), id, redis, _pass: pass })
+        Ok(LeasedConnection { links: self.clone(), id, redis, _pass: pass })
     }
 
-    fn open(self: &Arc<Self>, state: &mut State, main: &Addr<RedisActor>, purpose: Purpose) -> (u64, Redis) {
+    fn open(self: &Arc<Self>, state: &mut PoolState, main: &Addr<RedisActor>, purpose: Purpose) -> (u64, Redis) {
         if state.open.len() >= self.most {
             // Those that are free are at other nodes, or there would be no need of one more.
             let oldest = state.open.iter().filter(|link| link.free_since.is_some()).min_by_key(|link| link.free_since);
@@ -333,15 +333,15 @@ impl Links {
             }
         }
         let asked = purpose.asked.clone();
-        let (plan, owner) = match &asked {
-            Some(node) => (self.plan.at(node), None),
-            None => self.plan_for(purpose.slot),
+        let (spec, owner) = match &asked {
+            Some(node) => (self.spec.at(node), None),
+            None => self.spec_for(purpose.slot),
         };
-        let (redis, seed) = plan.make(Vec::new(), None);
+        let (redis, seed) = spec.make(Vec::new(), None);
         state.last_id += 1;
         let (id, now) = (state.last_id, Instant::now());
         let redis_of = redis.clone();
-        state.open.push(Link {
+        state.open.push(PooledLink {
             id,
             redis: redis_of,
             made: now,
@@ -353,10 +353,10 @@ impl Links {
             asked,
             process: None,
         });
-        let (links, recipe) = (Arc::downgrade(self), redis.shared.recipe.clone());
+        let (links, connect_params) = (Arc::downgrade(self), redis.shared.connect_params.clone());
         main.do_send(Run(Box::new(move || {
-            actix::spawn(seed.unfollowed().grow());
-            actix::spawn(tend(links, id, recipe));
+            actix::spawn(seed.unfollowed().spawn());
+            actix::spawn(tend(links, id, connect_params));
         })));
         (id, redis)
     }
@@ -385,9 +385,9 @@ impl Links {
     /// link that is lost leaves open whether it has taken something.
     fn recheck(&self, id: u64) {
         let state = self.state();
-        let waits = |link: &Link| link.free_since.is_none() && link.purpose.role == LinkRole::Blocking;
+        let waits = |link: &PooledLink| link.free_since.is_none() && link.purpose.role == LinkRole::Blocking;
         if let Some(link) = state.open.iter().find(|link| link.id == id && !waits(link)) {
-            link.redis.address().do_send(Recheck);
+            link.redis.address().do_send(VerifyEndpoint);
         }
     }
 
@@ -397,7 +397,7 @@ impl Links {
     }
 
     /// Lets go of a link that was free for long enough. Returns when to look again, if it is still there.
-    fn look_after(&self, id: u64) -> Option<Duration> {
+    fn maintain(&self, id: u64) -> Option<Duration> {
         let mut state = self.state();
         let link = state.open.iter().find(|link| link.id == id)?;
         let left = link.free_since.map_or(self.idle, |since| self.idle.saturating_sub(since.elapsed()));
@@ -409,12 +409,12 @@ impl Links {
     }
 
     /// Ends all of them as [`Redis::shutdown`] does, and returns where they will report; with each, whether its commands are
-    /// counted there alone. Those that wait are counted as [`UnderWay`], and readers' have no caller.
+    /// counted there alone. Those that wait are counted as [`BlockingCalls`], and readers' have no caller.
     pub(crate) fn close(&self, within: Duration) -> Vec<(bool, oneshot::Receiver<ShutdownReport>)> {
         let mut state = self.state();
         state.closed = true;
         let links = std::mem::take(&mut state.open);
-        let close = |link: Link| {
+        let close = |link: PooledLink| {
             let (done, report) = oneshot::channel();
             link.redis.address().do_send(ShutDown { within, done });
             (link.purpose.role == LinkRole::Watch, report)
@@ -424,10 +424,10 @@ impl Links {
 }
 
 /// A link whose last handle goes ends by itself; this lets go of it, and has it leave a server that is not the right one.
-async fn tend(links: Weak<Links>, id: u64, recipe: Arc<Recipe>) {
-    let mut seen = recipe.seen();
-    while let Some(wait) = links.upgrade().and_then(|links| links.look_after(id)) {
-        if timeout(wait, recipe.changed(&mut seen)).await.is_ok()
+async fn tend(links: Weak<Links>, id: u64, connect_params: Arc<ConnectParams>) {
+    let mut seen = connect_params.seen();
+    while let Some(wait) = links.upgrade().and_then(|links| links.maintain(id)) {
+        if timeout(wait, connect_params.changed(&mut seen)).await.is_ok()
             && let Some(links) = links.upgrade()
         {
             links.recheck(id);

@@ -15,7 +15,7 @@ use redis::Value;
 use tokio::time::sleep;
 
 use crate::client::Redis;
-use crate::dedicated::pool::{Lease, LinkRole, Purpose};
+use crate::dedicated::pool::{LeasedConnection, LinkRole, Purpose};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionState;
 use crate::frame::Frame;
@@ -158,7 +158,7 @@ impl Redis {
     {
         let watch = keys.into();
         watch.keys.check()?;
-        let patience = self.config().command_timeout();
+        let time_limit = self.config().command_timeout();
         let mut last = Error::new(ErrorKind::Conflict, Fate::Rejected, "never tried");
         let mut session = Session::default();
         let mut asked = None;
@@ -173,7 +173,7 @@ impl Redis {
                 session.asking = asked.is_some();
                 let (role, command) = (LinkRole::Watch, "WATCH".to_owned());
                 let purpose = Purpose { role, command, slot, asked: asked.take() };
-                session.lease = Some(links.lease(self.address(), patience, purpose).await?);
+                session.lease = Some(links.lease(self.address(), time_limit, purpose).await?);
             }
             match session.attempt(&watch.keys, &mut attempt).await {
                 Round::Done(replies) => return Ok(replies),
@@ -209,7 +209,7 @@ enum Round<T> {
 /// A lease that leaves no watched keys behind, wherever its owner gives up.
 #[derive(Default)]
 struct Session {
-    lease: Option<Lease>,
+    lease: Option<LeasedConnection>,
     /// Its node does not own the slot yet.
     asking: bool,
     watching: Option<Watched>,
@@ -284,7 +284,7 @@ impl Drop for Session {
         if let Some(watched) = self.watching.take() {
             watched.over.store(true, Ordering::Release);
             // Ahead of whatever the next owner of the link sends. If the link is lost, so are its keys.
-            watched.redis.tell_on(watched.generation, Unwatch.into_frame());
+            watched.redis.publish_on(watched.generation, Unwatch.into_frame());
         }
     }
 }

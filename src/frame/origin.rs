@@ -22,7 +22,7 @@ pub(super) enum Origin {
     /// This crate, but callers hold it now: with one more argument it becomes theirs.
     HandedOut,
     /// An operator, who asked for no prefix.
-    Unprefixed,
+    RawKeyspace,
     /// This crate, on its own account: no caller has asked for it, and it is in no account of what became of commands.
     Own,
 }
@@ -49,13 +49,13 @@ impl Frame {
     /// Whether the server may hold the answer back: whoever comes behind on the same connection would wait too, so
     /// it needs one of its own. By hand a command says so itself, by [`hold`](Self::hold), or is known for it.
     pub(crate) fn waits(&self) -> bool {
-        let by_hand = || matches!(self.traits.origin, Origin::ByHand | Origin::Unprefixed) && !self.is_unit();
+        let by_hand = || matches!(self.traits.origin, Origin::ByHand | Origin::RawKeyspace) && !self.is_unit();
         self.hold > 0 || by_hand() && policy(&self.argv()) == Policy::Blocking
     }
 
     /// Whether the table knows that a command which was built by hand only reads.
     pub(super) fn is_known_read(&self) -> bool {
-        matches!(self.traits.origin, Origin::ByHand | Origin::Unprefixed)
+        matches!(self.traits.origin, Origin::ByHand | Origin::RawKeyspace)
             && !self.is_unit()
             && lookup(&self.argv()).is_some_and(|found| found.entry.pure_read())
     }
@@ -93,13 +93,13 @@ impl Frame {
         }
         self.marks.clear();
         self.traits.reply_keys = ReplyKeys::None;
-        self.traits.origin = Origin::Unprefixed;
+        self.traits.origin = Origin::RawKeyspace;
         self
     }
 
     /// Whether nothing in its reply is ours to change.
     pub(crate) fn is_unprefixed(&self) -> bool {
-        self.traits.origin == Origin::Unprefixed
+        self.traits.origin == Origin::RawKeyspace
     }
 
     /// What there is to judge of it.

@@ -48,7 +48,7 @@ impl Frame {
             }
         }
         let mut frame = Self::of_line(&line, &self.marked());
-        let origin = if self.is_unprefixed() { Origin::Unprefixed } else { Origin::Known };
+        let origin = if self.is_unprefixed() { Origin::RawKeyspace } else { Origin::Known };
         frame.traits = Traits { origin, reply_keys: self.keys_in_reply(), ..self.traits };
         (frame.hold, frame.timeout) = (self.hold, self.timeout);
         frame
@@ -60,7 +60,7 @@ impl Frame {
             Some(wait) if wait.divisible => Self::of_line(&wait.shortened(&self.argv(), longest), &self.marked()),
             _ => self.clone(),
         };
-        let origin = if self.is_unprefixed() { Origin::Unprefixed } else { Origin::Known };
+        let origin = if self.is_unprefixed() { Origin::RawKeyspace } else { Origin::Known };
         frame.traits = Traits { origin, reply_keys: self.keys_in_reply(), ..self.traits };
         frame.hold = millis(longest);
         frame.timeout(deadline)

@@ -10,7 +10,7 @@ use std::{
 use futures_core::Stream;
 
 use super::{SILENT_COUNT, ScanKeys, ScanStream};
-use crate::client::{Redis, Sending};
+use crate::client::{Redis, SendFuture};
 use crate::error::{Error, Result};
 use crate::messages::{decode, keys::Unlink};
 use crate::prefix::refusal::RefusalClass;
@@ -63,18 +63,18 @@ pub struct ClearProgress {
 /// # Cancel safety
 /// Dropping it ends the clearing behind the batch that is on its way.
 #[must_use = "nothing is removed until it is polled"]
-pub struct Clearing {
+pub struct ClearFuture {
     redis: Redis,
     keys: ScanStream<Vec<u8>>,
     batch: usize,
     /// Keys of this page that are not removed yet; the last of them are on their way.
     left: Vec<Vec<u8>>,
-    removing: Option<Box<Sending<Unlink>>>,
+    removing: Option<Box<SendFuture<Unlink>>>,
     progress: ClearProgress,
     broken: bool,
 }
 
-impl Clearing {
+impl ClearFuture {
     pub(super) fn new(redis: Redis, what: ClearPrefix) -> Result<Self> {
         if redis.key_prefix().as_str().is_empty() {
             let words = "there is no prefix, so it would remove the keys of every service: configure a prefix, or send FLUSHDB with `redis.unprefixed()` if that is meant";
@@ -147,7 +147,7 @@ impl Clearing {
     }
 }
 
-impl Stream for Clearing {
+impl Stream for ClearFuture {
     type Item = Result<ClearProgress>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -168,7 +168,7 @@ impl Stream for Clearing {
     }
 }
 
-impl fmt::Debug for Clearing {
+impl fmt::Debug for ClearFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clearing").field("progress", &self.progress).finish_non_exhaustive()
     }

@@ -14,7 +14,7 @@ use redis::Value;
 
 use super::cursor::{Continuity, MOST_RESTARTS, Process, run_id};
 use super::walk::{Next, Walk};
-use crate::client::{Redis, Sending};
+use crate::client::{Redis, SendFuture};
 use crate::config::Address;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{AnswerOrigin, Frame};
@@ -43,7 +43,7 @@ pub struct ScanStream<T> {
     source: Box<dyn Fn(u64) -> Page + Send + Sync>,
     take: Take<T>,
     page: vec::IntoIter<Value>,
-    state: State,
+    state: ScanState,
     /// Of a key in a cluster.
     slot: Option<u16>,
     /// Of the keys of a cluster.
@@ -53,39 +53,39 @@ pub struct ScanStream<T> {
     restarts: u32,
     /// Looks at the topology in a row that have not helped.
     looks: u32,
-    part: Part,
+    part: PassId,
 }
 
 type Take<T> = fn(&mut vec::IntoIter<Value>) -> Option<Result<T>>;
 
 /// Which pages belong together: those from cursor 0 to the last one, unless the walk begins anew before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct PassId {
     pub(super) attempt: u64,
     pub(super) is_last: bool,
 }
 
-enum State {
+enum ScanState {
     /// The topology of the cluster is awaited.
-    Looking(Pin<Box<dyn Future<Output = Result<()>> + Send + Sync>>),
+    PageFuture(Pin<Box<dyn Future<Output = Result<()>> + Send + Sync>>),
     /// The page at this cursor comes next.
     At(u64),
-    Asked(u64, AnswerOrigin, Box<Sending<Page>>),
+    Asked(u64, AnswerOrigin, Box<SendFuture<Page>>),
     /// The run id of the process is asked for, which decides about the page that has come, if one has.
-    Identifying(u64, AnswerOrigin, Box<Sending<Internal>>, Option<Arrived>),
+    Identifying(u64, AnswerOrigin, Box<SendFuture<Internal>>, Option<AnsweredPage>),
     /// The page at this cursor could not be had.
     Broken(u64),
     Done,
 }
 
 /// A page, and who has sent it.
-struct Arrived {
+struct AnsweredPage {
     next: u64,
     items: Vec<Value>,
     origin: AnswerOrigin,
 }
 
-impl Arrived {
+impl AnsweredPage {
     fn link(&self) -> Option<u64> {
         link_of(&self.origin)
     }
@@ -103,8 +103,8 @@ impl<T> ScanStream<T> {
         source: impl Fn(u64) -> Page + Send + Sync + 'static,
         take: Take<T>,
     ) -> Self {
-        let (page, state) = (Vec::new().into_iter(), State::At(0));
-        let (process, restarts, looks, part) = (None, 0, 0, Part::default());
+        let (page, state) = (Vec::new().into_iter(), ScanState::At(0));
+        let (process, restarts, looks, part) = (None, 0, 0, PassId::default());
         let source = Box::new(source);
         Self { redis, source, take, page, state, slot, walk: None, process, restarts, looks, part }
     }
@@ -114,40 +114,40 @@ impl<T> ScanStream<T> {
         let mut stream = Self::new(redis, None, source, take);
         if stream.redis.shared.topology.is_some() {
             stream.walk = Some(Walk::new());
-            stream.state = stream.looking();
+            stream.state = stream.fetching();
         }
         stream
     }
 
-    fn looking(&self) -> State {
+    fn fetching(&self) -> ScanState {
         let redis = self.redis.clone();
-        State::Looking(Box::pin(async move { redis.picture().await.map(drop) }))
+        ScanState::PageFuture(Box::pin(async move { redis.snapshot().await.map(drop) }))
     }
 
     /// Looks at the topology anew, later each time.
-    fn looking_again(&mut self) -> State {
+    fn fetching_again(&mut self) -> ScanState {
         let pause = LOOK_AGAIN.saturating_mul(1 << self.looks.min(5));
         self.looks += 1;
         let redis = self.redis.clone();
-        State::Looking(Box::pin(async move {
+        ScanState::PageFuture(Box::pin(async move {
             if let Some(topology) = &redis.shared.topology {
-                topology.look();
+                topology.refresh_topology();
             }
             tokio::time::sleep(pause).await;
-            redis.picture().await.map(drop)
+            redis.snapshot().await.map(drop)
         }))
     }
 
     /// Asks for the page at a cursor.
-    fn ask(&mut self, cursor: u64) -> Result<State> {
+    fn ask(&mut self, cursor: u64) -> Result<ScanState> {
         let mut page = (self.source)(cursor);
         if let (Some(walk), Some(topology)) = (&mut self.walk, &self.redis.shared.topology) {
-            let picture = topology.picture();
-            let Some(slot) = walk.slot(&picture) else {
-                return if picture.map.is_whole() {
-                    Ok(State::Done)
+            let snapshot = topology.snapshot();
+            let Some(slot) = walk.slot(&snapshot) else {
+                return if snapshot.map.is_whole() {
+                    Ok(ScanState::Done)
                 } else if self.looks < MOST_LOOKS {
-                    Ok(self.looking_again())
+                    Ok(self.fetching_again())
                 } else {
                     self.looks = 0;
                     let words = "some slots of the cluster have no owner, so that the walk is incomplete; resume it when they have one";
@@ -157,23 +157,23 @@ impl<T> ScanStream<T> {
             page = page.on_slot(slot);
         }
         if cursor == 0 {
-            self.part = Part { attempt: self.part.attempt + 1, is_last: false };
+            self.part = PassId { attempt: self.part.attempt + 1, is_last: false };
         }
         let (page, origin) = page.with_origin();
-        Ok(State::Asked(cursor, origin, Box::new(self.redis.send(page))))
+        Ok(ScanState::Asked(cursor, origin, Box::new(self.redis.send(page))))
     }
 
-    fn identify(&self, cursor: u64, arrived: Option<Arrived>) -> State {
+    fn identify(&self, cursor: u64, arrived: Option<AnsweredPage>) -> ScanState {
         let mut info = Frame::known("INFO").arg("server").own().read_only();
         if let Some(slot) = self.slot.or_else(|| self.walk.as_ref()?.current_slot()) {
             info = info.on_slot(slot);
         }
         let (info, origin) = info.with_origin();
-        State::Identifying(cursor, origin, Box::new(self.redis.send(Internal(info))), arrived)
+        ScanState::Identifying(cursor, origin, Box::new(self.redis.send(Internal(info))), arrived)
     }
 
     /// A page has come. Returns its items, unless another process than that of the cursor has sent it.
-    fn arrived(&mut self, cursor: u64, arrived: Arrived) -> Result<Option<Vec<Value>>> {
+    fn arrived(&mut self, cursor: u64, arrived: AnsweredPage) -> Result<Option<Vec<Value>>> {
         let link = arrived.link();
         if cursor == 0 {
             self.process = link.map(Process::first);
@@ -185,7 +185,7 @@ impl<T> ScanStream<T> {
                 self.state = self.identify(cursor, Some(arrived));
                 Ok(None)
             }
-            Continuity::Other => self.begin_anew().map(|()| None),
+            Continuity::Other => self.restart_scan().map(|()| None),
         }
     }
 
@@ -195,30 +195,30 @@ impl<T> ScanStream<T> {
         cursor: u64,
         answer: Result<Value>,
         asked: Option<u64>,
-        arrived: Option<Arrived>,
+        arrived: Option<AnsweredPage>,
     ) -> Result<Option<Vec<Value>>> {
         let text = answer.ok().and_then(|value| redis::from_redis_value::<String>(value).ok());
         let run_id = text.and_then(|text| run_id(&text));
-        let Some(process) = &mut self.process else { return self.begin_anew().map(|()| None) };
+        let Some(process) = &mut self.process else { return self.restart_scan().map(|()| None) };
         let Some(arrived) = arrived else {
             process.identified(asked, run_id);
-            self.state = State::At(cursor);
+            self.state = ScanState::At(cursor);
             return Ok(None);
         };
         if process.is_met_again(arrived.link(), asked, run_id) {
             self.accept(false, arrived).map(Some)
         } else {
-            self.begin_anew().map(|()| None)
+            self.restart_scan().map(|()| None)
         }
     }
 
     /// The cursor is lost. Nothing of what was returned is taken back.
-    fn begin_anew(&mut self) -> Result<()> {
+    fn restart_scan(&mut self) -> Result<()> {
         self.process = None;
         if let Some(walk) = &mut self.walk {
-            walk.begin_anew();
+            walk.restart_scan();
         }
-        self.state = State::At(0);
+        self.state = ScanState::At(0);
         self.count_restart()
     }
 
@@ -233,33 +233,33 @@ impl<T> ScanStream<T> {
     }
 
     /// Takes a page in, and decides what comes behind it.
-    fn accept(&mut self, is_first: bool, arrived: Arrived) -> Result<Vec<Value>> {
-        let Arrived { next, items, origin } = arrived;
+    fn accept(&mut self, is_first: bool, arrived: AnsweredPage) -> Result<Vec<Value>> {
+        let AnsweredPage { next, items, origin } = arrived;
         let answered_by = origin.read().and_then(|by| match &by.address {
             Some(Address::Tcp(address)) => Some(address),
             _ => None,
         });
         let next = match (&mut self.walk, &self.redis.shared.topology) {
-            (Some(walk), Some(topology)) => walk.came(next, is_first, answered_by, &topology.picture()),
+            (Some(walk), Some(topology)) => walk.came(next, is_first, answered_by, &topology.snapshot()),
             _ if next == 0 => Next::Done,
             _ => Next::Page(next),
         };
-        self.part.is_last = matches!(next, Next::Done | Next::Stage);
+        self.part.is_last = matches!(next, Next::Done | Next::NodeCursor);
         if self.part.is_last {
             self.looks = 0;
         }
         match next {
-            Next::Page(cursor) => self.state = State::At(cursor),
-            Next::Stage => self.state = State::At(0),
+            Next::Page(cursor) => self.state = ScanState::At(cursor),
+            Next::NodeCursor => self.state = ScanState::At(0),
             // In a cluster `ask` says whether that is all.
-            Next::Done if self.walk.is_some() => self.state = State::At(0),
-            Next::Done => self.state = State::Done,
+            Next::Done if self.walk.is_some() => self.state = ScanState::At(0),
+            Next::Done => self.state = ScanState::Done,
             Next::Again => {
-                self.state = State::At(0);
+                self.state = ScanState::At(0);
                 self.count_restart()?;
             }
             Next::Outdated => {
-                self.state = self.looking_again();
+                self.state = self.fetching_again();
                 self.count_restart()?;
             }
         }
@@ -267,7 +267,7 @@ impl<T> ScanStream<T> {
     }
 
     /// The pages that the one returned last belongs to.
-    pub(super) fn part(&self) -> Part {
+    pub(super) fn part(&self) -> PassId {
         self.part
     }
 
@@ -278,8 +278,8 @@ impl<T> ScanStream<T> {
 
     /// Goes on at the page that an error has kept back.
     pub fn resume(&mut self) {
-        if let State::Broken(cursor) = self.state {
-            self.state = if self.walk.is_some() && cursor == 0 { self.looking() } else { State::At(cursor) };
+        if let ScanState::Broken(cursor) = self.state {
+            self.state = if self.walk.is_some() && cursor == 0 { self.fetching() } else { ScanState::At(cursor) };
         }
     }
 
@@ -287,14 +287,14 @@ impl<T> ScanStream<T> {
     pub(super) fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<vec::IntoIter<Value>>>> {
         loop {
             let (cursor, came) = match &mut self.state {
-                State::Looking(looking) => (
+                ScanState::PageFuture(fetching) => (
                     0,
-                    ready!(looking.as_mut().poll(cx)).map(|()| {
-                        self.state = State::At(0);
+                    ready!(fetching.as_mut().poll(cx)).map(|()| {
+                        self.state = ScanState::At(0);
                         None
                     }),
                 ),
-                State::At(cursor) => {
+                ScanState::At(cursor) => {
                     let cursor = *cursor;
                     let is_anonymous = self.process.as_ref().is_some_and(Process::is_anonymous);
                     if cursor != 0 && is_anonymous {
@@ -309,25 +309,29 @@ impl<T> ScanStream<T> {
                         }),
                     )
                 }
-                State::Asked(cursor, origin, page) => {
+                ScanState::Asked(cursor, origin, page) => {
                     let (cursor, answer) = (*cursor, ready!(Pin::new(page).poll(cx)));
                     let origin = origin.clone();
-                    (cursor, answer.and_then(|(next, items)| self.arrived(cursor, Arrived { next, items, origin })))
+                    (
+                        cursor,
+                        answer.and_then(|(next, items)| self.arrived(cursor, AnsweredPage { next, items, origin })),
+                    )
                 }
-                State::Identifying(cursor, origin, info, arrived) => {
+                ScanState::Identifying(cursor, origin, info, arrived) => {
                     let (cursor, answer) = (*cursor, ready!(Pin::new(info).poll(cx)));
                     let (asked, arrived) = (link_of(origin), arrived.take());
                     (cursor, self.identified(cursor, answer, asked, arrived))
                 }
-                State::Broken(_) | State::Done => return Poll::Ready(None),
+                ScanState::Broken(_) | ScanState::Done => return Poll::Ready(None),
             };
             match came {
                 Ok(Some(items)) => return Poll::Ready(Some(Ok(items.into_iter()))),
                 Ok(None) => {}
                 Err(error) => {
                     // What could not be had is asked for again; a walk that is to begin anew does.
-                    let cursor = if matches!(self.state, State::At(0) | State::Looking(_)) { 0 } else { cursor };
-                    self.state = State::Broken(cursor);
+                    let cursor =
+                        if matches!(self.state, ScanState::At(0) | ScanState::PageFuture(_)) { 0 } else { cursor };
+                    self.state = ScanState::Broken(cursor);
                     return Poll::Ready(Some(Err(error)));
                 }
             }

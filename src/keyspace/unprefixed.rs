@@ -1,12 +1,12 @@
 //! The explicit way out, for operators.
 
-use crate::client::{Redis, Sending};
+use crate::client::{Redis, SendFuture};
 use crate::messages::raw::Raw;
 
 /// A connection without its prefix; see [`Redis::unprefixed`].
 #[derive(Debug, Clone)]
 #[must_use = "it does nothing until a command is sent"]
-pub struct Unprefixed(Redis);
+pub struct RawKeyspace(Redis);
 
 impl Redis {
     /// This connection without its prefix, for operators: commands are sent as they are, to every key of every
@@ -20,12 +20,12 @@ impl Redis {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn unprefixed(&self) -> Unprefixed {
-        Unprefixed(self.clone())
+    pub fn unprefixed(&self) -> RawKeyspace {
+        RawKeyspace(self.clone())
     }
 }
 
-impl Unprefixed {
+impl RawKeyspace {
     /// Sends a command as it is. Marks mean nothing here: `key` adds an argument like any other.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Unprefixed {
     ///
     /// # Cancel safety
     /// As [`Redis::send`].
-    pub fn send<T: redis::FromRedisValue + Send + 'static>(&self, command: Raw<T>) -> Sending<Raw<T>> {
+    pub fn send<T: redis::FromRedisValue + Send + 'static>(&self, command: Raw<T>) -> SendFuture<Raw<T>> {
         self.0.send(command.unprefixed())
     }
 }

@@ -199,14 +199,14 @@ pub(super) fn array(value: Value) -> Result<Vec<Value>> {
 
 /// How a unit as a whole may be treated on the way.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Wishes {
+pub(super) struct UnitOptions {
     pub(super) timeout: Option<Duration>,
     pub(super) idempotent: bool,
     pub(super) when_down: Option<WhenDown>,
     pub(super) read_from: Option<ReadFrom>,
 }
 
-impl Wishes {
+impl UnitOptions {
     pub(super) fn of(self, mut frame: Frame) -> Frame {
         if let Some(timeout) = self.timeout {
             frame = frame.timeout(timeout);
@@ -230,7 +230,7 @@ macro_rules! unit {
         #[must_use = "a message does nothing until it is sent"]
         pub struct $name<C> {
             commands: C,
-            wishes: $crate::messages::batch::Wishes,
+            wishes: $crate::messages::batch::UnitOptions,
         }
 
         impl<C: Bundle> $name<C> {

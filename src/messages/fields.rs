@@ -56,10 +56,10 @@ pub fn to_fields<T: Serialize + ?Sized>(value: &T) -> Result<Vec<(Vec<u8>, Vec<u
 type Sink<'a> = dyn FnMut(&[u8], &[u8]) + 'a;
 
 fn write_fields<T: Serialize + ?Sized>(value: &T, sink: &mut Sink<'_>) -> Result<()> {
-    let written = match value.serialize(Whole(sink)) {
+    let written = match value.serialize(WholeValue(sink)) {
         // A variant with content: JSON calls it a map with one entry, and so do we.
         Err(Refused::Nested) => match serde_json::to_value(value) {
-            Ok(map @ serde_json::Value::Object(_)) => map.serialize(Whole(sink)).map(drop),
+            Ok(map @ serde_json::Value::Object(_)) => map.serialize(WholeValue(sink)).map(drop),
             Ok(_) => Err(Refused::NoFields),
             Err(_) => Err(Refused::Json),
         },
@@ -120,7 +120,7 @@ impl ser::Error for Refused {
 }
 
 /// Serialises the value that has the fields.
-struct Whole<'a, 's>(&'a mut Sink<'s>);
+struct WholeValue<'a, 's>(&'a mut Sink<'s>);
 
 /// Serialises one field after the other, through two buffers that live as long as the entry.
 struct Entries<'a, 's> {
@@ -129,7 +129,7 @@ struct Entries<'a, 's> {
     text: Vec<u8>,
 }
 
-impl<'a, 's> Whole<'a, 's> {
+impl<'a, 's> WholeValue<'a, 's> {
     fn entries(self) -> Entries<'a, 's> {
         Entries { sink: self.0, name: Vec::new(), text: Vec::new() }
     }
@@ -195,7 +195,7 @@ macro_rules! compounds {
     };
 }
 
-impl<'a, 's> Serializer for Whole<'a, 's> {
+impl<'a, 's> Serializer for WholeValue<'a, 's> {
     type Ok = ();
     type Error = Refused;
     type SerializeMap = Entries<'a, 's>;

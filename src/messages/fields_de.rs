@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::fields_error::{Place, Wrong, place};
+use super::fields_error::{TextAddress, Wrong, place};
 use crate::error::{Error, Result};
 
 /// Up to so many fields, looking for a later one of the same name is cheaper than a table of names.
@@ -27,7 +27,7 @@ const FEW: usize = 64;
 pub fn from_fields<T: DeserializeOwned, K: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(K, V)]) -> Result<T> {
     let mut typed = Vec::new();
     loop {
-        match T::deserialize(Whole { all: fields, typed: &typed }) {
+        match T::deserialize(WholeValue { all: fields, typed: &typed }) {
             Ok(value) => return Ok(value),
             Err(Wrong { text: Some(text), .. }) if !typed.contains(&text) => typed.push(text),
             Err(wrong) => return Err(Error::decode(wrong.to_string())),
@@ -36,12 +36,12 @@ pub fn from_fields<T: DeserializeOwned, K: AsRef<[u8]>, V: AsRef<[u8]>>(fields: 
 }
 
 /// Deserialises the value that has the fields.
-struct Whole<'de, 'a, N, W> {
+struct WholeValue<'de, 'a, N, W> {
     all: &'de [(N, W)],
-    typed: &'a [Place],
+    typed: &'a [TextAddress],
 }
 
-impl<'de, 'a, N: AsRef<[u8]>, W: AsRef<[u8]>> Whole<'de, 'a, N, W> {
+impl<'de, 'a, N: AsRef<[u8]>, W: AsRef<[u8]>> WholeValue<'de, 'a, N, W> {
     fn entries(self, known: &'static [&'static str]) -> Entries<'de, 'a, N, W> {
         let last = (self.all.len() > FEW)
             .then(|| self.all.iter().enumerate().map(|(at, (name, _))| (name.as_ref(), at)).collect::<HashMap<_, _>>());
@@ -49,7 +49,7 @@ impl<'de, 'a, N: AsRef<[u8]>, W: AsRef<[u8]>> Whole<'de, 'a, N, W> {
     }
 }
 
-impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> Deserializer<'de> for Whole<'de, '_, N, W> {
+impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> Deserializer<'de> for WholeValue<'de, '_, N, W> {
     type Error = Wrong;
 
     fn deserialize_any<X: Visitor<'de>>(self, visitor: X) -> Result<X::Value, Wrong> {
@@ -126,7 +126,7 @@ impl<'de> IntoDeserializer<'de, Wrong> for Text<'de, '_> {
 /// Walks over the fields without a map between.
 struct Entries<'de, 'a, N, W> {
     all: &'de [(N, W)],
-    typed: &'a [Place],
+    typed: &'a [TextAddress],
     at: usize,
     known: &'static [&'static str],
     /// Where each name comes last, when there are many fields.
@@ -172,7 +172,7 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> de::MapAccess<'de> for Entries<'de, '_
 #[derive(Clone, Copy)]
 struct Text<'de, 'a> {
     text: &'de [u8],
-    typed: &'a [Place],
+    typed: &'a [TextAddress],
 }
 
 impl<'de> Text<'de, '_> {

@@ -6,9 +6,9 @@ use serde::de::{self, Expected, Unexpected};
 
 /// Which text an error is about, by its place in memory: serde keeps borrowed text where it is, so that
 /// this tells which of the fields was wanted as something else than text.
-pub(super) type Place = (usize, usize);
+pub(super) type TextAddress = (usize, usize);
 
-pub(super) fn place(text: &[u8]) -> Place {
+pub(super) fn place(text: &[u8]) -> TextAddress {
     (text.as_ptr() as usize, text.len())
 }
 
@@ -17,7 +17,7 @@ pub(super) fn place(text: &[u8]) -> Place {
 pub(super) struct Wrong {
     why: Cow<'static, str>,
     pub(super) field: Option<&'static str>,
-    pub(super) text: Option<Place>,
+    pub(super) text: Option<TextAddress>,
 }
 
 impl Wrong {

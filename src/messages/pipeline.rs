@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::batch::{Answers, Bundle, Wishes, array, unit};
+use super::batch::{Answers, Bundle, UnitOptions, array, unit};
 use crate::error::Result;
 use crate::frame::{Frame, ReadFrom};
 
@@ -41,7 +41,7 @@ unit! {
 impl<C: Bundle> Pipeline<C> {
     /// These commands. None at all is an error when it is sent.
     pub fn new(commands: C) -> Self {
-        Self { commands, wishes: Wishes::default() }
+        Self { commands, wishes: UnitOptions::default() }
     }
 
     /// Says which server may answer the whole, if every command in it reads; with a write among them it is not sent

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::batch::{Answers, Bundle, Wishes, array, unit};
+use super::batch::{Answers, Bundle, UnitOptions, array, unit};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
@@ -36,7 +36,7 @@ unit! {
 impl<C: Bundle> Transaction<C> {
     /// These commands. None at all is an error when it is sent.
     pub fn new(commands: C) -> Self {
-        Self { commands, wishes: Wishes::default() }
+        Self { commands, wishes: UnitOptions::default() }
     }
 
     pub(crate) fn into_commands(self) -> C {

@@ -12,7 +12,7 @@ const AMBIGUOUS: &str = "the server names its keys, and one of them is the same 
 
 /// What holds for every line of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct CommandKeys {
     arity: i64,
     pub(crate) only_reads: bool,
     /// The first key, the last (from the end when negative), and the step; `None`: each line has to be asked about.
@@ -23,7 +23,7 @@ pub(crate) struct Told {
 ///
 /// # Errors
 /// When no server of this kind should be sent it on a shared, prefixed connection.
-pub(crate) fn told(answer: Value, argv: &[Vec<u8>]) -> Result<(Told, bool)> {
+pub(crate) fn command_keys(answer: Value, argv: &[Vec<u8>]) -> Result<(CommandKeys, bool)> {
     let unknown = || Error::refused(RefusalClass::Unknown, NOBODY);
     let mut info = items(answer).and_then(|all| all.into_iter().next()).and_then(items).ok_or_else(unknown)?;
     let subcommands = info.get_mut(9).and_then(|all| items(std::mem::take(all))).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) fn told(answer: Value, argv: &[Vec<u8>]) -> Result<(Told, bool)> {
     let range = usize::try_from(*first).ok().zip(usize::try_from(*step).ok()).map(|(first, step)| (first, *last, step));
     let only_reads = Words(flags).has("readonly") && !Words(flags).has("write");
     let range = range.filter(|(_, _, step)| !movable && *step > 0);
-    Ok((Told { arity: *arity, only_reads, range }, is_container))
+    Ok((CommandKeys { arity: *arity, only_reads, range }, is_container))
 }
 
 fn refuse(flags: &Words<'_>, categories: &Words<'_>) -> Result<()> {
@@ -79,7 +79,7 @@ fn refuse(flags: &Words<'_>, categories: &Words<'_>) -> Result<()> {
     Err(Error::refused(class, words))
 }
 
-impl Told {
+impl CommandKeys {
     /// The keys of a line; `None` when the server has to be asked.
     pub(crate) fn positions(&self, argv: &[Vec<u8>]) -> Result<Option<Positions>> {
         let needed = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::framed::Wire;
 use super::handshake::{Handshake, published};
 use super::optional_steps::Omitted;
-use crate::connection::endpoint::Place;
-use crate::connection::params::Recipe;
+use crate::connection::endpoint::Endpoint;
+use crate::connection::params::ConnectParams;
 use crate::connection::session::establish_within;
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
@@ -30,13 +30,13 @@ pub(crate) struct Auxiliary {
 
 impl Auxiliary {
     /// Connects within `limit`, to which the time that credentials take is added.
-    pub(crate) async fn connect(recipe: &Recipe, limit: Duration) -> Result<Self, Cause> {
-        let session = establish_within(recipe, limit, |_| {}).await?;
+    pub(crate) async fn connect(connect_params: &ConnectParams, limit: Duration) -> Result<Self, Cause> {
+        let session = establish_within(connect_params, limit, |_| {}).await?;
         Ok(Self {
             wire: session.wire,
-            target: Target { address: session.address, ..recipe.target.clone() },
-            is_sentinel: matches!(recipe.place, Place::Sentinel),
-            protocol: session.greeting.protocol,
+            target: Target { address: session.address, ..connect_params.target.clone() },
+            is_sentinel: matches!(connect_params.place, Endpoint::Sentinel),
+            protocol: session.server_info.protocol,
             subscribed: false,
             messages: VecDeque::new(),
         })
@@ -109,8 +109,12 @@ impl Auxiliary {
 
 /// Asks one question on a link of its own. Connecting and the answer may take `limit` each; the time that credentials
 /// take is added.
-pub(crate) async fn ask_once(recipe: Arc<Recipe>, question: Frame, limit: Duration) -> Result<Value, Cause> {
-    let link = Auxiliary::connect(&recipe, limit).await?;
+pub(crate) async fn ask_once(
+    connect_params: Arc<ConnectParams>,
+    question: Frame,
+    limit: Duration,
+) -> Result<Value, Cause> {
+    let link = Auxiliary::connect(&connect_params, limit).await?;
     let (link, answer) = link.ask(&question, limit).await?;
     answer.map_err(|error| link.refusal(&question.name(), &error))
 }

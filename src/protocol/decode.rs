@@ -135,7 +135,7 @@ impl Decoder {
     }
 
     /// Whether a reply has begun to arrive and is not complete. Bytes that the caller still holds are not counted.
-    pub(crate) fn is_midway(&self) -> bool {
+    pub(crate) fn is_incomplete(&self) -> bool {
         !self.stack.is_empty() || matches!(self.resume, Resume::Body(_) | Resume::Attributed)
     }
 

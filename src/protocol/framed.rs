@@ -220,7 +220,7 @@ impl Wire {
 
     /// Whether a reply has begun to arrive and the rest of it has not.
     pub(crate) fn is_within_reply(&self) -> bool {
-        self.has_unread() || self.decoder.is_midway()
+        self.has_unread() || self.decoder.is_incomplete()
     }
 
     /// The limit that a reply exceeded, after [`next_reply`](Self::next_reply) failed for that.

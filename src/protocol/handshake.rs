@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::framed::Wire;
 use super::login::{Login, login_cause, sentinel_cause};
 use super::optional_steps::{Omitted, OptionalStep};
-use crate::connection::params::Recipe;
-use crate::connection::session::Greeting;
+use crate::connection::params::ConnectParams;
+use crate::connection::session::ServerInfo;
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -44,7 +44,7 @@ impl<'a> Handshake<'a> {
     }
 
     /// HELLO 3 with the credentials. After any refusal of it RESP2 is spoken, and AUTH logs in.
-    pub(crate) async fn hello(&mut self, login: Option<&Login>) -> Result<Greeting, Cause> {
+    pub(crate) async fn hello(&mut self, login: Option<&Login>) -> Result<ServerInfo, Cause> {
         let mut refused = None;
         if !self.omitted.hello {
             let hello = Frame::known("HELLO").arg(3);
@@ -56,7 +56,7 @@ impl<'a> Handshake<'a> {
             let answer = self.ask_when_ready(&hello).await?;
             self.step = None;
             match answer {
-                Ok(answer) => return Ok(greeting_from(answer)),
+                Ok(answer) => return Ok(server_info_from(answer)),
                 // The credentials were judged: AUTH would count as a second wrong login.
                 Err(error) if error.code() == Some("WRONGPASS") => return Err(self.refusal(&error)),
                 Err(error) => refused = Some(error),
@@ -69,7 +69,7 @@ impl<'a> Handshake<'a> {
             None => Ok(()),
         }
         .map_err(|cause| after_refusal(cause, refused.as_ref()))?;
-        Ok(Greeting { protocol: 2, ..Greeting::default() })
+        Ok(ServerInfo { protocol: 2, ..ServerInfo::default() })
     }
 
     async fn authenticate(&mut self, login: &Login) -> Result<(), Cause> {
@@ -103,22 +103,26 @@ impl<'a> Handshake<'a> {
     }
 
     /// Names for operators. A server or a proxy may refuse them, and commands flow all the same.
-    pub(crate) async fn introduce(&mut self, recipe: &Recipe, greeting: &mut Greeting) -> Result<(), Cause> {
+    pub(crate) async fn introduce(
+        &mut self,
+        connect_params: &ConnectParams,
+        server_info: &mut ServerInfo,
+    ) -> Result<(), Cause> {
         if self.omitted.client {
             // HELLO tells it too, and whoever knows it uses it in CLIENT UNBLOCK and CLIENT KILL.
-            greeting.client_id = None;
+            server_info.client_id = None;
             return Ok(());
         }
         self.step = Some(OptionalStep::Client);
-        if let Some(name) = &recipe.client_name {
+        if let Some(name) = &connect_params.client_name {
             self.ask(&Frame::known("CLIENT SETNAME").arg(name.as_str())).await?.ok();
         }
         self.ask(&Frame::known("CLIENT SETINFO").arg("LIB-NAME").arg(env!("CARGO_PKG_NAME"))).await?.ok();
         self.ask(&Frame::known("CLIENT SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"))).await?.ok();
-        if greeting.client_id.is_none()
+        if server_info.client_id.is_none()
             && let Ok(Value::Int(id)) = self.ask(&Frame::known("CLIENT ID")).await?
         {
-            greeting.client_id = Some(id);
+            server_info.client_id = Some(id);
         }
         self.step = None;
         Ok(())
@@ -238,28 +242,28 @@ pub(crate) fn dial_cause(error: &DialError) -> Cause {
 }
 
 /// A proxy may answer HELLO without having understood it: only a map is RESP3.
-fn greeting_from(answer: Value) -> Greeting {
+fn server_info_from(answer: Value) -> ServerInfo {
     let protocol = if matches!(answer, Value::Map(_)) { 3 } else { 2 };
-    let mut greeting = Greeting { protocol, ..Greeting::default() };
+    let mut server_info = ServerInfo { protocol, ..ServerInfo::default() };
     let fields: Vec<(Value, Value)> = match answer {
         Value::Map(fields) => fields,
         Value::Array(flat) => {
             let mut flat = flat.into_iter();
             std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect()
         }
-        _ => return greeting,
+        _ => return server_info,
     };
     for (name, value) in fields {
         let Ok(name) = redis::from_redis_value::<String>(name) else { continue };
         let text = || redis::from_redis_value_ref::<String>(&value).ok().map(|text| printable(text).into_owned());
         match name.as_str() {
-            "server" => greeting.server = text(),
-            "version" => greeting.version = text(),
-            "role" => greeting.role = text(),
-            "mode" => greeting.mode = text(),
-            "id" => greeting.client_id = redis::from_redis_value_ref(&value).ok(),
+            "server" => server_info.server = text(),
+            "version" => server_info.version = text(),
+            "role" => server_info.role = text(),
+            "mode" => server_info.mode = text(),
+            "id" => server_info.client_id = redis::from_redis_value_ref(&value).ok(),
             _ => {}
         }
     }
-    greeting
+    server_info
 }

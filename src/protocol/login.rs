@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::config::Secret;
 use crate::config::credentials::Credentials;
-use crate::connection::params::Recipe;
+use crate::connection::params::ConnectParams;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -18,7 +18,7 @@ pub(crate) struct Login {
     password: Secret,
 }
 
-impl Recipe {
+impl ConnectParams {
     /// The credentials of now; `None` when there are none. Links that ask at the same time share one answer.
     pub(crate) async fn login(&self, within: Duration) -> Result<Option<Login>, Cause> {
         self.login_with(within, false).await
@@ -63,8 +63,9 @@ impl Recipe {
                 read.await.unwrap_or(Err(io::ErrorKind::Interrupted))
             }
         };
-        let password =
-            async { if anew { self.password_reads.run_anew(read).await } else { self.password_reads.run(read).await } };
+        let password = async {
+            if anew { self.password_reads.run_again(read).await } else { self.password_reads.run(read).await }
+        };
         let password = timeout(within, password).await.map_err(|_| {
             let words = "reading the password file takes longer than the connect timeout; is its disk there?";
             Cause::new(CauseKind::NotReady, words)
@@ -147,18 +148,18 @@ mod tests {
 
     use super::*;
     use crate::config::{Address, HostPort, RedisConfig};
-    use crate::connection::endpoint::Place;
+    use crate::connection::endpoint::Endpoint;
 
-    fn recipe(file: &std::path::Path) -> Recipe {
+    fn connect_params(file: &std::path::Path) -> ConnectParams {
         let config = RedisConfig::builder().password_file(file).build().expect("valid");
         let address = Address::Tcp(HostPort { host: "h".to_owned(), port: 1 });
-        Recipe {
+        ConnectParams {
             config,
             target: Target { address, tls: None, user_timeout: None },
             client_name: None,
             credentials: None,
             in_cluster: false,
-            place: Place::Fixed,
+            place: Endpoint::Fixed,
             demotions: None,
             losses: Arc::default(),
             replica: None,
@@ -172,17 +173,17 @@ mod tests {
     async fn a_password_file_is_read_on_another_thread() {
         let file: PathBuf = std::env::temp_dir().join(format!("redis-actix-login-{}", std::process::id()));
         std::fs::write(&file, "one\n").expect("written");
-        let recipe = recipe(&file);
+        let connect_params = connect_params(&file);
         let limit = Duration::from_secs(20);
-        let mut login = pin!(recipe.login(limit));
+        let mut login = pin!(connect_params.login(limit));
         let first = std::future::poll_fn(|cx| Poll::Ready(login.as_mut().poll(cx).is_pending())).await;
         assert!(first, "read at once, on this thread");
         let password = |login: Result<Option<Login>, Cause>| login.expect("read").expect("a password").password;
         assert_eq!(password(login.await).expose(), b"one");
         std::fs::write(&file, "two\n").expect("written");
-        assert_eq!(password(recipe.login(limit).await).expose(), b"two", "read anew at each login");
+        assert_eq!(password(connect_params.login(limit).await).expose(), b"two", "read anew at each login");
         std::fs::remove_file(&file).expect("removed");
-        let cause = recipe.login(limit).await.err().expect("no file");
+        let cause = connect_params.login(limit).await.err().expect("no file");
         assert!(cause.is_refusal() && cause.to_string().contains("REDIS_PASSWORD_FILE"), "{cause}");
     }
 }

@@ -7,7 +7,7 @@
 use redis::Value;
 
 use super::handshake::Handshake;
-use crate::connection::session::Greeting;
+use crate::connection::session::ServerInfo;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 
@@ -22,8 +22,8 @@ struct Role {
 }
 
 impl Handshake<'_> {
-    pub(crate) async fn verify_master(&mut self, greeting: &Greeting) -> Result<(), Cause> {
-        let Some(role) = self.role(greeting, false).await? else { return Ok(()) };
+    pub(crate) async fn verify_master(&mut self, server_info: &ServerInfo) -> Result<(), Cause> {
+        let Some(role) = self.role(server_info, false).await? else { return Ok(()) };
         if role.is_master {
             return Ok(());
         }
@@ -33,8 +33,8 @@ impl Handshake<'_> {
     }
 
     /// One that does not follow its master would answer with what once was.
-    pub(crate) async fn verify_replica(&mut self, greeting: &Greeting) -> Result<(), Cause> {
-        let Some(role) = self.role(greeting, true).await? else { return Ok(()) };
+    pub(crate) async fn verify_replica(&mut self, server_info: &ServerInfo) -> Result<(), Cause> {
+        let Some(role) = self.role(server_info, true).await? else { return Ok(()) };
         let address = &self.target.address;
         let words = match (role.is_master, role.follows) {
             (true, _) => format!("the sentinels name {address} as a replica, which is a {} now", role.name),
@@ -47,21 +47,21 @@ impl Handshake<'_> {
     }
 
     /// The role of the server, and the state of its link to the master if `with_link` says so; `None` when it does not tell.
-    async fn role(&mut self, greeting: &Greeting, with_link: bool) -> Result<Option<Role>, Cause> {
+    async fn role(&mut self, server_info: &ServerInfo, with_link: bool) -> Result<Option<Role>, Cause> {
         match self.ask(&Frame::known("ROLE")).await? {
             Ok(answer) => return Ok(by_role(answer)),
             // Not asked elsewhere: it is loading, or the login is gone.
             Err(error) if !matches!(error.code(), Some("NOPERM" | "ERR")) => return Err(self.refusal(&error)),
             Err(_) => {}
         }
-        let greeted = by_hello(greeting);
+        let from_hello = by_hello(server_info);
         // HELLO says nothing of the link.
-        if greeted.as_ref().is_some_and(|role| role.is_master || !with_link) {
-            return Ok(greeted);
+        if from_hello.as_ref().is_some_and(|role| role.is_master || !with_link) {
+            return Ok(from_hello);
         }
         let info = self.ask(&Frame::known("INFO").arg("replication")).await?.ok();
         let info = info.and_then(|info| redis::from_redis_value::<String>(info).ok());
-        let role = info.and_then(|info| by_info(&info)).or(greeted);
+        let role = info.and_then(|info| by_info(&info)).or(from_hello);
         if role.is_none() {
             let address = &self.target.address;
             tracing::warn!(%address, "the server does not tell its role; grant its user ROLE, so that a stale master is noticed");
@@ -78,8 +78,8 @@ impl Handshake<'_> {
     }
 }
 
-fn by_hello(greeting: &Greeting) -> Option<Role> {
-    let name = greeting.role.as_deref().filter(|role| !role.is_empty())?.to_owned();
+fn by_hello(server_info: &ServerInfo) -> Option<Role> {
+    let name = server_info.role.as_deref().filter(|role| !role.is_empty())?.to_owned();
     Some(Role { is_master: name == "master", name, follows: None })
 }
 

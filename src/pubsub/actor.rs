@@ -19,20 +19,20 @@ use tokio::sync::oneshot;
 
 use crate::actors::connection::RedisActor;
 use crate::client::Redis;
-use crate::client::builder::{Plan, Seed};
+use crate::client::builder::{ConnectionSpec, PreparedActor};
 use crate::cluster::topology::Topology;
 use crate::config::Address;
-use crate::connection::driver::listening::{Heard, Listener};
+use crate::connection::driver::listening::{Listener, PushMessage};
 use crate::dedicated::pool::Links;
 use crate::error::Result;
 use crate::events::{Cause, CauseKind, ConnectionEvent};
 use crate::pubsub::backlog::Bounds;
 use crate::pubsub::event::SubscriptionEvent;
-use crate::pubsub::machine::router::{ANYWHERE, Spot};
+use crate::pubsub::machine::router::{ANYWHERE, LinkId};
 use crate::pubsub::machine::{Id, Name};
-use crate::pubsub::subscription::Tally;
+use crate::pubsub::subscription::SubscriptionCounters;
 use crate::pubsub::topic::Topic;
-use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::supervisor::{ActorFailure, Guardian, RestartLimit};
 use engine::Engine;
 
 mod engine;
@@ -47,7 +47,7 @@ pub(crate) enum Order {
         id: Id,
         bounds: Bounds,
         inbox: Recipient<SubscriptionEvent>,
-        tally: Arc<Tally>,
+        tally: Arc<SubscriptionCounters>,
     },
     /// It wants these, all or none.
     Join {
@@ -78,7 +78,7 @@ pub(crate) enum Order {
     /// All of it is over.
     End(oneshot::Sender<()>),
     #[cfg(test)]
-    Fall,
+    ActorFailure,
 }
 
 impl Message for Order {
@@ -91,8 +91,8 @@ pub(crate) struct PubSubActor {
 }
 
 /// What links to single nodes are made from.
-pub(crate) struct Ground {
-    pub(crate) plan: Plan,
+pub(crate) struct NodeConnections {
+    pub(crate) spec: ConnectionSpec,
     pub(crate) links: Arc<Links>,
     /// Of a cluster.
     pub(crate) topology: Option<Arc<Topology>>,
@@ -100,24 +100,24 @@ pub(crate) struct Ground {
 
 /// The address of a new actor, and what has to be run on its thread. `link` is to grow from `seed`; it is closed after
 /// `idle` without any subscriber.
-pub(crate) fn grow(
+pub(crate) fn spawn(
     link: Redis,
-    seed: Seed,
-    ground: Ground,
+    seed: PreparedActor,
+    node_connections: NodeConnections,
     main: WeakAddr<RedisActor>,
     idle: Duration,
 ) -> (Addr<PubSubActor>, impl FnOnce() + Send + 'static) {
     // Without a bound, as every mailbox of this crate: a bound would only reorder.
     let (sender, receiver) = channel::channel::<PubSubActor>(0);
     let start = move || {
-        let engine = Rc::new(RefCell::new(Engine::new(link, ground, main, idle)));
-        actix::spawn(seed.grow_with(Some(Box::new(Ear(engine.clone(), ANYWHERE)))));
+        let engine = Rc::new(RefCell::new(Engine::new(link, node_connections, main, idle)));
+        actix::spawn(seed.spawn_with(Some(Box::new(LinkListener(engine.clone(), ANYWHERE)))));
         let actor = Context::with_receiver(receiver).into_future(PubSubActor { engine: engine.clone() });
         actix::spawn(async move {
             let falls = engine.clone();
             Guardian::new(actor, RestartLimit::default(), move |fall| match fall {
-                Fall::Restart(_, reason) => falls.borrow_mut().restarted(&reason),
-                Fall::GiveUp(reason) => {
+                ActorFailure::Restart(_, reason) => falls.borrow_mut().restarted(&reason),
+                ActorFailure::GiveUp(reason) => {
                     let words = format!("the actor of the subscriptions fell too often; last: {reason}");
                     falls.borrow_mut().end(Cause::new(CauseKind::Panicked, words), None);
                 }
@@ -130,14 +130,14 @@ pub(crate) fn grow(
 }
 
 /// The engine's end at a link.
-struct Ear(Rc<RefCell<Engine>>, Spot);
+struct LinkListener(Rc<RefCell<Engine>>, LinkId);
 
-impl Listener for Ear {
-    fn told(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>) {
-        self.0.borrow_mut().told(self.1, event, protocol, address);
+impl Listener for LinkListener {
+    fn on_event(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>) {
+        self.0.borrow_mut().on_event(self.1, event, protocol, address);
     }
 
-    fn heard(&mut self, heard: Heard) {
+    fn heard(&mut self, heard: PushMessage) {
         self.0.borrow_mut().heard(self.1, heard);
     }
 }
@@ -146,7 +146,7 @@ impl Actor for PubSubActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.spawn(Turns);
+        ctx.spawn(EngineFuture);
     }
 }
 
@@ -161,9 +161,9 @@ impl Handler<Order> for PubSubActor {
 }
 
 /// Turns the engine after each draining of the mailbox.
-struct Turns;
+struct EngineFuture;
 
-impl ActorFuture<PubSubActor> for Turns {
+impl ActorFuture<PubSubActor> for EngineFuture {
     type Output = ();
 
     fn poll(
@@ -181,8 +181,8 @@ impl ActorFuture<PubSubActor> for Turns {
         }));
         let done = std::pin::pin!(turn).poll(task);
         debug_assert!(done.is_ready());
-        for (spot, seed) in engine.seeds() {
-            actix::spawn(seed.grow_with(Some(Box::new(Ear(actor.engine.clone(), spot)))));
+        for (link_id, seed) in engine.seeds() {
+            actix::spawn(seed.spawn_with(Some(Box::new(LinkListener(actor.engine.clone(), link_id)))));
         }
         if engine.is_over() && !ctx.connected() {
             // This future alone would keep the actor alive.

@@ -73,7 +73,7 @@ impl Marks {
     }
 }
 
-struct Waiting<T> {
+struct QueuedMessage<T> {
     /// What has to be said before it.
     marks: Marks,
     item: T,
@@ -88,14 +88,14 @@ pub(crate) struct TooSlow;
 /// See the module.
 pub(crate) struct Backlog<T> {
     bounds: Bounds,
-    waiting: VecDeque<Waiting<T>>,
+    waiting: VecDeque<QueuedMessage<T>>,
     /// How many of those that wait are words.
     words: usize,
     /// What has to be said behind all that waits.
     tail: Marks,
     bytes: usize,
     /// Handed over and not handled yet.
-    handed: usize,
+    in_delivery: usize,
     handed_bytes: usize,
     held: bool,
     dropped: u64,
@@ -110,7 +110,7 @@ impl<T> Backlog<T> {
             words: 0,
             tail: Marks::default(),
             bytes: 0,
-            handed: 0,
+            in_delivery: 0,
             handed_bytes: 0,
             held: false,
             dropped: 0,
@@ -119,7 +119,7 @@ impl<T> Backlog<T> {
 
     /// Messages that wait or are being handled.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() - self.words + self.handed
+        self.waiting.len() - self.words + self.in_delivery
     }
 
     /// Their bytes.
@@ -161,7 +161,7 @@ impl<T> Backlog<T> {
             }
         }
         self.bytes += size;
-        self.waiting.push_back(Waiting { marks: std::mem::take(&mut self.tail), item, size: Some(size) });
+        self.waiting.push_back(QueuedMessage { marks: std::mem::take(&mut self.tail), item, size: Some(size) });
         Ok(())
     }
 
@@ -169,7 +169,7 @@ impl<T> Backlog<T> {
     pub(crate) fn say(&mut self, word: T) {
         if self.words < WORDS {
             self.words += 1;
-            self.waiting.push_back(Waiting { marks: std::mem::take(&mut self.tail), item: word, size: None });
+            self.waiting.push_back(QueuedMessage { marks: std::mem::take(&mut self.tail), item: word, size: None });
         }
     }
 
@@ -181,7 +181,7 @@ impl<T> Backlog<T> {
 
     fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.waiting.iter().position(|waiting| waiting.size.is_some()) else { return false };
-        let Some(Waiting { mut marks, size, .. }) = self.waiting.remove(oldest) else { return false };
+        let Some(QueuedMessage { mut marks, size, .. }) = self.waiting.remove(oldest) else { return false };
         self.bytes -= size.unwrap_or_default();
         self.dropped += 1;
         marks.dropped += 1;
@@ -217,7 +217,7 @@ impl<T> Backlog<T> {
     fn has_next(&self) -> bool {
         let marks = self.waiting.front().map_or(&self.tail, |next| &next.marks);
         let is_blocked = self.held && marks.gap.is_some() && marks.dropped == 0;
-        self.handed < self.window() && !is_blocked
+        self.in_delivery < self.window() && !is_blocked
     }
 
     /// The next piece, if the subscriber may have one more. Tell when it was [`handled`](Self::handled).
@@ -229,7 +229,7 @@ impl<T> Backlog<T> {
         let piece = match marks.next() {
             Some(piece) => piece,
             None => {
-                let Waiting { item, size, .. } = self.waiting.pop_front()?;
+                let QueuedMessage { item, size, .. } = self.waiting.pop_front()?;
                 self.words -= usize::from(size.is_none());
                 let size = size.unwrap_or_default();
                 self.bytes -= size;
@@ -237,13 +237,13 @@ impl<T> Backlog<T> {
                 Piece::Item { item, size }
             }
         };
-        self.handed += 1;
+        self.in_delivery += 1;
         Some(piece)
     }
 
     /// A piece that was handed over is done with; `size` is 0 for what is no message.
     pub(crate) fn handled(&mut self, size: usize) {
-        self.handed -= 1;
+        self.in_delivery -= 1;
         self.handed_bytes -= size;
     }
 }
@@ -296,7 +296,7 @@ mod tests {
         items: u64,
         words: u64,
         told_dropped: u64,
-        told_losses: u32,
+        reported_losses: u32,
     }
 
     impl Subscriber {
@@ -306,7 +306,7 @@ mod tests {
             self.in_hand.push_back(0);
             match piece {
                 Piece::Item { item: (nth, losses), size } => {
-                    assert_eq!(losses, self.told_losses, "each gap before the first event after it, not sooner");
+                    assert_eq!(losses, self.reported_losses, "each gap before the first event after it, not sooner");
                     match nth {
                         Some(_) => {
                             assert!(self.last < nth, "in order");
@@ -317,7 +317,7 @@ mod tests {
                     *self.in_hand.back_mut().expect("pushed") = size;
                 }
                 Piece::Dropped(count) => self.told_dropped += count,
-                Piece::Gap { losses, .. } => self.told_losses += losses,
+                Piece::Gap { losses, .. } => self.reported_losses += losses,
             }
             true
         }
@@ -367,7 +367,7 @@ mod tests {
                 prop_assert!(backlog.waiting.len() - backlog.words <= messages && backlog.bytes() <= bytes);
                 prop_assert!(backlog.len() <= messages + markers);
                 // Whoever waits long enough releases what is held up, so nothing may wait without being handed out or held up.
-                let is_free = backlog.handed < backlog.window() && !backlog.waiting.is_empty();
+                let is_free = backlog.in_delivery < backlog.window() && !backlog.waiting.is_empty();
                 prop_assert!(
                     !is_free || backlog.is_held_up() || backlog.has_next(),
                     "a subscriber that is free gets nothing"
@@ -384,7 +384,7 @@ mod tests {
             }
             prop_assert_eq!(subscriber.items + subscriber.told_dropped, pushed);
             prop_assert_eq!(subscriber.told_dropped, backlog.dropped());
-            prop_assert_eq!((subscriber.told_losses, subscriber.words), (losses, said));
+            prop_assert_eq!((subscriber.reported_losses, subscriber.words), (losses, said));
             prop_assert_eq!((backlog.len(), backlog.bytes()), (0, 0));
         }
     }

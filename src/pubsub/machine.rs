@@ -4,7 +4,7 @@
 //! answer is compared with what is wanted by then: so joining and leaving in any order ends with the server having
 //! exactly what somebody wants.
 //!
-//! This is one link's part. [`spread`] is about several.
+//! This is one link's part. [`subscription_router`] is about several.
 
 pub(crate) mod isolation;
 pub(crate) mod router;
@@ -51,8 +51,8 @@ pub(crate) enum Answer {
     Refused(Error),
     /// The link had no room for it, or the server no time.
     NotSent,
-    /// This node has not got it, or not now. Nothing is asked until [`Subscriptions::look_again`].
-    Elsewhere,
+    /// This node has not got it, or not now. Nothing is asked until [`Subscriptions::check_again`].
+    DedicatedRunner,
 }
 
 /// What the holders of a topic are told.
@@ -74,7 +74,7 @@ pub(crate) enum News {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum TopicStage {
     Absent,
     Asked,
     Confirmed,
@@ -83,14 +83,14 @@ enum Stage {
     Refused,
 }
 
-impl Stage {
+impl TopicStage {
     fn is_settled(self) -> bool {
         matches!(self, Self::Confirmed | Self::Refused)
     }
 }
 
 struct Topic {
-    stage: Stage,
+    stage: TopicStage,
     holders: BTreeSet<Id>,
     /// It waits in `todo` already.
     queued: bool,
@@ -113,7 +113,7 @@ pub(crate) struct Subscriptions {
     members: BTreeMap<Id, Member>,
     todo: VecDeque<Name>,
     /// Those that the link had no room for.
-    put_off: VecDeque<Name>,
+    deferred: VecDeque<Name>,
     in_flight: usize,
     news: VecDeque<News>,
 }
@@ -122,19 +122,19 @@ impl Subscriptions {
     /// `id` wants a topic. It is told when the server has confirmed it, or has already.
     pub(crate) fn join(&mut self, id: Id, name: &Name) {
         let member = self.members.entry(id).or_default();
-        let fresh = Topic { stage: Stage::Absent, holders: BTreeSet::new(), queued: false };
+        let fresh = Topic { stage: TopicStage::Absent, holders: BTreeSet::new(), queued: false };
         let topic = self.topics.entry(name.clone()).or_insert(fresh);
         if topic.holders.insert(id) {
             member.topics.insert(name.clone());
             member.open += usize::from(!topic.stage.is_settled());
         }
         match topic.stage {
-            Stage::Confirmed => self.news.push_back(News::Confirmed { id, name: name.clone() }),
+            TopicStage::Confirmed => self.news.push_back(News::Confirmed { id, name: name.clone() }),
             // What was refused may be allowed by now.
-            Stage::Refused => self.enter(name, Stage::Absent),
-            Stage::Absent | Stage::Asked | Stage::Leaving => {}
+            TopicStage::Refused => self.enter(name, TopicStage::Absent),
+            TopicStage::Absent | TopicStage::Asked | TopicStage::Leaving => {}
         }
-        self.look_at(name);
+        self.settle_at(name);
     }
 
     /// `id` wants a topic no more.
@@ -146,7 +146,7 @@ impl Subscriptions {
         member.topics.remove(name);
         member.open -= usize::from(!topic.stage.is_settled());
         self.settle(id);
-        self.look_at(name);
+        self.settle_at(name);
     }
 
     /// `id` is over.
@@ -156,7 +156,7 @@ impl Subscriptions {
             if let Some(topic) = self.topics.get_mut(&name) {
                 topic.holders.remove(&id);
             }
-            self.look_at(&name);
+            self.settle_at(&name);
         }
     }
 
@@ -165,7 +165,7 @@ impl Subscriptions {
         self.generation = Some(generation);
         let names: Vec<Name> = self.topics.keys().cloned().collect();
         for name in names {
-            self.look_at(&name);
+            self.settle_at(&name);
         }
     }
 
@@ -174,7 +174,7 @@ impl Subscriptions {
         self.generation = None;
         self.in_flight = 0;
         self.todo.clear();
-        self.put_off.clear();
+        self.deferred.clear();
         let mut hurt = BTreeSet::new();
         let names: Vec<Name> = self.topics.keys().cloned().collect();
         for name in names {
@@ -182,37 +182,37 @@ impl Subscriptions {
                 topic.queued = false;
             }
             hurt.extend(self.forget(&name));
-            self.look_at(&name);
+            self.settle_at(&name);
         }
         self.recover(hurt)
     }
 
     /// The server took a topic away on its own account. Returns whose messages may be missed. `again`: it is asked for
-    /// here again; otherwise not until [`look_again`](Self::look_again).
+    /// here again; otherwise not until [`check_again`](Self::check_again).
     pub(crate) fn revoked(&mut self, name: &Name, again: bool) -> Vec<Id> {
-        if self.topics.get(name).is_none_or(|topic| topic.stage != Stage::Confirmed) {
+        if self.topics.get(name).is_none_or(|topic| topic.stage != TopicStage::Confirmed) {
             return Vec::new();
         }
         let hurt = self.forget(name);
         if again || hurt.is_empty() {
-            self.look_at(name);
+            self.settle_at(name);
         }
         self.recover(hurt)
     }
 
     /// What became of a topic may be otherwise by now.
-    pub(crate) fn look_again(&mut self, name: &Name) {
-        if self.topics.get(name).is_some_and(|topic| topic.stage == Stage::Refused) {
-            self.enter(name, Stage::Absent);
+    pub(crate) fn check_again(&mut self, name: &Name) {
+        if self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Refused) {
+            self.enter(name, TopicStage::Absent);
         }
-        self.look_at(name);
+        self.settle_at(name);
     }
 
     /// Nothing is known of a topic any more. Returns who had it confirmed.
     fn forget(&mut self, name: &Name) -> BTreeSet<Id> {
         let Some(topic) = self.topics.get_mut(name) else { return BTreeSet::new() };
-        let had = if topic.stage == Stage::Confirmed { topic.holders.clone() } else { BTreeSet::new() };
-        self.enter(name, Stage::Absent);
+        let had = if topic.stage == TopicStage::Confirmed { topic.holders.clone() } else { BTreeSet::new() };
+        self.enter(name, TopicStage::Absent);
         had
     }
 
@@ -242,8 +242,8 @@ impl Subscriptions {
             topic.queued = false;
             let wanted = !topic.holders.is_empty();
             match (topic.stage, wanted) {
-                (Stage::Absent, true) => self.enter(&name, Stage::Asked),
-                (Stage::Confirmed, false) => self.enter(&name, Stage::Leaving),
+                (TopicStage::Absent, true) => self.enter(&name, TopicStage::Asked),
+                (TopicStage::Confirmed, false) => self.enter(&name, TopicStage::Leaving),
                 _ => {
                     self.drop_unwanted(&name);
                     continue;
@@ -263,38 +263,40 @@ impl Subscriptions {
         let holders = topic.holders.clone();
         match (ask.wanted, answer) {
             (true, Answer::Done) => {
-                self.enter(name, Stage::Confirmed);
+                self.enter(name, TopicStage::Confirmed);
                 self.news.extend(holders.into_iter().map(|id| News::Confirmed { id, name: name.clone() }));
             }
             (true, Answer::Refused(error)) => {
-                self.enter(name, Stage::Refused);
+                self.enter(name, TopicStage::Refused);
                 let refused = |id| News::Refused { id, name: name.clone(), error: error.clone() };
                 self.news.extend(holders.into_iter().map(refused));
             }
             // A server that forbids to leave goes on sending what nobody wants; asking again would not help.
-            (false, Answer::Done | Answer::Refused(_) | Answer::Elsewhere) => self.enter(name, Stage::Absent),
-            (true, Answer::NotSent) => {
-                self.enter(name, Stage::Absent);
-                return self.put_off.push_back(name.clone());
+            (false, Answer::Done | Answer::Refused(_) | Answer::DedicatedRunner) => {
+                self.enter(name, TopicStage::Absent)
             }
-            (true, Answer::Elsewhere) => {
-                self.enter(name, Stage::Absent);
+            (true, Answer::NotSent) => {
+                self.enter(name, TopicStage::Absent);
+                return self.deferred.push_back(name.clone());
+            }
+            (true, Answer::DedicatedRunner) => {
+                self.enter(name, TopicStage::Absent);
                 if !holders.is_empty() {
                     return;
                 }
             }
             (false, Answer::NotSent) => {
-                self.enter(name, Stage::Confirmed);
+                self.enter(name, TopicStage::Confirmed);
                 self.news.extend(holders.into_iter().map(|id| News::Confirmed { id, name: name.clone() }));
-                return self.put_off.push_back(name.clone());
+                return self.deferred.push_back(name.clone());
             }
         }
-        self.look_at(name);
+        self.settle_at(name);
     }
 
     /// Whether something waits for [`retry`](Self::retry).
-    pub(crate) fn has_put_off(&self) -> bool {
-        !self.put_off.is_empty()
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
     }
 
     /// The link may have room again. With all of a thousand topics asked for anew at each answer, a window of one would make
@@ -302,16 +304,17 @@ impl Subscriptions {
     pub(crate) fn retry(&mut self) {
         let mut more = 2;
         while more > 0
-            && let Some(name) = self.put_off.pop_front()
+            && let Some(name) = self.deferred.pop_front()
         {
             // Neither those whose holders left meanwhile nor those that were asked for again: nothing would come of them,
             // and whoever is behind them would wait for that.
             let is_due = |topic: &Topic| {
                 let wanted = !topic.holders.is_empty();
-                !topic.queued && matches!((topic.stage, wanted), (Stage::Absent, true) | (Stage::Confirmed, false))
+                !topic.queued
+                    && matches!((topic.stage, wanted), (TopicStage::Absent, true) | (TopicStage::Confirmed, false))
             };
             more -= usize::from(self.topics.get(&name).is_some_and(is_due));
-            self.look_at(&name);
+            self.settle_at(&name);
         }
     }
 
@@ -321,12 +324,12 @@ impl Subscriptions {
     }
 
     pub(crate) fn is_confirmed(&self, name: &Name) -> bool {
-        self.topics.get(name).is_some_and(|topic| topic.stage == Stage::Confirmed)
+        self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Confirmed)
     }
 
     /// Whether the server has been asked for it and has not answered.
     fn is_asked(&self, name: &Name) -> bool {
-        self.topics.get(name).is_some_and(|topic| topic.stage == Stage::Asked)
+        self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Asked)
     }
 
     /// Whether somebody still waits for topics that a loss has cost.
@@ -341,11 +344,11 @@ impl Subscriptions {
 
     /// Whether this link was asked for nothing so far.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.in_flight == 0 && self.topics.values().all(|topic| topic.stage == Stage::Absent)
+        self.in_flight == 0 && self.topics.values().all(|topic| topic.stage == TopicStage::Absent)
     }
 
     /// Every change of a stage goes through here: it keeps the counts of those who wait.
-    fn enter(&mut self, name: &Name, stage: Stage) {
+    fn enter(&mut self, name: &Name, stage: TopicStage) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         let before = std::mem::replace(&mut topic.stage, stage);
         if before.is_settled() == stage.is_settled() {
@@ -372,7 +375,7 @@ impl Subscriptions {
         }
     }
 
-    fn look_at(&mut self, name: &Name) {
+    fn settle_at(&mut self, name: &Name) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         if self.generation.is_none() {
             self.drop_unwanted(name);
@@ -383,7 +386,7 @@ impl Subscriptions {
 
     fn drop_unwanted(&mut self, name: &Name) {
         let unwanted =
-            |topic: &Topic| topic.holders.is_empty() && matches!(topic.stage, Stage::Absent | Stage::Refused);
+            |topic: &Topic| topic.holders.is_empty() && matches!(topic.stage, TopicStage::Absent | TopicStage::Refused);
         if self.topics.get(name).is_some_and(unwanted) {
             self.topics.remove(name);
         }

@@ -26,21 +26,21 @@ use crate::pubsub::machine::{Id, Name};
 /// Topics on their way from the server to an actor; made by [`Redis::subscribe`]. It ends when it is dropped.
 ///
 /// Each event is handed over when the handlers of those before it have finished, up to 128 at a time; what waits is
-/// bounded, see [`Subscribing::buffer`]. An inbox whose actor has ended is unsubscribed within half a second.
+/// bounded, see [`SubscribeFuture::buffer`]. An inbox whose actor has ended is unsubscribed within half a second.
 #[must_use = "the subscription ends when it is dropped"]
 pub struct Subscription {
     addr: Addr<PubSubActor>,
     id: Id,
     db: u32,
     within: Duration,
-    tally: Arc<Tally>,
+    tally: Arc<SubscriptionCounters>,
     /// The link lives on the thread of the shared connection, which ends with the last handle.
     redis: Redis,
 }
 
 /// What a subscription does, to be read from any thread.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct SubscriptionCounters {
     pub(crate) delivered: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) foreign: AtomicU64,
@@ -84,7 +84,7 @@ impl Subscription {
 
     async fn join(&self, topics: Vec<(Name, Topic)>) -> Result<()> {
         let (done, answer) = oneshot::channel();
-        let mut asked = Asked { addr: &self.addr, id: self.id, request: next(), kept: false };
+        let mut asked = PendingConfirmation { addr: &self.addr, id: self.id, request: next(), kept: false };
         self.addr.do_send(Order::Join { id: self.id, request: asked.request, topics, done });
         let outcome = confirmed(answer, self.within, &self.redis).await;
         asked.kept = outcome.is_ok();
@@ -146,14 +146,14 @@ impl fmt::Debug for Subscription {
 }
 
 /// Topics that were asked for. When nobody waits for their confirmation any more, they are taken back.
-struct Asked<'a> {
+struct PendingConfirmation<'a> {
     addr: &'a Addr<PubSubActor>,
     id: Id,
     request: u64,
     kept: bool,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingConfirmation<'_> {
     fn drop(&mut self) {
         let (id, request) = (self.id, self.request);
         self.addr.do_send(if self.kept { Order::Keep { id, request } } else { Order::Undo { id, request } });
@@ -162,7 +162,7 @@ impl Drop for Asked<'_> {
 
 /// A subscription that is being made; see [`Redis::subscribe`]. Await it.
 #[must_use = "nothing is subscribed to until it is awaited"]
-pub struct Subscribing {
+pub struct SubscribeFuture {
     redis: Redis,
     topics: Vec<Topic>,
     inbox: Recipient<SubscriptionEvent>,
@@ -170,7 +170,7 @@ pub struct Subscribing {
     within: Duration,
 }
 
-impl Subscribing {
+impl SubscribeFuture {
     pub(super) fn new(redis: Redis, topics: Vec<Topic>, inbox: Recipient<SubscriptionEvent>) -> Self {
         let bounds = Bounds { messages: 8192, bytes: 16 * 1024 * 1024, overflow: Overflow::default() };
         let within = redis.config().command_timeout();
@@ -209,7 +209,7 @@ impl Subscribing {
         let mut retried = false;
         loop {
             let addr = self.redis.pubsub()?.hub(&self.redis)?;
-            let tally = Arc::new(Tally::default());
+            let tally = Arc::new(SubscriptionCounters::default());
             // From here on dropping it takes everything back.
             let (within, redis) = (self.within, self.redis.clone());
             let subscription = Subscription { addr, id: next(), db, within, tally: tally.clone(), redis };
@@ -227,7 +227,7 @@ impl Subscribing {
     }
 }
 
-impl IntoFuture for Subscribing {
+impl IntoFuture for SubscribeFuture {
     type Output = Result<Subscription>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
@@ -236,7 +236,7 @@ impl IntoFuture for Subscribing {
     }
 }
 
-impl fmt::Debug for Subscribing {
+impl fmt::Debug for SubscribeFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscribing").field("topics", &self.topics.len()).finish_non_exhaustive()
     }

@@ -19,26 +19,26 @@ use crate::cluster::topology::NodeStatus;
 use crate::config::{Address, HostPort};
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::driver::{Driver, ShutdownReport};
-use crate::connection::params::{Recipe, Replica};
+use crate::connection::params::{ConnectParams, Replica};
 use crate::connection::request::BoxedTicket;
 use crate::connection::retry::ReconnectPolicy;
 use crate::error::Fate;
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
-use crate::replicas::verdict::{Standing, Turns};
-pub(crate) use reading::Back;
-use reading::{Reading, Shelf, Signal};
+use crate::replicas::verdict::{ReplicaHealth, RoundRobin};
+pub(crate) use reading::ReturnedRead;
+use reading::{ReplicaFeedback, ReplicaRead, ReturnQueue};
 
 /// How long a server that is no replica of ours any more may take to answer what is in flight there.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// No link of a primary has this number.
 const NO_NUMBER: u32 = u32::MAX;
 
-struct Link {
+struct ReplicaLink {
     address: HostPort,
     driver: Driver,
     status: watch::Receiver<Status>,
-    standing: Standing,
-    signal: Arc<Signal>,
+    standing: ReplicaHealth,
+    signal: Arc<ReplicaFeedback>,
     /// It is no replica any more: when it is parted with.
     leaving: Option<Instant>,
 }
@@ -51,32 +51,32 @@ struct Group {
     links: Vec<usize>,
     /// Somebody has asked for one of them: they are connected.
     wanted: bool,
-    turns: Turns,
+    turns: RoundRobin,
 }
 
 /// See the module.
 pub(crate) struct Replicas {
-    recipe: Arc<Recipe>,
+    connect_params: Arc<ConnectParams>,
     kind: Replica,
     policy: ReconnectPolicy,
-    told: Sender<ConnectionEvent>,
-    links: Vec<Link>,
+    node_events: Sender<ConnectionEvent>,
+    links: Vec<ReplicaLink>,
     /// By the number that the owner has given to the primary.
     groups: Vec<Group>,
-    shelf: Arc<Shelf>,
+    return_queue: Arc<ReturnQueue>,
     /// There are other links than there were.
     changed: bool,
 }
 
 impl Replicas {
     pub(crate) fn new(
-        recipe: Arc<Recipe>,
+        connect_params: Arc<ConnectParams>,
         kind: Replica,
         policy: ReconnectPolicy,
-        told: Sender<ConnectionEvent>,
+        node_events: Sender<ConnectionEvent>,
     ) -> Self {
-        let (links, groups, shelf) = (Vec::new(), Vec::new(), Arc::default());
-        Self { recipe, kind, policy, told, links, groups, shelf, changed: false }
+        let (links, groups, return_queue) = (Vec::new(), Vec::new(), Arc::default());
+        Self { connect_params, kind, policy, node_events, links, groups, return_queue, changed: false }
     }
 
     /// Sends a read to a replica of this primary, those that are there in turn. Without one, or before anybody has asked
@@ -92,11 +92,11 @@ impl Replicas {
         }
         let (at, links) = (&group.links, &mut self.links);
         let mut link_at =
-            |nth: usize| at.get(nth).copied().filter(|at| links.get_mut(*at).is_some_and(Link::takes_reads));
+            |nth: usize| at.get(nth).copied().filter(|at| links.get_mut(*at).is_some_and(ReplicaLink::takes_reads));
         let next = group.turns.next(at.len(), |nth| link_at(nth).is_some());
         let link = next.and_then(|nth| self.links.get_mut(*group.links.get(nth)?));
         let Some(link) = link else { return Err(ticket) };
-        let reading = Reading::new(ticket, deadline, link.signal.clone(), self.shelf.clone());
+        let reading = ReplicaRead::new(ticket, deadline, link.signal.clone(), self.return_queue.clone());
         link.driver.submit_by(Box::new(reading), deadline);
         Ok(())
     }
@@ -147,36 +147,36 @@ impl Replicas {
     }
 
     fn connect(&mut self, address: HostPort) {
-        let recipe = Arc::new(self.recipe.for_replica(Address::Tcp(address.clone()), self.kind));
+        let connect_params = Arc::new(self.connect_params.for_replica(Address::Tcp(address.clone()), self.kind));
         let (sender, status) = watch::channel(Status::new(Instant::now()));
-        let fanout = Fanout::relay(address.to_string().into(), self.told.clone(), sender);
-        let mut driver = Driver::new(recipe, self.policy.clone(), fanout, Arc::new(Gauges::new()));
+        let fanout = Fanout::relay(address.to_string().into(), self.node_events.clone(), sender);
+        let mut driver = Driver::new(connect_params, self.policy.clone(), fanout, Arc::new(Gauges::new()));
         driver.connect();
-        let (standing, signal) = (Standing::default(), Arc::default());
-        self.links.push(Link { address, driver, status, standing, signal, leaving: None });
+        let (standing, signal) = (ReplicaHealth::default(), Arc::default());
+        self.links.push(ReplicaLink { address, driver, status, standing, signal, leaving: None });
         self.changed = true;
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         for link in &mut self.links {
             link.driver.poll(cx, callers);
-            link.heed();
+            link.apply();
         }
     }
 
     /// What the primaries have to answer: what came back, and what waits for a link.
-    pub(crate) fn take_back(&mut self) -> Vec<Back> {
-        let mut back = self.shelf.take();
+    pub(crate) fn take_back(&mut self) -> Vec<ReturnedRead> {
+        let mut back = self.return_queue.take();
         for link in &mut self.links {
             if link.leaving.is_some() || link.driver.state() != ConnectionState::Ready {
-                back.extend(link.driver.take_queued().into_iter().map(Back::queued));
+                back.extend(link.driver.take_queued().into_iter().map(ReturnedRead::queued));
             }
         }
         back
     }
 
     /// Ends the links to those that left, as soon as they owe nothing or had time enough.
-    pub(crate) fn part_with_those_who_left(&mut self, now: Instant) {
+    pub(crate) fn evict_departed(&mut self, now: Instant) {
         for mut link in self.links.extract_if(.., |link| link.is_to_go(now)) {
             link.driver.abort(Cause::new(CauseKind::Shutdown, "it is no replica any more"));
             self.changed = true;
@@ -184,8 +184,8 @@ impl Replicas {
         self.find_links();
     }
 
-    /// When [`part_with_those_who_left`](Self::part_with_those_who_left) has something to do.
-    pub(crate) fn next_farewell(&self) -> Option<Instant> {
+    /// When [`evict_departed`](Self::evict_departed) has something to do.
+    pub(crate) fn next_grace_end(&self) -> Option<Instant> {
         self.links.iter().filter_map(|link| link.leaving).min()
     }
 
@@ -210,12 +210,12 @@ impl Replicas {
     }
 
     pub(crate) fn are_idle(&self) -> bool {
-        self.links.iter().all(|link| link.driver.is_idle()) && self.shelf.is_empty()
+        self.links.iter().all(|link| link.driver.is_idle()) && self.return_queue.is_empty()
     }
 
     /// What became of the reads that replicas answered, or that ended there.
     pub(crate) fn report(&self) -> ShutdownReport {
-        self.shelf.report()
+        self.return_queue.report()
     }
 
     /// It is over, and there is no primary to ask: everybody who waits for a replica is told.
@@ -223,12 +223,12 @@ impl Replicas {
         self.each(|driver| driver.abort(cause.clone()));
         let otherwise = cause.error(Fate::NotSent);
         for back in self.take_back() {
-            self.shelf.give_up(back, &otherwise);
+            self.return_queue.give_up(back, &otherwise);
         }
     }
 }
 
-impl Link {
+impl ReplicaLink {
     fn takes_reads(&mut self) -> bool {
         if self.leaving.is_some() || self.driver.state() != ConnectionState::Ready {
             return false;
@@ -238,7 +238,7 @@ impl Link {
     }
 
     /// Takes note of what its answers have said.
-    fn heed(&mut self) {
+    fn apply(&mut self) {
         if self.signal.take_rest() {
             self.standing.rest(Instant::now());
         }

@@ -17,7 +17,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::pool::{Back, Replicas};
+use super::pool::{Replicas, ReturnedRead};
 use crate::client::gauges::Gauges;
 use crate::client::submit_queue::Callers;
 use crate::clock::FOREVER;
@@ -36,17 +36,17 @@ const MASTER: usize = 0;
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS_PER_TURN: u32 = 8;
 
-type Looking = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>>>>;
+type ReplicaQuery = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>>>>;
 
 /// What handles see of the links to replicas.
 pub(crate) type ReplicaStatuses = Arc<[NodeStatus]>;
 
 /// What it is made from, beside the link to the master.
-pub(crate) struct Parts {
+pub(crate) struct ReplicatedParts {
     pub(crate) main: Driver,
     pub(crate) replicas: Replicas,
     /// What the replicas tell.
-    pub(crate) told: Receiver<ConnectionEvent>,
+    pub(crate) node_events: Receiver<ConnectionEvent>,
     /// Who knows them.
     pub(crate) found: Arc<dyn Locate>,
     pub(crate) gauges: Arc<Gauges>,
@@ -57,14 +57,14 @@ pub(crate) struct Parts {
 pub(crate) struct Replicated {
     main: Driver,
     replicas: Replicas,
-    told: Receiver<ConnectionEvent>,
+    node_events: Receiver<ConnectionEvent>,
     found: Arc<dyn Locate>,
     gauges: Arc<Gauges>,
     announce: watch::Sender<ReplicaStatuses>,
     /// Somebody has wanted to read from a replica.
     wanted: bool,
     refresh: Refresh,
-    looking: Option<Looking>,
+    looking: Option<ReplicaQuery>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     /// What the rate of errors knows already.
@@ -77,10 +77,10 @@ struct Closing {
     deadline: Instant,
     waiting: Vec<oneshot::Sender<ShutdownReport>>,
     at_start: ShutdownReport,
-    stage: Stage,
+    stage: ShutdownStage,
 }
 
-enum Stage {
+enum ShutdownStage {
     /// Reads end.
     Reads,
     /// The link to the master was asked to end, and will report.
@@ -89,12 +89,12 @@ enum Stage {
 }
 
 impl Replicated {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { main, replicas, told, found, gauges, announce } = parts;
+    pub(crate) fn new(parts: ReplicatedParts) -> Self {
+        let ReplicatedParts { main, replicas, node_events, found, gauges, announce } = parts;
         Self {
             main,
             replicas,
-            told,
+            node_events,
             found,
             gauges,
             announce,
@@ -108,7 +108,7 @@ impl Replicated {
         }
     }
 
-    /// The two ends of what replicas tell, for [`Parts`].
+    /// The two ends of what replicas tell, for [`ReplicatedParts`].
     pub(crate) fn channel() -> (std::sync::mpsc::Sender<ConnectionEvent>, Receiver<ConnectionEvent>) {
         channel()
     }
@@ -122,7 +122,7 @@ impl Replicated {
     }
 
     pub(crate) fn submit(&mut self, ticket: BoxedTicket, asked: Option<Instant>) {
-        if self.closing.as_ref().is_some_and(|closing| matches!(closing.stage, Stage::Reads)) {
+        if self.closing.as_ref().is_some_and(|closing| matches!(closing.stage, ShutdownStage::Reads)) {
             let error = Error::new(ErrorKind::Closed, Fate::NotSent, "the connection is shutting down");
             return ticket.complete(Err(error));
         }
@@ -138,9 +138,9 @@ impl Replicated {
         }
     }
 
-    /// See [`Driver::lead`]. Whoever was promoted is no replica any more.
-    pub(crate) fn lead(&mut self, to: &Master) {
-        self.main.lead(to);
+    /// See [`Driver::retarget`]. Whoever was promoted is no replica any more.
+    pub(crate) fn retarget(&mut self, to: &Master) {
+        self.main.retarget(to);
         if self.wanted {
             self.refresh.wanted(Instant::now());
         }
@@ -151,14 +151,14 @@ impl Replicated {
         self.replicas.each(act);
     }
 
-    pub(crate) fn hurry(&mut self) {
-        self.main.hurry();
-        self.replicas.each(Driver::hurry);
+    pub(crate) fn reconnect_now(&mut self) {
+        self.main.reconnect_now();
+        self.replicas.each(Driver::reconnect_now);
     }
 
-    pub(crate) fn sever(&mut self, why: &'static str) {
-        self.main.sever(why);
-        self.replicas.each(|driver| driver.sever(why));
+    pub(crate) fn disconnect(&mut self, why: &'static str) {
+        self.main.disconnect(why);
+        self.replicas.each(|driver| driver.disconnect(why));
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -181,12 +181,12 @@ impl Replicated {
         self.replicas.abort(&cause);
         self.main.abort(cause);
         match self.closing.as_mut().map(|closing| &mut closing.stage) {
-            Some(Stage::Master(main)) => {
+            Some(ShutdownStage::Master(main)) => {
                 let report = main.try_recv().unwrap_or_default();
                 self.finish(report);
             }
-            Some(Stage::Reads) => self.finish(ShutdownReport::default()),
-            Some(Stage::Over(_)) | None => {}
+            Some(ShutdownStage::Reads) => self.finish(ShutdownReport::default()),
+            Some(ShutdownStage::Over(_)) | None => {}
         }
     }
 
@@ -194,15 +194,15 @@ impl Replicated {
     pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
         let deadline = Instant::now() + within.min(FOREVER);
         let at_start = self.replicas.report();
-        let new = || Closing { deadline, waiting: Vec::new(), at_start, stage: Stage::Reads };
+        let new = || Closing { deadline, waiting: Vec::new(), at_start, stage: ShutdownStage::Reads };
         let closing = self.closing.get_or_insert_with(new);
-        if let Stage::Over(report) = closing.stage {
+        if let ShutdownStage::Over(report) = closing.stage {
             let _ = done.send(report);
             return;
         }
         closing.deadline = closing.deadline.min(deadline);
         closing.waiting.push(done);
-        if matches!(closing.stage, Stage::Master(_)) {
+        if matches!(closing.stage, ShutdownStage::Master(_)) {
             // It takes the earlier of the two deadlines, and tells whoever asked first.
             self.main.shut_down(within, oneshot::channel().0);
         }
@@ -211,7 +211,7 @@ impl Replicated {
     /// One turn: bounded work, then `Pending` with wakers set for the sockets, the sentinels and the clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         for round in 1.. {
-            self.poll_look(cx);
+            self.poll_replica_query(cx);
             self.replicas.poll(cx, callers);
             let back = self.replicas.take_back();
             if !back.is_empty() {
@@ -219,7 +219,7 @@ impl Replicated {
             }
             back.into_iter().for_each(|back| self.ask_master(back));
             self.main.poll(cx, callers);
-            self.heed_replicas();
+            self.apply_replicas();
             if !(self.poll_timer(cx) | self.poll_closing(cx)) {
                 break;
             }
@@ -233,8 +233,8 @@ impl Replicated {
         }
     }
 
-    fn ask_master(&mut self, back: Back) {
-        let Back { mut ticket, deadline, may_have_run, .. } = back;
+    fn ask_master(&mut self, back: ReturnedRead) {
+        let ReturnedRead { mut ticket, deadline, may_have_run, .. } = back;
         if may_have_run {
             ticket.note_may_have_run();
         }
@@ -242,8 +242,8 @@ impl Replicated {
     }
 
     /// Takes note of what the replicas have told.
-    fn heed_replicas(&mut self) {
-        while let Ok(event) = self.told.try_recv() {
+    fn apply_replicas(&mut self) {
+        while let Ok(event) = self.node_events.try_recv() {
             if let ConnectionEvent::Node { event, .. } = event
                 && matches!(*event, ConnectionEvent::Disconnected { .. } | ConnectionEvent::Retrying { .. })
             {
@@ -256,14 +256,14 @@ impl Replicated {
     }
 
     /// Whether the sentinels are to be asked when it is time to.
-    fn looks(&self) -> bool {
+    fn attempts(&self) -> bool {
         let is_over = self.closing.is_some() || self.main.state() == ConnectionState::Closed;
         self.looking.is_none() && self.wanted && !is_over
     }
 
-    fn poll_look(&mut self, cx: &mut Context<'_>) {
+    fn poll_replica_query(&mut self, cx: &mut Context<'_>) {
         let now = Instant::now();
-        if self.looks() && self.refresh.starts(now) {
+        if self.attempts() && self.refresh.starts(now) {
             let found = self.found.clone();
             self.looking = Some(Box::pin(async move { found.replicas().await }));
         }
@@ -281,10 +281,10 @@ impl Replicated {
 
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let refresh = self.refresh.due().filter(|_| self.looks());
-        let reads_end = |closing: &&Closing| matches!(closing.stage, Stage::Reads);
+        let refresh = self.refresh.due().filter(|_| self.attempts());
+        let reads_end = |closing: &&Closing| matches!(closing.stage, ShutdownStage::Reads);
         let closing = self.closing.as_ref().filter(reads_end).map(|closing| closing.deadline);
-        let Some(next) = [refresh, closing, self.replicas.next_farewell()].into_iter().flatten().min() else {
+        let Some(next) = [refresh, closing, self.replicas.next_grace_end()].into_iter().flatten().min() else {
             return false;
         };
         if self.armed.is_none_or(|armed| next < armed) {
@@ -295,7 +295,7 @@ impl Replicated {
             return false;
         }
         self.armed = None;
-        self.replicas.part_with_those_who_left(Instant::now());
+        self.replicas.evict_departed(Instant::now());
         true
     }
 
@@ -304,14 +304,14 @@ impl Replicated {
         let Some(closing) = &mut self.closing else { return false };
         let deadline = closing.deadline;
         match &mut closing.stage {
-            Stage::Over(_) => return false,
-            Stage::Master(main) => {
+            ShutdownStage::Over(_) => return false,
+            ShutdownStage::Master(main) => {
                 if let Poll::Ready(report) = Pin::new(main).poll(cx) {
                     self.finish(report.unwrap_or_default());
                 }
                 return false;
             }
-            Stage::Reads => {}
+            ShutdownStage::Reads => {}
         }
         let late = deadline <= Instant::now();
         if !late && !self.replicas.are_idle() {
@@ -322,7 +322,7 @@ impl Replicated {
         let (done, report) = oneshot::channel();
         self.main.shut_down(deadline.saturating_duration_since(Instant::now()), done);
         if let Some(closing) = &mut self.closing {
-            closing.stage = Stage::Master(report);
+            closing.stage = ShutdownStage::Master(report);
         }
         true
     }
@@ -333,7 +333,7 @@ impl Replicated {
         let Some(closing) = &mut self.closing else { return };
         let mut whole = ended.since(closing.at_start);
         whole.add(main);
-        closing.stage = Stage::Over(whole);
+        closing.stage = ShutdownStage::Over(whole);
         for waiting in closing.waiting.drain(..) {
             let _ = waiting.send(whole);
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use crate::connection::verdict;
-use crate::connection::verdict::{CommandFacts, Refusal, not_run, unit_errors};
+use crate::connection::verdict::{CommandFacts, ServerRefusal, not_run, unit_errors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
 
@@ -16,7 +16,7 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 
 /// What the outcome of a read at a replica means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ReplicaVerdict {
     /// It is what the caller gets.
     Keep,
     /// The primary is asked.
@@ -27,50 +27,56 @@ pub(crate) enum Verdict {
 
 /// Judges what came of a read. Of several commands one that the replica could not answer sends all to the primary: they
 /// only read.
-pub(crate) fn judge(outcome: &Result<Value>, frame: &Frame) -> Verdict {
+pub(crate) fn judge(outcome: &Result<Value>, frame: &Frame) -> ReplicaVerdict {
     match (outcome, frame.unit()) {
         (Ok(Value::Array(replies)), Some(unit)) => {
             let mut errors = unit_errors(unit, replies).map(|(reply, facts)| of_refusal(not_run(reply, facts)));
-            errors.find(|verdict| *verdict != Verdict::Keep).unwrap_or(Verdict::Keep)
+            errors.find(|verdict| *verdict != ReplicaVerdict::Keep).unwrap_or(ReplicaVerdict::Keep)
         }
-        (Ok(_), _) => Verdict::Keep,
+        (Ok(_), _) => ReplicaVerdict::Keep,
         (Err(error), _) => of_error(error, frame),
     }
 }
 
-fn of_error(error: &Error, frame: &Frame) -> Verdict {
+fn of_error(error: &Error, frame: &Frame) -> ReplicaVerdict {
     match error.kind() {
         ErrorKind::Server => {
-            of_refusal(verdict::of_error(error, CommandFacts::of(frame)).and_then(verdict::Verdict::not_run))
+            of_refusal(verdict::of_error(error, CommandFacts::of(frame)).and_then(verdict::ErrorVerdict::not_run))
         }
         // Its link, its queue or its login: another server has its own.
         ErrorKind::Disconnected
         | ErrorKind::Refused
         | ErrorKind::Protocol
         | ErrorKind::Closed
-        | ErrorKind::Overloaded => Verdict::Primary,
-        _ => Verdict::Keep,
+        | ErrorKind::Overloaded => ReplicaVerdict::Primary,
+        _ => ReplicaVerdict::Keep,
     }
 }
 
-fn of_refusal(refusal: Option<Refusal>) -> Verdict {
+fn of_refusal(refusal: Option<ServerRefusal>) -> ReplicaVerdict {
     match refusal {
         // It has another slot, another primary or another role than was thought, or the command writes after all.
-        Some(Refusal::Moved | Refusal::Ask | Refusal::TryAgain | Refusal::ReadOnly | Refusal::NoAuth) => {
-            Verdict::Primary
+        Some(
+            ServerRefusal::Moved
+            | ServerRefusal::Ask
+            | ServerRefusal::TryAgain
+            | ServerRefusal::ReadOnly
+            | ServerRefusal::NoAuth,
+        ) => ReplicaVerdict::Primary,
+        Some(ServerRefusal::Loading | ServerRefusal::Busy | ServerRefusal::MasterDown | ServerRefusal::ClusterDown) => {
+            ReplicaVerdict::Rest
         }
-        Some(Refusal::Loading | Refusal::Busy | Refusal::MasterDown | Refusal::ClusterDown) => Verdict::Rest,
-        Some(Refusal::NoScript) | None => Verdict::Keep,
+        Some(ServerRefusal::NoScript) | None => ReplicaVerdict::Keep,
     }
 }
 
 /// Whether a replica is to be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct ReplicaHealth {
     rests_until: Option<Instant>,
 }
 
-impl Standing {
+impl ReplicaHealth {
     /// It said that it is not ready.
     pub(crate) fn rest(&mut self, now: Instant) {
         self.rests_until = Some(now + REST);
@@ -85,9 +91,9 @@ impl Standing {
 
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Turns(usize);
+pub(crate) struct RoundRobin(usize);
 
-impl Turns {
+impl RoundRobin {
     /// Begins with this one, so that not all clients begin with the same.
     pub(crate) fn beginning_at(nth: u16) -> Self {
         Self(nth.into())
@@ -115,31 +121,31 @@ mod tests {
         Frame::known("GET").key("k").read_only()
     }
 
-    fn judge_one(outcome: &Result<Value>) -> Verdict {
+    fn judge_one(outcome: &Result<Value>) -> ReplicaVerdict {
         judge(outcome, &read())
     }
 
     #[test]
     fn what_a_replica_cannot_answer_goes_to_the_primary() {
         for code in ["MOVED", "ASK", "TRYAGAIN", "READONLY", "NOAUTH"] {
-            assert_eq!(judge_one(&server(code)), Verdict::Primary, "{code}");
+            assert_eq!(judge_one(&server(code)), ReplicaVerdict::Primary, "{code}");
         }
         for code in ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"] {
-            assert_eq!(judge_one(&server(code)), Verdict::Rest, "{code}");
+            assert_eq!(judge_one(&server(code)), ReplicaVerdict::Rest, "{code}");
         }
         for code in ["WRONGTYPE", "NOPERM", "ERR", "OOM"] {
-            assert_eq!(judge_one(&server(code)), Verdict::Keep, "{code}");
+            assert_eq!(judge_one(&server(code)), ReplicaVerdict::Keep, "{code}");
         }
         let of = |kind, fate| judge_one(&Err(Error::new(kind, fate, "x")));
         for fate in [Fate::NotSent, Fate::Unknown] {
-            assert_eq!(of(ErrorKind::Disconnected, fate), Verdict::Primary);
+            assert_eq!(of(ErrorKind::Disconnected, fate), ReplicaVerdict::Primary);
         }
-        assert_eq!(of(ErrorKind::Overloaded, Fate::NotSent), Verdict::Primary);
-        assert_eq!(of(ErrorKind::Timeout, Fate::Unknown), Verdict::Keep, "no time is left to ask anybody");
-        assert_eq!(of(ErrorKind::Decode, Fate::Unknown), Verdict::Keep);
-        assert_eq!(judge_one(&Ok(Value::Nil)), Verdict::Keep, "old, not wrong");
+        assert_eq!(of(ErrorKind::Overloaded, Fate::NotSent), ReplicaVerdict::Primary);
+        assert_eq!(of(ErrorKind::Timeout, Fate::Unknown), ReplicaVerdict::Keep, "no time is left to ask anybody");
+        assert_eq!(of(ErrorKind::Decode, Fate::Unknown), ReplicaVerdict::Keep);
+        assert_eq!(judge_one(&Ok(Value::Nil)), ReplicaVerdict::Keep, "old, not wrong");
         let script = Frame::known("EVAL_RO").arg("x").arg(1).key("k").read_only();
-        assert_eq!(judge(&server("BUSY"), &script), Verdict::Keep, "the script's own word");
+        assert_eq!(judge(&server("BUSY"), &script), ReplicaVerdict::Keep, "the script's own word");
     }
 
     #[test]
@@ -147,15 +153,15 @@ mod tests {
         let error = |line: &str| redis::parse_redis_value(line.as_bytes()).expect("an error");
         let replies = |line| Ok(Value::Array(vec![Value::Nil, error(line)]));
         let pair = Frame::join([read(), read()]);
-        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &pair), Verdict::Primary);
-        assert_eq!(judge(&replies("-LOADING x\r\n"), &pair), Verdict::Rest);
-        assert_eq!(judge(&replies("-WRONGTYPE x\r\n"), &pair), Verdict::Keep);
-        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &read()), Verdict::Keep, "somebody's data");
+        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &pair), ReplicaVerdict::Primary);
+        assert_eq!(judge(&replies("-LOADING x\r\n"), &pair), ReplicaVerdict::Rest);
+        assert_eq!(judge(&replies("-WRONGTYPE x\r\n"), &pair), ReplicaVerdict::Keep);
+        assert_eq!(judge(&replies("-MOVED 1 h:1\r\n"), &read()), ReplicaVerdict::Keep, "somebody's data");
     }
 
     #[test]
     fn a_replica_is_left_alone_while_it_is_not_ready_or_silent() {
-        let (mut standing, now) = (Standing::default(), Instant::now());
+        let (mut standing, now) = (ReplicaHealth::default(), Instant::now());
         assert!(standing.may_be_asked(Duration::ZERO, now));
         assert!(standing.may_be_asked(SILENCE / 2, now) && !standing.may_be_asked(SILENCE, now));
         standing.rest(now);
@@ -167,7 +173,7 @@ mod tests {
         /// Those that can are asked alike, whoever cannot meanwhile.
         #[test]
         fn turns_are_fair(can in proptest::collection::vec(any::<bool>(), 0..6), rounds in 1..20_usize) {
-            let (mut turns, mut asked) = (Turns::default(), vec![0; can.len()]);
+            let (mut turns, mut asked) = (RoundRobin::default(), vec![0; can.len()]);
             let able = can.iter().filter(|can| **can).count();
             for _ in 0..able * rounds {
                 let next = turns.next(can.len(), |at| can[at]).expect("somebody can");

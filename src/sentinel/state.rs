@@ -11,7 +11,7 @@ use crate::connection::endpoint::Master;
 const MAX_SENTINELS: usize = 32;
 
 /// See the module.
-pub(super) struct State {
+pub(super) struct SentinelState {
     view: View,
     known: Vec<Known>,
 }
@@ -26,7 +26,7 @@ struct Known {
     reached: bool,
 }
 
-impl State {
+impl SentinelState {
     pub(super) fn new(configured: Vec<HostPort>) -> Self {
         let known = |host| Known { host, id: None, configured: true, reached: false };
         Self { view: View::default(), known: configured.into_iter().map(known).collect() }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_sentinel_known_by_a_name_and_an_address_has_one_vote() {
         let now = Instant::now();
-        let mut state = State::new(vec![host("s1"), host("s2"), host("s3")]);
+        let mut state = SentinelState::new(vec![host("s1"), host("s2"), host("s3")]);
         let peer = |n: u8| Peer { address: host(&format!("10.0.0.{n}")), id: format!("id{n}") };
         state.record(&host("s1"), names("stale"), now);
         assert!(state.discover(&host("s1"), Some("id1".into()), vec![peer(2), peer(3)]));

@@ -95,10 +95,10 @@ impl View {
     /// know of the later one may be silent.
     fn elect(&mut self, known: usize, now: Instant) -> Option<Master> {
         self.reports.retain(|_, (_, at)| now.saturating_duration_since(*at) <= REPORT_TTL);
-        let candidates: Vec<Standing<'_>> =
+        let candidates: Vec<CandidateVotes<'_>> =
             self.reports.values().map(|(report, _)| self.standing(&report.master, now)).collect();
         let with_epochs = candidates.iter().all(|candidate| candidate.epoch.is_some());
-        let is_earlier = |candidate: &Standing<'_>| candidate.epoch.is_some_and(|epoch| Some(epoch) < self.epoch);
+        let is_earlier = |candidate: &CandidateVotes<'_>| candidate.epoch.is_some_and(|epoch| Some(epoch) < self.epoch);
         let best = candidates
             .into_iter()
             .filter(|candidate| candidate.is_elected || !is_earlier(candidate) || candidate.votes * 2 > known)
@@ -114,9 +114,9 @@ impl View {
     }
 
     /// What speaks for a server.
-    fn standing<'a>(&self, server: &'a Server, now: Instant) -> Standing<'a> {
+    fn standing<'a>(&self, server: &'a Server, now: Instant) -> CandidateVotes<'a> {
         let is_elected = self.elected.as_ref().is_some_and(|elected| elected.is(server));
-        let mut standing = Standing { server, epoch: None, announced: None, votes: 0, is_elected, latest: None };
+        let mut standing = CandidateVotes { server, epoch: None, announced: None, votes: 0, is_elected, latest: None };
         for (report, at) in self.reports.values().filter(|(report, _)| report.master.is(server)) {
             standing.epoch = standing.epoch.max(report.epoch);
             standing.votes += 1;
@@ -130,7 +130,7 @@ impl View {
 }
 
 /// What the reports say of one server.
-struct Standing<'a> {
+struct CandidateVotes<'a> {
     server: &'a Server,
     /// The highest configuration epoch, if one is known.
     epoch: Option<u64>,
@@ -142,7 +142,7 @@ struct Standing<'a> {
     latest: Option<Instant>,
 }
 
-impl Standing<'_> {
+impl CandidateVotes<'_> {
     fn rank(&self, with_epochs: bool) -> (Option<u64>, Option<Instant>, usize, bool, Option<Instant>) {
         (self.epoch.filter(|_| with_epochs), self.announced, self.votes, self.is_elected, self.latest)
     }

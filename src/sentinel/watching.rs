@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::sleep};
 use super::Sentinels;
 use super::replies::{self, switched};
 use super::view::Report;
-use crate::actors::connection::{Lead, RedisActor};
+use crate::actors::connection::{RedisActor, Retarget};
 use crate::config::HostPort;
 use crate::connection::endpoint::Master;
 use crate::events::{Cause, CauseKind};
@@ -101,7 +101,7 @@ impl Sentinels {
     }
 
     async fn connect_and_ask(&self, host: &HostPort) -> Result<Auxiliary, Cause> {
-        let link = Auxiliary::connect(&self.recipe_of(host), self.answer_timeout()).await?;
+        let link = Auxiliary::connect(&self.connect_params_of(host), self.answer_timeout()).await?;
         self.ask_everything(link, host).await
     }
 
@@ -124,7 +124,7 @@ impl Sentinels {
 
     /// Asks a sentinel that has announced a switch on a link of its own.
     async fn ask_beside(&self, host: &HostPort) -> Result<(), Cause> {
-        let link = Auxiliary::connect(&self.recipe_of(host), self.answer_timeout()).await?;
+        let link = Auxiliary::connect(&self.connect_params_of(host), self.answer_timeout()).await?;
         self.ask_master(link, host, true).await.map(drop)
     }
 
@@ -156,7 +156,7 @@ impl Watchers {
             while master.changed().await.is_ok() {
                 let Some(connection) = connection.upgrade() else { return };
                 if let Some(master) = master.borrow_and_update().clone() {
-                    connection.do_send(Lead(master));
+                    connection.do_send(Retarget(master));
                 }
             }
         }))

@@ -10,7 +10,7 @@ use actix::{ArbiterHandle, Recipient};
 use super::events::StreamEvent;
 use super::extras::Extras;
 use crate::messages::stream_id::StreamId;
-use crate::streams::engine::LaneOf;
+use crate::streams::engine::OrderingKeyFn;
 use crate::supervisor::RestartLimit;
 
 /// No order between entries; see [`StreamConsumerBuilder::ordered_by`].
@@ -18,7 +18,7 @@ use crate::supervisor::RestartLimit;
 pub struct Unordered;
 
 /// Entries with the same key are handled in order; see [`StreamConsumerBuilder::ordered_by`].
-pub struct OrderedBy<T>(LaneOf<T>);
+pub struct OrderedBy<T>(OrderingKeyFn<T>);
 
 impl<T> std::fmt::Debug for OrderedBy<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,18 +30,18 @@ impl<T> std::fmt::Debug for OrderedBy<T> {
 pub trait Ordering<T>: sealed::Ordering<T> {}
 
 mod sealed {
-    use crate::streams::engine::LaneOf;
+    use crate::streams::engine::OrderingKeyFn;
 
     pub trait Ordering<T> {
         #[doc(hidden)]
-        fn lane(self) -> Option<LaneOf<T>>;
+        fn order_key(self) -> Option<OrderingKeyFn<T>>;
     }
 }
 
 impl<T> Ordering<T> for Unordered {}
 
 impl<T> sealed::Ordering<T> for Unordered {
-    fn lane(self) -> Option<LaneOf<T>> {
+    fn order_key(self) -> Option<OrderingKeyFn<T>> {
         None
     }
 }
@@ -49,7 +49,7 @@ impl<T> sealed::Ordering<T> for Unordered {
 impl<T> Ordering<T> for OrderedBy<T> {}
 
 impl<T> sealed::Ordering<T> for OrderedBy<T> {
-    fn lane(self) -> Option<LaneOf<T>> {
+    fn order_key(self) -> Option<OrderingKeyFn<T>> {
         Some(self.0)
     }
 }
@@ -113,7 +113,7 @@ impl StreamConsumerBuilder {
     /// this consumer: what others of the group read is theirs.
     pub fn ordered_by<T, K: Hash>(self, key: impl Fn(&T) -> K + Send + 'static) -> StreamConsumerBuilder<OrderedBy<T>> {
         let hasher = RandomState::new();
-        let ordering = OrderedBy(Box::new(move |payload: &T| hasher.hash_one(key(payload))) as LaneOf<T>);
+        let ordering = OrderedBy(Box::new(move |payload: &T| hasher.hash_one(key(payload))) as OrderingKeyFn<T>);
         let Self { stream, group, consumer, start, max_in_flight, batch, max_bytes, block, .. } = self;
         let Self { min_idle, handler_deadline, sweep_every, retry, max_deliveries, dead_letters, .. } = self;
         let Self { stall_after, forget_after, events, arbiter, limit, extras, .. } = self;

@@ -20,14 +20,14 @@ use crate::messages::{
 };
 use crate::streams::events::{ConsumerName, Missing};
 use crate::streams::machine::failure::{Failure, FailureKind};
-use crate::streams::machine::group_position::{Sample, Start};
-use crate::streams::machine::{Burial, Buried, Claims, LeaseTerm, Renewed, Swept};
+use crate::streams::machine::group_position::{LastEntry, Start};
+use crate::streams::machine::{ClaimReply, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply};
 
 /// A read has no deadline of its own; this one only says so to the connection.
 const NO_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Where a consumer's entries are, and who asks for them.
-pub(crate) struct Errands {
+pub(crate) struct ConsumerCommands {
     /// The user's connection: everything but reads goes this way, so that nothing waits behind a BLOCK.
     pub(crate) control: Redis,
     /// A connection of the consumer's own.
@@ -47,7 +47,7 @@ pub(crate) struct Errands {
 /// An entry with the count of its deliveries.
 pub(crate) type Counted = (StreamEntry, u64);
 
-impl Errands {
+impl ConsumerCommands {
     pub(crate) fn stream(&self) -> &str {
         &self.name.stream
     }
@@ -152,7 +152,7 @@ impl Errands {
         count: usize,
         min_idle: Duration,
         clock: Option<(u64, Duration)>,
-    ) -> Result<Swept, Failure> {
+    ) -> Result<SweepReply, Failure> {
         let args = |frame: Frame| {
             let frame = frame.arg(self.group()).arg(self.consumer()).arg(millis(min_idle)).arg(cursor).arg(count);
             match clock {
@@ -161,16 +161,16 @@ impl Errands {
             }
         };
         let Some(answer) = self.scripted(&SWEEP, &[self.stream()], args).await? else {
-            return self.plain_sweep(cursor, count, min_idle, clock).await;
+            return self.sweep_without_scripts(cursor, count, min_idle, clock).await;
         };
         let mut parts = items(answer)?.into_iter();
         let clock = decode(parts.next().unwrap_or(Value::Nil))?;
         let returned: Vec<(StreamId, u64, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
         let returned = returned.into_iter().map(|(id, count, idle)| (id, count, Duration::from_millis(idle))).collect();
-        let Some(cursor) = parts.next() else { return Ok(Swept { clock, returned, claims: None }) };
+        let Some(cursor) = parts.next() else { return Ok(SweepReply { clock, returned, claims: None }) };
         let entries: Vec<(StreamId, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
         let gone: Vec<StreamId> = decode(parts.next().unwrap_or(Value::Nil))?;
-        Ok(Swept { clock, returned, claims: Some(Claims { cursor: decode(cursor)?, entries, gone }) })
+        Ok(SweepReply { clock, returned, claims: Some(ClaimReply { cursor: decode(cursor)?, entries, gone }) })
     }
 
     pub(crate) async fn acknowledge(self: Arc<Self>, ids: Vec<StreamId>) -> Result<(), Failure> {
@@ -197,7 +197,7 @@ impl Errands {
     }
 
     /// Tells the terms, and returns what is no longer ours, or no longer there.
-    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<Renewed, Failure> {
+    pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<LeaseReply, Failure> {
         let releases = terms.iter().any(|term| term.returned && term.count == Some(0) && !term.forced);
         let by_nack = releases && self.control.stream_features().await?.xnack;
         let args = |frame: Frame| {
@@ -221,9 +221,9 @@ impl Errands {
         match self.scripted(&LEASE, &[self.stream()], args).await? {
             Some(answer) => {
                 let (lost, absent, gone) = decode(answer)?;
-                Ok(Renewed { lost, absent, gone })
+                Ok(LeaseReply { lost, absent, gone })
             }
-            None => self.plain_lease(&self.control, &terms).await,
+            None => self.lease_without_scripts(&self.control, &terms).await,
         }
     }
 
@@ -240,7 +240,7 @@ impl Errands {
             })
         };
         if self.denials.holds(Missing::Scripts) {
-            self.plain_lease(redis, terms).await?;
+            self.lease_without_scripts(redis, terms).await?;
         } else {
             LEASE.run(redis, &[self.stream()], args).await?;
         }
@@ -265,7 +265,7 @@ impl Errands {
             entries.iter().fold(frame, |frame, (id, count)| frame.arg(*id).arg(*count))
         };
         let Some(answer) = self.scripted(&TAKE, &[self.stream()], args).await? else {
-            return self.plain_take(&entries).await;
+            return self.take_without_scripts(&entries).await;
         };
         let entry = |item: Value| {
             let mut parts = items(item)?.into_iter();
@@ -277,30 +277,33 @@ impl Errands {
         items(answer)?.into_iter().map(entry).collect()
     }
 
-    pub(crate) async fn bury(self: Arc<Self>, burial: Burial) -> Result<Buried, Failure> {
+    pub(crate) async fn dead_letter(
+        self: Arc<Self>,
+        dead_letter_request: DeadLetterRequest,
+    ) -> Result<DeadLetterOutcome, Failure> {
         let args = |frame: Frame| {
-            let frame = frame.arg(self.group()).arg(self.consumer()).arg(burial.id);
-            self.epitaph(&burial, frame)
+            let frame = frame.arg(self.group()).arg(self.consumer()).arg(dead_letter_request.id);
+            self.dead_letter_fields(&dead_letter_request, frame)
         };
         let answer = match self.scripted(&DEAD_LETTER, &[self.stream(), &self.dead_letters], args).await {
             // A script cannot call a command with so many words, and a client can.
             Err(error) if error.message().contains("too many fields") => None,
             answer => answer?,
         };
-        let Some(answer) = answer else { return self.plain_bury(&burial).await };
+        let Some(answer) = answer else { return self.dead_letter_without_scripts(&dead_letter_request).await };
         match decode::<i64>(answer)? {
-            1 => Ok(Buried::Written),
-            0 => Ok(Buried::NotOurs),
-            _ => Ok(Buried::Gone),
+            1 => Ok(DeadLetterOutcome::Written),
+            0 => Ok(DeadLetterOutcome::NotOurs),
+            _ => Ok(DeadLetterOutcome::Gone),
         }
     }
 
     /// What a dead letter has beside the fields of its entry.
-    pub(crate) fn epitaph(&self, burial: &Burial, frame: Frame) -> Frame {
-        let frame = frame.arg("dead:id").arg(burial.id).arg("dead:stream").arg(self.stream());
+    pub(crate) fn dead_letter_fields(&self, dead_letter_request: &DeadLetterRequest, frame: Frame) -> Frame {
+        let frame = frame.arg("dead:id").arg(dead_letter_request.id).arg("dead:stream").arg(self.stream());
         let frame = frame.arg("dead:group").arg(self.group()).arg("dead:consumer").arg(self.consumer());
-        let frame = frame.arg("dead:reason").arg(burial.reason.as_str());
-        frame.arg("dead:error").arg(burial.error.as_deref().unwrap_or(""))
+        let frame = frame.arg("dead:reason").arg(dead_letter_request.reason.as_str());
+        frame.arg("dead:error").arg(dead_letter_request.error.as_deref().unwrap_or(""))
     }
 }
 
@@ -310,10 +313,10 @@ fn names_scripts(error: &Error) -> bool {
 }
 
 /// What an entry is known again by.
-pub(crate) fn sample_of(entry: &StreamEntry) -> Sample {
+pub(crate) fn sample_of(entry: &StreamEntry) -> LastEntry {
     let mut hasher = DefaultHasher::new();
     entry.fields.hash(&mut hasher);
-    Sample { id: entry.id, hash: hasher.finish() }
+    LastEntry { id: entry.id, hash: hasher.finish() }
 }
 
 /// CLIENT LIST answers a verbatim string in RESP3.

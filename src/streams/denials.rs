@@ -11,16 +11,16 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Denials(Mutex<State>);
+pub(crate) struct Denials(Mutex<DenialState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct DenialState {
     denied: Vec<(Missing, Instant)>,
     news: Vec<Missing>,
 }
 
 impl Denials {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DenialState> {
         // Nothing in here can be left half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

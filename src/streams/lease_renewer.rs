@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use actix::ArbiterHandle;
 
-use super::consumer_commands::Errands;
+use super::consumer_commands::ConsumerCommands;
 use crate::client::Redis;
 use crate::error::Result;
 use crate::streams::machine::{LeaseTerm, NAME_HELD};
 
 /// What a consumer shows to the keeper.
-pub(crate) trait Kept: Send + Sync + 'static {
+pub(crate) trait RenewedLeases: Send + Sync + 'static {
     /// The leases that should have been renewed by now and were not, and on which somebody still works.
     fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm>;
     /// The server has confirmed leases that it was asked for at `sent`.
@@ -34,15 +34,15 @@ const CHUNK: usize = 256;
 static KEEPER: Mutex<Option<ArbiterHandle>> = Mutex::new(None);
 
 /// Looks after a consumer until it is gone.
-pub(crate) fn watch(kept: Weak<impl Kept>, errands: Arc<Errands>, beat: Duration) {
-    let errands = Arc::downgrade(&errands);
+pub(crate) fn watch(leases: Weak<impl RenewedLeases>, commands: Arc<ConsumerCommands>, beat: Duration) {
+    let commands = Arc::downgrade(&commands);
     let placed = spawn(Box::new(move || {
         actix::spawn(async move {
             let mut link = None;
             loop {
                 // Half a beat behind the consumer's own, which comes first as long as its thread runs.
                 tokio::time::sleep((beat / 2).min(NAME_HELD / 4)).await;
-                if !keep(&kept, &errands, beat * 3, &mut link).await {
+                if !keep(&leases, &commands, beat * 3, &mut link).await {
                     return;
                 }
             }
@@ -54,21 +54,26 @@ pub(crate) fn watch(kept: Weak<impl Kept>, errands: Arc<Errands>, beat: Duration
 }
 
 /// One look. Returns whether there will be another.
-async fn keep(kept: &Weak<impl Kept>, errands: &Weak<Errands>, min_idle: Duration, link: &mut Option<Redis>) -> bool {
-    let (Some(desk), Some(errands)) = (kept.upgrade(), errands.upgrade()) else { return false };
+async fn keep(
+    leases: &Weak<impl RenewedLeases>,
+    commands: &Weak<ConsumerCommands>,
+    min_idle: Duration,
+    link: &mut Option<Redis>,
+) -> bool {
+    let (Some(engine_state), Some(commands)) = (leases.upgrade(), commands.upgrade()) else { return false };
     let now = Instant::now();
-    let terms = desk.neglected(min_idle, errands.handler_deadline, now);
-    let named = desk.needs_name(errands.handler_deadline, now);
+    let terms = engine_state.neglected(min_idle, commands.handler_deadline, now);
+    let named = engine_state.needs_name(commands.handler_deadline, now);
     // A connection takes time to be made, and there will be little of it.
-    let soon = desk.stands_still(now) > min_idle / 3;
-    drop(desk);
+    let soon = engine_state.stands_still(now) > min_idle / 3;
+    drop(engine_state);
     if terms.is_empty() && !named && !soon {
         return true;
     }
     // Not the shared connection: that may be on the very thread that stands still.
     let redis = match link {
         Some(redis) => redis.clone(),
-        None => match connect(&errands) {
+        None => match connect(&commands) {
             Ok(redis) => link.insert(redis).clone(),
             Err(error) => {
                 tracing::warn!(%error, "leases could not be renewed");
@@ -76,16 +81,16 @@ async fn keep(kept: &Weak<impl Kept>, errands: &Weak<Errands>, min_idle: Duratio
             }
         },
     };
-    if named && let Err(failure) = errands.renew_name(&redis).await {
+    if named && let Err(failure) = commands.renew_name(&redis).await {
         tracing::debug!(%failure, "a consumer's name could not be renewed");
     }
     for terms in terms.chunks(CHUNK) {
         let sent = Instant::now();
         // What is lost its consumer hears itself when it runs again.
-        match errands.renew(&redis, terms).await {
+        match commands.renew(&redis, terms).await {
             Ok(()) => {
-                if let Some(desk) = kept.upgrade() {
-                    desk.renewed(terms, sent);
+                if let Some(engine_state) = leases.upgrade() {
+                    engine_state.renewed(terms, sent);
                 }
             }
             Err(failure) => tracing::debug!(%failure, "leases could not be renewed"),
@@ -94,21 +99,21 @@ async fn keep(kept: &Weak<impl Kept>, errands: &Weak<Errands>, min_idle: Duratio
     true
 }
 
-fn connect(errands: &Errands) -> Result<Redis> {
-    errands.control.sibling(&format!("{}-keeper", errands.reader_name))?.start()
+fn connect(commands: &ConsumerCommands) -> Result<Redis> {
+    commands.control.connector(&format!("{}-keeper", commands.reader_name))?.start()
 }
 
 /// Runs something on the renewer's thread, which is made when it is first needed.
 fn spawn(work: Box<dyn FnOnce() + Send>) -> bool {
-    let mut keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let alive = match &*keeper {
+    let mut lease_renewer = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
+    let alive = match &*lease_renewer {
         Some(arbiter) => arbiter.spawn_fn(|| {}),
         None => false,
     };
     if !alive {
-        *keeper = start();
+        *lease_renewer = start();
     }
-    keeper.as_ref().is_some_and(|arbiter| arbiter.spawn_fn(work))
+    lease_renewer.as_ref().is_some_and(|arbiter| arbiter.spawn_fn(work))
 }
 
 fn start() -> Option<ArbiterHandle> {

@@ -23,24 +23,24 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use reports::{Buried, Claims, Renewed, Swept};
+pub(crate) use reports::{ClaimReply, DeadLetterOutcome, LeaseReply, SweepReply};
 pub(crate) use settle::Handled;
 pub(crate) use setup::Holder;
-pub(crate) use terms::{Action, Arrival, Burial, LeaseTerm, Peeked, Taken, Terms};
+pub(crate) use terms::{Action, Arrival, DeadLetterRequest, LeaseTerm, OrderPosition, TakeReply, Terms};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ack_coalescer::AckCoalescer;
-use group_position::{Ground, Sample};
-use keyed_queue::Lanes;
-use lease_book::{Attempts, LeaseBook, Parting, Stage};
+use group_position::{GroupPosition, LastEntry};
+use keyed_queue::KeyedQueue;
+use lease_book::{Attempts, EntryStage, LeaseBook, ReleaseReason};
 use pace::Pace;
 use server_clock::ServerClock;
 use stall::Stall;
 
 use crate::messages::stream_id::StreamId;
-use crate::streams::events::{DeadLetterReason, StreamEventKind as Told};
+use crate::streams::events::{DeadLetterReason, StreamEventKind as Notice};
 use crate::streams::outcome::Outcome;
 
 /// How many entries may be in hand before reading stops, not counted those without a payload: so many wait for a
@@ -70,7 +70,7 @@ const READS: usize = 2;
 
 /// The steps before entries are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum SetupStep {
     Connect,
     Name,
     Reap,
@@ -79,8 +79,8 @@ enum Step {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Setup(Step),
+enum ConsumerPhase {
+    Setup(SetupStep),
     Live,
     Closed,
 }
@@ -95,23 +95,23 @@ enum Flow {
 
 /// A read that is under way, and who looks after it when.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+struct PendingRead {
     count: usize,
     /// For entries to come. Whatever is sent behind it on its link waits as well.
     blocks: bool,
     look_at: Instant,
     unblocked: bool,
-    doubtful: bool,
+    ownership_suspect: bool,
     /// This process was late since then: what the read brings may have been in its socket all the time.
     since: Option<Instant>,
 }
 
 /// What came, and is yet to be decoded.
 #[derive(Debug, Clone, Copy, Default)]
-struct Arriving {
+struct ReceivedPage {
     entries: usize,
     bytes: usize,
-    doubtful: bool,
+    ownership_suspect: bool,
     /// Since when the server may have delivered it.
     since: Option<Instant>,
 }
@@ -132,12 +132,12 @@ enum Name {
     Unasked,
     Ours,
     /// And whoever asked for events was told.
-    Taken,
+    TakeReply,
 }
 
 /// Counts over the life of a consumer.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ConsumerCounters {
     pub(crate) read: u64,
     pub(crate) recovered: u64,
     pub(crate) claimed: u64,
@@ -158,12 +158,12 @@ pub(crate) struct Tally {
 /// See the module.
 pub(crate) struct Consumer<P> {
     terms: Terms,
-    phase: Phase,
+    phase: ConsumerPhase,
     flow: Flow,
     /// The link that the reader has, and the one before it, if that may still be blocked on the server.
     reader: Option<i64>,
-    zombie: Option<i64>,
-    reads: VecDeque<Reading>,
+    stale_client: Option<i64>,
+    reads: VecDeque<PendingRead>,
     /// Entries of full pages in a row: with many of them there is a backlog, and no read need wait.
     streak: usize,
     /// When the last page came, all of the full one before it was with the server again, or about to be.
@@ -178,38 +178,38 @@ pub(crate) struct Consumer<P> {
     /// Parked entries whose lane is not known yet, and those that are being looked at for that.
     unkeyed: VecDeque<StreamId>,
     keying: Vec<StreamId>,
-    ground: Option<Ground>,
-    sample: Option<Sample>,
+    group_position: Option<GroupPosition>,
+    sample: Option<LastEntry>,
     stall: Stall,
     server_clock: ServerClock,
     book: LeaseBook,
-    lanes: Lanes<P>,
+    keyed_queue: KeyedQueue<P>,
     acks: AckCoalescer,
     /// Entries whose terms the server does not know yet, and those it is being told of.
-    unsaid: VecDeque<StreamId>,
+    unrenewed: VecDeque<StreamId>,
     /// This process stood still for so long that others may have what it has: nothing more is handed out before the
     /// server has said what is still ours.
-    doubtful: bool,
+    ownership_suspect: bool,
     /// The same of its name: nothing is handed out before the server has said that it is still ours.
-    doubtful_name: bool,
+    name_suspect: bool,
     /// The same of what a take brings that was under way then.
-    doubtful_take: bool,
+    take_suspect: bool,
     saying: Vec<LeaseTerm>,
     said_at: Instant,
-    burials: VecDeque<Burial>,
+    dead_letter_requests: VecDeque<DeadLetterRequest>,
     /// Burials that the server refuses, by the time of the next try.
-    stuck: BTreeMap<(Instant, StreamId), Burial>,
+    stuck: BTreeMap<(Instant, StreamId), DeadLetterRequest>,
     /// Whoever asked for events knows that dead letters cannot be written.
     told_stuck: bool,
     /// And that so many entries wait that reading will stop.
     told_backlog: bool,
     /// Whose burial is under way.
-    burying: Option<StreamId>,
+    dead_lettering: Option<StreamId>,
     /// Entries that are being taken.
     taking: Vec<(StreamId, u64)>,
     took_at: Instant,
     cursor: StreamId,
-    arriving: Arriving,
+    arriving: ReceivedPage,
     /// How many entries may still be handed out, where others have their share in the handlers.
     allowance: Option<usize>,
     next_sweep: Instant,
@@ -219,9 +219,9 @@ pub(crate) struct Consumer<P> {
     /// Whoever asked for events knows that round trips are too long for `min_idle`.
     told_distance: bool,
     /// After a stand-still, once until the next one of them has ended.
-    sweep_put_off: bool,
+    sweep_deferred: bool,
     next_beat: Instant,
-    next_look: Instant,
+    next_check: Instant,
     next_name: Instant,
     next_forget: Instant,
     setup: Pace,
@@ -231,7 +231,7 @@ pub(crate) struct Consumer<P> {
     peek: Pace,
     ack: Pace,
     lease: Pace,
-    bury: Pace,
+    dead_letter: Pace,
     look: Pace,
     rename: Pace,
     forget: Pace,
@@ -246,16 +246,16 @@ pub(crate) struct Consumer<P> {
     /// When it was last asked what to do.
     looked: Option<Instant>,
     chance: fastrand::Rng,
-    tally: Tally,
+    tally: ConsumerCounters,
 }
 
 impl<P> Consumer<P> {
     pub(crate) fn new(terms: Terms, now: Instant, chance: fastrand::Rng) -> Self {
         Self {
-            phase: Phase::Setup(Step::Connect),
+            phase: ConsumerPhase::Setup(SetupStep::Connect),
             flow: Flow::Open,
             reader: None,
-            zombie: None,
+            stale_client: None,
             reads: VecDeque::with_capacity(READS),
             streak: 0,
             keeps_up: false,
@@ -265,36 +265,36 @@ impl<P> Consumer<P> {
             received: None,
             unkeyed: VecDeque::new(),
             keying: Vec::new(),
-            ground: None,
+            group_position: None,
             sample: None,
             stall: Stall::new(terms.stall_after),
             server_clock: ServerClock::default(),
             book: LeaseBook::default(),
-            lanes: Lanes::new(),
+            keyed_queue: KeyedQueue::new(),
             acks: AckCoalescer::default(),
-            unsaid: VecDeque::new(),
-            doubtful: false,
-            doubtful_name: false,
-            doubtful_take: false,
+            unrenewed: VecDeque::new(),
+            ownership_suspect: false,
+            name_suspect: false,
+            take_suspect: false,
             saying: Vec::new(),
             said_at: now,
-            burials: VecDeque::new(),
+            dead_letter_requests: VecDeque::new(),
             stuck: BTreeMap::new(),
             told_stuck: false,
             told_backlog: false,
-            burying: None,
+            dead_lettering: None,
             taking: Vec::new(),
             took_at: now,
             cursor: StreamId::MIN,
-            arriving: Arriving::default(),
+            arriving: ReceivedPage::default(),
             allowance: None,
             next_sweep: now,
             swept_at: now,
             read_at_look: 0,
             told_distance: false,
-            sweep_put_off: false,
+            sweep_deferred: false,
             next_beat: now + terms.min_idle / 4,
-            next_look: now + terms.look_every,
+            next_check: now + terms.look_every,
             next_name: now + NAME_HELD / 3,
             next_forget: now + terms.forget_after.map_or(FORGET_EVERY, |idle| idle.min(FORGET_EVERY)),
             setup: Pace::default(),
@@ -304,7 +304,7 @@ impl<P> Consumer<P> {
             peek: Pace::default(),
             ack: Pace::default(),
             lease: Pace::default(),
-            bury: Pace::default(),
+            dead_letter: Pace::default(),
             look: Pace::default(),
             rename: Pace::default(),
             forget: Pace::default(),
@@ -315,12 +315,12 @@ impl<P> Consumer<P> {
             out: VecDeque::new(),
             looked: None,
             chance,
-            tally: Tally::default(),
+            tally: ConsumerCounters::default(),
             terms,
         }
     }
 
-    pub(crate) fn tally(&self) -> &Tally {
+    pub(crate) fn tally(&self) -> &ConsumerCounters {
         &self.tally
     }
 
@@ -334,13 +334,13 @@ impl<P> Consumer<P> {
     }
 
     /// The last entry that has come.
-    pub(crate) fn read_last(&mut self, sample: Option<Sample>) {
+    pub(crate) fn read_last(&mut self, sample: Option<LastEntry>) {
         self.sample = sample.or(self.sample);
     }
 
     /// What is known of the group.
-    pub(crate) fn ground(&self) -> Option<Ground> {
-        self.ground
+    pub(crate) fn group_position(&self) -> Option<GroupPosition> {
+        self.group_position
     }
 
     /// Whether the server may still be about to hand entries out to us.
@@ -350,17 +350,17 @@ impl<P> Consumer<P> {
 
     /// How many dead letters could not be written yet.
     pub(crate) fn unwritten(&self) -> usize {
-        self.burials.len() + self.stuck.len() + usize::from(self.burying.is_some())
+        self.dead_letter_requests.len() + self.stuck.len() + usize::from(self.dead_lettering.is_some())
     }
 
     /// How many entries wait for a handler.
     pub(crate) fn waiting(&self) -> usize {
-        self.lanes.len()
+        self.keyed_queue.len()
     }
 
     /// How many entries could go to a handler now.
     pub(crate) fn ready(&self) -> usize {
-        if self.flow == Flow::Open { self.lanes.ready() } else { 0 }
+        if self.flow == Flow::Open { self.keyed_queue.ready() } else { 0 }
     }
 
     /// Hands out that many entries more, then waits to be allowed again.
@@ -383,25 +383,30 @@ impl<P> Consumer<P> {
     }
 
     /// An earlier life of this consumer may have left a read under way on that link, and knew the group.
-    pub(crate) fn succeed(&mut self, client: Option<i64>, ground: Option<Ground>, tally: Tally) {
-        (self.zombie, self.ground, self.tally) = (client, ground, tally);
+    pub(crate) fn succeed(
+        &mut self,
+        client: Option<i64>,
+        group_position: Option<GroupPosition>,
+        tally: ConsumerCounters,
+    ) {
+        (self.stale_client, self.group_position, self.tally) = (client, group_position, tally);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed
+        self.phase == ConsumerPhase::Closed
     }
 
     /// What it is doing, as one lower-case word.
     pub(crate) fn state(&self) -> &'static str {
         match (self.phase, self.flow) {
-            (Phase::Closed, _) => "closed",
+            (ConsumerPhase::Closed, _) => "closed",
             (_, Flow::Draining(_)) => "draining",
             (_, Flow::Paused(_)) => "paused",
-            (Phase::Setup(Step::Name), _) if self.name == Name::Taken => "waiting for its name",
-            (Phase::Setup(Step::Connect | Step::Name | Step::Reap), _) => "connecting",
-            (Phase::Setup(Step::EnsureGroup), _) => "ensuring the group",
-            (Phase::Setup(Step::List), _) => "recovering",
-            (Phase::Live, _) => "live",
+            (ConsumerPhase::Setup(SetupStep::Name), _) if self.name == Name::TakeReply => "waiting for its name",
+            (ConsumerPhase::Setup(SetupStep::Connect | SetupStep::Name | SetupStep::Reap), _) => "connecting",
+            (ConsumerPhase::Setup(SetupStep::EnsureGroup), _) => "ensuring the group",
+            (ConsumerPhase::Setup(SetupStep::List), _) => "recovering",
+            (ConsumerPhase::Live, _) => "live",
         }
     }
 
@@ -410,9 +415,9 @@ impl<P> Consumer<P> {
     pub(crate) fn pause(&mut self, now: Instant) {
         if matches!(self.flow, Flow::Open | Flow::Paused(Some(_))) && !self.is_closed() {
             self.flow = Flow::Paused(None);
-            self.tell(Told::Paused { lasts: None });
+            self.notify(Notice::Paused { lasts: None });
             if !self.terms.ordered {
-                self.hand_back_waiting();
+                self.return_waiting();
                 // The server cannot keep a delay that is longer than `min_idle`.
                 self.hand_over_delayed(now + self.terms.min_idle);
             }
@@ -424,7 +429,7 @@ impl<P> Consumer<P> {
         if matches!(self.flow, Flow::Paused(_)) && !self.is_closed() {
             self.flow = Flow::Open;
             self.next_sweep = self.next_sweep.min(now);
-            self.tell(Told::Resumed);
+            self.notify(Notice::Resumed);
         }
     }
 
@@ -438,18 +443,18 @@ impl<P> Consumer<P> {
             return;
         }
         self.flow = Flow::Draining(deadline);
-        self.tell(Told::Draining);
-        self.hand_back_waiting();
+        self.notify(Notice::Draining);
+        self.return_waiting();
         self.hand_over_delayed(deadline + crate::clock::FOREVER);
         // The last chance of what the server has refused so far.
-        self.burials.extend(std::mem::take(&mut self.stuck).into_values());
+        self.dead_letter_requests.extend(std::mem::take(&mut self.stuck).into_values());
         self.unblock();
     }
 
     /// The handler's actor has ended: nobody can take what is in hand.
     pub(crate) fn handler_gone(&mut self, deadline: Instant) {
         if !matches!(self.flow, Flow::Draining(_)) && !self.is_closed() {
-            self.tell(Told::HandlerGone);
+            self.notify(Notice::HandlerGone);
         }
         self.drain(deadline);
     }
@@ -460,20 +465,20 @@ impl<P> Consumer<P> {
         (self.typical, self.handler_time) = (typical, Some(handler_time));
     }
 
-    fn hand_back_waiting(&mut self) {
+    fn return_waiting(&mut self) {
         let unkeyed = std::mem::take(&mut self.unkeyed);
-        for id in self.lanes.drain().into_iter().chain(unkeyed) {
+        for id in self.keyed_queue.drain().into_iter().chain(unkeyed) {
             let Some(hold) = self.book.get_mut(id) else { continue };
             // It gives up its place in its order, which it had not come to the head of.
-            hold.lane = None;
+            hold.order_key = None;
             if std::mem::take(&mut hold.attempts.recorded) {
                 hold.attempts.started = hold.attempts.started.saturating_sub(1);
             }
             let parting = match (hold.attempts.suspect, hold.attempts.started, hold.due, self.looked) {
-                (true, ..) => Parting::Suspect,
-                (false, 0, None, _) => Parting::Unstarted,
-                (false, _, Some(due), _) | (false, _, None, Some(due)) => Parting::Recorded { due },
-                (false, _, None, None) => Parting::Unstarted,
+                (true, ..) => ReleaseReason::Suspect,
+                (false, 0, None, _) => ReleaseReason::Unstarted,
+                (false, _, Some(due), _) | (false, _, None, Some(due)) => ReleaseReason::Recorded { due },
+                (false, _, None, None) => ReleaseReason::Unstarted,
             };
             self.leave(id, parting);
         }
@@ -482,11 +487,11 @@ impl<P> Consumer<P> {
     /// Lets others have the entries whose next attempt is due before `until`.
     fn hand_over_delayed(&mut self, until: Instant) {
         for id in self.book.ids() {
-            if let Some(Stage::Delayed { due }) = self.book.stage(id)
+            if let Some(EntryStage::Delayed { due }) = self.book.stage(id)
                 && due < until
             {
-                self.settled_lane(id);
-                self.leave(id, Parting::Recorded { due });
+                self.settled_order_key(id);
+                self.leave(id, ReleaseReason::Recorded { due });
             }
         }
     }
@@ -503,13 +508,13 @@ impl<P> Consumer<P> {
         }
     }
 
-    fn tell(&mut self, what: Told) {
-        self.out.push_back(Action::Tell(what));
+    fn notify(&mut self, what: Notice) {
+        self.out.push_back(Action::PublishEvent(what));
     }
 
     /// Lets others have an entry.
-    fn leave(&mut self, id: StreamId, parting: Parting) {
-        self.book.set(id, Stage::Leaving(parting));
-        self.unsaid.push_back(id);
+    fn leave(&mut self, id: StreamId, parting: ReleaseReason) {
+        self.book.set(id, EntryStage::Leaving(parting));
+        self.unrenewed.push_back(id);
     }
 }

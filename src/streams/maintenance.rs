@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::consumer_commands::{Errands, millis, plain_text, sample_of};
+use super::consumer_commands::{ConsumerCommands, millis, plain_text, sample_of};
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -19,7 +19,9 @@ use crate::messages::{
 };
 use crate::streams::events::Missing;
 use crate::streams::machine::failure::{Failure, FailureKind};
-use crate::streams::machine::group_position::{Bed, Ensured, Found, Ground, Sample, Start, is_same, start};
+use crate::streams::machine::group_position::{
+    Ensured, Found, GroupPosition, LastEntry, Start, StreamSnapshot, is_same, start,
+};
 use crate::streams::machine::{Holder, NAME_HELD};
 
 /// A holder whose connection is lost may be about to make it anew: it is looked for twice.
@@ -30,81 +32,94 @@ const FORGOTTEN: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What there is of a group.
-enum Seen {
-    Group(Ground),
+enum GroupState {
+    Group(GroupPosition),
     NoGroup,
     NoStream,
     /// We may not look.
     Unknown,
 }
 
-impl Errands {
-    async fn inspect(&self) -> Result<Seen, Failure> {
+impl ConsumerCommands {
+    async fn inspect(&self) -> Result<GroupState, Failure> {
         // In this order: what is delivered between the two is pending then, and not below the floor.
         let groups = self.control.send(XInfoGroups::new(self.stream()));
         let pending = self.control.send(XPending::new(self.stream(), self.group()));
         let (groups, pending) = (groups.await, pending.await);
         let groups = match groups {
-            Err(error) if error.code() == Some("ERR") => return Ok(Seen::NoStream),
+            Err(error) if error.code() == Some("ERR") => return Ok(GroupState::NoStream),
             groups => groups,
         };
-        let Some(groups) = self.denials.note(Missing::Info, groups)? else { return Ok(Seen::Unknown) };
+        let Some(groups) = self.denials.note(Missing::Info, groups)? else { return Ok(GroupState::Unknown) };
         let Some(group) = groups.into_iter().find(|group| group.name == self.group().as_bytes()) else {
-            return Ok(Seen::NoGroup);
+            return Ok(GroupState::NoGroup);
         };
         let pending = match pending {
-            Err(error) if error.code() == Some("NOGROUP") => return Ok(Seen::NoGroup),
+            Err(error) if error.code() == Some("NOGROUP") => return Ok(GroupState::NoGroup),
             pending => pending,
         };
-        let Some(pending) = self.denials.note(Missing::Info, pending)? else { return Ok(Seen::Unknown) };
+        let Some(pending) = self.denials.note(Missing::Info, pending)? else { return Ok(GroupState::Unknown) };
         let last_id = group.last_delivered_id;
         let floor = pending.lowest.map_or(last_id, |lowest| before(lowest).min(last_id));
-        Ok(Seen::Group(Ground { floor, last_id, added: group.entries_read, lag: group.lag, pending: pending.count }))
+        Ok(GroupState::Group(GroupPosition {
+            floor,
+            last_id,
+            added: group.entries_read,
+            lag: group.lag,
+            pending: pending.count,
+        }))
     }
 
     /// How far the group is, if that can be told. `delivered` is the last entry that it had delivered before.
-    pub(crate) async fn look(self: Arc<Self>, delivered: Option<StreamId>) -> Result<Option<Ground>, Failure> {
+    pub(crate) async fn look(self: Arc<Self>, delivered: Option<StreamId>) -> Result<Option<GroupPosition>, Failure> {
         match self.inspect().await? {
-            Seen::Group(mut ground) => {
+            GroupState::Group(mut group_position) => {
                 // A server goes on counting entries that were trimmed before the group had read them. Nothing is left to
                 // read when the last entry that was delivered is the last one that was added.
-                if ground.lag.is_some_and(|lag| lag > 0) && delivered == Some(ground.last_id) {
+                if group_position.lag.is_some_and(|lag| lag > 0) && delivered == Some(group_position.last_id) {
                     let info = self.control.send(XInfoStream::new(self.stream())).await;
                     let info = self.denials.note(Missing::Info, info)?;
-                    if info.is_some_and(|info| info.last_generated_id <= ground.last_id) {
-                        ground.lag = Some(0);
+                    if info.is_some_and(|info| info.last_generated_id <= group_position.last_id) {
+                        group_position.lag = Some(0);
                     }
                 }
-                Ok(Some(ground))
+                Ok(Some(group_position))
             }
-            Seen::NoGroup | Seen::NoStream | Seen::Unknown => Ok(None),
+            GroupState::NoGroup | GroupState::NoStream | GroupState::Unknown => Ok(None),
         }
     }
 
     /// Makes the group, unless it is there.
     pub(crate) async fn ensure_group(
         self: Arc<Self>,
-        known: Option<Ground>,
-        sample: Option<Sample>,
+        known: Option<GroupPosition>,
+        sample: Option<LastEntry>,
     ) -> Result<Ensured, Failure> {
         let begin = match self.inspect().await? {
-            Seen::Group(ground) => return Ok(Ensured { made: None, ground: Some(ground) }),
-            Seen::NoStream => start(known, None, self.start),
-            Seen::NoGroup => {
+            GroupState::Group(group_position) => {
+                return Ok(Ensured { made: None, group_position: Some(group_position) });
+            }
+            GroupState::NoStream => start(known, None, self.start),
+            GroupState::NoGroup => {
                 let info = self.control.send(XInfoStream::new(self.stream())).await;
                 let info = self.denials.note(Missing::Info, info)?;
                 // Where we may not look: the stream was there a moment ago.
-                let bed = info.map(|info| Bed { last_id: info.last_generated_id, added: info.entries_added });
-                match (bed, known) {
+                let stream_snapshot =
+                    info.map(|info| StreamSnapshot { last_id: info.last_generated_id, added: info.entries_added });
+                match (stream_snapshot, known) {
                     (None, Some(known)) => Start::After(known.floor),
-                    (bed, Some(known)) if !self.is_same_stream(known, sample).await? => {
-                        tracing::error!(stream = self.stream(), ?bed, "another stream is in the place of this one");
+                    (stream_snapshot, Some(known)) if !self.is_same_stream(known, sample).await? => {
+                        tracing::error!(
+                            stream = self.stream(),
+                            ?stream_snapshot,
+                            "another stream is in the place of this one"
+                        );
                         Start::After(StreamId::MIN)
                     }
-                    (bed, known) => start(known, bed, self.start),
+                    (stream_snapshot, known) => start(known, stream_snapshot, self.start),
                 }
             }
-            Seen::Unknown => known.map_or(self.start, |known| Start::After(known.floor)),
+            GroupState::Unknown => known.map_or(self.start, |known| Start::After(known.floor)),
         };
         let create = XGroupCreate::new(self.stream(), self.group()).mkstream().idempotent();
         let create = match begin {
@@ -117,16 +132,16 @@ impl Errands {
             Err(error) if error.code() == Some("BUSYGROUP") => None,
             Err(error) => return Err(error.into()),
         };
-        let ground = match self.inspect().await? {
-            Seen::Group(ground) => Some(ground),
-            Seen::Unknown => None,
-            Seen::NoGroup | Seen::NoStream => return Err(Failure::no_group()),
+        let group_position = match self.inspect().await? {
+            GroupState::Group(group_position) => Some(group_position),
+            GroupState::Unknown => None,
+            GroupState::NoGroup | GroupState::NoStream => return Err(Failure::no_group()),
         };
-        Ok(Ensured { made, ground })
+        Ok(Ensured { made, group_position })
     }
 
     /// Whether the stream is the one that was read, and not another that was renamed or imported to its place.
-    async fn is_same_stream(&self, known: Ground, sample: Option<Sample>) -> Result<bool, Failure> {
+    async fn is_same_stream(&self, known: GroupPosition, sample: Option<LastEntry>) -> Result<bool, Failure> {
         let Some(sample) = sample else { return Ok(true) };
         let entries = self.control.send(XRange::new(self.stream(), sample.id..=sample.id)).await?;
         let found = match entries.first() {
@@ -189,7 +204,7 @@ impl Errands {
         let holder = match NAME.run(redis, &[&key], args).await {
             Ok(answer) => decode(answer)?,
             Err(error) if error.code() == Some("NOPERM") => {
-                let holder = self.plain_name(redis, &key, time, dead).await;
+                let holder = self.name_without_scripts(redis, &key, time, dead).await;
                 let Some(holder) = self.denials.note(Missing::Names, holder)? else { return Ok(None) };
                 holder
             }
@@ -198,7 +213,7 @@ impl Errands {
         Ok(Some(holder).filter(|holder| holder != us))
     }
 
-    async fn plain_name(&self, redis: &Redis, key: &str, time: Duration, dead: &str) -> Result<String> {
+    async fn name_without_scripts(&self, redis: &Redis, key: &str, time: Duration, dead: &str) -> Result<String> {
         let us = self.reader_name.as_str();
         let get = || redis.send(Internal(Frame::known("GET").key(key).read_only()));
         let holder: Option<String> = decode(get().await?)?;
@@ -250,7 +265,7 @@ impl Errands {
 
     /// Leaves nothing behind that is of no use: the consumer, if nothing is pending for it and it reads no more,
     /// and its hold on its name.
-    pub(crate) async fn farewell(self: Arc<Self>, delete: bool) {
+    pub(crate) async fn remove_consumer(self: Arc<Self>, delete: bool) {
         let leave = async {
             if delete {
                 let args = |frame: Frame| frame.arg(self.group()).arg(0).arg(self.consumer());

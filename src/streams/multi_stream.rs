@@ -16,41 +16,41 @@ use actix::Recipient;
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
-use super::consumer_commands::Errands;
-use super::engine::{ConsumerEngine, LaneOf, Shared};
+use super::consumer_commands::ConsumerCommands;
+use super::engine::{ConsumerEngine, OrderingKeyFn, Shared};
 use crate::actors::stream_consumer::{DrainReport, Engine, Order};
 use crate::streams::delivery::FromEntry;
 use crate::streams::events::StreamEvent;
 use crate::streams::inbox::sealed::Inbox;
 use crate::streams::machine::Terms;
-use crate::streams::machine::fair_turns::Turns;
+use crate::streams::machine::fair_turns::WeightedTurns;
 
 /// So many rounds before other actors of this thread get their turn.
 const ROUNDS: usize = 8;
 
 /// Everything a consumer is made from.
-pub(crate) struct Parts<T> {
+pub(crate) struct ConsumerParts<T> {
     pub(crate) terms: Terms,
     /// Its streams, with their weights.
-    pub(crate) streams: Vec<(Arc<Errands>, u32)>,
+    pub(crate) streams: Vec<(Arc<ConsumerCommands>, u32)>,
     pub(crate) inbox: Box<dyn Inbox<T>>,
-    pub(crate) lane: Option<LaneOf<T>>,
+    pub(crate) order_key: Option<OrderingKeyFn<T>>,
     pub(crate) events: Vec<Recipient<StreamEvent>>,
 }
 
-impl<T: FromEntry> Parts<T> {
+impl<T: FromEntry> ConsumerParts<T> {
     pub(crate) fn into_engine(self) -> Box<dyn Engine> {
-        let Self { terms, streams, inbox, lane, events } = self;
-        let shared = Rc::new(Shared { inbox, lane, events: RefCell::new(events) });
-        let turns = Turns::new(streams.iter().map(|(_, weight)| *weight));
+        let Self { terms, streams, inbox, order_key, events } = self;
+        let shared = Rc::new(Shared { inbox, order_key, events: RefCell::new(events) });
+        let turns = WeightedTurns::new(streams.iter().map(|(_, weight)| *weight));
         let max_in_flight = terms.max_in_flight;
-        let engine = |(errands, _)| ConsumerEngine::new(terms.clone(), errands, shared.clone());
+        let engine = |(commands, _)| ConsumerEngine::new(terms.clone(), commands, shared.clone());
         let mut engines: Vec<_> = streams.into_iter().map(engine).collect();
         match engines.pop() {
             Some(only) if engines.is_empty() => Box::new(only),
             last => {
                 engines.extend(last);
-                Box::new(Fleet::new(engines, turns, max_in_flight))
+                Box::new(MultiStreamEngine::new(engines, turns, max_in_flight))
             }
         }
     }
@@ -58,9 +58,9 @@ impl<T: FromEntry> Parts<T> {
 
 /// See the module. Only those of its engines are polled that were woken: with a thousand streams a wake-up of one must
 /// not cost a thousand polls.
-struct Fleet<T: FromEntry> {
+struct MultiStreamEngine<T: FromEntry> {
     engines: Vec<Member<T>>,
-    turns: Turns,
+    turns: WeightedTurns,
     max_in_flight: usize,
     /// Handlers that work, of all engines.
     running: usize,
@@ -105,8 +105,8 @@ impl Wake for MemberWaker {
     }
 }
 
-impl<T: FromEntry> Fleet<T> {
-    fn new(engines: Vec<ConsumerEngine<T>>, turns: Turns, max_in_flight: usize) -> Self {
+impl<T: FromEntry> MultiStreamEngine<T> {
+    fn new(engines: Vec<ConsumerEngine<T>>, turns: WeightedTurns, max_in_flight: usize) -> Self {
         let woken = Arc::new(Woken::default());
         let member = |(nth, mut engine): (usize, ConsumerEngine<T>)| {
             engine.allow(0);
@@ -200,7 +200,7 @@ impl<T: FromEntry> Fleet<T> {
     }
 }
 
-impl<T: FromEntry> Engine for Fleet<T> {
+impl<T: FromEntry> Engine for MultiStreamEngine<T> {
     fn poll(&mut self, cx: &mut Context<'_>) {
         self.woken.task.register(cx.waker());
         // A page may have come while handlers are free.

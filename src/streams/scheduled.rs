@@ -24,9 +24,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 /// The ticket of a scheduled message, by which it can be cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Ticket(String);
+pub struct ScheduleId(String);
 
-impl Ticket {
+impl ScheduleId {
     /// Tickets that were made later come later, so that messages for the same moment keep their order.
     fn new() -> Self {
         let made = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -34,13 +34,13 @@ impl Ticket {
     }
 }
 
-impl fmt::Display for Ticket {
+impl fmt::Display for ScheduleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl FromStr for Ticket {
+impl FromStr for ScheduleId {
     type Err = std::convert::Infallible;
 
     /// Takes any text: whether there is such a message is for the server to say.
@@ -62,7 +62,7 @@ impl Redis {
     /// # Errors
     /// When the message has an id of its own or no field, and those of the script. With
     /// [`Fate::Unknown`](crate::Fate::Unknown) it may be scheduled, and nobody has its ticket.
-    pub async fn schedule(&self, message: XAdd, at: SystemTime) -> Result<Ticket> {
+    pub async fn schedule(&self, message: XAdd, at: SystemTime) -> Result<ScheduleId> {
         self.keep(message, "at", unix_millis(at)).await
     }
 
@@ -71,12 +71,12 @@ impl Redis {
     ///
     /// # Errors
     /// As [`schedule`](Self::schedule).
-    pub async fn schedule_in(&self, message: XAdd, delay: Duration) -> Result<Ticket> {
+    pub async fn schedule_in(&self, message: XAdd, delay: Duration) -> Result<ScheduleId> {
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.keep(message, "in", delay).await
     }
 
-    async fn keep(&self, message: XAdd, from: &str, ms: u64) -> Result<Ticket> {
+    async fn keep(&self, message: XAdd, from: &str, ms: u64) -> Result<ScheduleId> {
         if message.has_own_id() {
             return Err(Error::invalid_command("XADD: a scheduled message gets its id when its time has come"));
         }
@@ -87,7 +87,7 @@ impl Redis {
         if words.len() > MOST_ARGUMENTS {
             return Err(Error::invalid_command("XADD: a scheduled message has at most 3,490 fields"));
         }
-        let ticket = Ticket::new();
+        let ticket = ScheduleId::new();
         // Beyond what a double holds exactly, half a million years from now.
         let ms = ms.min(1 << 53);
         let args = |call: Frame| {
@@ -99,9 +99,9 @@ impl Redis {
             }
         };
         let keys = [times(stream), messages(stream)];
-        let kept = SCHEDULE.run_within(self, &keys, args, frame.own_timeout()).await;
+        let leases = SCHEDULE.run_within(self, &keys, args, frame.own_timeout()).await;
         // Of the commands that this takes the caller knows none.
-        kept.map_err(|error| error.of_call("schedule"))?;
+        leases.map_err(|error| error.of_call("schedule"))?;
         Ok(ticket)
     }
 }
@@ -145,7 +145,7 @@ impl Scheduled {
     ///
     /// # Errors
     /// Those of the script.
-    pub async fn cancel(&self, ticket: &Ticket) -> Result<bool> {
+    pub async fn cancel(&self, ticket: &ScheduleId) -> Result<bool> {
         let [_, times, messages] = self.keys();
         let answer = CANCEL.run(&self.redis, &[times, messages], |call| call.arg(&ticket.0).idempotent()).await?;
         decode(answer)

@@ -25,12 +25,12 @@ use crate::actors::stream_consumer::{ConsumerActor, Engine};
 use crate::client::Redis;
 use crate::clock::FOREVER;
 use crate::error::{Error, ErrorKind, Fate, Result};
-use crate::streams::consumer_commands::Errands;
+use crate::streams::consumer_commands::ConsumerCommands;
 use crate::streams::denials::Denials;
 use crate::streams::machine::Terms;
 use crate::streams::machine::group_position::Start;
-use crate::streams::multi_stream::Parts;
-use crate::supervisor::{Fall, Guardian, RestartLimit};
+use crate::streams::multi_stream::ConsumerParts;
+use crate::supervisor::{ActorFailure, Guardian, RestartLimit};
 
 impl StreamConsumer {
     /// Configures a consumer of `group` of the stream `stream`. The stream gets the connection's key prefix,
@@ -96,7 +96,7 @@ impl<L> StreamConsumerBuilder<L> {
             config_error("there is no actix system on this thread; start inside #[actix::main], or name an arbiter")
         })?;
         let sweep_every = self.sweep_every.unwrap_or((self.min_idle / 2).min(Duration::from_secs(4)));
-        let lane = self.ordering.lane();
+        let order_key = self.ordering.order_key();
         // A batch is whole only if the handler may have all of it.
         let max_in_flight =
             if handler.takes_batches() { self.max_in_flight.max(self.batch) } else { self.max_in_flight };
@@ -112,7 +112,7 @@ impl<L> StreamConsumerBuilder<L> {
             sweep_every: sweep_every.min(FOREVER),
             retry: self.retry,
             max_deliveries: self.max_deliveries,
-            ordered: lane.is_some(),
+            ordered: order_key.is_some(),
             stall_after: self.stall_after.min(FOREVER),
             look_every: (self.stall_after / 4).clamp(Duration::from_millis(5), Duration::from_secs(1)),
             idle_look: (self.stall_after / 4).min(Duration::from_secs(15)),
@@ -127,9 +127,9 @@ impl<L> StreamConsumerBuilder<L> {
             let base = redis.config().client_name().unwrap_or("redis-actix");
             let reader_name = format!("{base}-reader-{:08x}", fastrand::u32(..));
             let reader =
-                redis.sibling(&reader_name)?.beside(name.stream.as_bytes()).arbiter(arbiter.clone()).start()?;
+                redis.connector(&reader_name)?.beside(name.stream.as_bytes()).arbiter(arbiter.clone()).start()?;
             let dead_letters = self.dead_letters.clone().unwrap_or_else(|| DeadLetters::usual_place(&name.stream));
-            let errands = Errands {
+            let commands = ConsumerCommands {
                 control: redis.at_primary(),
                 reader,
                 name,
@@ -140,20 +140,20 @@ impl<L> StreamConsumerBuilder<L> {
                 denials: Denials::default(),
                 handler_deadline: terms.handler_deadline,
             };
-            named.push((Arc::new(errands), weight));
+            named.push((Arc::new(commands), weight));
         }
         let streams = named;
         let Some((first, _)) = streams.first() else { return Err(config_error("a consumer needs a stream")) };
         let name = first.name.clone();
         let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
-        let scheduled = streams.iter().map(|(errands, _)| Scheduled::new(redis, &*errands.name.stream)).collect();
+        let scheduled = streams.iter().map(|(commands, _)| Scheduled::new(redis, &*commands.name.stream)).collect();
         let mover = Mover::new(scheduled, self.extras.scheduled_every, self.extras.scheduled_by_default);
-        let parts = Parts { terms, streams, inbox: Box::new(handler), lane, events: self.events };
+        let parts = ConsumerParts { terms, streams, inbox: Box::new(handler), order_key, events: self.events };
         // Zero makes the mailbox unbounded: orders are few, and must keep their order.
         let (sender, receiver) = channel::channel::<ConsumerActor>(0);
         let limit = self.limit;
         let placed = arbiter.spawn_fn(move || {
-            actix::spawn(grow(parts, mover, receiver, limit));
+            actix::spawn(spawn(parts, mover, receiver, limit));
         });
         if placed {
             Ok(StreamConsumer::assemble(Addr::new(sender), name, dead_letters))
@@ -163,8 +163,8 @@ impl<L> StreamConsumerBuilder<L> {
     }
 }
 
-async fn grow<T: FromEntry>(
-    parts: Parts<T>,
+async fn spawn<T: FromEntry>(
+    parts: ConsumerParts<T>,
     mover: Mover,
     receiver: channel::AddressReceiver<ConsumerActor>,
     limit: RestartLimit,
@@ -173,8 +173,8 @@ async fn grow<T: FromEntry>(
     let actor = Context::with_receiver(receiver).into_future(ConsumerActor::new(engine.clone()));
     let falls = engine.clone();
     let guardian = Guardian::new(actor, limit, move |fall| match fall {
-        Fall::Restart(_, reason) => falls.borrow_mut().restarted(reason),
-        Fall::GiveUp(_) => falls.borrow_mut().abort(),
+        ActorFailure::Restart(_, reason) => falls.borrow_mut().restarted(reason),
+        ActorFailure::GiveUp(_) => falls.borrow_mut().abort(),
     });
     select(pin!(guardian), pin!(mover.run())).await;
     engine.borrow_mut().abort();

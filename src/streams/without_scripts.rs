@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::consumer_commands::{Counted, Errands, entry, items, millis};
+use super::consumer_commands::{ConsumerCommands, Counted, entry, items, millis};
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::lua::Internal;
 use crate::messages::{decode, stream_id::StreamId, streams_pending::XAutoClaim, streams_replies::StreamEntry};
 use crate::streams::machine::failure::Failure;
-use crate::streams::machine::{Burial, Buried, Claims, LeaseTerm, Renewed, Swept};
+use crate::streams::machine::{ClaimReply, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply};
 
-impl Errands {
+impl ConsumerCommands {
     pub(crate) async fn all(&self, frames: impl IntoIterator<Item = Frame>) -> Result<Vec<Value>, Failure> {
         all(&self.control, frames).await
     }
@@ -34,7 +34,7 @@ async fn all(redis: &Redis, frames: impl IntoIterator<Item = Frame>) -> Result<V
     answers.into_iter().map(fine).collect()
 }
 
-impl Errands {
+impl ConsumerCommands {
     /// For each entry, the count of its deliveries if it is ours.
     async fn owned(&self, ids: impl Iterator<Item = StreamId>) -> Result<Vec<Option<u64>>, Failure> {
         self.owned_by(&self.control, ids).await
@@ -58,29 +58,33 @@ impl Errands {
         Frame::known("XACK").key(self.stream()).arg(self.group()).arg(id).idempotent()
     }
 
-    pub(crate) async fn plain_sweep(
+    pub(crate) async fn sweep_without_scripts(
         &self,
         cursor: StreamId,
         count: usize,
         min_idle: Duration,
         expected: Option<(u64, Duration)>,
-    ) -> Result<Swept, Failure> {
+    ) -> Result<SweepReply, Failure> {
         let time: (u64, u64) =
             decode(self.control.send(Internal(self.beside(Frame::known("TIME").read_only()))).await?)?;
         let clock = time.0 * 1000 + time.1 / 1000;
         if expected.is_some_and(|(expected, tolerance)| clock.abs_diff(expected) > millis(tolerance)) {
-            return Ok(Swept { clock, returned: Vec::new(), claims: None });
+            return Ok(SweepReply { clock, returned: Vec::new(), claims: None });
         }
         let claim = XAutoClaim::new(self.stream(), self.group(), self.consumer(), min_idle, cursor);
         let claimed = self.control.send(claim.just_id().count(count as u64)).await?;
         let counts = self.owned(claimed.entries.iter().copied()).await?;
         let entries = claimed.entries.into_iter().zip(counts).filter_map(|(id, count)| Some((id, count?))).collect();
-        let claims = Claims { cursor: claimed.cursor, entries, gone: claimed.deleted };
+        let claims = ClaimReply { cursor: claimed.cursor, entries, gone: claimed.deleted };
         // What others have handed back is taken over like what they have left: for the group's other consumers it is idle.
-        Ok(Swept { clock, returned: Vec::new(), claims: Some(claims) })
+        Ok(SweepReply { clock, returned: Vec::new(), claims: Some(claims) })
     }
 
-    pub(crate) async fn plain_lease(&self, redis: &Redis, terms: &[LeaseTerm]) -> Result<Renewed, Failure> {
+    pub(crate) async fn lease_without_scripts(
+        &self,
+        redis: &Redis,
+        terms: &[LeaseTerm],
+    ) -> Result<LeaseReply, Failure> {
         let owned = self.owned_by(redis, terms.iter().map(|term| term.id)).await?;
         let (ours, lost): (Vec<_>, Vec<_>) = terms.iter().zip(owned).partition(|(_, count)| count.is_some());
         let renew = ours.iter().map(|(term, _)| {
@@ -98,10 +102,10 @@ impl Errands {
             }
         }
         // Whether an entry is somebody else's or nobody's is not known here.
-        Ok(Renewed { lost: lost.into_iter().map(|(term, _)| term.id).collect(), absent: Vec::new(), gone })
+        Ok(LeaseReply { lost: lost.into_iter().map(|(term, _)| term.id).collect(), absent: Vec::new(), gone })
     }
 
-    pub(crate) async fn plain_take(&self, entries: &[(StreamId, u64)]) -> Result<Vec<Counted>, Failure> {
+    pub(crate) async fn take_without_scripts(&self, entries: &[(StreamId, u64)]) -> Result<Vec<Counted>, Failure> {
         let owned = self.owned(entries.iter().map(|(id, _)| *id)).await?;
         let ours = entries.iter().zip(owned).filter_map(|(entry, count)| count.map(|_| *entry));
         let ours: Vec<(StreamId, u64)> = ours.collect();
@@ -122,31 +126,34 @@ impl Errands {
         Ok(taken)
     }
 
-    pub(crate) async fn plain_bury(&self, burial: &Burial) -> Result<Buried, Failure> {
-        let id = burial.id;
+    pub(crate) async fn dead_letter_without_scripts(
+        &self,
+        dead_letter_request: &DeadLetterRequest,
+    ) -> Result<DeadLetterOutcome, Failure> {
+        let id = dead_letter_request.id;
         let pending = Frame::known("XPENDING").key(self.stream()).arg(self.group()).arg(id).arg(id).arg(1).read_only();
         let answers = self.all([pending, Frame::known("TIME").read_only()]).await?;
         let [pending, time] = <[Value; 2]>::try_from(answers).map_err(|_| Error::decode("not two answers"))?;
         let page: Vec<(StreamId, String, u64, u64)> = decode(pending)?;
         let ours = page.into_iter().next().filter(|entry| entry.1 == self.consumer());
-        let Some((.., idle, count)) = ours else { return Ok(Buried::NotOurs) };
+        let Some((.., idle, count)) = ours else { return Ok(DeadLetterOutcome::NotOurs) };
         let time: (u64, u64) = decode(time)?;
         let last_seen = (time.0 * 1000 + time.1 / 1000).saturating_sub(idle);
         let range = Frame::known("XRANGE").key(self.stream()).arg(id).arg(id).read_only();
         let found: Vec<StreamEntry> = decode(self.control.send(Internal(range)).await?)?;
         let Some(found) = found.into_iter().next() else {
             self.control.send(Internal(self.ack(id))).await?;
-            return Ok(Buried::Gone);
+            return Ok(DeadLetterOutcome::Gone);
         };
         let add = Frame::known("XADD").key(&self.dead_letters).arg("*");
         // Without the first pair, which says how many of them are ours, it would be nobody's letter.
-        let own = self.epitaph(burial, Frame::default()).len() / 2 + 4;
+        let own = self.dead_letter_fields(dead_letter_request, Frame::default()).len() / 2 + 4;
         let add = add.arg("dead:meta").arg(own).arg("dead:deliveries").arg(count);
         let add = add.arg("dead:first_seen").arg(id.ms).arg("dead:last_seen").arg(last_seen);
-        let add = self.epitaph(burial, add);
+        let add = self.dead_letter_fields(dead_letter_request, add);
         let add = found.fields.iter().fold(add, |add, (name, value)| add.arg(name.as_slice()).arg(value.as_slice()));
         self.control.send(Internal(add)).await?;
         self.control.send(Internal(self.ack(id))).await?;
-        Ok(Buried::Written)
+        Ok(DeadLetterOutcome::Written)
     }
 }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a cluster may take to agree.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 const SLOTS: usize = 16_384;
 
@@ -128,7 +128,7 @@ fn form_through(addresses: &[String], meet: &[String], primaries: usize) -> io::
         }
     }
     let ids = nodes.iter_mut().map(|node| node.command(["CLUSTER", "MYID"])?.text()).collect::<io::Result<Vec<_>>>()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     for node in &mut nodes {
         until(deadline, "every node to know every other one", || {
             let known = node.command(["CLUSTER", "NODES"])?.text()?;
@@ -322,7 +322,7 @@ impl RedisCluster {
         };
         let answered = self.nodes.iter().find_map(|node| {
             let reply = node.connect().and_then(|mut connection| {
-                connection.set_patience(Duration::from_millis(300));
+                connection.set_timeout(Duration::from_millis(300));
                 connection.command(["CLUSTER", "SLOTS"])
             });
             reply.ok()
@@ -372,7 +372,7 @@ impl RedisCluster {
     ///
     /// When that takes longer than 20 seconds.
     pub fn wait_replicated(&self, slot: u16) -> io::Result<()> {
-        until(Instant::now() + PATIENCE, "a replica that follows", || {
+        until(Instant::now() + TIME_LIMIT, "a replica that follows", || {
             let mut primary = self.owner(slot)?.connect()?;
             info_says(&mut primary, "replication", "state=online")
         })
@@ -384,7 +384,7 @@ impl RedisCluster {
     ///
     /// When that takes longer than 20 seconds.
     pub fn wait_well_without(&self, dead: &[u16]) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         for node in self.nodes.iter().filter(|node| !dead.contains(&node.port())) {
             until(deadline, "the cluster to be well again", || {
                 let mut connection = node.connect()?;
@@ -455,7 +455,7 @@ impl RedisCluster {
         let meet = self.meeting_point();
         node.command(["CLUSTER", "MEET"].into_iter().chain(meet.iter().map(String::as_str)))?.ok()?;
         let id = node.command(["CLUSTER", "MYID"])?.text()?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         for other in &self.nodes {
             until(deadline, "the new node to be known", || {
                 let known = other.command(["CLUSTER", "NODES"])?.text()?;

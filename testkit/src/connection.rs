@@ -6,13 +6,13 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// How long a command may take unless said otherwise.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// One blocking connection. Every command ends by its deadline, also when the server is frozen, killed or trickling.
 #[derive(Debug)]
 pub struct Connection {
     reader: BufReader<Timed>,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Connection {
@@ -32,11 +32,11 @@ impl Connection {
     pub(crate) fn dial(addr: impl ToSocketAddrs) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the address names no host");
         for addr in addr.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&addr, PATIENCE) {
+            match TcpStream::connect_timeout(&addr, TIME_LIMIT) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    let timed = Timed { stream, deadline: Instant::now() + PATIENCE };
-                    return Ok(Self { reader: BufReader::new(timed), patience: PATIENCE });
+                    let timed = Timed { stream, deadline: Instant::now() + TIME_LIMIT };
+                    return Ok(Self { reader: BufReader::new(timed), time_limit: TIME_LIMIT });
                 }
                 Err(e) => last = e,
             }
@@ -45,8 +45,8 @@ impl Connection {
     }
 
     /// How long each command may take from now on. Five seconds unless set.
-    pub fn set_patience(&mut self, patience: Duration) {
-        self.patience = patience;
+    pub fn set_timeout(&mut self, time_limit: Duration) {
+        self.time_limit = time_limit;
     }
 
     /// Sends one command and waits for its reply. An error reply is a [`Reply::Error`], not an `Err`.
@@ -74,10 +74,10 @@ impl Connection {
     ///
     /// Where the link broke or took no bytes in time.
     pub fn write_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let patience = self.patience;
+        let time_limit = self.time_limit;
         let timed = self.reader.get_mut();
-        timed.deadline = Instant::now() + patience;
-        timed.stream.set_write_timeout(Some(patience.max(Duration::from_millis(1))))?;
+        timed.deadline = Instant::now() + time_limit;
+        timed.stream.set_write_timeout(Some(time_limit.max(Duration::from_millis(1))))?;
         timed.stream.write_all(bytes).map_err(timed_out)
     }
 
@@ -87,7 +87,7 @@ impl Connection {
     ///
     /// Where the link broke, or no complete reply came in time.
     pub fn read(&mut self) -> io::Result<Reply> {
-        self.reader.get_mut().deadline = Instant::now() + self.patience;
+        self.reader.get_mut().deadline = Instant::now() + self.time_limit;
         Reply::read(&mut self.reader)
     }
 }

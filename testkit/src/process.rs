@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::PATIENCE;
+use crate::connection::TIME_LIMIT;
 use crate::tally::lock;
 
 /// One process at a time, several one after the other. The present one is killed when this is dropped.
@@ -57,7 +57,7 @@ impl Process {
     pub(crate) fn stop(&self) -> io::Result<()> {
         self.signal(Signal::STOP)?;
         // The signal is on its way when `kill` returns; a command sent now might still be answered.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while self.state().is_some_and(|state| !matches!(state, 'T' | 't')) {
             if Instant::now() > deadline {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not freeze"));

@@ -8,7 +8,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 /// The name under which the sentinels know the master.
 const MASTER: &str = "mymaster";
@@ -143,7 +143,7 @@ impl SentinelSet {
                 sentinel.command(["SENTINEL", "SET", MASTER, what, value])?.ok()?;
             }
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         let replicas = options.replicas.to_string();
         for sentinel in &set.sentinels {
             loop {

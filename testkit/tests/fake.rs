@@ -71,7 +71,7 @@ fn the_handler_answers_exact_bytes() -> Result {
     let mut client = open()?;
     assert_eq!(client.command(["RAW"])?.int()?, 1);
     assert_eq!(client.command(["PING"])?.text()?, "PONG", "the kit's own");
-    client.set_patience(Duration::from_millis(50));
+    client.set_timeout(Duration::from_millis(50));
     assert_eq!(client.command(["SILENT"]).err().map(|e| e.kind()), Some(ErrorKind::TimedOut));
     assert_eq!(client.command(["RAW"])?.int()?, 3);
     assert_eq!(client.command(["LAST"])?.text()?, "bye");

@@ -57,19 +57,19 @@ fn hold_keeps_every_byte_until_pass() -> Result {
     let proxy = Proxy::start(server.addr())?;
     let mut connection = open(&proxy)?;
     connection.command(["PING"])?.ok()?;
-    connection.set_patience(BRIEF);
+    connection.set_timeout(BRIEF);
 
     proxy.hold();
     assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::TimedOut));
     let mut late = open(&proxy)?;
-    late.set_patience(BRIEF);
+    late.set_timeout(BRIEF);
     assert_eq!(kind(late.command(["PING"])), Some(ErrorKind::TimedOut));
     assert!(server.command(["GET", "n"])?.is_nil());
 
     proxy.pass();
-    connection.set_patience(SOON);
+    connection.set_timeout(SOON);
     assert_eq!(connection.read()?.int()?, 1);
-    late.set_patience(SOON);
+    late.set_timeout(SOON);
     assert_eq!(late.read()?.text()?, "PONG");
     Ok(())
 }
@@ -79,17 +79,17 @@ fn hold_of_one_direction_lets_the_other_flow() -> Result {
     let server = RedisServer::start()?;
     let proxy = Proxy::start(server.addr())?;
     let mut connection = open(&proxy)?;
-    connection.set_patience(BRIEF);
+    connection.set_timeout(BRIEF);
 
     proxy.hold_only(Direction::ToClient);
     assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::TimedOut));
     assert_eq!(server.command(["GET", "n"])?.int()?, 1);
     proxy.pass();
-    connection.set_patience(SOON);
+    connection.set_timeout(SOON);
     assert_eq!(connection.read()?.int()?, 1);
 
     proxy.hold_only(Direction::ToServer);
-    connection.set_patience(BRIEF);
+    connection.set_timeout(BRIEF);
     assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::TimedOut));
     assert_eq!(server.command(["GET", "n"])?.int()?, 1);
     // What was held arrives also where its sender is gone.
@@ -137,7 +137,7 @@ fn silent_and_closing_and_refusing_listeners() -> Result {
 
     proxy.accept_and_stay_silent();
     let mut silent = open(&proxy)?;
-    silent.set_patience(BRIEF);
+    silent.set_timeout(BRIEF);
     assert_eq!(kind(silent.command(["PING"])), Some(ErrorKind::TimedOut));
     proxy.inject(b"+PONG\r\n");
     assert_eq!(silent.read()?.text()?, "PONG");

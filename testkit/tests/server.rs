@@ -50,7 +50,7 @@ fn a_killed_server_comes_back_with_its_data_on_its_port() -> Result {
 fn a_frozen_server_is_silent_and_goes_on() -> Result {
     let server = RedisServer::start()?;
     let mut connection = server.connect()?;
-    connection.set_patience(Duration::from_millis(100));
+    connection.set_timeout(Duration::from_millis(100));
     server.stop_process()?;
     assert!(server.is_running());
     let error = connection.command(["PING"]).err().ok_or("a frozen server answered")?;
@@ -68,7 +68,7 @@ fn a_command_in_flight_ends_when_the_server_is_killed() -> Result {
     let server = Arc::new(RedisServer::start()?);
     let mut connection = server.connect()?;
     let waiting = thread::spawn(move || {
-        connection.set_patience(Duration::from_secs(30));
+        connection.set_timeout(Duration::from_secs(30));
         let start = Instant::now();
         (connection.command(["BLPOP", "nothing", "0"]), start.elapsed())
     });

@@ -9,7 +9,7 @@ use redis_actix_test::{Answer, RedisCluster, free_port};
 
 use crate::cluster_support::{aside, cluster, config, slot_of_name};
 use crate::scripted::{Scripted, error, int};
-use crate::support::{self, PATIENCE, eventually, ms};
+use crate::support::{self, TIME_LIMIT, eventually, ms};
 
 /// Ablation: `Node::is_well` without a look at its silence fails: a third of the commands time out.
 #[actix::test]
@@ -20,7 +20,7 @@ async fn what_any_node_can_do_is_done_while_one_is_frozen() {
     })
     .await;
     let redis = support::hasty(config(&cluster).command_timeout(ms(2_000))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let frozen = &cluster.nodes()[0];
     frozen.stop_process().expect("frozen");
     // Until it is seen to be silent, what goes there is lost; that is found out by these.
@@ -140,7 +140,7 @@ async fn announced_addresses_are_mapped_before_they_are_dialled() {
         port: announced.port,
     });
     let redis = support::hasty(config).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(Incr::new("k")).await.expect("answered"), 7);
     assert!(redis.connection_info().nodes.iter().all(|node| node.address.starts_with("127.0.0.1:")));
 }

@@ -197,7 +197,7 @@ async fn what_waits_for_a_slot_is_bounded_and_ends_at_its_deadline() {
     });
     let config = nodes.config().max_queued(10).command_timeout(ms(400));
     let redis = crate::support::hasty(config).start().expect("started");
-    redis.ready(crate::support::PATIENCE).await.expect("ready");
+    redis.ready(crate::support::TIME_LIMIT).await.expect("ready");
     let addr = redis.addr();
     let push = |nth: usize| addr.send(RPush::new("list", [nth.to_string()]));
     let first = push(0);
@@ -221,7 +221,7 @@ async fn what_waits_for_a_slot_is_bounded_and_ends_at_its_deadline() {
 async fn a_caller_keeps_its_order_while_slots_move_and_nodes_come_and_go() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(crate::support::PATIENCE).await.expect("ready");
+    redis.ready(crate::support::TIME_LIMIT).await.expect("ready");
     let slot = slot_of(&redis, "list");
     let others: Vec<_> = {
         let owner = cluster.owner(slot).expect("an owner").port();

@@ -12,7 +12,7 @@ use redis_actix_test::{Answer, Connection, FakeServer, RedisCluster, Reply};
 
 use crate::cluster_support::{aside, cluster, joined, slot_of, slot_of_name};
 use crate::scripted::{Asked, Scripted, error, int, okay};
-use crate::support::{self, PATIENCE, eventually, ms};
+use crate::support::{self, TIME_LIMIT, eventually, ms};
 
 /// Everything that a node says of slots, and everything that a server that is not ready says, from a script that ran.
 const CODES: [&str; 12] = [
@@ -38,7 +38,7 @@ static RUN: Script<i64> = Script::new("redis.call('INCR', KEYS[1]) return redis.
 async fn a_command_that_ran_and_answers_like_a_node_runs_once() {
     let cluster = aside(|| cluster(RedisCluster::builder())).await;
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     for (nth, code) in CODES.iter().enumerate() {
         let run = |key: String| RUN.invoke().key(key).arg(*code);
         let count = |name: &str| format!("{name}{nth}");
@@ -187,7 +187,7 @@ async fn a_replica_takes_over_from_a_busy_primary() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().replicas(1).arg("--lua-time-limit", "50")))).await;
     let redis =
         support::hasty(crate::cluster_support::config(&cluster).command_timeout(ms(20_000))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let slot = slot_of(&redis, "k");
     let busy = cluster.owner(slot).expect("an owner").port();
     let node = |port: u16| cluster.nodes().iter().find(|node| node.port() == port).expect("there");
@@ -197,7 +197,7 @@ async fn a_replica_takes_over_from_a_busy_primary() {
         move || {
             // Ends when the test kills it.
             let mut connection = Connection::open(&addr, None).expect("connected");
-            connection.set_patience(PATIENCE);
+            connection.set_timeout(TIME_LIMIT);
             connection.command(["EVAL", "while true do end", "0"]).ok();
         }
     });
@@ -250,7 +250,7 @@ impl Watched {
                 let now = beats.load(Ordering::SeqCst);
                 if now != last.0 {
                     last = (now, std::time::Instant::now());
-                } else if last.1.elapsed() > PATIENCE {
+                } else if last.1.elapsed() > TIME_LIMIT {
                     eprintln!("the thread of the connection stands still");
                     std::process::abort();
                 }

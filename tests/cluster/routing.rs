@@ -9,7 +9,7 @@ use redis_actix_test::{Answer, RedisCluster};
 
 use crate::cluster_support::{aside, cluster, joined, slot_of};
 use crate::scripted::{Scripted, int};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{TIME_LIMIT, eventually};
 
 /// Ablation: `any` without `turns` fails: node 0 has all.
 #[actix::test]
@@ -38,7 +38,7 @@ async fn commands_without_keys_are_spread_over_the_nodes() {
 async fn channels_are_counted_at_all_nodes() {
     let cluster = aside(|| cluster(RedisCluster::builder())).await;
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     // One subscriber at each node, of the same channel, and of another one each.
     let mut subscribers = Vec::new();
     for (nth, node) in cluster.nodes().iter().enumerate() {
@@ -77,7 +77,7 @@ impl Handler<SubscriptionEvent> for Inbox {
 async fn shard_channels_named_like_notifications_have_the_slot_of_their_whole_name() {
     let cluster = aside(|| cluster(RedisCluster::builder())).await;
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let names: Vec<_> = (0..20).map(|nth| format!("__keyspace@0__:k{nth}")).collect();
     let inbox = Inbox.start().recipient();
     let subscription = redis.subscribe(names.iter().map(Topic::shard), inbox).await.expect("subscribed");

@@ -102,7 +102,7 @@ impl Scripted {
 
     pub async fn ready(&self) -> Redis {
         let redis = self.builder().start().expect("started");
-        redis.ready(support::PATIENCE).await.expect("ready");
+        redis.ready(support::TIME_LIMIT).await.expect("ready");
         redis
     }
 }

@@ -8,7 +8,7 @@ use redis_actix_test::{Answer, RedisCluster, RedisServer};
 
 use crate::cluster_support::{aside, cluster, config, slot_of};
 use crate::scripted::{Scripted, error, okay};
-use crate::support::{self, PATIENCE, ms};
+use crate::support::{self, TIME_LIMIT, ms};
 
 /// Three keys at three nodes of a real cluster, the third node frozen.
 async fn one_of_three_frozen() -> (RedisCluster, Redis, [String; 3]) {
@@ -18,7 +18,7 @@ async fn one_of_three_frozen() -> (RedisCluster, Redis, [String; 3]) {
     })
     .await;
     let redis = support::hasty(config(&cluster).command_timeout(ms(1_500))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let key = |node: &RedisServer| {
         let at = |key: &String| cluster.owner(slot_of(&redis, key)).expect("an owner").port() == node.port();
         (0..1_000).map(|nth| format!("k{nth}")).find(at).expect("a key")
@@ -64,7 +64,7 @@ async fn a_write_that_ran_at_one_of_two_nodes_is_unknown_also_if_it_may_be_repea
     });
     nodes.assign([(0, 8_191, 0), (8_192, 16_383, 1)]);
     let redis = support::hasty(nodes.config().command_timeout(ms(500))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let key = |of: bool| {
         (0..1_000).map(|nth| format!("k{nth}")).find(|key| (slot_of(&redis, key) < 8_192) == of).expect("a key")
     };
@@ -104,7 +104,7 @@ async fn an_idempotent_pipeline_of_which_a_part_ran_is_unknown() {
 async fn a_command_of_many_keys_is_grouped_by_node_and_its_reply_is_in_order() {
     let cluster = aside(|| cluster(RedisCluster::builder())).await;
     let redis = support::hasty(config(&cluster)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let keys: Vec<String> = (0..3_000).map(|nth| format!("many{nth}")).collect();
     redis.send(MSet::new(keys.iter().enumerate().map(|(nth, key)| (key, nth)))).await.expect("written");
     let read = redis.send(MGet::<usize>::new(&keys)).await.expect("read");

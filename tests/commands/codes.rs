@@ -11,7 +11,7 @@ use redis_actix::{Fate, Frame, Raw, ReconnectPolicy, Value};
 use redis_actix_test::{Answer, FakeServer};
 use serde_json::Value as Json;
 
-use crate::support::{Own, PATIENCE, config, hasty, ms};
+use crate::support::{Own, TIME_LIMIT, config, hasty, ms};
 
 const CODES: [&str; 16] = [
     "BUSY",
@@ -126,10 +126,11 @@ fn scripted(cluster: bool) -> Scripted {
     let runs = Arc::new(Mutex::new(Runs::default()));
     let answering = runs.clone();
     let server = FakeServer::builder().on(move |argv| answering.lock().unwrap().answer(argv)).start().unwrap();
-    let config = config(server.port()).command_timeout(PATIENCE);
+    let config = config(server.port()).command_timeout(TIME_LIMIT);
     let redis = if cluster {
         runs.lock().unwrap().port = server.port();
-        let hosts = RedisConfig::builder().cluster_hosts([server.addr()]).key_prefix("test:").command_timeout(PATIENCE);
+        let hosts =
+            RedisConfig::builder().cluster_hosts([server.addr()]).key_prefix("test:").command_timeout(TIME_LIMIT);
         let policy = ReconnectPolicy::exponential(ms(1)..=ms(5));
         Redis::builder(hosts.build().unwrap()).reconnect(policy).start().unwrap()
     } else {
@@ -142,7 +143,7 @@ async fn nothing_runs_twice(cluster: bool) {
     let table = Table::read();
     let lines = lines(&table);
     let Scripted { server, runs, redis } = scripted(cluster);
-    redis.ready(PATIENCE).await.unwrap();
+    redis.ready(TIME_LIMIT).await.unwrap();
     let mut faults = Vec::new();
     let (mut writes, mut reads) = (0, 0);
     for code in CODES {

@@ -14,7 +14,7 @@ use redis_actix::{
     Producer, Raw, ScanHash, ScanKeys, Scheduled, StreamId, SubscriptionEvent, Topic, Transaction, Value, Watch, XAdd,
 };
 
-use crate::support::{PATIENCE, config, hasty, ms, server};
+use crate::support::{TIME_LIMIT, config, hasty, ms, server};
 
 type Any = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -55,7 +55,7 @@ fn futures(redis: &Redis) -> Vec<(&'static str, Any)> {
             with!(redis, redis.watch(Watch::new(["w"]), |_| async { Ok(Some(Transaction::new((Incr::new("w"),)))) })),
         ),
         ("resolve", with!(redis, redis.resolve::<Value>(redis::cmd("PFCOUNT").arg("p")))),
-        ("ready", with!(redis, redis.ready(PATIENCE))),
+        ("ready", with!(redis, redis.ready(TIME_LIMIT))),
         ("health", with!(redis, redis.health())),
         ("lost", with!(redis, redis.lost(ms(1)))),
         ("reauthenticate", with!(redis, redis.reauthenticate())),
@@ -102,7 +102,7 @@ fn futures(redis: &Redis) -> Vec<(&'static str, Any)> {
 async fn others_notice_nothing(redis: &Redis, after: &str) {
     in_time(after, "send", redis.send(Set::new("probe", "v"))).await.unwrap();
     in_time(after, "push", redis.send(LPush::new("list", ["e"]))).await.unwrap();
-    in_time(after, "block", redis.send(BLPop::new(["list"], PATIENCE))).await.unwrap().unwrap();
+    in_time(after, "block", redis.send(BLPop::new(["list"], TIME_LIMIT))).await.unwrap().unwrap();
     let watched = redis.watch(["probe"], |_| async { Ok(Some(Transaction::new((Incr::new("n"),)))) });
     in_time(after, "watch", watched).await.unwrap().unwrap();
     let inbox = Inbox.start().recipient();
@@ -112,15 +112,15 @@ async fn others_notice_nothing(redis: &Redis, after: &str) {
 }
 
 async fn in_time<T>(after: &str, what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("after {after}: {what} is held up"))
+    tokio::time::timeout(TIME_LIMIT, work).await.unwrap_or_else(|_| panic!("after {after}: {what} is held up"))
 }
 
 #[actix::test]
 async fn a_future_that_is_polled_once_and_dropped_is_noticed_by_nobody() {
     let server = server();
     // Room for the probe alone: what a dropped future keeps would be missing.
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).links(LinkLimit::new(1)).start().unwrap();
-    redis.ready(PATIENCE).await.unwrap();
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).links(LinkLimit::new(1)).start().unwrap();
+    redis.ready(TIME_LIMIT).await.unwrap();
     for (name, mut future) in futures(&redis) {
         let _ = poll!(future.as_mut());
         drop(future);
@@ -132,8 +132,8 @@ async fn a_future_that_is_polled_once_and_dropped_is_noticed_by_nobody() {
 async fn a_future_that_is_polled_once_and_kept_is_noticed_by_nobody() {
     let server = server();
     // One for BLPOP and one for the watch that has begun, which have a right to them, and one for the others.
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).links(LinkLimit::new(3)).start().unwrap();
-    redis.ready(PATIENCE).await.unwrap();
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).links(LinkLimit::new(3)).start().unwrap();
+    redis.ready(TIME_LIMIT).await.unwrap();
     let mut kept = Vec::new();
     for (name, mut future) in futures(&redis) {
         let _ = poll!(future.as_mut());
@@ -147,9 +147,9 @@ async fn a_future_that_is_polled_once_and_kept_is_noticed_by_nobody() {
 #[actix::test]
 async fn a_watch_that_waits_for_a_connection_and_is_not_polled_holds_up_nobody() {
     let server = server();
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).links(LinkLimit::new(1)).start().unwrap();
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).links(LinkLimit::new(1)).start().unwrap();
     let attempt = |_| async { Ok(Some(Transaction::new((Incr::new("n"),)))) };
-    let mut blocking = Box::pin(redis.send(BLPop::new(["list"], PATIENCE)));
+    let mut blocking = Box::pin(redis.send(BLPop::new(["list"], TIME_LIMIT)));
     assert!(poll!(blocking.as_mut()).is_pending());
     crate::support::eventually("the wait", || (!redis.stats().links.is_empty()).then_some(())).await;
     let mut kept: Vec<_> = (0..5).map(|_| Box::pin(redis.watch(["k"], attempt))).collect();
@@ -160,7 +160,7 @@ async fn a_watch_that_waits_for_a_connection_and_is_not_polled_holds_up_nobody()
     blocking.await.unwrap().unwrap();
     redis.watch(["k"], attempt).await.expect("not overloaded").expect("committed");
     redis.send(LPush::new("list", ["e"])).await.unwrap();
-    redis.send(BLPop::new(["list"], PATIENCE)).await.unwrap().unwrap();
+    redis.send(BLPop::new(["list"], TIME_LIMIT)).await.unwrap().unwrap();
     drop(kept);
 }
 
@@ -169,11 +169,11 @@ async fn a_shutdown_that_is_polled_once_goes_on_whether_kept_or_dropped() {
     let server = server();
     for keep in [false, true] {
         let redis = hasty(config(server.port())).start().unwrap();
-        redis.ready(PATIENCE).await.unwrap();
-        let mut first = Box::pin(redis.shutdown(PATIENCE));
+        redis.ready(TIME_LIMIT).await.unwrap();
+        let mut first = Box::pin(redis.shutdown(TIME_LIMIT));
         let _ = poll!(first.as_mut());
         let kept = keep.then_some(first);
-        let report = tokio::time::timeout(PATIENCE, redis.shutdown(PATIENCE)).await.expect("another caller");
+        let report = tokio::time::timeout(TIME_LIMIT, redis.shutdown(TIME_LIMIT)).await.expect("another caller");
         assert!(report.is_ok(), "{report:?}");
         crate::support::until_state(&redis, redis_actix::ConnectionState::Closed).await;
         drop(kept);

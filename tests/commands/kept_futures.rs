@@ -12,7 +12,7 @@ use futures_util::poll;
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{PATIENCE, config};
+use crate::support::{TIME_LIMIT, config};
 
 /// Ablation: with the first waiter holding a lock over the whole wait (the gate of before) all others fail as overloaded.
 #[actix::test]
@@ -26,9 +26,9 @@ async fn a_send_that_is_not_polled_blocks_nobody() {
         _ => Answer::Default,
     };
     let server = FakeServer::builder().on(answer).start().unwrap();
-    let config = config(server.port()).max_in_flight(1).max_queued(1).command_timeout(PATIENCE).build().unwrap();
+    let config = config(server.port()).max_in_flight(1).max_queued(1).command_timeout(TIME_LIMIT).build().unwrap();
     let redis = Redis::builder(config).start().unwrap();
-    redis.ready(PATIENCE).await.unwrap();
+    redis.ready(TIME_LIMIT).await.unwrap();
 
     // One in flight and one that waits for the link: there is no room for a third.
     let in_flight = redis.send(Get::<String>::new("a"));
@@ -40,12 +40,12 @@ async fn a_send_that_is_not_polled_blocks_nobody() {
     let mut polled = pin!(redis.send(Get::<String>::new("polled")));
     assert!(poll!(polled.as_mut()).is_pending());
 
-    server.command_named("GET", PATIENCE).await.unwrap();
+    server.command_named("GET", TIME_LIMIT).await.unwrap();
     answering.store(true, Ordering::SeqCst);
     server.send(b"$-1\r\n");
     in_flight.await.unwrap();
     queued.await.unwrap();
-    tokio::time::timeout(PATIENCE, polled).await.expect("not overloaded").expect("answered");
+    tokio::time::timeout(TIME_LIMIT, polled).await.expect("not overloaded").expect("answered");
     for _ in 0..20 {
         redis.send(Get::<String>::new("later")).await.unwrap();
     }

@@ -2,7 +2,7 @@
 
 use redis_actix::prelude::*;
 
-use crate::support::{PATIENCE, alone, config, hasty, resident};
+use crate::support::{TIME_LIMIT, alone, config, hasty, resident};
 
 const MIB: usize = 1 << 20;
 
@@ -15,7 +15,7 @@ async fn the_write_buffer_is_given_back_after_a_large_value() {
     }
     // A process of its own, so that only this side is counted.
     let server = crate::support::server();
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE).max_queued_bytes(512 * MIB)).start().unwrap();
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT).max_queued_bytes(512 * MIB)).start().unwrap();
     redis.send(Set::new("small", "v")).await.unwrap();
     let before = resident();
     redis.send(Set::new("large", vec![b'x'; 128 * MIB])).await.unwrap();

@@ -8,7 +8,7 @@ use std::sync::{
 use redis_actix::{Raw, RefusalClass, Value};
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{PATIENCE, config, hasty, server};
+use crate::support::{TIME_LIMIT, config, hasty, server};
 
 /// Ablation: without the look at marks that the table does not know, the SET stores `test:b` and ZREVRANK finds nobody.
 #[actix::test]
@@ -45,7 +45,7 @@ async fn a_known_read_is_sent_again_after_a_lost_link() {
         })
         .start()
         .unwrap();
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).start().unwrap();
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).start().unwrap();
     let bits: i64 = redis.send(Raw::new("BITCOUNT").key("a")).await.unwrap();
     assert_eq!((bits, runs.load(Ordering::SeqCst)), (7, 2));
     let write = redis.send(Raw::<i64>::new("INCR").key("a")).await.unwrap_err();

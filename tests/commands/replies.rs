@@ -9,7 +9,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, Pipeline, Raw, Value};
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{Diary, PATIENCE, config, hasty, until_state};
+use crate::support::{Diary, TIME_LIMIT, config, hasty, until_state};
 
 /// Ablation: with the link's loss as the only verdict LRANGE runs four times, over four links.
 #[actix::test]
@@ -28,7 +28,7 @@ async fn a_reply_beyond_a_limit_ends_its_command_and_is_not_asked_for_again() {
         })
         .start()
         .unwrap();
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).start().unwrap();
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).start().unwrap();
     let error = redis.send(LRange::<String>::new("list", 0, -1)).await.unwrap_err();
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Protocol, Fate::Unknown));
     assert!(error.to_string().contains("more than 16777216 elements"), "{error}");

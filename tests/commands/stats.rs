@@ -13,7 +13,7 @@ use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionState, Fate};
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{PATIENCE, config, eventually, hasty, ms, until};
+use crate::support::{TIME_LIMIT, config, eventually, hasty, ms, until};
 
 /// Ablation: with `Losses::count` left out of the driver there are no disconnects and no replays.
 #[actix::test]
@@ -28,7 +28,7 @@ async fn stats_tell_what_became_of_commands_and_links_also_during_an_outage() {
         _ => Answer::Default,
     };
     let server = FakeServer::builder().on(answer).start().unwrap();
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).start().unwrap();
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).start().unwrap();
     let idle = redis.stats();
     assert_eq!((idle.state, idle.answered, idle.disconnects), (ConnectionState::Idle, 0, vec![]));
 

@@ -4,7 +4,7 @@ use redis_actix::prelude::*;
 use redis_actix::{CauseKind, RedisConfig};
 use redis_actix_test::{Answer, FakeServer, RedisCluster};
 
-use crate::support::{self, PATIENCE, aside, config, hasty, until};
+use crate::support::{self, TIME_LIMIT, aside, config, hasty, until};
 
 /// Ablation: where the refusal of PING counts as a failure, `health` fails with NOPERM.
 #[actix::test]
@@ -13,7 +13,7 @@ async fn a_user_who_may_not_ping_is_healthy() {
     let user = ["ACL", "SETUSER", "app", "on", ">secret", "~*", "+get", "+set"];
     server.command(user).expect("asked").ok().expect("set");
     let redis = hasty(config(server.port()).username("app").password("secret")).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     redis.health().await.expect("healthy");
     redis.send(Set::new("k", "v")).await.expect("written");
 }

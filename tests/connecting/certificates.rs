@@ -14,7 +14,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, RedisConfig, RedisConfigBuilder, TlsVerify};
 use redis_actix_test::RedisServer;
 
-use crate::support::{self, PATIENCE, aside, eventually, hasty, until};
+use crate::support::{self, TIME_LIMIT, aside, eventually, hasty, until};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -118,7 +118,7 @@ async fn authorities_certificates_and_keys_are_replaced_without_an_error() {
     let (client, client_key) = (files.write("client.pem", old_client.0), files.write("client.key", old_client.1));
     let config = secure(server.tls_port().expect("a port"), &ca).tls_cert(client).tls_key(client_key);
     let redis = hasty(config.max_retries(1_000)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let load = Load::start(&redis);
 
     // The client trusts both, the server both, and shows the new one.
@@ -151,7 +151,7 @@ async fn authorities_certificates_and_keys_are_replaced_without_an_error() {
 
 async fn refused(config: RedisConfigBuilder, words: &[&str]) {
     let redis = hasty(config).start().expect("started");
-    let error = redis.ready(PATIENCE).await.expect_err("refused");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     let text = error.to_string();
     assert!(words.iter().all(|word| text.contains(word)), "{text}");
@@ -172,7 +172,7 @@ async fn a_certificate_without_a_name_is_explained_and_accepted_where_only_the_a
     let redis = hasty(secure(port, &ca).tls_verify(TlsVerify::Ca)).start().expect("started");
     redis.send(Set::new("k", "v")).await.expect("over tls");
     let stranger = hasty(secure(port, &other_ca).tls_verify(TlsVerify::Ca)).start().expect("started");
-    let error = stranger.ready(PATIENCE).await.expect_err("another authority");
+    let error = stranger.ready(TIME_LIMIT).await.expect_err("another authority");
     assert!(error.to_string().contains("unknown issuer"), "{error}");
     let described = eventually("described", || Some(redis.config().describe().to_string())).await;
     assert!(described.contains("tls verify"), "{described}");

@@ -9,7 +9,7 @@ use redis_actix::prelude::*;
 use redis_actix::{CauseKind, ConnectionState, ErrorKind, Protocol};
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{PATIENCE, config, eventually, hasty, ms, until, until_state};
+use crate::support::{TIME_LIMIT, config, eventually, hasty, ms, until, until_state};
 
 /// A server that gives `special` answers and else those of one without HELLO.
 fn server(special: impl Fn(&str, &[Vec<u8>]) -> Option<Answer> + Send + 'static) -> FakeServer {
@@ -93,7 +93,7 @@ async fn only_an_answer_to_the_login_parks() {
     let locked =
         server(|name, _| (name == "AUTH").then(|| Answer::raw("-WRONGPASS invalid username-password pair\r\n")));
     let redis = hasty(config(locked.port()).password("secret")).start().expect("started");
-    assert_eq!(redis.ready(PATIENCE).await.expect_err("wrong").kind(), ErrorKind::Refused);
+    assert_eq!(redis.ready(TIME_LIMIT).await.expect_err("wrong").kind(), ErrorKind::Refused);
     until_state(&redis, ConnectionState::Parked).await;
 }
 
@@ -129,7 +129,7 @@ async fn a_server_that_hung_up_on_everything_for_a_while_is_spoken_to_in_resp3()
         .start()
         .expect("started");
     let redis = hasty(config(server.port())).start().expect("started");
-    let ready = redis.ready(PATIENCE);
+    let ready = redis.ready(TIME_LIMIT);
     let outage = eventually("many dials", || (server.connections() > 12).then_some(()));
     let (ready, ()) = futures_util::future::join(ready, async {
         outage.await;
@@ -170,7 +170,7 @@ async fn without_client_commands_a_wait_that_is_given_up_sends_none() {
         let redis = redis.clone();
         actix::spawn(async move { redis.send(BLPop::new(["list"], ms(60_000))).await })
     };
-    server.command_named("BLPOP", PATIENCE).await.expect("waits");
+    server.command_named("BLPOP", TIME_LIMIT).await.expect("waits");
     waiting.abort();
     eventually("the end of its link", || (server.live_connections() == 1).then_some(())).await;
     assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 7);

@@ -5,7 +5,7 @@ use redis_actix::{ConnectionState, RedisConfig};
 use redis_actix_test::{Answer, FakeServer, SentinelSet};
 
 use crate::scripted_sentinel::{Says, ScriptedSentinel};
-use crate::support::{PATIENCE, aside, hasty, until};
+use crate::support::{TIME_LIMIT, aside, hasty, until};
 
 /// Ablation: where a refusal of ROLE parks, `ready` fails with NOPERM.
 #[actix::test]
@@ -17,7 +17,7 @@ async fn a_user_without_dangerous_commands_is_served_through_sentinels() {
     }
     let config = RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:");
     let redis = hasty(config.username("app").password("secret").read_from(ReadFrom::Replica)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     redis.send(Set::new("k", "v")).await.expect("written");
     redis.send(Get::<String>::new("k")).await.expect("read");
 }
@@ -89,11 +89,11 @@ async fn a_replica_that_refuses_role_is_asked_for_the_state_of_its_link_by_info(
         let sentinel = ScriptedSentinel::start_with_replica(says, Some(replica.port()));
         let config = RedisConfig::builder().sentinel([sentinel.server.addr()], "mymaster").key_prefix("test:");
         let redis = hasty(config.read_from(ReadFrom::Replica)).start().expect("started");
-        redis.ready(PATIENCE).await.expect("ready");
+        redis.ready(TIME_LIMIT).await.expect("ready");
         let mut last = None;
         for _ in 0..20 {
             last = redis.send(Get::<String>::new("k")).await.expect("read");
-            replica.command_named("INFO", PATIENCE).await.expect("asked for its link");
+            replica.command_named("INFO", TIME_LIMIT).await.expect("asked for its link");
             if last.as_deref() == Some("r") {
                 break;
             }

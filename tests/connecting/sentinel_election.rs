@@ -7,7 +7,7 @@ use redis_actix::prelude::*;
 use redis_actix_test::SentinelSet;
 
 use crate::scripted_sentinel::{Says, ScriptedSentinel};
-use crate::support::{self, PATIENCE, aside, eventually, eventually_within, hasty, ms, until};
+use crate::support::{self, TIME_LIMIT, aside, eventually, eventually_within, hasty, ms, until};
 
 async fn set() -> Arc<SentinelSet> {
     aside(|| Arc::new(SentinelSet::start().unwrap_or_else(|error| panic!("{error}")))).await
@@ -28,14 +28,14 @@ async fn a_stale_sentinel_is_outvoted_and_a_healthy_link_is_kept() {
     let alias = ScriptedSentinel::start(Says { host: "localhost", port, epoch: 0 });
     let hosts: Vec<String> = set.hosts().into_iter().chain([liar.server.addr(), alias.server.addr()]).collect();
     let redis = hasty(config(hosts.clone())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     for _ in 0..20 {
         let other = hasty(config(hosts.clone())).start().expect("started");
         other.send(Incr::new("n")).await.expect("written");
-        other.shutdown(PATIENCE).await.expect("ended");
+        other.shutdown(TIME_LIMIT).await.expect("ended");
     }
     let asked = (liar.asked(), alias.asked());
-    eventually_within(PATIENCE, "two polls of both", || {
+    eventually_within(TIME_LIMIT, "two polls of both", || {
         (liar.asked() >= asked.0 + 2 && alias.asked() >= asked.1 + 2).then_some(())
     })
     .await;

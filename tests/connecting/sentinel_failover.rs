@@ -7,7 +7,7 @@ use redis_actix::{ConnectionEvent, RedisConfig};
 use redis_actix_test::SentinelSet;
 
 use crate::scripted_sentinel::{Says, ScriptedSentinel};
-use crate::support::{self, Diary, PATIENCE, aside, eventually, hasty, ms, until};
+use crate::support::{self, Diary, TIME_LIMIT, aside, eventually, hasty, ms, until};
 
 /// Ablation: where an announcement does not replace the dial, the connect timeout of a minute passes at the frozen master,
 /// and the command times out.
@@ -76,7 +76,7 @@ async fn an_announcement_of_the_same_server_by_another_name_costs_no_link() {
     let sentinel = ScriptedSentinel::start(says("127.0.0.1", 1));
     let config = RedisConfig::builder().sentinel([sentinel.server.addr()], "mymaster").key_prefix("test:");
     let redis = hasty(config).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     eventually("the sentinel watched", || (sentinel.asked() >= 2).then_some(())).await;
     sentinel.say(says("localhost", 2));
     let asked = sentinel.asked();

@@ -5,7 +5,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate};
 use redis_actix_test::{Direction, Proxy};
 
-use crate::support::{self, PATIENCE, aside, config, eventually, hasty};
+use crate::support::{self, TIME_LIMIT, aside, config, eventually, hasty};
 
 /// Ablations: without `settle` in the drop of the driver what was written is NotSent; with the fate of a dropped reply channel
 /// fixed to Unknown, that of commands which were never sent is.
@@ -14,9 +14,9 @@ async fn commands_that_were_never_sent_say_so_after_their_arbiter_has_ended() {
     let server = support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let arbiter = Arbiter::new();
-    let config = config(proxy.port()).max_in_flight(2).liveness(None).command_timeout(PATIENCE * 10);
+    let config = config(proxy.port()).max_in_flight(2).liveness(None).command_timeout(TIME_LIMIT * 10);
     let redis = hasty(config).arbiter(arbiter.handle()).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold_only(Direction::ToClient);
     let calls: Vec<_> = (0..4).map(|_| redis.send(Incr::new("k"))).collect();
     let ran = || server.command(["GET", "test:k"]).and_then(|count| count.text()).is_ok_and(|count| count == "2");

@@ -9,7 +9,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate, Frame};
 use redis_actix_test::{Answer, FakeServer, RedisServer};
 
-use crate::support::{self, Own, PATIENCE, config, hasty, ms};
+use crate::support::{self, Own, TIME_LIMIT, config, hasty, ms};
 
 static COUNTS_AND_ANSWERS: Script<i64> = Script::new("redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])");
 
@@ -101,11 +101,11 @@ async fn a_script_that_fails_half_way_may_have_run() {
 async fn a_script_waits_for_a_server_that_is_busy() {
     let server = RedisServer::builder().arg("--busy-reply-threshold", "50").start().expect("a server");
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     server.connect().expect("connected").send(["EVAL", "while true do end", "0"]).expect("sent");
     let mut looking = server.connect().expect("connected");
     let mut is_busy = || {
-        looking.set_patience(ms(1_000));
+        looking.set_timeout(ms(1_000));
         looking.command(["GET", "x"]).is_ok_and(|reply| reply.error().is_some_and(|text| text.starts_with("BUSY")))
     };
     support::eventually("the server busy", || is_busy().then_some(())).await;

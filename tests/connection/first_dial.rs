@@ -4,7 +4,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate, WhenDown};
 use redis_actix_test::RedisCluster;
 
-use crate::support::{self, PATIENCE, config, hasty};
+use crate::support::{self, TIME_LIMIT, config, hasty};
 
 /// Ablation: without `awaits_first_dial` the first command fails with "there is no connection yet".
 #[actix::test]
@@ -21,9 +21,9 @@ async fn fail_fast_waits_for_the_first_dial() {
 #[actix::test]
 async fn fail_fast_fails_with_the_first_dial() {
     let port = redis_actix_test::free_port().expect("a port");
-    let redis = hasty(config(port).command_timeout(PATIENCE * 100)).start().expect("started");
+    let redis = hasty(config(port).command_timeout(TIME_LIMIT * 100)).start().expect("started");
     let (queued, fails) = (redis.send(Incr::new("k")), redis.send(Incr::new("k").when_down(WhenDown::FailFast)));
-    let error = tokio::time::timeout(PATIENCE, fails).await.expect("with the dial").expect_err("no server");
+    let error = tokio::time::timeout(TIME_LIMIT, fails).await.expect("with the dial").expect_err("no server");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Disconnected, Fate::NotSent), "{error}");
     let error = redis.send(Incr::new("k").when_down(WhenDown::FailFast)).await.expect_err("at once from now on");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Disconnected, Fate::NotSent), "{error}");
@@ -41,8 +41,8 @@ async fn fail_fast_waits_for_the_first_look_at_a_cluster() {
 
     let ports = [(); 2].map(|()| redis_actix_test::free_port().expect("a port"));
     let nowhere = ports.map(|port| format!("127.0.0.1:{port}"));
-    let config = RedisConfig::builder().cluster_hosts(nowhere).key_prefix("test:").command_timeout(PATIENCE * 100);
+    let config = RedisConfig::builder().cluster_hosts(nowhere).key_prefix("test:").command_timeout(TIME_LIMIT * 100);
     let redis = hasty(config.when_down(WhenDown::FailFast)).start().expect("started");
-    let error = tokio::time::timeout(PATIENCE, redis.send(Incr::new("k"))).await.expect("with the look");
+    let error = tokio::time::timeout(TIME_LIMIT, redis.send(Incr::new("k"))).await.expect("with the look");
     assert_eq!(error.expect_err("no cluster").fate(), Fate::NotSent);
 }

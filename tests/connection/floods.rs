@@ -13,7 +13,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Frame, Value};
 use redis_actix_test::{Answer, FakeServer, Proxy};
 
-use crate::support::{PATIENCE, aside, config, hasty, ms};
+use crate::support::{TIME_LIMIT, aside, config, hasty, ms};
 
 /// A command that counts itself out when the actor takes it from its mailbox.
 struct Counted(Arc<AtomicUsize>);
@@ -40,7 +40,7 @@ impl Command for Counted {
 async fn deadlines_are_met_while_several_threads_flood_the_mailbox() {
     let server = FakeServer::builder().on(|_| Answer::Silence).start().expect("a server");
     let redis = hasty(config(server.port()).liveness(None)).start_on_own_thread().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     // In flight before the flood, so that it is not turned away by full queues.
     let call = redis.send(Incr::new("k").timeout(ms(300)));
     let stop = Arc::new(AtomicBool::new(false));
@@ -61,7 +61,7 @@ async fn deadlines_are_met_while_several_threads_flood_the_mailbox() {
             })
         })
         .collect();
-    let outcome = tokio::time::timeout(PATIENCE / 2, call).await;
+    let outcome = tokio::time::timeout(TIME_LIMIT / 2, call).await;
     stop.store(true, Ordering::SeqCst);
     aside(move || floods.into_iter().for_each(|flood| flood.join().expect("no panic"))).await;
     let error = outcome.expect("the deadline was not seen").expect_err("no answer");
@@ -77,7 +77,7 @@ async fn deadlines_are_met_while_the_server_floods_the_link_with_pushes() {
     let server = Arc::new(FakeServer::builder().on(|_| Answer::Silence).start().expect("a server"));
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).liveness(None)).start_on_own_thread().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let pushes = b">2\r\n+hello\r\n+x\r\n".repeat(4_000);
     let stop = Arc::new(AtomicBool::new(false));
     let (flooded, stopped) = (server.clone(), stop.clone());
@@ -92,7 +92,7 @@ async fn deadlines_are_met_while_the_server_floods_the_link_with_pushes() {
     let at_deadline = proxy.bytes_to_client();
     let outcome = match early {
         Some(outcome) => Ok(outcome),
-        None => tokio::time::timeout(PATIENCE, &mut call).await,
+        None => tokio::time::timeout(TIME_LIMIT, &mut call).await,
     };
     let pushed = proxy.bytes_to_client() - at_deadline;
     stop.store(true, Ordering::SeqCst);

@@ -8,7 +8,7 @@ use std::sync::{
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{PATIENCE, config, hasty, ms};
+use crate::support::{TIME_LIMIT, config, hasty, ms};
 
 /// A server whose first connection answers every command with `begin`, and sends `trickle` from then on.
 async fn is_redialled(begin: &'static str, trickle: &'static [u8]) {
@@ -22,7 +22,7 @@ async fn is_redialled(begin: &'static str, trickle: &'static [u8]) {
         )
         .start()
         .expect("a server");
-    let redis = hasty(config(server.port()).liveness(ms(400)).command_timeout(PATIENCE)).start().expect("started");
+    let redis = hasty(config(server.port()).liveness(ms(400)).command_timeout(TIME_LIMIT)).start().expect("started");
     let answer = redis.send(Get::<String>::new("k"));
     let trickling = async {
         loop {
@@ -35,7 +35,7 @@ async fn is_redialled(begin: &'static str, trickle: &'static [u8]) {
     let answer = tokio::select! {
         answer = answer => answer,
         () = trickling => unreachable!("for ever"),
-        () = tokio::time::sleep(PATIENCE / 2) => panic!("the dead link was never given up"),
+        () = tokio::time::sleep(TIME_LIMIT / 2) => panic!("the dead link was never given up"),
     };
     assert_eq!(answer.expect("answered on the next link").as_deref(), Some("v"));
     assert_eq!(redis.status().borrow().disconnects, 1);
@@ -57,7 +57,7 @@ async fn pushes_without_replies_do_not_keep_a_dead_link_alive() {
 async fn an_idle_link_with_pushes_is_kept() {
     let server = FakeServer::builder().on(|_| Answer::raw("$1\r\nv\r\n")).start().expect("a server");
     let redis = hasty(config(server.port()).liveness(ms(200))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     for _ in 0..40 {
         server.send(b">2\r\n+hello\r\n+x\r\n");
         tokio::time::sleep(ms(20)).await;

@@ -11,7 +11,7 @@ use actix::Message;
 use redis_actix::prelude::*;
 use redis_actix::{ErrorKind, Fate, Frame, Value};
 
-use crate::support::{self, PATIENCE, config, hasty, injected_panics_are_quiet};
+use crate::support::{self, TIME_LIMIT, config, hasty, injected_panics_are_quiet};
 
 struct Fatal;
 
@@ -64,7 +64,7 @@ async fn a_caller_whose_waker_or_reply_panics_harms_nobody_else() {
     injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let (mut good, mut fatal) = (Vec::new(), Vec::new());
     for nth in 0..200 {
         good.push(redis.send(Incr::new("k")));
@@ -112,7 +112,7 @@ async fn a_message_that_panics_while_it_is_built_in_the_actor_harms_nobody_else(
     injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let good: Vec<_> = (0..100).map(|_| redis.addr().send(Incr::new("k"))).collect();
     let bad = redis.addr().send(Defect);
     redis.addr().do_send(Defect);

@@ -4,7 +4,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, ShutdownReport};
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{PATIENCE, config, hasty, ms, until_state};
+use crate::support::{TIME_LIMIT, config, hasty, ms, until_state};
 
 fn refuse() -> u16 {
     redis_actix_test::free_port().expect("a port")
@@ -35,8 +35,10 @@ async fn expired_commands_leave_the_queue() {
     }
     drop(patient);
     // Nothing waits but what nobody waits for: half of the time would be enough.
-    let report =
-        tokio::time::timeout(PATIENCE, redis.shutdown(PATIENCE * 2)).await.expect("nothing was left").expect("ended");
+    let report = tokio::time::timeout(TIME_LIMIT, redis.shutdown(TIME_LIMIT * 2))
+        .await
+        .expect("nothing was left")
+        .expect("ended");
     assert_eq!((report.completed, report.unknown), (0, 0));
 }
 
@@ -45,7 +47,7 @@ async fn expired_commands_leave_the_queue() {
 async fn a_shutdown_does_not_wait_for_commands_that_have_expired() {
     let redis = hasty(config(refuse())).start().expect("started");
     redis.send(Incr::new("k").timeout(ms(20))).await.expect_err("no server");
-    let shutdown = tokio::time::timeout(PATIENCE, redis.shutdown(PATIENCE * 2));
+    let shutdown = tokio::time::timeout(TIME_LIMIT, redis.shutdown(TIME_LIMIT * 2));
     assert_eq!(shutdown.await.expect("nothing is left").expect("ended"), ShutdownReport::default());
 }
 
@@ -57,7 +59,7 @@ async fn an_actor_without_handles_ends_when_its_commands_have_expired() {
     redis.send(Incr::new("k").timeout(ms(20))).await.expect_err("no server");
     drop(redis);
     let closed = status.wait_for(|status| status.state == ConnectionState::Closed);
-    tokio::time::timeout(PATIENCE, closed).await.expect("it ends").expect("it says so");
+    tokio::time::timeout(TIME_LIMIT, closed).await.expect("it ends").expect("it says so");
 }
 
 /// A server that is not ready for more than the deadline, and then is.

@@ -15,10 +15,10 @@ use redis_actix::{Delivery, Outcome, StreamEventKind as Kind};
 use crate::stream_support::*;
 
 /// What a process of that name has read when it dies.
-fn read_by(bed: &Bed, name: &str, entries: usize) {
-    tell(&bed.server, ["XGROUP", "CREATE", "t:orders", "billing", "0", "MKSTREAM"]);
+fn read_by(fixture: &StreamFixture, name: &str, entries: usize) {
+    tell(&fixture.server, ["XGROUP", "CREATE", "t:orders", "billing", "0", "MKSTREAM"]);
     let count = entries.to_string();
-    tell(&bed.server, ["XREADGROUP", "GROUP", "billing", name, "COUNT", &count, "STREAMS", "t:orders", ">"])
+    tell(&fixture.server, ["XREADGROUP", "GROUP", "billing", name, "COUNT", &count, "STREAMS", "t:orders", ">"])
         .ok()
         .unwrap();
 }
@@ -26,10 +26,10 @@ fn read_by(bed: &Bed, name: &str, entries: usize) {
 /// Ablation: with a delivery taken for an attempt all 192 are dead and none was handled.
 #[actix::test]
 async fn what_a_dead_process_had_read_and_not_started_is_handled_even_if_one_attempt_is_allowed() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, 0..192).await;
-    read_by(&bed, "c1", 192);
+    read_by(&fixture, "c1", 192);
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").max_deliveries(1).start::<Job>(&redis, handler.recipient()).unwrap();
     handler.all_of(192).await;
@@ -41,15 +41,15 @@ async fn what_a_dead_process_had_read_and_not_started_is_handled_even_if_one_att
 /// Ablation: with the server's deliveries counted each lost page costs an attempt, and entries are dead.
 #[actix::test]
 async fn a_page_that_is_lost_with_its_link_costs_no_attempt() {
-    let bed = Bed::start();
-    let proxy = redis_actix_test::Proxy::start(bed.server.addr()).unwrap();
+    let fixture = StreamFixture::start();
+    let proxy = redis_actix_test::Proxy::start(fixture.server.addr()).unwrap();
     let redis = connect(proxy.port());
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let events = Events::watch();
     let consumer = quick("orders", "billing").max_deliveries(1).on_event(events.recipient());
     let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
     events.saw("connected", |kind| matches!(kind, Kind::Connected { .. })).await;
-    let direct = bed.redis();
+    let direct = fixture.redis();
     for round in 1..=5 {
         // The server delivers to a reader that never gets it.
         proxy.hold();
@@ -92,8 +92,8 @@ impl Handler<Delivery<Job>> for OneByOne {
 /// Ablation: with a deadline that counts the time in the mailbox most of them time out, and some are dead unseen.
 #[actix::test]
 async fn a_deadline_counts_from_the_start_of_its_handler() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let handler = SyncArbiter::start(1, move || OneByOne { calls: counted.clone() });
@@ -132,8 +132,8 @@ impl Width {
 /// Ablation: with every redelivered entry taken for a suspect the width is 1.
 #[actix::test]
 async fn what_a_drained_consumer_hands_over_goes_at_full_width() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let failing = Recorder::start_with(|_| Outcome::Retry);
     let first = quick("orders", "billing").consumer("first").retry([ms(200)]);
     let first = first.start::<Job>(&redis, failing.recipient()).unwrap();
@@ -158,11 +158,11 @@ async fn what_a_drained_consumer_hands_over_goes_at_full_width() {
 /// Ablation: with a slot that a suspect keeps until its letter is written one of 20 is handled.
 #[actix::test]
 async fn a_dead_letter_that_cannot_be_written_holds_nobody_up() {
-    let bed = Bed::start();
-    let redis = bed.redis();
-    tell(&bed.server, ["SET", "t:orders:dlq", "no stream"]);
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
+    tell(&fixture.server, ["SET", "t:orders:dlq", "no stream"]);
     add(&redis, 0..20).await;
-    read_by(&bed, "c1", 20);
+    read_by(&fixture, "c1", 20);
     let handler = Recorder::start_with(|job| if job.n == 0 { Outcome::reject("no") } else { Outcome::Ack });
     let consumer = quick("orders", "billing").ordered_by(|job: &Job| job.n % 3);
     let consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
@@ -181,8 +181,8 @@ async fn a_dead_letter_that_cannot_be_written_holds_nobody_up() {
 /// Ablation: with all that is pending for nobody taken for lost, 2 of 20 are handled.
 #[actix::test]
 async fn what_is_in_memory_is_handled_when_the_consumer_is_removed_from_the_group() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let (gate, passed) = tokio::sync::watch::channel(false);
     let handler = Recorder::working(move |job| {
@@ -205,7 +205,7 @@ async fn what_is_in_memory_is_handled_when_the_consumer_is_removed_from_the_grou
     let pending = async || redis.send(XPending::new("orders", "billing")).await.unwrap().count;
     let in_memory = pending().await;
     assert!(in_memory > 4, "{in_memory}");
-    tell(&bed.server, ["XGROUP", "DELCONSUMER", "t:orders", "billing", "c1"]);
+    tell(&fixture.server, ["XGROUP", "DELCONSUMER", "t:orders", "billing", "c1"]);
     events.saw("it is said", |kind| matches!(kind, Kind::Dropped { .. })).await;
     gate.send(true).unwrap();
     handler.all_of(30).await;
@@ -215,8 +215,8 @@ async fn what_is_in_memory_is_handled_when_the_consumer_is_removed_from_the_grou
 /// Ablation: with a batch read ahead of any handler there are 2.
 #[actix::test]
 async fn a_window_of_one_has_one_entry_in_hand() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let (gate, passed) = tokio::sync::watch::channel(0);
     let handler = Recorder::working(move |job| {
         let (n, mut passed) = (job.n, passed.clone());
@@ -242,8 +242,8 @@ async fn a_window_of_one_has_one_entry_in_hand() {
 /// all of them.
 #[actix::test]
 async fn large_entries_stay_within_the_bound_of_bytes() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let large = "x".repeat(1_000_000);
     for n in 0..40 {
         let entry = XAdd::new("orders").field("n", n.to_string()).field("ballast", large.as_str());
@@ -284,8 +284,8 @@ async fn large_entries_stay_within_the_bound_of_bytes() {
 /// Ablation: with a page counted from when it is decoded, not from when it may have come, the peer takes 5 of 6 over.
 #[test]
 fn leases_of_handlers_that_block_their_thread_again_and_again_hold() {
-    let bed = Bed::start();
-    let (min_idle, port) = (ms(900), bed.server.port());
+    let fixture = StreamFixture::start();
+    let (min_idle, port) = (ms(900), fixture.server.port());
     let blocked = std::thread::spawn(move || {
         actix::System::new().block_on(async move {
             let redis = connect(port);
@@ -324,8 +324,8 @@ fn leases_of_handlers_that_block_their_thread_again_and_again_hold() {
 /// Ablation: with the script alone it stays pending for ever.
 #[actix::test]
 async fn an_entry_of_thousands_of_fields_gets_its_dead_letter() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let mut entry = XAdd::new("orders").field("n", "1");
     for field in 0..4_000 {
         entry = entry.field(format!("field{field}"), "value");
@@ -343,8 +343,8 @@ async fn an_entry_of_thousands_of_fields_gets_its_dead_letter() {
 /// Ablation: with a pause of one stream alone the handler is called for the other one meanwhile.
 #[actix::test]
 async fn a_pause_that_a_handler_asks_for_holds_for_all_streams() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let pause = ms(600);
     let handler = Recorder::start_with(move |job| {
         if job.n == 0 && job.attempt() == 1 && job.age() < pause / 2 { Outcome::PauseFor(pause) } else { Outcome::Ack }

@@ -35,8 +35,8 @@ async fn a_second_process_of_one_name_is_noticed_on_every_node_of_a_cluster() {
 /// read").
 #[actix::test]
 async fn group_and_consumer_with_colons_do_not_share_a_name() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consume = |group: &str, name: &str| {
@@ -50,8 +50,8 @@ async fn group_and_consumer_with_colons_do_not_share_a_name() {
 /// Ablation: with one default name for the process the second waits for the first ("not within 20s: both read").
 #[actix::test]
 async fn two_consumers_of_a_group_need_no_names_of_their_own() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consume = || {
@@ -66,8 +66,8 @@ async fn two_consumers_of_a_group_need_no_names_of_their_own() {
 /// Ablation: without the check such consumers start, and one reject makes hundreds of entries.
 #[actix::test]
 async fn a_stream_is_not_read_by_the_consumer_that_writes_its_dead_letters_there() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let builders = [
         quick("orders", "billing").dead_letter("orders"),
@@ -85,8 +85,8 @@ async fn a_stream_is_not_read_by_the_consumer_that_writes_its_dead_letters_there
 /// Ablation: with the idle time of XINFO alone both are removed on Redis 7.0, again and again.
 #[actix::test]
 async fn a_live_consumer_that_has_nothing_to_do_is_not_forgotten() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consume = |name: &str| {
@@ -102,11 +102,11 @@ async fn a_live_consumer_that_has_nothing_to_do_is_not_forgotten() {
         ["first", "second"].iter().all(|name| known.iter().any(|consumer| consumer.name == name.as_bytes()))
     })
     .await;
-    tell(&bed.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "dead"]);
+    tell(&fixture.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "dead"]);
     let removed =
         |name: &str| events.count(|kind| matches!(kind, Kind::ConsumerRemoved { name: gone } if gone == name));
     eventually("the dead one is removed", async || removed("dead") == 1).await;
-    tell(&bed.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "dead"]);
+    tell(&fixture.server, ["XGROUP", "CREATECONSUMER", "t:orders", "billing", "dead"]);
     eventually("once more", async || removed("dead") == 2).await;
     assert_eq!((removed("first"), removed("second")), (0, 0), "{:?}", events.all());
     drop(held);

@@ -12,8 +12,8 @@ fn numbers(handler: &Recording) -> Vec<u64> {
 /// Ablation: handed back by a pause, entries of a key come back behind those that were read meanwhile.
 #[actix::test]
 async fn the_order_of_a_key_holds_over_pause_resume_release_and_retry() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let handler = Recorder::working(|job| {
         let answer = match (job.n, job.attempt()) {
             (7 | 31, 1) => Outcome::Retry,
@@ -46,11 +46,13 @@ async fn the_order_of_a_key_holds_over_pause_resume_release_and_retry() {
 /// Ablation: with entries that are delivered again in one line for all keys nothing of the others is handled.
 #[actix::test]
 async fn only_the_key_that_must_wait_waits() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, 0..6).await;
-    tell(&bed.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
-    tell(&bed.server, ["XREADGROUP", "GROUP", "billing", "c1", "COUNT", "6", "STREAMS", "t:orders", ">"]).ok().unwrap();
+    tell(&fixture.server, ["XGROUP", "CREATE", "t:orders", "billing", "0"]);
+    tell(&fixture.server, ["XREADGROUP", "GROUP", "billing", "c1", "COUNT", "6", "STREAMS", "t:orders", ">"])
+        .ok()
+        .unwrap();
     let handler = Recorder::start_with(|job| if job.n == 0 { Outcome::RetryAfter(secs(3600)) } else { Outcome::Ack });
     let consumer = quick("orders", "billing").ordered_by(|job: &Job| job.n % 6);
     let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
@@ -63,8 +65,8 @@ async fn only_the_key_that_must_wait_waits() {
 /// Ablation: where what waits for its key keeps its room no other key gets any.
 #[actix::test]
 async fn a_window_full_of_one_key_is_given_up_for_others() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let handler = Recorder::start_with(|job| if job.n == 0 { Outcome::RetryAfter(ms(1_500)) } else { Outcome::Ack });
     let consumer = quick("orders", "billing").ordered_by(|job: &Job| job.n < 100).max_in_flight(4).batch(16);

@@ -8,10 +8,10 @@ use crate::stream_support::*;
 /// Ablation: with numbers taken strictly the consumer cannot start ("not within 20s: all of 10"), and XInfoGroups fails.
 #[actix::test]
 async fn a_negative_lag_of_another_group_stops_no_consumer() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, 0..1).await;
-    tell(&bed.server, ["XGROUP", "CREATE", "t:orders", "other", "$", "ENTRIESREAD", "100"]).ok().unwrap();
+    tell(&fixture.server, ["XGROUP", "CREATE", "t:orders", "other", "$", "ENTRIESREAD", "100"]).ok().unwrap();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
     add(&redis, 1..10).await;
@@ -27,8 +27,8 @@ async fn a_negative_lag_of_another_group_stops_no_consumer() {
 /// Ablation: with the lag alone believed the link is given up again and again ("Stalled").
 #[actix::test]
 async fn a_lag_that_nobody_can_read_is_no_stall() {
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     add(&redis, 0..20).await;
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let events = Events::watch();
@@ -43,7 +43,7 @@ async fn a_lag_that_nobody_can_read_is_no_stall() {
     assert_eq!(lag().await, Some(18), "what the server says");
     // Looked at every 25 ms: with the lag believed there would be a stall after 100 ms.
     let looks = || {
-        let stats = tell(&bed.server, ["INFO", "commandstats"]).text().unwrap();
+        let stats = tell(&fixture.server, ["INFO", "commandstats"]).text().unwrap();
         let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xinfo|groups:calls=")).unwrap().to_owned();
         line.split(',').next().unwrap().parse::<u64>().unwrap()
     };

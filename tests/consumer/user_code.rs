@@ -44,8 +44,8 @@ impl Handler<Fails> for Failing {
 #[actix::test]
 async fn an_error_that_cannot_be_written_is_a_failed_attempt_and_no_more() {
     injected_panics_are_quiet();
-    let bed = Bed::start();
-    let redis = bed.redis();
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
     let events = Events::watch();
     let (done, handled) = tokio::sync::watch::channel(0);
     let handler = Failing { seen: Vec::new(), done }.start();

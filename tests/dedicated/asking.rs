@@ -6,7 +6,7 @@ use redis_actix::prelude::*;
 use redis_actix_test::{RedisCluster, RedisServer};
 
 use crate::cluster_support::{aside, cluster, joined, slot_of};
-use crate::support::PATIENCE;
+use crate::support::TIME_LIMIT;
 use crate::waiting;
 
 fn ask(node: &RedisServer, words: &[&str]) -> String {
@@ -33,13 +33,13 @@ async fn a_wait_goes_back_to_the_owner_when_the_move_of_its_slot_is_cancelled() 
     let redis = joined(&cluster).start().expect("started");
     redis.send(Set::new("warm", 1)).await.expect("written");
     let (slot, from, to) = begin_to_move(&cluster, &redis);
-    let pop = redis.send(BLPop::new(["{q}:l"], PATIENCE * 2).typed::<String>());
+    let pop = redis.send(BLPop::new(["{q}:l"], TIME_LIMIT * 2).typed::<String>());
     waiting(to, 1).await;
     for node in [to, from] {
         ask(node, &["CLUSTER", "SETSLOT", &slot, "STABLE"]);
     }
     redis.send(RPush::new("{q}:l", ["x"])).await.expect("pushed");
-    let pop = tokio::time::timeout(PATIENCE, pop).await.expect("in time").expect("popped");
+    let pop = tokio::time::timeout(TIME_LIMIT, pop).await.expect("in time").expect("popped");
     assert_eq!(pop.expect("an element").value, "x");
 }
 
@@ -56,7 +56,7 @@ async fn a_read_from_dollar_follows_ask_to_the_importing_node() {
     let read = redis.send(Raw::<redis_actix::Value>::from_cmd(&read).expect("known"));
     waiting(to, 1).await;
     redis.send(XAdd::new("{q}:s").field("f", "later")).await.expect("added");
-    let page = format!("{:?}", tokio::time::timeout(PATIENCE, read).await.expect("in time").expect("read"));
+    let page = format!("{:?}", tokio::time::timeout(TIME_LIMIT, read).await.expect("in time").expect("read"));
     assert!(page.contains("later") && !page.contains("before"), "{page}");
 }
 
@@ -71,7 +71,7 @@ async fn waits_watches_and_pipelines_follow_ask_to_the_importing_node() {
     let (slot, from, to) = begin_to_move(&cluster, &redis);
     let to_id = ask(to, &["CLUSTER", "MYID"]);
 
-    let pop = redis.send(BLPop::new(["{q}:l"], PATIENCE).typed::<String>());
+    let pop = redis.send(BLPop::new(["{q}:l"], TIME_LIMIT).typed::<String>());
     waiting(to, 1).await;
     redis.send(RPush::new("{q}:l", ["x"])).await.expect("pushed");
     assert_eq!(pop.await.expect("popped").expect("an element").value, "x");
@@ -94,7 +94,7 @@ async fn waits_watches_and_pipelines_follow_ask_to_the_importing_node() {
     }
     let both = Pipeline::new((Incr::new("{q}:w"), Wait::new(0, crate::support::ms(10))));
     assert_eq!(redis.send(both).await.expect("run").0, 6);
-    let pop = redis.send(BLPop::new(["{q}:l"], PATIENCE).typed::<String>());
+    let pop = redis.send(BLPop::new(["{q}:l"], TIME_LIMIT).typed::<String>());
     waiting(to, 1).await;
     redis.send(RPush::new("{q}:l", ["y"])).await.expect("pushed");
     assert_eq!(pop.await.expect("popped").expect("an element").value, "y");

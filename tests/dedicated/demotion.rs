@@ -6,7 +6,7 @@ use redis_actix::prelude::*;
 use redis_actix_test::RedisServer;
 
 use crate::pubsub_support::Notes;
-use crate::support::{PATIENCE, config, eventually, hasty, ms};
+use crate::support::{TIME_LIMIT, config, eventually, hasty, ms};
 use crate::waiting;
 
 fn follow(server: &RedisServer, master: Option<&RedisServer>) {
@@ -21,15 +21,15 @@ fn follow(server: &RedisServer, master: Option<&RedisServer>) {
 #[actix::test]
 async fn a_wait_goes_on_after_its_server_was_a_replica_for_a_while() {
     let (server, other) = (crate::support::server(), crate::support::server());
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).start().expect("started");
-    let pop = redis.send(BLPop::new(["l"], PATIENCE * 2).typed::<String>());
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).start().expect("started");
+    let pop = redis.send(BLPop::new(["l"], TIME_LIMIT * 2).typed::<String>());
     waiting(&server, 1).await;
     follow(&server, Some(&other));
     waiting(&server, 0).await;
     follow(&server, None);
     waiting(&server, 1).await;
     server.command(["RPUSH", "test:l", "x"]).expect("pushed");
-    let popped = tokio::time::timeout(PATIENCE, pop).await.expect("in time").expect("waits on").expect("an element");
+    let popped = tokio::time::timeout(TIME_LIMIT, pop).await.expect("in time").expect("waits on").expect("an element");
     assert_eq!(popped.value, "x");
 }
 
@@ -38,7 +38,7 @@ async fn a_wait_goes_on_after_its_server_was_a_replica_for_a_while() {
 async fn a_wait_that_an_operator_ends_with_an_error_is_over() {
     let server = crate::support::server();
     let redis = hasty(config(server.port())).start().expect("started");
-    let pop = redis.send(BLPop::new(["l"], PATIENCE).typed::<String>());
+    let pop = redis.send(BLPop::new(["l"], TIME_LIMIT).typed::<String>());
     waiting(&server, 1).await;
     let clients = server.clients().expect("listed");
     let client = clients.iter().find(|client| client.contains(" flags=b")).expect("it waits");

@@ -13,7 +13,7 @@ use redis_actix_test::SentinelSet;
 
 use crate::pubsub_support::Notes;
 use crate::stream_support::{self, Events, Job, Recorder, add, quick};
-use crate::support::{PATIENCE, aside, eventually, hasty, ms, until};
+use crate::support::{TIME_LIMIT, aside, eventually, hasty, ms, until};
 use crate::waiting;
 
 async fn set() -> Arc<SentinelSet> {
@@ -22,7 +22,7 @@ async fn set() -> Arc<SentinelSet> {
 
 fn handle(set: &SentinelSet) -> Redis {
     let config = RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:");
-    hasty(config.command_timeout(PATIENCE)).start().expect("started")
+    hasty(config.command_timeout(TIME_LIMIT)).start().expect("started")
 }
 
 /// Has the sentinels promote the replica, and returns when one of them has announced it.
@@ -30,7 +30,7 @@ async fn fail_over(set: &Arc<SentinelSet>) -> Instant {
     let set = set.clone();
     aside(move || {
         let mut listener = set.sentinels()[0].connect().expect("a sentinel");
-        listener.set_patience(PATIENCE);
+        listener.set_timeout(TIME_LIMIT);
         listener.command(["SUBSCRIBE", "+switch-master"]).expect("subscribed");
         set.sentinels()[0].command(["SENTINEL", "FAILOVER", set.name()]).expect("asked").ok().expect("begun");
         listener.read().expect("switched");
@@ -53,7 +53,7 @@ async fn moved(redis: &Redis) {
 async fn optimistic_transactions_lose_nothing_in_a_planned_failover() {
     let set = set().await;
     let redis = handle(&set);
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let acknowledged = Rc::new(RefCell::new(Vec::new()));
     let over = Rc::new(Cell::new(false));
     let (redis_of, acknowledged_of, over_of) = (redis.clone(), acknowledged.clone(), over.clone());
@@ -89,15 +89,15 @@ async fn optimistic_transactions_lose_nothing_in_a_planned_failover() {
 async fn waits_go_on_at_the_new_master() {
     let set = set().await;
     let redis = handle(&set);
-    redis.ready(PATIENCE).await.expect("ready");
-    let pops: Vec<_> = (0..3).map(|_| redis.send(BLPop::new(["l"], PATIENCE * 2).typed::<String>())).collect();
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    let pops: Vec<_> = (0..3).map(|_| redis.send(BLPop::new(["l"], TIME_LIMIT * 2).typed::<String>())).collect();
     waiting(set.master().expect("a master"), 3).await;
     fail_over(&set).await;
     moved(&redis).await;
     redis.send(RPush::new("l", ["a", "b", "c"])).await.expect("pushed");
     let mut popped = Vec::new();
     for pop in pops {
-        let pop = tokio::time::timeout(PATIENCE / 2, pop).await.expect("in time");
+        let pop = tokio::time::timeout(TIME_LIMIT / 2, pop).await.expect("in time");
         popped.push(pop.expect("waits on").expect("an element").value);
     }
     popped.sort();
@@ -117,7 +117,7 @@ async fn subscriptions_move_to_the_new_master_behind_a_gap() {
     let gap = notes.event("the gap", |event| matches!(event, SubscriptionEvent::Gap { .. })).await;
     // Seconds later a sentinel demotes the old master, and that ends its clients as well.
     assert!(format!("{gap:?}").contains("the master is at"), "{gap:?}");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while redis.send(Publish::new("c", "after")).await.expect("sent") == 0 {
         assert!(Instant::now() < deadline, "nobody hears it at the new master");
     }
@@ -133,7 +133,7 @@ async fn stream_readers_move_to_the_new_master() {
     let redis = handle(&set);
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let events = Events::watch();
-    let consumer = quick("orders", "billing").block(PATIENCE * 3).on_event(events.recipient());
+    let consumer = quick("orders", "billing").block(TIME_LIMIT * 3).on_event(events.recipient());
     let _consumer = consumer.start::<Job>(&redis, handler.recipient()).expect("started");
     events.saw("connected", |kind| matches!(kind, StreamEventKind::Connected { .. })).await;
     let old = set.master().expect("a master").port();

@@ -9,7 +9,7 @@ use redis_actix::ConnectionEvent;
 use redis_actix::prelude::*;
 use redis_actix_test::{Answer, FakeServer, Proxy};
 
-use crate::support::{Diary, PATIENCE, config, hasty, ms};
+use crate::support::{Diary, TIME_LIMIT, config, hasty, ms};
 use crate::waiting;
 
 /// Issue 16, row 9: the first attempt may have taken an element, and no second one reaches the server.
@@ -20,7 +20,7 @@ async fn an_idempotent_pop_whose_link_was_lost_may_have_run() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("started");
     let redis = hasty(config(proxy.port())).start().expect("started");
-    let pop = redis.send(BLPop::new(["l"], PATIENCE).idempotent().timeout(ms(1_500)));
+    let pop = redis.send(BLPop::new(["l"], TIME_LIMIT).idempotent().timeout(ms(1_500)));
     waiting(&server, 1).await;
     proxy.refuse();
     proxy.reset_all();
@@ -44,8 +44,8 @@ async fn an_element_that_an_earlier_attempt_may_have_taken_is_reported() {
         .expect("started");
     let (builder, diary) = Diary::of(hasty(config(server.port())));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
-    let popped = redis.send(BLPop::new(["l"], PATIENCE).typed::<String>().idempotent()).await.expect("answered");
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    let popped = redis.send(BLPop::new(["l"], TIME_LIMIT).typed::<String>().idempotent()).await.expect("answered");
     assert_eq!(popped.expect("an element").value, "y");
     diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
 }

@@ -5,7 +5,7 @@ use std::{future::Future, pin::pin, task::Context};
 use redis_actix::LinkLimit;
 use redis_actix::prelude::*;
 
-use crate::support::{PATIENCE, config, hasty, ms};
+use crate::support::{TIME_LIMIT, config, hasty, ms};
 use crate::waiting;
 
 /// Issue 15, row 2, for connections that are leased.
@@ -16,8 +16,8 @@ async fn a_watch_that_is_kept_unpolled_does_not_take_the_free_connection() {
     let server = crate::support::server();
     let redis =
         hasty(config(server.port()).command_timeout(ms(2_000))).links(LinkLimit::new(1)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
-    let busy = redis.send(BLPop::new(["l"], PATIENCE));
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    let busy = redis.send(BLPop::new(["l"], TIME_LIMIT));
     waiting(&server, 1).await;
     let mut kept = pin!(redis.watch(["k"], |_| async { Ok(Some(Transaction::new((Incr::new("k"),)))) }));
     let mut cx = Context::from_waker(std::task::Waker::noop());

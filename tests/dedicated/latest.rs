@@ -3,7 +3,7 @@
 use redis_actix::prelude::*;
 use redis_actix_test::Proxy;
 
-use crate::support::{PATIENCE, config, hasty};
+use crate::support::{TIME_LIMIT, config, hasty};
 use crate::waiting;
 
 fn read_from(id: &str) -> Raw<redis_actix::Value> {
@@ -28,7 +28,7 @@ async fn entries_that_come_during_an_outage_are_read_from_dollar() {
     waiting(&server, 0).await;
     server.command(["XADD", "test:s", "*", "f", "during"]).expect("asked");
     proxy.pass();
-    let page = tokio::time::timeout(PATIENCE / 2, read).await.expect("in time").expect("read");
+    let page = tokio::time::timeout(TIME_LIMIT / 2, read).await.expect("in time").expect("read");
     let page = format!("{page:?}");
     assert!(page.contains("during") && !page.contains("before"), "{page}");
 }

@@ -6,7 +6,7 @@ use redis_actix::ConnectionEvent;
 use redis_actix::prelude::*;
 use redis_actix_test::Proxy;
 
-use crate::support::{Diary, PATIENCE, config, eventually, hasty, ms};
+use crate::support::{Diary, TIME_LIMIT, config, eventually, hasty, ms};
 use crate::{calls, waiting};
 
 fn id_of(client: &str) -> u64 {
@@ -22,7 +22,7 @@ async fn a_client_is_let_go_at_its_own_server_process_or_not_at_all() {
     let proxy = Proxy::start(server.addr()).expect("started");
     let (builder, diary) = Diary::of(hasty(config(proxy.port())));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(BLPop::new(["l"], ms(1))).await.expect("answered"), None);
     // The address leads elsewhere from now on, and the shared connection is made anew.
     proxy.set_upstream(other.addr());
@@ -40,7 +40,7 @@ async fn a_client_is_let_go_at_its_own_server_process_or_not_at_all() {
         })
         .collect();
     waiting(&other, strangers.len()).await;
-    let pop = redis.send(BLPop::new(["l"], PATIENCE));
+    let pop = redis.send(BLPop::new(["l"], TIME_LIMIT));
     waiting(&server, 1).await;
     drop(pop);
     let told = diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
@@ -59,7 +59,7 @@ async fn a_client_is_killed_at_its_own_server_process_or_not_at_all() {
     let (server, other) = (crate::support::server(), crate::support::server());
     let proxy = Proxy::start(server.addr()).expect("started");
     let redis = hasty(config(proxy.port()).liveness(ms(300)).command_timeout(ms(500))).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(BLPop::new(["l"], ms(1))).await.expect("answered"), None);
     proxy.set_upstream(other.addr());
     let clients = server.clients().expect("listed");
@@ -70,7 +70,7 @@ async fn a_client_is_killed_at_its_own_server_process_or_not_at_all() {
     let pop = redis.send(BLPop::new(["l"], Duration::MAX));
     waiting(&server, 1).await;
     server.stop_process().expect("frozen");
-    let error = tokio::time::timeout(PATIENCE, pop).await.expect("noticed").expect_err("silent");
+    let error = tokio::time::timeout(TIME_LIMIT, pop).await.expect("noticed").expect_err("silent");
     assert_eq!(error.fate(), Fate::Unknown, "{error}");
     // Whatever was on its way by then has been answered before this.
     redis.send(Ping::new()).await.expect("answered");

@@ -3,7 +3,7 @@
 use redis_actix::ConnectionEvent;
 use redis_actix::prelude::*;
 
-use crate::support::{Diary, PATIENCE, config, eventually, hasty};
+use crate::support::{Diary, TIME_LIMIT, config, eventually, hasty};
 use crate::waiting;
 
 /// Issue 16, row 14.
@@ -14,18 +14,18 @@ async fn elements_of_callers_who_leave_together_keep_their_order() {
     let server = crate::support::server();
     let (builder, diary) = Diary::of(hasty(config(server.port())));
     let redis = builder.start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let all = ["e1", "e2", "e3", "e4", "e5"];
     for round in 1..=5 {
         let mut pops = Vec::new();
         for nth in 1..=all.len() {
             let pop = if round % 2 == 0 {
                 actix::spawn({
-                    let pop = redis.send(BLPop::new(["l"], PATIENCE));
+                    let pop = redis.send(BLPop::new(["l"], TIME_LIMIT));
                     async move { drop(pop.await) }
                 })
             } else {
-                let pop = redis.send(BLPop::new(["other", "l"], PATIENCE));
+                let pop = redis.send(BLPop::new(["other", "l"], TIME_LIMIT));
                 actix::spawn(async move { drop(pop.await) })
             };
             pops.push(pop);

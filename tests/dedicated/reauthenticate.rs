@@ -12,7 +12,7 @@ use redis_actix_test::{Proxy, RedisCluster, RedisServer};
 use crate::cluster_support::{aside, cluster, joined};
 use crate::pubsub_support::Notes;
 use crate::stream_support::{self, Events, Job, Recorder, add, quick};
-use crate::support::{PATIENCE, ask_the_frozen, config, eventually, hasty, ms};
+use crate::support::{TIME_LIMIT, ask_the_frozen, config, eventually, hasty, ms};
 use crate::waiting;
 
 /// Gives the user of now.
@@ -105,7 +105,7 @@ async fn subscriptions_readers_and_waits_change_their_user() {
     let consumer = quick("orders", "billing").block(Duration::from_millis(200)).on_event(events.recipient());
     let _consumer = consumer.start::<Job>(&redis, handler.recipient()).expect("started");
     events.saw("connected", |kind| matches!(kind, StreamEventKind::Connected { .. })).await;
-    let pop = redis.send(BLPop::new(["l"], PATIENCE * 2).typed::<String>());
+    let pop = redis.send(BLPop::new(["l"], TIME_LIMIT * 2).typed::<String>());
     eventually("four links of the old user", || (clients_of(&server, "old").len() >= 4).then_some(())).await;
     waiting(&server, 2).await;
     rotating.rotate();
@@ -152,7 +152,7 @@ async fn a_link_without_room_for_auth_is_replaced_by_one_with_the_new_login() {
     with_users(&server);
     let rotating = Rotating::old();
     let redis = hasty(config(server.port()).max_in_flight(2)).credentials(rotating.clone()).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     let counts = ask_the_frozen(&redis, &server, 10).await;
     rotating.rotate();
     let login = actix::spawn({

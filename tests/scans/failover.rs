@@ -7,7 +7,7 @@ use redis_actix_test::{RedisCluster, SentinelSet};
 
 use super::{fill, keys, missing, take, text};
 use crate::cluster_support::{cluster, fail_over, joined, migrate, slot_of};
-use crate::support::{PATIENCE, aside, eventually, hasty};
+use crate::support::{TIME_LIMIT, aside, eventually, hasty};
 
 const KEYS: usize = 3_000;
 
@@ -16,7 +16,7 @@ const KEYS: usize = 3_000;
 async fn every_key_of_a_cluster_is_returned_when_a_primary_is_replaced_during_the_walk() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().replicas(1)))).await;
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     fill(&redis, KEYS).await;
     let mut walk = keys(&redis);
     // The owner of slot 0 is walked first.
@@ -34,7 +34,7 @@ async fn every_key_of_a_cluster_is_returned_when_a_primary_is_replaced_during_th
 async fn every_field_is_returned_when_its_slot_moves_during_the_walk() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
     let redis = joined(&cluster).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     redis.send((0..KEYS).fold(HSet::new("h"), |set, n| set.field(format!("k{n}"), n))).await.expect("written");
     let slot = slot_of(&redis, "h");
     let owner = cluster.owner(slot).expect("an owner").port();
@@ -51,9 +51,10 @@ async fn every_field_is_returned_when_its_slot_moves_during_the_walk() {
 #[actix::test]
 async fn every_key_is_returned_when_sentinels_replace_the_master_during_the_walk() {
     let set = aside(|| Arc::new(SentinelSet::start().unwrap_or_else(|error| panic!("{error}")))).await;
-    let config = RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:").command_timeout(PATIENCE);
+    let config =
+        RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:").command_timeout(TIME_LIMIT);
     let redis = hasty(config).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     fill(&redis, KEYS).await;
     let mut walk = keys(&redis);
     let mut seen = take(&mut walk, KEYS / 2).await;

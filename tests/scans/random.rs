@@ -7,7 +7,7 @@ use redis_actix::{HSet, ScanHash};
 use redis_actix_test::RedisServer;
 
 use super::{fill, keys, missing, take, text};
-use crate::support::{PATIENCE, aside, config, hasty};
+use crate::support::{TIME_LIMIT, aside, config, hasty};
 
 const KEYS: usize = 1_500;
 
@@ -19,7 +19,7 @@ async fn walks_are_complete_whatever_happens_to_the_server_between_their_pages()
     let mut chance = fastrand::Rng::with_seed(seed);
     let durable = || RedisServer::builder().appendonly(true).fsync_always().start();
     let server = Arc::new(aside(move || durable().unwrap_or_else(|error| panic!("{error}"))).await);
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).start().expect("started");
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).start().expect("started");
     fill(&redis, KEYS).await;
     redis.send((0..KEYS).fold(HSet::new("h"), |set, n| set.field(format!("k{n}"), n))).await.expect("written");
     for walk in 0..10 {

@@ -7,7 +7,7 @@ use redis_actix::{
 use redis_actix_test::RedisServer;
 
 use super::{count, fill, keys, missing, take, text};
-use crate::support::{PATIENCE, aside, config, hasty, ms, until_state};
+use crate::support::{TIME_LIMIT, aside, config, hasty, ms, until_state};
 
 const KEYS: usize = 4_000;
 
@@ -16,8 +16,8 @@ fn durable() -> RedisServer {
 }
 
 async fn connected(server: &RedisServer) -> Redis {
-    let redis = hasty(config(server.port()).command_timeout(PATIENCE)).start().expect("started");
-    redis.ready(PATIENCE).await.expect("ready");
+    let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
     redis
 }
 
@@ -86,7 +86,7 @@ async fn clearing_leaves_no_key_when_the_server_restarts_meanwhile() {
 async fn a_count_is_exact_when_the_server_restarts_meanwhile() {
     let server = std::sync::Arc::new(aside(durable).await);
     let proxy = redis_actix_test::Proxy::start(server.addr()).expect("a port");
-    let redis = hasty(config(proxy.port()).command_timeout(PATIENCE)).start().expect("started");
+    let redis = hasty(config(proxy.port()).command_timeout(TIME_LIMIT)).start().expect("started");
     let many = KEYS * 5;
     fill(&redis, many).await;
     proxy.delay(ms(20));
@@ -136,7 +136,7 @@ async fn lose_link(server: &RedisServer, redis: &Redis) {
 async fn where_info_is_forbidden_a_lost_link_begins_the_walk_anew() {
     let server = aside(durable).await;
     server.command(["ACL", "SETUSER", "default", "-info"]).expect("asked").ok().expect("forbidden");
-    let config = config(server.port()).command_timeout(PATIENCE).build().expect("valid");
+    let config = config(server.port()).command_timeout(TIME_LIMIT).build().expect("valid");
     let policy = ReconnectPolicy::exponential(ms(5)..=ms(100)).stable_after(ms(500));
     let redis = Redis::builder(config).reconnect(policy).start().expect("started");
     fill(&redis, KEYS).await;

@@ -18,18 +18,18 @@ use redis_actix::{XAdd, XPending};
 use redis_actix_test::{RedisServer, Reply};
 
 /// No single wait of a test is longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Job {
     pub n: u64,
 }
 
-pub struct Bed {
+pub struct StreamFixture {
     pub server: RedisServer,
 }
 
-impl Bed {
+impl StreamFixture {
     pub fn start() -> Self {
         Self { server: RedisServer::start().unwrap() }
     }
@@ -90,9 +90,9 @@ pub fn quick(stream: &str, group: &str) -> StreamConsumerBuilder {
 
 /// Waits until something is so.
 pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while !is_so().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {TIME_LIMIT:?}: {what}");
         actix::clock::sleep(Duration::from_millis(5)).await;
     }
 }

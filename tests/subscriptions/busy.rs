@@ -4,14 +4,14 @@ use redis_actix::prelude::*;
 use redis_actix_test::{Proxy, RedisServer};
 
 use crate::pubsub_support::Notes;
-use crate::support::{PATIENCE, config, eventually, hasty};
+use crate::support::{TIME_LIMIT, config, eventually, hasty};
 
 /// Ablation: BUSY taken for a refusal fails with `BUSY Redis is busy running a script`.
 #[actix::test]
 async fn a_topic_that_is_refused_with_busy_is_asked_for_again() {
     let server = RedisServer::builder().arg("--lua-time-limit", "5").start().unwrap_or_else(|error| panic!("{error}"));
     let proxy = Proxy::start(server.addr()).expect("a port");
-    let redis = hasty(config(proxy.port()).command_timeout(PATIENCE)).start().expect("started");
+    let redis = hasty(config(proxy.port()).command_timeout(TIME_LIMIT)).start().expect("started");
     let (inbox, notes) = Notes::inbox();
     let subscription = redis.subscribe([Topic::channel("a")], inbox.recipient()).await.expect("confirmed");
     let mut script = server.connect().expect("connected");

@@ -6,11 +6,11 @@ use redis_actix_test::RedisCluster;
 
 use crate::cluster_support::{aside, cluster, joined, slot_of};
 use crate::pubsub_support::Notes;
-use crate::support::{PATIENCE, eventually, ms};
+use crate::support::{TIME_LIMIT, eventually, ms};
 
 /// Publishes on a shard channel until the inbox has it.
 async fn publish_until_heard(redis: &Redis, notes: &Notes, channel: &str, payload: &str) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + TIME_LIMIT;
     while !notes.payloads().iter().any(|seen| seen == payload) {
         assert!(std::time::Instant::now() < deadline, "{payload} is never heard");
         let _ = tokio::time::timeout(ms(100), redis.send(SPublish::new(channel, payload))).await;

@@ -25,7 +25,7 @@ use redis_actix::{ConnectionEvent, ConnectionState, Frame, ReconnectPolicy, Redi
 use redis_actix_test::RedisServer;
 
 /// Long enough for any machine, short enough for a person to wait.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 pub fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -61,7 +61,7 @@ pub async fn ask_the_frozen(
 /// Thaws it, and lets nothing run on this thread until it has answered them all.
 pub fn answered_unseen(server: &RedisServer, count: usize) {
     server.cont_process().expect("thawed");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while server.command(["GET", "test:k{a}"]).expect("asked").bytes() != Some(count.to_string().as_bytes()) {
         assert!(Instant::now() < deadline, "never saw all of them counted");
         std::thread::yield_now();
@@ -72,12 +72,12 @@ pub fn answered_unseen(server: &RedisServer, count: usize) {
 
 /// Waits for something that becomes true without telling.
 pub async fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    eventually_within(PATIENCE, what, look).await
+    eventually_within(TIME_LIMIT, what, look).await
 }
 
 /// The same, for what others take their time over.
-pub async fn eventually_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + patience;
+pub async fn eventually_within<T>(time_limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + time_limit;
     loop {
         if let Some(found) = look() {
             return found;
@@ -90,7 +90,7 @@ pub async fn eventually_within<T>(patience: Duration, what: &str, mut look: impl
 /// Waits for the connection to be in a state, by its own word.
 pub async fn until(redis: &Redis, what: &str, reached: impl Fn(&Status) -> bool) -> Status {
     let mut status = redis.status();
-    let seen = tokio::time::timeout(PATIENCE, status.wait_for(|status| reached(status))).await;
+    let seen = tokio::time::timeout(TIME_LIMIT, status.wait_for(|status| reached(status))).await;
     match seen {
         Ok(Ok(status)) => status.clone(),
         Ok(Err(_)) => panic!("the connection is gone before it was {what}"),

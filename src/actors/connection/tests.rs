@@ -27,7 +27,7 @@ impl Pending for Counted {
         false
     }
 
-    fn into_kept(self: Box<Self>) -> std::result::Result<Box<dyn Any>, BoxedTicket> {
+    fn into_routed(self: Box<Self>) -> std::result::Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 
@@ -55,7 +55,7 @@ fn run(addr: &Addr<RedisActor>, waiting: Arc<AtomicUsize>) {
 /// Ablation: without `count` in the handler of `SubmitOn`, or of `Run`, "the deadline was not seen".
 #[actix::test]
 async fn deadlines_are_met_while_messages_of_any_kind_flood_the_mailbox() {
-    let patience = Duration::from_secs(20);
+    let time_limit = Duration::from_secs(20);
     for message in [submit_on, run] {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port").port();
         let config = RedisConfig::builder().host("127.0.0.1").port(port).key_prefix("test:").build().expect("valid");
@@ -78,7 +78,7 @@ async fn deadlines_are_met_while_messages_of_any_kind_flood_the_mailbox() {
                 })
             })
             .collect();
-        let outcome = tokio::time::timeout(patience, call).await;
+        let outcome = tokio::time::timeout(time_limit, call).await;
         stop.store(true, Ordering::SeqCst);
         floods.into_iter().for_each(|flood| flood.join().expect("no panic"));
         let error = outcome.expect("the deadline was not seen").expect_err("no server");

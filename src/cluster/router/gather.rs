@@ -14,13 +14,13 @@ use crate::error::{Error, Fate, Result};
 use crate::frame::Frame;
 
 /// One place in the answer: of a pipeline, that of one of its commands.
-pub(super) struct Place {
+pub(super) struct ReplyPlace {
     /// What the parts of this place have answered.
     replies: Vec<Option<Result<Value>>>,
     merge: Merge,
 }
 
-impl Place {
+impl ReplyPlace {
     pub(super) fn new(parts: usize, merge: Merge) -> Self {
         Self { replies: vec![None; parts], merge }
     }
@@ -57,14 +57,14 @@ fn ran(reply: &Result<Value>) -> bool {
     }
 }
 
-struct Whole {
+struct GatheredReply {
     asked: Option<Box<Routed>>,
-    places: Vec<Place>,
+    places: Vec<ReplyPlace>,
     left: usize,
 }
 
 /// Where the other parts are dropped, as at the end of the thread.
-impl Drop for Whole {
+impl Drop for GatheredReply {
     fn drop(&mut self) {
         let Some(asked) = &mut self.asked else { return };
         if !asked.frame().is_read() && self.places.iter().flat_map(|place| &place.replies).flatten().any(ran) {
@@ -75,21 +75,21 @@ impl Drop for Whole {
 
 /// What the parts of one command share.
 #[derive(Clone)]
-pub(super) struct Gather(Arc<Mutex<Whole>>);
+pub(super) struct Gather(Arc<Mutex<GatheredReply>>);
 
 impl Gather {
     /// `asked` is answered when so many parts have come back.
-    pub(super) fn new(asked: Box<Routed>, places: Vec<Place>, parts: usize) -> Self {
-        Self(Arc::new(Mutex::new(Whole { asked: Some(asked), places, left: parts })))
+    pub(super) fn new(asked: Box<Routed>, places: Vec<ReplyPlace>, parts: usize) -> Self {
+        Self(Arc::new(Mutex::new(GatheredReply { asked: Some(asked), places, left: parts })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Whole> {
+    fn lock(&self) -> MutexGuard<'_, GatheredReply> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A part whose reply belongs to `at`: place, and number within the place. Of several, the frame is a pipeline.
     pub(super) fn part(&self, frame: Frame, at: Vec<(usize, usize)>) -> BoxedTicket {
-        Box::new(Part { gather: self.clone(), frame, at })
+        Box::new(PartRequest { gather: self.clone(), frame, at })
     }
 
     fn came(&self, at: &[(usize, usize)], outcomes: impl Iterator<Item = Result<Value>>) {
@@ -121,13 +121,13 @@ impl Gather {
 }
 
 /// One part.
-struct Part {
+struct PartRequest {
     gather: Gather,
     frame: Frame,
     at: Vec<(usize, usize)>,
 }
 
-impl Part {
+impl PartRequest {
     /// What an earlier link may have run, the refusal by a later one does not undo.
     fn judged(&self, at: usize, value: Value) -> Result<Value> {
         match (value, self.frame.unit()) {
@@ -140,7 +140,7 @@ impl Part {
 }
 
 /// Where there is nobody left to run it, as at the end of the thread.
-impl Drop for Part {
+impl Drop for PartRequest {
     fn drop(&mut self) {
         if self.frame.may_have_run()
             && let Some(asked) = &mut self.gather.lock().asked
@@ -150,7 +150,7 @@ impl Drop for Part {
     }
 }
 
-impl Pending for Part {
+impl Pending for PartRequest {
     fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -164,7 +164,7 @@ impl Pending for Part {
         true
     }
 
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Err(self)
     }
 

@@ -12,16 +12,16 @@ use crate::client::gauges::Gauges;
 use crate::client::submit_queue::Callers;
 use crate::cluster::slot::SLOTS;
 use crate::cluster::slot_map::Map;
-use crate::cluster::topology::{NodeStatus, link_number};
+use crate::cluster::topology::{NodeStatus, link_id};
 use crate::config::{Address, HostPort};
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::driver::Driver;
-use crate::connection::params::Recipe;
+use crate::connection::params::ConnectParams;
 use crate::connection::request::BoxedTicket;
 use crate::connection::retry::ReconnectPolicy;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
-use crate::replicas::verdict::{SILENCE, Turns};
+use crate::replicas::verdict::{RoundRobin, SILENCE};
 
 /// How long a node that has no slots any more may take to answer what is in flight there. One that was replaced because
 /// it is frozen never will.
@@ -32,7 +32,7 @@ const REDIRECTED: Duration = Duration::from_secs(10);
 const NOBODY: usize = usize::MAX;
 
 /// Tickets that have to go elsewhere, with their deadlines and whether they may have run.
-pub(super) type Homeless = Vec<(BoxedTicket, Deadline, bool)>;
+pub(super) type Displaced = Vec<(BoxedTicket, Deadline, bool)>;
 
 /// One node.
 pub(super) struct Node {
@@ -41,12 +41,12 @@ pub(super) struct Node {
     status: watch::Receiver<Status>,
     /// No other node of this router gets it.
     number: u32,
-    stay: Stay,
+    stay: KeepReason,
 }
 
 /// Why there is a link to a node, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stay {
+enum KeepReason {
     /// It has slots.
     Owner,
     /// Redirects name it, the last one so long before this time.
@@ -55,7 +55,7 @@ enum Stay {
     Displaced(Instant),
 }
 
-impl Stay {
+impl KeepReason {
     fn until(self) -> Option<Instant> {
         match self {
             Self::Owner => None,
@@ -67,7 +67,7 @@ impl Stay {
 impl Node {
     /// Whether it can be expected to answer: one that is silent may be frozen.
     fn is_well(&mut self) -> bool {
-        self.stay == Stay::Owner
+        self.stay == KeepReason::Owner
             && self.driver.state() == ConnectionState::Ready
             && self.driver.silent_for().0 < SILENCE
     }
@@ -82,9 +82,9 @@ impl Node {
         let is_ready = self.driver.state() == ConnectionState::Ready;
         match &mut self.stay {
             // Commands in flight have an answer to come.
-            Stay::Redirected(until) if !is_idle => *until = now + FAREWELL,
+            KeepReason::Redirected(until) if !is_idle => *until = now + FAREWELL,
             // One that was replaced because it is frozen must not run, when it wakes, what the cluster will not keep.
-            Stay::Displaced(until) if !is_idle && is_ready && self.driver.silent_for().0 < FAREWELL => {
+            KeepReason::Displaced(until) if !is_idle && is_ready && self.driver.silent_for().0 < FAREWELL => {
                 *until = now + FAREWELL
             }
             _ => return true,
@@ -95,23 +95,27 @@ impl Node {
 
 /// See the module. A node keeps its number for as long as it is there.
 pub(super) struct Nodes {
-    recipe: Arc<Recipe>,
+    connect_params: Arc<ConnectParams>,
     policy: ReconnectPolicy,
-    told: Sender<ConnectionEvent>,
+    node_events: Sender<ConnectionEvent>,
     nodes: Vec<Option<Node>>,
     numbers: u32,
     owners: Box<[usize]>,
     /// One slot of each primary; `None` when the owners have changed.
     first_slots: Option<Arc<[u16]>>,
     /// Whose turn it is for what any node can do.
-    turns: Turns,
+    turns: RoundRobin,
 }
 
 impl Nodes {
-    pub(super) fn new(recipe: Arc<Recipe>, policy: ReconnectPolicy, told: Sender<ConnectionEvent>) -> Self {
+    pub(super) fn new(
+        connect_params: Arc<ConnectParams>,
+        policy: ReconnectPolicy,
+        node_events: Sender<ConnectionEvent>,
+    ) -> Self {
         let owners = vec![NOBODY; usize::from(SLOTS)].into();
-        let (nodes, numbers, first_slots, turns) = (Vec::new(), 0, None, Turns::beginning_at(fastrand::u16(..)));
-        Self { recipe, policy, told, nodes, numbers, owners, first_slots, turns }
+        let (nodes, numbers, first_slots, turns) = (Vec::new(), 0, None, RoundRobin::beginning_at(fastrand::u16(..)));
+        Self { connect_params, policy, node_events, nodes, numbers, owners, first_slots, turns }
     }
 
     fn all(&self) -> impl Iterator<Item = &Node> {
@@ -119,7 +123,7 @@ impl Nodes {
     }
 
     pub(super) fn primaries(&self) -> impl Iterator<Item = &Node> {
-        self.all().filter(|node| node.stay == Stay::Owner)
+        self.all().filter(|node| node.stay == KeepReason::Owner)
     }
 
     pub(super) fn each(&mut self, mut act: impl FnMut(&mut Driver)) {
@@ -157,8 +161,8 @@ impl Nodes {
             turns.next(nodes.len(), |at| nodes.get_mut(at).and_then(Option::as_mut).is_some_and(can))
         };
         next(Node::is_well)
-            .or_else(|| next(|node| node.stay == Stay::Owner && node.driver.state() == ConnectionState::Ready))
-            .or_else(|| next(|node| node.stay == Stay::Owner))
+            .or_else(|| next(|node| node.stay == KeepReason::Owner && node.driver.state() == ConnectionState::Ready))
+            .or_else(|| next(|node| node.stay == KeepReason::Owner))
     }
 
     /// As [`any`](Self::any), but the owner of this slot where it is well.
@@ -185,7 +189,7 @@ impl Nodes {
     /// Sends a command on this very link to the owner of a slot, or not at all.
     pub(super) fn submit_on(&mut self, slot: Option<u16>, link: u64, ticket: BoxedTicket, asked: Option<Instant>) {
         let node = slot.and_then(|slot| self.owner(slot)).and_then(|node| self.nodes.get_mut(node)?.as_mut());
-        match node.filter(|node| link_number(node.number, node.driver.generation()) == link) {
+        match node.filter(|node| link_id(node.number, node.driver.generation()) == link) {
             Some(node) => node.driver.submit_on(node.driver.generation(), ticket, asked),
             None => {
                 let words = "the connection that this command depends on is gone";
@@ -218,13 +222,13 @@ impl Nodes {
         if let Some(at) = self.nodes.iter().position(known) {
             return at;
         }
-        let recipe = Arc::new(self.recipe.for_server(Address::Tcp(address.clone())));
+        let connect_params = Arc::new(self.connect_params.for_server(Address::Tcp(address.clone())));
         let (sender, status) = watch::channel(Status::new(Instant::now()));
-        let fanout = Fanout::relay(address.to_string().into(), self.told.clone(), sender);
-        let mut driver = Driver::new(recipe, self.policy.clone(), fanout, Arc::new(Gauges::new()));
+        let fanout = Fanout::relay(address.to_string().into(), self.node_events.clone(), sender);
+        let mut driver = Driver::new(connect_params, self.policy.clone(), fanout, Arc::new(Gauges::new()));
         driver.connect();
         // Until the map says that it has slots.
-        let stay = Stay::Redirected(Instant::now() + REDIRECTED);
+        let stay = KeepReason::Redirected(Instant::now() + REDIRECTED);
         self.numbers = self.numbers.wrapping_add(1);
         let number = self.numbers;
         let node = Some(Node { address: address.clone(), driver, status, number, stay });
@@ -245,9 +249,9 @@ impl Nodes {
     pub(super) fn ensure_redirected(&mut self, address: &HostPort, now: Instant) -> usize {
         let at = self.ensure(address);
         if let Some(Some(node)) = self.nodes.get_mut(at)
-            && node.stay != Stay::Owner
+            && node.stay != KeepReason::Owner
         {
-            node.stay = Stay::Redirected(now + REDIRECTED);
+            node.stay = KeepReason::Redirected(now + REDIRECTED);
         }
         at
     }
@@ -260,13 +264,13 @@ impl Nodes {
             *owner = node;
         }
         if let Some(Some(node)) = self.nodes.get_mut(node) {
-            node.stay = Stay::Owner;
+            node.stay = KeepReason::Owner;
         }
     }
 
     /// The cluster looks like this now. Returns what waits at a node that has lost slots, in order, and the slots that have
     /// another owner.
-    pub(super) fn adopt(&mut self, map: &Map, now: Instant) -> (Homeless, Vec<u16>) {
+    pub(super) fn adopt(&mut self, map: &Map, now: Instant) -> (Displaced, Vec<u16>) {
         let before = std::mem::replace(&mut self.owners, vec![NOBODY; usize::from(SLOTS)].into());
         self.first_slots = None;
         let mut staying = vec![false; self.nodes.len()];
@@ -292,40 +296,40 @@ impl Nodes {
                 *lost = true;
             }
         }
-        let mut homeless = Vec::new();
+        let mut displaced = Vec::new();
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let Some(node) = node else { continue };
             let stays = staying.get(at).copied().unwrap_or_default();
             node.stay = match node.stay {
-                _ if stays => Stay::Owner,
-                Stay::Owner => Stay::Displaced(now + FAREWELL),
+                _ if stays => KeepReason::Owner,
+                KeepReason::Owner => KeepReason::Displaced(now + FAREWELL),
                 stay => stay,
             };
-            if lost.get(at).copied().unwrap_or_default() || matches!(node.stay, Stay::Displaced(_)) {
-                homeless.extend(node.driver.take_queued());
+            if lost.get(at).copied().unwrap_or_default() || matches!(node.stay, KeepReason::Displaced(_)) {
+                displaced.extend(node.driver.take_queued());
             }
         }
-        (homeless, changed)
+        (displaced, changed)
     }
 
-    /// When [`part_with_those_who_left`](Self::part_with_those_who_left) has something to do.
-    pub(super) fn next_farewell(&self) -> Option<Instant> {
+    /// When [`evict_departed`](Self::evict_departed) has something to do.
+    pub(super) fn next_grace_end(&self) -> Option<Instant> {
         self.all().filter_map(|node| node.stay.until()).min()
     }
 
     /// Ends the links to nodes that had time enough. Returns what can be sent to others.
-    pub(super) fn part_with_those_who_left(&mut self, now: Instant) -> Homeless {
-        let mut homeless = Vec::new();
+    pub(super) fn evict_departed(&mut self, now: Instant) -> Displaced {
+        let mut displaced = Vec::new();
         for place in &mut self.nodes {
             let Some(node) = place.as_mut() else { continue };
             if node.is_to_go(now) {
-                node.driver.sever("the node has no slots of the cluster any more");
-                homeless.extend(node.driver.take_queued());
+                node.driver.disconnect("the node has no slots of the cluster any more");
+                displaced.extend(node.driver.take_queued());
                 node.driver.abort(cause_of_leaving());
                 *place = None;
             }
         }
-        homeless
+        displaced
     }
 
     /// Whether every primary can be expected to answer.

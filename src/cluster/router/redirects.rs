@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use super::Router;
-use super::gather::{Gather, Place};
-use super::nodes::Homeless;
-use super::routed_request::{Returned, Routed, Trip, error_of, redirects, refusal};
+use super::gather::{Gather, ReplyPlace};
+use super::nodes::Displaced;
+use super::routed_request::{ReturnedRequest, RouteState, Routed, error_of, redirects, refusal};
 use crate::cluster::merge::Merge;
 use crate::cluster::redirect;
 use crate::cluster::redirect::Redirect;
 use crate::cluster::route::{SlotList, slot_of, slot_of_view};
-use crate::cluster::slot_queue::{Release, Waiting};
+use crate::cluster::slot_queue::{Release, SlotEntry};
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::request::Pending as _;
 use crate::connection::verdict::CommandFacts;
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind};
 
 /// A command that waits before it is sent again.
-pub(super) struct Held {
+pub(super) struct DelayedRequest {
     pub(super) ticket: Box<Routed>,
     /// What a node answered, if one did.
     why: Option<Error>,
@@ -33,7 +33,7 @@ impl Router {
         let returned = self.book.returned();
         let any = !returned.is_empty();
         let (mut closed, mut ran) = (SlotList::new(), Vec::new());
-        for Returned { ticket, answer, slots } in returned {
+        for ReturnedRequest { ticket, answer, slots } in returned {
             closed.extend(slots);
             match answer {
                 Err(error) => self.redirect(ticket, error, Err),
@@ -77,31 +77,31 @@ impl Router {
                 *why = None;
             }
         }
-        ran.extend(ran_behind.into_iter().map(|slot| (slot, ticket.trip.order)));
+        ran.extend(ran_behind.into_iter().map(|slot| (slot, ticket.route_state.order)));
         let (mut places, mut again) = (Vec::with_capacity(replies.len()), Vec::new());
         for (at, (reply, why)) in replies.into_iter().zip(errors).enumerate() {
             match why.and_then(|why| Some((why, unit.command(at)?))) {
                 Some((why, frame)) => {
                     again.push((at, frame.like(ticket.frame()), why));
-                    places.push(Place::new(1, Merge::Only));
+                    places.push(ReplyPlace::new(1, Merge::Only));
                 }
-                None => places.push(Place::answered(Ok(reply))),
+                None => places.push(ReplyPlace::answered(Ok(reply))),
             }
         }
-        let trip = ticket.trip.anew();
+        let route_state = ticket.route_state.reset();
         let gather = Gather::new(ticket, places, again.len());
         for (at, frame, why) in again {
             let part = gather.part(frame, vec![(at, 0)]);
-            self.redirect(Routed::part(part, trip, &self.book), why, Err);
+            self.redirect(Routed::part(part, route_state, &self.book), why, Err);
         }
     }
 
     /// A node did not run it: sends it where that node says, or somewhere else later. After too many of these it gets
     /// `answer`.
     fn redirect(&mut self, mut ticket: Box<Routed>, why: Error, answer: impl FnOnce(Error) -> Result<Value>) {
-        let from = self.nodes.address(ticket.trip.node);
+        let from = self.nodes.address(ticket.route_state.node);
         let redirect = from.and_then(|from| redirect::of_error(&why, from));
-        let Some(mut redirect) = redirect.map(|redirect| redirect.into_reachable(&self.recipe.config)) else {
+        let Some(mut redirect) = redirect.map(|redirect| redirect.into_reachable(&self.connect_params.config)) else {
             return ticket.finish(answer(why));
         };
         let may_forge = !ticket.frame().is_unit() && CommandFacts::of(ticket.frame()).may_forge();
@@ -112,14 +112,14 @@ impl Router {
             }
             // Another process has the name and address of this node now, or the name leads to another address.
             let words = "the node says that the slot is at its own address: its name is resolved anew";
-            self.nodes.replace_link(ticket.trip.node, Cause::new(CauseKind::Broken, words));
+            self.nodes.replace_link(ticket.route_state.node, Cause::new(CauseKind::Broken, words));
             redirect = Redirect::Down;
         }
-        let Some(pause) = ticket.trip.pause(&redirect) else {
+        let Some(pause) = ticket.route_state.pause(&redirect) else {
             return ticket.finish(answer(why));
         };
         let now = Instant::now();
-        ticket.trip.asking = false;
+        ticket.route_state.asking = false;
         if must_run_once && !ticket.note_redirected(&redirect) {
             return ticket.finish(Err(redirected_back()));
         }
@@ -134,10 +134,10 @@ impl Router {
             }
             Redirect::Ask { to } if pause.is_zero() => {
                 // Its key is there already. What comes behind it of that key is sent by the same two nodes, in order.
-                ticket.trip.count(&redirect);
-                ticket.trip.asking = true;
+                ticket.route_state.count(&redirect);
+                ticket.route_state.asking = true;
                 let node = self.nodes.ensure_redirected(to, now);
-                let slots = ticket.trip.slot.into_iter().collect();
+                let slots = ticket.route_state.slot.into_iter().collect();
                 return self.send(ticket, node, slots);
             }
             // The keys of this command are at two nodes; those of others of its slot are not held up by it.
@@ -145,18 +145,18 @@ impl Router {
             Redirect::Down => self.refresh.wanted(now),
         }
         let Some(slot) = self.slot_of(&ticket) else { return self.later(ticket, &redirect, why) };
-        ticket.trip.count(&redirect);
+        ticket.route_state.count(&redirect);
         self.wait_for_slot(ticket, slot, Some((why, pause)));
     }
 
     /// The slot of a command that has one.
     fn slot_of(&self, ticket: &Routed) -> Option<u16> {
-        ticket.trip.slot.or_else(|| slot_of(ticket.frame(), &self.slots))
+        ticket.route_state.slot.or_else(|| slot_of(ticket.frame(), &self.slots))
     }
 
     /// Puts a command into the queue of its slot. `refused`: why, and for how long the slot is left alone at least.
     pub(super) fn wait_for_slot(&mut self, mut ticket: Box<Routed>, slot: u16, refused: Option<(Error, Duration)>) {
-        let config = &self.recipe.config;
+        let config = &self.connect_params.config;
         let bytes = ticket.frame().size();
         let waiting = self.queues.len() + self.delayed.len();
         let full = waiting >= config.max_queued() || self.queues.bytes() + bytes > config.max_queued_bytes();
@@ -167,10 +167,10 @@ impl Router {
         let was_refused = refused.is_some();
         let (why, pause) = refused.map_or((None, Duration::ZERO), |(why, pause)| (Some(why), pause));
         self.close_slot(slot, Instant::now() + pause);
-        let deadline = ticket.trip.deadline.at();
-        (ticket.trip.slot, ticket.trip.deadline) = (Some(slot), Deadline::Own(deadline));
-        let order = ticket.trip.order;
-        self.queues.push(slot, order, Waiting { item: Held { ticket, why }, deadline, bytes, was_refused });
+        let deadline = ticket.route_state.deadline.at();
+        (ticket.route_state.slot, ticket.route_state.deadline) = (Some(slot), Deadline::Own(deadline));
+        let order = ticket.route_state.order;
+        self.queues.push(slot, order, SlotEntry { item: DelayedRequest { ticket, why }, deadline, bytes, was_refused });
     }
 
     /// What comes for this slot waits, until what is at the nodes has come back.
@@ -196,8 +196,8 @@ impl Router {
     /// A node has run a command of this slot and order: answers the older ones that a node has refused. Sent again they
     /// would run behind it.
     fn refuse_overtaken(&mut self, slot: u16, order: u64) {
-        for Held { ticket, why } in self.queues.overtaken(slot, order) {
-            ticket.finish(Err(why.unwrap_or_else(nobody_owns)));
+        for DelayedRequest { ticket, why } in self.queues.overtaken(slot, order) {
+            ticket.finish(Err(why.unwrap_or_else(has_no_owner)));
         }
     }
 
@@ -206,7 +206,7 @@ impl Router {
         while self.book.at_nodes(slot) == 0 {
             match self.queues.release(slot, now) {
                 None => return,
-                Some(Release::Probe(Held { ticket, .. })) => {
+                Some(Release::Probe(DelayedRequest { ticket, .. })) => {
                     if ticket.is_abandoned() {
                         self.queues.probe_dropped(slot);
                     } else {
@@ -215,7 +215,7 @@ impl Router {
                 }
                 Some(Release::All(all)) => {
                     self.book.reopen(slot);
-                    for Held { ticket, .. } in all {
+                    for DelayedRequest { ticket, .. } in all {
                         self.send_to_slot(ticket, slot);
                     }
                     return;
@@ -225,14 +225,14 @@ impl Router {
     }
 
     fn later(&mut self, mut ticket: Box<Routed>, redirect: &Redirect, why: Error) {
-        let Some(pause) = ticket.trip.pause(redirect) else { return ticket.finish(Err(why)) };
-        if self.delayed.len() >= self.recipe.config.max_queued() {
+        let Some(pause) = ticket.route_state.pause(redirect) else { return ticket.finish(Err(why)) };
+        if self.delayed.len() >= self.connect_params.config.max_queued() {
             return ticket.finish(Err(too_many()));
         }
-        ticket.trip.count(redirect);
-        let due = (Instant::now() + pause).min(ticket.trip.deadline.at());
+        ticket.route_state.count(redirect);
+        let due = (Instant::now() + pause).min(ticket.route_state.deadline.at());
         self.delays += 1;
-        self.delayed.insert((due, self.delays), Held { ticket, why: Some(why) });
+        self.delayed.insert((due, self.delays), DelayedRequest { ticket, why: Some(why) });
     }
 
     /// Sends what has waited for long enough, and answers what has waited for too long.
@@ -240,12 +240,12 @@ impl Router {
         for slot in self.queues.take_due(now) {
             self.release_slot(slot, now);
         }
-        for Held { ticket, why } in self.queues.expire(now) {
+        for DelayedRequest { ticket, why } in self.queues.expire(now) {
             ticket.finish(Err(timed_out(why)));
         }
         let later = self.delayed.split_off(&(now, u64::MAX));
-        for Held { ticket, why } in std::mem::replace(&mut self.delayed, later).into_values() {
-            if ticket.trip.deadline.at() <= now {
+        for DelayedRequest { ticket, why } in std::mem::replace(&mut self.delayed, later).into_values() {
+            if ticket.route_state.deadline.at() <= now {
                 ticket.finish(Err(timed_out(why)));
             } else {
                 self.dispatch(ticket);
@@ -254,32 +254,33 @@ impl Router {
     }
 
     /// Nobody owns its slot, so far as is known.
-    pub(super) fn nobody(&mut self, mut ticket: Box<Routed>) {
+    pub(super) fn no_node_error(&mut self, mut ticket: Box<Routed>) {
         self.refresh.wanted(Instant::now());
-        match (ticket.trip.slot, ticket.trip.pause(&Redirect::Down)) {
+        match (ticket.route_state.slot, ticket.route_state.pause(&Redirect::Down)) {
             (Some(slot), Some(pause)) => {
-                ticket.trip.count(&Redirect::Down);
-                self.wait_for_slot(ticket, slot, Some((nobody_owns(), pause)));
+                ticket.route_state.count(&Redirect::Down);
+                self.wait_for_slot(ticket, slot, Some((has_no_owner(), pause)));
             }
-            _ => self.later(ticket, &Redirect::Down, nobody_owns()),
+            _ => self.later(ticket, &Redirect::Down, has_no_owner()),
         }
     }
 
     /// Sends on what waited at a node where it does not belong any more. Slots that have `changed` their owner while
     /// commands of them are in flight at the old one are closed, so that those come first.
-    pub(super) fn resend(&mut self, homeless: Homeless, changed: &[u16]) {
-        let homeless: Vec<_> = homeless
+    pub(super) fn resend(&mut self, displaced: Displaced, changed: &[u16]) {
+        let displaced: Vec<_> = displaced
             .into_iter()
             .map(|(mut ticket, deadline, may_have_run)| {
                 let deadline = Deadline::Own(deadline.at());
                 ticket.left_node();
                 // What is in the middle of something is older than what waits.
-                let trip = Trip::new(deadline, 0);
-                let mut ticket = Routed::of(ticket).unwrap_or_else(|ticket| Routed::part(ticket, trip, &self.book));
+                let route_state = RouteState::new(deadline, 0);
+                let mut ticket =
+                    Routed::of(ticket).unwrap_or_else(|ticket| Routed::part(ticket, route_state, &self.book));
                 if may_have_run {
                     ticket.note_may_have_run();
                 }
-                (ticket.trip.asking, ticket.trip.deadline) = (false, deadline);
+                (ticket.route_state.asking, ticket.route_state.deadline) = (false, deadline);
                 ticket
             })
             .collect();
@@ -289,7 +290,7 @@ impl Router {
                 self.close_slot(slot, now);
             }
         }
-        homeless.into_iter().for_each(|ticket| self.dispatch(ticket));
+        displaced.into_iter().for_each(|ticket| self.dispatch(ticket));
         for slot in changed.iter().copied().filter(|slot| self.queues.is_closed(*slot)).collect::<Vec<_>>() {
             self.queues.retry_now(slot, now);
             self.release_slot(slot, now);
@@ -303,7 +304,7 @@ pub(super) fn redirected_back() -> Error {
     Error::server("MOVED", Some(words)).with_fate(Fate::Unknown)
 }
 
-fn nobody_owns() -> Error {
+fn has_no_owner() -> Error {
     Error::server("CLUSTERDOWN", Some("no node owns the slot"))
 }
 

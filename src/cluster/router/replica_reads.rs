@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Router;
-use super::routed_request::{Routed, Trip};
+use super::routed_request::{RouteState, Routed};
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::request::Pending as _;
 
@@ -15,7 +15,7 @@ impl Router {
         primary: usize,
         deadline: Deadline,
     ) -> Option<Box<Routed>> {
-        if !ticket.trip.is_first() || !ticket.frame().prefers_replica() {
+        if !ticket.route_state.is_first() || !ticket.frame().prefers_replica() {
             return Some(ticket);
         }
         let sent = self.replicas.read(primary, ticket, deadline);
@@ -35,12 +35,13 @@ impl Router {
         // Whatever the reason is, the replicas may be others by now.
         self.refresh.wanted(Instant::now());
         for back in back {
-            let trip = Trip::new(back.deadline, 0);
-            let mut ticket = Routed::of(back.ticket).unwrap_or_else(|ticket| Routed::part(ticket, trip, &self.book));
+            let route_state = RouteState::new(back.deadline, 0);
+            let mut ticket =
+                Routed::of(back.ticket).unwrap_or_else(|ticket| Routed::part(ticket, route_state, &self.book));
             if back.may_have_run {
                 ticket.note_may_have_run();
             }
-            (ticket.trip.at_primary, ticket.trip.deadline) = (true, back.deadline);
+            (ticket.route_state.at_primary, ticket.route_state.deadline) = (true, back.deadline);
             self.dispatch(ticket);
         }
         true
@@ -58,6 +59,6 @@ impl Router {
         let mut statuses = self.nodes.statuses();
         // Behind the primaries: one that was promoted has a link as each for a while.
         statuses.extend(self.replicas.statuses());
-        self.announce.tell(&self.map, statuses);
+        self.announce.emit(&self.map, statuses);
     }
 }

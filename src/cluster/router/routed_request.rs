@@ -18,13 +18,13 @@ use crate::cluster::slot::{SLOTS, Slots};
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::driver::ShutdownReport;
 use crate::connection::request::{BoxedTicket, Pending};
-use crate::connection::verdict::{CommandFacts, Refusal, Verdict, not_run, of_error, unit_errors_in};
+use crate::connection::verdict::{CommandFacts, ErrorVerdict, ServerRefusal, not_run, of_error, unit_errors_in};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
 /// Where a command is on its way.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Trip {
+pub(crate) struct RouteState {
     pub(super) deadline: Deadline,
     /// Its place among the commands of all callers.
     pub(super) order: u64,
@@ -61,7 +61,7 @@ impl Redirectors {
     }
 }
 
-impl Trip {
+impl RouteState {
     /// How long to wait before it is sent on. Seconds of waiting must not use up the redirects that follow.
     pub(super) fn pause(&self, redirect: &Redirect) -> Option<Duration> {
         let count = if redirect.is_elsewhere() { self.hops } else { self.waits };
@@ -90,7 +90,7 @@ impl Trip {
     }
 
     /// That of a part of this command, or of one that has to find its way anew.
-    pub(super) fn anew(self) -> Self {
+    pub(super) fn reset(self) -> Self {
         Self { slot: None, asking: false, ..self }
     }
 
@@ -105,7 +105,7 @@ const CLOSED: u32 = 1 << 31;
 
 /// What becomes of the commands of one cluster, whichever nodes they are at.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct RoutedRequests {
     slots: Slots,
     open: AtomicUsize,
     completed: AtomicU64,
@@ -116,11 +116,11 @@ pub(super) struct Book {
     pub(super) silence: AtomicBool,
     /// How many commands of each slot are at a node, queued or in flight, and whether the slot is closed.
     at_nodes: Box<[AtomicU32]>,
-    back: Mutex<Vec<Returned>>,
-    left: Mutex<Vec<Left>>,
+    back: Mutex<Vec<ReturnedRequest>>,
+    left: Mutex<Vec<LeftNode>>,
 }
 
-impl Book {
+impl RoutedRequests {
     pub(super) fn new(slots: Slots) -> Self {
         Self {
             slots,
@@ -138,37 +138,37 @@ impl Book {
 }
 
 /// A command that a node did not run, or a pipeline of which it did not run everything.
-pub(super) struct Returned {
+pub(super) struct ReturnedRequest {
     pub(super) ticket: Box<Routed>,
     pub(super) answer: Result<Value>,
     /// The slots that it was counted in at the node. They are marked as closed.
     pub(super) slots: SlotList,
 }
 
-impl std::fmt::Debug for Returned {
+impl std::fmt::Debug for ReturnedRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Returned").field("trip", &self.ticket.trip).finish_non_exhaustive()
+        f.debug_struct("Returned").field("trip", &self.ticket.route_state).finish_non_exhaustive()
     }
 }
 
 /// A command of a closed slot is at no node any more: the last one that was, or one that a node has run.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Left {
+pub(super) struct LeftNode {
     pub(super) slot: u16,
     pub(super) order: u64,
     pub(super) ran: bool,
 }
 
-impl Book {
+impl RoutedRequests {
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    pub(super) fn returned(&self) -> Vec<Returned> {
+    pub(super) fn returned(&self) -> Vec<ReturnedRequest> {
         std::mem::take(&mut self.back.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn left(&self) -> Vec<Left> {
+    pub(super) fn left(&self) -> Vec<LeftNode> {
         std::mem::take(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -193,7 +193,7 @@ impl Book {
         let Some(count) = self.at_nodes.get(usize::from(slot)) else { return };
         let before = count.fetch_sub(1, Ordering::Relaxed);
         if before & CLOSED != 0 && (ran || before & !CLOSED == 1) {
-            self.left.lock().unwrap_or_else(PoisonError::into_inner).push(Left { slot, order, ran });
+            self.left.lock().unwrap_or_else(PoisonError::into_inner).push(LeftNode { slot, order, ran });
         }
     }
 
@@ -209,8 +209,8 @@ impl Book {
 }
 
 /// What the book has of one command, for as long as the command is there.
-struct Account {
-    book: Arc<Book>,
+struct RequestRecord {
+    book: Arc<RoutedRequests>,
     order: u64,
     /// The slots that it is counted in, while it is at a node.
     slots: SlotList,
@@ -218,7 +218,7 @@ struct Account {
     counts: bool,
 }
 
-impl Account {
+impl RequestRecord {
     fn end(&mut self, outcome: Option<&Result<Value>>) {
         let ran =
             matches!(outcome, Some(Ok(_))) || matches!(outcome, Some(Err(error)) if error.kind() == ErrorKind::Server);
@@ -251,7 +251,7 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         self.end(None);
     }
@@ -260,28 +260,28 @@ impl Drop for Account {
 /// A ticket at some node of a cluster.
 pub(crate) struct Routed {
     asked: BoxedTicket,
-    pub(super) trip: Trip,
-    account: Account,
+    pub(super) route_state: RouteState,
+    account: RequestRecord,
 }
 
 impl Routed {
     /// A command that a caller sent.
-    pub(super) fn whole(asked: BoxedTicket, trip: Trip, book: &Arc<Book>) -> Box<Self> {
+    pub(super) fn whole(asked: BoxedTicket, route_state: RouteState, book: &Arc<RoutedRequests>) -> Box<Self> {
         let counts = !asked.frame().is_own();
         if counts {
             book.open.fetch_add(1, Ordering::Relaxed);
         }
-        Self::counted(asked, trip, book, counts)
+        Self::counted(asked, route_state, book, counts)
     }
 
     /// A part of another one.
-    pub(super) fn part(asked: BoxedTicket, trip: Trip, book: &Arc<Book>) -> Box<Self> {
-        Self::counted(asked, trip, book, false)
+    pub(super) fn part(asked: BoxedTicket, route_state: RouteState, book: &Arc<RoutedRequests>) -> Box<Self> {
+        Self::counted(asked, route_state, book, false)
     }
 
-    fn counted(asked: BoxedTicket, trip: Trip, book: &Arc<Book>, counts: bool) -> Box<Self> {
-        let account = Account { book: book.clone(), order: trip.order, slots: SlotList::new(), counts };
-        Box::new(Self { asked, trip, account })
+    fn counted(asked: BoxedTicket, route_state: RouteState, book: &Arc<RoutedRequests>, counts: bool) -> Box<Self> {
+        let account = RequestRecord { book: book.clone(), order: route_state.order, slots: SlotList::new(), counts };
+        Box::new(Self { asked, route_state, account })
     }
 
     /// What was made here of a ticket, out of the ticket.
@@ -290,7 +290,7 @@ impl Routed {
     /// The ticket, if it was not made here.
     #[expect(clippy::expect_used, reason = "no other ticket keeps anything")]
     pub(super) fn of(ticket: BoxedTicket) -> Result<Box<Self>, BoxedTicket> {
-        ticket.into_kept().map(|kept| kept.downcast().expect("only a command of a cluster keeps anything"))
+        ticket.into_routed().map(|kept| kept.downcast().expect("only a command of a cluster keeps anything"))
     }
 
     /// A node has redirected it, and the reply may be one that its own code wrote. The node that it is sent to proves by
@@ -300,16 +300,16 @@ impl Routed {
     pub(super) fn note_redirected(&mut self, redirect: &Redirect) -> bool {
         match redirect {
             Redirect::Moved { .. } => {}
-            Redirect::Ask { .. } if self.trip.pause(redirect).is_some_and(|pause| pause.is_zero()) => {}
+            Redirect::Ask { .. } if self.route_state.pause(redirect).is_some_and(|pause| pause.is_zero()) => {}
             Redirect::TryAgain => {
                 // The node takes part in the move of the slot, as the one that has redirected it said.
-                self.trip.redirected_by = Redirectors::default();
+                self.route_state.redirected_by = Redirectors::default();
                 return true;
             }
             Redirect::Ask { .. } | Redirect::Down => return true,
         }
         self.note_may_have_run();
-        self.trip.redirected_by.push(self.trip.node)
+        self.route_state.redirected_by.push(self.route_state.node)
     }
 
     /// It goes to a node, and has these slots.
@@ -325,7 +325,7 @@ impl Routed {
 
     /// Answers it, whatever the answer is.
     pub(super) fn finish(self, outcome: Result<Value>) {
-        self.hand_over(outcome);
+        self.complete_with(outcome);
     }
 
     /// Answers each command of a pipeline.
@@ -337,7 +337,7 @@ impl Routed {
     }
 
     /// As [`finish`](Self::finish), and returns whether somebody was still there.
-    fn hand_over(self, outcome: Result<Value>) -> bool {
+    fn complete_with(self, outcome: Result<Value>) -> bool {
         let Self { asked, mut account, .. } = self;
         account.end(Some(&outcome));
         asked.deliver(outcome)
@@ -358,15 +358,15 @@ impl Pending for Routed {
     }
 
     fn is_asking(&self) -> bool {
-        self.trip.asking
+        self.route_state.asking
     }
 
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
         Ok(self)
     }
 
     fn note_may_have_run(&mut self) {
-        self.trip.may_have_run = true;
+        self.route_state.may_have_run = true;
         self.asked.note_may_have_run();
     }
 
@@ -381,9 +381,9 @@ impl Pending for Routed {
     fn deliver(mut self: Box<Self>, outcome: Result<Value>) -> bool {
         let is_back = match &outcome {
             Err(error) if error.kind() == ErrorKind::Server => {
-                let facts = CommandFacts::of(self.frame()).in_slot(self.trip.slot);
-                let refusal = of_error(error, facts).and_then(Verdict::not_run);
-                refusal.is_some_and(Refusal::is_redirect)
+                let facts = CommandFacts::of(self.frame()).in_slot(self.route_state.slot);
+                let refusal = of_error(error, facts).and_then(ErrorVerdict::not_run);
+                refusal.is_some_and(ServerRefusal::is_redirect)
             }
             Err(_) => false,
             Ok(Value::Array(replies)) => refusal(self.frame(), replies, &self.account.book.slots).is_some(),
@@ -396,10 +396,10 @@ impl Pending for Routed {
             slots.iter().for_each(|slot| book.close(*slot));
             self.left_node();
             let mut back = book.back.lock().unwrap_or_else(PoisonError::into_inner);
-            back.push(Returned { ticket: self, answer: outcome, slots });
+            back.push(ReturnedRequest { ticket: self, answer: outcome, slots });
             true
         } else {
-            self.hand_over(outcome)
+            self.complete_with(outcome)
         }
     }
 }
@@ -431,7 +431,7 @@ pub(super) fn redirects<'r>(
     replies.iter().map(move |reply| match reply {
         Value::ServerError(error) => {
             let (_, facts) = judged.next()?;
-            not_run(reply, facts).is_some_and(Refusal::is_redirect).then_some(error)
+            not_run(reply, facts).is_some_and(ServerRefusal::is_redirect).then_some(error)
         }
         _ => None,
     })

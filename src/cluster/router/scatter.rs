@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Router;
-use super::gather::{Gather, Place};
+use super::gather::{Gather, ReplyPlace};
 use super::routed_request::Routed;
 use crate::cluster::merge::Merge;
 use crate::cluster::route::{Route, SlotList, distinct, route};
@@ -55,7 +55,7 @@ impl Groups {
 impl Router {
     /// Takes a command apart: those parts that go to one node go there together.
     pub(super) fn scatter(&mut self, ticket: Box<Routed>, parts: Vec<(u16, Frame)>, merge: Merge) {
-        let places = vec![Place::new(parts.len(), merge)];
+        let places = vec![ReplyPlace::new(parts.len(), merge)];
         let mut groups = Groups::default();
         for (nth, (slot, frame)) in parts.into_iter().enumerate() {
             groups.push(self.way_to(slot), frame, (0, nth), Some(slot));
@@ -73,7 +73,7 @@ impl Router {
             let Some(frame) = unit.command(at).map(|frame| frame.like(ticket.frame())) else { continue };
             let (parts, merge) = match route(&frame, &self.slots) {
                 Ok(Route::Slot(slot)) => {
-                    places.push(Place::new(1, Merge::Only));
+                    places.push(ReplyPlace::new(1, Merge::Only));
                     groups.push(self.way_to(slot), frame, (at, 0), Some(slot));
                     continue;
                 }
@@ -82,18 +82,18 @@ impl Router {
                         Route::Prefer(slot) => self.nodes.prefer(slot),
                         _ => any,
                     };
-                    places.push(Place::new(1, Merge::Only));
+                    places.push(ReplyPlace::new(1, Merge::Only));
                     groups.push(preferred.map_or(To::Slot(0), To::Node), frame, (at, 0), None);
                     continue;
                 }
-                Ok(Route::Parts(parts, merge)) => (parts, merge),
+                Ok(Route::Scattered(parts, merge)) => (parts, merge),
                 Ok(Route::Primaries(merge)) => {
                     let slots = self.nodes.first_slots();
                     (slots.iter().map(|slot| (*slot, frame.clone().on_slot(*slot))).collect(), merge)
                 }
                 Err(error) => return ticket.finish(Err(error)),
             };
-            places.push(Place::new(parts.len(), merge));
+            places.push(ReplyPlace::new(parts.len(), merge));
             for (nth, (slot, frame)) in parts.into_iter().enumerate() {
                 groups.push(self.way_to(slot), frame, (at, nth), Some(slot));
             }
@@ -106,13 +106,13 @@ impl Router {
         owner.map_or(To::Slot(slot), To::Node)
     }
 
-    fn send_groups(&mut self, ticket: Box<Routed>, places: Vec<Place>, groups: Groups) {
+    fn send_groups(&mut self, ticket: Box<Routed>, places: Vec<ReplyPlace>, groups: Groups) {
         let Groups { groups, .. } = groups;
         if groups.is_empty() {
             // All primaries are meant, and none is known.
-            return self.nobody(ticket);
+            return self.no_node_error(ticket);
         }
-        let trip = ticket.trip.anew();
+        let route_state = ticket.route_state.reset();
         let like = Frame::default().like(ticket.frame());
         let gather = Gather::new(ticket, places, groups.len());
         for (to, Group { mut frames, places, slots }) in groups {
@@ -122,7 +122,7 @@ impl Router {
                 Some(last) => Frame::join(frames.into_iter().chain([last])).like(&like),
                 None => continue,
             };
-            let part = Routed::part(gather.part(frame, places), trip, &self.book);
+            let part = Routed::part(gather.part(frame, places), route_state, &self.book);
             match (to, &*slots) {
                 (To::Slot(slot), _) => self.send_to_slot(part, slot),
                 (To::Node(_), [slot]) if !part.frame().is_unit() => self.send_to_slot(part, *slot),

@@ -10,7 +10,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState};
 const GRACE: Duration = Duration::from_millis(500);
 
 /// What was told last.
-pub(super) struct Present {
+pub(super) struct PublishedStatus {
     pub(super) state: ConnectionState,
     generation: u64,
     attempt: u32,
@@ -21,13 +21,13 @@ pub(super) struct Present {
     news: Option<Cause>,
 }
 
-impl Default for Present {
+impl Default for PublishedStatus {
     fn default() -> Self {
         Self { state: ConnectionState::Idle, generation: 0, attempt: 0, lost_at: None, ready_at: None, news: None }
     }
 }
 
-impl Present {
+impl PublishedStatus {
     /// When the state may change for no other reason than the time.
     pub(super) fn due(&self) -> Option<Instant> {
         // A time that nothing consumes would be a timer that fires for ever.
@@ -139,18 +139,18 @@ impl Router {
             status.cause = if state == ConnectionState::Ready { None } else { cause.clone() };
         });
         for event in events {
-            self.tell(event);
+            self.emit(event);
         }
     }
 
-    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
+    pub(crate) fn emit(&mut self, event: ConnectionEvent) {
         event.log();
         self.fanout.publish(&event);
     }
 
     /// Passes on what the nodes have told. One that is lost may have been replaced.
-    pub(super) fn publish_told(&mut self) {
-        while let Ok(event) = self.told.try_recv() {
+    pub(super) fn publish_now(&mut self) {
+        while let Ok(event) = self.node_events.try_recv() {
             if let ConnectionEvent::Node { event, .. } = &event
                 && matches!(
                     **event,

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::cluster::slot_map::Map;
 use crate::config::{Address, HostPort};
-use crate::connection::params::Recipe;
+use crate::connection::params::ConnectParams;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::protocol::auxiliary::ask_once;
@@ -15,22 +15,22 @@ use crate::protocol::auxiliary::ask_once;
 /// The next node is asked when the one before has not answered for so long: a frozen one must not hold it up.
 const STAGGER: Duration = Duration::from_millis(150);
 /// How long one node may take, if the connect timeout does not say less.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIME_LIMIT: Duration = Duration::from_secs(3);
 
 /// The picture that the first of `nodes` has which knows an owner for every slot, or the best there is.
 ///
 /// # Errors
 /// The most telling reason why there is none.
-pub(super) async fn look(recipe: Arc<Recipe>, nodes: Vec<HostPort>) -> Result<Map, Cause> {
-    let limit = recipe.config.connect_timeout().min(PATIENCE);
+pub(super) async fn refresh_topology(connect_params: Arc<ConnectParams>, nodes: Vec<HostPort>) -> Result<Map, Cause> {
+    let limit = connect_params.config.connect_timeout().min(TIME_LIMIT);
     let mut answers: FuturesUnordered<_> = nodes
         .into_iter()
         .zip(0..)
         .map(|(node, nth)| {
-            let recipe = Arc::new(recipe.for_server(Address::Tcp(node.clone())));
+            let connect_params = Arc::new(connect_params.for_server(Address::Tcp(node.clone())));
             async move {
                 sleep(STAGGER * nth).await;
-                ask(recipe, node, limit).await
+                ask(connect_params, node, limit).await
             }
         })
         .collect();
@@ -47,9 +47,9 @@ pub(super) async fn look(recipe: Arc<Recipe>, nodes: Vec<HostPort>) -> Result<Ma
     best.ok_or_else(|| worst.unwrap_or_else(|| Cause::new(CauseKind::Unreachable, "no node of the cluster is known")))
 }
 
-async fn ask(recipe: Arc<Recipe>, node: HostPort, limit: Duration) -> Result<Map, Cause> {
-    let config = recipe.config.clone();
-    let answer = ask_once(recipe, Frame::known("CLUSTER SLOTS"), limit).await?;
+async fn ask(connect_params: Arc<ConnectParams>, node: HostPort, limit: Duration) -> Result<Map, Cause> {
+    let config = connect_params.config.clone();
+    let answer = ask_once(connect_params, Frame::known("CLUSTER SLOTS"), limit).await?;
     let map = Map::read(&answer, &node, |announced| config.map_address(announced))
         .map_err(|why| Cause::new(CauseKind::Protocol, format!("{node}: {why}; is it a node of a cluster?")))?;
     if map.is_empty() {

@@ -4,14 +4,14 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use proptest::prelude::*;
 
 use crate::config::secret::Secret;
-use crate::config::url::{Parts, Place, parse};
+use crate::config::url::{UrlParts, UrlTarget, parse};
 
-fn parts(url: &str) -> Parts {
+fn parts(url: &str) -> UrlParts {
     parse(&url.into()).unwrap_or_else(|words| panic!("{url}: {words}"))
 }
 
-fn tcp(host: &str, port: u16, tls: bool) -> Place {
-    Place::Tcp { host: host.to_owned(), port, tls }
+fn tcp(host: &str, port: u16, tls: bool) -> UrlTarget {
+    UrlTarget::Tcp { host: host.to_owned(), port, tls }
 }
 
 fn bytes(secret: &Option<Secret>) -> Option<&[u8]> {
@@ -20,7 +20,7 @@ fn bytes(secret: &Option<Secret>) -> Option<&[u8]> {
 
 #[test]
 fn every_form() {
-    type Row = (&'static str, Place, Option<&'static str>, Option<&'static [u8]>, u32);
+    type Row = (&'static str, UrlTarget, Option<&'static str>, Option<&'static [u8]>, u32);
     let rows: [Row; 16] = [
         ("redis://h", tcp("h", 6379, false), None, None, 0),
         ("redis://h/", tcp("h", 6379, false), None, None, 0),
@@ -35,9 +35,9 @@ fn every_form() {
         ("redis://a%40b:p%3A%2F%23%3F%40%25@h", tcp("h", 6379, false), Some("a@b"), Some(b"p:/#?@%"), 0),
         ("redis://:p:w+x=@h", tcp("h", 6379, false), None, Some(b"p:w+x="), 0),
         ("redis://:%ff%00@h", tcp("h", 6379, false), None, Some(b"\xff\x00"), 0),
-        ("unix:///run/r.sock", Place::Unix("/run/r.sock".into()), None, None, 0),
-        ("unix:///a%20b?db=3&user=a%26b&pass=p+%26", Place::Unix("/a b".into()), Some("a&b"), Some(b"p+&"), 3),
-        ("unix:///s?pass=&user=&", Place::Unix("/s".into()), None, None, 0),
+        ("unix:///run/r.sock", UrlTarget::Unix("/run/r.sock".into()), None, None, 0),
+        ("unix:///a%20b?db=3&user=a%26b&pass=p+%26", UrlTarget::Unix("/a b".into()), Some("a&b"), Some(b"p+&"), 3),
+        ("unix:///s?pass=&user=&", UrlTarget::Unix("/s".into()), None, None, 0),
     ];
     for (url, place, username, password, db) in rows {
         let parts = parts(url);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Limits, Size, Ticket, timed_out, waiting_phase};
+use super::{Limits, Queueable, Size, timed_out, waiting_phase};
 use crate::connection::deadline_queue::{Deadline, DeadlineQueue};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, ConnectionState};
@@ -20,7 +20,7 @@ pub(super) struct Queued<R> {
     pub(super) hurried: bool,
 }
 
-impl<R: Ticket> Queued<R> {
+impl<R: Queueable> Queued<R> {
     pub(super) fn new(ticket: R, size: Size) -> Self {
         Self { ticket, size, lost_links: 0, hurried: false }
     }
@@ -62,7 +62,7 @@ pub(super) enum Trouble {
 }
 
 /// See the module. Entries leave when they are due, so all counts are of commands that somebody may still wait for.
-pub(super) struct SubmitQueue<R> {
+pub(super) struct PendingQueue<R> {
     entries: DeadlineQueue<Queued<R>>,
     bytes: usize,
     /// When the server is asked again. `None` while nothing waits: a moment that passes with nobody to look at it would wake
@@ -70,7 +70,7 @@ pub(super) struct SubmitQueue<R> {
     retry_at: Option<Instant>,
 }
 
-impl<R: Ticket> SubmitQueue<R> {
+impl<R: Queueable> PendingQueue<R> {
     pub(super) fn new() -> Self {
         Self { entries: DeadlineQueue::new(), bytes: 0, retry_at: None }
     }

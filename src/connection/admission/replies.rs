@@ -9,13 +9,13 @@ use std::time::Instant;
 use redis::Value;
 
 use super::queue::{Queued, RETRY_AFTER, Trouble};
-use super::{Admission, OWN, Patience, Ticket, Unasked};
+use super::{Admission, OWN, Queueable, RefusalPolicy, Unasked};
 use crate::connection::deadline_queue::Stamp;
-use crate::connection::verdict::{CommandFacts, Refusal, is_error, not_run, unit_errors};
+use crate::connection::verdict::{CommandFacts, ServerRefusal, is_error, not_run, unit_errors};
 use crate::error::Error;
 use crate::frame::{Frame, Unit};
 
-impl<R: Ticket> Admission<R> {
+impl<R: Queueable> Admission<R> {
     /// A reply came: it belongs to the oldest command in flight that is not answered. Returns that command's ticket with its
     /// whole answer, if somebody still waits for it and nothing more is owed.
     ///
@@ -25,7 +25,7 @@ impl<R: Ticket> Admission<R> {
     pub(crate) fn replied(&mut self, value: Value, now: Instant) -> Result<Option<(R, Value, Stamp)>, Unasked> {
         let front = self.flight.get_mut(self.refusals.len()).ok_or(Unasked)?;
         front.owed -= 1;
-        let frame = front.ticket.as_ref().map(Ticket::frame);
+        let frame = front.ticket.as_ref().map(Queueable::frame);
         if let Some(unit) = frame.and_then(Frame::unit) {
             self.partial.push(value);
             if front.owed > 0 {
@@ -33,7 +33,7 @@ impl<R: Ticket> Admission<R> {
             }
             let refusal = frame
                 .filter(|frame| !frame.is_pinned())
-                .and_then(|_| unit_refusal(unit, &self.partial, self.limits.patience));
+                .and_then(|_| unit_refusal(unit, &self.partial, self.limits.time_limit));
             if let Some(refusal) = refusal {
                 self.refuse_front(refusal, now);
                 return Ok(None);
@@ -48,7 +48,7 @@ impl<R: Ticket> Admission<R> {
         }
         if is_error(&value)
             && self.partial.iter().all(is_error)
-            && let Some(refusal) = refusal(frame, &value, self.limits.patience)
+            && let Some(refusal) = refusal(frame, &value, self.limits.time_limit)
         {
             self.refuse_front(refusal, now);
             return Ok(None);
@@ -153,7 +153,7 @@ impl<R: Ticket> Admission<R> {
 /// What the server said to a command that it did not execute and that is to be sent to it again. `frame` is `None` where nobody
 /// waits any more.
 #[cold]
-fn refusal(frame: Option<&Frame>, reply: &Value, patience: Patience) -> Option<Error> {
+fn refusal(frame: Option<&Frame>, reply: &Value, time_limit: RefusalPolicy) -> Option<Error> {
     let Value::ServerError(error) = reply else { return None };
     let refusal = match frame {
         // Another link is no place for it, and it might get there from among those that wait.
@@ -161,13 +161,13 @@ fn refusal(frame: Option<&Frame>, reply: &Value, patience: Patience) -> Option<E
         Some(frame) => not_run(reply, CommandFacts::of(frame)),
         None => not_run(reply, CommandFacts::UNKNOWN),
     };
-    refusal.filter(|refusal| is_waited_out(*refusal, patience))?;
+    refusal.filter(|refusal| is_waited_out(*refusal, time_limit))?;
     Some(Error::server(error.code(), error.details()))
 }
 
 /// As [`refusal`], for several commands. A pipeline is sent again only when no part of it was executed. A transaction, when EXEC
 /// says so, and no command in it was refused for anything else.
-fn unit_refusal(unit: &Unit, replies: &[Value], patience: Patience) -> Option<Error> {
+fn unit_refusal(unit: &Unit, replies: &[Value], time_limit: RefusalPolicy) -> Option<Error> {
     let (last, others) = replies.split_last()?;
     let Value::ServerError(last) = last else { return None };
     let is_aborted = unit.is_atomic() && last.code() == "EXECABORT";
@@ -177,18 +177,18 @@ fn unit_refusal(unit: &Unit, replies: &[Value], patience: Patience) -> Option<Er
     let errors = if is_aborted { others.iter().filter(|reply| is_error(reply)).count() } else { replies.len() };
     let mut said = None;
     for (reply, facts) in unit_errors(unit, replies).take(errors) {
-        let refusal = not_run(reply, facts).filter(|refusal| is_waited_out(*refusal, patience));
+        let refusal = not_run(reply, facts).filter(|refusal| is_waited_out(*refusal, time_limit));
         let (Some(_), Value::ServerError(error)) = (refusal, reply) else { return None };
         said.get_or_insert(error);
     }
     said.map(|error| Error::server(error.code(), error.details()))
 }
 
-fn is_waited_out(refusal: Refusal, patience: Patience) -> bool {
-    match patience {
-        Patience::All => refusal.is_not_now(),
+fn is_waited_out(refusal: ServerRefusal, time_limit: RefusalPolicy) -> bool {
+    match time_limit {
+        RefusalPolicy::All => refusal.is_not_now(),
         // The others are about a slot, or for those that can ask another node.
-        Patience::ButSlots => matches!(refusal, Refusal::Loading | Refusal::Busy),
-        Patience::None => false,
+        RefusalPolicy::ButSlots => matches!(refusal, ServerRefusal::Loading | ServerRefusal::Busy),
+        RefusalPolicy::None => false,
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of commands when their link breaks, when there will be none, and when they belong elsewhere.
 
 use super::queue::Queued;
-use super::{Admission, Deadline, Ticket, waiting_phase};
+use super::{Admission, Deadline, Queueable, waiting_phase};
 use crate::error::{Error, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
 
@@ -14,7 +14,7 @@ pub(crate) struct Settlement {
 }
 
 impl Settlement {
-    fn count(&mut self, fate: Fate, ticket: &impl Ticket) {
+    fn count(&mut self, fate: Fate, ticket: &impl Queueable) {
         let of_fate = match fate {
             Fate::Unknown => &mut self.unknown,
             Fate::NotSent | Fate::Rejected => &mut self.failed,
@@ -23,7 +23,7 @@ impl Settlement {
     }
 }
 
-impl<R: Ticket> Admission<R> {
+impl<R: Queueable> Admission<R> {
     /// The link broke after `written` bytes were accepted by its socket. Every command in flight is
     /// answered or put back in front of the queue, in order:
     /// by proof, when its last byte never left, so that no server can have run it;

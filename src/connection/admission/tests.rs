@@ -21,7 +21,7 @@ struct Probe {
     outcomes: Outcomes,
 }
 
-impl Ticket for Probe {
+impl Queueable for Probe {
     fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -49,7 +49,7 @@ fn limits() -> Limits {
         lost_links: 3,
         timeout: Duration::from_secs(5),
         queued_time: None,
-        patience: Patience::All,
+        time_limit: RefusalPolicy::All,
     }
 }
 
@@ -288,7 +288,7 @@ enum Step {
     Server(Server),
     /// A cluster has given slots of this node to another one, and theirs among them or not.
     TakeQueued {
-        elsewhere: bool,
+        dedicated_runner: bool,
     },
 }
 
@@ -372,7 +372,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..3_000_u16).prop_map(Step::Wait),
         2 => servers().prop_map(Step::Server),
         1 => Just(Step::Ping),
-        1 => any::<bool>().prop_map(|elsewhere| Step::TakeQueued { elsewhere }),
+        1 => any::<bool>().prop_map(|dedicated_runner| Step::TakeQueued { dedicated_runner }),
         1 => prop::bool::weighted(0.2).prop_map(|refused| if refused { Step::Refused } else { Step::Up }),
     ];
     prop::collection::vec(step, 0..150)
@@ -388,10 +388,10 @@ impl Bench {
     }
 
     /// What belongs to another node is answered there; the rest comes back.
-    fn take_queued(&mut self, elsewhere: bool) {
+    fn take_queued(&mut self, dedicated_runner: bool) {
         for (probe, deadline, may_have_run) in self.admission.take_queued() {
             assert_eq!(may_have_run, probe.frame.may_have_run());
-            if !elsewhere {
+            if !dedicated_runner {
                 self.submit_by(probe, deadline);
                 continue;
             }
@@ -455,7 +455,7 @@ proptest! {
                 Step::Lost => { bench.lose(); }
                 Step::Wait(ms) => bench.now += Duration::from_millis(ms.into()),
                 Step::Server(server) => bench.server = server,
-                Step::TakeQueued { elsewhere } => bench.take_queued(elsewhere),
+                Step::TakeQueued { dedicated_runner } => bench.take_queued(dedicated_runner),
                 Step::Refused => {
                     bench.lose();
                     let cause = Cause::new(CauseKind::Refused, "no");
@@ -474,7 +474,7 @@ proptest! {
         bench.now += Duration::from_secs(600);
         bench.expire();
         prop_assert!(bench.admission.is_empty() && bench.admission.queued() == 0, "an expired command keeps its place");
-        let Tally { completed, failed, unknown, abandoned } = bench.admission.tally();
+        let AdmissionCounters { completed, failed, unknown, abandoned } = bench.admission.tally();
         prop_assert_eq!(completed + failed + unknown + abandoned, u64::from(bench.next_id), "each is counted once");
         for id in 0..bench.next_id {
             prop_assert_eq!(bench.fates(id).len(), 1, "command {} is answered once", id);

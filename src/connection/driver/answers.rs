@@ -5,9 +5,11 @@ use redis::Value;
 use crate::cluster::route::{slot_of, slot_of_view};
 use crate::cluster::slot::Slots;
 use crate::config::Mode;
-use crate::connection::params::Recipe;
+use crate::connection::params::ConnectParams;
 use crate::connection::request::BoxedTicket;
-use crate::connection::verdict::{CommandFacts, Refusal, Verdict, leaves_link, unit_errors, unit_errors_in, verdict};
+use crate::connection::verdict::{
+    CommandFacts, ErrorVerdict, ServerRefusal, leaves_link, unit_errors, unit_errors_in, verdict,
+};
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -24,7 +26,12 @@ pub(super) fn strip(frame: &Frame, value: Value, prefix: &KeyPrefix) -> Value {
 
 /// Gives an answer to the one who asked: an error, or the replies to several commands. Returns why this link is of no more use,
 /// if the answer says so; any other reply says nothing of the link.
-pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, recipe: &Recipe) -> Option<Cause> {
+pub(super) fn answer(
+    ticket: BoxedTicket,
+    value: Value,
+    prefix: &KeyPrefix,
+    connect_params: &ConnectParams,
+) -> Option<Cause> {
     let frame = ticket.frame();
     let slots = || Slots::new(prefix.as_str().as_bytes());
     let (outcome, refusal) = match value {
@@ -38,7 +45,9 @@ pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, reci
                 prefix.strip_error(&error)
             };
             let said = match judged {
-                Verdict::NotRun(Refusal::Moved) if is_single(recipe) => said.with_advice(NODE_OF_A_CLUSTER),
+                ErrorVerdict::NotRun(ServerRefusal::Moved) if is_single(connect_params) => {
+                    said.with_advice(NODE_OF_A_CLUSTER)
+                }
                 _ => said,
             };
             (Err(said.with_fate(judged.fate())), leaves_link(&Value::ServerError(error), facts))
@@ -55,7 +64,7 @@ pub(super) fn answer(ticket: BoxedTicket, value: Value, prefix: &KeyPrefix, reci
         }
     };
     ticket.complete(outcome);
-    refusal.and_then(|refusal| of_no_more_use(refusal, recipe))
+    refusal.and_then(|refusal| of_no_more_use(refusal, connect_params))
 }
 
 const NODE_OF_A_CLUSTER: &str =
@@ -70,22 +79,22 @@ pub(super) fn is_accepted_write(frame: &Frame, reply: &Value) -> bool {
     is_accepted && !frame.is_read() && frame.view().names().next().is_some()
 }
 
-fn is_single(recipe: &Recipe) -> bool {
-    matches!(recipe.config.mode(), Mode::Single(_))
+fn is_single(connect_params: &ConnectParams) -> bool {
+    matches!(connect_params.config.mode(), Mode::Single(_))
 }
 
-fn of_no_more_use(refusal: Refusal, recipe: &Recipe) -> Option<Cause> {
+fn of_no_more_use(refusal: ServerRefusal, connect_params: &ConnectParams) -> Option<Cause> {
     match refusal {
         // After a failover the same address may lead to a replica: ask the resolver again.
-        Refusal::ReadOnly if recipe.replica.is_none() => {
+        ServerRefusal::ReadOnly if connect_params.replica.is_none() => {
             Some(Cause::new(CauseKind::ReadOnly, "the server has become a read-only replica"))
         }
         // The next dial finds out where to.
-        Refusal::Moved if recipe.place.is_found() => {
+        ServerRefusal::Moved if connect_params.place.is_found() => {
             Some(Cause::new(CauseKind::Broken, "the slot is at another node now"))
         }
         // The login was taken away while we were there; a new one uses the credentials of now.
-        Refusal::NoAuth => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
+        ServerRefusal::NoAuth => Some(Cause::new(CauseKind::Broken, "the server has forgotten our login")),
         _ => None,
     }
 }

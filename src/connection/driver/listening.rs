@@ -17,14 +17,14 @@ pub(super) const MESSAGES_PER_TURN: usize = 32;
 /// Who is told what a link brings.
 pub(crate) trait Listener {
     /// Something happened to the link, which speaks this version of RESP with the server at `address`.
-    fn told(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>);
+    fn on_event(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>);
 
     /// Something was published.
-    fn heard(&mut self, heard: Heard);
+    fn heard(&mut self, heard: PushMessage);
 }
 
 /// What came. All names are as callers know them, without the prefix.
-pub(crate) enum Heard {
+pub(crate) enum PushMessage {
     Message {
         topic: Name,
         channel: Vec<u8>,
@@ -41,26 +41,26 @@ pub(crate) enum Heard {
 }
 
 /// What a frame turned out to be.
-pub(super) enum Sorted {
+pub(super) enum ClassifiedFrame {
     /// The answer to the oldest question.
     Answer(Value),
-    Heard(Heard),
+    PushMessage(PushMessage),
     Nothing,
 }
 
 /// Tells answers from messages. `oldest` is the question that is answered next, if a caller asked it.
-pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> Sorted {
+pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> ClassifiedFrame {
     let (kind, data) = match value {
         Value::Push { kind, data } => (kind, data),
         // RESP2 says it with an ordinary array, and a subscriber asks nothing that is answered with such a one.
         Value::Array(mut all) => match all.first().and_then(word) {
             Some(kind) => (kind, all.split_off(1)),
-            None => return Sorted::Answer(Value::Array(all)),
+            None => return ClassifiedFrame::Answer(Value::Array(all)),
         },
-        Value::ServerError(error) if is_late(&error, prefix, oldest) => return Sorted::Nothing,
-        answer => return Sorted::Answer(answer),
+        Value::ServerError(error) if is_late(&error, prefix, oldest) => return ClassifiedFrame::Nothing,
+        answer => return ClassifiedFrame::Answer(answer),
     };
-    let Some(family) = family(&kind) else { return Sorted::Nothing };
+    let Some(family) = family(&kind) else { return ClassifiedFrame::Nothing };
     // The channels that all share have no prefix in their names.
     let is_shared = matches!(data.first(), Some(Value::BulkString(name)) if name.starts_with(b"__keyevent@"));
     let shared = if is_shared { topic_of(family, &data) } else { None };
@@ -70,22 +70,25 @@ pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> 
     }
     let Some(Value::Push { kind, mut data }) = stripped else {
         let foreign = shared.filter(|_| leaked == 0);
-        return foreign.map_or(Sorted::Nothing, |topic| Sorted::Heard(Heard::Foreign { topic }));
+        return foreign
+            .map_or(ClassifiedFrame::Nothing, |topic| ClassifiedFrame::PushMessage(PushMessage::Foreign { topic }));
     };
-    let Some(topic) = topic_of(family, &data) else { return Sorted::Nothing };
+    let Some(topic) = topic_of(family, &data) else { return ClassifiedFrame::Nothing };
     match kind {
         PushKind::Message | PushKind::PMessage | PushKind::SMessage => match (data.pop(), data.pop()) {
             (Some(payload), Some(channel)) => match (bytes(payload), bytes(channel)) {
-                (Some(payload), Some(channel)) => Sorted::Heard(Heard::Message { topic, channel, payload }),
-                _ => Sorted::Nothing,
+                (Some(payload), Some(channel)) => {
+                    ClassifiedFrame::PushMessage(PushMessage::Message { topic, channel, payload })
+                }
+                _ => ClassifiedFrame::Nothing,
             },
-            _ => Sorted::Nothing,
+            _ => ClassifiedFrame::Nothing,
         },
-        kind if oldest.is_some_and(|frame| confirms(&kind, &topic, frame)) => Sorted::Answer(Value::Okay),
+        kind if oldest.is_some_and(|frame| confirms(&kind, &topic, frame)) => ClassifiedFrame::Answer(Value::Okay),
         PushKind::Unsubscribe | PushKind::PUnsubscribe | PushKind::SUnsubscribe => {
-            Sorted::Heard(Heard::Revoked { topic })
+            ClassifiedFrame::PushMessage(PushMessage::Revoked { topic })
         }
-        _ => Sorted::Nothing,
+        _ => ClassifiedFrame::Nothing,
     }
 }
 
@@ -175,9 +178,9 @@ mod tests {
     fn a_confirmation_answers_its_own_question_only() {
         let asked = Frame::known("SUBSCRIBE").channel("a");
         let said = |name: &[u8]| Value::Push { kind: PushKind::Subscribe, data: vec![bulk(name), Value::Int(1)] };
-        assert!(matches!(sort(said(b"p?:a"), &prefix(), Some(&asked)), Sorted::Answer(Value::Okay)));
-        assert!(matches!(sort(said(b"p?:b"), &prefix(), Some(&asked)), Sorted::Nothing));
-        assert!(matches!(sort(said(b"p?:a"), &prefix(), None), Sorted::Nothing));
+        assert!(matches!(sort(said(b"p?:a"), &prefix(), Some(&asked)), ClassifiedFrame::Answer(Value::Okay)));
+        assert!(matches!(sort(said(b"p?:b"), &prefix(), Some(&asked)), ClassifiedFrame::Nothing));
+        assert!(matches!(sort(said(b"p?:a"), &prefix(), None), ClassifiedFrame::Nothing));
     }
 
     #[test]
@@ -185,7 +188,9 @@ mod tests {
         let words = [&b"pmessage"[..], b"p\\?:a*", b"p?:ab", b"\0\xff"].map(bulk).to_vec();
         let push = Value::Push { kind: PushKind::PMessage, data: words[1..].to_vec() };
         for said in [push, Value::Array(words)] {
-            let Sorted::Heard(Heard::Message { topic, channel, payload }) = sort(said, &prefix(), None) else {
+            let ClassifiedFrame::PushMessage(PushMessage::Message { topic, channel, payload }) =
+                sort(said, &prefix(), None)
+            else {
                 panic!("no message");
             };
             assert_eq!((topic.kind, &*topic.bytes), (Kind::Pattern, &b"a*"[..]));
@@ -200,10 +205,10 @@ mod tests {
             |slot: u16| redis::parse_redis_value(format!("-MOVED {slot} h:1\r\n").as_bytes()).expect("an error");
         let slot = Slots::new(b"p?:").of(b"a");
         let asked = Frame::known("SSUBSCRIBE").channel("a");
-        assert!(matches!(sort(moved(slot), &prefix(), Some(&asked)), Sorted::Answer(_)));
+        assert!(matches!(sort(moved(slot), &prefix(), Some(&asked)), ClassifiedFrame::Answer(_)));
         let (other, ping) = (Frame::known("SSUBSCRIBE").channel("b"), Frame::known("CONFIG GET").arg("x"));
         for oldest in [Some(&other), Some(&ping), None] {
-            assert!(matches!(sort(moved(slot), &prefix(), oldest), Sorted::Nothing));
+            assert!(matches!(sort(moved(slot), &prefix(), oldest), ClassifiedFrame::Nothing));
         }
     }
 
@@ -212,17 +217,17 @@ mod tests {
     fn clusterdown_answers_a_question_about_a_shard_channel_only() {
         let down = || redis::parse_redis_value(b"-CLUSTERDOWN Hash slot not served\r\n").expect("an error");
         let asked = Frame::known("SSUBSCRIBE").channel("a");
-        assert!(matches!(sort(down(), &prefix(), Some(&asked)), Sorted::Answer(_)));
+        assert!(matches!(sort(down(), &prefix(), Some(&asked)), ClassifiedFrame::Answer(_)));
         let other = Frame::known("SUBSCRIBE").channel("b");
         for oldest in [Some(&other), None] {
-            assert!(matches!(sort(down(), &prefix(), oldest), Sorted::Nothing));
+            assert!(matches!(sort(down(), &prefix(), oldest), ClassifiedFrame::Nothing));
         }
     }
 
     #[test]
     fn what_is_neither_is_left_alone() {
         for answer in [Value::Array(vec![bulk(b"pong"), bulk(b"")]), Value::Okay, Value::Array(Vec::new())] {
-            assert!(matches!(sort(answer.clone(), &prefix(), None), Sorted::Answer(same) if same == answer));
+            assert!(matches!(sort(answer.clone(), &prefix(), None), ClassifiedFrame::Answer(same) if same == answer));
         }
     }
 
@@ -234,9 +239,11 @@ mod tests {
         };
         let of = |value| sort(value, &prefix(), None);
         let theirs = of(said(b"__keyevent@0__:del", b"other:k"));
-        assert!(matches!(theirs, Sorted::Heard(Heard::Foreign { topic }) if &*topic.bytes == b"__keyevent@0__:del"));
+        assert!(
+            matches!(theirs, ClassifiedFrame::PushMessage(PushMessage::Foreign { topic }) if &*topic.bytes == b"__keyevent@0__:del")
+        );
         let ours = of(said(b"__keyevent@0__:del", b"p?:k"));
-        assert!(matches!(ours, Sorted::Heard(Heard::Message { payload, .. }) if payload == b"k"));
-        assert!(matches!(of(said(b"elsewhere", b"x")), Sorted::Nothing));
+        assert!(matches!(ours, ClassifiedFrame::PushMessage(PushMessage::Message { payload, .. }) if payload == b"k"));
+        assert!(matches!(of(said(b"elsewhere", b"x")), ClassifiedFrame::Nothing));
     }
 }

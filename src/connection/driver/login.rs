@@ -46,7 +46,7 @@ impl Driver {
     pub(crate) fn log_in(&mut self, auth: &Frame) -> Option<LoginSent> {
         let (reply, answer) = oneshot::channel();
         let address = self.located.as_ref().map(ToString::to_string).unwrap_or_default();
-        let subscribes = self.listener.is_some() && self.greeting.protocol < 3;
+        let subscribes = self.listener.is_some() && self.server_info.protocol < 3;
         if self.link.state() == ConnectionState::Ready && !subscribes && self.has_room_for(auth) {
             let ticket = Box::new(Waiter::<Auth, _>::new(auth.clone().pinned().own(), reply));
             self.submit_on(self.link.generation(), ticket, Some(Instant::now()));
@@ -60,7 +60,7 @@ impl Driver {
             }
             ConnectionState::Backoff | ConnectionState::Parked => {
                 self.logins.push(reply);
-                self.hurry();
+                self.reconnect_now();
             }
             ConnectionState::Ready if subscribes => {
                 self.logins.push(reply);

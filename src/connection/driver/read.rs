@@ -9,12 +9,12 @@ use std::{
 use redis::Value;
 
 use super::answers::{answer, is_accepted_write, strip};
-use super::listening::{MESSAGES_PER_TURN, Sorted, sort};
+use super::listening::{ClassifiedFrame, MESSAGES_PER_TURN, sort};
 use super::{Driver, Established};
 use crate::connection::admission::Unasked;
 use crate::connection::deadline_queue::Stamp;
 use crate::connection::liveness::Received;
-use crate::connection::request::{BoxedTicket, Rerun};
+use crate::connection::request::{BoxedTicket, ResendWithSources};
 use crate::connection::verdict::is_error;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind};
@@ -83,13 +83,13 @@ impl Driver {
         outcome
     }
 
-    pub(super) fn is_midway(&self) -> bool {
-        self.established.as_ref().is_some_and(|link| link.midway.is_some())
+    pub(super) fn is_partially_read(&self) -> bool {
+        self.established.as_ref().is_some_and(|link| link.partial_read.is_some())
     }
 
     /// The link goes in the middle of what it brought: those commands were answered, and their fate is known.
-    pub(super) fn tell_the_rest(&mut self) {
-        if self.is_midway() {
+    pub(super) fn complete_received(&mut self) {
+        if self.is_partially_read() {
             // It goes whatever comes of this.
             let _ = self.read(&mut Context::from_waker(Waker::noop()), ReadBudget::ALL);
         }
@@ -130,7 +130,7 @@ impl Driver {
         let Some(established) = &mut self.established else { return Ok(None) };
         let mut received = Received::default();
         // Callers that were answered by the first part may have sent more since: the rest is not for those commands.
-        if let Some(owed) = established.midway.take() {
+        if let Some(owed) = established.partial_read.take() {
             received.bytes = 1;
             return Ok(Some(Batch { owed, received, now }));
         }
@@ -198,9 +198,9 @@ impl Driver {
                 return Ok(Next::Reply(value));
             };
             match sort(value, &self.prefix, self.admission.oldest().filter(|_| batch.owed > 0)) {
-                Sorted::Answer(value) => return Ok(Next::Reply(value)),
-                Sorted::Nothing => batch.received.other = true,
-                Sorted::Heard(message) => {
+                ClassifiedFrame::Answer(value) => return Ok(Next::Reply(value)),
+                ClassifiedFrame::Nothing => batch.received.other = true,
+                ClassifiedFrame::PushMessage(message) => {
                     batch.received.other = true;
                     listener.heard(message);
                     budget.messages = budget.messages.saturating_sub(1);
@@ -228,7 +228,7 @@ impl Driver {
             note.write(number, self.located.as_ref());
         }
         // Only needed where the server tells no role, as in RESP2.
-        if self.greeting.role.is_none()
+        if self.server_info.role.is_none()
             && let Some(established) = &mut self.established
         {
             established.has_written = established.has_written || is_accepted_write(frame, &value);
@@ -243,18 +243,18 @@ impl Driver {
 
     #[cold]
     fn deliver_error_or_unit(&mut self, ticket: BoxedTicket, value: Value, stamp: Stamp) {
-        let (ticket, value) = match Rerun::of(ticket, value) {
+        let (ticket, value) = match ResendWithSources::of(ticket, value) {
             Ok(rerun) => return self.again.push((rerun, stamp)),
             Err(answered) => answered,
         };
-        let Some(cause) = answer(ticket, value, &self.prefix, &self.recipe) else { return };
+        let Some(cause) = answer(ticket, value, &self.prefix, &self.connect_params) else { return };
         // Those sent before the answer came get the same one: lost with the link, their fate would be unknown for nothing.
         self.admission.shut_window();
         let Some(established) = &mut self.established else { return };
-        let is_demoted = cause.kind() == CauseKind::ReadOnly && self.greeting.was_master(established.has_written);
+        let is_demoted = cause.kind() == CauseKind::ReadOnly && self.server_info.was_master(established.has_written);
         established.leaving = Some(cause);
         if is_demoted {
-            self.recipe.report_demotion(self.demotions);
+            self.connect_params.report_demotion(self.demotions);
         }
     }
 }

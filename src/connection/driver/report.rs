@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::clock::FOREVER;
-use crate::connection::admission::Tally;
+use crate::connection::admission::AdmissionCounters;
 use crate::connection::link_state::Event;
 use crate::events::{Cause, ConnectionEvent, ConnectionState};
 
@@ -27,7 +27,7 @@ pub struct ShutdownReport {
     pub called_off: u64,
 }
 
-impl From<ShutdownReport> for Tally {
+impl From<ShutdownReport> for AdmissionCounters {
     fn from(report: ShutdownReport) -> Self {
         let ShutdownReport { completed, failed, unknown, abandoned, .. } = report;
         Self { completed, failed, unknown, abandoned }
@@ -59,7 +59,7 @@ impl ShutdownReport {
 #[derive(Default)]
 pub(super) struct Drain {
     report: ShutdownReport,
-    at_start: Tally,
+    at_start: AdmissionCounters,
     waiting: Vec<oneshot::Sender<ShutdownReport>>,
 }
 
@@ -77,15 +77,16 @@ impl Driver {
 
     pub(super) fn start_draining(&mut self) {
         self.drain.at_start = self.admission.tally();
-        self.tell(ConnectionEvent::Draining);
+        self.emit(ConnectionEvent::Draining);
     }
 
     pub(super) fn finish(&mut self, cause: Cause) {
         self.dialling = None;
         self.admission.fail_queued(&cause, ConnectionState::Closed);
-        let Tally { completed, failed, unknown, abandoned } = self.admission.tally().since(self.drain.at_start);
+        let AdmissionCounters { completed, failed, unknown, abandoned } =
+            self.admission.tally().since(self.drain.at_start);
         self.drain.report = ShutdownReport { completed, failed, unknown, abandoned, called_off: 0 };
-        self.tell(ConnectionEvent::Closed { cause });
+        self.emit(ConnectionEvent::Closed { cause });
         for waiting in self.drain.waiting.drain(..) {
             let _ = waiting.send(self.drain.report);
         }
@@ -93,7 +94,7 @@ impl Driver {
     }
 
     /// Logs the event, keeps the status, and hands it to whoever asked.
-    pub(crate) fn tell(&mut self, event: ConnectionEvent) {
+    pub(crate) fn emit(&mut self, event: ConnectionEvent) {
         let (state, cause) = (self.link.state(), self.link.cause().cloned());
         let (generation, attempt) = (self.link.generation(), self.link.attempt());
         let now = self.now();
@@ -106,7 +107,7 @@ impl Driver {
         });
         self.fanout.log(&event);
         if let Some(listener) = &mut self.listener {
-            listener.told(&event, self.greeting.protocol, self.located.as_ref());
+            listener.on_event(&event, self.server_info.protocol, self.located.as_ref());
         }
         self.fanout.publish(&event);
     }
@@ -116,8 +117,8 @@ impl Driver {
         self.gauges.set(self.admission.queued(), self.admission.in_flight());
         let tally = self.admission.tally();
         let ended = tally.since(self.measured);
-        let ended = Tally { failed: ended.failed + std::mem::take(&mut self.refused), ..ended };
-        if ended != Tally::default() {
+        let ended = AdmissionCounters { failed: ended.failed + std::mem::take(&mut self.refused), ..ended };
+        if ended != AdmissionCounters::default() {
             self.measured = tally;
             let now = self.now();
             self.gauges.record(ended, now);

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::looking::sees_its_sockets;
+use super::looking::polls_its_sockets;
 use super::read::ReadBudget;
 use super::{Driver, Established, NEVER, left};
 use crate::client::submit_queue::Callers;
 use crate::connection::busy_poll::BusyPoll;
 use crate::connection::link_state::Event;
-use crate::connection::liveness::{Liveness, Verdict};
+use crate::connection::liveness::{Liveness, LivenessVerdict};
 use crate::connection::session::Session;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -35,7 +35,7 @@ const ANSWERS_PER_TURN: usize = 128;
 fn answers_per_turn(in_flight: usize, callers: Callers) -> usize {
     match callers {
         Callers::Here => in_flight.div_ceil(2).clamp(1, ANSWERS_PER_TURN),
-        Callers::Elsewhere => ANSWERS_PER_TURN,
+        Callers::DedicatedRunner => ANSWERS_PER_TURN,
     }
 }
 
@@ -44,12 +44,12 @@ impl Driver {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         self.now = None;
         self.since_flush = 0;
-        let share = answers_per_turn(self.admission.in_flight(), callers);
+        let turn_budget = answers_per_turn(self.admission.in_flight(), callers);
         // Not half of the rest: where those who were told ask nothing more, the last would be told in ever smaller parts.
-        self.share = if self.is_midway() { share.max(self.share) } else { share };
+        self.turn_budget = if self.is_partially_read() { turn_budget.max(self.turn_budget) } else { turn_budget };
         for round in 1.. {
             self.poll_dial(cx);
-            self.poll_established(cx, ReadBudget::of(self.share));
+            self.poll_established(cx, ReadBudget::of(self.turn_budget));
             if self.link.is_draining() && self.admission.is_empty() {
                 self.feed(Event::Drained);
             }
@@ -74,18 +74,20 @@ impl Driver {
             self.now = None;
             match outcome {
                 // A change that came during the dial was not seen by whoever said where to dial.
-                Ok(Session { address, peer, .. }) if !self.recipe.leads_right(&address, peer, self.demotions) => {
+                Ok(Session { address, peer, .. })
+                    if !self.connect_params.leads_right(&address, peer, self.demotions) =>
+                {
                     self.answer_logins(&Err(left()));
                     self.feed(Event::Failed { generation, cause: left() });
                 }
-                Ok(Session { wire, mut greeting, address, peer }) => {
-                    (greeting.generation, greeting.demotions) = (generation, self.demotions);
-                    (greeting.address, greeting.peer) = (Some(address.clone()), peer);
+                Ok(Session { wire, mut server_info, address, peer }) => {
+                    (server_info.generation, server_info.demotions) = (generation, self.demotions);
+                    (server_info.address, server_info.peer) = (Some(address.clone()), peer);
                     (self.located, self.peer) = (Some(address), peer);
-                    let patience = self.recipe.config.liveness().unwrap_or(NEVER);
-                    let liveness = Liveness::new(patience, self.now());
-                    let asked_for = self.recipe.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
-                    let busy_poll = (asked_for && sees_its_sockets()).then(BusyPoll::new);
+                    let time_limit = self.connect_params.config.liveness().unwrap_or(NEVER);
+                    let liveness = Liveness::new(time_limit, self.now());
+                    let asked_for = self.connect_params.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
+                    let busy_poll = (asked_for && polls_its_sockets()).then(BusyPoll::new);
                     let number = LINKS.fetch_add(1, Ordering::Relaxed);
                     self.established = Some(Established {
                         wire,
@@ -94,9 +96,9 @@ impl Driver {
                         leaving: None,
                         has_written: false,
                         number,
-                        midway: None,
+                        partial_read: None,
                     });
-                    self.greeting = greeting;
+                    self.server_info = server_info;
                     self.answer_logins(&Ok(()));
                     self.feed(Event::Established { generation });
                 }
@@ -168,7 +170,7 @@ impl Driver {
 
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let looks = self.established.as_ref().map(|established| established.liveness.next_look());
+        let looks = self.established.as_ref().map(|established| established.liveness.next_check());
         let next = self.link.wake_at().into_iter().chain(self.admission.next_deadline()).chain(looks).min();
         let Some(next) = next else {
             return false;
@@ -183,7 +185,7 @@ impl Driver {
         self.armed = None;
         self.now = None;
         // Where this thread stood still, what lies there unread was answered in time.
-        if self.is_midway() {
+        if self.is_partially_read() {
             self.poll_established(cx, ReadBudget::of(usize::MAX));
         }
         self.tick();
@@ -194,13 +196,13 @@ impl Driver {
         let now = self.now();
         self.feed(Event::Tick);
         self.admission.expire(now, self.link.state());
-        let verdict = self.established.as_mut().map(|established| established.liveness.look(now));
+        let verdict = self.established.as_mut().map(|established| established.liveness.check(now));
         match verdict {
-            Some(Verdict::Ping) => self.ping(now),
-            Some(Verdict::Dead) => {
+            Some(LivenessVerdict::Ping) => self.ping(now),
+            Some(LivenessVerdict::Dead) => {
                 self.lose(Cause::new(CauseKind::Stalled, "the server is silent: the link is given up as half-open"));
             }
-            Some(Verdict::Look(_)) | None => {}
+            Some(LivenessVerdict::CheckAt(_)) | None => {}
         }
     }
 

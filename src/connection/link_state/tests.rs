@@ -10,8 +10,8 @@ fn policy() -> ReconnectPolicy {
         .stable_after(Duration::from_secs(5))
 }
 
-fn link(seed: u64) -> Link {
-    Link::new(policy(), fastrand::Rng::with_seed(seed))
+fn link(seed: u64) -> LinkState {
+    LinkState::new(policy(), fastrand::Rng::with_seed(seed))
 }
 
 #[derive(Debug, Clone)]
@@ -110,13 +110,13 @@ proptest! {
             prop_assert!(drains <= 1);
             prop_assert_eq!(connected, link.is_ready());
             prop_assert_eq!(closed, link.state() == ConnectionState::Closed);
-            let waits = matches!(&link.phase, Phase::Backoff { .. } | Phase::Parked { .. });
+            let waits = matches!(&link.phase, LinkPhase::Backoff { .. } | LinkPhase::Parked { .. });
             prop_assert!(!waits || link.wake_at().is_some(), "a wait without an end");
         }
     }
 }
 
-fn connect(link: &mut Link, now: Instant) {
+fn connect(link: &mut LinkState, now: Instant) {
     link.on(Event::Demand, now);
     while !link.is_ready() {
         link.on(Event::Tick, link.wake_at().unwrap_or(now));
@@ -180,7 +180,7 @@ fn a_drain_outlives_a_lost_link_until_its_deadline() {
 #[test]
 fn a_users_limit_ends_it_visibly() {
     let now = Instant::now();
-    let mut link = Link::new(policy().give_up_after(2), fastrand::Rng::with_seed(1));
+    let mut link = LinkState::new(policy().give_up_after(2), fastrand::Rng::with_seed(1));
     link.on(Event::Demand, now);
     link.on(Event::Failed { generation: 1, cause: cause(false) }, now);
     link.on(Event::Tick, now + Duration::from_secs(1));
@@ -200,6 +200,6 @@ fn a_first_dial_that_is_redirected_is_still_the_first() {
     let generation = link.generation();
     link.on(Event::Failed { generation, cause: cause(false) }, now);
     assert!(!link.is_first_dial());
-    link.on(Event::Hurry, now);
+    link.on(Event::ReconnectNow, now);
     assert!(!link.is_first_dial());
 }

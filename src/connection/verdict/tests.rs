@@ -1,6 +1,6 @@
 use super::*;
 
-fn judge(line: &str, frame: &Frame) -> Verdict {
+fn judge(line: &str, frame: &Frame) -> ErrorVerdict {
     let reply = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).expect("an error");
     of_reply(&reply, CommandFacts::of(frame)).expect("an error")
 }
@@ -10,30 +10,30 @@ fn eval() -> Frame {
 }
 
 /// The texts of Redis 2.8 to 8.4, Valkey 8.1 and KeyDB.
-const TEXTS: &[(&str, Refusal)] = &[
-    ("LOADING Redis is loading the dataset in memory", Refusal::Loading),
-    ("LOADING Valkey is loading the dataset in memory", Refusal::Loading),
-    ("LOADING KeyDB is loading the dataset in memory", Refusal::Loading),
-    ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", Refusal::Busy),
-    ("BUSY Valkey is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.", Refusal::Busy),
-    ("BUSY Redis is busy running a module command.", Refusal::Busy),
-    ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Refusal::MasterDown),
-    ("MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'.", Refusal::MasterDown),
+const TEXTS: &[(&str, ServerRefusal)] = &[
+    ("LOADING Redis is loading the dataset in memory", ServerRefusal::Loading),
+    ("LOADING Valkey is loading the dataset in memory", ServerRefusal::Loading),
+    ("LOADING KeyDB is loading the dataset in memory", ServerRefusal::Loading),
+    ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", ServerRefusal::Busy),
+    ("BUSY Valkey is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.", ServerRefusal::Busy),
+    ("BUSY Redis is busy running a module command.", ServerRefusal::Busy),
+    ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", ServerRefusal::MasterDown),
+    ("MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'.", ServerRefusal::MasterDown),
     (
         "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
-        Refusal::MasterDown,
+        ServerRefusal::MasterDown,
     ),
-    ("TRYAGAIN Multiple keys request during rehashing of slot", Refusal::TryAgain),
-    ("CLUSTERDOWN The cluster is down", Refusal::ClusterDown),
-    ("CLUSTERDOWN The cluster is down and only accepts read commands", Refusal::ClusterDown),
-    ("CLUSTERDOWN Hash slot not served", Refusal::ClusterDown),
-    ("MOVED 3999 127.0.0.1:6381", Refusal::Moved),
-    ("MOVED 0 :6381", Refusal::Moved),
-    ("ASK 7 fe80::1:6381", Refusal::Ask),
-    ("NOSCRIPT No matching script. Please use EVAL.", Refusal::NoScript),
-    ("NOSCRIPT No matching script.", Refusal::NoScript),
-    ("READONLY Can not run script with write flag on readonly replica", Refusal::ReadOnly),
-    ("NOAUTH Authentication required.", Refusal::NoAuth),
+    ("TRYAGAIN Multiple keys request during rehashing of slot", ServerRefusal::TryAgain),
+    ("CLUSTERDOWN The cluster is down", ServerRefusal::ClusterDown),
+    ("CLUSTERDOWN The cluster is down and only accepts read commands", ServerRefusal::ClusterDown),
+    ("CLUSTERDOWN Hash slot not served", ServerRefusal::ClusterDown),
+    ("MOVED 3999 127.0.0.1:6381", ServerRefusal::Moved),
+    ("MOVED 0 :6381", ServerRefusal::Moved),
+    ("ASK 7 fe80::1:6381", ServerRefusal::Ask),
+    ("NOSCRIPT No matching script. Please use EVAL.", ServerRefusal::NoScript),
+    ("NOSCRIPT No matching script.", ServerRefusal::NoScript),
+    ("READONLY Can not run script with write flag on readonly replica", ServerRefusal::ReadOnly),
+    ("NOAUTH Authentication required.", ServerRefusal::NoAuth),
 ];
 
 #[test]
@@ -43,7 +43,7 @@ fn texts_of_servers_prove_that_nothing_ran() {
             let slot = line.split(' ').nth(1).and_then(|slot| slot.parse().ok());
             let facts = CommandFacts::of(&frame).in_slot(slot);
             let (code, text) = line.split_once(' ').expect("a code");
-            assert_eq!(verdict(code, text, facts), Verdict::NotRun(*refusal), "{line} to {frame:?}");
+            assert_eq!(verdict(code, text, facts), ErrorVerdict::NotRun(*refusal), "{line} to {frame:?}");
         }
     }
 }
@@ -54,12 +54,12 @@ fn a_redirect_of_another_slot_is_what_a_script_wrote() {
     for code in ["MOVED", "ASK"] {
         let judged = |frame: &Frame, slot| verdict(code, "3999 127.0.0.1:6381", CommandFacts::of(frame).in_slot(slot));
         for frame in [eval(), Frame::known("FCALL").arg("f").arg(0), Frame::new("NOSUCH").key("k")] {
-            assert_eq!(judged(&frame, Some(3998)), Verdict::MayHaveRun, "{code} to {frame:?}");
-            assert_eq!(judged(&frame, None), Verdict::MayHaveRun, "{code} to {frame:?}");
-            assert!(matches!(judged(&frame, Some(3999)), Verdict::NotRun(_)), "{code} to {frame:?}");
+            assert_eq!(judged(&frame, Some(3998)), ErrorVerdict::MayHaveRun, "{code} to {frame:?}");
+            assert_eq!(judged(&frame, None), ErrorVerdict::MayHaveRun, "{code} to {frame:?}");
+            assert!(matches!(judged(&frame, Some(3999)), ErrorVerdict::NotRun(_)), "{code} to {frame:?}");
         }
         for frame in [Frame::known("INCR").key("k"), Frame::known("EVAL_RO").arg("x").arg(0).read_only()] {
-            assert!(matches!(judged(&frame, None), Verdict::NotRun(_)), "{code} to {frame:?}");
+            assert!(matches!(judged(&frame, None), ErrorVerdict::NotRun(_)), "{code} to {frame:?}");
         }
     }
 }
@@ -73,15 +73,19 @@ fn codes_with_other_texts_prove_nothing() {
         for other in [code.to_owned(), format!("{code} the lock is taken"), format!("{line} script: 1, on @user:1.")] {
             for frame in [eval(), eval().idempotent(), Frame::known("FCALL").arg("f").arg(0), Frame::known("JSON.SET")]
             {
-                assert_eq!(judge(&other, &frame), Verdict::MayHaveRun, "{other} to {frame:?}");
+                assert_eq!(judge(&other, &frame), ErrorVerdict::MayHaveRun, "{other} to {frame:?}");
             }
-            assert_eq!(judge(&other, &Frame::known("INCR").key("k")), Verdict::MayHaveRun, "{other}: {text}");
-            assert_eq!(judge(&other, &Frame::known("GET").key("k").read_only()), Verdict::NotRun(*refusal), "{other}");
-            assert_eq!(judge(&other, &Frame::known("SET").key("k").idempotent()), Verdict::MayHaveRun, "{other}");
+            assert_eq!(judge(&other, &Frame::known("INCR").key("k")), ErrorVerdict::MayHaveRun, "{other}: {text}");
+            assert_eq!(
+                judge(&other, &Frame::known("GET").key("k").read_only()),
+                ErrorVerdict::NotRun(*refusal),
+                "{other}"
+            );
+            assert_eq!(judge(&other, &Frame::known("SET").key("k").idempotent()), ErrorVerdict::MayHaveRun, "{other}");
         }
     }
     for line in ["MOVED 1 h", "MOVED x h:1", "ASK 1 h:0", "MOVED 1 h:1 and more", "BUSY Redis is busy running"] {
-        assert_eq!(judge(line, &eval()), Verdict::MayHaveRun, "{line}");
+        assert_eq!(judge(line, &eval()), ErrorVerdict::MayHaveRun, "{line}");
     }
 }
 
@@ -99,14 +103,14 @@ fn errors_of_user_code_may_come_from_the_middle_of_it() {
         "ERR user_script:1: Script attempted to access nonexistent global variable 'x'",
     ] {
         for frame in [eval(), Frame::known("FCALL").arg("f").arg(0), Frame::new("NOSUCH").key("k")] {
-            assert_eq!(judge(line, &frame), Verdict::MayHaveRun, "{line} to {frame:?}");
+            assert_eq!(judge(line, &frame), ErrorVerdict::MayHaveRun, "{line} to {frame:?}");
         }
         assert_eq!(judge(line, &Frame::known("INCR").key("k")).fate(), Fate::Rejected, "{line}");
         assert_eq!(judge(line, &Frame::known("EVAL_RO").arg("x").arg(0).read_only()).fate(), Fate::Rejected, "{line}");
     }
     assert_eq!(
         judge("IOERR error or timeout reading to target instance", &Frame::known("MIGRATE")),
-        Verdict::MayHaveRun
+        ErrorVerdict::MayHaveRun
     );
 }
 
@@ -124,7 +128,7 @@ fn user_code_that_was_not_started_is_rejected() {
         ("EVAL", "CROSSSLOT Keys in request don't hash to the same slot"),
         ("EVAL", "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"),
     ] {
-        assert_eq!(judge(line, &Frame::known(name).key("k")), Verdict::Rejected, "{line}");
+        assert_eq!(judge(line, &Frame::known(name).key("k")), ErrorVerdict::Rejected, "{line}");
     }
 }
 
@@ -139,19 +143,22 @@ fn only_servers_end_a_link() {
         assert_eq!(leaves(line, &eval()), None, "{line}");
     }
     let old = "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica. ";
-    assert_eq!(leaves(old, &eval()), Some(Refusal::ReadOnly));
+    assert_eq!(leaves(old, &eval()), Some(ServerRefusal::ReadOnly));
     let set = Frame::known("SET").key("k");
     for (line, refusal) in [
-        ("READONLY You can't write against a read only replica.", Refusal::ReadOnly),
-        ("READONLY You can't write against a read only replica. script: 1, on @user_script:1.", Refusal::ReadOnly),
-        ("READONLY Can not run script with write flag on readonly replica", Refusal::ReadOnly),
-        ("NOAUTH Authentication required.", Refusal::NoAuth),
-        ("MOVED 1 h:1", Refusal::Moved),
+        ("READONLY You can't write against a read only replica.", ServerRefusal::ReadOnly),
+        (
+            "READONLY You can't write against a read only replica. script: 1, on @user_script:1.",
+            ServerRefusal::ReadOnly,
+        ),
+        ("READONLY Can not run script with write flag on readonly replica", ServerRefusal::ReadOnly),
+        ("NOAUTH Authentication required.", ServerRefusal::NoAuth),
+        ("MOVED 1 h:1", ServerRefusal::Moved),
     ] {
         assert_eq!((leaves(line, &eval()), leaves(line, &set)), (Some(refusal), Some(refusal)), "{line}");
     }
     assert_eq!(leaves("MOVED 2 h:1", &eval()), None, "its keys are in slot 1");
-    assert_eq!(leaves("READONLY in other words", &set), Some(Refusal::ReadOnly), "a server executes SET itself");
+    assert_eq!(leaves("READONLY in other words", &set), Some(ServerRefusal::ReadOnly), "a server executes SET itself");
     assert_eq!(leaves("BUSY x", &set), None);
 }
 
@@ -164,18 +171,18 @@ fn replies_to_a_unit_are_judged_by_their_own_commands() {
     };
     let parts = || [Frame::known("INCR").key("k"), eval(), Frame::known("GET").key("k").read_only()];
     let replies = ["WRONGTYPE x", "WRONGTYPE x", "BUSY x"].map(error);
-    let expected = [Verdict::Rejected, Verdict::MayHaveRun, Verdict::NotRun(Refusal::Busy)];
+    let expected = [ErrorVerdict::Rejected, ErrorVerdict::MayHaveRun, ErrorVerdict::NotRun(ServerRefusal::Busy)];
     assert_eq!(judged(&Frame::join(parts()), &replies), expected);
     let queued = [Value::Okay, error("BUSY x"), error("BUSY x"), Value::Int(1), error("EXECABORT x")];
     assert_eq!(
         judged(&Frame::atomic(parts()), &queued)[..2],
-        [Verdict::NotRun(Refusal::Busy); 2],
+        [ErrorVerdict::NotRun(ServerRefusal::Busy); 2],
         "nothing runs while it is queued"
     );
     let unguarded = [error("NOPERM x"), error("BUSY x"), error("BUSY x"), Value::Int(1), error("ERR x")];
     assert_eq!(
         judged(&Frame::atomic(parts()), &unguarded)[1..3],
-        [Verdict::MayHaveRun; 2],
+        [ErrorVerdict::MayHaveRun; 2],
         "without MULTI each runs by itself"
     );
 }
@@ -190,12 +197,12 @@ fn no_command_of_the_table_is_repeated_for_a_code_alone() {
         for (line, refusal) in TEXTS {
             let (code, text) = line.split_once(' ').expect("a text");
             let facts = facts.in_slot(slot_in(text));
-            assert_eq!(verdict(code, text, facts), Verdict::NotRun(*refusal), "{} {line}", entry.name);
+            assert_eq!(verdict(code, text, facts), ErrorVerdict::NotRun(*refusal), "{} {line}", entry.name);
             let judged = verdict(code, "in other words", facts);
             if entry.pure_read() {
                 assert_eq!(judged.fate(), Fate::Rejected, "{} {code}", entry.name);
             } else {
-                assert_eq!(judged, Verdict::MayHaveRun, "{} {code}", entry.name);
+                assert_eq!(judged, ErrorVerdict::MayHaveRun, "{} {code}", entry.name);
             }
         }
     }

@@ -16,13 +16,13 @@ use super::cancel::{Blocked, LET_GO};
 use super::shared::Shared;
 use super::stop::{Stop, Why};
 use super::{keys_of, latest};
-use crate::actors::connection::{Connect, Introduce, Sever};
+use crate::actors::connection::{Connect, Disconnect, GetServerInfo};
 use crate::client::{Redis, gone};
 use crate::config::HostPort;
-use crate::connection::session::Greeting;
-use crate::connection::verdict::{CommandFacts, Refusal, Verdict, not_run, of_error};
+use crate::connection::session::ServerInfo;
+use crate::connection::verdict::{CommandFacts, ErrorVerdict, ServerRefusal, not_run, of_error};
 use crate::dedicated::compensate::is_nothing;
-use crate::dedicated::pool::{Lease, Leaving, LinkRole, Purpose, process};
+use crate::dedicated::pool::{LeasedConnection, Leaving, LinkRole, Purpose, process};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionState;
 use crate::frame::{Frame, WhenDown};
@@ -64,7 +64,7 @@ pub(super) struct Call {
 enum Piece {
     Done(Option<Why>, Result<Value>),
     /// Once more, on this connection if it is of use.
-    Again(Option<Lease>),
+    Again(Option<LeasedConnection>),
 }
 
 /// What ended the wait for an answer.
@@ -108,44 +108,47 @@ impl Call {
     async fn wait_piece_by_piece(&mut self) -> (Option<Why>, Result<Value>) {
         let most_lost = self.shared.links.config().max_retries();
         let mut lost = 0;
-        let mut kept = None;
+        let mut previous = None;
         loop {
-            let (link, greeting) = match self.ready_link(kept.take()).await {
+            let (link, server_info) = match self.ready_link(previous.take()).await {
                 Ok(Ok(ready)) => ready,
                 Ok(Err(error)) => return (None, Err(error)),
                 Err(why) => return (Some(why), Err(unsent())),
             };
-            match self.attempt(link, &greeting).await {
+            match self.attempt(link, &server_info).await {
                 Piece::Done(None, Err(error)) if self.may_go_again(&error) && lost < most_lost => {
                     lost += 1;
                     self.may_have_run |= error.fate() == Fate::Unknown;
                 }
                 Piece::Done(why, outcome) => return (why, outcome),
-                Piece::Again(again) => kept = again,
+                Piece::Again(again) => previous = again,
             }
         }
     }
 
     /// A connection that is up and leads to the right server: the one that was kept, or another one.
-    async fn ready_link(&mut self, mut kept: Option<Lease>) -> Result<Result<(Lease, Greeting)>, Why> {
+    async fn ready_link(
+        &mut self,
+        mut previous: Option<LeasedConnection>,
+    ) -> Result<Result<(LeasedConnection, ServerInfo)>, Why> {
         loop {
-            let link = match kept.take().filter(|lease| !lease.is_outdated()) {
+            let link = match previous.take().filter(|lease| !lease.is_outdated()) {
                 Some(lease) => lease,
                 None => match self.lease().await? {
                     Ok(lease) => lease,
                     Err(error) => return Ok(Err(error)),
                 },
             };
-            let patience = self.patience();
+            let time_limit = self.time_limit();
             let when_down = self.frame.own_when_down().unwrap_or(self.shared.links.config().when_down());
-            let greeting = greeting_of(link.redis(), patience, when_down == WhenDown::FailFast);
-            let greeting = match self.stop.unless(greeting).await? {
-                Ok(greeting) => greeting,
+            let server_info = server_info_of(link.redis(), time_limit, when_down == WhenDown::FailFast);
+            let server_info = match self.stop.unless(server_info).await? {
+                Ok(server_info) => server_info,
                 Err(error) => return Ok(Err(error)),
             };
-            if link.leads_right(&greeting) {
+            if link.leads_right(&server_info) {
                 // Sent for a caller who has left meanwhile, it would have to be called off at once.
-                return self.stop.now().await.map_or(Ok(Ok((link, greeting))), Err);
+                return self.stop.now().await.map_or(Ok(Ok((link, server_info))), Err);
             }
             link.discard();
         }
@@ -161,10 +164,10 @@ impl Call {
     }
 
     /// Puts ids in the places of `$` and `+`, and asks the server to wait.
-    async fn attempt(&mut self, link: Lease, greeting: &Greeting) -> Piece {
+    async fn attempt(&mut self, link: LeasedConnection, server_info: &ServerInfo) -> Piece {
         let until = self.until();
         if !self.resolved {
-            let resolved = latest::resolved(&self.frame, link.redis(), greeting.generation, self.asking);
+            let resolved = latest::resolved(&self.frame, link.redis(), server_info.generation, self.asking);
             match self.stop.unless(resolved).await {
                 Ok(Ok(frame)) => {
                     self.resolved = true;
@@ -173,7 +176,7 @@ impl Call {
                     }
                 }
                 Ok(Err(error)) => {
-                    return match of_error(&error, CommandFacts::SERVER).and_then(Verdict::not_run) {
+                    return match of_error(&error, CommandFacts::SERVER).and_then(ErrorVerdict::not_run) {
                         Some(refusal) => self.refused(refusal, link, Err(error)).await,
                         // The question may have run, the command itself was not sent.
                         None if error.fate() == Fate::Unknown => Piece::Done(None, Err(error.with_fate(Fate::NotSent))),
@@ -183,21 +186,21 @@ impl Call {
                 Err(why) => return Piece::Done(Some(why), Err(unsent())),
             }
         }
-        self.piece(link, greeting, until).await
+        self.piece(link, server_info, until).await
     }
 
-    fn patience(&self) -> Duration {
+    fn time_limit(&self) -> Duration {
         self.frame.own_timeout().unwrap_or_else(|| self.shared.links.config().command_timeout())
     }
 
-    async fn lease(&mut self) -> Result<Result<Lease>, Why> {
+    async fn lease(&mut self) -> Result<Result<LeasedConnection>, Why> {
         let asked = self.asked.take();
         self.asking = asked.is_some();
         let (role, command) = (LinkRole::Blocking, self.frame.name());
         let purpose = Purpose { role, command, slot: self.shared.slot, asked };
         let Shared { addr, links, .. } = self.shared.clone();
-        let patience = self.patience();
-        self.stop.unless(async move { links.lease(&addr, patience, purpose).await }).await
+        let time_limit = self.time_limit();
+        self.stop.unless(async move { links.lease(&addr, time_limit, purpose).await }).await
     }
 
     /// As on the shared connection: by proof that it cannot have run, or because running it twice does no harm.
@@ -207,7 +210,7 @@ impl Call {
     }
 
     /// Asks the server to wait, for the rest of the time or a part of it.
-    async fn piece(&mut self, link: Lease, greeting: &Greeting, until: Instant) -> Piece {
+    async fn piece(&mut self, link: LeasedConnection, server_info: &ServerInfo, until: Instant) -> Piece {
         let config = self.shared.links.config();
         let whole = until.saturating_duration_since(Instant::now());
         let divisible = self.wait.is_some_and(|wait| wait.divisible);
@@ -217,15 +220,15 @@ impl Call {
         let frame = self.frame.waiting(self.wait.as_ref(), longest, deadline);
         let begun = Instant::now();
         // Ahead of the command, in the same write: while it waits, nothing else is answered on this link.
-        let generation = greeting.generation;
+        let generation = server_info.generation;
         let question =
             link.process(generation).is_none().then(|| link.redis().begin_on(generation, process::question(), false));
         let answer = link.redis().begin_on(generation, frame, self.asking);
         self.number = self.shared.links.return_order().begin();
-        let mut blocked = Blocked { answer, link, greeting, question };
+        let mut blocked = Blocked { answer, link, server_info, question };
         let end = {
             let Blocked { answer, link, .. } = &mut blocked;
-            let leaving = pin!(link.is_to_leave(greeting));
+            let leaving = pin!(link.is_to_leave(server_info));
             match self.stop.unless(select(answer, leaving)).await {
                 Ok(Either::Left((answer, _))) => End::Answered(answer.unwrap_or_else(|_| Err(gone()))),
                 Ok(Either::Right(((), _))) => End::Leaving,
@@ -239,9 +242,9 @@ impl Call {
                     let keys = keys_of(&self.frame);
                     self.leaving = Some(self.shared.links.return_order().leave(self.number, keys));
                 }
-                Piece::Done(Some(why), self.shared.call_off(blocked, why).await)
+                Piece::Done(Some(why), self.shared.cancel(blocked, why).await)
             }
-            End::Leaving => match self.shared.let_go_to_move(blocked).await {
+            End::Leaving => match self.shared.cancel_to_move(blocked).await {
                 Ok(value) if is_nothing(&value) => Piece::Again(None),
                 Err(error) if error.code() == Some("UNBLOCKED") => Piece::Again(None),
                 outcome => Piece::Done(None, outcome),
@@ -261,7 +264,7 @@ impl Call {
 
     /// What any other answer means.
     async fn answered(&mut self, blocked: Blocked<'_>, outcome: Result<Value>) -> Piece {
-        let Blocked { link, greeting, .. } = blocked;
+        let Blocked { link, server_info, .. } = blocked;
         if let Some(refusal) = self.refusal(&outcome) {
             return self.refused(refusal, link, outcome).await;
         }
@@ -272,9 +275,9 @@ impl Call {
                 Piece::Again(None)
             }
             Err(error) if error.fate() == Fate::Unknown => {
-                self.shared.kill(greeting.client_id, link.process(greeting.generation).flatten());
+                self.shared.kill(server_info.client_id, link.process(server_info.generation).flatten());
                 // Its deadline is behind all that a healthy link may take.
-                link.redis().address().do_send(Sever(LET_GO));
+                link.redis().address().do_send(Disconnect(LET_GO));
                 link.discard();
                 Piece::Done(None, Err(error))
             }
@@ -283,18 +286,18 @@ impl Call {
     }
 
     /// Another attempt after a refusal: at the node that an ASK names, or after a pause.
-    async fn refused(&mut self, refusal: Refusal, link: Lease, outcome: Result<Value>) -> Piece {
+    async fn refused(&mut self, refusal: ServerRefusal, link: LeasedConnection, outcome: Result<Value>) -> Piece {
         // The link ends, and the next one may lead to the server that replaces this one.
-        let ends = matches!(refusal, Refusal::ReadOnly | Refusal::NoAuth);
+        let ends = matches!(refusal, ServerRefusal::ReadOnly | ServerRefusal::NoAuth);
         if ends {
             let since = *self.refused_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= self.patience() {
+            if since.elapsed() >= self.time_limit() {
                 return Piece::Done(None, outcome);
             }
         } else if !refusal.is_not_now() && !refusal.is_redirect() {
             return Piece::Done(None, outcome);
         }
-        if refusal == Refusal::Ask
+        if refusal == ServerRefusal::Ask
             && let Some(error) = first_error(&outcome)
         {
             self.asked = link.asked(&error).await;
@@ -314,7 +317,7 @@ impl Call {
     }
 
     /// Why the server did not run the command, if its answer proves that and another attempt may go better.
-    fn refusal(&self, outcome: &Result<Value>) -> Option<Refusal> {
+    fn refusal(&self, outcome: &Result<Value>) -> Option<ServerRefusal> {
         match outcome {
             Err(error) => of_error(error, CommandFacts::of(&self.frame).in_slot(self.shared.slot))?.not_run(),
             Ok(Value::Array(replies)) => {
@@ -350,7 +353,7 @@ fn is_role_change(error: &Error) -> bool {
 }
 
 /// Waits until commands flow on the link, and returns how the server greeted it.
-async fn greeting_of(redis: &Redis, within: Duration, fail_fast: bool) -> Result<Greeting> {
+async fn server_info_of(redis: &Redis, within: Duration, fail_fast: bool) -> Result<ServerInfo> {
     if fail_fast {
         let mut status = redis.status();
         redis.address().do_send(Connect);
@@ -365,7 +368,7 @@ async fn greeting_of(redis: &Redis, within: Duration, fail_fast: bool) -> Result
         }
     }
     redis.ready(within).await?;
-    redis.address().send(Introduce).await.map_err(|_| gone())
+    redis.address().send(GetServerInfo).await.map_err(|_| gone())
 }
 
 fn unsent() -> Error {

@@ -8,11 +8,11 @@ use tokio::time::{timeout, timeout_at};
 use super::call::Answer;
 use super::shared::{Shared, unblock};
 use super::stop::Why;
-use crate::actors::connection::Sever;
+use crate::actors::connection::Disconnect;
 use crate::client::gone;
-use crate::connection::session::Greeting;
+use crate::connection::session::ServerInfo;
 use crate::dedicated::pool::process::ProcessId;
-use crate::dedicated::pool::{Lease, process};
+use crate::dedicated::pool::{LeasedConnection, process};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::Cause;
 use crate::protocol::auxiliary::Auxiliary;
@@ -28,8 +28,8 @@ const OTHER_PROCESS: &str =
 
 /// A command that waits at a server.
 pub(super) struct Blocked<'a> {
-    pub(super) link: Lease,
-    pub(super) greeting: &'a Greeting,
+    pub(super) link: LeasedConnection,
+    pub(super) server_info: &'a ServerInfo,
     pub(super) answer: Answer,
     /// Where the server says which process it is, if it was asked on this link.
     pub(super) question: Option<Answer>,
@@ -42,12 +42,12 @@ impl Blocked<'_> {
             && let Ok(Ok(answer)) = timeout(LATE, question).await
             && let Ok(process) = process::answered(answer)
         {
-            self.link.note_process(self.greeting.generation, process);
+            self.link.note_process(self.server_info.generation, process);
         }
     }
 
     fn process(&self) -> ProcessId {
-        self.link.process(self.greeting.generation).flatten()
+        self.link.process(self.server_info.generation).flatten()
     }
 }
 
@@ -62,26 +62,26 @@ enum Over {
 
 impl Shared {
     /// Has the server let go, and returns what it answered; closes the link where it does not.
-    pub(super) async fn call_off(&self, blocked: Blocked<'_>, why: Why) -> Result<Value> {
+    pub(super) async fn cancel(&self, blocked: Blocked<'_>, why: Why) -> Result<Value> {
         let grace = self.links.config().command_timeout();
-        self.let_go(blocked, if why == Why::Gone { grace } else { grace.min(LATE) }, Over::Shared).await
+        self.cancel_at_server(blocked, if why == Why::Gone { grace } else { grace.min(LATE) }, Over::Shared).await
     }
 
     /// The same for a command that goes on waiting on another link.
-    pub(super) async fn let_go_to_move(&self, blocked: Blocked<'_>) -> Result<Value> {
+    pub(super) async fn cancel_to_move(&self, blocked: Blocked<'_>) -> Result<Value> {
         let grace = self.links.config().command_timeout().min(LATE);
-        let over = if blocked.link.leads_right(blocked.greeting) { Over::Shared } else { Over::Its };
-        self.let_go(blocked, grace, over).await
+        let over = if blocked.link.leads_right(blocked.server_info) { Over::Shared } else { Over::Its };
+        self.cancel_at_server(blocked, grace, over).await
     }
 
-    async fn let_go(&self, mut blocked: Blocked<'_>, grace: Duration, over: Over) -> Result<Value> {
+    async fn cancel_at_server(&self, mut blocked: Blocked<'_>, grace: Duration, over: Over) -> Result<Value> {
         let until = Instant::now() + grace;
         let mut trouble = None;
         let answer = loop {
             if let Ok(answer) = blocked.answer.try_recv() {
                 break Some(answer);
             }
-            let Some(client) = blocked.greeting.client_id.filter(|_| trouble.is_none()) else { break None };
+            let Some(client) = blocked.server_info.client_id.filter(|_| trouble.is_none()) else { break None };
             let unblocked = async {
                 match over {
                     Over::Shared => self.unblock(client, &blocked.process()).await,
@@ -108,11 +108,11 @@ impl Shared {
             }
             return answer;
         }
-        blocked.link.redis().address().do_send(Sever(LET_GO));
+        blocked.link.redis().address().do_send(Disconnect(LET_GO));
         let process = blocked.process();
         let answer = blocked.answer.await.unwrap_or_else(|_| Err(gone()));
         if answer.as_ref().is_err_and(|error| error.fate() == Fate::Unknown) {
-            self.kill(blocked.greeting.client_id, process);
+            self.kill(blocked.server_info.client_id, process);
         }
         blocked.link.discard();
         answer.map_err(|error| match &trouble {
@@ -123,8 +123,8 @@ impl Shared {
 
     /// Lets a client go at the address where it waits, if the same process is there.
     async fn unblock_there(&self, blocked: &Blocked<'_>, client: i64, until: Instant) -> Result<()> {
-        let Some(address) = &blocked.greeting.address else { return Err(other_process()) };
-        let there = blocked.link.redis().shared.recipe.for_server(address.clone());
+        let Some(address) = &blocked.server_info.address else { return Err(other_process()) };
+        let there = blocked.link.redis().shared.connect_params.for_server(address.clone());
         let left = || until.saturating_duration_since(Instant::now());
         let ask = async {
             let (link, answer) = Auxiliary::connect(&there, left()).await?.ask(&process::question(), left()).await?;

@@ -11,11 +11,11 @@ use tokio::{
 };
 
 use super::cancel::other_process;
-use crate::actors::connection::{RedisActor, SubmitOn, Tell};
+use crate::actors::connection::{PublishEvent, RedisActor, SubmitOn};
 use crate::client::gone;
-use crate::client::submit_queue::{Aside, Submit};
-use crate::connection::request::{Silent, Waiter};
-use crate::dedicated::compensate::Undo;
+use crate::client::submit_queue::{Submit, UnbatchedSubmit};
+use crate::connection::request::{Unawaited, Waiter};
+use crate::dedicated::compensate::Compensation;
 use crate::dedicated::pool::process::ProcessId;
 use crate::dedicated::pool::{Links, process};
 use crate::error::{Error, ErrorKind, Fate, Result};
@@ -52,7 +52,7 @@ impl Shared {
         let submit = Submit { ticket: Box::new(Waiter::<Internal, _>::new(frame.own(), reply)), asked: Instant::now() };
         match generation {
             Some(generation) => self.addr.do_send(SubmitOn::new(generation, submit)),
-            None => self.addr.do_send(Aside::new(submit)),
+            None => self.addr.do_send(UnbatchedSubmit::new(submit)),
         }
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -97,26 +97,26 @@ impl Shared {
             let within = shared.links.config().command_timeout();
             if let Ok(Ok(link)) = timeout(within, shared.link_to(&process)).await {
                 let kill = shared.beside(Frame::known("CLIENT KILL").arg("ID").arg(client).pinned().own());
-                let submit = Submit { ticket: Box::new(Silent::new(kill)), asked: Instant::now() };
+                let submit = Submit { ticket: Box::new(Unawaited::new(kill)), asked: Instant::now() };
                 shared.addr.do_send(SubmitOn::new(link, submit));
             }
         });
     }
 
-    fn tell(&self, event: ConnectionEvent) {
-        self.addr.do_send(Tell(event));
+    fn notify(&self, event: ConnectionEvent) {
+        self.addr.do_send(PublishEvent(event));
     }
 
     pub(super) fn may_be_lost(&self, command: String, elements: Option<usize>, reason: String) {
-        self.tell(ConnectionEvent::MayBeLost { command, elements, reason });
+        self.notify(ConnectionEvent::MayBeLost { command, elements, reason });
     }
 
     /// Puts back what was taken for nobody, or says that it cannot be.
-    pub(super) async fn put_back(&self, command: String, undo: Undo) {
-        let (frame, elements) = match undo {
-            Undo::Nothing => return,
-            Undo::Never { elements, why } => return self.may_be_lost(command, elements, why.to_owned()),
-            Undo::By { frame, elements } => (frame, elements),
+    pub(super) async fn put_back(&self, command: String, compensate: Compensation) {
+        let (frame, elements) = match compensate {
+            Compensation::Nothing => return,
+            Compensation::Never { elements, why } => return self.may_be_lost(command, elements, why.to_owned()),
+            Compensation::By { frame, elements } => (frame, elements),
         };
         let until = Instant::now() + PUT_BACK_WITHIN;
         loop {
@@ -125,7 +125,7 @@ impl Shared {
             match self.send(again, None).await {
                 // Somebody has taken it from where it was moved to.
                 Ok(Value::Int(0)) if frame.name() == "EVAL" => return,
-                Ok(_) => return self.tell(ConnectionEvent::PutBack { command, elements }),
+                Ok(_) => return self.notify(ConnectionEvent::PutBack { command, elements }),
                 Err(error) if may_come(&error) && !left.is_zero() => sleep(PAUSE).await,
                 Err(error) => return self.may_be_lost(command, Some(elements), error.to_string()),
             }

@@ -13,7 +13,7 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::actors::connection::Alone;
+use crate::actors::connection::RunDedicated;
 use crate::connection::request::BoxedTicket;
 use crate::error::Result;
 
@@ -44,7 +44,7 @@ impl Caller {
     }
 
     /// Tells the outcome, and does not wait until it was taken.
-    pub(super) fn tell(self, outcome: Result<Value>) {
+    pub(super) fn notify(self, outcome: Result<Value>) {
         self.ticket.complete(outcome);
     }
 
@@ -66,13 +66,13 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn new(alone: Alone, late: Instant, mut called_off: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(dedicated: RunDedicated, late: Instant, mut called_off: watch::Receiver<bool>) -> Self {
         let closing = Box::pin(async move {
             // Who calls off outlives us.
             let _ = called_off.wait_for(|called_off| *called_off).await;
         });
         let late = Box::pin(tokio::time::sleep_until(late.into()));
-        Self { caller: Caller { ticket: alone.ticket, seen: alone.seen }, late, closing }
+        Self { caller: Caller { ticket: dedicated.ticket, seen: dedicated.seen }, late, closing }
     }
 
     pub(super) fn set_deadline(&mut self, late: Instant) {

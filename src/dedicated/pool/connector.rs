@@ -11,14 +11,14 @@ use crate::error::Result;
 
 /// Another connection like the shared one, for work that would hold that one up.
 #[must_use = "nothing runs until it is started"]
-pub(crate) struct Sibling {
+pub(crate) struct Connector {
     links: Arc<Links>,
     client_name: String,
     arbiter: Option<ArbiterHandle>,
     slot: Option<u16>,
 }
 
-impl Sibling {
+impl Connector {
     pub(crate) fn new(links: Arc<Links>, client_name: &str) -> Self {
         Self { links, client_name: client_name.to_owned(), arbiter: None, slot: None }
     }
@@ -40,7 +40,7 @@ impl Sibling {
     /// # Errors
     /// As [`RedisBuilder::start`](crate::RedisBuilder::start).
     pub(crate) fn start(self) -> Result<Redis> {
-        let (redis, seed) = self.links.plan_for(self.slot).0.named(&self.client_name).make(Vec::new(), None);
+        let (redis, seed) = self.links.spec_for(self.slot).0.named(&self.client_name).make(Vec::new(), None);
         place(self.arbiter.or_else(Arbiter::try_current), seed)?;
         self.links.attend(LinkRole::Dedicated, self.client_name, &redis);
         Ok(redis)

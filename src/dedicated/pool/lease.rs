@@ -5,24 +5,24 @@ use std::{pin::pin, sync::Arc};
 use futures_util::future::select;
 
 use super::{Links, process::ProcessId};
-use crate::actors::connection::Introduce;
+use crate::actors::connection::GetServerInfo;
 use crate::client::Redis;
-use crate::client::in_flight_limit::Pass;
+use crate::client::in_flight_limit::Permit;
 use crate::cluster::redirect;
 use crate::cluster::redirect::Redirect;
 use crate::config::{Address, HostPort};
-use crate::connection::session::Greeting;
+use crate::connection::session::ServerInfo;
 use crate::error::Error;
 
 /// A connection that one user has to itself until it is dropped.
-pub(crate) struct Lease {
+pub(crate) struct LeasedConnection {
     pub(super) links: Arc<Links>,
     pub(super) id: u64,
     pub(super) redis: Redis,
-    pub(super) _pass: Pass,
+    pub(super) _pass: Permit,
 }
 
-impl Lease {
+impl LeasedConnection {
     pub(crate) fn redis(&self) -> &Redis {
         &self.redis
     }
@@ -33,15 +33,17 @@ impl Lease {
     }
 
     /// Whether its link leads to the right server, so far as is known.
-    pub(crate) fn leads_right(&self, greeting: &Greeting) -> bool {
-        let address = greeting.address.as_ref();
-        address.is_none_or(|address| self.redis.shared.recipe.leads_right(address, greeting.peer, greeting.demotions))
+    pub(crate) fn leads_right(&self, server_info: &ServerInfo) -> bool {
+        let address = server_info.address.as_ref();
+        address.is_none_or(|address| {
+            self.redis.shared.connect_params.leads_right(address, server_info.peer, server_info.demotions)
+        })
     }
 
     /// The node that an error in answer to ASK names, if it is one.
     pub(crate) async fn asked(&self, error: &Error) -> Option<HostPort> {
-        let greeting = self.redis.address().send(Introduce).await.ok()?;
-        let here = match greeting.address? {
+        let server_info = self.redis.address().send(GetServerInfo).await.ok()?;
+        let here = match server_info.address? {
             Address::Tcp(here) => here,
             Address::Unix(_) => return None,
         };
@@ -52,12 +54,12 @@ impl Lease {
     }
 
     /// Waits until that is not so, or the credentials have changed.
-    pub(crate) async fn is_to_leave(&self, greeting: &Greeting) {
-        let recipe = &self.redis.shared.recipe;
-        let (mut seen, mut outdated) = (recipe.seen(), self.links.outdated.subscribe());
-        while self.leads_right(greeting) && !self.is_outdated() {
+    pub(crate) async fn is_to_leave(&self, server_info: &ServerInfo) {
+        let connect_params = &self.redis.shared.connect_params;
+        let (mut seen, mut outdated) = (connect_params.seen(), self.links.outdated.subscribe());
+        while self.leads_right(server_info) && !self.is_outdated() {
             // The sender outlives this.
-            select(pin!(recipe.changed(&mut seen)), pin!(outdated.changed())).await;
+            select(pin!(connect_params.changed(&mut seen)), pin!(outdated.changed())).await;
         }
     }
 
@@ -81,7 +83,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for LeasedConnection {
     fn drop(&mut self) {
         self.links.give_back(self.id, true);
     }

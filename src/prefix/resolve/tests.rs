@@ -33,7 +33,7 @@ fn indices(positions: &Positions) -> Vec<usize> {
     positions.marks.iter().map(|mark| mark.index).collect()
 }
 
-fn class(outcome: Result<(Told, bool)>) -> Option<RefusalClass> {
+fn class(outcome: Result<(CommandKeys, bool)>) -> Option<RefusalClass> {
     outcome.expect_err("refused").refusal()
 }
 
@@ -48,19 +48,19 @@ fn keys_in_fixed_places_are_found_without_asking_again() {
         ([3, -1, 1], "m.add a b", vec![]),
     ] {
         let answer = Value::Array(vec![info("m.add", -2, "write", keys, "@write", Vec::new())]);
-        let (told, of_subcommand) = told(answer, &line(text)).unwrap();
-        let positions = told.positions(&line(text)).unwrap().unwrap();
-        assert_eq!((indices(&positions), of_subcommand, told.only_reads), (wanted, false, false), "{keys:?}");
-        assert!(told.positions(&line("m.add")).is_err());
+        let (command_keys, of_subcommand) = command_keys(answer, &line(text)).unwrap();
+        let positions = command_keys.positions(&line(text)).unwrap().unwrap();
+        assert_eq!((indices(&positions), of_subcommand, command_keys.only_reads), (wanted, false, false), "{keys:?}");
+        assert!(command_keys.positions(&line("m.add")).is_err());
     }
 }
 
 #[test]
 fn keys_that_move_are_asked_for_with_each_line() {
     let answer = Value::Array(vec![info("m.union", -3, "readonly movablekeys", [0, 0, 0], "@read", Vec::new())]);
-    let (told, _) = told(answer, &line("m.union 2 a b")).unwrap();
-    assert!(told.only_reads);
-    assert_eq!(told.positions(&line("m.union 2 a b")).unwrap(), None);
+    let (command_keys, _) = command_keys(answer, &line("m.union 2 a b")).unwrap();
+    assert!(command_keys.only_reads);
+    assert_eq!(command_keys.positions(&line("m.union 2 a b")).unwrap(), None);
     let keys = |names: &str| Value::Array(names.split(' ').map(word).collect());
     assert_eq!(indices(&named(keys("a b"), &line("m.union 2 a b x")).unwrap()), [2, 3]);
     assert_eq!(indices(&named(keys("a a"), &line("m.union 2 a a")).unwrap()), [2, 3]);
@@ -75,10 +75,10 @@ fn keys_that_move_are_asked_for_with_each_line() {
 fn a_subcommand_is_told_by_its_own_entry() {
     let sub = info("m|get", -3, "readonly", [2, 2, 1], "@read", Vec::new());
     let answer = || Value::Array(vec![info("m", -2, "", [0, 0, 0], "@slow", vec![sub.clone()])]);
-    let (told_, of_subcommand) = told(answer(), &line("M GET a")).unwrap();
-    assert_eq!((indices(&told_.positions(&line("M GET a")).unwrap().unwrap()), of_subcommand), (vec![2], true));
-    assert_eq!(class(told(answer(), &line("m set a"))), Some(RefusalClass::Unknown));
-    assert_eq!(class(told(answer(), &line("m"))), Some(RefusalClass::Unknown));
+    let (keys_of_get, of_subcommand) = command_keys(answer(), &line("M GET a")).unwrap();
+    assert_eq!((indices(&keys_of_get.positions(&line("M GET a")).unwrap().unwrap()), of_subcommand), (vec![2], true));
+    assert_eq!(class(command_keys(answer(), &line("m set a"))), Some(RefusalClass::Unknown));
+    assert_eq!(class(command_keys(answer(), &line("m"))), Some(RefusalClass::Unknown));
 }
 
 #[test]
@@ -92,12 +92,12 @@ fn what_the_server_warns_of_is_refused() {
         ("", "@dangerous", RefusalClass::Wide),
     ] {
         let answer = Value::Array(vec![info("m.x", 2, flags, [1, 1, 1], categories, Vec::new())]);
-        assert_eq!(class(told(answer, &line("m.x a"))), Some(wanted), "{flags}{categories}");
+        assert_eq!(class(command_keys(answer, &line("m.x a"))), Some(wanted), "{flags}{categories}");
     }
     let without_keys = Value::Array(vec![info("m.x", 2, "", [0, 0, 0], "", Vec::new())]);
-    assert_eq!(class(told(without_keys, &line("m.x a"))), Some(RefusalClass::Unknown));
+    assert_eq!(class(command_keys(without_keys, &line("m.x a"))), Some(RefusalClass::Unknown));
     for nothing in [Value::Array(vec![Value::Nil]), Value::Array(Vec::new()), Value::Nil, Value::Array(vec![word("x")])]
     {
-        assert_eq!(class(told(nothing, &line("m.x a"))), Some(RefusalClass::Unknown));
+        assert_eq!(class(command_keys(nothing, &line("m.x a"))), Some(RefusalClass::Unknown));
     }
 }

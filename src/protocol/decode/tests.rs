@@ -29,7 +29,7 @@ fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<Option<Value>, ProtocolErro
         match decoded {
             Ok(None) => {}
             Ok(Some(value)) => {
-                assert!(!decoder.is_midway(), "midway after a whole reply");
+                assert!(!decoder.is_incomplete(), "midway after a whole reply");
                 return Ok(Some(value));
             }
             Err(error) => {
@@ -237,9 +237,9 @@ fn a_limit_is_exceeded_by_a_reply_or_by_a_push() {
 fn a_value_behind_attributes_is_midway_until_it_is_whole() {
     let mut decoder = Decoder::new(Limits::default());
     assert_eq!(decoder.decode(b"|1\r\n+a\r\n+b\r\n", &mut 0), Ok(None));
-    assert!(decoder.is_midway());
+    assert!(decoder.is_incomplete());
     assert_eq!(decoder.decode(b"+OK\r\n", &mut 0), Ok(Some(Value::Okay)));
-    assert!(!decoder.is_midway());
+    assert!(!decoder.is_incomplete());
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn a_large_string_is_read_straight_into_its_value() {
         assert!(arrived <= LEN);
         assert!(held(&decoder) <= (2 * arrived).max(arrived + AHEAD).min(LEN));
     }
-    assert!(decoder.is_midway());
+    assert!(decoder.is_incomplete());
     let mut rest = vec![7; LEN - arrived];
     rest.extend_from_slice(b"\r\n");
     match decoder.decode(&rest, &mut 0) {

@@ -12,24 +12,24 @@ use actix::WeakAddr;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{sync::oneshot, time::Sleep};
 
-use super::member::{Handed, Member};
-use super::{Ground, Order};
-use crate::actors::connection::{Connect, RedisActor, Sever};
+use super::member::{EventDelivery, Member};
+use super::{NodeConnections, Order};
+use crate::actors::connection::{Connect, Disconnect, RedisActor};
 use crate::client::Redis;
-use crate::client::builder::Seed;
+use crate::client::builder::PreparedActor;
 use crate::clock::FOREVER;
-use crate::connection::driver::listening::Heard;
+use crate::connection::driver::listening::PushMessage;
 use crate::error::{Error, Result};
 use crate::events::{Cause, CauseKind};
 use crate::pubsub::event::{ChannelMessage, SubscriptionEvent, key_event};
-use crate::pubsub::machine::router::{ANYWHERE, Spot, Spread};
+use crate::pubsub::machine::router::{ANYWHERE, LinkId, SubscriptionRouter};
 use crate::pubsub::machine::{Id, Name, News};
 use crate::pubsub::topic::Topic;
 
-use connections::{Pictures, Place};
-use isolation::Checks;
+use connections::{SubscriptionLink, TopologyChanges};
+use isolation::IsolationChecks;
 use losses::Loss;
-use queries::Said;
+use queries::QueryOutcome;
 
 mod connections;
 mod isolation;
@@ -46,24 +46,24 @@ const ROUNDS: usize = 32;
 /// See the module.
 pub(crate) struct Engine {
     is_over: bool,
-    ground: Ground,
+    node_connections: NodeConnections,
     main: WeakAddr<RedisActor>,
     idle: Duration,
-    spread: Spread,
+    subscription_router: SubscriptionRouter,
     /// The links. There are none when all is over.
-    places: BTreeMap<Spot, Place>,
+    places: BTreeMap<LinkId, SubscriptionLink>,
     /// Links that have no actor yet.
-    seeds: Vec<(Spot, Seed)>,
-    pictures: Option<Pictures>,
-    checks: Checks,
+    seeds: Vec<(LinkId, PreparedActor)>,
+    topology_changes: Option<TopologyChanges>,
+    checks: IsolationChecks,
     /// What servers have ended by themselves since the last turn: a slot that moves takes all of its channels along, and
     /// that is one gap.
-    revoked: Vec<(Spot, Name)>,
+    revoked: Vec<(LinkId, Name)>,
     members: HashMap<Id, Member>,
     ready: VecDeque<Id>,
-    questions: FuturesUnordered<Pin<Box<dyn Future<Output = Said>>>>,
-    handed: FuturesUnordered<Handed>,
-    untold: Option<Loss>,
+    questions: FuturesUnordered<Pin<Box<dyn Future<Output = QueryOutcome>>>>,
+    in_delivery: FuturesUnordered<EventDelivery>,
+    unreported: Option<Loss>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     sweep_at: Option<Instant>,
@@ -75,24 +75,29 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// `link` leads to any node.
-    pub(super) fn new(link: Redis, ground: Ground, main: WeakAddr<RedisActor>, idle: Duration) -> Self {
-        let slots = ground.topology.as_ref().map(|topology| topology.slots());
+    pub(super) fn new(
+        link: Redis,
+        node_connections: NodeConnections,
+        main: WeakAddr<RedisActor>,
+        idle: Duration,
+    ) -> Self {
+        let slots = node_connections.topology.as_ref().map(|topology| topology.slots());
         Self {
             is_over: false,
-            spread: Spread::new(slots, idle.min(FOREVER)),
-            places: BTreeMap::from([(ANYWHERE, Place::new(link, None))]),
+            subscription_router: SubscriptionRouter::new(slots, idle.min(FOREVER)),
+            places: BTreeMap::from([(ANYWHERE, SubscriptionLink::new(link, None))]),
             seeds: Vec::new(),
-            pictures: ground.topology.as_ref().map(|topology| Pictures::of(topology)),
-            checks: Checks::default(),
+            topology_changes: node_connections.topology.as_ref().map(|topology| TopologyChanges::of(topology)),
+            checks: IsolationChecks::default(),
             revoked: Vec::new(),
-            ground,
+            node_connections,
             main,
             idle: idle.min(FOREVER),
             members: HashMap::new(),
             ready: VecDeque::new(),
             questions: FuturesUnordered::new(),
-            handed: FuturesUnordered::new(),
-            untold: None,
+            in_delivery: FuturesUnordered::new(),
+            unreported: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             sweep_at: None,
@@ -119,7 +124,7 @@ impl Engine {
         match order {
             Order::End(done) => self.end(Cause::new(CauseKind::Shutdown, "the connection was shut down"), Some(done)),
             #[cfg(test)]
-            Order::Fall => panic!("injected"),
+            Order::ActorFailure => panic!("injected"),
             // Whoever waits for an answer is told that it is over, by having it dropped.
             _ if self.is_over() => {}
             Order::Open { id, bounds, inbox, tally } => {
@@ -158,18 +163,18 @@ impl Engine {
         let names: Vec<Name> = topics.iter().map(|(name, _)| name.clone()).collect();
         member.request(request, topics, done);
         for name in &names {
-            self.spread.join(id, name, now);
+            self.subscription_router.join(id, name, now);
         }
         self.follow_changes();
-        for spot in self.places.keys().copied().collect::<Vec<_>>() {
-            self.check_notifications(spot);
+        for link_id in self.places.keys().copied().collect::<Vec<_>>() {
+            self.check_notifications(link_id);
         }
         // What is confirmed already needs no link.
-        self.spread_news();
-        for (spot, cause) in self.troubles(&names) {
+        self.publish_news();
+        for (link_id, cause) in self.troubles(&names) {
             match cause {
-                Some(cause) => self.fail_at(spot, &cause),
-                None => self.connect(spot),
+                Some(cause) => self.fail_at(link_id, &cause),
+                None => self.connect(link_id),
             }
         }
     }
@@ -177,13 +182,13 @@ impl Engine {
     fn leave(&mut self, id: Id, names: &[Name]) {
         let now = Instant::now();
         for name in names {
-            self.spread.leave(id, name, now);
+            self.subscription_router.leave(id, name, now);
         }
     }
 
     fn end_member(&mut self, id: Id, cause: Option<Cause>) {
         if let Some(member) = self.members.remove(&id) {
-            self.spread.end(id, Instant::now());
+            self.subscription_router.end(id, Instant::now());
             member.end(cause);
         }
     }
@@ -195,17 +200,17 @@ impl Engine {
         for (_, member) in self.members.drain() {
             member.end(Some(cause.clone()));
         }
-        self.spread = Spread::new(None, self.idle);
+        self.subscription_router = SubscriptionRouter::new(None, self.idle);
         // What has no actor yet has nobody who would end it.
         self.seeds.clear();
-        (self.pictures, self.checks) = (None, Checks::default());
+        (self.topology_changes, self.checks) = (None, IsolationChecks::default());
         self.revoked.clear();
         self.questions.clear();
         self.ready.clear();
-        (self.sweep_at, self.retry_at, self.linger_until, self.untold) = (None, None, None, None);
+        (self.sweep_at, self.retry_at, self.linger_until, self.unreported) = (None, None, None, None);
         // What is in a mailbox is handled; given up here, it would be taken out again.
-        let handed = std::mem::take(&mut self.handed);
-        actix::spawn(handed.for_each(|_| std::future::ready(())));
+        let in_delivery = std::mem::take(&mut self.in_delivery);
+        actix::spawn(in_delivery.for_each(|_| std::future::ready(())));
         actix::spawn(async move {
             for link in links {
                 let _ = link.shutdown(Duration::ZERO).await;
@@ -222,23 +227,23 @@ impl Engine {
         tracing::error!(reason, "the actor of the subscriptions was restarted");
         self.armed = None;
         for place in self.places.values() {
-            place.redis.address().do_send(Sever("the actor of the subscriptions was restarted"));
+            place.redis.address().do_send(Disconnect("the actor of the subscriptions was restarted"));
         }
     }
 
     /// Something was published.
-    pub(super) fn heard(&mut self, spot: Spot, heard: Heard) {
+    pub(super) fn heard(&mut self, link_id: LinkId, heard: PushMessage) {
         match heard {
-            Heard::Message { topic, channel, payload } => self.published(&topic, channel, payload),
-            Heard::Foreign { topic } => {
-                for id in self.spread.holders(&topic) {
+            PushMessage::Message { topic, channel, payload } => self.published(&topic, channel, payload),
+            PushMessage::Foreign { topic } => {
+                for id in self.subscription_router.holders(&topic) {
                     if let Some(member) = self.members.get(&id) {
                         member.foreign();
                     }
                 }
             }
-            Heard::Revoked { topic } => {
-                self.revoked.push((spot, topic));
+            PushMessage::Revoked { topic } => {
+                self.revoked.push((link_id, topic));
                 self.waker.wake_by_ref();
             }
         }
@@ -249,7 +254,7 @@ impl Engine {
         let key = key_event(&channel, &payload);
         let (channel, payload) = (channel.into(), payload.into());
         let mut too_slow = Vec::new();
-        for id in self.spread.holders(name) {
+        for id in self.subscription_router.holders(name) {
             let Some(member) = self.members.get_mut(&id) else { continue };
             let Some(topic) = member.topics.get(name) else { continue };
             let event = match &key {
@@ -276,7 +281,7 @@ impl Engine {
         self.waker.wake_by_ref();
     }
 
-    fn tell(&mut self, id: Id, event: SubscriptionEvent) {
+    fn publish(&mut self, id: Id, event: SubscriptionEvent) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.say(event);
         if mark_ready(&mut self.ready, id, member) {
@@ -285,16 +290,16 @@ impl Engine {
     }
 
     /// Returns whether there was something to tell.
-    fn spread_news(&mut self) -> bool {
-        let mut told = false;
-        while let Some(news) = self.spread.news() {
-            told = true;
+    fn publish_news(&mut self) -> bool {
+        let mut on_event = false;
+        while let Some(news) = self.subscription_router.news() {
+            on_event = true;
             match news {
                 News::Confirmed { id, name } => {
                     if let Some(member) = self.members.get_mut(&id) {
                         member.confirmed(&name);
                     }
-                    self.tell_if_off(id);
+                    self.warn_if_disabled(id);
                 }
                 News::Refused { id, name, error } => self.refused(id, &name, error),
                 News::Recovered { id } => {
@@ -305,13 +310,13 @@ impl Engine {
                 }
             }
         }
-        if self.untold.is_some()
-            && !self.spread.is_recovering()
-            && let Some(loss) = self.untold.take()
+        if self.unreported.is_some()
+            && !self.subscription_router.is_recovering()
+            && let Some(loss) = self.unreported.take()
         {
             self.announce(loss);
         }
-        told
+        on_event
     }
 
     fn refused(&mut self, id: Id, name: &Name, error: Error) {
@@ -320,30 +325,30 @@ impl Engine {
             Some(left) => self.leave(id, &left),
             None => {
                 if let Some(topic) = member.topics.get(name).cloned() {
-                    self.tell(id, SubscriptionEvent::Refused { topic, error });
+                    self.publish(id, SubscriptionEvent::Refused { topic, error });
                 }
             }
         }
     }
 
     /// Gives everybody who is ready what there is room for. Returns whether somebody was.
-    fn hand_over(&mut self) -> bool {
-        let mut handed = false;
+    fn deliver_next(&mut self) -> bool {
+        let mut in_delivery = false;
         while let Some(id) = self.ready.pop_front() {
             let Some(member) = self.members.get_mut(&id) else { continue };
             member.is_ready = false;
-            while let Some(event) = member.hand_over(id) {
-                handed = true;
-                self.handed.push(event);
+            while let Some(event) = member.deliver_next(id) {
+                in_delivery = true;
+                self.in_delivery.push(event);
             }
         }
-        handed
+        in_delivery
     }
 
     /// Returns whether something came back.
     fn poll_handed(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = false;
-        while let Poll::Ready(Some((id, size, handled))) = self.handed.poll_next_unpin(cx) {
+        while let Poll::Ready(Some((id, size, handled))) = self.in_delivery.poll_next_unpin(cx) {
             busy = true;
             let Some(member) = self.members.get_mut(&id) else { continue };
             member.handled(size);
@@ -358,7 +363,8 @@ impl Engine {
 
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = [self.sweep_at, self.retry_at, self.linger_until, self.checks.due, self.spread.wake_at()];
+        let due =
+            [self.sweep_at, self.retry_at, self.linger_until, self.checks.due, self.subscription_router.wake_at()];
         let Some(next) = due.into_iter().flatten().min() else { return false };
         if self.armed != Some(next) {
             self.timer.as_mut().reset(next.into());
@@ -370,10 +376,10 @@ impl Engine {
         self.armed = None;
         let now = Instant::now();
         if self.retry_at.take_if(|at| *at <= now).is_some() {
-            self.spread.retry();
+            self.subscription_router.retry();
         }
-        if self.spread.wake_at().is_some_and(|at| at <= now) {
-            let hurt = self.spread.tick(now);
+        if self.subscription_router.wake_at().is_some_and(|at| at <= now) {
+            let hurt = self.subscription_router.tick(now);
             self.hurt_by_change(&hurt);
         }
         if self.checks.due.is_some_and(|at| at <= now) {
@@ -396,7 +402,7 @@ impl Engine {
             self.end_member(id, None);
         }
         for (id, member) in &mut self.members {
-            if member.lose_patience(now) {
+            if member.time_out(now) {
                 mark_ready(&mut self.ready, *id, member);
             }
         }
@@ -414,8 +420,8 @@ impl Engine {
             let mut busy = self.poll_places(cx);
             busy |= self.poll_handed(cx);
             busy |= self.poll_questions(cx);
-            busy |= self.spread_news();
-            busy |= self.hand_over();
+            busy |= self.publish_news();
+            busy |= self.deliver_next();
             if !busy && !self.poll_timer(cx) {
                 return;
             }

@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::events::Cause;
 use crate::pubsub::backlog::{Backlog, Bounds, Piece, TooSlow};
 use crate::pubsub::event::SubscriptionEvent;
-use crate::pubsub::machine::router::Spot;
+use crate::pubsub::machine::router::LinkId;
 use crate::pubsub::machine::{Id, Name};
-use crate::pubsub::subscription::Tally;
+use crate::pubsub::subscription::SubscriptionCounters;
 use crate::pubsub::topic::{Topic, TopicKind};
 
 /// What a message takes beside its own bytes, by measuring 400,000 small ones that wait.
@@ -32,13 +32,13 @@ pub(super) struct Member {
     pub(super) topics: HashMap<Name, Topic>,
     backlog: Backlog<SubscriptionEvent>,
     requests: Vec<Request>,
-    tally: Arc<Tally>,
+    tally: Arc<SubscriptionCounters>,
     /// Since when it is held at a gap, and why.
     held: Option<(Instant, Cause)>,
     /// It was not held any longer: when all is back, it is told again.
     owed: Option<Cause>,
     /// On which links it was told last that no events of keys come.
-    told_off: HashMap<Spot, u64>,
+    cut_generations: HashMap<LinkId, u64>,
     /// It waits for its turn to be handed something.
     pub(super) is_ready: bool,
 }
@@ -55,7 +55,7 @@ struct Request {
 }
 
 /// An event in the hands of a subscriber.
-pub(super) struct Handed {
+pub(super) struct EventDelivery {
     pub(super) id: Id,
     pub(super) size: usize,
     request: Pin<Box<RecipientRequest<SubscriptionEvent>>>,
@@ -63,7 +63,7 @@ pub(super) struct Handed {
     early: Option<std::result::Result<(), MailboxError>>,
 }
 
-impl Future for Handed {
+impl Future for EventDelivery {
     type Output = (Id, usize, std::result::Result<(), MailboxError>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -76,10 +76,10 @@ impl Future for Handed {
 }
 
 impl Member {
-    pub(super) fn new(inbox: Recipient<SubscriptionEvent>, bounds: Bounds, tally: Arc<Tally>) -> Self {
-        let (topics, requests, told_off) = (HashMap::new(), Vec::new(), HashMap::new());
+    pub(super) fn new(inbox: Recipient<SubscriptionEvent>, bounds: Bounds, tally: Arc<SubscriptionCounters>) -> Self {
+        let (topics, requests, cut_generations) = (HashMap::new(), Vec::new(), HashMap::new());
         let backlog = Backlog::new(bounds);
-        Self { inbox, topics, backlog, requests, tally, held: None, owed: None, told_off, is_ready: false }
+        Self { inbox, topics, backlog, requests, tally, held: None, owed: None, cut_generations, is_ready: false }
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -115,7 +115,7 @@ impl Member {
     }
 
     /// Lets go of what waits behind a gap for too long. Returns whether something did.
-    pub(super) fn lose_patience(&mut self, now: Instant) -> bool {
+    pub(super) fn time_out(&mut self, now: Instant) -> bool {
         let is_over = self.held.as_ref().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= HELD);
         if !is_over || !self.backlog.is_held_up() {
             return false;
@@ -127,7 +127,7 @@ impl Member {
 
     /// A link is there again that topics of this one have been missed on for longer than is waited: what comes by it stands
     /// behind another gap, which is told when all of them are back.
-    pub(super) fn is_patient_again(&mut self, now: Instant) {
+    pub(super) fn has_recovered_in_time(&mut self, now: Instant) {
         if let Some(cause) = self.owed.take() {
             self.backlog.hold();
             self.backlog.gap(cause.clone());
@@ -147,13 +147,13 @@ impl Member {
     }
 
     /// Whether it is told for the first time on this link that no events of keys come.
-    pub(super) fn is_first_told(&mut self, spot: Spot, generation: u64) -> bool {
-        self.told_off.insert(spot, generation) != Some(generation)
+    pub(super) fn is_first_confirmation(&mut self, link_id: LinkId, generation: u64) -> bool {
+        self.cut_generations.insert(link_id, generation) != Some(generation)
     }
 
     /// That link is gone for good.
-    pub(super) fn forget(&mut self, spot: Spot) {
-        self.told_off.remove(&spot);
+    pub(super) fn forget(&mut self, link_id: LinkId) {
+        self.cut_generations.remove(&link_id);
     }
 
     pub(super) fn foreign(&self) {
@@ -161,7 +161,7 @@ impl Member {
     }
 
     /// Hands over the next event, if there is one and there is room for it.
-    pub(super) fn hand_over(&mut self, id: Id) -> Option<Handed> {
+    pub(super) fn deliver_next(&mut self, id: Id) -> Option<EventDelivery> {
         let (event, size) = match self.backlog.next()? {
             Piece::Item { item, size } => (item, size),
             Piece::Dropped(messages) => (SubscriptionEvent::Dropped { messages }, 0),
@@ -173,7 +173,7 @@ impl Member {
             Poll::Ready(handled) => Some(handled),
             Poll::Pending => None,
         };
-        Some(Handed { id, size, request, early })
+        Some(EventDelivery { id, size, request, early })
     }
 
     /// An event was handled.

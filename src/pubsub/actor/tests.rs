@@ -32,7 +32,7 @@ async fn a_fall_of_the_actor_costs_a_gap_and_no_subscription() {
     let subscription = redis.subscribe([Topic::channel("a")], inbox.recipient()).await.expect("confirmed");
     let hub = redis.pubsub().expect("there").hub(&redis).expect("there");
     for payload in ["1", "2"] {
-        hub.do_send(Order::Fall);
+        hub.do_send(Order::ActorFailure);
         let gap = tokio::time::timeout(Duration::from_secs(20), events.recv()).await.expect("in time");
         assert!(matches!(gap, Some(SubscriptionEvent::Gap { losses: 1, .. })), "{gap:?}");
         let deadline = Instant::now() + Duration::from_secs(20);

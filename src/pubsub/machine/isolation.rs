@@ -44,7 +44,7 @@ impl View {
 
 /// What is known of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Reachability {
     /// It does not say how it sees the others.
     Unknown,
     /// It is one of those that go on.
@@ -56,14 +56,14 @@ pub(crate) enum Standing {
 }
 
 /// Judges a node by its own view and those of others. Where packets get lost in one direction only, its own view may be fine.
-pub(crate) fn judge(own: Option<&View>, others: &[View]) -> Standing {
-    let Some(own) = own else { return Standing::Unknown };
+pub(crate) fn judge(own: Option<&View>, others: &[View]) -> Reachability {
+    let Some(own) = own else { return Reachability::Unknown };
     let majority: Vec<&View> = others.iter().filter(|other| other.reaches_most).collect();
     match (own.reaches_most, majority.is_empty()) {
-        _ if majority.iter().any(|other| other.failed.contains(&own.id)) => Standing::Isolated,
-        (true, _) => Standing::Member,
-        (false, false) => Standing::Isolated,
-        (false, true) => Standing::NoMajority,
+        _ if majority.iter().any(|other| other.failed.contains(&own.id)) => Reachability::Isolated,
+        (true, _) => Reachability::Member,
+        (false, false) => Reachability::Isolated,
+        (false, true) => Reachability::NoMajority,
     }
 }
 
@@ -93,31 +93,31 @@ mod tests {
     fn a_node_that_misses_most_primaries_is_isolated() {
         let well = || vec![view("b", "fail?", &["a"]), view("c", "fail?", &["a"])];
         let judge_a = |missed: &[&str], others: &[View]| judge(Some(&view("a", "fail?", missed)), others);
-        assert_eq!(judge_a(&[], &well()), Standing::Member, "one other node has a doubt");
-        assert_eq!(judge_a(&["b"], &well()), Standing::Member);
-        assert_eq!(judge_a(&["b", "c"], &well()), Standing::Isolated);
-        assert_eq!(judge_a(&["b", "c"], &[]), Standing::NoMajority, "nobody else is reached");
-        assert_eq!(judge_a(&["b", "c"], &[view("b", "fail?", &["a", "c"])]), Standing::NoMajority);
-        assert_eq!(judge(None, &well()), Standing::Unknown);
+        assert_eq!(judge_a(&[], &well()), Reachability::Member, "one other node has a doubt");
+        assert_eq!(judge_a(&["b"], &well()), Reachability::Member);
+        assert_eq!(judge_a(&["b", "c"], &well()), Reachability::Isolated);
+        assert_eq!(judge_a(&["b", "c"], &[]), Reachability::NoMajority, "nobody else is reached");
+        assert_eq!(judge_a(&["b", "c"], &[view("b", "fail?", &["a", "c"])]), Reachability::NoMajority);
+        assert_eq!(judge(None, &well()), Reachability::Unknown);
     }
 
     #[test]
     fn a_node_that_others_agree_not_to_reach_is_isolated() {
         let own = view("a", "fail?", &[]);
-        assert_eq!(judge(Some(&own), &[view("b", "fail", &["a"])]), Standing::Isolated);
+        assert_eq!(judge(Some(&own), &[view("b", "fail", &["a"])]), Reachability::Isolated);
         assert_eq!(
             judge(Some(&own), &[view("b", "fail", &["a", "c"])]),
-            Standing::Member,
+            Reachability::Member,
             "said by one without majority"
         );
-        assert_eq!(judge(Some(&own), &[view("b", "fail", &["c"])]), Standing::Member);
+        assert_eq!(judge(Some(&own), &[view("b", "fail", &["c"])]), Reachability::Member);
     }
 
     #[test]
     fn a_replica_is_judged_as_a_primary() {
         let answer = [node("r", "myself,slave", ""), node("b", "master,fail?", " 0-16383")].concat();
         let own = View::read(&answer).expect("an answer");
-        assert_eq!(judge(Some(&own), &[view("b", "fail?", &[])]), Standing::Isolated);
+        assert_eq!(judge(Some(&own), &[view("b", "fail?", &[])]), Reachability::Isolated);
     }
 
     #[test]

@@ -19,10 +19,10 @@ use crate::config::HostPort;
 use crate::error::Error;
 
 /// One link, by a number that no other one gets.
-pub(crate) type Spot = u64;
+pub(crate) type LinkId = u64;
 
 /// The link for all that reaches every node. It is always there.
-pub(crate) const ANYWHERE: Spot = 0;
+pub(crate) const ANYWHERE: LinkId = 0;
 
 /// A node that has ended a topic is asked for it again after so long, if no picture says who has it now.
 const REVOKED: Duration = Duration::from_millis(500);
@@ -46,7 +46,7 @@ enum Reach {
 struct Topic {
     reach: Reach,
     holders: BTreeSet<Id>,
-    at: BTreeSet<Spot>,
+    at: BTreeSet<LinkId>,
     /// Answers in a row that meant "not here" or "not now", and how many of them named another node.
     tries: u32,
     hops: u8,
@@ -54,7 +54,7 @@ struct Topic {
     due: Option<Instant>,
 }
 
-struct Link {
+struct RouterLink {
     /// `None` for [`ANYWHERE`].
     node: Option<HostPort>,
     machine: Subscriptions,
@@ -65,45 +65,45 @@ struct Link {
 
 /// What has to be done about links.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    Open(Spot, HostPort),
-    Close(Spot),
+pub(crate) enum LinkChange {
+    Open(LinkId, HostPort),
+    Close(LinkId),
 }
 
 /// See the module.
-pub(crate) struct Spread {
+pub(crate) struct SubscriptionRouter {
     /// Of a cluster.
     slots: Option<Slots>,
     idle: Duration,
     map: Map,
     /// Those of the map.
     primaries: HashSet<HostPort>,
-    links: BTreeMap<Spot, Link>,
-    spots: HashMap<HostPort, Spot>,
-    last: Spot,
+    links: BTreeMap<LinkId, RouterLink>,
+    link_ids: HashMap<HostPort, LinkId>,
+    last: LinkId,
     topics: HashMap<Name, Topic>,
     /// Those that not every node tells.
     local: BTreeSet<Name>,
     dues: BTreeSet<(Instant, Name)>,
     members: HashMap<Id, BTreeSet<Name>>,
-    changes: Vec<Change>,
+    changes: Vec<LinkChange>,
     /// What no link's machine says: of links that are gone, and of topics that wait for one link less.
     news: VecDeque<News>,
     /// The picture seems to be wrong.
     astray: bool,
 }
 
-impl Spread {
+impl SubscriptionRouter {
     /// `slots`: of a cluster. A link that nobody needs any more ends after `idle`.
     pub(crate) fn new(slots: Option<Slots>, idle: Duration) -> Self {
-        let anywhere = Link { node: None, machine: Subscriptions::default(), wanted: 0, idle_since: None };
+        let anywhere = RouterLink { node: None, machine: Subscriptions::default(), wanted: 0, idle_since: None };
         Self {
             slots,
             idle,
             map: Map::default(),
             primaries: HashSet::new(),
             links: BTreeMap::from([(ANYWHERE, anywhere)]),
-            spots: HashMap::new(),
+            link_ids: HashMap::new(),
             last: ANYWHERE,
             topics: HashMap::new(),
             local: BTreeSet::new(),
@@ -147,8 +147,8 @@ impl Spread {
         self.members.entry(id).or_default().insert(name.clone());
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.holders.insert(id);
-        for spot in &topic.at {
-            if let Some(link) = self.links.get_mut(spot) {
+        for link_id in &topic.at {
+            if let Some(link) = self.links.get_mut(link_id) {
                 link.machine.join(id, name);
             }
         }
@@ -160,8 +160,8 @@ impl Spread {
             names.remove(name);
         }
         let Some(topic) = self.topics.get(name) else { return };
-        for spot in &topic.at {
-            if let Some(link) = self.links.get_mut(spot) {
+        for link_id in &topic.at {
+            if let Some(link) = self.links.get_mut(link_id) {
                 link.machine.leave(id, name);
             }
         }
@@ -187,36 +187,36 @@ impl Spread {
         self.local.remove(name);
         self.due(name, None);
         let Some(topic) = self.topics.remove(name) else { return };
-        for spot in topic.at {
-            self.unneeded(spot, now);
+        for link_id in topic.at {
+            self.unneeded(link_id, now);
         }
     }
 
     /// One topic less is wanted there.
-    fn unneeded(&mut self, spot: Spot, now: Instant) {
-        let Some(link) = self.links.get_mut(&spot) else { return };
+    fn unneeded(&mut self, link_id: LinkId, now: Instant) {
+        let Some(link) = self.links.get_mut(&link_id) else { return };
         link.wanted -= 1;
-        if link.wanted == 0 && spot != ANYWHERE {
+        if link.wanted == 0 && link_id != ANYWHERE {
             link.idle_since = Some(now);
-            self.close_if_vanished(spot);
+            self.close_if_vanished(link_id);
         }
     }
 
     /// Who has nothing to tell and no slots is not waited for: it may be gone for good.
-    fn close_if_vanished(&mut self, spot: Spot) {
-        let Some(Link { node: Some(node), wanted: 0, .. }) = self.links.get(&spot) else { return };
+    fn close_if_vanished(&mut self, link_id: LinkId) {
+        let Some(RouterLink { node: Some(node), wanted: 0, .. }) = self.links.get(&link_id) else { return };
         if !self.primaries.contains(node) {
-            self.close(spot);
+            self.close(link_id);
         }
     }
 
-    fn close(&mut self, spot: Spot) {
-        let Some(mut link) = self.links.remove(&spot) else { return };
+    fn close(&mut self, link_id: LinkId) {
+        let Some(mut link) = self.links.remove(&link_id) else { return };
         self.news.extend(std::iter::from_fn(|| link.machine.news()));
         if let Some(node) = link.node {
-            self.spots.remove(&node);
+            self.link_ids.remove(&node);
         }
-        self.changes.push(Change::Close(spot));
+        self.changes.push(LinkChange::Close(link_id));
     }
 
     /// The cluster looks like this now. Returns who misses something by it.
@@ -230,37 +230,37 @@ impl Spread {
         for name in self.local.clone() {
             hurt.extend(self.settle(&name, now, false));
         }
-        for spot in self.spots.values().copied().collect::<Vec<_>>() {
-            self.close_if_vanished(spot);
+        for link_id in self.link_ids.values().copied().collect::<Vec<_>>() {
+            self.close_if_vanished(link_id);
         }
         hurt
     }
 
     /// A new link is there, on which nothing is subscribed.
-    pub(crate) fn linked(&mut self, spot: Spot, generation: u64) {
-        if let Some(link) = self.links.get_mut(&spot) {
+    pub(crate) fn linked(&mut self, link_id: LinkId, generation: u64) {
+        if let Some(link) = self.links.get_mut(&link_id) {
             link.machine.linked(generation);
         }
     }
 
     /// The link is gone. Returns whose messages may be missed from now on.
-    pub(crate) fn lost(&mut self, spot: Spot, now: Instant) -> BTreeSet<Id> {
-        let here = |topic: &Topic| topic.reach != Reach::Any && topic.at.contains(&spot);
+    pub(crate) fn lost(&mut self, link_id: LinkId, now: Instant) -> BTreeSet<Id> {
+        let here = |topic: &Topic| topic.reach != Reach::Any && topic.at.contains(&link_id);
         let names: Vec<Name> =
             self.local.iter().filter(|name| self.topics.get(*name).is_some_and(here)).cloned().collect();
         // A node without keys has no events, so there is nothing to miss.
         for name in &names {
-            let node = self.links.get(&spot).and_then(|link| link.node.as_ref());
+            let node = self.links.get(&link_id).and_then(|link| link.node.as_ref());
             if self.topics.get(name).is_some_and(|topic| topic.reach == Reach::Primaries)
                 && node.is_some_and(|node| !self.primaries.contains(node))
             {
-                self.take_away(name, spot, now);
+                self.take_away(name, link_id, now);
                 self.whole_without(name);
             }
         }
-        let Some(link) = self.links.get_mut(&spot) else { return BTreeSet::new() };
+        let Some(link) = self.links.get_mut(&link_id) else { return BTreeSet::new() };
         let mut hurt: BTreeSet<Id> = link.machine.lost().into_iter().collect();
-        self.astray |= spot != ANYWHERE;
+        self.astray |= link_id != ANYWHERE;
         for name in &names {
             hurt.extend(self.settle(name, now, false));
         }
@@ -268,9 +268,9 @@ impl Spread {
     }
 
     /// The server took a topic away on its own account. Returns whose messages may be missed.
-    pub(crate) fn revoked(&mut self, spot: Spot, name: &Name, now: Instant) -> BTreeSet<Id> {
+    pub(crate) fn revoked(&mut self, link_id: LinkId, name: &Name, now: Instant) -> BTreeSet<Id> {
         let is_owned = self.topics.get(name).is_some_and(|topic| matches!(topic.reach, Reach::Owner(_)));
-        let Some(link) = self.links.get_mut(&spot) else { return BTreeSet::new() };
+        let Some(link) = self.links.get_mut(&link_id) else { return BTreeSet::new() };
         let mut hurt: BTreeSet<Id> = link.machine.revoked(name, !is_owned).into_iter().collect();
         if is_owned && !hurt.is_empty() {
             self.astray = true;
@@ -281,12 +281,12 @@ impl Spread {
     }
 
     /// The next thing to ask, if there is a link and room for it.
-    pub(crate) fn next(&mut self) -> Option<(Spot, Ask)> {
-        self.links.iter_mut().find_map(|(spot, link)| Some((*spot, link.machine.next()?)))
+    pub(crate) fn next(&mut self) -> Option<(LinkId, Ask)> {
+        self.links.iter_mut().find_map(|(link_id, link)| Some((*link_id, link.machine.next()?)))
     }
 
     /// What came of an [`Ask`]; that of an older link changes nothing.
-    pub(crate) fn answered(&mut self, spot: Spot, ask: &Ask, answer: Answer, now: Instant) {
+    pub(crate) fn answered(&mut self, link_id: LinkId, ask: &Ask, answer: Answer, now: Instant) {
         let answer = match answer {
             Answer::Refused(error) if ask.wanted && error.code().is_some_and(is_one) => {
                 self.sent_elsewhere(&ask.name, error, now)
@@ -300,7 +300,7 @@ impl Spread {
             (topic.tries, topic.hops) = (0, 0);
             self.due(&ask.name, None);
         }
-        let Some(link) = self.links.get_mut(&spot) else { return };
+        let Some(link) = self.links.get_mut(&link_id) else { return };
         link.machine.answered(ask, answer);
         self.settle(&ask.name, now, false);
     }
@@ -319,12 +319,12 @@ impl Spread {
         let wait = SOON.saturating_mul(1 << topic.tries.min(16)).min(LATE);
         topic.tries = topic.tries.saturating_add(1);
         self.due(name, Some(now + wait));
-        Answer::Elsewhere
+        Answer::DedicatedRunner
     }
 
     /// Whether something waits for [`retry`](Self::retry).
-    pub(crate) fn has_put_off(&self) -> bool {
-        self.links.values().any(|link| link.machine.has_put_off())
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.links.values().any(|link| link.machine.has_deferred())
     }
 
     /// The links may have room again.
@@ -335,8 +335,8 @@ impl Spread {
     }
 
     /// One of them has room again.
-    pub(crate) fn retry_at(&mut self, spot: Spot) {
-        if let Some(link) = self.links.get_mut(&spot) {
+    pub(crate) fn retry_at(&mut self, link_id: LinkId) {
+        if let Some(link) = self.links.get_mut(&link_id) {
             link.machine.retry();
         }
     }
@@ -355,15 +355,17 @@ impl Spread {
             self.due(&name, None);
             hurt.extend(self.settle(&name, now, true));
         }
-        let is_over = |link: &Link| link.idle_since.is_some_and(|since| since + self.idle <= now);
-        for spot in self.links.iter().filter(|(_, link)| is_over(link)).map(|(spot, _)| *spot).collect::<Vec<_>>() {
-            self.close(spot);
+        let is_over = |link: &RouterLink| link.idle_since.is_some_and(|since| since + self.idle <= now);
+        for link_id in
+            self.links.iter().filter(|(_, link)| is_over(link)).map(|(link_id, _)| *link_id).collect::<Vec<_>>()
+        {
+            self.close(link_id);
         }
         hurt
     }
 
     /// What has to be done about links, in order.
-    pub(crate) fn changes(&mut self) -> Vec<Change> {
+    pub(crate) fn changes(&mut self) -> Vec<LinkChange> {
         std::mem::take(&mut self.changes)
     }
 
@@ -394,8 +396,8 @@ impl Spread {
     }
 
     /// Whether that link is to tell of a topic.
-    pub(crate) fn is_at(&self, name: &Name, spot: Spot) -> bool {
-        self.topics.get(name).is_some_and(|topic| topic.at.contains(&spot))
+    pub(crate) fn is_at(&self, name: &Name, link_id: LinkId) -> bool {
+        self.topics.get(name).is_some_and(|topic| topic.at.contains(&link_id))
     }
 
     /// Whether nobody has said yet who is to tell of it.
@@ -409,8 +411,8 @@ impl Spread {
     }
 
     /// Whether that link was asked for nothing so far.
-    pub(crate) fn is_untouched(&self, spot: Spot) -> bool {
-        self.links.get(&spot).is_some_and(|link| link.machine.is_untouched())
+    pub(crate) fn is_untouched(&self, link_id: LinkId) -> bool {
+        self.links.get(&link_id).is_some_and(|link| link.machine.is_untouched())
     }
 }
 

@@ -44,7 +44,7 @@ enum Step {
     Done,
     Refused,
     NotSent,
-    Elsewhere,
+    DedicatedRunner,
     Retry,
     Lost,
     Linked,
@@ -61,7 +61,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(Step::Done),
         1 => Just(Step::Refused),
         1 => Just(Step::NotSent),
-        1 => Just(Step::Elsewhere),
+        1 => Just(Step::DedicatedRunner),
         1 => Just(Step::Retry),
         1 => Just(Step::Lost),
         3 => Just(Step::Linked),
@@ -108,10 +108,10 @@ proptest! {
                 Step::Refused => server.answer(&mut machine, Answer::Refused(error())),
                 Step::NotSent => server.answer(&mut machine, Answer::NotSent),
                 // Who leaves a node that has nothing of it has left.
-                Step::Elsewhere if server.asked.front().is_some_and(|ask| !ask.wanted) => {
+                Step::DedicatedRunner if server.asked.front().is_some_and(|ask| !ask.wanted) => {
                     server.answer(&mut machine, Answer::Done);
                 }
-                Step::Elsewhere => server.answer(&mut machine, Answer::Elsewhere),
+                Step::DedicatedRunner => server.answer(&mut machine, Answer::DedicatedRunner),
                 Step::Retry => machine.retry(),
                 Step::Lost if server.up => {
                     server.up = false;
@@ -161,7 +161,7 @@ proptest! {
             server.up = true;
             machine.linked(server.generation);
         }
-        while machine.has_put_off() {
+        while machine.has_deferred() {
             machine.retry();
         }
         // Those that were refused are wanted still, and asked for when somebody joins.

@@ -14,10 +14,10 @@ use crate::connection::driver::ShutdownReport;
 use crate::connection::request::{BoxedTicket, Pending};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
-use crate::replicas::verdict::{Verdict, judge};
+use crate::replicas::verdict::{ReplicaVerdict, judge};
 
 /// A read that a replica did not answer.
-pub(crate) struct Back {
+pub(crate) struct ReturnedRead {
     pub(crate) ticket: BoxedTicket,
     pub(crate) deadline: Deadline,
     /// Its bytes left for the replica, on a link that broke.
@@ -26,7 +26,7 @@ pub(crate) struct Back {
     pub(crate) why: Option<Error>,
 }
 
-impl Back {
+impl ReturnedRead {
     /// From the queue of a link.
     pub(super) fn queued((ticket, deadline, may_have_run): (BoxedTicket, Deadline, bool)) -> Self {
         Self { ticket, deadline: Deadline::Own(deadline.at()), may_have_run, why: None }
@@ -35,17 +35,17 @@ impl Back {
 
 /// Where reads that come back wait for whoever owns the links, and what became of the others.
 #[derive(Default)]
-pub(super) struct Shelf {
-    back: Mutex<Vec<Back>>,
+pub(super) struct ReturnQueue {
+    back: Mutex<Vec<ReturnedRead>>,
     ended: Mutex<ShutdownReport>,
 }
 
-impl Shelf {
-    fn lock(&self) -> MutexGuard<'_, Vec<Back>> {
+impl ReturnQueue {
+    fn lock(&self) -> MutexGuard<'_, Vec<ReturnedRead>> {
         self.back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn take(&self) -> Vec<Back> {
+    pub(super) fn take(&self) -> Vec<ReturnedRead> {
         std::mem::take(&mut self.lock())
     }
 
@@ -58,7 +58,7 @@ impl Shelf {
     }
 
     /// There is nobody left to ask.
-    pub(super) fn give_up(&self, back: Back, otherwise: &Error) {
+    pub(super) fn give_up(&self, back: ReturnedRead, otherwise: &Error) {
         let error = back.why.unwrap_or_else(|| otherwise.clone());
         let outcome = Err(if back.may_have_run { error.with_fate(Fate::Unknown) } else { error });
         self.count(&outcome, !back.ticket.is_abandoned());
@@ -80,31 +80,36 @@ impl Shelf {
 
 /// What the answers of a replica say of it, until its link is looked at.
 #[derive(Debug, Default)]
-pub(super) struct Signal {
+pub(super) struct ReplicaFeedback {
     rest: AtomicBool,
 }
 
-impl Signal {
+impl ReplicaFeedback {
     pub(super) fn take_rest(&self) -> bool {
         self.rest.swap(false, Ordering::Relaxed)
     }
 }
 
 /// See the module.
-pub(super) struct Reading {
+pub(super) struct ReplicaRead {
     asked: BoxedTicket,
     deadline: Deadline,
-    signal: Arc<Signal>,
-    shelf: Arc<Shelf>,
+    signal: Arc<ReplicaFeedback>,
+    return_queue: Arc<ReturnQueue>,
 }
 
-impl Reading {
-    pub(super) fn new(asked: BoxedTicket, deadline: Deadline, signal: Arc<Signal>, shelf: Arc<Shelf>) -> Self {
-        Self { asked, deadline, signal, shelf }
+impl ReplicaRead {
+    pub(super) fn new(
+        asked: BoxedTicket,
+        deadline: Deadline,
+        signal: Arc<ReplicaFeedback>,
+        return_queue: Arc<ReturnQueue>,
+    ) -> Self {
+        Self { asked, deadline, signal, return_queue }
     }
 }
 
-impl Pending for Reading {
+impl Pending for ReplicaRead {
     fn frame(&self) -> &Frame {
         self.asked.frame()
     }
@@ -118,8 +123,8 @@ impl Pending for Reading {
         false
     }
 
-    fn into_kept(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
-        self.asked.into_kept()
+    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
+        self.asked.into_routed()
     }
 
     fn note_may_have_run(&mut self) {
@@ -131,11 +136,11 @@ impl Pending for Reading {
     }
 
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
-        let Self { mut asked, deadline, signal, shelf } = *self;
+        let Self { mut asked, deadline, signal, return_queue } = *self;
         match judge(&outcome, asked.frame()) {
-            Verdict::Keep => {}
+            ReplicaVerdict::Keep => {}
             verdict => {
-                if verdict == Verdict::Rest {
+                if verdict == ReplicaVerdict::Rest {
                     signal.rest.store(true, Ordering::Relaxed);
                 }
                 let why = outcome.err();
@@ -143,11 +148,16 @@ impl Pending for Reading {
                 if may_have_run {
                     asked.note_may_have_run();
                 }
-                shelf.lock().push(Back { ticket: asked, deadline: Deadline::Own(deadline.at()), may_have_run, why });
+                return_queue.lock().push(ReturnedRead {
+                    ticket: asked,
+                    deadline: Deadline::Own(deadline.at()),
+                    may_have_run,
+                    why,
+                });
                 return true;
             }
         }
-        shelf.count(&outcome, !asked.is_abandoned());
+        return_queue.count(&outcome, !asked.is_abandoned());
         asked.deliver(outcome)
     }
 }

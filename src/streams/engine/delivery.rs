@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::shared_state::Desk;
-use super::{ConsumerEngine, FAREWELL, Living, Parcel};
+use super::shared_state::EngineState;
+use super::{ConsumerEngine, DecodedEntry, FAREWELL, OwnedEngineState};
 use crate::error::{Error, Result};
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
 use crate::streams::consumer_commands::Counted;
@@ -11,107 +11,107 @@ use crate::streams::delivery::{Delivery, FromEntry, RawFields};
 use crate::streams::fence::fence;
 use crate::streams::inbox::{Answered, Run, Unanswered};
 use crate::streams::lease::{Held, Lease};
-use crate::streams::machine::lease_book::Stage;
-use crate::streams::machine::{Arrival, Handled, Peeked, Taken};
+use crate::streams::machine::lease_book::EntryStage;
+use crate::streams::machine::{Arrival, Handled, OrderPosition, TakeReply};
 use crate::streams::outcome::Outcome;
 
 /// An entry whose handler is about to get it.
-pub(super) struct Gathered<T> {
+pub(super) struct CommandsQueued<T> {
     run: Run,
     attempt: u64,
-    parcel: Parcel<T>,
+    decoded_entry: DecodedEntry<T>,
 }
 
 impl<T: FromEntry> ConsumerEngine<T> {
-    pub(super) fn taken(&self, (entry, _): Counted) -> Taken<Parcel<T>> {
-        if entry.is_deleted() { Taken::Gone(entry.id) } else { Taken::Entry(self.arrival(entry)) }
+    pub(super) fn taken(&self, (entry, _): Counted) -> TakeReply<DecodedEntry<T>> {
+        if entry.is_deleted() { TakeReply::Gone(entry.id) } else { TakeReply::Entry(self.arrival(entry)) }
     }
 
-    pub(super) fn peeked(&self, entry: StreamEntry) -> (StreamId, Peeked) {
+    pub(super) fn peeked(&self, entry: StreamEntry) -> (StreamId, OrderPosition) {
         if entry.is_deleted() {
-            return (entry.id, Peeked::Gone);
+            return (entry.id, OrderPosition::Gone);
         }
-        let Arrival { id, lane, size, .. } = self.arrival(entry);
-        (id, Peeked::Lane { lane, size })
+        let Arrival { id, order_key, size, .. } = self.arrival(entry);
+        (id, OrderPosition::Lane { order_key, size })
     }
 
     /// Decodes an entry, and finds its lane. Both are the user's code: a payload on which that panics must
     /// not take the consumer down, nor its neighbours.
-    pub(super) fn arrival(&self, entry: StreamEntry) -> Arrival<Parcel<T>> {
+    pub(super) fn arrival(&self, entry: StreamEntry) -> Arrival<DecodedEntry<T>> {
         let StreamEntry { id, fields } = entry;
         let size = size_of_fields(&fields);
-        let lane_of = self.living.as_ref().and_then(|living| living.shared.lane.as_ref());
+        let order_key_of = self.owned_state.as_ref().and_then(|owned_state| owned_state.shared.order_key.as_ref());
         let decoded = fence(|| {
             let payload = T::from_entry(id, &fields)?;
-            let lane = lane_of.map(|lane_of| lane_of(&payload));
-            Ok::<_, Error>((payload, lane))
+            let order_key = order_key_of.map(|order_key_of| order_key_of(&payload));
+            Ok::<_, Error>((payload, order_key))
         });
-        let (payload, lane) = match decoded {
-            Some(Ok((payload, lane))) => (Ok(Parcel { fields, payload: Some(payload) }), lane),
+        let (payload, order_key) = match decoded {
+            Some(Ok((payload, order_key))) => (Ok(DecodedEntry { fields, payload: Some(payload) }), order_key),
             Some(Err(error)) => (Err(error.message().to_owned()), None),
             None => (Err("decoding it panicked".to_owned()), None),
         };
-        Arrival { id, lane, size, payload }
+        Arrival { id, order_key, size, payload }
     }
 
     pub(super) fn run(
         &mut self,
-        desk: &mut Desk<T>,
+        engine_state: &mut EngineState<T>,
         run: Run,
         attempt: u64,
         alone: bool,
-        parcel: Parcel<T>,
+        decoded_entry: DecodedEntry<T>,
         now: Instant,
     ) {
-        let Some(living) = &self.living else { return };
-        if living.shared.inbox.takes_batches() {
+        let Some(owned_state) = &self.owned_state else { return };
+        if owned_state.shared.inbox.takes_batches() {
             // What may have taken its last consumer down, or has failed before, gets a batch of its own: whatever comes of
             // it, its neighbours have no part in it.
             let alone = alone || attempt > 1;
             if alone {
-                self.hand_over(desk, now);
+                self.deliver_ready(engine_state, now);
             }
-            self.gathered.push(Gathered { run, attempt, parcel });
+            self.gathered.push(CommandsQueued { run, attempt, decoded_entry });
             if alone || self.gathered.len() >= self.terms.batch {
-                self.hand_over(desk, now);
+                self.deliver_ready(engine_state, now);
             }
             return;
         }
         let lease = Lease::new(now);
-        desk.leases.insert(run.0, lease.clone());
+        engine_state.leases.insert(run.0, lease.clone());
         self.delivered += 1;
-        let Some(delivery) = living.delivery(run.0, attempt, parcel, lease) else { return };
-        self.handlers.push(living.shared.inbox.deliver(run, delivery));
+        let Some(delivery) = owned_state.delivery(run.0, attempt, decoded_entry, lease) else { return };
+        self.handlers.push(owned_state.shared.inbox.deliver(run, delivery));
     }
 
     /// Gives what is gathered to the handler, as one batch.
-    pub(super) fn hand_over(&mut self, desk: &mut Desk<T>, now: Instant) {
-        let Some(living) = self.living.as_ref().filter(|_| !self.gathered.is_empty()) else { return };
+    pub(super) fn deliver_ready(&mut self, engine_state: &mut EngineState<T>, now: Instant) {
+        let Some(owned_state) = self.owned_state.as_ref().filter(|_| !self.gathered.is_empty()) else { return };
         let lease = Lease::of_many(now, self.gathered.len());
         let mut runs = Vec::with_capacity(self.gathered.len());
         let mut deliveries = Vec::with_capacity(self.gathered.len());
-        for (nth, Gathered { run, attempt, parcel }) in self.gathered.drain(..).enumerate() {
+        for (nth, CommandsQueued { run, attempt, decoded_entry }) in self.gathered.drain(..).enumerate() {
             let lease = lease.nth(nth);
-            desk.leases.insert(run.0, lease.clone());
+            engine_state.leases.insert(run.0, lease.clone());
             runs.push(run);
-            deliveries.extend(living.delivery(run.0, attempt, parcel, lease));
+            deliveries.extend(owned_state.delivery(run.0, attempt, decoded_entry, lease));
         }
         self.delivered += runs.len() as u64;
-        self.handlers.push(living.shared.inbox.deliver_all(runs, deliveries));
+        self.handlers.push(owned_state.shared.inbox.deliver_all(runs, deliveries));
     }
 
-    pub(super) fn all_answered(&mut self, desk: &mut Desk<T>, answered: Answered, now: Instant) {
+    pub(super) fn all_answered(&mut self, engine_state: &mut EngineState<T>, answered: Answered, now: Instant) {
         match answered {
-            Answered::One(run, answer) => self.answered(desk, run, answer, now),
+            Answered::One(run, answer) => self.answered(engine_state, run, answer, now),
             Answered::Batch(runs, Ok(outcomes)) => {
                 let outcomes = outcomes.spread(runs.len());
                 for (run, outcome) in runs.into_iter().zip(outcomes) {
-                    self.answered(desk, run, Ok(outcome), now);
+                    self.answered(engine_state, run, Ok(outcome), now);
                 }
             }
             Answered::Batch(runs, Err(unanswered)) => {
                 for run in runs {
-                    self.answered(desk, run, Err(unanswered), now);
+                    self.answered(engine_state, run, Err(unanswered), now);
                 }
             }
         }
@@ -119,22 +119,24 @@ impl<T: FromEntry> ConsumerEngine<T> {
 
     /// A handler's deadline has passed. It counts from the start of the handler; a message that waits in the mailbox has
     /// none as long as the handler's actor takes others out.
-    pub(super) fn check_progress(&mut self, desk: &mut Desk<T>, (id, run): Run, now: Instant) {
-        let Some(lease) = desk.leases.get(&id) else { return desk.machine.overdue(id, run, None, true, now) };
+    pub(super) fn check_progress(&mut self, engine_state: &mut EngineState<T>, (id, run): Run, now: Instant) {
+        let Some(lease) = engine_state.leases.get(&id) else {
+            return engine_state.machine.overdue(id, run, None, true, now);
+        };
         if let Some(at) = lease.last_progress() {
-            return desk.machine.overdue(id, run, Some(at), true, now);
+            return engine_state.machine.overdue(id, run, Some(at), true, now);
         }
         // Mailboxes keep their order: whatever was put in before a message that was started was started too.
-        let begun = desk.leases.values().filter_map(Lease::last_progress).max();
+        let begun = engine_state.leases.values().filter_map(Lease::last_progress).max();
         let (heard, last) = self.heard;
         let heard = begun.map_or(heard, |begun| begun.max(heard)).max(lease.begun());
         let started = run < last;
-        desk.machine.overdue(id, run, (!started).then_some(heard), started, now);
+        engine_state.machine.overdue(id, run, (!started).then_some(heard), started, now);
     }
 
     pub(super) fn answered(
         &mut self,
-        desk: &mut Desk<T>,
+        engine_state: &mut EngineState<T>,
         (id, run): Run,
         answer: Result<Outcome, Unanswered>,
         now: Instant,
@@ -143,11 +145,11 @@ impl<T: FromEntry> ConsumerEngine<T> {
             // Its slot is another run's by now.
             return;
         }
-        let gone =
-            answer == Err(Unanswered::Gone) && self.living.as_ref().is_some_and(|living| living.shared.inbox.is_gone());
+        let gone = answer == Err(Unanswered::Gone)
+            && self.owned_state.as_ref().is_some_and(|owned_state| owned_state.shared.inbox.is_gone());
         let mut started = true;
-        if desk.machine.book().stage(id) == Some(Stage::Running { run })
-            && let Some(lease) = desk.leases.remove(&id)
+        if engine_state.machine.book().stage(id) == Some(EntryStage::Running { run })
+            && let Some(lease) = engine_state.leases.remove(&id)
         {
             started = lease.is_started() || !gone;
             self.meters.handled(now.saturating_duration_since(lease.begun()));
@@ -159,16 +161,22 @@ impl<T: FromEntry> ConsumerEngine<T> {
             // It went with its mailbox.
             Err(_) => Handled::Unstarted,
         };
-        desk.machine.handled(id, run, handled, now);
+        engine_state.machine.handled(id, run, handled, now);
         if gone {
-            desk.machine.handler_gone(now + FAREWELL);
+            engine_state.machine.handler_gone(now + FAREWELL);
         }
     }
 }
 
-impl<T> Living<T> {
-    fn delivery(&self, id: StreamId, attempt: u64, mut parcel: Parcel<T>, lease: Lease) -> Option<Delivery<T>> {
-        let (fields, payload) = (std::mem::take(&mut parcel.fields), parcel.payload.take()?);
+impl<T> OwnedEngineState<T> {
+    fn delivery(
+        &self,
+        id: StreamId,
+        attempt: u64,
+        mut decoded_entry: DecodedEntry<T>,
+        lease: Lease,
+    ) -> Option<Delivery<T>> {
+        let (fields, payload) = (std::mem::take(&mut decoded_entry.fields), decoded_entry.payload.take()?);
         Some(Delivery {
             id,
             name: self.name.clone(),

@@ -11,18 +11,18 @@ use std::{
 use futures_util::future::{Either, select};
 
 use super::delivery::size_of_fields;
-use super::shared_state::Desk;
-use super::{Arrived, ConsumerEngine, Parcel};
-use crate::actors::connection::{Hurry, Introduce, Sever};
+use super::shared_state::EngineState;
+use super::{ConsumerEngine, DecodedEntry, DecodedReport};
+use crate::actors::connection::{Disconnect, GetServerInfo, ReconnectNow};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::Status;
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
-use crate::streams::consumer_commands::{Counted, Errands, sample_of};
+use crate::streams::consumer_commands::{ConsumerCommands, Counted, sample_of};
 use crate::streams::delivery::FromEntry;
 use crate::streams::events::StreamEventKind;
 use crate::streams::machine::failure::Failure;
-use crate::streams::machine::group_position::{Ensured, Ground};
-use crate::streams::machine::{Action, Burial, Buried, Holder, Renewed, Swept};
+use crate::streams::machine::group_position::{Ensured, GroupPosition};
+use crate::streams::machine::{Action, DeadLetterOutcome, DeadLetterRequest, Holder, LeaseReply, SweepReply};
 
 /// How long one wait for the reader's link may take before it is looked at anew.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -33,100 +33,104 @@ pub(super) enum Report {
     Named(Result<Holder, Failure>),
     Reaped(Result<(), Failure>),
     Ensured(Result<Ensured, Failure>),
-    Looked(Result<Option<Ground>, Failure>),
+    Looked(Result<Option<GroupPosition>, Failure>),
     Forgot(Result<Vec<String>, Failure>),
     Listed(Result<Vec<(StreamId, u64)>, Failure>),
-    Peeked(Result<Vec<StreamEntry>, Failure>),
+    OrderPosition(Result<Vec<StreamEntry>, Failure>),
     Took(Result<Vec<Counted>, Failure>),
     Read(Result<Vec<StreamEntry>, Failure>),
-    Swept(Result<Swept, Failure>),
+    SweepReply(Result<SweepReply, Failure>),
     Acked(u64, Result<(), Failure>),
-    Leased(Result<Renewed, Failure>),
-    Buried(Burial, Result<Buried, Failure>),
+    Leased(Result<LeaseReply, Failure>),
+    DeadLetterOutcome(DeadLetterRequest, Result<DeadLetterOutcome, Failure>),
     Nothing,
 }
 
-pub(super) type Errand = Pin<Box<dyn Future<Output = Report>>>;
+pub(super) type CommandFuture = Pin<Box<dyn Future<Output = Report>>>;
 
 impl<T: FromEntry> ConsumerEngine<T> {
-    pub(super) fn act(&mut self, desk: &mut Desk<T>, action: Action<Parcel<T>>, now: Instant) {
-        let Some(living) = &mut self.living else { return };
-        let errands = living.errands.clone();
-        let errand: Errand = match action {
-            Action::Connect => Box::pin(async move { Report::Connected(connect(errands).await) }),
-            Action::Reap { client } => Box::pin(async move { Report::Reaped(errands.reap(client).await) }),
-            Action::HoldName => Box::pin(async move { Report::Named(errands.hold_name().await) }),
+    pub(super) fn act(&mut self, engine_state: &mut EngineState<T>, action: Action<DecodedEntry<T>>, now: Instant) {
+        let Some(owned_state) = &mut self.owned_state else { return };
+        let commands = owned_state.commands.clone();
+        let command_future: CommandFuture = match action {
+            Action::Connect => Box::pin(async move { Report::Connected(connect(commands).await) }),
+            Action::Reap { client } => Box::pin(async move { Report::Reaped(commands.reap(client).await) }),
+            Action::HoldName => Box::pin(async move { Report::Named(commands.hold_name().await) }),
             Action::EnsureGroup { known, sample } => {
-                Box::pin(async move { Report::Ensured(errands.ensure_group(known, sample).await) })
+                Box::pin(async move { Report::Ensured(commands.ensure_group(known, sample).await) })
             }
-            Action::Look { delivered } => Box::pin(async move { Report::Looked(errands.look(delivered).await) }),
-            Action::Forget { idle } => Box::pin(async move { Report::Forgot(errands.forget(idle).await) }),
+            Action::RefreshTopology { delivered } => {
+                Box::pin(async move { Report::Looked(commands.look(delivered).await) })
+            }
+            Action::Forget { idle } => Box::pin(async move { Report::Forgot(commands.forget(idle).await) }),
             Action::ListPending { after, count } => {
-                Box::pin(async move { Report::Listed(errands.list_pending(after, count).await) })
+                Box::pin(async move { Report::Listed(commands.list_pending(after, count).await) })
             }
-            Action::Peek { ids } => Box::pin(async move { Report::Peeked(errands.peek(ids).await) }),
-            Action::Take { entries } => Box::pin(async move { Report::Took(errands.take(entries).await) }),
+            Action::Peek { ids } => Box::pin(async move { Report::OrderPosition(commands.peek(ids).await) }),
+            Action::Take { entries } => Box::pin(async move { Report::Took(commands.take(entries).await) }),
             Action::Read { count, blocks } => {
                 let (block, generation) = (blocks.then_some(self.terms.block), self.generation);
-                let read = async move { Report::Read(errands.read(count, block, generation).await) };
+                let read = async move { Report::Read(commands.read(count, block, generation).await) };
                 return self.reads.push_back(Box::pin(read));
             }
             Action::Unblock { client } => Box::pin(async move {
-                errands.unblock(client).await;
+                commands.unblock(client).await;
                 Report::Nothing
             }),
             Action::Sweep { cursor, count, min_idle, clock } => {
-                Box::pin(async move { Report::Swept(errands.sweep(cursor, count, min_idle, clock).await) })
+                Box::pin(async move { Report::SweepReply(commands.sweep(cursor, count, min_idle, clock).await) })
             }
             Action::Ack { flight, ids } => {
                 self.acking.insert(flight, now);
-                Box::pin(async move { Report::Acked(flight, errands.acknowledge(ids).await) })
+                Box::pin(async move { Report::Acked(flight, commands.acknowledge(ids).await) })
             }
-            Action::Lease { terms } => Box::pin(async move { Report::Leased(errands.lease(terms).await) }),
-            Action::Bury(burial) => Box::pin(async move { Report::Buried(burial.clone(), errands.bury(burial).await) }),
-            Action::Sever { why } => {
-                errands.reader.actor().do_send(Sever(why));
+            Action::Lease { terms } => Box::pin(async move { Report::Leased(commands.lease(terms).await) }),
+            Action::DeadLetter(dead_letter_request) => Box::pin(async move {
+                Report::DeadLetterOutcome(dead_letter_request.clone(), commands.dead_letter(dead_letter_request).await)
+            }),
+            Action::Disconnect { why } => {
+                commands.reader.actor().do_send(Disconnect(why));
                 return;
             }
             Action::Run { id, run, attempt, alone, payload } => {
-                return self.run(desk, (id, run), attempt, alone, payload, now);
+                return self.run(engine_state, (id, run), attempt, alone, payload, now);
             }
             Action::CheckProgress { id, run } => {
-                return self.check_progress(desk, (id, run), now);
+                return self.check_progress(engine_state, (id, run), now);
             }
             Action::GiveUp { id } => {
-                if let Some(lease) = desk.leases.remove(&id) {
+                if let Some(lease) = engine_state.leases.remove(&id) {
                     lease.give_up();
                 }
                 return;
             }
             Action::SignalLost { id } => {
-                if let Some(lease) = desk.leases.get(&id) {
+                if let Some(lease) = engine_state.leases.get(&id) {
                     lease.lose();
                 }
                 return;
             }
-            Action::Tell(kind) => return living.tell(kind),
-            Action::Finish => return self.finish(desk),
+            Action::PublishEvent(kind) => return owned_state.publish(kind),
+            Action::Finish => return self.finish(engine_state),
         };
-        self.errands.push(errand);
+        self.commands.push(command_future);
     }
 
     /// Decodes what a report brings.
-    pub(super) fn digest(&self, report: Report) -> Arrived<T> {
+    pub(super) fn digest(&self, report: Report) -> DecodedReport<T> {
         match report {
-            Report::Peeked(answer) => {
-                Arrived::Peeked(answer.map(|found| found.into_iter().map(|entry| self.peeked(entry)).collect()))
-            }
+            Report::OrderPosition(answer) => DecodedReport::OrderPosition(
+                answer.map(|found| found.into_iter().map(|entry| self.peeked(entry)).collect()),
+            ),
             Report::Took(answer) => {
-                Arrived::Took(answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect()))
+                DecodedReport::Took(answer.map(|taken| taken.into_iter().map(|entry| self.taken(entry)).collect()))
             }
-            report => Arrived::Report(report),
+            report => DecodedReport::Report(report),
         }
     }
 
-    pub(super) fn reported(&mut self, desk: &mut Desk<T>, report: Report, now: Instant) {
-        let machine = &mut desk.machine;
+    pub(super) fn reported(&mut self, engine_state: &mut EngineState<T>, report: Report, now: Instant) {
+        let machine = &mut engine_state.machine;
         match report {
             Report::Connected(answer) => {
                 let answer = answer.map(|(generation, client)| {
@@ -142,14 +146,14 @@ impl<T: FromEntry> ConsumerEngine<T> {
             Report::Forgot(answer) => machine.forgot(answer, now),
             Report::Listed(answer) => machine.listed(answer, now),
             // Their payloads are decoded first.
-            Report::Peeked(_) | Report::Took(_) => debug_assert!(false, "taken in without being decoded"),
+            Report::OrderPosition(_) | Report::Took(_) => debug_assert!(false, "taken in without being decoded"),
             Report::Read(Ok(page)) => {
                 let bytes = page.iter().map(|entry| size_of_fields(&entry.fields)).sum();
                 machine.read_last(page.last().map(sample_of));
                 let ahead = machine.page_came(page.len(), bytes, now);
                 self.undecoded.extend(page);
                 if let Some(read) = ahead {
-                    self.act(desk, read, now);
+                    self.act(engine_state, read, now);
                 }
             }
             Report::Read(Err(failure)) => {
@@ -158,7 +162,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 }
                 machine.read_failed(failure, now);
             }
-            Report::Swept(answer) => machine.swept(answer, now),
+            Report::SweepReply(answer) => machine.swept(answer, now),
             Report::Acked(flight, answer) => {
                 let sent = self.acking.remove(&flight).filter(|_| answer.is_ok());
                 let before = machine.tally().acked;
@@ -169,34 +173,36 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 }
             }
             Report::Leased(answer) => machine.leased(answer, now),
-            Report::Buried(burial, answer) => machine.buried(burial, answer, now),
+            Report::DeadLetterOutcome(dead_letter_request, answer) => {
+                machine.was_dead_lettered(dead_letter_request, answer, now)
+            }
             Report::Nothing => {}
         }
-        if let Some(living) = &mut self.living {
-            for missing in living.errands.denials.news() {
-                living.tell(StreamEventKind::Degraded { missing });
+        if let Some(owned_state) = &mut self.owned_state {
+            for missing in owned_state.commands.denials.news() {
+                owned_state.publish(StreamEventKind::Degraded { missing });
             }
         }
     }
 }
 
 /// Waits for the reader's link, and finds out what the server calls it.
-async fn connect(errands: Arc<Errands>) -> Result<(u64, Option<i64>), Failure> {
-    match select(pin!(errands.reader.ready(CONNECT)), pin!(follow(&errands))).await {
+async fn connect(commands: Arc<ConsumerCommands>) -> Result<(u64, Option<i64>), Failure> {
+    match select(pin!(commands.reader.ready(CONNECT)), pin!(follow(&commands))).await {
         Either::Left((ready, _)) => ready?,
         Either::Right((never, _)) => match never {},
     }
-    let greeting = errands.reader.actor().send(Introduce).await;
-    let greeting = greeting.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
-    let generation = errands.reader.status().borrow().generation;
-    Ok((generation, greeting.client_id))
+    let server_info = commands.reader.actor().send(GetServerInfo).await;
+    let server_info = server_info.map_err(|_| Error::new(ErrorKind::Closed, Fate::NotSent, "the reader has ended"))?;
+    let generation = commands.reader.status().borrow().generation;
+    Ok((generation, server_info.client_id))
 }
 
 /// Has the reader dialled as soon as the user's connection has found the server, once for each wait: the reader's own
 /// backoff may have seconds to go.
-async fn follow(errands: &Errands) -> Infallible {
-    if errands.control.status().wait_for(Status::is_available).await.is_ok() {
-        errands.reader.actor().do_send(Hurry);
+async fn follow(commands: &ConsumerCommands) -> Infallible {
+    if commands.control.status().wait_for(Status::is_available).await.is_ok() {
+        commands.reader.actor().do_send(ReconnectNow);
     }
     std::future::pending().await
 }

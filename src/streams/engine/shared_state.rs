@@ -5,34 +5,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Parcel;
+use super::DecodedEntry;
 use crate::messages::stream_id::StreamId;
 use crate::streams::delivery::FromEntry;
 use crate::streams::lease::Lease;
-use crate::streams::lease_renewer::Kept;
+use crate::streams::lease_renewer::RenewedLeases;
 use crate::streams::machine::ids::IdMap;
 use crate::streams::machine::{Consumer, LeaseTerm, NAME_HELD};
 
 /// What the lease renewer looks at from its own thread while this one stands still. Locked for a turn, in which no code of
 /// the user's runs but the drop of payloads.
-pub(super) struct Desk<T> {
-    pub(super) machine: Consumer<Parcel<T>>,
+pub(super) struct EngineState<T> {
+    pub(super) machine: Consumer<DecodedEntry<T>>,
     pub(super) leases: IdMap<Lease>,
     /// When this thread was last seen to work.
     pub(super) turned: Instant,
 }
 
-pub(super) type SharedDesk<T> = Arc<Mutex<Desk<T>>>;
+pub(super) type SharedEngineState<T> = Arc<Mutex<EngineState<T>>>;
 
-pub(super) fn open<T>(desk: &Mutex<Desk<T>>) -> MutexGuard<'_, Desk<T>> {
+pub(super) fn open<T>(engine_state: &Mutex<EngineState<T>>) -> MutexGuard<'_, EngineState<T>> {
     // A turn that panicked is followed by a restart, which puts a new machine there.
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+    engine_state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// While a handler keeps this thread from running, the lease renewer acts on its behalf.
-impl<T: FromEntry> Kept for Mutex<Desk<T>> {
+impl<T: FromEntry> RenewedLeases for Mutex<EngineState<T>> {
     fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm> {
-        let Desk { machine, leases, turned } = &*open(self);
+        let EngineState { machine, leases, turned } = &*open(self);
         // A thread that is hung for good must not hold entries for ever.
         if machine.is_closed() || now.saturating_duration_since(*turned) > handler_deadline {
             return Vec::new();
@@ -53,13 +53,13 @@ impl<T: FromEntry> Kept for Mutex<Desk<T>> {
     }
 
     fn stands_still(&self, now: Instant) -> Duration {
-        let Desk { machine, turned, .. } = &*open(self);
+        let EngineState { machine, turned, .. } = &*open(self);
         let waits = machine.book().len() == 0 || machine.is_closed();
         if waits { Duration::ZERO } else { now.saturating_duration_since(*turned) }
     }
 
     fn needs_name(&self, handler_deadline: Duration, now: Instant) -> bool {
-        let Desk { machine, turned, .. } = &*open(self);
+        let EngineState { machine, turned, .. } = &*open(self);
         let still = now.saturating_duration_since(*turned);
         // One that runs renews it itself.
         machine.has_name() && still > NAME_HELD / 4 && still <= handler_deadline.max(NAME_HELD)

@@ -6,13 +6,13 @@ use super::ConsumerEngine;
 use super::shared_state::open;
 use crate::messages::stream_id::StreamId;
 use crate::streams::delivery::FromEntry;
-use crate::streams::machine::lease_book::Stage;
+use crate::streams::machine::lease_book::EntryStage;
 use crate::streams::stats::ConsumerStats;
 
 impl<T: FromEntry> ConsumerEngine<T> {
     pub(crate) fn stats(&mut self) -> ConsumerStats {
-        let desk = open(&self.desk);
-        let (book, tally) = (desk.machine.book(), desk.machine.tally());
+        let engine_state = open(&self.engine_state);
+        let (book, tally) = (engine_state.machine.book(), engine_state.machine.tally());
         let rates = self.meters.rates([tally.read, self.delivered, tally.acked], Instant::now());
         ConsumerStats {
             stream: self.stream.clone(),
@@ -20,11 +20,12 @@ impl<T: FromEntry> ConsumerEngine<T> {
             oldest: book.oldest().map(age_of),
             handler_latency: self.meters.handler_latency(),
             ack_latency: self.meters.ack_latency(),
-            state: desk.machine.state(),
+            state: engine_state.machine.state(),
             in_flight: book.running(),
-            waiting: desk.machine.waiting(),
-            delayed: book.count(|stage| matches!(stage, Stage::Delayed { .. } | Stage::Parked | Stage::Taking)),
-            unacknowledged: desk.machine.unacknowledged(),
+            waiting: engine_state.machine.waiting(),
+            delayed: book
+                .count(|stage| matches!(stage, EntryStage::Delayed { .. } | EntryStage::Parked | EntryStage::Taking)),
+            unacknowledged: engine_state.machine.unacknowledged(),
             read: tally.read,
             recovered: tally.recovered,
             claimed: tally.claimed,
@@ -37,40 +38,40 @@ impl<T: FromEntry> ConsumerEngine<T> {
             lease_lost: tally.lease_lost,
             trimmed: tally.trimmed,
             disconnects: tally.disconnects,
-            lag: desk.machine.ground().and_then(|ground| ground.lag),
-            pending: desk.machine.ground().map(|ground| ground.pending),
+            lag: engine_state.machine.group_position().and_then(|group_position| group_position.lag),
+            pending: engine_state.machine.group_position().map(|group_position| group_position.pending),
         }
     }
 
     /// Until when a handler asked for nothing to be handed out.
     pub(crate) fn paused_until(&self) -> Option<Instant> {
-        if self.living.is_some() { open(&self.desk).machine.paused_until() } else { None }
+        if self.owned_state.is_some() { open(&self.engine_state).machine.paused_until() } else { None }
     }
 
     /// The handler that all streams share asked on another stream for nothing to be handed out.
     pub(crate) fn pause_until(&mut self, until: Instant, now: Instant) {
-        if self.living.is_some() {
-            open(&self.desk).machine.pause_for(until.saturating_duration_since(now), now);
+        if self.owned_state.is_some() {
+            open(&self.engine_state).machine.pause_for(until.saturating_duration_since(now), now);
         }
     }
 
     /// How many more handlers could be given something, if there was room for them.
     pub(crate) fn ready(&self) -> usize {
-        if self.living.is_some() { open(&self.desk).machine.ready() } else { 0 }
+        if self.owned_state.is_some() { open(&self.engine_state).machine.ready() } else { 0 }
     }
 
     pub(crate) fn running(&self) -> usize {
-        open(&self.desk).machine.book().running()
+        open(&self.engine_state).machine.book().running()
     }
 
     /// Lets it hand out that many entries more, and no others.
     pub(crate) fn allow(&mut self, entries: usize) {
-        open(&self.desk).machine.allow(entries);
+        open(&self.engine_state).machine.allow(entries);
     }
 
     /// How many of them it has not handed out.
     pub(crate) fn allowance(&self) -> usize {
-        open(&self.desk).machine.allowance()
+        open(&self.engine_state).machine.allowance()
     }
 }
 

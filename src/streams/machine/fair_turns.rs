@@ -3,7 +3,7 @@
 /// Stride scheduling: each stream that has something gets its share of the turns, by its weight, however long the
 /// others have waited; one that had nothing does not save turns up.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct WeightedTurns {
     strides: Vec<u64>,
     /// How far each has come; whoever is behind is next.
     passed: Vec<u64>,
@@ -15,7 +15,7 @@ const ROUND: u64 = 1 << 32;
 /// From here on all counts begin anew: 2^32 turns of weight 1 later they would pass the end of the number.
 const RENUMBER: u64 = 1 << 62;
 
-impl Turns {
+impl WeightedTurns {
     pub(crate) fn new(weights: impl IntoIterator<Item = u32>) -> Self {
         let strides: Vec<u64> = weights.into_iter().map(|weight| ROUND / u64::from(weight.max(1))).collect();
         Self { passed: vec![0; strides.len()], strides, now: 0 }
@@ -63,7 +63,7 @@ mod tests {
         /// Over any stretch in which all are ready, each gets its share, give or take one turn for each stream.
         #[test]
         fn shares_follow_the_weights(weights in proptest::collection::vec(1..20u32, 1..5), idle in 0..5usize) {
-            let mut turns = Turns::new(weights.clone());
+            let mut turns = WeightedTurns::new(weights.clone());
             let all: u32 = weights.iter().sum();
             // Somebody is away for a while, and has no claim from that time.
             for _ in 0..100 {
@@ -82,7 +82,7 @@ mod tests {
         /// Ablation: without the renumbering the sum overflows (a debug build panics).
         #[test]
         fn shares_stay_fair_at_the_end_of_the_counter(weights in proptest::collection::vec(1..20u32, 2..5), left in 0..50u64) {
-            let mut turns = Turns::new(weights.clone());
+            let mut turns = WeightedTurns::new(weights.clone());
             let start = u64::MAX - left * ROUND - weights.len() as u64 * ROUND;
             turns.now = start;
             turns.passed.fill(start);
@@ -99,7 +99,7 @@ mod tests {
 
         #[test]
         fn only_who_is_ready_has_a_turn(ready in proptest::collection::vec(any::<bool>(), 1..6)) {
-            let mut turns = Turns::new(vec![1; ready.len()]);
+            let mut turns = WeightedTurns::new(vec![1; ready.len()]);
             match turns.next(|nth| ready[nth]) {
                 Some(nth) => prop_assert!(ready[nth]),
                 None => prop_assert!(ready.iter().all(|ready| !ready)),

@@ -4,7 +4,7 @@ use crate::messages::stream_id::StreamId;
 
 /// What is known of the group, from the last look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ground {
+pub(crate) struct GroupPosition {
     /// Every entry up to this one was acknowledged.
     pub(crate) floor: StreamId,
     /// No entry after this one was seen.
@@ -19,20 +19,20 @@ pub(crate) struct Ground {
 
 /// The stream, at the moment when its group is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bed {
+pub(crate) struct StreamSnapshot {
     pub(crate) last_id: StreamId,
     pub(crate) added: Option<u64>,
 }
 
 /// The last entry that was read, to tell the stream from another one that has been put in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sample {
+pub(crate) struct LastEntry {
     pub(crate) id: StreamId,
     /// Of its fields.
     pub(crate) hash: u64,
 }
 
-/// What is found at the id of a [`Sample`] when its group is missing.
+/// What is found at the id of a [`LastEntry`] when its group is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// An entry, with the hash of its fields.
@@ -45,7 +45,7 @@ pub(crate) enum Found {
 
 /// Whether the stream is still the one that the sample is of. Entries that are not known to have been handled are rather
 /// handled twice than skipped.
-pub(crate) fn is_same(sample: Sample, found: Found) -> bool {
+pub(crate) fn is_same(sample: LastEntry, found: Found) -> bool {
     match found {
         Found::Entry(hash) => hash == sample.hash,
         Found::Nothing => true,
@@ -68,16 +68,17 @@ pub(crate) struct Ensured {
     /// Where it was made to begin, if it was not there.
     pub(crate) made: Option<Start>,
     /// Unknown where the server does not let us look.
-    pub(crate) ground: Option<Ground>,
+    pub(crate) group_position: Option<GroupPosition>,
 }
 
-/// Where a group that is missing begins: `known` is what it was when it was last there, `bed` the stream of now.
-pub(crate) fn start(known: Option<Ground>, bed: Option<Bed>, configured: Start) -> Start {
+/// Where a group that is missing begins: `known` is what it was when it was last there, `stream_snapshot` the stream of now.
+pub(crate) fn start(known: Option<GroupPosition>, stream_snapshot: Option<StreamSnapshot>, configured: Start) -> Start {
     let Some(known) = known else { return configured };
-    match bed {
+    match stream_snapshot {
         // Its ids or its count went back: what is in it was added after the old one went.
-        Some(bed)
-            if bed.last_id < known.last_id || bed.added.zip(known.added).is_some_and(|(now, then)| now < then) =>
+        Some(stream_snapshot)
+            if stream_snapshot.last_id < known.last_id
+                || stream_snapshot.added.zip(known.added).is_some_and(|(now, then)| now < then) =>
         {
             Start::After(StreamId::MIN)
         }
@@ -106,7 +107,7 @@ mod tests {
             let delivered = delivered.min(old);
             let lowest = (1..=delivered).find(|n| !acked.contains(n));
             let floor = lowest.map_or(delivered, |lowest| lowest - 1);
-            let ground = Ground {
+            let group_position = GroupPosition {
                 floor: id(floor), last_id: id(delivered), added: counts.then_some(delivered), lag: None, pending: 0,
             };
             // A server without the count can only see ids that went back; those of a clock never do.
@@ -115,8 +116,8 @@ mod tests {
             let added = if anew { fresh } else { old + fresh };
             // More entries than were seen before, and ids from the beginning: only who looked at each could tell.
             prop_assume!(!(anew && added >= delivered && jump < delivered));
-            let bed = entries.last().map(|last| Bed { last_id: id(*last), added: counts.then_some(added) });
-            let Start::After(start) = start(Some(ground), bed, Start::End) else { panic!("never at the end") };
+            let stream_snapshot = entries.last().map(|last| StreamSnapshot { last_id: id(*last), added: counts.then_some(added) });
+            let Start::After(start) = start(Some(group_position), stream_snapshot, Start::End) else { panic!("never at the end") };
             let missed = entries.iter().find(|n| id(**n) <= start && (anew || !acked.contains(n)));
             prop_assert_eq!(missed, None, "begins after {:?}", start);
         }
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_first_time_it_begins_as_configured() {
-        assert_eq!(start(None, Some(Bed { last_id: id(5), added: Some(5) }), Start::End), Start::End);
+        assert_eq!(start(None, Some(StreamSnapshot { last_id: id(5), added: Some(5) }), Start::End), Start::End);
         assert_eq!(start(None, None, Start::After(id(3))), Start::After(id(3)));
     }
 }

@@ -6,29 +6,29 @@ use crate::messages::stream_id::StreamId;
 
 /// What waits.
 #[derive(Debug)]
-pub(crate) struct Waiting<P> {
+pub(crate) struct KeyedEntry<P> {
     pub(crate) id: StreamId,
     /// Entries of one lane are handled one after the other; those of none need not wait for any.
-    pub(crate) lane: Option<u64>,
+    pub(crate) order_key: Option<u64>,
     /// An entry without its payload is parked: it keeps its place, and is delivered again when its turn comes.
     pub(crate) payload: Option<P>,
 }
 
 /// First come, first served, except that a lane has at most one entry outside.
 #[derive(Debug)]
-pub(crate) struct Lanes<P> {
-    ready: VecDeque<Waiting<P>>,
+pub(crate) struct KeyedQueue<P> {
+    ready: VecDeque<KeyedEntry<P>>,
     /// Parked entries whose turn it is, with their lanes.
     parked: BTreeMap<StreamId, Option<u64>>,
     /// The lanes with an entry in `ready`, in `parked` or outside, and who waits behind it.
-    behind: HashMap<u64, VecDeque<Waiting<P>>>,
+    behind: HashMap<u64, VecDeque<KeyedEntry<P>>>,
     /// How many have their payload.
     len: usize,
     /// How many are parked behind others.
     parked_behind: usize,
 }
 
-impl<P> Lanes<P> {
+impl<P> KeyedQueue<P> {
     pub(crate) fn new() -> Self {
         Self { ready: VecDeque::new(), parked: BTreeMap::new(), behind: HashMap::new(), len: 0, parked_behind: 0 }
     }
@@ -74,35 +74,35 @@ impl<P> Lanes<P> {
     }
 
     /// Puts an entry among the parked ones whose turn it is: its lane is its own.
-    pub(crate) fn park_in_front(&mut self, id: StreamId, lane: Option<u64>) {
-        self.parked.insert(id, lane);
+    pub(crate) fn park_in_front(&mut self, id: StreamId, order_key: Option<u64>) {
+        self.parked.insert(id, order_key);
     }
 
-    pub(crate) fn push(&mut self, waiting: Waiting<P>) {
-        if let Some(lane) = waiting.lane {
-            if let Some(queue) = self.behind.get_mut(&lane) {
+    pub(crate) fn push(&mut self, waiting: KeyedEntry<P>) {
+        if let Some(order_key) = waiting.order_key {
+            if let Some(queue) = self.behind.get_mut(&order_key) {
                 match waiting.payload {
                     Some(_) => self.len += 1,
                     None => self.parked_behind += 1,
                 }
                 return queue.push_back(waiting);
             }
-            self.behind.insert(lane, VecDeque::new());
+            self.behind.insert(order_key, VecDeque::new());
         }
         self.len += usize::from(waiting.payload.is_some());
         self.head(waiting);
     }
 
-    fn head(&mut self, waiting: Waiting<P>) {
+    fn head(&mut self, waiting: KeyedEntry<P>) {
         if waiting.payload.is_some() {
             self.ready.push_back(waiting);
         } else {
-            self.parked.insert(waiting.id, waiting.lane);
+            self.parked.insert(waiting.id, waiting.order_key);
         }
     }
 
     /// Puts an entry back that was outside: its lane is still its own, and it comes before all others.
-    pub(crate) fn push_back_in_front(&mut self, waiting: Waiting<P>) {
+    pub(crate) fn push_back_in_front(&mut self, waiting: KeyedEntry<P>) {
         self.len += 1;
         self.ready.push_front(waiting);
     }
@@ -115,14 +115,14 @@ impl<P> Lanes<P> {
     }
 
     /// The entry that was outside is settled: the next one of its lane may go.
-    pub(crate) fn done(&mut self, lane: Option<u64>) {
-        let Some(lane) = lane else { return };
-        match self.behind.get_mut(&lane).map(VecDeque::pop_front) {
+    pub(crate) fn done(&mut self, order_key: Option<u64>) {
+        let Some(order_key) = order_key else { return };
+        match self.behind.get_mut(&order_key).map(VecDeque::pop_front) {
             Some(Some(next)) => {
                 self.parked_behind -= usize::from(next.payload.is_none());
                 self.head(next);
             }
-            Some(None) => drop(self.behind.remove(&lane)),
+            Some(None) => drop(self.behind.remove(&order_key)),
             None => {}
         }
     }
@@ -143,18 +143,18 @@ impl<P> Lanes<P> {
     }
 
     /// Takes an entry out that waits, wherever it stands. Its order goes on without it.
-    pub(crate) fn remove(&mut self, id: StreamId, lane: Option<u64>) -> bool {
-        if let Some(lane) = self.parked.remove(&id) {
-            self.done(lane);
+    pub(crate) fn remove(&mut self, id: StreamId, order_key: Option<u64>) -> bool {
+        if let Some(order_key) = self.parked.remove(&id) {
+            self.done(order_key);
             return true;
         }
         if let Some(at) = self.ready.iter().position(|waiting| waiting.id == id) {
             self.ready.remove(at);
             self.len -= 1;
-            self.done(lane);
+            self.done(order_key);
             return true;
         }
-        let Some(queue) = lane.and_then(|lane| self.behind.get_mut(&lane)) else { return false };
+        let Some(queue) = order_key.and_then(|order_key| self.behind.get_mut(&order_key)) else { return false };
         let Some(at) = queue.iter().position(|waiting| waiting.id == id) else { return false };
         match queue.remove(at).and_then(|waiting| waiting.payload) {
             Some(_) => self.len -= 1,
@@ -166,10 +166,10 @@ impl<P> Lanes<P> {
     /// Takes everything that waits. Lanes with an entry outside stay closed until it is done.
     pub(crate) fn drain(&mut self) -> Vec<StreamId> {
         let mut all: Vec<_> = std::mem::take(&mut self.parked).into_iter().collect();
-        all.extend(self.ready.drain(..).map(|waiting| (waiting.id, waiting.lane)));
-        let heads: Vec<_> = all.iter().filter_map(|(_, lane)| *lane).collect();
-        for lane in heads {
-            let queue = self.behind.remove(&lane).into_iter().flatten();
+        all.extend(self.ready.drain(..).map(|waiting| (waiting.id, waiting.order_key)));
+        let heads: Vec<_> = all.iter().filter_map(|(_, order_key)| *order_key).collect();
+        for order_key in heads {
+            let queue = self.behind.remove(&order_key).into_iter().flatten();
             all.extend(queue.map(|waiting| (waiting.id, None)));
         }
         for queue in self.behind.values_mut() {
@@ -195,55 +195,55 @@ mod tests {
             keys in proptest::collection::vec(proptest::option::of(0..4u64), 0..100),
             choices in proptest::collection::vec(any::<u8>(), 400),
         ) {
-            let mut lanes = Lanes::new();
+            let mut keyed_queue = KeyedQueue::new();
             let mut outside: Vec<(StreamId, Option<u64>)> = Vec::new();
-            let (mut lane_of, mut last) = (HashMap::new(), HashMap::new());
+            let (mut order_key_of, mut last) = (HashMap::new(), HashMap::new());
             let (mut keys, mut choices) = (keys.into_iter().enumerate(), choices.into_iter().cycle());
             let (mut pushed, mut handled) = (0, 0);
             loop {
                 let choice = choices.next().unwrap_or_default();
                 match choice % 6 {
-                    0 => if let Some((n, lane)) = keys.next() {
+                    0 => if let Some((n, order_key)) = keys.next() {
                         let id = StreamId::new(n as u64 + 1, 0);
-                        lane_of.insert(id, lane);
-                        lanes.push(Waiting { id, lane, payload: (choice < 200).then_some(()) });
+                        order_key_of.insert(id, order_key);
+                        keyed_queue.push(KeyedEntry { id, order_key, payload: (choice < 200).then_some(()) });
                         pushed += 1;
                     }
-                    1 => if let Some((id, ())) = lanes.pop() {
-                        let lane = lane_of[&id];
-                        prop_assert!(lane.is_none() || outside.iter().all(|other| other.1 != lane));
-                        outside.push((id, lane));
+                    1 => if let Some((id, ())) = keyed_queue.pop() {
+                        let order_key = order_key_of[&id];
+                        prop_assert!(order_key.is_none() || outside.iter().all(|other| other.1 != order_key));
+                        outside.push((id, order_key));
                     }
                     2 if !outside.is_empty() => {
-                        let (id, lane) = outside.swap_remove(choice as usize % outside.len());
-                        if let Some(lane) = lane {
-                            prop_assert!(last.insert(lane, id).is_none_or(|before| before < id));
+                        let (id, order_key) = outside.swap_remove(choice as usize % outside.len());
+                        if let Some(order_key) = order_key {
+                            prop_assert!(last.insert(order_key, id).is_none_or(|before| before < id));
                         }
-                        lanes.done(lane);
+                        keyed_queue.done(order_key);
                         handled += 1;
                     }
                     3 if !outside.is_empty() && choice > 200 => {
-                        let (id, lane) = outside.swap_remove(choice as usize % outside.len());
-                        lanes.push_back_in_front(Waiting { id, lane, payload: Some(()) });
+                        let (id, order_key) = outside.swap_remove(choice as usize % outside.len());
+                        keyed_queue.push_back_in_front(KeyedEntry { id, order_key, payload: Some(()) });
                     }
-                    4 => drop(lanes.park(usize::from(choice % 2 == 0), 10)),
+                    4 => drop(keyed_queue.park(usize::from(choice % 2 == 0), 10)),
                     // A parked entry is delivered again.
                     5 => {
-                        let parked = lanes.parked().next();
+                        let parked = keyed_queue.parked().next();
                         if let Some(id) = parked {
-                            lanes.unpark(id);
-                            lanes.push_back_in_front(Waiting { id, lane: lane_of[&id], payload: Some(()) });
+                            keyed_queue.unpark(id);
+                            keyed_queue.push_back_in_front(KeyedEntry { id, order_key: order_key_of[&id], payload: Some(()) });
                         }
                     }
                     _ => {}
                 }
-                let parked = lanes.parked().count() + lanes.parked_behind();
-                prop_assert_eq!(lanes.len() + parked + outside.len() + handled, pushed);
-                if keys.len() == 0 && lanes.is_empty() && parked == 0 && outside.is_empty() {
+                let parked = keyed_queue.parked().count() + keyed_queue.parked_behind();
+                prop_assert_eq!(keyed_queue.len() + parked + outside.len() + handled, pushed);
+                if keys.len() == 0 && keyed_queue.is_empty() && parked == 0 && outside.is_empty() {
                     break;
                 }
             }
-            prop_assert!(lanes.behind.is_empty(), "a lane that nobody uses is forgotten");
+            prop_assert!(keyed_queue.behind.is_empty(), "a lane that nobody uses is forgotten");
         }
     }
 }

@@ -12,9 +12,9 @@ const SLACK: usize = 64;
 
 /// What becomes of an entry next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum EntryStage {
     /// For a handler.
-    Waiting,
+    KeyedEntry,
     /// For its handler's answer; the number tells this run from earlier ones.
     Running { run: u64 },
     /// For its next attempt, at that time.
@@ -28,12 +28,12 @@ pub(crate) enum Stage {
     /// For its place among the dead letters.
     Burying,
     /// For the server to hear that others may have it.
-    Leaving(Parting),
+    Leaving(ReleaseReason),
 }
 
 /// Why others may have an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Parting {
+pub(crate) enum ReleaseReason {
     /// No handler has had it since it was delivered.
     Unstarted,
     /// Its handler let go of it: that attempt does not count.
@@ -81,10 +81,10 @@ impl Attempts {
 
 /// One entry in hand.
 #[derive(Debug)]
-pub(crate) struct Hold {
-    pub(crate) stage: Stage,
+pub(crate) struct HeldEntry {
+    pub(crate) stage: EntryStage,
     pub(crate) attempts: Attempts,
-    pub(crate) lane: Option<u64>,
+    pub(crate) order_key: Option<u64>,
     pub(crate) size: usize,
     /// Somebody else has it now; only an acknowledgement still counts.
     pub(crate) lost: bool,
@@ -104,14 +104,14 @@ pub(crate) struct Hold {
     asked: bool,
 }
 
-impl Hold {
+impl HeldEntry {
     /// Whether its lease is renewed. A parked entry of no lane is not: others of the group may help with it.
     fn is_renewed(&self, now: Instant) -> bool {
         let lives = match self.stage {
-            Stage::Waiting | Stage::Running { .. } | Stage::Burying => true,
-            Stage::Delayed { due } => due > now && !self.offered,
-            Stage::Parked => self.lane.is_some() && !self.offered,
-            Stage::Taking | Stage::Acking | Stage::Leaving(_) => false,
+            EntryStage::KeyedEntry | EntryStage::Running { .. } | EntryStage::Burying => true,
+            EntryStage::Delayed { due } => due > now && !self.offered,
+            EntryStage::Parked => self.order_key.is_some() && !self.offered,
+            EntryStage::Taking | EntryStage::Acking | EntryStage::Leaving(_) => false,
         };
         lives && !self.lost && !self.trimmed && !self.dropped
     }
@@ -124,7 +124,7 @@ impl Hold {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseBook {
-    holds: IdMap<Hold>,
+    holds: IdMap<HeldEntry>,
     held: usize,
     running: usize,
     delayed: usize,
@@ -141,15 +141,15 @@ impl LeaseBook {
         self.holds.contains_key(&id)
     }
 
-    pub(crate) fn get(&self, id: StreamId) -> Option<&Hold> {
+    pub(crate) fn get(&self, id: StreamId) -> Option<&HeldEntry> {
         self.holds.get(&id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Hold> {
+    pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut HeldEntry> {
         self.holds.get_mut(&id)
     }
 
-    pub(crate) fn stage(&self, id: StreamId) -> Option<Stage> {
+    pub(crate) fn stage(&self, id: StreamId) -> Option<EntryStage> {
         self.holds.get(&id).map(|hold| hold.stage)
     }
 
@@ -188,7 +188,7 @@ impl LeaseBook {
         self.holds.keys().min().copied()
     }
 
-    pub(crate) fn count(&self, wanted: impl Fn(Stage) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(EntryStage) -> bool) -> usize {
         self.holds.values().filter(|hold| wanted(hold.stage)).count()
     }
 
@@ -196,16 +196,16 @@ impl LeaseBook {
     pub(crate) fn insert(
         &mut self,
         id: StreamId,
-        stage: Stage,
+        stage: EntryStage,
         attempts: Attempts,
-        lane: Option<u64>,
+        order_key: Option<u64>,
         size: usize,
         renewed: Instant,
     ) {
-        let hold = Hold {
+        let hold = HeldEntry {
             stage,
             attempts,
-            lane,
+            order_key,
             size,
             lost: false,
             trimmed: false,
@@ -222,17 +222,17 @@ impl LeaseBook {
     }
 
     /// Puts an entry down whose fate others decide from now on.
-    pub(crate) fn remove(&mut self, id: StreamId) -> Option<Hold> {
+    pub(crate) fn remove(&mut self, id: StreamId) -> Option<HeldEntry> {
         self.leave_stage(id);
         self.holds.remove(&id)
     }
 
-    pub(crate) fn set(&mut self, id: StreamId, stage: Stage) {
+    pub(crate) fn set(&mut self, id: StreamId, stage: EntryStage) {
         self.leave_stage(id);
         if let Some(hold) = self.holds.get_mut(&id) {
             hold.stage = stage;
         }
-        if let Stage::Delayed { due } = stage {
+        if let EntryStage::Delayed { due } = stage {
             self.dues.push(Reverse((due, id)));
         }
         self.enter_stage(id);
@@ -247,7 +247,7 @@ impl LeaseBook {
             hold.attempts.started += u64::from(!hold.attempts.recorded);
             hold.attempts.recorded = false;
         }
-        self.set(id, Stage::Running { run: self.runs });
+        self.set(id, EntryStage::Running { run: self.runs });
         self.deadlines.push(Reverse((deadline, id, self.runs)));
         self.drop_stale();
         self.runs
@@ -257,12 +257,13 @@ impl LeaseBook {
     fn drop_stale(&mut self) {
         if self.deadlines.len() > 2 * self.running + SLACK {
             let holds = &self.holds;
-            let live = |id: &StreamId, run: u64| holds.get(id).is_some_and(|hold| hold.stage == Stage::Running { run });
+            let live =
+                |id: &StreamId, run: u64| holds.get(id).is_some_and(|hold| hold.stage == EntryStage::Running { run });
             self.deadlines.retain(|Reverse((_, id, run))| live(id, *run));
         }
         if self.dues.len() > 2 * self.delayed + SLACK {
             let holds = &self.holds;
-            let live = |id: &StreamId, due| holds.get(id).is_some_and(|hold| hold.stage == Stage::Delayed { due });
+            let live = |id: &StreamId, due| holds.get(id).is_some_and(|hold| hold.stage == EntryStage::Delayed { due });
             self.dues.retain(|Reverse((due, id))| live(id, *due));
         }
     }
@@ -274,7 +275,7 @@ impl LeaseBook {
     /// The next handler whose deadline has passed.
     pub(crate) fn overdue(&mut self, now: Instant) -> Option<(StreamId, u64)> {
         while let Some(Reverse((_, id, run))) = pop_due(&mut self.deadlines, now, |entry| entry.0) {
-            if self.stage(id) == Some(Stage::Running { run }) {
+            if self.stage(id) == Some(EntryStage::Running { run }) {
                 return Some((id, run));
             }
         }
@@ -287,7 +288,7 @@ impl LeaseBook {
         while due.len() < most
             && let Some(Reverse((at, id))) = pop_due(&mut self.dues, now, |entry| entry.0)
         {
-            if self.stage(id) == Some(Stage::Delayed { due: at }) {
+            if self.stage(id) == Some(EntryStage::Delayed { due: at }) {
                 due.push(id);
             }
         }
@@ -338,7 +339,7 @@ impl LeaseBook {
 
     /// The entries that are ours only as long as the server agrees.
     pub(crate) fn leased(&self) -> Vec<StreamId> {
-        let lives = |stage| matches!(stage, Stage::Waiting | Stage::Running { .. } | Stage::Burying);
+        let lives = |stage| matches!(stage, EntryStage::KeyedEntry | EntryStage::Running { .. } | EntryStage::Burying);
         self.holds.iter().filter(|(_, hold)| lives(hold.stage) && !hold.lost).map(|(id, _)| *id).collect()
     }
 
@@ -353,10 +354,10 @@ impl LeaseBook {
     fn account(&mut self, id: StreamId, with: fn(usize, usize) -> usize) {
         let Some(hold) = self.holds.get(&id) else { return };
         let (held, running) = match hold.stage {
-            Stage::Waiting => (1, 0),
-            Stage::Running { .. } => (1, 1),
-            Stage::Delayed { .. } => return self.delayed = with(self.delayed, 1),
-            Stage::Parked => return self.parked = with(self.parked, 1),
+            EntryStage::KeyedEntry => (1, 0),
+            EntryStage::Running { .. } => (1, 1),
+            EntryStage::Delayed { .. } => return self.delayed = with(self.delayed, 1),
+            EntryStage::Parked => return self.parked = with(self.parked, 1),
             _ => return,
         };
         self.held = with(self.held, held);
@@ -383,10 +384,10 @@ mod tests {
         let years = now + Duration::from_secs(10 * 365 * 24 * 3600);
         for n in 1..=10_000 {
             let id = StreamId::new(n, 0);
-            book.insert(id, Stage::Waiting, Attempts::NONE, None, 10, now);
+            book.insert(id, EntryStage::KeyedEntry, Attempts::NONE, None, 10, now);
             book.run(id, years, now);
             if n % 2 == 0 {
-                book.set(id, Stage::Delayed { due: years });
+                book.set(id, EntryStage::Delayed { due: years });
             }
             if n > 1 {
                 book.remove(id);

@@ -11,26 +11,26 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 
 impl<P> Consumer<P> {
     /// Entries of ours, delivered again.
-    pub(crate) fn took(&mut self, answer: Result<Vec<Taken<P>>, Failure>, now: Instant) {
+    pub(crate) fn took(&mut self, answer: Result<Vec<TakeReply<P>>, Failure>, now: Instant) {
         let asked = std::mem::take(&mut self.taking);
-        let doubtful = std::mem::take(&mut self.doubtful_take);
+        let ownership_suspect = std::mem::take(&mut self.take_suspect);
         match answer {
             Ok(taken) => {
                 self.take.succeeded();
                 let mut gone = Vec::new();
                 for entry in taken {
                     match entry {
-                        Taken::Entry(arrival) => self.admit(arrival, self.took_at),
-                        Taken::Gone(id) => gone.push(id),
+                        TakeReply::Entry(arrival) => self.admit(arrival, self.took_at),
+                        TakeReply::Gone(id) => gone.push(id),
                     }
                 }
-                if doubtful {
-                    self.doubt();
+                if ownership_suspect {
+                    self.suspect_ownership();
                 }
                 self.trimmed(gone);
                 // What is in none of the answers is somebody else's by now.
                 for (id, _) in asked {
-                    if self.book.stage(id) == Some(Stage::Taking) {
+                    if self.book.stage(id) == Some(EntryStage::Taking) {
                         self.put_down(id);
                     }
                 }
@@ -39,20 +39,20 @@ impl<P> Consumer<P> {
                 self.take.failed(now, &mut self.chance);
                 // Whether they were delivered is unknown; asking again for the same count is the same as once.
                 for (id, _) in asked {
-                    if self.book.stage(id) == Some(Stage::Taking) {
+                    if self.book.stage(id) == Some(EntryStage::Taking) {
                         self.park(id);
                     }
                 }
-                self.errand_failed(failure);
+                self.command_failed(failure);
                 if matches!(self.flow, Flow::Draining(_)) {
-                    self.hand_back_waiting();
+                    self.return_waiting();
                 }
             }
         }
     }
 
     /// Where parked entries belong in the order. Those that are in no answer are looked at again.
-    pub(crate) fn peeked(&mut self, answer: Result<Vec<(StreamId, Peeked)>, Failure>, now: Instant) {
+    pub(crate) fn peeked(&mut self, answer: Result<Vec<(StreamId, OrderPosition)>, Failure>, now: Instant) {
         let asked = std::mem::take(&mut self.keying);
         match answer {
             Ok(peeked) => {
@@ -60,24 +60,24 @@ impl<P> Consumer<P> {
                 let mut gone = Vec::new();
                 for (id, peeked) in peeked {
                     match (peeked, self.book.get_mut(id)) {
-                        (Peeked::Lane { lane, size }, Some(hold)) if hold.stage == Stage::Parked => {
-                            (hold.lane, hold.size) = (lane, size);
-                            self.lanes.push(keyed_queue::Waiting { id, lane, payload: None });
+                        (OrderPosition::Lane { order_key, size }, Some(hold)) if hold.stage == EntryStage::Parked => {
+                            (hold.order_key, hold.size) = (order_key, size);
+                            self.keyed_queue.push(keyed_queue::KeyedEntry { id, order_key, payload: None });
                         }
-                        (Peeked::Gone, Some(_)) => gone.push(id),
+                        (OrderPosition::Gone, Some(_)) => gone.push(id),
                         _ => {}
                     }
                 }
                 self.removed(gone);
                 if matches!(self.flow, Flow::Draining(_)) {
-                    self.hand_back_waiting();
+                    self.return_waiting();
                 }
                 self.go_live_when_recovered();
             }
             Err(failure) => {
                 self.peek.failed(now, &mut self.chance);
                 asked.into_iter().rev().for_each(|id| self.unkeyed.push_front(id));
-                self.errand_failed(failure);
+                self.command_failed(failure);
             }
         }
     }
@@ -99,18 +99,18 @@ impl<P> Consumer<P> {
         // At any time since this process was last seen to look: then there was nothing.
         let since = read.and_then(|read| read.since).or(self.looked);
         self.arriving.since = self.arriving.since.or(since);
-        self.arriving.doubtful |= read.is_some_and(|read| read.doubtful);
+        self.arriving.ownership_suspect |= read.is_some_and(|read| read.ownership_suspect);
         // Who has asked for larger ones than it knew asks for fewer of them.
         self.typical = self.typical.max(bytes / entries);
-        self.next_look = self.next_look.min(now + self.terms.look_every);
+        self.next_check = self.next_check.min(now + self.terms.look_every);
         self.stall.delivered();
         self.next_read(now)
     }
 
     /// The read that was under way for longest has its answer. The patience with the one behind it begins.
-    fn next_answered(&mut self, now: Instant) -> Option<Reading> {
+    fn next_answered(&mut self, now: Instant) -> Option<PendingRead> {
         let answered = self.reads.pop_front();
-        let look_at = self.look_after_read(now);
+        let look_at = self.check_read_liveness(now);
         if let Some(next) = self.reads.front_mut() {
             next.look_at = look_at;
         }
@@ -119,13 +119,13 @@ impl<P> Consumer<P> {
 
     /// All that came is decoded.
     pub(crate) fn page_read(&mut self, page: Vec<Arrival<P>>, now: Instant) {
-        let Arriving { doubtful, since, .. } = std::mem::take(&mut self.arriving);
+        let ReceivedPage { ownership_suspect, since, .. } = std::mem::take(&mut self.arriving);
         for arrival in page {
             self.received = self.received.max(Some(arrival.id));
             self.admit(arrival, since.unwrap_or(now));
         }
-        if doubtful {
-            self.doubt();
+        if ownership_suspect {
+            self.suspect_ownership();
         }
     }
 
@@ -143,20 +143,20 @@ impl<P> Consumer<P> {
         // Two that failed together are one failure.
         let first = self.reads.is_empty() && self.read.failed(now, &mut self.chance);
         match failure.kind {
-            FailureKind::Closed | FailureKind::NoGroup => self.errand_failed(failure),
+            FailureKind::Closed | FailureKind::NoGroup => self.command_failed(failure),
             // The next read tells more.
             FailureKind::Unblocked => self.read.succeeded(),
-            _ if first => self.tell(Told::Trouble { error: failure.error }),
+            _ if first => self.notify(Notice::Trouble { error: failure.error }),
             _ => {}
         }
     }
 
     /// Entries that others left, and where to look next.
-    pub(crate) fn swept(&mut self, answer: Result<Swept, Failure>, now: Instant) {
+    pub(crate) fn swept(&mut self, answer: Result<SweepReply, Failure>, now: Instant) {
         match answer {
-            Ok(Swept { clock, returned, claims }) => {
+            Ok(SweepReply { clock, returned, claims }) => {
                 self.sweep.succeeded();
-                self.sweep_put_off = false;
+                self.sweep_deferred = false;
                 self.server_clock.saw(clock, self.swept_at, now);
                 self.notice_distance();
                 let Some(claims) = claims else {
@@ -175,14 +175,14 @@ impl<P> Consumer<P> {
                 self.next_sweep = now + pause;
                 if entries > 0 {
                     self.tally.claimed += entries as u64;
-                    self.tell(Told::Claimed { entries });
+                    self.notify(Notice::Claimed { entries });
                 }
                 self.trimmed(claims.gone);
                 self.go_live_when_recovered();
             }
             Err(failure) => {
                 self.sweep.failed(now, &mut self.chance);
-                self.errand_failed(failure);
+                self.command_failed(failure);
             }
         }
     }
@@ -195,7 +195,7 @@ impl<P> Consumer<P> {
         if claims_after == min_idle {
             self.told_distance = false;
         } else if !std::mem::replace(&mut self.told_distance, true) {
-            self.tell(Told::SlowRoundTrips { round_trip, claims_after });
+            self.notify(Notice::SlowRoundTrips { round_trip, claims_after });
         }
     }
 
@@ -218,17 +218,17 @@ impl<P> Consumer<P> {
         }
         // Since when it is ours is not known.
         let renewed = now.checked_sub(self.terms.min_idle).unwrap_or(now);
-        self.book.insert(id, Stage::Parked, attempts, None, 0, renewed);
+        self.book.insert(id, EntryStage::Parked, attempts, None, 0, renewed);
         if let Some(hold) = self.book.get_mut(id) {
             hold.due = due;
         }
         if attempts.started >= self.terms.max_deliveries {
             // Whoever had it last may have died of it: no handler sees it again.
-            self.bury(id, DeadLetterReason::MaxDeliveries, Some(UNANSWERED.to_owned()));
+            self.dead_letter(id, DeadLetterReason::MaxDeliveries, Some(UNANSWERED.to_owned()));
         } else if self.terms.ordered {
             self.unkeyed.push_back(id);
         } else {
-            self.lanes.push(keyed_queue::Waiting { id, lane: None, payload: None });
+            self.keyed_queue.push(keyed_queue::KeyedEntry { id, order_key: None, payload: None });
         }
         true
     }
@@ -238,13 +238,13 @@ impl<P> Consumer<P> {
         if self.suspect == Some(id) {
             self.suspect = None;
         }
-        let (lane, dropped) = self.book.get(id).map_or((None, false), |hold| (hold.lane, hold.dropped));
+        let (order_key, dropped) = self.book.get(id).map_or((None, false), |hold| (hold.order_key, hold.dropped));
         if dropped {
             // It is not pending for anybody before the server has heard of it.
-            self.unsaid.push_back(id);
+            self.unrenewed.push_back(id);
         }
-        self.book.set(id, Stage::Parked);
-        self.lanes.park_in_front(id, lane);
+        self.book.set(id, EntryStage::Parked);
+        self.keyed_queue.park_in_front(id, order_key);
     }
 
     /// An XACK was answered. What was not pending any more is acknowledged too.
@@ -255,7 +255,7 @@ impl<P> Consumer<P> {
                 let ids = self.acks.returned(flight);
                 self.tally.acked += ids.len() as u64;
                 for id in ids {
-                    if self.book.stage(id) == Some(Stage::Acking) {
+                    if self.book.stage(id) == Some(EntryStage::Acking) {
                         self.book.remove(id);
                     }
                 }
@@ -269,12 +269,12 @@ impl<P> Consumer<P> {
     }
 
     /// The server knows the terms, except for entries that are no longer ours.
-    pub(crate) fn leased(&mut self, answer: Result<Renewed, Failure>, now: Instant) {
+    pub(crate) fn leased(&mut self, answer: Result<LeaseReply, Failure>, now: Instant) {
         let said = std::mem::take(&mut self.saying);
         match answer {
-            Ok(Renewed { lost, absent, gone }) => {
+            Ok(LeaseReply { lost, absent, gone }) => {
                 self.lease.succeeded();
-                self.doubtful &= !self.unsaid.is_empty();
+                self.ownership_suspect &= !self.unrenewed.is_empty();
                 self.removed(gone);
                 let (lost, absent) = self.without_owner(lost, absent, now);
                 for term in said {
@@ -292,10 +292,10 @@ impl<P> Consumer<P> {
                 let gone = failure.kind == FailureKind::NoGroup && matches!(self.flow, Flow::Draining(_));
                 if gone {
                     // Nothing is pending in a group that is not there, and a consumer that ends makes no other.
-                    self.unsaid.clear();
+                    self.unrenewed.clear();
                     self.book.ids().into_iter().for_each(|id| self.lost(id));
                 } else {
-                    self.unsaid.extend(said.iter().map(|term| term.id));
+                    self.unrenewed.extend(said.iter().map(|term| term.id));
                 }
                 self.settling_failed(failure, first && !gone);
             }
@@ -318,7 +318,7 @@ impl<P> Consumer<P> {
                 continue;
             }
             let (stage, started) = (hold.stage, hold.attempts.started > 0);
-            let in_hand = matches!(stage, Stage::Waiting | Stage::Running { .. });
+            let in_hand = matches!(stage, EntryStage::KeyedEntry | EntryStage::Running { .. });
             if started && !in_hand {
                 // Its handler may have acknowledged it itself, with its effects: it must not come again.
                 lost.push(id);
@@ -332,11 +332,11 @@ impl<P> Consumer<P> {
             dropped.push(id);
             // What no handler has had has to be pending again before anything can become of it.
             if !in_hand {
-                self.unsaid.push_back(id);
+                self.unrenewed.push_back(id);
             }
         }
         if !dropped.is_empty() {
-            self.tell(Told::Dropped { entries: dropped.len() + unclear.len() });
+            self.notify(Notice::Dropped { entries: dropped.len() + unclear.len() });
         }
         dropped.extend(unclear);
         (lost, dropped)
@@ -351,13 +351,13 @@ impl<P> Consumer<P> {
         self.book.renew(term.id, self.said_at);
         // Who parts while a renewal is under way has not been heard yet, and is still among the unsaid. Those
         // under suspicion have no renewals.
-        if let Some(Stage::Leaving(parting)) = self.book.stage(term.id)
-            && (term.returned || parting == Parting::Suspect)
+        if let Some(EntryStage::Leaving(parting)) = self.book.stage(term.id)
+            && (term.returned || parting == ReleaseReason::Suspect)
         {
             match parting {
-                Parting::Unstarted => self.tally.handed_back += 1,
-                Parting::Recorded { .. } => self.tally.handed_over += 1,
-                Parting::Released | Parting::Suspect => {}
+                ReleaseReason::Unstarted => self.tally.handed_back += 1,
+                ReleaseReason::Recorded { .. } => self.tally.handed_over += 1,
+                ReleaseReason::Released | ReleaseReason::Suspect => {}
             }
             self.put_down(term.id);
         }
@@ -367,18 +367,19 @@ impl<P> Consumer<P> {
     fn removed(&mut self, mut ids: Vec<StreamId>) {
         ids.retain(|id| {
             let stage = self.book.stage(*id);
-            let in_hand = matches!(stage, Some(Stage::Waiting | Stage::Running { .. } | Stage::Burying));
+            let in_hand =
+                matches!(stage, Some(EntryStage::KeyedEntry | EntryStage::Running { .. } | EntryStage::Burying));
             if in_hand && let Some(hold) = self.book.get_mut(*id) {
                 hold.trimmed = true;
             }
-            stage.is_some_and(|stage| !in_hand && stage != Stage::Acking)
+            stage.is_some_and(|stage| !in_hand && stage != EntryStage::Acking)
         });
         self.trimmed(ids);
     }
 
     pub(super) fn lost(&mut self, id: StreamId) {
         match self.book.stage(id) {
-            Some(Stage::Running { .. }) => {
+            Some(EntryStage::Running { .. }) => {
                 // Its handler may end well: then it is acknowledged all the same. But it is neither retried
                 // nor moved to the dead letters by us, for that is for its new owner to decide.
                 self.tally.lease_lost += 1;
@@ -386,71 +387,82 @@ impl<P> Consumer<P> {
                     hold.lost = true;
                 }
                 self.out.push_back(Action::SignalLost { id });
-                self.tell(Told::LeaseLost { id });
+                self.notify(Notice::LeaseLost { id });
             }
-            Some(Stage::Waiting) => {
+            Some(EntryStage::KeyedEntry) => {
                 self.tally.lease_lost += 1;
                 self.put_down(id);
             }
-            Some(Stage::Parked) => self.put_down(id),
+            Some(EntryStage::Parked) => self.put_down(id),
             // The answer to the burial that is under way says the same, and only then may the entry come back.
-            Some(Stage::Burying) if self.burying == Some(id) => {}
-            Some(Stage::Burying) => {
-                self.burials.retain(|burial| burial.id != id);
+            Some(EntryStage::Burying) if self.dead_lettering == Some(id) => {}
+            Some(EntryStage::Burying) => {
+                self.dead_letter_requests.retain(|dead_letter_request| dead_letter_request.id != id);
                 self.stuck.retain(|(_, stuck), _| *stuck != id);
                 self.put_down(id);
             }
-            Some(Stage::Delayed { .. }) => self.put_down(id),
+            Some(EntryStage::Delayed { .. }) => self.put_down(id),
             // It has left already, where the answer to that was lost.
-            Some(Stage::Leaving(_)) => self.put_down(id),
-            Some(Stage::Taking | Stage::Acking) | None => {}
+            Some(EntryStage::Leaving(_)) => self.put_down(id),
+            Some(EntryStage::Taking | EntryStage::Acking) | None => {}
         }
     }
 
     /// A dead letter is written, or it is none: the entry was not ours, or not there, any more.
-    pub(crate) fn buried(&mut self, burial: Burial, answer: Result<Buried, Failure>, now: Instant) {
-        self.burying = None;
+    pub(crate) fn was_dead_lettered(
+        &mut self,
+        dead_letter_request: DeadLetterRequest,
+        answer: Result<DeadLetterOutcome, Failure>,
+        now: Instant,
+    ) {
+        self.dead_lettering = None;
         match answer {
-            Ok(buried) => {
-                self.bury.succeeded();
-                self.told_stuck &= buried != Buried::Written;
-                match buried {
-                    Buried::Written => {
+            Ok(was_dead_lettered) => {
+                self.dead_letter.succeeded();
+                self.told_stuck &= was_dead_lettered != DeadLetterOutcome::Written;
+                match was_dead_lettered {
+                    DeadLetterOutcome::Written => {
                         self.tally.dead_lettered += 1;
-                        self.tell(Told::DeadLettered { id: burial.id, reason: burial.reason });
+                        self.notify(Notice::DeadLettered {
+                            id: dead_letter_request.id,
+                            reason: dead_letter_request.reason,
+                        });
                     }
-                    Buried::Gone => self.trimmed(vec![burial.id]),
-                    Buried::NotOurs if self.book.get(burial.id).is_some_and(|hold| hold.trimmed) => {
-                        self.trimmed(vec![burial.id]);
+                    DeadLetterOutcome::Gone => self.trimmed(vec![dead_letter_request.id]),
+                    DeadLetterOutcome::NotOurs
+                        if self.book.get(dead_letter_request.id).is_some_and(|hold| hold.trimmed) =>
+                    {
+                        self.trimmed(vec![dead_letter_request.id]);
                     }
-                    Buried::NotOurs => {}
+                    DeadLetterOutcome::NotOurs => {}
                 }
-                self.put_down(burial.id);
+                self.put_down(dead_letter_request.id);
             }
-            Err(failure) => self.burial_failed(burial, failure, now),
+            Err(failure) => self.dead_letter_failed(dead_letter_request, failure, now),
         }
     }
 
     /// A dead letter that the server refuses is tried again ever more slowly, and keeps no other from being written.
-    fn burial_failed(&mut self, burial: Burial, failure: Failure, now: Instant) {
+    fn dead_letter_failed(&mut self, dead_letter_request: DeadLetterRequest, failure: Failure, now: Instant) {
         let concerns_all = matches!(
             failure.kind,
             FailureKind::Link | FailureKind::NoGroup | FailureKind::Closed | FailureKind::Busy | FailureKind::ReadOnly
         );
         if concerns_all {
-            let first = self.bury.failed(now, &mut self.chance);
+            let first = self.dead_letter.failed(now, &mut self.chance);
             if first && matches!(failure.kind, FailureKind::Busy | FailureKind::ReadOnly) {
-                self.tell(Told::DeadLetterFailed { id: burial.id, error: failure.error.clone() });
+                self.notify(Notice::DeadLetterFailed { id: dead_letter_request.id, error: failure.error.clone() });
             }
-            self.burials.push_front(burial);
+            self.dead_letter_requests.push_front(dead_letter_request);
         } else {
-            self.bury.succeeded();
+            self.dead_letter.succeeded();
             if !std::mem::replace(&mut self.told_stuck, true) {
-                self.tell(Told::DeadLetterFailed { id: burial.id, error: failure.error.clone() });
+                self.notify(Notice::DeadLetterFailed { id: dead_letter_request.id, error: failure.error.clone() });
             }
-            let tries = burial.tries + 1;
+            let tries = dead_letter_request.tries + 1;
             let pause = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(LAST_RETRY);
-            self.stuck.insert((now + pause, burial.id), Burial { tries, ..burial });
+            self.stuck
+                .insert((now + pause, dead_letter_request.id), DeadLetterRequest { tries, ..dead_letter_request });
         }
         self.settling_failed(failure, false);
     }
@@ -463,17 +475,17 @@ impl<P> Consumer<P> {
             self.put_down(*id);
         }
         self.tally.trimmed += ids.len() as u64;
-        self.tell(Told::Trimmed { ids });
+        self.notify(Notice::Trimmed { ids });
     }
 
     /// Takes an entry into hand, unless it is there already. It is certainly ours since `renewed`.
     fn admit(&mut self, arrival: Arrival<P>, renewed: Instant) {
-        let Arrival { id, lane, size, payload } = arrival;
-        let known = self.book.get(id).map(|hold| (hold.stage, hold.lane, hold.attempts));
-        let (lane, mut attempts, again) = match known {
-            Some((Stage::Taking, known, attempts)) => (known, attempts, true),
+        let Arrival { id, order_key, size, payload } = arrival;
+        let known = self.book.get(id).map(|hold| (hold.stage, hold.order_key, hold.attempts));
+        let (order_key, mut attempts, again) = match known {
+            Some((EntryStage::Taking, known, attempts)) => (known, attempts, true),
             Some(_) => return,
-            None => (lane, Attempts::NONE, false),
+            None => (order_key, Attempts::NONE, false),
         };
         if attempts.suspect && !attempts.recorded {
             // The server counts this attempt already.
@@ -481,51 +493,51 @@ impl<P> Consumer<P> {
         }
         self.typical = if self.typical == 0 { size } else { (self.typical * 7 + size) / 8 };
         // An entry that never gets in line must not close the line behind it.
-        let keeps_lane = again || payload.is_ok();
-        self.book.insert(id, Stage::Waiting, attempts, lane.filter(|_| keeps_lane), size, renewed);
+        let keeps_order_key = again || payload.is_ok();
+        self.book.insert(id, EntryStage::KeyedEntry, attempts, order_key.filter(|_| keeps_order_key), size, renewed);
         match payload {
-            Err(error) => self.bury(id, DeadLetterReason::Decode, Some(error)),
+            Err(error) => self.dead_letter(id, DeadLetterReason::Decode, Some(error)),
             Ok(payload) => {
-                let waiting = keyed_queue::Waiting { id, lane, payload: Some(payload) };
+                let waiting = keyed_queue::KeyedEntry { id, order_key, payload: Some(payload) };
                 // It had its place in its lane all the time.
-                if again && lane.is_some() {
-                    self.lanes.push_back_in_front(waiting);
+                if again && order_key.is_some() {
+                    self.keyed_queue.push_back_in_front(waiting);
                 } else {
-                    self.lanes.push(waiting);
+                    self.keyed_queue.push(waiting);
                 }
                 let hands_back = match self.flow {
                     Flow::Draining(_) => true,
                     Flow::Paused(None) => !self.terms.ordered,
                     Flow::Open | Flow::Paused(Some(_)) => false,
                 };
-                if hands_back || self.name == Name::Taken {
-                    self.hand_back_waiting();
+                if hands_back || self.name == Name::TakeReply {
+                    self.return_waiting();
                 }
             }
         }
     }
 
     /// An errand of a live consumer failed in a way that may concern all of them.
-    pub(super) fn errand_failed(&mut self, failure: Failure) {
-        let reads = matches!(self.phase, Phase::Live | Phase::Setup(Step::List));
+    pub(super) fn command_failed(&mut self, failure: Failure) {
+        let reads = matches!(self.phase, ConsumerPhase::Live | ConsumerPhase::Setup(SetupStep::List));
         match failure.kind {
             FailureKind::Closed => self.close(),
             // A read that is under way hears of it too, and must end first.
             FailureKind::NoGroup if reads && self.reads.is_empty() => {
                 self.setup = Pace::default();
-                self.phase = Phase::Setup(Step::EnsureGroup);
+                self.phase = ConsumerPhase::Setup(SetupStep::EnsureGroup);
             }
             _ => {}
         }
     }
 
     /// An errand that settles entries failed: it is repeated, as long as there is a connection to come.
-    fn settling_failed(&mut self, failure: Failure, tell: bool) {
+    fn settling_failed(&mut self, failure: Failure, notify: bool) {
         let told = !matches!(failure.kind, FailureKind::Link | FailureKind::NoGroup | FailureKind::Closed);
-        if tell && told {
-            self.tell(Told::Trouble { error: failure.error.clone() });
+        if notify && told {
+            self.notify(Notice::Trouble { error: failure.error.clone() });
         }
-        self.errand_failed(failure);
+        self.command_failed(failure);
     }
 
     /// The reader's link is gone, and with it the answer to what it read. What that took is found by listing
@@ -535,18 +547,18 @@ impl<P> Consumer<P> {
             return;
         }
         self.tally.disconnects += 1;
-        self.zombie = self.reader.take().or(self.zombie);
-        self.tell(Told::Disconnected { cause: failure.error });
+        self.stale_client = self.reader.take().or(self.stale_client);
+        self.notify(Notice::Disconnected { cause: failure.error });
         // Before the first look at it: a server that accepts and closes must not be asked in a circle.
         self.setup = Pace::default();
         self.setup.pause(now, &mut self.chance);
-        self.phase = Phase::Setup(Step::Connect);
+        self.phase = ConsumerPhase::Setup(SetupStep::Connect);
     }
 
     pub(super) fn close(&mut self) {
         if !self.is_closed() {
-            self.phase = Phase::Closed;
-            self.tell(Told::Closed);
+            self.phase = ConsumerPhase::Closed;
+            self.notify(Notice::Closed);
             self.out.push_back(Action::Finish);
         }
     }
@@ -558,18 +570,18 @@ impl<P> Consumer<P> {
 
 /// What a sweep brought.
 #[derive(Debug)]
-pub(crate) struct Swept {
+pub(crate) struct SweepReply {
     /// The server's clock, in milliseconds since the Unix epoch.
     pub(crate) clock: u64,
     /// What other consumers have handed back, with the counts of its deliveries and how long it is idle.
     pub(crate) returned: Vec<(StreamId, u64, Duration)>,
     /// Nothing where the clock was not what it should be.
-    pub(crate) claims: Option<Claims>,
+    pub(crate) claims: Option<ClaimReply>,
 }
 
 /// What came of telling the server terms.
 #[derive(Debug, Default)]
-pub(crate) struct Renewed {
+pub(crate) struct LeaseReply {
     /// Entries that are somebody else's.
     pub(crate) lost: Vec<StreamId>,
     /// Entries that are pending for nobody.
@@ -580,7 +592,7 @@ pub(crate) struct Renewed {
 
 /// A page of entries that others had left.
 #[derive(Debug, Default)]
-pub(crate) struct Claims {
+pub(crate) struct ClaimReply {
     pub(crate) cursor: StreamId,
     /// With the counts of their deliveries.
     pub(crate) entries: Vec<(StreamId, u64)>,
@@ -590,7 +602,7 @@ pub(crate) struct Claims {
 
 /// What became of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Buried {
+pub(crate) enum DeadLetterOutcome {
     Written,
     NotOurs,
     Gone,

@@ -25,7 +25,7 @@ impl<P> Consumer<P> {
             .or_else(|| self.next_run(now))
             .or_else(|| self.next_setup(now))
             .or_else(|| self.next_lease(now))
-            .or_else(|| self.next_burial(now))
+            .or_else(|| self.next_dead_letter(now))
             .or_else(|| self.next_peek(now))
             .or_else(|| self.next_take(now))
             .or_else(|| self.next_upkeep(now))
@@ -39,16 +39,16 @@ impl<P> Consumer<P> {
             return None;
         }
         let open = self.flow == Flow::Open;
-        let live = self.phase == Phase::Live && open;
+        let live = self.phase == ConsumerPhase::Live && open;
         let flow = match self.flow {
             Flow::Open | Flow::Paused(None) => None,
             Flow::Paused(Some(at)) | Flow::Draining(at) => Some(at),
         };
-        let setup = (self.phase != Phase::Live).then(|| self.setup.wake_at()).flatten();
+        let setup = (self.phase != ConsumerPhase::Live).then(|| self.setup.wake_at()).flatten();
         let read = if live { self.read.wake_at() } else { None };
-        let lease = if self.unsaid.is_empty() { None } else { self.lease.wake_at() };
-        let bury = if self.burials.is_empty() { None } else { self.bury.wake_at() };
-        let stuck = self.stuck.keys().next().map(|(at, _)| *at).filter(|_| !self.bury.is_under_way());
+        let lease = if self.unrenewed.is_empty() { None } else { self.lease.wake_at() };
+        let dead_letter = if self.dead_letter_requests.is_empty() { None } else { self.dead_letter.wake_at() };
+        let stuck = self.stuck.keys().next().map(|(at, _)| *at).filter(|_| !self.dead_letter.is_under_way());
         let peek = if self.unkeyed.is_empty() { None } else { self.peek.wake_at() };
         let may_take = open && self.free_to_take() > 0 && !self.take.is_under_way();
         let due = if may_take { self.book.next_due() } else { None };
@@ -58,14 +58,23 @@ impl<P> Consumer<P> {
         let upkeep = self.upkeep_at();
         let beat = (self.book.len() > 0).then_some(self.next_beat);
         let look = self.reads.front().map(|reading| reading.look_at);
-        [self.acks.wake_at(), flow, setup, read, lease, bury, due.map(|due| take.map_or(due, |at| at.max(due))), take]
-            .into_iter()
-            .chain([sweep, beat, look, stuck, peek, self.book.next_deadline()])
-            .chain(upkeep)
-            .flatten()
-            // What was due at the last look and was not done waits for something else than the clock.
-            .filter(|at| self.looked.is_none_or(|looked| *at > looked))
-            .min()
+        [
+            self.acks.wake_at(),
+            flow,
+            setup,
+            read,
+            lease,
+            dead_letter,
+            due.map(|due| take.map_or(due, |at| at.max(due))),
+            take,
+        ]
+        .into_iter()
+        .chain([sweep, beat, look, stuck, peek, self.book.next_deadline()])
+        .chain(upkeep)
+        .flatten()
+        // What was due at the last look and was not done waits for something else than the clock.
+        .filter(|at| self.looked.is_none_or(|looked| *at > looked))
+        .min()
     }
 
     /// A thread that was busy with something else comes to its sockets later than to this.
@@ -86,25 +95,25 @@ impl<P> Consumer<P> {
         if self.wake_at().is_none_or(|meant| now.saturating_duration_since(meant.max(looked)) <= spare) {
             return;
         }
-        self.doubt();
+        self.suspect_ownership();
         if now.saturating_duration_since(looked) > NAME_HELD / 2 {
             // The name may be another process' by now, to which the server would give our entries.
-            self.doubtful_name = self.name == Name::Ours;
+            self.name_suspect = self.name == Name::Ours;
             self.next_name = now;
         }
         // Others may have stood still with us, on the same thread or machine. They renew what they have first.
-        if !self.sweep_put_off {
-            self.sweep_put_off = true;
+        if !self.sweep_deferred {
+            self.sweep_deferred = true;
             self.next_sweep = self.next_sweep.max(now + self.terms.min_idle / 3);
         }
-        self.reads.iter_mut().for_each(|reading| reading.doubtful = true);
-        self.arriving.doubtful = self.arriving.entries > 0;
-        self.doubtful_take = !self.taking.is_empty();
+        self.reads.iter_mut().for_each(|reading| reading.ownership_suspect = true);
+        self.arriving.ownership_suspect = self.arriving.entries > 0;
+        self.take_suspect = !self.taking.is_empty();
     }
 
-    pub(super) fn doubt(&mut self) {
-        self.unsaid.extend(self.book.leased());
-        self.doubtful = !self.unsaid.is_empty();
+    pub(super) fn suspect_ownership(&mut self) {
+        self.unrenewed.extend(self.book.leased());
+        self.ownership_suspect = !self.unrenewed.is_empty();
     }
 
     /// How many entries may be asked for that were delivered before. A read that waits for new ones does not
@@ -142,7 +151,7 @@ impl<P> Consumer<P> {
     /// How many may be taken that are ours: one at least when nothing is ready, for all that is in hand may
     /// wait behind the very one that is due.
     fn free_to_take(&self) -> usize {
-        self.free_again().max(usize::from(!self.lanes.has_ready()))
+        self.free_again().max(usize::from(!self.keyed_queue.has_ready()))
     }
 
     fn tick(&mut self, now: Instant) {
@@ -158,7 +167,7 @@ impl<P> Consumer<P> {
             // Each lease is renewed after at most 5/12 of its time, which leaves more than half of it to answers that are late.
             self.next_beat = now + self.terms.min_idle / 4;
             if let Some(before) = now.checked_sub(self.terms.min_idle / 6) {
-                self.unsaid.extend(self.book.aging(before, now));
+                self.unrenewed.extend(self.book.aging(before, now));
             }
         }
         self.watch_read(now);
@@ -179,24 +188,24 @@ impl<P> Consumer<P> {
             Some(_) => {}
             None => {
                 let why = "a read did not end in time: the link is given up";
-                self.out.push_back(Action::Sever { why });
+                self.out.push_back(Action::Disconnect { why });
             }
         }
     }
 
     fn is_drained(&self) -> bool {
         // A dead letter that is refused again and again does not hold the end up: the report tells of it.
-        let hopeless = self.stuck.values().all(|burial| burial.tries > 1);
+        let hopeless = self.stuck.values().all(|dead_letter_request| dead_letter_request.tries > 1);
         hopeless
             && self.book.running() == 0
             && self.reads.is_empty()
             && self.arriving.entries == 0
             && self.acks.is_empty()
-            && self.unsaid.is_empty()
+            && self.unrenewed.is_empty()
             && self.saying.is_empty()
             && self.taking.is_empty()
-            && self.burials.is_empty()
-            && !self.bury.is_under_way()
+            && self.dead_letter_requests.is_empty()
+            && !self.dead_letter.is_under_way()
     }
 
     fn next_ack(&mut self, now: Instant) -> Option<Action<P>> {
@@ -205,11 +214,11 @@ impl<P> Consumer<P> {
     }
 
     fn next_run(&mut self, now: Instant) -> Option<Action<P>> {
-        let allowed = self.allowance.is_none_or(|entries| entries > 0) && !self.doubtful && !self.doubtful_name;
+        let allowed = self.allowance.is_none_or(|entries| entries > 0) && !self.ownership_suspect && !self.name_suspect;
         if self.flow != Flow::Open || !allowed || self.book.running() >= self.terms.max_in_flight {
             return None;
         }
-        let (id, payload) = self.lanes.pop()?;
+        let (id, payload) = self.keyed_queue.pop()?;
         self.allowance = self.allowance.map(|entries| entries - 1);
         if self.book.running() == 0 {
             self.last_answer = now;
@@ -221,14 +230,21 @@ impl<P> Consumer<P> {
     }
 
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Action<P>> {
-        let may = self.phase == Phase::Live && self.flow == Flow::Open && self.has_room();
+        let may = self.phase == ConsumerPhase::Live && self.flow == Flow::Open && self.has_room();
         if may && self.reads.is_empty() {
             self.make_room();
         }
         let count = may.then(|| if self.reads.is_empty() { self.first_read(now) } else { self.read_ahead() })??;
-        let (blocks, look_at) = (self.streak < self.terms.backlog, self.look_after_read(now));
+        let (blocks, look_at) = (self.streak < self.terms.backlog, self.check_read_liveness(now));
         self.read.start();
-        self.reads.push_back(Reading { count, blocks, look_at, unblocked: false, doubtful: false, since: None });
+        self.reads.push_back(PendingRead {
+            count,
+            blocks,
+            look_at,
+            unblocked: false,
+            ownership_suspect: false,
+            since: None,
+        });
         Some(Action::Read { count, blocks })
     }
 
@@ -238,7 +254,7 @@ impl<P> Consumer<P> {
         if without < MOST_WITHOUT_PAYLOAD / 4 {
             self.told_backlog = false;
         } else if without >= MOST_WITHOUT_PAYLOAD / 2 && !std::mem::replace(&mut self.told_backlog, true) {
-            self.tell(Told::ManyDelayed { entries: without, most: MOST_WITHOUT_PAYLOAD });
+            self.notify(Notice::ManyDelayed { entries: without, most: MOST_WITHOUT_PAYLOAD });
         }
         without < MOST_WITHOUT_PAYLOAD && self.book.len() - without < MOST
     }
@@ -247,11 +263,11 @@ impl<P> Consumer<P> {
     /// entries of other keys.
     fn make_room(&mut self) {
         let full = self.free_again() < self.terms.batch.div_ceil(2) || self.free_bytes() == 0;
-        if !full || self.lanes.has_ready() || self.book.running() >= self.terms.max_in_flight {
+        if !full || self.keyed_queue.has_ready() || self.book.running() >= self.terms.max_in_flight {
             return;
         }
-        for (id, payload) in self.lanes.park(1, MOST_BEHIND) {
-            self.book.set(id, Stage::Parked);
+        for (id, payload) in self.keyed_queue.park(1, MOST_BEHIND) {
+            self.book.set(id, EntryStage::Parked);
             drop(payload);
         }
     }
@@ -260,7 +276,7 @@ impl<P> Consumer<P> {
     fn first_read(&self, now: Instant) -> Option<usize> {
         let free = self.free_again();
         // Many small pages cost more than a few large ones: only who has nothing to do reads a small one.
-        let worth_it = free > 0 && (free >= self.terms.batch.div_ceil(2) || self.lanes.is_empty());
+        let worth_it = free > 0 && (free >= self.terms.batch.div_ceil(2) || self.keyed_queue.is_empty());
         let free_bytes = self.free_bytes();
         let room = free_bytes > 0 || self.book.held() + self.arriving.entries == 0;
         if !self.read.may_start(now) || !worth_it || !room {
@@ -284,7 +300,7 @@ impl<P> Consumer<P> {
     }
 
     /// When somebody looks after a read that is the next to be answered from now on.
-    pub(super) fn look_after_read(&self, now: Instant) -> Instant {
+    pub(super) fn check_read_liveness(&self, now: Instant) -> Instant {
         now + self.terms.block + MARGIN
     }
 
@@ -297,7 +313,7 @@ impl<P> Consumer<P> {
             return None;
         }
         while self.saying.len() < LEASES
-            && let Some(id) = self.unsaid.pop_front()
+            && let Some(id) = self.unrenewed.pop_front()
         {
             // By now the entry may be settled, or its terms may be others.
             if let Some(term) = self.term(id, now) {
@@ -305,7 +321,7 @@ impl<P> Consumer<P> {
             }
         }
         if self.saying.is_empty() {
-            self.doubtful = false;
+            self.ownership_suspect = false;
             return None;
         }
         self.lease.start();
@@ -325,17 +341,21 @@ impl<P> Consumer<P> {
         let (idle, count) = match hold.stage {
             _ if hold.lost || hold.trimmed => return None,
             // Nothing can be done about what a handler works on; what it answers is told then.
-            Stage::Waiting | Stage::Running { .. } if hold.dropped => return None,
-            Stage::Waiting | Stage::Running { .. } | Stage::Burying | Stage::Parked => (Duration::ZERO, None),
-            Stage::Delayed { .. } if hold.offered => (min_idle, Some(ended)),
-            Stage::Delayed { due } => (until(due), Some(ended)),
-            Stage::Leaving(Parting::Suspect) => (min_idle, Some(attempts.deliveries())),
-            Stage::Leaving(Parting::Recorded { due }) => (until(due), Some(ended)),
-            Stage::Leaving(Parting::Unstarted | Parting::Released) => (min_idle, Some(ended)),
-            Stage::Taking | Stage::Acking => return None,
+            EntryStage::KeyedEntry | EntryStage::Running { .. } if hold.dropped => return None,
+            EntryStage::KeyedEntry | EntryStage::Running { .. } | EntryStage::Burying | EntryStage::Parked => {
+                (Duration::ZERO, None)
+            }
+            EntryStage::Delayed { .. } if hold.offered => (min_idle, Some(ended)),
+            EntryStage::Delayed { due } => (until(due), Some(ended)),
+            EntryStage::Leaving(ReleaseReason::Suspect) => (min_idle, Some(attempts.deliveries())),
+            EntryStage::Leaving(ReleaseReason::Recorded { due }) => (until(due), Some(ended)),
+            EntryStage::Leaving(ReleaseReason::Unstarted | ReleaseReason::Released) => (min_idle, Some(ended)),
+            EntryStage::Taking | EntryStage::Acking => return None,
         };
-        let returned =
-            matches!(hold.stage, Stage::Leaving(Parting::Unstarted | Parting::Released | Parting::Recorded { .. }));
+        let returned = matches!(
+            hold.stage,
+            EntryStage::Leaving(ReleaseReason::Unstarted | ReleaseReason::Released | ReleaseReason::Recorded { .. })
+        );
         Some(LeaseTerm { id, idle, count, returned, forced: hold.dropped && attempts.started == 0 })
     }
 
@@ -350,16 +370,16 @@ impl<P> Consumer<P> {
         ids.into_iter().for_each(|id| self.book.confirm(id, sent));
     }
 
-    fn next_burial(&mut self, now: Instant) -> Option<Action<P>> {
-        if !self.bury.may_start(now) {
+    fn next_dead_letter(&mut self, now: Instant) -> Option<Action<P>> {
+        if !self.dead_letter.may_start(now) {
             return None;
         }
         let due = self.stuck.first_key_value().is_some_and(|((at, _), _)| *at <= now);
-        let stuck = if due { self.stuck.pop_first().map(|(_, burial)| burial) } else { None };
-        let burial = stuck.or_else(|| self.burials.pop_front())?;
-        self.burying = Some(burial.id);
-        self.bury.start();
-        Some(Action::Bury(burial))
+        let stuck = if due { self.stuck.pop_first().map(|(_, dead_letter_request)| dead_letter_request) } else { None };
+        let dead_letter_request = stuck.or_else(|| self.dead_letter_requests.pop_front())?;
+        self.dead_lettering = Some(dead_letter_request.id);
+        self.dead_letter.start();
+        Some(Action::DeadLetter(dead_letter_request))
     }
 
     fn next_peek(&mut self, now: Instant) -> Option<Action<P>> {
@@ -387,8 +407,8 @@ impl<P> Consumer<P> {
             return None;
         }
         for (id, _) in &entries {
-            self.lanes.unpark(*id);
-            self.book.set(*id, Stage::Taking);
+            self.keyed_queue.unpark(*id);
+            self.book.set(*id, EntryStage::Taking);
         }
         self.taking.clone_from(&entries);
         self.take.start();
@@ -400,9 +420,11 @@ impl<P> Consumer<P> {
     /// comes back, if the next one takes the process down.
     fn has_ended(&self, suspect: StreamId) -> bool {
         match self.book.stage(suspect) {
-            Some(Stage::Taking | Stage::Waiting | Stage::Running { .. } | Stage::Acking) => false,
+            Some(EntryStage::Taking | EntryStage::KeyedEntry | EntryStage::Running { .. } | EntryStage::Acking) => {
+                false
+            }
             // Its dead letter cannot be written: nobody else has to wait for that.
-            Some(Stage::Burying) => self.stuck.keys().any(|(_, id)| *id == suspect),
+            Some(EntryStage::Burying) => self.stuck.keys().any(|(_, id)| *id == suspect),
             _ => true,
         }
     }
@@ -415,7 +437,7 @@ impl<P> Consumer<P> {
         let (mut bytes, mut free_bytes) = (0, self.free_bytes());
         let (mut entries, mut later, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         let empty = self.book.held() + self.arriving.entries == 0;
-        for id in self.lanes.parked().take(LOOK) {
+        for id in self.keyed_queue.parked().take(LOOK) {
             if entries.len() >= most {
                 break;
             }
@@ -434,7 +456,7 @@ impl<P> Consumer<P> {
             }
             // How large it is is known, or likely; one that is too large goes alone.
             bytes += if hold.size > 0 { hold.size } else { self.typical.max(1) };
-            let first = entries.is_empty() && (empty || (self.book.running() == 0 && !self.lanes.has_ready()));
+            let first = entries.is_empty() && (empty || (self.book.running() == 0 && !self.keyed_queue.has_ready()));
             if bytes > free_bytes && !first {
                 break;
             }
@@ -447,31 +469,32 @@ impl<P> Consumer<P> {
             }
             entries.push((id, hold.attempts.deliveries() + u64::from(suspect && !hold.attempts.recorded)));
         }
-        if self.unsaid.is_empty() && self.saying.is_empty() {
+        if self.unrenewed.is_empty() && self.saying.is_empty() {
             // They are pending for nobody before the server has heard of them.
-            self.unsaid.extend(dropped);
+            self.unrenewed.extend(dropped);
         }
         for (id, due) in later {
-            self.lanes.unpark(id);
-            self.book.set(id, Stage::Delayed { due });
+            self.keyed_queue.unpark(id);
+            self.book.set(id, EntryStage::Delayed { due });
         }
         entries
     }
 
     /// With an order, what others have handed back comes before what is new.
     fn sweeps_early(&self) -> bool {
-        let listed = self.phase == Phase::Setup(Step::List) && self.recovery.listed_all && self.flow == Flow::Open;
+        let listed =
+            self.phase == ConsumerPhase::Setup(SetupStep::List) && self.recovery.listed_all && self.flow == Flow::Open;
         listed && self.terms.ordered && !self.recovery.returned_all
     }
 
     fn sweep_count(&self) -> usize {
         let room = if self.sweeps_early() { CHUNK } else { self.free_again() };
-        CHUNK.saturating_sub(self.lanes.turns()).min(room)
+        CHUNK.saturating_sub(self.keyed_queue.turns()).min(room)
     }
 
     fn next_sweep(&mut self, now: Instant) -> Option<Action<P>> {
         let early = self.sweeps_early();
-        let may = (early || self.phase == Phase::Live) && self.flow == Flow::Open && self.sweep.may_start(now);
+        let may = (early || self.phase == ConsumerPhase::Live) && self.flow == Flow::Open && self.sweep.may_start(now);
         let count = if early { CHUNK } else { self.sweep_count() };
         if !may || (self.next_sweep > now && !early) || count == 0 {
             return None;
@@ -484,23 +507,25 @@ impl<P> Consumer<P> {
     }
 
     fn next_upkeep(&mut self, now: Instant) -> Option<Action<P>> {
-        let named = self.name == Name::Ours && self.phase != Phase::Setup(Step::Name);
+        let named = self.name == Name::Ours && self.phase != ConsumerPhase::Setup(SetupStep::Name);
         if named && self.next_name <= now && self.rename.may_start(now) {
             self.next_name = now + NAME_HELD / 3;
             self.rename.start();
             return Some(Action::HoldName);
         }
-        if self.phase != Phase::Live || matches!(self.flow, Flow::Draining(_)) {
+        if self.phase != ConsumerPhase::Live || matches!(self.flow, Flow::Draining(_)) {
             return None;
         }
-        if self.next_look <= now && self.look.may_start(now) {
+        if self.next_check <= now && self.look.may_start(now) {
             // A group that nothing happens to is looked at less often: the server lists all groups of the stream for it.
             let idle = self.book.len() == 0 && self.tally.read == self.read_at_look;
             self.read_at_look = self.tally.read;
-            self.next_look =
+            self.next_check =
                 now + if idle { self.terms.look_every.max(self.terms.idle_look) } else { self.terms.look_every };
             self.look.start();
-            return Some(Action::Look { delivered: self.ground.map(|ground| ground.last_id) });
+            return Some(Action::RefreshTopology {
+                delivered: self.group_position.map(|group_position| group_position.last_id),
+            });
         }
         let idle = self.terms.forget_after?;
         if self.next_forget > now || !self.forget.may_start(now) {
@@ -513,14 +538,14 @@ impl<P> Consumer<P> {
 
     fn upkeep_at(&self) -> [Option<Instant>; 3] {
         let at = |pace: &Pace, next: Instant, wanted: bool| {
-            (wanted && self.phase == Phase::Live && !pace.is_under_way())
+            (wanted && self.phase == ConsumerPhase::Live && !pace.is_under_way())
                 .then(|| pace.wake_at().map_or(next, |pause| pause.max(next)))
         };
         let works = !matches!(self.flow, Flow::Draining(_));
         [
             (self.name == Name::Ours && !self.rename.is_under_way())
                 .then(|| self.rename.wake_at().map_or(self.next_name, |pause| pause.max(self.next_name))),
-            at(&self.look, self.next_look, works),
+            at(&self.look, self.next_check, works),
             at(&self.forget, self.next_forget, works && self.terms.forget_after.is_some()),
         ]
     }

@@ -7,7 +7,7 @@ impl<P> Consumer<P> {
     /// A handler answered. An answer to an earlier run, or about an entry that is no longer ours, changes
     /// nothing, except that what was done is acknowledged all the same.
     pub(crate) fn handled(&mut self, id: StreamId, run: u64, outcome: Handled, now: Instant) {
-        if self.book.stage(id) != Some(Stage::Running { run }) {
+        if self.book.stage(id) != Some(EntryStage::Running { run }) {
             return;
         }
         self.learn_handler_time(id, now);
@@ -22,7 +22,7 @@ impl<P> Consumer<P> {
             Handled::Done(Outcome::Retry) => self.retry(id, None, None, now),
             Handled::Done(Outcome::RetryAfter(delay)) => self.retry(id, Some(delay), None, now),
             Handled::Done(Outcome::Failed(error)) => self.retry(id, None, Some(error), now),
-            Handled::Done(Outcome::Reject(error)) => self.bury(id, DeadLetterReason::Rejected, Some(error)),
+            Handled::Done(Outcome::Reject(error)) => self.dead_letter(id, DeadLetterReason::Rejected, Some(error)),
             Handled::Done(Outcome::Release) => self.release(id, now),
             // Without its payload there is nothing to keep: it comes back from the server after the pause.
             Handled::Done(Outcome::PauseFor(pause)) => {
@@ -45,7 +45,7 @@ impl<P> Consumer<P> {
     /// A handler's deadline has passed. `progress` is when it last made some, or was last seen to take other messages
     /// where it has not `started` with this one.
     pub(crate) fn overdue(&mut self, id: StreamId, run: u64, progress: Option<Instant>, started: bool, now: Instant) {
-        if self.book.stage(id) != Some(Stage::Running { run }) {
+        if self.book.stage(id) != Some(EntryStage::Running { run }) {
             return;
         }
         let deadline = progress.map(|at| at + self.terms.handler_deadline).filter(|deadline| *deadline > now);
@@ -56,7 +56,7 @@ impl<P> Consumer<P> {
         let attempt = self.book.get(id).map_or(0, |hold| hold.attempts.number);
         self.tally.timed_out += 1;
         self.out.push_back(Action::GiveUp { id });
-        self.tell(Told::TimedOut { id, attempt });
+        self.notify(Notice::TimedOut { id, attempt });
         if self.book.get(id).is_some_and(|hold| hold.lost) {
             return self.put_down(id);
         }
@@ -72,8 +72,8 @@ impl<P> Consumer<P> {
     }
 
     pub(super) fn acknowledge(&mut self, id: StreamId, now: Instant) {
-        self.settled_lane(id);
-        self.book.set(id, Stage::Acking);
+        self.settled_order_key(id);
+        self.book.set(id, EntryStage::Acking);
         self.acks.push(id, now);
     }
 
@@ -81,7 +81,7 @@ impl<P> Consumer<P> {
         let Some(hold) = self.book.get_mut(id) else { return };
         let started = hold.attempts.started;
         if started >= self.terms.max_deliveries {
-            return self.bury(id, DeadLetterReason::MaxDeliveries, error);
+            return self.dead_letter(id, DeadLetterReason::MaxDeliveries, error);
         }
         hold.attempts = Attempts { number: hold.attempts.number + 1, suspect: false, recorded: false, ..hold.attempts };
         self.tally.retried += 1;
@@ -94,8 +94,8 @@ impl<P> Consumer<P> {
         self.tally.released += 1;
         self.uncount(id);
         if !self.terms.ordered {
-            self.settled_lane(id);
-            return self.leave(id, Parting::Released);
+            self.settled_order_key(id);
+            return self.leave(id, ReleaseReason::Released);
         }
         if let Some(hold) = self.book.get_mut(id) {
             hold.offered = true;
@@ -113,15 +113,15 @@ impl<P> Consumer<P> {
 
     /// The entry keeps its lane: what comes after it in its order waits for it.
     fn delay(&mut self, id: StreamId, due: Instant) {
-        self.book.set(id, Stage::Delayed { due });
-        self.unsaid.push_back(id);
+        self.book.set(id, EntryStage::Delayed { due });
+        self.unrenewed.push_back(id);
     }
 
-    pub(super) fn bury(&mut self, id: StreamId, reason: DeadLetterReason, error: Option<String>) {
+    pub(super) fn dead_letter(&mut self, id: StreamId, reason: DeadLetterReason, error: Option<String>) {
         // Whether its letter is written or not: no handler will have it again, and its key need not wait.
-        self.settled_lane(id);
-        self.book.set(id, Stage::Burying);
-        self.burials.push_back(Burial { id, reason, error, tries: 0 });
+        self.settled_order_key(id);
+        self.book.set(id, EntryStage::Burying);
+        self.dead_letter_requests.push_back(DeadLetterRequest { id, reason, error, tries: 0 });
     }
 
     /// Until when a handler asked for nothing to be handed out.
@@ -141,7 +141,7 @@ impl<P> Consumer<P> {
         };
         if longer {
             self.flow = Flow::Paused(Some(until));
-            self.tell(Told::Paused { lasts: Some(pause) });
+            self.notify(Notice::Paused { lasts: Some(pause) });
             self.unblock();
         }
     }
@@ -154,20 +154,20 @@ impl<P> Consumer<P> {
     }
 
     /// The entry's place in its order is free for the next one.
-    pub(super) fn settled_lane(&mut self, id: StreamId) {
+    pub(super) fn settled_order_key(&mut self, id: StreamId) {
         if let Some(hold) = self.book.get_mut(id) {
-            let lane = hold.lane.take();
-            self.lanes.done(lane);
+            let order_key = hold.order_key.take();
+            self.keyed_queue.done(order_key);
         }
     }
 
     /// Forgets an entry: the server has said what became of it, or others will.
     pub(super) fn put_down(&mut self, id: StreamId) {
-        let lane = self.book.get(id).and_then(|hold| hold.lane);
-        if matches!(self.book.stage(id), Some(Stage::Waiting | Stage::Parked)) {
-            self.lanes.remove(id, lane);
+        let order_key = self.book.get(id).and_then(|hold| hold.order_key);
+        if matches!(self.book.stage(id), Some(EntryStage::KeyedEntry | EntryStage::Parked)) {
+            self.keyed_queue.remove(id, order_key);
         } else {
-            self.settled_lane(id);
+            self.settled_order_key(id);
         }
         self.book.remove(id);
     }

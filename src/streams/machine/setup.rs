@@ -14,23 +14,23 @@ pub(crate) enum Holder {
 impl<P> Consumer<P> {
     pub(super) fn next_setup(&mut self, now: Instant) -> Option<Action<P>> {
         let step = match self.phase {
-            Phase::Setup(step) => step,
+            ConsumerPhase::Setup(step) => step,
             // What did not fit in hand when it was listed.
-            Phase::Live if !self.recovery.listed_all => Step::List,
-            Phase::Live | Phase::Closed => return None,
+            ConsumerPhase::Live if !self.recovery.listed_all => SetupStep::List,
+            ConsumerPhase::Live | ConsumerPhase::Closed => return None,
         };
         if matches!(self.flow, Flow::Draining(_)) || !self.setup.may_start(now) {
             return None;
         }
-        let action = match (step, self.zombie) {
-            (Step::Connect, _) => Action::Connect,
-            (Step::Name, _) => Action::HoldName,
-            (Step::Reap, Some(client)) => Action::Reap { client },
-            (Step::Reap, None) | (Step::EnsureGroup, _) => {
-                self.phase = Phase::Setup(Step::EnsureGroup);
-                Action::EnsureGroup { known: self.ground, sample: self.sample }
+        let action = match (step, self.stale_client) {
+            (SetupStep::Connect, _) => Action::Connect,
+            (SetupStep::Name, _) => Action::HoldName,
+            (SetupStep::Reap, Some(client)) => Action::Reap { client },
+            (SetupStep::Reap, None) | (SetupStep::EnsureGroup, _) => {
+                self.phase = ConsumerPhase::Setup(SetupStep::EnsureGroup);
+                Action::EnsureGroup { known: self.group_position, sample: self.sample }
             }
-            (Step::List, _) => {
+            (SetupStep::List, _) => {
                 if self.recovery.listed_all || self.book.parked() >= MOST {
                     return None;
                 }
@@ -47,8 +47,8 @@ impl<P> Consumer<P> {
             Ok(client) => {
                 self.reader = client;
                 // The same number again: the server has restarted, and counts from the beginning.
-                self.zombie = self.zombie.filter(|zombie| client != Some(*zombie));
-                self.step(Step::Name);
+                self.stale_client = self.stale_client.filter(|stale_client| client != Some(*stale_client));
+                self.step(SetupStep::Name);
             }
             Err(failure) => self.setup_failed(failure, now),
         }
@@ -56,7 +56,7 @@ impl<P> Consumer<P> {
 
     /// The name is ours, or somebody else's.
     pub(crate) fn named(&mut self, answer: Result<Holder, Failure>, now: Instant) {
-        let setting_up = self.phase == Phase::Setup(Step::Name);
+        let setting_up = self.phase == ConsumerPhase::Setup(SetupStep::Name);
         if !setting_up {
             match &answer {
                 Err(_) => drop(self.rename.failed(now, &mut self.chance)),
@@ -66,23 +66,23 @@ impl<P> Consumer<P> {
         match answer {
             Ok(Holder::Us) => {
                 self.name = Name::Ours;
-                self.doubtful_name = false;
+                self.name_suspect = false;
                 self.next_name = now + NAME_HELD / 3;
                 if setting_up {
-                    self.step(Step::Reap);
+                    self.step(SetupStep::Reap);
                 }
             }
             Ok(Holder::Somebody(holder)) => self.outdone(holder, now),
             Err(failure) if setting_up => self.setup_failed(failure, now),
-            Err(failure) => self.errand_failed(failure),
+            Err(failure) => self.command_failed(failure),
         }
     }
 
     /// Somebody else bears our name: the server cannot tell our entries from theirs any more, so none is ours.
     fn outdone(&mut self, holder: String, now: Instant) {
-        if self.name != Name::Taken {
-            self.name = Name::Taken;
-            self.tell(Told::NameTaken { holder });
+        if self.name != Name::TakeReply {
+            self.name = Name::TakeReply;
+            self.notify(Notice::NameTaken { holder });
             for id in self.book.ids() {
                 self.lost(id);
             }
@@ -92,7 +92,7 @@ impl<P> Consumer<P> {
             self.unblock();
         }
         if !self.is_closed() {
-            self.phase = Phase::Setup(Step::Name);
+            self.phase = ConsumerPhase::Setup(SetupStep::Name);
             self.setup.failed(now, &mut self.chance);
         }
     }
@@ -102,8 +102,8 @@ impl<P> Consumer<P> {
         match answer {
             Err(failure) if failure.kind == FailureKind::Link => self.setup_failed(failure, now),
             Ok(()) | Err(_) => {
-                self.zombie = None;
-                self.step(Step::EnsureGroup);
+                self.stale_client = None;
+                self.step(SetupStep::EnsureGroup);
             }
         }
     }
@@ -111,15 +111,15 @@ impl<P> Consumer<P> {
     /// The group is there.
     pub(crate) fn ensured(&mut self, answer: Result<Ensured, Failure>, now: Instant) {
         match answer {
-            Ok(Ensured { made, ground }) => {
-                match (made, self.ground) {
-                    (Some(Start::After(after)), Some(_)) => self.tell(Told::Healed { after }),
-                    (Some(_), _) => self.tell(Told::GroupCreated),
+            Ok(Ensured { made, group_position }) => {
+                match (made, self.group_position) {
+                    (Some(Start::After(after)), Some(_)) => self.notify(Notice::Healed { after }),
+                    (Some(_), _) => self.notify(Notice::GroupCreated),
                     (None, _) => {}
                 }
-                self.ground = ground.or(self.ground);
+                self.group_position = group_position.or(self.group_position);
                 self.recovery = Recovery::default();
-                self.step(Step::List);
+                self.step(SetupStep::List);
             }
             Err(failure) => self.setup_failed(failure, now),
         }
@@ -154,30 +154,30 @@ impl<P> Consumer<P> {
         let listed = self.recovery.listed_all || (!self.terms.ordered && self.book.parked() >= MOST);
         let in_order =
             !self.terms.ordered || (self.recovery.returned_all && self.unkeyed.is_empty() && self.keying.is_empty());
-        if self.phase == Phase::Setup(Step::List) && listed && in_order {
-            self.phase = Phase::Live;
+        if self.phase == ConsumerPhase::Setup(SetupStep::List) && listed && in_order {
+            self.phase = ConsumerPhase::Live;
             self.read.over();
             self.tally.recovered += self.recovery.recovered;
-            self.tell(Told::Connected { recovered: self.recovery.recovered });
+            self.notify(Notice::Connected { recovered: self.recovery.recovered });
         }
     }
 
     /// How far the group is; nothing where it cannot be told.
-    pub(crate) fn looked(&mut self, answer: Result<Option<Ground>, Failure>, now: Instant) {
+    pub(crate) fn looked(&mut self, answer: Result<Option<GroupPosition>, Failure>, now: Instant) {
         match answer {
-            Ok(ground) => {
+            Ok(group_position) => {
                 self.look.succeeded();
-                let Some(ground) = ground.filter(|_| self.phase == Phase::Live) else { return };
-                self.ground = Some(ground);
+                let Some(group_position) = group_position.filter(|_| self.phase == ConsumerPhase::Live) else { return };
+                self.group_position = Some(group_position);
                 let reading = !self.reads.is_empty() && self.flow == Flow::Open;
-                if let Some(lasts) = self.stall.looked(ground.lag, reading, now) {
-                    self.tell(Told::Stalled { lag: ground.lag.unwrap_or_default(), lasts });
-                    self.out.push_back(Action::Sever { why: "nothing was delivered although there is something" });
+                if let Some(lasts) = self.stall.looked(group_position.lag, reading, now) {
+                    self.notify(Notice::Stalled { lag: group_position.lag.unwrap_or_default(), lasts });
+                    self.out.push_back(Action::Disconnect { why: "nothing was delivered although there is something" });
                 }
             }
             Err(failure) => {
                 self.look.failed(now, &mut self.chance);
-                self.errand_failed(failure);
+                self.command_failed(failure);
             }
         }
     }
@@ -188,19 +188,19 @@ impl<P> Consumer<P> {
             Ok(names) => {
                 self.forget.succeeded();
                 for name in names {
-                    self.tell(Told::ConsumerRemoved { name });
+                    self.notify(Notice::ConsumerRemoved { name });
                 }
             }
             Err(failure) => {
                 self.forget.failed(now, &mut self.chance);
-                self.errand_failed(failure);
+                self.command_failed(failure);
             }
         }
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: SetupStep) {
         self.setup.succeeded();
-        self.phase = Phase::Setup(step);
+        self.phase = ConsumerPhase::Setup(step);
     }
 
     fn setup_failed(&mut self, failure: Failure, now: Instant) {
@@ -209,10 +209,10 @@ impl<P> Consumer<P> {
             FailureKind::Closed => self.close(),
             FailureKind::NoGroup => {
                 // It vanished between two steps. A server that goes on saying so must not be asked without a pause.
-                self.phase = Phase::Setup(Step::EnsureGroup);
+                self.phase = ConsumerPhase::Setup(SetupStep::EnsureGroup);
             }
             FailureKind::Link => {}
-            _ if first => self.tell(Told::Trouble { error: failure.error }),
+            _ if first => self.notify(Notice::Trouble { error: failure.error }),
             _ => {}
         }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::group_position::{Ground, Sample};
+use super::group_position::{GroupPosition, LastEntry};
 use crate::messages::stream_id::StreamId;
-use crate::streams::events::{DeadLetterReason, StreamEventKind as Told};
+use crate::streams::events::{DeadLetterReason, StreamEventKind as Notice};
 
 /// The terms of one consumer.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub(crate) enum Action<P> {
     /// End what the reader's last link left on the server.
     Reap { client: i64 },
     /// Make the group, if it is not there.
-    EnsureGroup { known: Option<Ground>, sample: Option<Sample> },
+    EnsureGroup { known: Option<GroupPosition>, sample: Option<LastEntry> },
     /// List what is pending for this consumer.
     ListPending { after: Option<StreamId>, count: usize },
     /// Read entries of ours, without having them delivered, to learn which lanes they belong to.
@@ -62,11 +62,11 @@ pub(crate) enum Action<P> {
     /// Let a blocked read go.
     Unblock { client: i64 },
     /// Give the reader's link up.
-    Sever { why: &'static str },
+    Disconnect { why: &'static str },
     /// Claim what has been idle for so long, if the server's clock is what it should be, give or take so much.
     Sweep { cursor: StreamId, count: usize, min_idle: Duration, clock: Option<(u64, Duration)> },
     /// Find out how far the group is. `delivered` is the last entry that it had delivered at the last look.
-    Look { delivered: Option<StreamId> },
+    RefreshTopology { delivered: Option<StreamId> },
     /// Remove consumers that died and left nothing.
     Forget { idle: Duration },
     /// Acknowledge.
@@ -74,7 +74,7 @@ pub(crate) enum Action<P> {
     /// Tell the server since when entries count as idle.
     Lease { terms: Vec<LeaseTerm> },
     /// Move an entry to the dead letters.
-    Bury(Burial),
+    DeadLetter(DeadLetterRequest),
     /// Hand an entry to its handler; `alone`, if it may be what took its last consumer down.
     Run { id: StreamId, run: u64, attempt: u64, alone: bool, payload: P },
     /// A handler's deadline has passed: report whether it made progress.
@@ -84,7 +84,7 @@ pub(crate) enum Action<P> {
     /// Tell a handler that its entry is somebody else's now.
     SignalLost { id: StreamId },
     /// Tell whoever asked for events.
-    Tell(Told),
+    PublishEvent(Notice),
     /// Everything is settled, or the deadline passed.
     Finish,
 }
@@ -104,7 +104,7 @@ pub(crate) struct LeaseTerm {
 
 /// An entry on its way to the dead letters.
 #[derive(Debug, Clone)]
-pub(crate) struct Burial {
+pub(crate) struct DeadLetterRequest {
     pub(crate) id: StreamId,
     pub(crate) reason: DeadLetterReason,
     pub(crate) error: Option<String>,
@@ -116,16 +116,16 @@ pub(crate) struct Burial {
 #[derive(Debug)]
 pub(crate) struct Arrival<P> {
     pub(crate) id: StreamId,
-    pub(crate) lane: Option<u64>,
+    pub(crate) order_key: Option<u64>,
     pub(crate) size: usize,
     pub(crate) payload: Result<P, String>,
 }
 
 /// Where an entry belongs in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peeked {
+pub(crate) enum OrderPosition {
     Lane {
-        lane: Option<u64>,
+        order_key: Option<u64>,
         size: usize,
     },
     /// It was removed from the stream.
@@ -134,7 +134,7 @@ pub(crate) enum Peeked {
 
 /// What a take brought.
 #[derive(Debug)]
-pub(crate) enum Taken<P> {
+pub(crate) enum TakeReply<P> {
     Entry(Arrival<P>),
     /// It was removed from the stream.
     Gone(StreamId),

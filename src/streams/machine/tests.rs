@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use world::{Owner, Pending, Test, World, no_group, terms};
+use world::{LeaseOwner, Pending, Test, World, no_group, terms};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -138,8 +138,8 @@ fn who_bears_a_name_that_is_taken_reads_nothing_and_settles_nothing() {
     let mut told = 0;
     while let Some(action) = test.machine.next(test.now) {
         match action {
-            Action::Tell(Told::NameTaken { .. }) => told += 1,
-            Action::Tell(_) | Action::SignalLost { .. } | Action::Unblock { .. } => {}
+            Action::PublishEvent(Notice::NameTaken { .. }) => told += 1,
+            Action::PublishEvent(_) | Action::SignalLost { .. } | Action::Unblock { .. } => {}
             other => asked.push(other),
         }
     }
@@ -159,7 +159,7 @@ fn who_stood_still_asks_what_is_still_its_own() {
     for id in [first, second] {
         test.world.pending.insert(
             id,
-            Pending { owner: if id == second { Owner::Us } else { Owner::Peer }, since: test.now, count: 1 },
+            Pending { owner: if id == second { LeaseOwner::Us } else { LeaseOwner::Peer }, since: test.now, count: 1 },
         );
     }
     test.world.fresh.clear();
@@ -312,9 +312,9 @@ fn retries_leave_room_for_what_was_asked_for() {
 #[test]
 fn the_patience_with_the_second_read_begins_when_the_first_is_answered() {
     let mut test = reading_ahead(roomy());
-    let patience = terms().block + MARGIN;
+    let time_limit = terms().block + MARGIN;
     for _ in 0..8 {
-        test.now += (patience - Duration::from_millis(1)) / 8;
+        test.now += (time_limit - Duration::from_millis(1)) / 8;
         test.look();
     }
     answer_read(&mut test);
@@ -322,7 +322,7 @@ fn the_patience_with_the_second_read_begins_when_the_first_is_answered() {
     test.look();
     test.now += MARGIN + Duration::from_millis(1);
     let wants = wants(&mut test);
-    assert!(!wants.iter().any(|action| matches!(action, Action::Sever { .. })), "{wants:?}");
+    assert!(!wants.iter().any(|action| matches!(action, Action::Disconnect { .. })), "{wants:?}");
 }
 
 /// Ablation: a read that does not block is severed at the first look, with its answer in this process' socket.
@@ -331,11 +331,11 @@ fn who_stood_still_takes_what_its_reads_have_brought_before_it_gives_the_link_up
     let mut test = reading_ahead(roomy());
     test.now += terms().block + MARGIN + Duration::from_millis(1);
     let first = wants(&mut test);
-    assert!(!first.iter().any(|action| matches!(action, Action::Sever { .. })), "{first:?}");
+    assert!(!first.iter().any(|action| matches!(action, Action::Disconnect { .. })), "{first:?}");
     // And one that never answers is on a dead link.
     test.now += MARGIN;
     let then = wants(&mut test);
-    assert!(then.iter().any(|action| matches!(action, Action::Sever { .. })), "{then:?}");
+    assert!(then.iter().any(|action| matches!(action, Action::Disconnect { .. })), "{then:?}");
 }
 
 /// Ablation: doubt that is one flag for all pages is over with the first one.
@@ -350,7 +350,7 @@ fn whoever_stood_still_asks_about_both_pages_that_it_had_asked_for() {
         answer_read(&mut test);
         assert!(test.running.is_empty(), "nothing before the server was asked");
         for pending in test.world.pending.values_mut() {
-            pending.owner = Owner::Peer;
+            pending.owner = LeaseOwner::Peer;
         }
         for _ in 0..10 {
             if let Some(nth) = test.asked.iter().position(|action| matches!(action, Action::Lease { .. })) {
@@ -411,7 +411,8 @@ fn a_server_that_contradicts_itself_is_not_asked_without_a_pause() {
 fn who_stood_still_lets_others_renew_before_it_sweeps() {
     let mut test = Test::new();
     sweeping(&mut test);
-    test.machine.swept(Ok(Swept { clock: 0, returned: Vec::new(), claims: Some(Claims::default()) }), test.now);
+    test.machine
+        .swept(Ok(SweepReply { clock: 0, returned: Vec::new(), claims: Some(ClaimReply::default()) }), test.now);
     for _ in 0..2 {
         test.look();
         test.now += Duration::from_secs(5);
@@ -419,7 +420,8 @@ fn who_stood_still_lets_others_renew_before_it_sweeps() {
         sweeping(&mut test);
         assert!(test.now - woke >= terms().min_idle / 3, "{:?}", test.now - woke);
         // Who stands still all the time sweeps all the same.
-        test.machine.swept(Ok(Swept { clock: 0, returned: Vec::new(), claims: Some(Claims::default()) }), test.now);
+        test.machine
+            .swept(Ok(SweepReply { clock: 0, returned: Vec::new(), claims: Some(ClaimReply::default()) }), test.now);
     }
     test.look();
     test.now += Duration::from_secs(5);

@@ -7,7 +7,7 @@ use redis::AsyncConnectionConfig;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis_actix::{Command, Frame, ReconnectPolicy, Redis, RedisConfig, Value};
 
-pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -47,8 +47,8 @@ impl Command for Own {
 impl Client {
     pub(crate) async fn connect(kind: Kind, port: u16, password: Option<&str>) -> Self {
         if kind == Kind::Actor {
-            let config = RedisConfig::builder().host("127.0.0.1").port(port).command_timeout(PATIENCE);
-            let config = config.connect_timeout(PATIENCE).without_key_prefix();
+            let config = RedisConfig::builder().host("127.0.0.1").port(port).command_timeout(TIME_LIMIT);
+            let config = config.connect_timeout(TIME_LIMIT).without_key_prefix();
             let config = match password {
                 Some(password) => config.password(password),
                 None => config,
@@ -62,14 +62,15 @@ impl Client {
         let client = redis::Client::open(format!("redis://{url}127.0.0.1:{port}")).expect("valid");
         if kind == Kind::Manager {
             let config = ConnectionManagerConfig::new()
-                .set_response_timeout(Some(PATIENCE))
-                .set_connection_timeout(Some(PATIENCE))
+                .set_response_timeout(Some(TIME_LIMIT))
+                .set_connection_timeout(Some(TIME_LIMIT))
                 .set_min_delay(Duration::from_millis(10))
                 .set_max_delay(Duration::from_millis(500));
             return Self::Manager(ConnectionManager::new_with_config(client, config).await.expect("connected"));
         }
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE)).set_connection_timeout(Some(PATIENCE));
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(TIME_LIMIT))
+            .set_connection_timeout(Some(TIME_LIMIT));
         Self::Multiplexed(client.get_multiplexed_async_connection_with_config(&config).await.expect("connected"))
     }
 

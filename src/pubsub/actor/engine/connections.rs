@@ -11,21 +11,21 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::isolation::Checks;
+use super::isolation::IsolationChecks;
 use super::queries::Notifications;
-use super::{Connect, Engine, Sever};
+use super::{Connect, Disconnect, Engine};
 use crate::client::Redis;
-use crate::client::builder::Seed;
-use crate::cluster::topology::{Picture, Topology};
+use crate::client::builder::PreparedActor;
+use crate::cluster::topology::{Topology, TopologySnapshot};
 use crate::config::{Address, HostPort};
 use crate::dedicated::pool::LinkRole;
 use crate::error::Fate;
 use crate::events::{Cause, ConnectionEvent};
 use crate::pubsub::machine::Name;
-use crate::pubsub::machine::router::{ANYWHERE, Change, Spot};
+use crate::pubsub::machine::router::{ANYWHERE, LinkChange, LinkId};
 
 /// One link.
-pub(super) struct Place {
+pub(super) struct SubscriptionLink {
     pub(super) redis: Redis,
     /// Of a cluster, unless any node will do.
     pub(super) node: Option<HostPort>,
@@ -37,62 +37,68 @@ pub(super) struct Place {
     trouble: Option<Cause>,
 }
 
-impl Place {
+impl SubscriptionLink {
     pub(super) fn new(redis: Redis, node: Option<HostPort>) -> Self {
         Self { redis, node, generation: None, protocol: 0, notifications: Notifications::Unknown, trouble: None }
     }
 }
 
-type Seen = Option<watch::Receiver<Arc<Picture>>>;
+type SnapshotReceiver = Option<watch::Receiver<Arc<TopologySnapshot>>>;
 
 /// How the cluster looks, whenever that changes.
-pub(super) struct Pictures(Pin<Box<dyn Future<Output = Seen>>>);
+pub(super) struct TopologyChanges(Pin<Box<dyn Future<Output = SnapshotReceiver>>>);
 
-impl Pictures {
+impl TopologyChanges {
     pub(super) fn of(topology: &Topology) -> Self {
-        let mut pictures = topology.pictures();
+        let mut topology_changes = topology.topology_changes();
         // The first one may be there already.
-        pictures.mark_changed();
-        Self::next(pictures)
+        topology_changes.mark_changed();
+        Self::next(topology_changes)
     }
 
-    fn next(mut pictures: watch::Receiver<Arc<Picture>>) -> Self {
-        Self(Box::pin(async move { pictures.changed().await.is_ok().then_some(pictures) }))
+    fn next(mut topology_changes: watch::Receiver<Arc<TopologySnapshot>>) -> Self {
+        Self(Box::pin(async move { topology_changes.changed().await.is_ok().then_some(topology_changes) }))
     }
 }
 
 impl Engine {
     /// The links that have to be given an actor.
-    pub(crate) fn seeds(&mut self) -> Vec<(Spot, Seed)> {
+    pub(crate) fn seeds(&mut self) -> Vec<(LinkId, PreparedActor)> {
         std::mem::take(&mut self.seeds)
     }
 
     /// A link came or went.
-    pub(crate) fn told(&mut self, spot: Spot, event: &ConnectionEvent, protocol: u8, address: Option<&Address>) {
-        let Some(place) = self.places.get_mut(&spot) else { return };
+    pub(crate) fn on_event(
+        &mut self,
+        link_id: LinkId,
+        event: &ConnectionEvent,
+        protocol: u8,
+        address: Option<&Address>,
+    ) {
+        let Some(place) = self.places.get_mut(&link_id) else { return };
         match event {
             ConnectionEvent::Connected { generation, .. } => {
                 (place.generation, place.protocol, place.trouble) = (Some(*generation), protocol, None);
                 place.notifications = Notifications::Unknown;
                 let endpoint = match address {
-                    Some(Address::Tcp(endpoint)) if self.ground.topology.is_some() => Some(endpoint),
+                    Some(Address::Tcp(endpoint)) if self.node_connections.topology.is_some() => Some(endpoint),
                     _ => None,
                 };
-                self.spread.linked(spot, *generation);
-                if spot == ANYWHERE {
-                    self.checks = Checks::begin(endpoint.cloned(), Instant::now());
+                self.subscription_router.linked(link_id, *generation);
+                if link_id == ANYWHERE {
+                    self.checks = IsolationChecks::begin(endpoint.cloned(), Instant::now());
                 }
                 for member in self.members.values_mut() {
-                    if member.topics.keys().any(|name| self.spread.is_at(name, spot)) {
-                        member.is_patient_again(Instant::now());
+                    if member.topics.keys().any(|name| self.subscription_router.is_at(name, link_id)) {
+                        member.has_recovered_in_time(Instant::now());
                     }
                 }
-                self.check_notifications(spot);
+                self.check_notifications(link_id);
             }
-            ConnectionEvent::Disconnected { generation, cause, .. } => self.lost(spot, *generation, cause),
+            ConnectionEvent::Disconnected { generation, cause, .. } => self.lost(link_id, *generation, cause),
             ConnectionEvent::Refused { cause, .. } => {
                 place.trouble = Some(cause.clone());
-                self.fail_at(spot, cause);
+                self.fail_at(link_id, cause);
             }
             ConnectionEvent::Closed { cause } => self.end(cause.clone(), None),
             _ => {}
@@ -101,23 +107,23 @@ impl Engine {
     }
 
     /// The links that are to tell of these and are not there, each with the reason if it will not be there soon.
-    pub(super) fn troubles(&self, names: &[Name]) -> Vec<(Spot, Option<Cause>)> {
-        let lacks = |spot: &Spot| names.iter().any(|name| self.spread.is_at(name, *spot));
-        let missing = self.places.iter().filter(|(spot, place)| place.generation.is_none() && lacks(spot));
-        missing.map(|(spot, place)| (*spot, place.trouble.clone())).collect()
+    pub(super) fn troubles(&self, names: &[Name]) -> Vec<(LinkId, Option<Cause>)> {
+        let lacks = |link_id: &LinkId| names.iter().any(|name| self.subscription_router.is_at(name, *link_id));
+        let missing = self.places.iter().filter(|(link_id, place)| place.generation.is_none() && lacks(link_id));
+        missing.map(|(link_id, place)| (*link_id, place.trouble.clone())).collect()
     }
 
-    pub(super) fn connect(&self, spot: Spot) {
-        if let Some(place) = self.places.get(&spot) {
+    pub(super) fn connect(&self, link_id: LinkId) {
+        if let Some(place) = self.places.get(&link_id) {
             place.redis.address().do_send(Connect);
         }
     }
 
     /// Whoever waits for what that link is to tell waits in vain.
-    pub(super) fn fail_at(&mut self, spot: Spot, cause: &Cause) {
+    pub(super) fn fail_at(&mut self, link_id: LinkId, cause: &Cause) {
         let error = cause.error(Fate::NotSent);
-        let Self { spread, members, .. } = self;
-        let fail = |name: &Name| spread.is_at(name, spot);
+        let Self { subscription_router, members, .. } = self;
+        let fail = |name: &Name| subscription_router.is_at(name, link_id);
         let left: Vec<_> = members.iter_mut().map(|(id, member)| (*id, member.fail_where(fail, &error))).collect();
         for (id, names) in left {
             self.leave(id, &names);
@@ -126,12 +132,12 @@ impl Engine {
 
     /// Makes and ends the links that have to be, and looks for them.
     pub(super) fn follow_changes(&mut self) {
-        for change in self.spread.changes() {
+        for change in self.subscription_router.changes() {
             match change {
-                Change::Open(spot, node) => self.open(spot, node),
-                Change::Close(spot) => {
-                    self.members.values_mut().for_each(|member| member.forget(spot));
-                    if let Some(place) = self.places.remove(&spot) {
+                LinkChange::Open(link_id, node) => self.open(link_id, node),
+                LinkChange::Close(link_id) => {
+                    self.members.values_mut().for_each(|member| member.forget(link_id));
+                    if let Some(place) = self.places.remove(&link_id) {
                         actix::spawn(async move {
                             let _ = place.redis.shutdown(Duration::ZERO).await;
                         });
@@ -139,41 +145,42 @@ impl Engine {
                 }
             }
         }
-        if self.spread.is_astray()
-            && let Some(topology) = &self.ground.topology
+        if self.subscription_router.is_astray()
+            && let Some(topology) = &self.node_connections.topology
         {
-            topology.look();
+            topology.refresh_topology();
         }
     }
 
-    pub(super) fn disconnect(&self, spot: Spot, why: &'static str) {
-        if let Some(place) = self.places.get(&spot) {
-            place.redis.address().do_send(Sever(why));
+    pub(super) fn disconnect(&self, link_id: LinkId, why: &'static str) {
+        if let Some(place) = self.places.get(&link_id) {
+            place.redis.address().do_send(Disconnect(why));
         }
     }
 
-    fn open(&mut self, spot: Spot, node: HostPort) {
-        let (redis, seed) = self.ground.plan.at(&node).make(Vec::new(), None);
-        self.ground.links.attend(LinkRole::Subscriptions, node.to_string(), &redis);
+    fn open(&mut self, link_id: LinkId, node: HostPort) {
+        let (redis, seed) = self.node_connections.spec.at(&node).make(Vec::new(), None);
+        self.node_connections.links.attend(LinkRole::Subscriptions, node.to_string(), &redis);
         redis.address().do_send(Connect);
-        self.seeds.push((spot, seed));
-        self.places.insert(spot, Place::new(redis, Some(node)));
+        self.seeds.push((link_id, seed));
+        self.places.insert(link_id, SubscriptionLink::new(redis, Some(node)));
         self.waker.wake_by_ref();
     }
 
     /// Returns whether something has changed.
     pub(super) fn poll_places(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = self.take_revoked();
-        if let Some(Pictures(next)) = &mut self.pictures
+        if let Some(TopologyChanges(next)) = &mut self.topology_changes
             && let Poll::Ready(seen) = next.as_mut().poll(cx)
         {
             busy = true;
-            let picture = seen.as_ref().map(|pictures| pictures.borrow().clone());
-            self.pictures = seen.map(Pictures::next);
-            let hurt = picture.map_or_else(BTreeSet::new, |picture| self.spread.looks(&picture.map, Instant::now()));
+            let snapshot = seen.as_ref().map(|topology_changes| topology_changes.borrow().clone());
+            self.topology_changes = seen.map(TopologyChanges::next);
+            let hurt = snapshot
+                .map_or_else(BTreeSet::new, |snapshot| self.subscription_router.looks(&snapshot.map, Instant::now()));
             self.hurt_by_change(&hurt);
-            for spot in self.places.keys().copied().filter(|spot| *spot != ANYWHERE).collect::<Vec<_>>() {
-                self.check_notifications(spot);
+            for link_id in self.places.keys().copied().filter(|link_id| *link_id != ANYWHERE).collect::<Vec<_>>() {
+                self.check_notifications(link_id);
             }
         }
         self.follow_changes();

@@ -5,30 +5,30 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use futures_util::future::{join, join_all};
 
-use super::queries::Said;
+use super::queries::QueryOutcome;
 use super::{Engine, RedisActor};
 use crate::cluster::slot_map::Map;
 use crate::config::HostPort;
 use crate::frame::{Frame, WhenDown};
 use crate::lua::Internal;
-use crate::pubsub::machine::isolation::{Standing, View, judge};
+use crate::pubsub::machine::isolation::{Reachability, View, judge};
 use crate::pubsub::machine::router::ANYWHERE;
 
 /// Between two checks. A node takes `cluster-node-timeout` to notice, 15 s unless it is set.
 const CHECK: Duration = Duration::from_secs(2);
 /// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// When the next check is due, and what the last one of this link has found.
 #[derive(Default)]
-pub(super) struct Checks {
+pub(super) struct IsolationChecks {
     pub(super) due: Option<Instant>,
     /// The node, in a cluster.
     endpoint: Option<HostPort>,
     was_isolated: bool,
 }
 
-impl Checks {
+impl IsolationChecks {
     /// A new link.
     pub(super) fn begin(endpoint: Option<HostPort>, now: Instant) -> Self {
         Self { due: endpoint.is_some().then(|| now + CHECK), endpoint, was_isolated: false }
@@ -41,8 +41,8 @@ impl Engine {
     pub(super) fn check_isolation(&mut self) {
         self.checks.due = None;
         let Some(generation) = self.places.get(&ANYWHERE).and_then(|place| place.generation) else { return };
-        let (Some(endpoint), Some(topology)) = (&self.checks.endpoint, &self.ground.topology) else { return };
-        let (map, main) = (topology.picture(), self.main.clone());
+        let (Some(endpoint), Some(topology)) = (&self.checks.endpoint, &self.node_connections.topology) else { return };
+        let (map, main) = (topology.snapshot(), self.main.clone());
         let slot = |map: &Map, node| map.slots_of(node).first().map(|slots| *slots.start());
         let own = slot(&map.map, endpoint);
         let others: Vec<u16> = map
@@ -54,41 +54,41 @@ impl Engine {
         self.questions.push(Box::pin(async move {
             let standing = match (main.upgrade(), own) {
                 (Some(main), Some(own)) => standing(&main, own, others).await,
-                _ => Standing::Unknown,
+                _ => Reachability::Unknown,
             };
-            Said::Standing(generation, standing)
+            QueryOutcome::Reachability(generation, standing)
         }));
     }
 
-    pub(super) fn learned_standing(&mut self, generation: u64, standing: Standing) {
+    pub(super) fn learned_standing(&mut self, generation: u64, standing: Reachability) {
         let current = self.places.get(&ANYWHERE).and_then(|place| place.generation);
         if current != Some(generation) {
             return;
         }
         self.checks.due = Some(Instant::now() + CHECK);
         match standing {
-            Standing::Unknown => {}
-            Standing::Isolated => {
-                if let (Some(topology), Some(endpoint)) = (&self.ground.topology, &self.checks.endpoint) {
+            Reachability::Unknown => {}
+            Reachability::Isolated => {
+                if let (Some(topology), Some(endpoint)) = (&self.node_connections.topology, &self.checks.endpoint) {
                     topology.avoid(endpoint);
                 }
                 self.disconnect(ANYWHERE, "the node that it led to is cut off from most of the cluster");
             }
-            Standing::NoMajority => self.checks.was_isolated = true,
-            Standing::Member if self.checks.was_isolated => {
+            Reachability::NoMajority => self.checks.was_isolated = true,
+            Reachability::Member if self.checks.was_isolated => {
                 self.disconnect(ANYWHERE, "the node that it leads to was cut off from most of the cluster");
             }
-            Standing::Member => {}
+            Reachability::Member => {}
         }
     }
 }
 
 /// One other node is enough as long as all is well: what most have agreed on, each of them knows.
-async fn standing(main: &Addr<RedisActor>, own: u16, others: Vec<u16>) -> Standing {
+async fn standing(main: &Addr<RedisActor>, own: u16, others: Vec<u16>) -> Reachability {
     let one = fastrand::choice(&others).copied();
     let (own, other) = join(ask(main, own), async { ask(main, one?).await }).await;
     match judge(own.as_ref(), other.as_slice()) {
-        Standing::NoMajority => {
+        Reachability::NoMajority => {
             let others = join_all(others.into_iter().map(|slot| ask(main, slot))).await;
             judge(own.as_ref(), &others.into_iter().flatten().collect::<Vec<_>>())
         }
@@ -98,7 +98,7 @@ async fn standing(main: &Addr<RedisActor>, own: u16, others: Vec<u16>) -> Standi
 
 /// How the owner of a slot sees the others; `None` when it does not say, or may not be asked.
 async fn ask(main: &Addr<RedisActor>, slot: u16) -> Option<View> {
-    let question = Frame::known("CLUSTER NODES").own().read_only().when_down(WhenDown::FailFast).timeout(PATIENCE);
+    let question = Frame::known("CLUSTER NODES").own().read_only().when_down(WhenDown::FailFast).timeout(TIME_LIMIT);
     let answer = main.send(Internal(question.on_slot(slot))).await.ok()?.ok()?;
     View::read(&redis::from_redis_value::<String>(answer).ok()?)
 }

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use super::isolation::Checks;
+use super::isolation::IsolationChecks;
 use super::{Engine, mark_ready};
-use crate::actors::connection::Announce;
+use crate::actors::connection::ForwardEvent;
 use crate::events::{Cause, CauseKind, ConnectionEvent};
 use crate::pubsub::machine::Id;
-use crate::pubsub::machine::router::{ANYWHERE, Spot};
+use crate::pubsub::machine::router::{ANYWHERE, LinkId};
 
 /// A loss that nobody but the subscribers was told of so far.
 pub(super) struct Loss {
@@ -18,14 +18,14 @@ pub(super) struct Loss {
 }
 
 impl Engine {
-    pub(super) fn lost(&mut self, spot: Spot, generation: u64, cause: &Cause) {
-        if let Some(place) = self.places.get_mut(&spot) {
+    pub(super) fn lost(&mut self, link_id: LinkId, generation: u64, cause: &Cause) {
+        if let Some(place) = self.places.get_mut(&link_id) {
             place.generation = None;
         }
-        if spot == ANYWHERE {
-            self.checks = Checks::default();
+        if link_id == ANYWHERE {
+            self.checks = IsolationChecks::default();
         }
-        let hurt = self.spread.lost(spot, Instant::now());
+        let hurt = self.subscription_router.lost(link_id, Instant::now());
         self.hurt(generation, &hurt, cause);
     }
 
@@ -34,9 +34,9 @@ impl Engine {
         let revoked = std::mem::take(&mut self.revoked);
         let now = Instant::now();
         let (mut hurt, mut generation) = (BTreeSet::new(), 0);
-        for (spot, name) in &revoked {
-            hurt.extend(self.spread.revoked(*spot, name, now));
-            generation = self.places.get(spot).and_then(|place| place.generation).unwrap_or_default();
+        for (link_id, name) in &revoked {
+            hurt.extend(self.subscription_router.revoked(*link_id, name, now));
+            generation = self.places.get(link_id).and_then(|place| place.generation).unwrap_or_default();
         }
         self.hurt(generation, &hurt, &Cause::new(CauseKind::Broken, "the server ended a subscription"));
         !revoked.is_empty()
@@ -60,7 +60,7 @@ impl Engine {
         }
         let loss = Loss { generation, subscriptions: hurt.len(), since: Instant::now(), cause: cause.clone() };
         // One loss upon the other, before all was well again: both are told.
-        if let Some(earlier) = self.untold.replace(loss) {
+        if let Some(earlier) = self.unreported.replace(loss) {
             self.announce(earlier);
         }
     }
@@ -68,7 +68,12 @@ impl Engine {
     pub(super) fn announce(&self, loss: Loss) {
         let Loss { generation, subscriptions, since, cause } = loss;
         if let Some(main) = self.main.upgrade() {
-            main.do_send(Announce(ConnectionEvent::Gap { generation, subscriptions, outage: since.elapsed(), cause }));
+            main.do_send(ForwardEvent(ConnectionEvent::Gap {
+                generation,
+                subscriptions,
+                outage: since.elapsed(),
+                cause,
+            }));
         }
     }
 }

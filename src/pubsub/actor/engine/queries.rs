@@ -15,19 +15,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
 use crate::messages::Command;
 use crate::pubsub::event::SubscriptionEvent;
-use crate::pubsub::machine::isolation::Standing;
-use crate::pubsub::machine::router::Spot;
+use crate::pubsub::machine::isolation::Reachability;
+use crate::pubsub::machine::router::LinkId;
 use crate::pubsub::machine::{Answer, Ask, Id};
 use crate::pubsub::topic::request;
 
 /// SUBSCRIBE and its kin, and the question for the server's setting.
-struct Question;
+struct ServerQuery;
 
-impl actix::Message for Question {
+impl actix::Message for ServerQuery {
     type Result = Result<Value>;
 }
 
-impl Command for Question {
+impl Command for ServerQuery {
     type Reply = Value;
 
     fn frame(&self) -> Frame {
@@ -40,10 +40,10 @@ impl Command for Question {
 }
 
 /// What came of a question.
-pub(super) enum Said {
-    Answered(Spot, Ask, Answer),
-    Setting(Spot, u64, Option<String>),
-    Standing(u64, Standing),
+pub(super) enum QueryOutcome {
+    Answered(LinkId, Ask, Answer),
+    Setting(LinkId, u64, Option<String>),
+    Reachability(u64, Reachability),
 }
 
 /// Whether the server sends events of keys.
@@ -59,13 +59,13 @@ pub(super) enum Notifications {
 impl Engine {
     /// Asks once a link whether the server sends events of keys, if anybody wants them from there. A subscriber in RESP2 may
     /// ask nothing once it is one.
-    pub(super) fn check_notifications(&mut self, spot: Spot) {
-        let Some(place) = self.places.get_mut(&spot) else { return };
+    pub(super) fn check_notifications(&mut self, link_id: LinkId) {
+        let Some(place) = self.places.get_mut(&link_id) else { return };
         let Some(generation) = place.generation else { return };
-        let may_ask = place.protocol >= 3 || self.spread.is_untouched(spot);
+        let may_ask = place.protocol >= 3 || self.subscription_router.is_untouched(link_id);
         let is_wanted = || {
             let mut watched = self.members.values().flat_map(|member| member.watched());
-            watched.any(|name| self.spread.is_at(name, spot))
+            watched.any(|name| self.subscription_router.is_at(name, link_id))
         };
         if !matches!(place.notifications, Notifications::Unknown) || !may_ask || !is_wanted() {
             return;
@@ -75,14 +75,14 @@ impl Engine {
         let frame = patient(Frame::known("CONFIG GET").arg("notify-keyspace-events"));
         self.questions.push(Box::pin(async move {
             // It may be forbidden to ask, and then there is nothing to say.
-            let answer = link.send_on::<Question>(generation, frame).await.ok();
+            let answer = link.send_on::<ServerQuery>(generation, frame).await.ok();
             let setting = answer.and_then(|value| redis::from_redis_value::<HashMap<String, String>>(value).ok());
-            Said::Setting(spot, generation, setting.and_then(|mut all| all.remove("notify-keyspace-events")))
+            QueryOutcome::Setting(link_id, generation, setting.and_then(|mut all| all.remove("notify-keyspace-events")))
         }));
     }
 
-    fn learned(&mut self, spot: Spot, generation: u64, setting: Option<String>) {
-        let Some(place) = self.places.get_mut(&spot).filter(|place| place.generation == Some(generation)) else {
+    fn learned(&mut self, link_id: LinkId, generation: u64, setting: Option<String>) {
+        let Some(place) = self.places.get_mut(&link_id).filter(|place| place.generation == Some(generation)) else {
             return;
         };
         place.notifications = match setting {
@@ -93,34 +93,36 @@ impl Engine {
             _ => Notifications::Fine,
         };
         for id in self.members.keys().copied().collect::<Vec<_>>() {
-            self.tell_if_off(id);
+            self.warn_if_disabled(id);
         }
     }
 
     /// Tells a subscriber that no events of keys come, once a link, and not before its topics are confirmed: to one that is
     /// refused it would be sent in vain.
-    pub(super) fn tell_if_off(&mut self, id: Id) {
+    pub(super) fn warn_if_disabled(&mut self, id: Id) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let mut off = Vec::new();
-        for (spot, place) in &self.places {
+        for (link_id, place) in &self.places {
             if let (Notifications::Off(setting), Some(generation)) = (&place.notifications, place.generation)
-                && member.watched().any(|name| self.spread.is_at(name, *spot) && member.has_been_answered(name))
-                && member.is_first_told(*spot, generation)
+                && member
+                    .watched()
+                    .any(|name| self.subscription_router.is_at(name, *link_id) && member.has_been_answered(name))
+                && member.is_first_confirmation(*link_id, generation)
             {
                 let node = place.node.as_ref().map(ToString::to_string);
                 off.push(SubscriptionEvent::NotificationsOff { setting: setting.clone(), node });
             }
         }
         for event in off {
-            self.tell(id, event);
+            self.publish(id, event);
         }
     }
 
-    fn ask(&mut self, spot: Spot, ask: Ask) {
-        let Some(link) = self.places.get(&spot).map(|place| place.redis.clone()) else { return };
+    fn ask(&mut self, link_id: LinkId, ask: Ask) {
+        let Some(link) = self.places.get(&link_id).map(|place| place.redis.clone()) else { return };
         let frame = patient(request(&ask.name, ask.wanted));
         self.questions.push(Box::pin(async move {
-            let answer = match link.send_on::<Question>(ask.generation, frame).await {
+            let answer = match link.send_on::<ServerQuery>(ask.generation, frame).await {
                 Ok(_) => Answer::Done,
                 Err(error) if is_not_now(&error) => Answer::NotSent,
                 Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::InvalidCommand) => {
@@ -129,7 +131,7 @@ impl Engine {
                 // The link had no room, or is gone; of an older link this changes nothing.
                 Err(_) => Answer::NotSent,
             };
-            Said::Answered(spot, ask, answer)
+            QueryOutcome::Answered(link_id, ask, answer)
         }));
     }
 
@@ -138,23 +140,23 @@ impl Engine {
         while let Poll::Ready(Some(said)) = self.questions.poll_next_unpin(cx) {
             busy = true;
             match said {
-                Said::Answered(spot, ask, answer) => {
+                QueryOutcome::Answered(link_id, ask, answer) => {
                     let made_room = !matches!(answer, Answer::NotSent);
-                    self.spread.answered(spot, &ask, answer, Instant::now());
+                    self.subscription_router.answered(link_id, &ask, answer, Instant::now());
                     if made_room {
-                        self.spread.retry_at(spot);
+                        self.subscription_router.retry_at(link_id);
                     }
                 }
-                Said::Setting(spot, generation, setting) => self.learned(spot, generation, setting),
-                Said::Standing(generation, standing) => self.learned_standing(generation, standing),
+                QueryOutcome::Setting(link_id, generation, setting) => self.learned(link_id, generation, setting),
+                QueryOutcome::Reachability(generation, standing) => self.learned_standing(generation, standing),
             }
         }
-        if self.spread.has_put_off() {
+        if self.subscription_router.has_deferred() {
             self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
         }
-        while let Some((spot, ask)) = self.spread.next() {
+        while let Some((link_id, ask)) = self.subscription_router.next() {
             busy = true;
-            self.ask(spot, ask);
+            self.ask(link_id, ask);
         }
         busy
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{Change, Link, Reach, Spot, Spread};
+use super::{LinkChange, LinkId, Reach, RouterLink, SubscriptionRouter};
 use crate::config::HostPort;
 use crate::pubsub::machine::{Id, Name, News, Subscriptions};
 
 /// How long a node that has confirmed a topic is believed against the picture. One that is frozen ends nothing by itself.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
-impl Spread {
+impl SubscriptionRouter {
     /// Puts a topic where the picture has it. `by_force`: a node that has confirmed it is not believed any more. Returns who
     /// misses something by it.
     pub(super) fn settle(&mut self, name: &Name, now: Instant, by_force: bool) -> BTreeSet<Id> {
@@ -27,14 +27,14 @@ impl Spread {
         let Some(topic) = self.topics.get(name) else { return none };
         let (here, holders) = (topic.at.first().copied(), topic.holders.clone());
         let Some(here) = here else {
-            let there = self.spot(&shard.primary);
+            let there = self.link_id(&shard.primary);
             self.put(name, there, &none);
             return none;
         };
         let Some(link) = self.links.get_mut(&here) else { return none };
         if link.node.as_ref() == Some(&shard.primary) {
             if by_force {
-                link.machine.look_again(name);
+                link.machine.check_again(name);
             }
             return none;
         }
@@ -50,7 +50,7 @@ impl Spread {
             return none;
         }
         let hurt = if is_confirmed { holders } else { none };
-        let there = self.spot(&shard.primary);
+        let there = self.link_id(&shard.primary);
         self.put(name, there, &hurt);
         self.take_away(name, here, now);
         self.due(name, None);
@@ -58,25 +58,25 @@ impl Spread {
     }
 
     fn settle_everywhere(&mut self, name: &Name, now: Instant, by_force: bool) -> BTreeSet<Id> {
-        let wanted: BTreeSet<Spot> = self.primaries.clone().iter().map(|node| self.spot(node)).collect();
+        let wanted: BTreeSet<LinkId> = self.primaries.clone().iter().map(|node| self.link_id(node)).collect();
         if wanted.is_empty() {
             return BTreeSet::new();
         }
         let Some(topic) = self.topics.get(name) else { return BTreeSet::new() };
-        let fresh: Vec<Spot> = wanted.difference(&topic.at).copied().collect();
-        let stale: Vec<Spot> = topic.at.difference(&wanted).copied().collect();
+        let fresh: Vec<LinkId> = wanted.difference(&topic.at).copied().collect();
+        let stale: Vec<LinkId> = topic.at.difference(&wanted).copied().collect();
         // What was not whole has told its gap, or has promised nothing yet.
         let hurts = !fresh.is_empty() && self.is_whole(name);
         let hurt = if hurts { topic.holders.clone() } else { BTreeSet::new() };
-        for spot in fresh {
-            self.put(name, spot, &hurt);
+        for link_id in fresh {
+            self.put(name, link_id, &hurt);
         }
         let was_stale = !stale.is_empty();
-        for spot in stale {
-            if !by_force && self.links.get(&spot).is_some_and(|link| link.machine.is_confirmed(name)) {
+        for link_id in stale {
+            if !by_force && self.links.get(&link_id).is_some_and(|link| link.machine.is_confirmed(name)) {
                 self.due_within(name, now + GRACE);
             } else {
-                self.take_away(name, spot, now);
+                self.take_away(name, link_id, now);
             }
         }
         if was_stale {
@@ -96,33 +96,34 @@ impl Spread {
 
     /// Whether all who tell of a topic have confirmed it.
     pub(super) fn is_whole(&self, name: &Name) -> bool {
-        let confirmed = |spot| self.links.get(spot).is_some_and(|link| link.machine.is_confirmed(name));
+        let confirmed = |link_id| self.links.get(link_id).is_some_and(|link| link.machine.is_confirmed(name));
         self.topics.get(name).is_some_and(|topic| !topic.at.is_empty() && topic.at.iter().all(confirmed))
     }
 
     /// The link to a node, there already or to be made.
-    pub(super) fn spot(&mut self, node: &HostPort) -> Spot {
-        if let Some(spot) = self.spots.get(node) {
-            return *spot;
+    pub(super) fn link_id(&mut self, node: &HostPort) -> LinkId {
+        if let Some(link_id) = self.link_ids.get(node) {
+            return *link_id;
         }
         self.last += 1;
-        let link = Link { node: Some(node.clone()), machine: Subscriptions::default(), wanted: 0, idle_since: None };
+        let link =
+            RouterLink { node: Some(node.clone()), machine: Subscriptions::default(), wanted: 0, idle_since: None };
         self.links.insert(self.last, link);
-        self.spots.insert(node.clone(), self.last);
-        self.changes.push(Change::Open(self.last, node.clone()));
+        self.link_ids.insert(node.clone(), self.last);
+        self.changes.push(LinkChange::Open(self.last, node.clone()));
         self.last
     }
 
     /// Wants a topic there, for all who hold it. `hurt` miss something, and so do those who have missed something before and
     /// were not told yet.
-    pub(super) fn put(&mut self, name: &Name, spot: Spot, hurt: &BTreeSet<Id>) {
+    pub(super) fn put(&mut self, name: &Name, link_id: LinkId, hurt: &BTreeSet<Id>) {
         let Some(topic) = self.topics.get_mut(name) else { return };
-        if !topic.at.insert(spot) {
+        if !topic.at.insert(link_id) {
             return;
         }
         let recovers = |id: &Id| hurt.contains(id) || self.links.values().any(|link| link.machine.recovers(*id));
         let recovering: BTreeSet<Id> = topic.holders.iter().copied().filter(recovers).collect();
-        if let Some(link) = self.links.get_mut(&spot) {
+        if let Some(link) = self.links.get_mut(&link_id) {
             (link.wanted, link.idle_since) = (link.wanted + 1, None);
             for id in &topic.holders {
                 link.machine.join(*id, name);
@@ -131,17 +132,17 @@ impl Spread {
         }
     }
 
-    pub(super) fn take_away(&mut self, name: &Name, spot: Spot, now: Instant) {
+    pub(super) fn take_away(&mut self, name: &Name, link_id: LinkId, now: Instant) {
         let Some(topic) = self.topics.get_mut(name) else { return };
-        if !topic.at.remove(&spot) {
+        if !topic.at.remove(&link_id) {
             return;
         }
-        if let Some(link) = self.links.get_mut(&spot) {
+        if let Some(link) = self.links.get_mut(&link_id) {
             for id in &topic.holders {
                 link.machine.leave(*id, name);
             }
         }
-        self.unneeded(spot, now);
+        self.unneeded(link_id, now);
     }
 
     pub(super) fn due(&mut self, name: &Name, at: Option<Instant>) {

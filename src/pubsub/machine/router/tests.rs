@@ -46,13 +46,13 @@ fn map(owners: Owners) -> Map {
 struct World {
     owners: Owners,
     stale: Owners,
-    spread: Spread,
+    subscription_router: SubscriptionRouter,
     now: Instant,
     /// Each link: its node, its generation while it is up, what is subscribed on it, and what was asked.
-    links: BTreeMap<Spot, Wire>,
+    links: BTreeMap<LinkId, Wire>,
     generation: u64,
     /// Who was told that a topic is confirmed.
-    told: BTreeSet<(Id, Name)>,
+    on_event: BTreeSet<(Id, Name)>,
     /// Who has missed something and was not hurt yet.
     owed: BTreeSet<(Id, Name)>,
 }
@@ -70,11 +70,11 @@ impl World {
         Self {
             owners: [0, 1, 2],
             stale: [0, 1, 2],
-            spread: Spread::new(Some(Slots::new(b"")), MS * 5_000),
+            subscription_router: SubscriptionRouter::new(Some(Slots::new(b"")), MS * 5_000),
             now: Instant::now(),
             links: BTreeMap::from([(ANYWHERE, Wire::default())]),
             generation: 0,
-            told: BTreeSet::new(),
+            on_event: BTreeSet::new(),
             owed: BTreeSet::new(),
         }
     }
@@ -85,36 +85,36 @@ impl World {
 
     /// What happens to a topic of those who count on it. A gap that is held back yet says it too.
     fn missed(&mut self, name: &Name) {
-        let recovers = |id: Id| self.spread.links.values().any(|link| link.machine.recovers(id));
-        let missed = self.told.iter().filter(|(id, told)| told == name && !recovers(*id));
+        let recovers = |id: Id| self.subscription_router.links.values().any(|link| link.machine.recovers(id));
+        let missed = self.on_event.iter().filter(|(id, on_event)| on_event == name && !recovers(*id));
         self.owed.extend(missed.cloned());
     }
 
     fn news(&mut self) {
-        while let Some(news) = self.spread.news() {
+        while let Some(news) = self.subscription_router.news() {
             if let News::Confirmed { id, name } = news {
-                self.told.insert((id, name));
+                self.on_event.insert((id, name));
             }
         }
-        for change in self.spread.changes() {
+        for change in self.subscription_router.changes() {
             match change {
-                Change::Open(spot, node) => {
-                    self.links.insert(spot, Wire { node: node.port - 1, ..Wire::default() });
+                LinkChange::Open(link_id, node) => {
+                    self.links.insert(link_id, Wire { node: node.port - 1, ..Wire::default() });
                 }
-                Change::Close(spot) => {
-                    self.links.remove(&spot);
+                LinkChange::Close(link_id) => {
+                    self.links.remove(&link_id);
                 }
             }
         }
     }
 
-    fn spot(&self, nth: u8) -> Option<Spot> {
+    fn link_id(&self, nth: u8) -> Option<LinkId> {
         self.links.keys().nth(usize::from(nth)).copied()
     }
 
     /// A server reads the next question of a link.
-    fn answer(&mut self, spot: Spot) {
-        let Some(wire) = self.links.get_mut(&spot) else { return };
+    fn answer(&mut self, link_id: LinkId) {
+        let Some(wire) = self.links.get_mut(&link_id) else { return };
         let Some(ask) = wire.asked.pop_front() else { return };
         let is_up = wire.up == Some(ask.generation);
         let owner = (0..SHARDS).find(|nth| name(*nth) == ask.name).map(|nth| self.owners[usize::from(nth)]);
@@ -128,31 +128,31 @@ impl World {
             }
             Answer::Done
         };
-        self.spread.answered(spot, &ask, answer, self.now);
+        self.subscription_router.answered(link_id, &ask, answer, self.now);
     }
 
-    fn lose(&mut self, spot: Spot) {
-        let Some(wire) = self.links.get_mut(&spot).filter(|wire| wire.up.is_some()) else { return };
+    fn lose(&mut self, link_id: LinkId) {
+        let Some(wire) = self.links.get_mut(&link_id).filter(|wire| wire.up.is_some()) else { return };
         wire.up = None;
         let had = std::mem::take(&mut wire.subscribed);
         let node = wire.node;
         for name in had {
             // Events of a node without slots are nobody's.
             let counts = name.bytes.starts_with(b"__key") && node != 0 && !self.owners.contains(&node);
-            if !counts && self.spread.is_at(&name, spot) {
+            if !counts && self.subscription_router.is_at(&name, link_id) {
                 self.missed(&name);
             }
         }
-        let hurt = self.spread.lost(spot, self.now);
+        let hurt = self.subscription_router.lost(link_id, self.now);
         self.hurt(&hurt);
     }
 
-    fn link(&mut self, spot: Spot) {
-        let Some(wire) = self.links.get_mut(&spot).filter(|wire| wire.up.is_none()) else { return };
+    fn link(&mut self, link_id: LinkId) {
+        let Some(wire) = self.links.get_mut(&link_id).filter(|wire| wire.up.is_none()) else { return };
         self.generation += 1;
         wire.up = Some(self.generation);
         wire.asked.clear();
-        self.spread.linked(spot, self.generation);
+        self.subscription_router.linked(link_id, self.generation);
     }
 
     fn give(&mut self, nth: u8, to: u16) {
@@ -161,33 +161,33 @@ impl World {
             return;
         }
         let moved = name(nth);
-        let hold = |(spot, wire): (&Spot, &mut Wire)| {
-            (wire.node == was && wire.up.is_some() && wire.subscribed.remove(&moved)).then_some(*spot)
+        let hold = |(link_id, wire): (&LinkId, &mut Wire)| {
+            (wire.node == was && wire.up.is_some() && wire.subscribed.remove(&moved)).then_some(*link_id)
         };
-        let told: Vec<Spot> = self.links.iter_mut().filter_map(hold).collect();
-        for spot in told {
-            if self.spread.is_at(&moved, spot) {
+        let on_event: Vec<LinkId> = self.links.iter_mut().filter_map(hold).collect();
+        for link_id in on_event {
+            if self.subscription_router.is_at(&moved, link_id) {
                 self.missed(&moved);
             }
-            let hurt = self.spread.revoked(spot, &moved, self.now);
+            let hurt = self.subscription_router.revoked(link_id, &moved, self.now);
             self.hurt(&hurt);
         }
     }
 
-    fn picture(&mut self, owners: Owners) {
-        let hurt = self.spread.looks(&map(owners), self.now);
+    fn snapshot(&mut self, owners: Owners) {
+        let hurt = self.subscription_router.looks(&map(owners), self.now);
         self.hurt(&hurt);
     }
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        let hurt = self.spread.tick(self.now);
+        let hurt = self.subscription_router.tick(self.now);
         self.hurt(&hurt);
     }
 
     fn ask(&mut self) {
-        if let Some((spot, ask)) = self.spread.next() {
-            self.links.get_mut(&spot).expect("a link").asked.push_back(ask);
+        if let Some((link_id, ask)) = self.subscription_router.next() {
+            self.links.get_mut(&link_id).expect("a link").asked.push_back(ask);
         }
     }
 }
@@ -202,67 +202,67 @@ fn the_tags_are_those_of_the_slots() {
 fn a_picture_that_comes_late_moves_nothing_that_is_confirmed() {
     let mut world = World::new();
     let settle = |world: &mut World| {
-        for spot in world.links.keys().copied().collect::<Vec<_>>() {
-            world.link(spot);
+        for link_id in world.links.keys().copied().collect::<Vec<_>>() {
+            world.link(link_id);
         }
         for _ in 0..4 {
             world.ask();
-            for spot in world.links.keys().copied().collect::<Vec<_>>() {
-                world.answer(spot);
+            for link_id in world.links.keys().copied().collect::<Vec<_>>() {
+                world.answer(link_id);
             }
         }
         world.news();
     };
-    world.picture([0, 1, 2]);
-    world.spread.join(1, &name(0), world.now);
+    world.snapshot([0, 1, 2]);
+    world.subscription_router.join(1, &name(0), world.now);
     world.news();
     settle(&mut world);
     let here = *world.links.keys().last().expect("a link");
-    assert!(world.spread.is_whole(&name(0)) && here != ANYWHERE);
+    assert!(world.subscription_router.is_whole(&name(0)) && here != ANYWHERE);
     // The picture is there before the server ends it.
-    assert!(world.spread.looks(&map([1, 1, 2]), world.now).is_empty());
+    assert!(world.subscription_router.looks(&map([1, 1, 2]), world.now).is_empty());
     world.owners[0] = 1;
     world.links.get_mut(&here).expect("there").subscribed.clear();
-    assert_eq!(world.spread.revoked(here, &name(0), world.now), BTreeSet::from([1]));
+    assert_eq!(world.subscription_router.revoked(here, &name(0), world.now), BTreeSet::from([1]));
     world.news();
     settle(&mut world);
-    assert!(world.spread.is_whole(&name(0)) && !world.spread.is_at(&name(0), here));
+    assert!(world.subscription_router.is_whole(&name(0)) && !world.subscription_router.is_at(&name(0), here));
     for owners in [[0, 1, 2], [1, 1, 2], [0, 1, 2], [1, 1, 2]] {
-        assert!(world.spread.looks(&map(owners), world.now).is_empty(), "a second gap");
+        assert!(world.subscription_router.looks(&map(owners), world.now).is_empty(), "a second gap");
     }
-    assert!(world.spread.tick(world.now + GRACE).is_empty());
+    assert!(world.subscription_router.tick(world.now + GRACE).is_empty());
 }
 
 /// Nodes that point at each other are not asked for ever, nor as fast as they answer.
 #[test]
 fn who_is_sent_elsewhere_again_and_again_is_told_and_tried_later() {
     let mut world = World::new();
-    world.picture([0, 1, 2]);
+    world.snapshot([0, 1, 2]);
     world.owners = [3, 3, 3];
-    world.spread.join(1, &name(0), world.now);
+    world.subscription_router.join(1, &name(0), world.now);
     let (begun, mut asked) = (world.now, 0);
     let refused = loop {
         world.news();
-        for spot in world.links.keys().copied().collect::<Vec<_>>() {
-            world.link(spot);
+        for link_id in world.links.keys().copied().collect::<Vec<_>>() {
+            world.link(link_id);
         }
-        while let Some((spot, ask)) = world.spread.next() {
+        while let Some((link_id, ask)) = world.subscription_router.next() {
             asked += 1;
             let answer = Answer::Refused(Error::server("MOVED", Some("0 h:9")));
-            world.spread.answered(spot, &ask, answer, world.now);
+            world.subscription_router.answered(link_id, &ask, answer, world.now);
         }
-        if let Some(News::Refused { error, .. }) = world.spread.news() {
+        if let Some(News::Refused { error, .. }) = world.subscription_router.news() {
             break error;
         }
-        let at = world.spread.wake_at().expect("something to wait for");
+        let at = world.subscription_router.wake_at().expect("something to wait for");
         world.now = at;
-        world.spread.tick(at);
+        world.subscription_router.tick(at);
     };
     assert_eq!((refused.code(), asked), (Some("MOVED"), usize::from(MOST_HOPS)));
     assert!(world.now - begun > MS * 5_000, "{:?}", world.now - begun);
-    assert_eq!(world.spread.wake_at(), Some(world.now + REST));
-    world.spread.tick(world.now + REST);
-    assert!(world.spread.next().is_some(), "tried again");
+    assert_eq!(world.subscription_router.wake_at(), Some(world.now + REST));
+    world.subscription_router.tick(world.now + REST);
+    assert!(world.subscription_router.next().is_some(), "tried again");
 }
 
 #[derive(Debug, Clone)]
@@ -273,11 +273,11 @@ enum Step {
     Ask,
     Answer(u8),
     Lose(u8),
-    Link(u8),
+    RouterLink(u8),
     Give(u8, u16),
-    Picture,
+    TopologySnapshot,
     Stale,
-    Pass(u64),
+    Permit(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -289,11 +289,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => Just(Step::Ask),
         12 => link.clone().prop_map(Step::Answer),
         1 => link.clone().prop_map(Step::Lose),
-        8 => link.prop_map(Step::Link),
+        8 => link.prop_map(Step::RouterLink),
         2 => (0..SHARDS, 0..NODES).prop_map(|(nth, to)| Step::Give(nth, to)),
-        4 => Just(Step::Picture),
+        4 => Just(Step::TopologySnapshot),
         2 => Just(Step::Stale),
-        4 => (0..2_000_u64).prop_map(Step::Pass),
+        4 => (0..2_000_u64).prop_map(Step::Permit),
     ];
     prop::collection::vec(step, 0..300)
 }
@@ -311,51 +311,51 @@ proptest! {
         for step in steps {
             match step {
                 Step::Join(id, nth) => {
-                    world.spread.join(id, &name(nth), world.now);
+                    world.subscription_router.join(id, &name(nth), world.now);
                     wanted.insert((name(nth), id));
                 }
                 Step::Leave(id, nth) => {
-                    world.spread.leave(id, &name(nth), world.now);
+                    world.subscription_router.leave(id, &name(nth), world.now);
                     wanted.remove(&(name(nth), id));
                 }
                 Step::End(id) => {
-                    world.spread.end(id, world.now);
+                    world.subscription_router.end(id, world.now);
                     wanted.retain(|(_, holder)| *holder != id);
                 }
                 Step::Ask => world.ask(),
-                Step::Answer(nth) => if let Some(spot) = world.spot(nth) { world.answer(spot) },
-                Step::Lose(nth) => if let Some(spot) = world.spot(nth) { world.lose(spot) },
-                Step::Link(nth) => if let Some(spot) = world.spot(nth) { world.link(spot) },
+                Step::Answer(nth) => if let Some(link_id) = world.link_id(nth) { world.answer(link_id) },
+                Step::Lose(nth) => if let Some(link_id) = world.link_id(nth) { world.lose(link_id) },
+                Step::RouterLink(nth) => if let Some(link_id) = world.link_id(nth) { world.link(link_id) },
                 Step::Give(nth, to) => {
                     world.stale = world.owners;
                     world.give(nth, to);
                 }
-                Step::Picture => world.picture(world.owners),
-                Step::Stale => world.picture(world.stale),
-                Step::Pass(time) => world.pass(MS * u32::try_from(time).expect("small")),
+                Step::TopologySnapshot => world.snapshot(world.owners),
+                Step::Stale => world.snapshot(world.stale),
+                Step::Permit(time) => world.pass(MS * u32::try_from(time).expect("small")),
             }
-            world.told.retain(|(id, name)| wanted.contains(&(name.clone(), *id)));
+            world.on_event.retain(|(id, name)| wanted.contains(&(name.clone(), *id)));
             world.owed.retain(|(id, name)| wanted.contains(&(name.clone(), *id)));
             world.news();
             prop_assert!(world.links.len() <= 1 + usize::from(NODES));
         }
         for _ in 0..15 {
-            world.picture(world.owners);
+            world.snapshot(world.owners);
             world.pass(MS * 1_000);
             world.news();
-            for spot in world.links.keys().copied().collect::<Vec<_>>() {
-                world.link(spot);
+            for link_id in world.links.keys().copied().collect::<Vec<_>>() {
+                world.link(link_id);
             }
             for _ in 0..20 {
                 world.ask();
             }
-            for spot in world.links.keys().copied().collect::<Vec<_>>() {
+            for link_id in world.links.keys().copied().collect::<Vec<_>>() {
                 for _ in 0..20 {
-                    world.answer(spot);
+                    world.answer(link_id);
                 }
             }
-            while world.spread.has_put_off() {
-                world.spread.retry();
+            while world.subscription_router.has_deferred() {
+                world.subscription_router.retry();
             }
             world.news();
         }
@@ -374,14 +374,14 @@ proptest! {
         subscribed.sort();
         prop_assert_eq!(subscribed, expected);
         prop_assert!(world.owed.is_empty(), "never told: {:?}", world.owed);
-        prop_assert!(!world.spread.is_recovering());
+        prop_assert!(!world.subscription_router.is_recovering());
         for (name, id) in &wanted {
-            prop_assert!(world.told.contains(&(*id, name.clone())), "never confirmed: {name:?} of {id}");
+            prop_assert!(world.on_event.contains(&(*id, name.clone())), "never confirmed: {name:?} of {id}");
         }
-        let nodes: BTreeSet<u16> = world.links.iter().filter(|(spot, _)| **spot != ANYWHERE).map(|(_, wire)| wire.node).collect();
+        let nodes: BTreeSet<u16> = world.links.iter().filter(|(link_id, _)| **link_id != ANYWHERE).map(|(_, wire)| wire.node).collect();
         prop_assert_eq!(nodes.len() + 1, world.links.len(), "one link to a node");
         prop_assert!(nodes.is_subset(&primaries), "links to {nodes:?}");
-        prop_assert_eq!(world.spread.topics.len(), wanted.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len());
-        prop_assert!(world.spread.dues.is_empty(), "{:?}", world.spread.dues);
+        prop_assert_eq!(world.subscription_router.topics.len(), wanted.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len());
+        prop_assert!(world.subscription_router.dues.is_empty(), "{:?}", world.subscription_router.dues);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Fate};
 use crate::streams::machine::failure::{Failure, FailureKind};
-use crate::streams::machine::group_position::{Bed, Ensured, Start, start};
+use crate::streams::machine::group_position::{Ensured, Start, StreamSnapshot, start};
 use crate::streams::machine::*;
 
 pub(super) fn terms() -> Terms {
@@ -36,7 +36,7 @@ fn lost_link() -> Failure {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum LeaseOwner {
     Us,
     Peer,
     /// Handed back by somebody, for whoever comes first.
@@ -45,7 +45,7 @@ pub(super) enum Owner {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pending {
-    pub(super) owner: Owner,
+    pub(super) owner: LeaseOwner,
     pub(super) since: Instant,
     pub(super) count: u64,
 }
@@ -62,17 +62,23 @@ pub(super) struct World {
 }
 
 impl World {
-    fn ground(&self) -> Ground {
+    fn group_position(&self) -> GroupPosition {
         let first_fresh = self.fresh.front().map_or(self.added, |id| id.ms - 1);
         let lowest = self.pending.keys().next().map_or(first_fresh, |id| (id.ms - 1).min(first_fresh));
         let last_id = StreamId::new(self.added, 0);
-        Ground { floor: StreamId::new(lowest, 0), last_id, added: None, lag: Some(self.fresh.len() as u64), pending: 0 }
+        GroupPosition {
+            floor: StreamId::new(lowest, 0),
+            last_id,
+            added: None,
+            lag: Some(self.fresh.len() as u64),
+            pending: 0,
+        }
     }
 
     fn read(&mut self, count: usize, runs: bool, ordered: bool, now: Instant) -> Vec<Arrival<StreamId>> {
         let entries = self.fresh.drain(..if runs { self.fresh.len().min(count) } else { 0 });
         let page = entries.map(|id| {
-            self.pending.insert(id, Pending { owner: Owner::Us, since: now, count: 1 });
+            self.pending.insert(id, Pending { owner: LeaseOwner::Us, since: now, count: 1 });
             Test::arrival(id, ordered)
         });
         page.collect()
@@ -87,7 +93,7 @@ pub(super) struct Test {
     /// What was asked and not answered yet.
     pub(super) asked: Vec<Action<StreamId>>,
     pub(super) running: Vec<(StreamId, u64)>,
-    pub(super) lanes: BTreeMap<u64, StreamId>,
+    pub(super) keyed_queue: BTreeMap<u64, StreamId>,
     pub(super) clients: i64,
     /// How many handlers were started for each entry, by whichever process.
     pub(super) started: BTreeMap<StreamId, u64>,
@@ -104,7 +110,7 @@ pub(super) struct Test {
     pub(super) keeps_order: bool,
 }
 
-fn lane(id: StreamId, ordered: bool) -> Option<u64> {
+fn order_key(id: StreamId, ordered: bool) -> Option<u64> {
     (ordered && id.ms.is_multiple_of(2)).then_some(id.ms % 3)
 }
 
@@ -122,7 +128,7 @@ impl Test {
             now,
             asked: Vec::new(),
             running: Vec::new(),
-            lanes: BTreeMap::new(),
+            keyed_queue: BTreeMap::new(),
             clients: 0,
             started: BTreeMap::new(),
             uncounted: BTreeSet::new(),
@@ -159,7 +165,7 @@ impl Test {
         self.ended.retain(|id| !pending.contains_key(id));
         self.asked.clear();
         self.running.clear();
-        self.lanes.clear();
+        self.keyed_queue.clear();
     }
 
     /// Lets the machine say all it has to say.
@@ -168,9 +174,9 @@ impl Test {
             match action {
                 Action::Run { id, run, attempt, .. } => {
                     self.check_start(id, attempt);
-                    if let Some(lane) = self.lane(id) {
-                        let before = self.lanes.insert(lane, id);
-                        assert!(before.is_none(), "two of lane {lane} at once: {before:?} and {id}");
+                    if let Some(order_key) = self.order_key(id) {
+                        let before = self.keyed_queue.insert(order_key, id);
+                        assert!(before.is_none(), "two of lane {order_key} at once: {before:?} and {id}");
                     }
                     self.running.push((id, run));
                     assert!(self.running.len() <= self.terms.max_in_flight, "more handlers than allowed");
@@ -182,7 +188,7 @@ impl Test {
                     }
                     self.end(id);
                 }
-                Action::Tell(_) | Action::SignalLost { .. } | Action::Sever { .. } => {}
+                Action::PublishEvent(_) | Action::SignalLost { .. } | Action::Disconnect { .. } => {}
                 Action::Unblock { .. } => {}
                 asked => self.asked.push(asked),
             }
@@ -206,11 +212,11 @@ impl Test {
 
     fn end(&mut self, id: StreamId) {
         self.running.retain(|(running, _)| *running != id);
-        self.lanes.retain(|_, running| *running != id);
+        self.keyed_queue.retain(|_, running| *running != id);
     }
 
     pub(super) fn arrival(id: StreamId, ordered: bool) -> Arrival<StreamId> {
-        Arrival { id, lane: lane(id, ordered), size: 10, payload: Ok(id) }
+        Arrival { id, order_key: order_key(id, ordered), size: 10, payload: Ok(id) }
     }
 
     /// Carries out what was asked, or only half of it: `runs` without `answers` is a lost reply.
@@ -236,18 +242,20 @@ impl Test {
             Action::EnsureGroup { known, .. } => {
                 let mut made = None;
                 if world.destroyed && runs {
-                    let bed = Bed { last_id: StreamId::new(world.added, 0), added: None };
-                    let begin = start(known, Some(bed), Start::After(StreamId::MIN));
+                    let stream_snapshot = StreamSnapshot { last_id: StreamId::new(world.added, 0), added: None };
+                    let begin = start(known, Some(stream_snapshot), Start::After(StreamId::MIN));
                     let Start::After(after) = begin else { panic!("never at the end") };
                     world.destroyed = false;
                     world.fresh = (after.ms + 1..=world.added).map(|n| StreamId::new(n, 0)).collect();
                     made = Some(begin);
                 }
-                let ground = Some(world.ground());
-                self.machine.ensured(if answers { Ok(Ensured { made, ground }) } else { Err(lost_link()) }, now);
+                let group_position = Some(world.group_position());
+                self.machine
+                    .ensured(if answers { Ok(Ensured { made, group_position }) } else { Err(lost_link()) }, now);
             }
-            Action::Look { .. } => {
-                let answer = if answers { Ok((!world.destroyed).then(|| world.ground())) } else { Err(lost_link()) };
+            Action::RefreshTopology { .. } => {
+                let answer =
+                    if answers { Ok((!world.destroyed).then(|| world.group_position())) } else { Err(lost_link()) };
                 self.machine.looked(answer, now);
             }
             Action::Read { .. }
@@ -266,12 +274,14 @@ impl Test {
                 }
             }
             Action::Lease { .. } if world.destroyed => self.machine.leased(Err(no_group()), now),
-            Action::Bury(burial) if world.destroyed => self.machine.buried(burial, Err(no_group()), now),
+            Action::DeadLetter(dead_letter_request) if world.destroyed => {
+                self.machine.was_dead_lettered(dead_letter_request, Err(no_group()), now)
+            }
             Action::ListPending { after, count } => {
                 let ours = world
                     .pending
                     .iter()
-                    .filter(|(id, pending)| pending.owner == Owner::Us && after.is_none_or(|a| **id > a));
+                    .filter(|(id, pending)| pending.owner == LeaseOwner::Us && after.is_none_or(|a| **id > a));
                 let page = ours.map(|(id, pending)| (*id, pending.count)).take(count).collect();
                 self.machine.listed(if answers { Ok(page) } else { Err(lost_link()) }, now);
             }
@@ -279,10 +289,10 @@ impl Test {
                 let mut taken = Vec::new();
                 for (id, count) in entries {
                     if let Some(pending) =
-                        world.pending.get_mut(&id).filter(|pending| runs && pending.owner == Owner::Us)
+                        world.pending.get_mut(&id).filter(|pending| runs && pending.owner == LeaseOwner::Us)
                     {
                         (pending.count, pending.since) = (count, now);
-                        taken.push(Taken::Entry(Self::arrival(id, ordered)));
+                        taken.push(TakeReply::Entry(Self::arrival(id, ordered)));
                     }
                 }
                 self.gaps += u64::from(!answers);
@@ -309,24 +319,25 @@ impl Test {
                     if !runs || swept.len() + returned.len() >= count {
                         continue;
                     }
-                    if pending.owner == Owner::Returned {
-                        pending.owner = Owner::Us;
+                    if pending.owner == LeaseOwner::Returned {
+                        pending.owner = LeaseOwner::Us;
                         returned.push((*id, pending.count, idle));
                     } else if idle >= terms().min_idle {
-                        *pending = Pending { owner: Owner::Us, since: now, ..*pending };
+                        *pending = Pending { owner: LeaseOwner::Us, since: now, ..*pending };
                         swept.push((*id, pending.count));
                     }
                 }
                 // Whose an idle entry was, and whether its handler was started, a sweep cannot tell: the count is a bound then.
                 self.exact &= swept.is_empty();
                 self.gaps += u64::from(!swept.is_empty());
-                let claims = Claims { entries: swept, ..Claims::default() };
-                let swept = Swept { clock: 0, returned, claims: Some(claims) };
+                let claims = ClaimReply { entries: swept, ..ClaimReply::default() };
+                let swept = SweepReply { clock: 0, returned, claims: Some(claims) };
                 self.machine.swept(if answers { Ok(swept) } else { Err(lost_link()) }, now);
             }
             Action::Peek { ids } => {
-                let lane_of = |id: &StreamId| (*id, Peeked::Lane { lane: lane(*id, ordered), size: 10 });
-                let peeked = ids.iter().map(lane_of).collect();
+                let order_key_of =
+                    |id: &StreamId| (*id, OrderPosition::Lane { order_key: order_key(*id, ordered), size: 10 });
+                let peeked = ids.iter().map(order_key_of).collect();
                 self.machine.peeked(if answers { Ok(peeked) } else { Err(lost_link()) }, now);
             }
             Action::Ack { flight, ids } => {
@@ -341,45 +352,50 @@ impl Test {
                 let (mut lost, mut absent) = (Vec::new(), Vec::new());
                 for term in wanted {
                     match world.pending.get_mut(&term.id) {
-                        Some(pending) if pending.owner == Owner::Us && runs => {
+                        Some(pending) if pending.owner == LeaseOwner::Us && runs => {
                             pending.since = now.checked_sub(term.idle).unwrap_or(now);
                             pending.count = term.count.unwrap_or(pending.count);
-                            pending.owner = if term.returned { Owner::Returned } else { Owner::Us };
+                            pending.owner = if term.returned { LeaseOwner::Returned } else { LeaseOwner::Us };
                         }
-                        Some(pending) if pending.owner == Owner::Us => {}
+                        Some(pending) if pending.owner == LeaseOwner::Us => {}
                         Some(_) => lost.push(term.id),
                         None if term.forced && runs => {
                             let since = now.checked_sub(term.idle).unwrap_or(now);
-                            let owner = if term.returned { Owner::Returned } else { Owner::Us };
+                            let owner = if term.returned { LeaseOwner::Returned } else { LeaseOwner::Us };
                             world.pending.insert(term.id, Pending { owner, since, count: term.count.unwrap_or(1) });
                         }
                         None => absent.push(term.id),
                     }
                 }
-                let renewed = Renewed { lost, absent, gone: Vec::new() };
+                let renewed = LeaseReply { lost, absent, gone: Vec::new() };
                 self.machine.leased(if answers { Ok(renewed) } else { Err(lost_link()) }, now);
             }
-            Action::Bury(burial) => {
-                let ours = world.pending.get(&burial.id).is_some_and(|pending| pending.owner == Owner::Us);
-                if burial.reason == DeadLetterReason::MaxDeliveries {
-                    let started = self.started.get(&burial.id).copied().unwrap_or_default();
+            Action::DeadLetter(dead_letter_request) => {
+                let ours =
+                    world.pending.get(&dead_letter_request.id).is_some_and(|pending| pending.owner == LeaseOwner::Us);
+                if dead_letter_request.reason == DeadLetterReason::MaxDeliveries {
+                    let started = self.started.get(&dead_letter_request.id).copied().unwrap_or_default();
                     // An attempt at a suspect is recorded before it starts, and a crash or a lost answer may come in between.
                     let most = self.terms.max_deliveries;
-                    assert!(started + self.gaps >= most, "{} is dead after {started} starts", burial.id);
+                    assert!(started + self.gaps >= most, "{} is dead after {started} starts", dead_letter_request.id);
                 }
                 if runs && ours {
-                    world.pending.remove(&burial.id);
-                    world.dead.insert(burial.id);
+                    world.pending.remove(&dead_letter_request.id);
+                    world.dead.insert(dead_letter_request.id);
                 }
-                let buried = if ours { Buried::Written } else { Buried::NotOurs };
-                self.machine.buried(burial, if answers { Ok(buried) } else { Err(lost_link()) }, now);
+                let was_dead_lettered = if ours { DeadLetterOutcome::Written } else { DeadLetterOutcome::NotOurs };
+                self.machine.was_dead_lettered(
+                    dead_letter_request,
+                    if answers { Ok(was_dead_lettered) } else { Err(lost_link()) },
+                    now,
+                );
             }
             other => panic!("nobody to carry out {other:?}"),
         }
     }
 
-    fn lane(&self, id: StreamId) -> Option<u64> {
-        lane(id, self.terms.ordered)
+    fn order_key(&self, id: StreamId) -> Option<u64> {
+        order_key(id, self.terms.ordered)
     }
 
     /// A handler is started: what its attempt is called, and that nothing of its key is overtaken.
@@ -392,10 +408,12 @@ impl Test {
         if self.exact {
             assert_eq!(attempt, *started, "{id}");
         }
-        let (Some(lane), true) = (self.lane(id), self.keeps_order) else { return };
-        let before =
-            |other: &&StreamId| **other < id && self.lane(**other) == Some(lane) && !self.ended.contains(other);
-        let pending = self.world.pending.iter().filter(|(_, pending)| pending.owner != Owner::Peer).map(|(id, _)| id);
+        let (Some(order_key), true) = (self.order_key(id), self.keeps_order) else { return };
+        let before = |other: &&StreamId| {
+            **other < id && self.order_key(**other) == Some(order_key) && !self.ended.contains(other)
+        };
+        let pending =
+            self.world.pending.iter().filter(|(_, pending)| pending.owner != LeaseOwner::Peer).map(|(id, _)| id);
         let overtaken = pending.chain(&self.world.fresh).find(before);
         assert_eq!(overtaken, None, "overtaken by {id}");
     }
@@ -424,7 +442,7 @@ impl Test {
         let min_idle = terms().min_idle;
         for (id, pending) in &mut self.world.pending {
             if self.now.saturating_duration_since(pending.since) >= min_idle {
-                *pending = Pending { owner: Owner::Peer, since: self.now, count: pending.count + 1 };
+                *pending = Pending { owner: LeaseOwner::Peer, since: self.now, count: pending.count + 1 };
                 // The peer starts its handler at once, and this process may be about to.
                 *self.started.entry(*id).or_default() += 1;
                 self.uncounted.insert(*id);
