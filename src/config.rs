@@ -106,27 +106,7 @@ impl From<Inner> for RedisConfig {
 impl RedisConfig {
     /// Reads the environment of the process, once, and logs [`warnings`](Self::warnings).
     ///
-    /// | variable | default | meaning |
-    /// |---|---|---|
-    /// | `REDIS_URL` | | `redis://`, `rediss://`, `unix://`; contradicting a variable below is an error |
-    /// | `REDIS_HOST`, `REDIS_PORT` | `localhost`, 6379 | |
-    /// | `REDIS_USERNAME`, `REDIS_PASSWORD`, `REDIS_PASSWORD_FILE` | | ACL user and password |
-    /// | `REDIS_DB` | 0 | must be 0 with a cluster |
-    /// | `REDIS_TLS` | false | true, false, 1, 0, yes, no; `REDIS_TLS_CA`, `REDIS_TLS_CERT`, `REDIS_TLS_KEY` name PEM files, read again when they change, or are PEM text; `REDIS_TLS_SERVER_NAME` is the name that certificates must be for, where nodes are known by their addresses; `REDIS_TLS_VERIFY`: full, or ca, which leaves the name out |
-    /// | `REDIS_MAX_RETRIES` | 3 | how many lost links one command may live through, 0 to 1000 |
-    /// | `REDIS_CONNECT_TIMEOUT` | 10000 | milliseconds, 1 to 86400000 |
-    /// | `REDIS_COMMAND_TIMEOUT` | 5000 | milliseconds, 1 to 86400000 |
-    /// | `REDIS_BUSY_POLL` | | true: an answer is looked for during up to 100 microseconds before the thread sleeps, for callers on the actor's thread and while a core is left; false: never; unset: true for a server on this machine. See [`busy_poll`](RedisConfigBuilder::busy_poll) |
-    /// | `REDIS_PROTOCOL` | 3 | 2: HELLO is not sent, and RESP2 is spoken; 3: RESP2 only where HELLO is refused |
-    /// | `REDIS_CLIENT_COMMANDS` | true | false: CLIENT SETNAME, SETINFO and ID are not sent, for proxies that cannot cope with them |
-    /// | `REDIS_CLUSTER_HOSTS` | | `node1:6379,node2:6379`: cluster mode |
-    /// | `REDIS_SENTINEL_HOSTS`, `REDIS_SENTINEL_MASTER` | | sentinel mode |
-    /// | `REDIS_CLUSTER_ADDRESS_MAP` | | `announced=reachable,announced=reachable`, each `host` or `host:port`: where nodes of a cluster, or servers that sentinels name, announce addresses that cannot be reached from here |
-    /// | `REDIS_SENTINEL_USERNAME`, `REDIS_SENTINEL_PASSWORD` | | ACL user and password of the sentinels themselves |
-    /// | `APP_ENV`, else `NODE_ENV` | development | environment name in the prefix |
-    /// | `REDIS_KEY_NAMESPACE` | whatsapp | the prefix is `{namespace}:{env}:` |
-    /// | `REDIS_KEY_PREFIX` | | the whole prefix, instead |
-    /// | `REDIS_CLIENT_NAME` | | `CLIENT SETNAME` |
+    #[doc = include_str!("../docs/settings.md")]
     ///
     /// An empty value counts as unset, except that of `REDIS_KEY_PREFIX`, which is an error.
     ///

@@ -6,6 +6,7 @@ use super::{ConfigError, RedisConfig};
 
 mod canary;
 mod contradictions;
+mod documentation;
 mod files;
 mod urls;
 mod values;
