@@ -44,8 +44,8 @@ pub struct Row {
 const SLACK: Duration = Duration::from_millis(1_500);
 
 impl Row {
-    /// Kinds that were silent for longer than the primary was missing and its silence unnoticed.
-    pub fn deaf(&self) -> Vec<&'static str> {
+    /// Kinds without a success for longer than the outage and the time to notice it.
+    pub fn silent_too_long(&self) -> Vec<&'static str> {
         let bound = self.outage + LIVENESS + SLACK;
         KINDS.into_iter().filter(|kind| self.cells.get(kind).is_none_or(|cell| cell.silent > bound)).collect()
     }

@@ -1,7 +1,7 @@
-//! What callers of every kind see of a failover, measured and printed as a table of the documentation.
+//! Measures what callers of every kind see of a failover and prints the table of FAULTS.md.
 //!
-//! Run by `cargo xtask failover-table`. Exit code 1 when something was lost that the servers have not lost themselves, or
-//! a kind was deaf.
+//! Run by `cargo xtask failover-table`. Exit code 1 when a write was lost that the servers did not lose themselves, or
+//! when a kind of caller had no success for too long.
 
 use std::process::ExitCode;
 
@@ -19,11 +19,11 @@ fn main() -> ExitCode {
                     continue;
                 }
                 let row = row(mode, how).await;
-                let deaf = row.deaf();
-                if !deaf.is_empty() {
-                    println!("VIOLATION: {}: {}: deaf: {deaf:?}", mode.as_str(), how.as_str());
+                let silent = row.silent_too_long();
+                if !silent.is_empty() {
+                    println!("VIOLATION: {}: {}: silent for too long: {silent:?}", mode.as_str(), how.as_str());
                 }
-                violations += row.violations + deaf.len() as u64;
+                violations += row.violations + silent.len() as u64;
                 println!("{}", row.line());
                 lines.push(row.line());
             }

@@ -107,7 +107,7 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
             heard = eventually(Duration::from_millis(500), || shared.heard.has(number)).await;
         }
     }
-    shared.account.check(heard, "a subscription is deaf after the last fault", || format!("{mode:?}"));
+    shared.account.check(heard, "a subscription received nothing after the last fault", || format!("{mode:?}"));
     if asked.elapsed() > Duration::from_secs(2) {
         shared.account.count("subscription slow to hear again");
     }

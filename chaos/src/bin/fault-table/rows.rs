@@ -11,7 +11,7 @@ use crate::clients::{Client, Kind};
 type Row = fn(Kind) -> Pin<Box<dyn Future<Output = String>>>;
 
 pub(crate) const ROWS: [(&str, Row); 8] = [
-    ("3 half-open link, asked every 50 ms for 3 s: new links dialled", |kind| Box::pin(half_open(kind))),
+    ("3 half-open link, one command every 50 ms for 3 s: new links dialled", |kind| Box::pin(half_open(kind))),
     ("4 link cut at every tenth of 100 increments, its reply lost", |kind| Box::pin(lost_replies(kind))),
     ("6 accept and close for 2 s: dials", |kind| Box::pin(accept_and_close(kind))),
     ("7 password rotated away and back: healthy again without a restart", |kind| Box::pin(rotated(kind))),
@@ -19,7 +19,7 @@ pub(crate) const ROWS: [(&str, Row); 8] = [
         Box::pin(failover(kind))
     }),
     ("14 BLPOP of 5 s, 100 GETs beside it: the slowest GET", |kind| Box::pin(beside_a_wait(kind))),
-    ("14 BLPOP given up by its caller, 10 elements pushed then: still in the list", |kind| Box::pin(given_up(kind))),
+    ("14 BLPOP dropped by its caller, 10 elements pushed afterwards: still in the list", |kind| Box::pin(given_up(kind))),
     ("22 OOM: times the command was sent", |kind| Box::pin(rejected(kind))),
 ];
 
@@ -91,7 +91,7 @@ async fn accept_and_close(kind: Kind) -> String {
     }
     let dials = proxy.connections() - before;
     proxy.pass();
-    format!("{dials}, then well after {}", well_again(&mut client, &["GET", "k"]).await)
+    format!("{dials}, then healthy after {}", well_again(&mut client, &["GET", "k"]).await)
 }
 
 async fn rotated(kind: Kind) -> String {
@@ -172,7 +172,7 @@ async fn rejected(kind: Kind) -> String {
     let said = match client.ask(&["SET", "k", "v"]).await {
         Ok(_) => "answered".to_owned(),
         Err(failed) if failed.0.contains("OOM") || failed.0.contains("used memory") => {
-            "the error has the server's words".to_owned()
+            "the error has the server's text".to_owned()
         }
         Err(failed) => failed.0,
     };
