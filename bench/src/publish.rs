@@ -18,9 +18,9 @@ const HARNESS: &str = "redis-actix-bench";
 const HEAD: &str = "\
 # Performance
 
-Measured, not promised: what one machine did, this crate beside its peers at fixed versions, all in one run, callers in
-closed loops with one command outstanding each. Absolute numbers move from machine to machine; the ratios are what
-counts. Written by `cargo xtask bench --publish`; to see your own machine, run `cargo xtask bench --quick`.
+One run on one machine: this crate and its peers at fixed versions, callers in closed loops with one command outstanding each.
+Absolute numbers differ between machines; compare the ratios. `cargo xtask bench --publish` writes this page;
+`cargo xtask bench --quick` measures your machine.
 
 ";
 
@@ -49,29 +49,29 @@ pub fn run(args: &[String]) -> Result<bool, String> {
     print!("{held}");
 
     let allocations =
-        sibling("allocations", &["--only", "get64", "--place", "same", "--rounds", "1", "--measured", "60"])?;
-    let memory = sibling("memory", &[])?;
-    let outstanding = sibling(HARNESS, &["outstanding"])?;
-    let instructions = sibling(HARNESS, &["instructions"])?;
-    let streams = sibling(HARNESS, &["--only", "streams"])?;
-    let promptness = sibling(HARNESS, &["promptness"])?;
+        run_program("allocations", &["--only", "get64", "--place", "same", "--rounds", "1", "--measured", "60"])?;
+    let memory = run_program("memory", &[])?;
+    let outstanding = run_program(HARNESS, &["outstanding"])?;
+    let instructions = run_program(HARNESS, &["instructions"])?;
+    let streams = run_program(HARNESS, &["--only", "streams"])?;
+    let promptness = run_program(HARNESS, &["promptness"])?;
 
     let command = format!("cargo xtask bench --publish {}", args.join(" "));
     let page = [
         HEAD,
         &report::preamble(command.trim_end()),
         "![Operations per second and 99th percentile over callers](performance.svg)\n\n",
-        "## What is held\n\nThe medians of the ratios of three runs in a row; each has to meet the bar.\n\n",
+        "## Bars\n\nMedians of the ratios of three consecutive runs; each run has to meet the bar.\n\n",
         &held,
-        "\n## Instructions\n\nWhat one GET of 64 bytes costs each client's process, against a peer that answers all callers at \
-         once; in brackets this crate's share of it, without busy polling: how often it looks for an answer depends on \
-         how soon that comes. Times vary on a busy machine, these do not.\n\n",
+        "\n## Instructions\n\nInstructions per GET of 64 bytes in each client's process, against a peer that answers all callers \
+         at once; in brackets this crate's share. Busy polling is off, because the number of polls depends on the speed \
+         of the reply. Times vary on a busy machine, these counts do not.\n\n",
         &instructions,
         "\n## Streams\n\n",
         streams.find("###").and_then(|at| streams.get(at..)).unwrap_or_default(),
-        "## How soon\n\n",
+        "## Latency\n\n",
         &promptness,
-        "\n## Memory\n\nWhat a waiting command costs beyond its caller, as allocated bytes.\n\n",
+        "\n## Memory\n\nAllocated bytes per waiting command, without its caller.\n\n",
         &memory,
         "\n",
         &outstanding,
@@ -88,7 +88,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
 }
 
 /// What a program beside this one prints; its bars are judged when it is run by itself.
-fn sibling(name: &str, args: &[&str]) -> Result<String, String> {
+fn run_program(name: &str, args: &[&str]) -> Result<String, String> {
     let program = env::current_exe().map_err(text)?.with_file_name(name);
     let output = Command::new(program).args(args).stderr(Stdio::inherit()).output().map_err(text)?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
