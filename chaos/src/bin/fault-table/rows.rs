@@ -19,7 +19,9 @@ pub(crate) const ROWS: [(&str, Row); 8] = [
         Box::pin(failover(kind))
     }),
     ("14 BLPOP of 5 s, 100 GETs beside it: the slowest GET", |kind| Box::pin(beside_a_wait(kind))),
-    ("14 BLPOP dropped by its caller, 10 elements pushed afterwards: still in the list", |kind| Box::pin(given_up(kind))),
+    ("14 BLPOP dropped by its caller, 10 elements pushed afterwards: still in the list", |kind| {
+        Box::pin(given_up(kind))
+    }),
     ("22 OOM: times the command was sent", |kind| Box::pin(rejected(kind))),
 ];
 
