@@ -34,7 +34,7 @@ use crate::cluster::refresh::Refresh;
 use crate::cluster::route::{Route, SlotList, of_pipeline, route};
 use crate::cluster::slot::Slots;
 use crate::cluster::slot_map::Map;
-use crate::cluster::slot_queue::SlotQueues;
+use crate::cluster::slot_queue::{SendOrder, SlotQueues};
 use crate::cluster::topology::TopologyPublisher;
 use crate::config::HostPort;
 use crate::connection::admission::{Admission, Limits, RefusalPolicy, waiting_phase};
@@ -233,7 +233,7 @@ impl Router {
             return ticket.complete(Err(error));
         }
         self.orders += 1;
-        let ticket = Routed::whole(ticket, RouteState::new(deadline, self.orders), &self.book);
+        let ticket = Routed::whole(ticket, RouteState::new(deadline, SendOrder::new(self.orders)), &self.book);
         if self.map.is_empty() {
             self.pending.enqueue(ticket, deadline, state);
         } else {

@@ -8,9 +8,29 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-/// Its place among the commands of a slot: the number that it got when it was sent, and of parts of one command the order
-/// in which they came here.
-type Turn = (u64, u64);
+/// The order in which callers sent their commands, and of the parts of a pipeline that of the pipeline.
+///
+/// Without the part, an element that is refused twice would come back behind the next element of its pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SendOrder {
+    command: u64,
+    part: u32,
+}
+
+impl SendOrder {
+    pub(crate) fn new(command: u64) -> Self {
+        Self { command, part: 0 }
+    }
+
+    /// That of the element at `index` of this pipeline.
+    pub(crate) fn part(self, index: usize) -> Self {
+        Self { part: u32::try_from(index).unwrap_or(u32::MAX), ..self }
+    }
+}
+
+/// Its place among the commands of a slot. The number of its arrival tells commands apart that are taken over from a node
+/// without an order of their own.
+type Turn = (SendOrder, u64);
 
 /// The queues of all slots that are closed.
 pub(crate) struct SlotQueues<T> {
@@ -90,7 +110,7 @@ impl<T> SlotQueues<T> {
     }
 
     /// Puts a command into the queue of a slot that is closed, behind those that were sent before it.
-    pub(crate) fn push(&mut self, slot: u16, order: u64, waiting: SlotEntry<T>) {
+    pub(crate) fn push(&mut self, slot: u16, order: SendOrder, waiting: SlotEntry<T>) {
         let Some(queue) = self.queues.get_mut(&slot) else { return };
         self.arrivals += 1;
         let turn = (order, self.arrivals);
@@ -134,7 +154,7 @@ impl<T> SlotQueues<T> {
 
     /// A command of the slot was run by a node. Returns the older ones that a node had refused: sent again they would run
     /// after it.
-    pub(crate) fn overtaken(&mut self, slot: u16, order: u64) -> Vec<T> {
+    pub(crate) fn overtaken(&mut self, slot: u16, order: SendOrder) -> Vec<T> {
         let Some(queue) = self.queues.get_mut(&slot) else { return Vec::new() };
         let older = queue.waiting.range(..(order, 0)).filter(|(_, one)| one.was_refused);
         let turns: Vec<_> = older.map(|(turn, _)| *turn).collect();
@@ -192,6 +212,10 @@ mod tests {
         SlotEntry { item, deadline, bytes: 1, was_refused }
     }
 
+    fn order_of(item: u64) -> SendOrder {
+        SendOrder::new(item / 3).part(item as usize % 3)
+    }
+
     fn sent(release: Option<Release<u64>>) -> (bool, Vec<u64>) {
         match release {
             None => (false, Vec::new()),
@@ -205,14 +229,14 @@ mod tests {
         let (now, mut queues) = (Instant::now(), SlotQueues::new());
         let late = now + Duration::from_secs(9);
         assert!(queues.close(SLOT, now) && queues.is_closed(SLOT) && !queues.is_closed(8));
-        queues.push(SLOT, 3, waiting(3, late, false));
-        queues.push(SLOT, 2, waiting(2, late, true));
-        queues.push(SLOT, 1, waiting(1, late, true));
+        queues.push(SLOT, SendOrder::new(3), waiting(3, late, false));
+        queues.push(SLOT, SendOrder::new(2), waiting(2, late, true));
+        queues.push(SLOT, SendOrder::new(1), waiting(1, late, true));
         assert_eq!(sent(queues.release(SLOT, now)), (true, vec![1]));
         // It comes back, with a pause.
         let pause = now + Duration::from_millis(10);
         assert!(!queues.close(SLOT, pause));
-        queues.push(SLOT, 1, waiting(1, late, true));
+        queues.push(SLOT, SendOrder::new(1), waiting(1, late, true));
         assert_eq!(sent(queues.release(SLOT, now)), (false, vec![]));
         assert_eq!((queues.next(), queues.len()), (Some(pause), 3));
         assert_eq!(queues.take_due(pause), [SLOT]);
@@ -227,20 +251,23 @@ mod tests {
         let (now, mut queues) = (Instant::now(), SlotQueues::new());
         let at = |ms| now + Duration::from_millis(ms);
         queues.close(SLOT, at(50));
-        queues.push(SLOT, 1, waiting(1, at(10), true));
-        queues.push(SLOT, 2, waiting(2, at(90), true));
-        queues.push(SLOT, 3, waiting(3, at(90), false));
-        queues.push(SLOT, 5, waiting(5, at(90), true));
+        queues.push(SLOT, SendOrder::new(1), waiting(1, at(10), true));
+        queues.push(SLOT, SendOrder::new(2), waiting(2, at(90), true));
+        queues.push(SLOT, SendOrder::new(3), waiting(3, at(90), false));
+        queues.push(SLOT, SendOrder::new(5), waiting(5, at(90), true));
         assert_eq!(queues.next(), Some(at(10)));
         assert_eq!((queues.expire(at(10)), queues.len()), (vec![1], 3));
-        assert_eq!((queues.overtaken(SLOT, 4), queues.len(), queues.bytes()), (vec![2], 2, 2));
+        assert_eq!((queues.overtaken(SLOT, SendOrder::new(4)), queues.len(), queues.bytes()), (vec![2], 2, 2));
         assert_eq!(queues.take_all().len(), 2);
         assert!(!queues.is_closed(SLOT) && queues.next().is_none());
     }
 
     proptest! {
         /// A node that refuses some, whichever and for how long: what runs, runs in order, all of it, and the clock is
-        /// always looked at again.
+        /// always looked at again. Each three of the commands are the elements of one pipeline.
+        ///
+        /// Ablation: with one order for all elements of a pipeline (`SendOrder::part` returns `self`) the first that is
+        /// refused twice runs last.
         #[test]
         fn whatever_is_refused_everything_runs_in_order(refusals in proptest::collection::vec(any::<bool>(), 1..60)) {
             let (mut now, mut queues) = (Instant::now(), SlotQueues::new());
@@ -251,7 +278,7 @@ mod tests {
             while ran.len() < 30 {
                 while next < 30 && (flight.len() + queues.len()) < 5 {
                     if queues.is_closed(SLOT) {
-                        queues.push(SLOT, next, waiting(next, late, false));
+                        queues.push(SLOT, order_of(next), waiting(next, late, false));
                     } else {
                         flight.push_back(next);
                     }
@@ -263,7 +290,7 @@ mod tests {
                     refused |= refusals.next().unwrap_or(false);
                     if refused {
                         queues.close(SLOT, now + Duration::from_millis(10));
-                        queues.push(SLOT, order, waiting(order, late, true));
+                        queues.push(SLOT, order_of(order), waiting(order, late, true));
                     } else {
                         ran.push(order);
                     }

@@ -171,6 +171,60 @@ async fn a_command_of_a_pipeline_behind_which_another_of_its_slot_ran_is_refused
     assert_eq!(numbers(&ran), [1, 2]);
 }
 
+/// The whole pipeline is refused, and then the element that is sent alone to find out whether the slot is served again.
+///
+/// Ablation: with one order for all elements (`SendOrder::part` returns `self`) fails with `[1, 2, 0]`.
+#[actix::test]
+async fn elements_of_a_pipeline_keep_their_order_when_one_is_refused_twice() {
+    let (ran, refused): (Ran, _) = (Arc::default(), AtomicUsize::new(0));
+    let nodes = Scripted::start(1, {
+        let ran = ran.clone();
+        move |asked| match asked.name().as_str() {
+            "RPUSH" if refused.fetch_add(1, Ordering::SeqCst) < 5 => error("CLUSTERDOWN The cluster is down"),
+            "RPUSH" => {
+                ran.lock().expect("no panic").push(asked.word(2));
+                int(1)
+            }
+            _ => Answer::Default,
+        }
+    });
+    let redis = nodes.ready().await;
+    let push = |nth: usize| RPush::new("list", [nth.to_string()]);
+    redis.send(Pipeline::new((push(0), push(1), push(2)))).await.expect("sent again until it runs");
+    assert_eq!(numbers(&ran), [0, 1, 2]);
+}
+
+/// Two elements of one slot, sent one by one after a refusal: the second runs while the first is refused once more.
+///
+/// Ablation: with one order for all elements (`SendOrder::part` returns `self`) the first runs behind the second, and
+/// nothing is refused.
+#[actix::test]
+async fn an_element_of_a_pipeline_that_a_later_element_has_overtaken_is_refused() {
+    let (ran, seen): (Ran, _) = (Arc::default(), AtomicUsize::new(0));
+    let nodes = Scripted::start(1, {
+        let ran = ran.clone();
+        move |asked| match asked.name().as_str() {
+            // All three at first; then the first runs alone, and of the two behind it the older one is refused.
+            "RPUSH" if [0, 1, 2, 4].contains(&seen.fetch_add(1, Ordering::SeqCst)) => {
+                error("CLUSTERDOWN The cluster is down")
+            }
+            "RPUSH" => {
+                ran.lock().expect("no panic").push(asked.word(2));
+                int(1)
+            }
+            _ => Answer::Default,
+        }
+    });
+    let redis = nodes.ready().await;
+    let push = |nth: usize| RPush::new("list", [nth.to_string()]);
+    let (first, second, third) =
+        redis.send(Pipeline::new((push(0), push(1), push(2))).try_each()).await.expect("each in its place");
+    first.expect("ran alone");
+    assert_refused(second);
+    third.expect("ran");
+    assert_eq!(numbers(&ran), [0, 2]);
+}
+
 /// Ablation: without what `redirect_unit` says of the commands that ran fails with "overtaken: 1".
 #[actix::test]
 async fn a_command_that_a_part_of_a_pipeline_has_overtaken_is_refused() {

@@ -1,6 +1,6 @@
 //! What a node did not run, by its own word or because it is gone: on to where it belongs, or later.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -13,7 +13,7 @@ use crate::cluster::merge::Merge;
 use crate::cluster::redirect;
 use crate::cluster::redirect::Redirect;
 use crate::cluster::route::{SlotList, slot_of, slot_of_view};
-use crate::cluster::slot_queue::{Release, SlotEntry};
+use crate::cluster::slot_queue::{Release, SendOrder, SlotEntry};
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::request::Pending as _;
 use crate::connection::verdict::CommandFacts;
@@ -57,7 +57,7 @@ impl Router {
     }
 
     /// `ran`: gets the slots of which a node has run a command of the unit, each with its order.
-    fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>, ran: &mut Vec<(u16, u64)>) {
+    fn redirect_unit(&mut self, ticket: Box<Routed>, replies: Vec<Value>, ran: &mut Vec<(u16, SendOrder)>) {
         let Some(unit) = ticket.frame().unit() else { return ticket.finish(Ok(Value::Array(replies))) };
         if unit.is_atomic() {
             let why = refusal(ticket.frame(), &replies, &self.slots).map(error_of);
@@ -67,17 +67,17 @@ impl Router {
         // What ran, ran. The others go on one by one, in order: those behind which no other of their slot has run.
         let mut errors: Vec<_> =
             redirects(ticket.frame(), &replies, &self.slots).map(|error| error.map(error_of)).collect();
-        let mut ran_behind = HashSet::new();
+        let mut ran_behind = HashMap::new();
         for (at, why) in errors.iter_mut().enumerate().rev() {
             let Some(slot) = unit.view(at).and_then(|view| slot_of_view(&view, &self.slots)) else { continue };
             if why.is_none() {
-                ran_behind.insert(slot);
-            } else if ran_behind.contains(&slot) {
+                ran_behind.entry(slot).or_insert(at);
+            } else if ran_behind.contains_key(&slot) {
                 // It would run behind a younger one.
                 *why = None;
             }
         }
-        ran.extend(ran_behind.into_iter().map(|slot| (slot, ticket.route_state.order)));
+        ran.extend(ran_behind.into_iter().map(|(slot, at)| (slot, ticket.route_state.order.part(at))));
         let (mut places, mut again) = (Vec::with_capacity(replies.len()), Vec::new());
         for (at, (reply, why)) in replies.into_iter().zip(errors).enumerate() {
             match why.and_then(|why| Some((why, unit.command(at)?))) {
@@ -88,11 +88,11 @@ impl Router {
                 None => places.push(ReplyPlace::answered(Ok(reply))),
             }
         }
-        let route_state = ticket.route_state.reset();
+        let route_state = ticket.route_state;
         let gather = Gather::new(ticket, places, again.len());
         for (at, frame, why) in again {
             let part = gather.part(frame, vec![(at, 0)]);
-            self.redirect(Routed::part(part, route_state, &self.book), why, Err);
+            self.redirect(Routed::part(part, route_state.of_element(at), &self.book), why, Err);
         }
     }
 
@@ -195,7 +195,7 @@ impl Router {
 
     /// A node has run a command of this slot and order: answers the older ones that a node has refused. Sent again they
     /// would run behind it.
-    fn refuse_overtaken(&mut self, slot: u16, order: u64) {
+    fn refuse_overtaken(&mut self, slot: u16, order: SendOrder) {
         for DelayedRequest { ticket, why } in self.queues.overtaken(slot, order) {
             ticket.finish(Err(why.unwrap_or_else(has_no_owner)));
         }
@@ -274,7 +274,7 @@ impl Router {
                 let deadline = Deadline::Own(deadline.at());
                 ticket.left_node();
                 // What is in the middle of something is older than what waits.
-                let route_state = RouteState::new(deadline, 0);
+                let route_state = RouteState::new(deadline, SendOrder::new(0));
                 let mut ticket =
                     Routed::of(ticket).unwrap_or_else(|ticket| Routed::part(ticket, route_state, &self.book));
                 if may_have_run {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Router;
 use super::routed_request::{RouteState, Routed};
+use crate::cluster::slot_queue::SendOrder;
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::request::Pending as _;
 
@@ -35,7 +36,7 @@ impl Router {
         // Whatever the reason is, the replicas may be others by now.
         self.refresh.wanted(Instant::now());
         for back in back {
-            let route_state = RouteState::new(back.deadline, 0);
+            let route_state = RouteState::new(back.deadline, SendOrder::new(0));
             let mut ticket =
                 Routed::of(back.ticket).unwrap_or_else(|ticket| Routed::part(ticket, route_state, &self.book));
             if back.may_have_run {

@@ -15,6 +15,7 @@ use crate::cluster::redirect;
 use crate::cluster::redirect::Redirect;
 use crate::cluster::route::{SlotList, slot_of_view};
 use crate::cluster::slot::{SLOTS, Slots};
+use crate::cluster::slot_queue::SendOrder;
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::driver::ShutdownReport;
 use crate::connection::request::{BoxedTicket, Pending};
@@ -27,7 +28,7 @@ use crate::frame::Frame;
 pub(crate) struct RouteState {
     pub(super) deadline: Deadline,
     /// Its place among the commands of all callers.
-    pub(super) order: u64,
+    pub(super) order: SendOrder,
     /// The slot of all its keys, if there is one.
     pub(super) slot: Option<u16>,
     /// The node that it was sent to.
@@ -73,7 +74,7 @@ impl RouteState {
         *count = count.saturating_add(1);
     }
 
-    pub(super) fn new(deadline: Deadline, order: u64) -> Self {
+    pub(super) fn new(deadline: Deadline, order: SendOrder) -> Self {
         let (asking, at_primary, may_have_run) = (false, false, false);
         Self {
             deadline,
@@ -92,6 +93,11 @@ impl RouteState {
     /// That of a part of this command, or of one that has to find its way anew.
     pub(super) fn reset(self) -> Self {
         Self { slot: None, asking: false, ..self }
+    }
+
+    /// As [`reset`](Self::reset), for the element at `index` of this pipeline.
+    pub(super) fn of_element(self, index: usize) -> Self {
+        Self { order: self.order.part(index), ..self.reset() }
     }
 
     /// Whether it was sent to where it belongs, so far as was known, and nobody has sent it elsewhere.
@@ -155,7 +161,7 @@ impl std::fmt::Debug for ReturnedRequest {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LeftNode {
     pub(super) slot: u16,
-    pub(super) order: u64,
+    pub(super) order: SendOrder,
     pub(super) ran: bool,
 }
 
@@ -189,7 +195,7 @@ impl RoutedRequests {
         }
     }
 
-    fn leave(&self, slot: u16, order: u64, ran: bool) {
+    fn leave(&self, slot: u16, order: SendOrder, ran: bool) {
         let Some(count) = self.at_nodes.get(usize::from(slot)) else { return };
         let before = count.fetch_sub(1, Ordering::Relaxed);
         if before & CLOSED != 0 && (ran || before & !CLOSED == 1) {
@@ -211,7 +217,7 @@ impl RoutedRequests {
 /// What the book has of one command, for as long as the command is there.
 struct RequestRecord {
     book: Arc<RoutedRequests>,
-    order: u64,
+    order: SendOrder,
     /// The slots that it is counted in, while it is at a node.
     slots: SlotList,
     /// It is one that a caller sent, and has no outcome so far. Parts of it are not counted.

@@ -112,7 +112,7 @@ impl Router {
             // All primaries are meant, and none is known.
             return self.no_node_error(ticket);
         }
-        let route_state = ticket.route_state.reset();
+        let route_state = ticket.route_state;
         let like = Frame::default().like(ticket.frame());
         let gather = Gather::new(ticket, places, groups.len());
         for (to, Group { mut frames, places, slots }) in groups {
@@ -122,6 +122,8 @@ impl Router {
                 Some(last) => Frame::join(frames.into_iter().chain([last])).like(&like),
                 None => continue,
             };
+            // Elements of one slot are in one group, or each in one of its own because the slot is closed.
+            let route_state = route_state.of_element(places.first().map_or(0, |(at, _)| *at));
             let part = Routed::part(gather.part(frame, places), route_state, &self.book);
             match (to, &*slots) {
                 (To::Slot(slot), _) => self.send_to_slot(part, slot),
