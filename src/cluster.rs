@@ -10,3 +10,4 @@ pub(crate) mod slot;
 pub(crate) mod slot_map;
 pub(crate) mod slot_queue;
 pub(crate) mod topology;
+pub(crate) mod topology_vote;

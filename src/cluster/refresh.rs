@@ -20,17 +20,20 @@ pub(crate) struct Refresh {
     last: Option<Instant>,
     /// Somebody found it wrong while a look was under way: what that brings may be older.
     again: bool,
+    /// Somebody found it wrong since the last look began.
+    is_doubted: bool,
     /// Looks in a row that did not mend it.
     in_vain: u32,
 }
 
 impl Refresh {
     pub(crate) fn new(chance: fastrand::Rng) -> Self {
-        Self { chance, period: PERIOD, due: None, last: None, again: false, in_vain: 0 }
+        Self { chance, period: PERIOD, due: None, last: None, again: false, is_doubted: false, in_vain: 0 }
     }
 
     /// Something is not as the picture has it.
     pub(crate) fn wanted(&mut self, now: Instant) {
+        self.is_doubted = true;
         match self.due {
             None if self.last.is_some() => self.again = true,
             due => {
@@ -47,6 +50,11 @@ impl Refresh {
     /// When [`starts`](Self::starts) is to be asked.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// Whether somebody found the topology wrong since the last look, so that one node is not enough to confirm it.
+    pub(crate) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.is_doubted)
     }
 
     /// Whether a look begins now.
@@ -122,8 +130,10 @@ mod tests {
         let now = Instant::now();
         refresh.wanted(now);
         assert!(refresh.starts(now));
+        assert!(refresh.take_doubt());
         refresh.wanted(now + ms(5));
         refresh.ended(true, now + ms(10));
+        assert!(refresh.take_doubt() && !refresh.take_doubt(), "the next one begins in doubt as well");
         assert!(refresh.due().is_some_and(|due| due <= now + ms(10) + GAP));
     }
 

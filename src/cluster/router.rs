@@ -36,6 +36,7 @@ use crate::cluster::slot::Slots;
 use crate::cluster::slot_map::Map;
 use crate::cluster::slot_queue::{SendOrder, SlotQueues};
 use crate::cluster::topology::TopologyPublisher;
+use crate::cluster::topology_vote::TopologyVote;
 use crate::config::HostPort;
 use crate::connection::admission::{Admission, Limits, RefusalPolicy, waiting_phase};
 use crate::connection::deadline_queue::Deadline;
@@ -59,6 +60,9 @@ use topology_query::refresh_topology;
 const ROUNDS: usize = 4;
 /// So many nodes are asked at once how the cluster looks, beside those of the configuration.
 const ASKED: usize = 4;
+/// How many of them are asked without waiting for one another when the topology is in doubt: two have to agree, and one may not
+/// answer.
+const ASKED_IN_DOUBT: u32 = 3;
 
 type TopologyQuery = Pin<Box<dyn Future<Output = std::result::Result<Map, Cause>>>>;
 
@@ -427,7 +431,10 @@ impl Router {
                     nodes.push(seed.clone());
                 }
             }
-            self.looking = Some(Box::pin(refresh_topology(self.connect_params.clone(), nodes)));
+            let is_doubted = self.refresh.take_doubt() || self.map.is_empty();
+            let vote = TopologyVote::new(self.map.clone(), is_doubted, nodes.len());
+            let at_once = if is_doubted { ASKED_IN_DOUBT } else { 1 };
+            self.looking = Some(Box::pin(refresh_topology(self.connect_params.clone(), nodes, at_once, vote)));
         }
         let Some(looking) = &mut self.looking else { return };
         let Poll::Ready(seen) = looking.as_mut().poll(cx) else { return };

@@ -128,6 +128,21 @@ impl Map {
         self.shards.iter().zip(has).filter_map(|(shard, has)| has.then_some(shard))
     }
 
+    /// Whether each slot has the same owner in both.
+    pub(crate) fn has_owners_of(&self, other: &Self) -> bool {
+        // The number that a shard of this map has in the other one.
+        let mut numbers: Vec<Option<u16>> = vec![None; self.shards.len()];
+        let primary = |map: &Self, at: u16| map.shards.get(usize::from(at)).map(|shard| shard.primary.clone());
+        self.owned == other.owned
+            && self.owners.iter().zip(&other.owners).all(|(here, there)| {
+                let Some(number) = numbers.get_mut(usize::from(*here)) else { return here == there };
+                if number.is_none() {
+                    *number = Some(*there).filter(|there| primary(self, *here) == primary(other, *there));
+                }
+                *number == Some(*there)
+            })
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.owned == 0
     }
@@ -294,6 +309,22 @@ mod tests {
         assert_eq!((map.owner(6), map.owner(7)), (Some(&at(1)), Some(&at(4))));
         assert_eq!(map.shards().count(), 2);
         assert!(map.shard_of(6).is_some_and(|shard| shard.replicas.is_empty()));
+    }
+
+    #[test]
+    fn maps_are_compared_by_the_owners_of_slots() {
+        let map = |ranges: &[(u16, u16, &[u16])]| {
+            let ranges = ranges.iter().map(|(first, last, ports)| range(*first, *last, ports)).collect();
+            Map::read(&Value::Array(ranges), &at(1), as_it_is).expect("an answer")
+        };
+        let whole = map(&[(0, 9, &[1, 4]), (10, 16_383, &[2])]);
+        assert!(whole.has_owners_of(&map(&[(10, 16_383, &[2, 5]), (0, 9, &[1])])), "in another order, other replicas");
+        for other in
+            [map(&[(0, 10, &[1]), (11, 16_383, &[2])]), map(&[(0, 9, &[1])]), map(&[(0, 16_383, &[1])]), Map::default()]
+        {
+            assert!(!whole.has_owners_of(&other) && !other.has_owners_of(&whole), "{other:?}");
+        }
+        assert!(Map::default().has_owners_of(&Map::default()));
     }
 
     proptest! {

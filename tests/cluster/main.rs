@@ -14,6 +14,7 @@ mod support;
 
 mod availability;
 mod order;
+mod partition;
 mod redirects;
 mod routing;
 mod scripted;
