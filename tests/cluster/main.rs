@@ -9,13 +9,23 @@
 
 #[path = "../cluster_support/mod.rs"]
 mod cluster_support;
+#[path = "../pubsub_support/mod.rs"]
+mod pubsub_support;
+#[path = "../stream_support/mod.rs"]
+mod stream_support;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod availability;
+mod basic;
+mod blocking;
+mod faults;
 mod order;
 mod partition;
+mod pubsub;
 mod redirects;
+mod replicas;
 mod routing;
 mod scripted;
+mod streams;
 mod units;

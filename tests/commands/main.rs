@@ -10,10 +10,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boundary;
 mod codes;
 mod futures;
 mod kept_futures;
 mod memory;
+mod pipelines;
 mod raw;
 mod replies;
+mod scripts;
 mod stats;
+mod transactions;

@@ -13,8 +13,14 @@ mod support;
 mod advice;
 mod certificates;
 mod credentials;
+mod handshake;
 mod handshake_refusals;
+mod login_faults;
 mod roles;
 mod scripted_sentinel;
+mod sentinel;
 mod sentinel_election;
 mod sentinel_failover;
+mod sentinel_replicas;
+#[cfg(feature = "tls")]
+mod tls;

@@ -10,10 +10,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod busy_poll;
+mod delivery;
+mod delivery_faults;
 mod end;
+mod end_faults;
 mod fates;
 mod first_dial;
 mod floods;
+mod intake;
+mod link_faults;
 mod liveness;
 mod panics;
 mod queue;
+mod random_faults;
+mod server_faults;
+mod supervision;

@@ -14,9 +14,25 @@ mod stream_support;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attack;
 mod attempts;
+mod basic;
+mod batches;
+mod data;
+mod dead_letters;
+mod decode;
+mod effects;
+mod handler;
+mod link;
+mod lua;
 mod names;
+mod newer;
 mod order;
+mod process;
+mod producer;
 mod replaced;
+mod rights;
+mod schedule;
+mod server;
 mod server_numbers;
 mod user_code;

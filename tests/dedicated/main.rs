@@ -13,19 +13,23 @@ mod cluster_support;
 mod pubsub_support;
 #[path = "../stream_support/mod.rs"]
 mod stream_support;
-
-use pubsub_support::support;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod asking;
+mod attack;
+mod blocking;
 mod demotion;
 mod failover;
 mod fates;
+mod faults;
 mod kept;
 mod latest;
 mod per_node;
 mod process;
 mod put_back;
 mod reauthenticate;
+mod watch;
 
 use redis_actix_test::RedisServer;
 

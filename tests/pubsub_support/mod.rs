@@ -8,16 +8,13 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../support/mod.rs"]
-pub mod support;
-
 use std::sync::{Arc, Mutex};
 
+use crate::support::eventually;
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, ResponseFuture};
 use redis_actix::prelude::*;
 use redis_actix::{KeyEvent, Result};
 use redis_actix_test::RedisServer;
-use support::eventually;
 use tokio::sync::watch;
 
 /// Keeps everything that it is sent.

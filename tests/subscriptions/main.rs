@@ -11,13 +11,18 @@
 mod cluster_support;
 #[path = "../pubsub_support/mod.rs"]
 mod pubsub_support;
-use pubsub_support::support;
+#[path = "../support/mod.rs"]
+mod support;
 
+mod attack;
+mod basic;
 mod bus;
 mod busy;
+mod faults;
 mod held_events;
 mod membership;
 mod sentinel;
+mod slow;
 
 use redis_actix::prelude::*;
 
