@@ -43,12 +43,12 @@ use crate::dedicated::pool::{Asking, Connector, LinkInfo, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
 use crate::frame::{Frame, ReadFrom, WhenDown};
-use crate::lua::Internal;
+use crate::messages::internal::Internal;
 use crate::messages::{Command, server::Ping};
 use crate::prefix::KeyPrefix;
 use crate::pubsub::PubSub;
 use crate::replicas::router::ReplicaStatuses;
-use crate::streams::features::KnownFeatures;
+use crate::streams::known_features::KnownFeatures;
 
 /// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
 ///

@@ -5,37 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::Message;
 use redis::Value;
 
 use crate::client::Redis;
 use crate::clock::FOREVER;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::messages::Command;
-
-/// A command that users have no message for.
-pub(crate) struct Internal(pub(crate) Frame);
-
-impl Message for Internal {
-    type Result = Result<Value>;
-}
-
-impl Command for Internal {
-    type Reply = Value;
-
-    fn frame(&self) -> Frame {
-        self.0.clone()
-    }
-
-    fn into_frame(self) -> Frame {
-        self.0
-    }
-
-    fn reply(value: Value) -> Result<Value> {
-        Ok(value)
-    }
-}
+use crate::messages::internal::Internal;
 
 /// A script, and the digest that a server gave it.
 pub(crate) struct Lua {

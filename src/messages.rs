@@ -70,7 +70,7 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
     /// As [`reply_to`](Self::reply_to), for several commands at several nodes of a cluster, of which each has an outcome.
     #[doc(hidden)]
     fn reply_each(frame: &Frame, outcomes: Vec<Result<Value>>) -> Result<Self::Reply> {
-        crate::connection::request::whole_of(outcomes, frame.is_read()).and_then(|value| Self::reply_to(frame, value))
+        outcomes::whole_of(outcomes, frame.is_read()).and_then(|value| Self::reply_to(frame, value))
     }
 }
 
@@ -218,8 +218,10 @@ pub(crate) mod fields;
 pub(crate) mod fields_de;
 mod fields_error;
 pub(crate) mod hashes;
+pub(crate) mod internal;
 pub(crate) mod keys;
 pub(crate) mod lists;
+pub(crate) mod outcomes;
 pub(crate) mod pipeline;
 pub(crate) mod pubsub;
 pub(crate) mod raw;

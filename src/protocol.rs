@@ -7,3 +7,4 @@ pub(crate) mod handshake;
 pub(crate) mod login;
 pub(crate) mod optional_steps;
 pub(crate) mod role;
+pub(crate) mod server_info;

@@ -2,6 +2,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod backlog;
+pub(crate) mod counters;
 pub(crate) mod event;
 pub(crate) mod machine;
 pub(crate) mod subscription;

@@ -16,6 +16,7 @@ pub(crate) mod features;
 pub(crate) mod fence;
 pub(crate) mod group;
 pub(crate) mod inbox;
+pub(crate) mod known_features;
 pub(crate) mod lease;
 pub(crate) mod lease_renewer;
 pub(crate) mod machine;

@@ -23,10 +23,10 @@ use crate::connection::driver::login::LoginSent;
 use crate::connection::endpoint::Master;
 use crate::connection::engine::Engine;
 use crate::connection::request::{BoxedTicket, Unawaited, Waiter};
-use crate::connection::session::ServerInfo;
 use crate::events::ConnectionEvent;
 use crate::frame::{Frame, ReadFrom};
 use crate::messages::Command;
+use crate::protocol::server_info::ServerInfo;
 
 /// The actor that owns one connection to Redis and executes every [`Command`] sent to it.
 ///

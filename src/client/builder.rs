@@ -33,7 +33,7 @@ use crate::replicas::pool::Replicas;
 use crate::replicas::router;
 use crate::replicas::router::{ReplicaStatuses, Replicated};
 use crate::sentinel::{Sentinels, Watchers};
-use crate::streams::features::KnownFeatures;
+use crate::streams::known_features::KnownFeatures;
 use crate::supervisor::{ActorFailure, Guardian, RestartLimit};
 use crate::transport::dial::Target;
 use crate::transport::tls::{ClientIdentity, Tls, TlsOptions};

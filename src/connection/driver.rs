@@ -27,12 +27,13 @@ use crate::connection::link_state::{Action, Event, LinkState};
 use crate::connection::liveness::{Liveness, Received};
 use crate::connection::params::ConnectParams;
 use crate::connection::retry::ReconnectPolicy;
-use crate::connection::session::{ServerInfo, Session, establish};
+use crate::connection::session::{Session, establish};
 use crate::error::{self, Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::{Frame, WhenDown};
 use crate::prefix::KeyPrefix;
 use crate::protocol::framed::Wire;
+use crate::protocol::server_info::ServerInfo;
 use listening::Listener;
 use report::Drain;
 

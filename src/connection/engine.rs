@@ -12,8 +12,8 @@ use super::request::BoxedTicket;
 use crate::client::submit_queue::Callers;
 use crate::cluster::router::Router;
 use crate::connection::endpoint::Master;
-use crate::connection::session::ServerInfo;
 use crate::events::{Cause, ConnectionEvent};
+use crate::protocol::server_info::ServerInfo;
 use crate::replicas::router::Replicated;
 
 /// See the module.

@@ -15,7 +15,7 @@ use crate::connection::admission::Queueable;
 use crate::connection::verdict::{CommandFacts, ServerRefusal, final_error, not_run};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{Frame, WhenDown};
-use crate::messages::Command;
+use crate::messages::{Command, outcomes::whole_of};
 
 const PANICKED: &str = "the command ran, and its message panicked over the reply; mend its `Command::reply`";
 
@@ -79,30 +79,6 @@ impl Queueable for BoxedTicket {
     fn complete(self, outcome: Result<Value>) {
         Pending::complete(self, outcome);
     }
-}
-
-/// The outcome of a pipeline out of those of its commands: all replies, or the first failure that is no reply. When
-/// something ran beside it, repeating the whole would run that twice.
-pub(crate) fn whole_of(outcomes: Vec<Result<Value>>, is_read: bool) -> Result<Value> {
-    let ran = outcomes.iter().any(|outcome| match outcome {
-        Ok(value) => !matches!(value, Value::ServerError(_)),
-        Err(error) => error.fate() == Fate::Unknown,
-    });
-    let mut replies = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        let reply_of = |error: &Error| error_reply(error).filter(|_| error.fate() == Fate::Rejected);
-        match outcome.map_err(|error| reply_of(&error).ok_or(error)) {
-            Ok(reply) | Err(Ok(reply)) => replies.push(reply),
-            Err(Err(error)) => return Err(if ran && !is_read { error.with_fate(Fate::Unknown) } else { error }),
-        }
-    }
-    Ok(Value::Array(replies))
-}
-
-/// The error as a server would have written it, so that it can stand among the replies of a pipeline.
-fn error_reply(error: &Error) -> Option<Value> {
-    let line = format!("-{} {}\r\n", error.code()?, error.message().replace(['\r', '\n'], " "));
-    redis::parse_redis_value(line.as_bytes()).ok()
 }
 
 /// Somebody who waits for the reply of an `M`.

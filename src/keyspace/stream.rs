@@ -18,7 +18,7 @@ use crate::client::{Redis, SendFuture};
 use crate::config::Address;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{AnswerOrigin, Frame};
-use crate::lua::Internal;
+use crate::messages::internal::Internal;
 use crate::messages::scan::Page;
 
 /// Before the topology is looked at again, after it turned out to be outdated; each is twice the one before.

@@ -10,12 +10,12 @@ use super::framed::Wire;
 use super::login::{Login, login_cause, sentinel_cause};
 use super::optional_steps::{Omitted, OptionalStep};
 use crate::connection::params::ConnectParams;
-use crate::connection::session::ServerInfo;
 use crate::error::Error;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::prefix::KeyPrefix;
 use crate::printable::printable;
+use crate::protocol::server_info::ServerInfo;
 use crate::transport::dial::Target;
 use crate::transport::dial_error::{DialError, DialErrorKind};
 

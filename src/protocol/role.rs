@@ -7,9 +7,9 @@
 use redis::Value;
 
 use super::handshake::Handshake;
-use crate::connection::session::ServerInfo;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
+use crate::protocol::server_info::ServerInfo;
 
 /// What a server says of its role.
 #[derive(Debug, Default, PartialEq, Eq)]

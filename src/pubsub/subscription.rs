@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionState, Status};
 use crate::pubsub::actor::{Order, PubSubActor};
 use crate::pubsub::backlog::{Bounds, Overflow};
+use crate::pubsub::counters::SubscriptionCounters;
 use crate::pubsub::machine::{Id, Name};
 
 /// Topics on their way from the server to an actor; made by [`Redis::subscribe`]. It ends when it is dropped.
@@ -36,18 +37,6 @@ pub struct Subscription {
     tally: Arc<SubscriptionCounters>,
     /// The link lives on the thread of the shared connection, which ends with the last handle.
     redis: Redis,
-}
-
-/// What a subscription does, to be read from any thread.
-#[derive(Debug, Default)]
-pub(crate) struct SubscriptionCounters {
-    pub(crate) delivered: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-    pub(crate) foreign: AtomicU64,
-    pub(crate) gaps: AtomicU64,
-    pub(crate) waiting: AtomicUsize,
-    pub(crate) waiting_bytes: AtomicUsize,
-    pub(crate) ended: AtomicBool,
 }
 
 /// What a subscription does, and has done so far; see [`Subscription::stats`].

@@ -10,7 +10,8 @@ use super::denials::Denials;
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
-use crate::lua::{ACK_DELETE, DEAD_LETTER, Internal, LEASE, Lua, SWEEP, TAKE};
+use crate::lua::{ACK_DELETE, DEAD_LETTER, LEASE, Lua, SWEEP, TAKE};
+use crate::messages::internal::Internal;
 use crate::messages::{
     decode,
     stream_id::StreamId,

@@ -5,8 +5,9 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::lua::{Internal, SETTLE_CLAIM};
+use crate::lua::SETTLE_CLAIM;
 use crate::messages::decode;
+use crate::messages::internal::Internal;
 
 /// What says that an effect is there. No token looks like it.
 const DONE: &str = "done";

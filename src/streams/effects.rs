@@ -11,7 +11,8 @@ use super::delivery::Delivery;
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::{Extra, Frame, ReplyKeys, Source};
-use crate::lua::{ACK_WITH, Internal};
+use crate::lua::ACK_WITH;
+use crate::messages::internal::Internal;
 use crate::messages::{
     Command,
     batch::{Answers, Bundle},

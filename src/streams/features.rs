@@ -1,6 +1,6 @@
 //! What a server can do for streams beyond Redis 7.0.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use redis::Value;
 
@@ -8,25 +8,8 @@ use crate::client::Redis;
 use crate::error::Result;
 use crate::events::ConnectionState;
 use crate::frame::Frame;
-use crate::lua::Internal;
-
-/// Commands of newer servers. Where one is missing, a script does the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StreamFeatures {
-    /// `XACKDEL` (Redis 8.2, Valkey 9.2): acknowledging and deleting in one step.
-    pub xackdel: bool,
-    /// `XREADGROUP .. CLAIM` (Redis 8.4): what others left comes with what is new.
-    pub claim: bool,
-    /// `XADD .. IDMP` (Redis 8.6): appending what is there already changes nothing.
-    pub idempotent_add: bool,
-    /// `XNACK` (Redis 8.8): giving an entry back to its group.
-    pub xnack: bool,
-}
-
-/// What was found out, and on which link.
-#[derive(Debug, Default)]
-pub(crate) struct KnownFeatures(Mutex<Option<(u64, StreamFeatures)>>);
+use crate::messages::internal::Internal;
+use crate::streams::known_features::StreamFeatures;
 
 /// `XCFGSET` came with IDMP, and configures it. It stands for CLAIM as well, which is two versions older: options of
 /// commands can be seen in the documentation of the server only, which is long and may be missing.

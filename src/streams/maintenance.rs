@@ -9,7 +9,8 @@ use super::consumer_commands::{ConsumerCommands, millis, plain_text, sample_of};
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::lua::{FORGET, Internal, NAME};
+use crate::lua::{FORGET, NAME};
+use crate::messages::internal::Internal;
 use crate::messages::{
     decode,
     stream_id::StreamId,

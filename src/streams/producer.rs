@@ -15,7 +15,8 @@ use super::trace::TraceParent;
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::lua::{APPEND, Internal};
+use crate::lua::APPEND;
+use crate::messages::internal::Internal;
 use crate::messages::{Command, decode, stream_id::StreamId, streams::XAdd, unix_millis};
 
 /// The part of a message's fields that a script can take.

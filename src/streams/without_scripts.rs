@@ -10,7 +10,7 @@ use super::consumer_commands::{ConsumerCommands, Counted, entry, items, millis};
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::lua::Internal;
+use crate::messages::internal::Internal;
 use crate::messages::{decode, stream_id::StreamId, streams_pending::XAutoClaim, streams_replies::StreamEntry};
 use crate::streams::machine::failure::Failure;
 use crate::streams::machine::{ClaimReply, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply};

@@ -7,10 +7,7 @@ use std::{
 
 use futures_util::future::{Either, select};
 use redis::Value;
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::cancel::{Blocked, LET_GO};
 use super::shared::Shared;
@@ -19,7 +16,6 @@ use super::{keys_of, latest};
 use crate::actors::connection::{Connect, Disconnect, GetServerInfo};
 use crate::client::{Redis, gone};
 use crate::config::HostPort;
-use crate::connection::session::ServerInfo;
 use crate::connection::verdict::{CommandFacts, ErrorVerdict, ServerRefusal, not_run, of_error};
 use crate::dedicated::compensate::is_nothing;
 use crate::dedicated::pool::{LeasedConnection, Leaving, LinkRole, Purpose, process};
@@ -27,13 +23,12 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionState;
 use crate::frame::{Frame, WhenDown};
 use crate::prefix::waits::Wait;
+use crate::protocol::server_info::ServerInfo;
 
 /// A piece of a wait on a connection that is not watched for silence.
 const PIECE: Duration = Duration::from_secs(60);
 /// Before a server that refused for the moment is asked again.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(100);
-
-pub(super) type Answer = oneshot::Receiver<Result<Value>>;
 
 /// See the module.
 pub(super) struct Call {

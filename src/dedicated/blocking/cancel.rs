@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tokio::time::{timeout, timeout_at};
 
-use super::call::Answer;
-use super::shared::{Shared, unblock};
+use super::shared::{Answer, Shared, other_process, unblock};
 use super::stop::Why;
 use crate::actors::connection::Disconnect;
 use crate::client::gone;
-use crate::connection::session::ServerInfo;
 use crate::dedicated::pool::process::ProcessId;
 use crate::dedicated::pool::{LeasedConnection, process};
-use crate::error::{Error, ErrorKind, Fate, Result};
+use crate::error::{Fate, Result};
 use crate::events::Cause;
 use crate::protocol::auxiliary::Auxiliary;
+use crate::protocol::server_info::ServerInfo;
 
 /// The server is asked again to let go of a client that it had not seen waiting.
 const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
@@ -23,8 +22,6 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_secs(1);
 pub(super) const LET_GO: &str =
     "a command that waits was called off, and the server did not let it go: its link was closed";
-const OTHER_PROCESS: &str =
-    "CLIENT UNBLOCK was not sent, because the shared connection does not lead to the same server process";
 
 /// A command that waits at a server.
 pub(super) struct Blocked<'a> {
@@ -136,8 +133,4 @@ impl Shared {
         };
         ask.await.map_err(|cause: Cause| cause.error(Fate::NotSent))?
     }
-}
-
-pub(super) fn other_process() -> Error {
-    Error::new(ErrorKind::Disconnected, Fate::NotSent, OTHER_PROCESS)
 }

@@ -10,7 +10,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::cancel::other_process;
 use crate::actors::connection::{PublishEvent, RedisActor, SubmitOn};
 use crate::client::gone;
 use crate::client::submit_queue::{Submit, UnbatchedSubmit};
@@ -21,11 +20,15 @@ use crate::dedicated::pool::{Links, process};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::ConnectionEvent;
 use crate::frame::{Frame, WhenDown};
-use crate::lua::Internal;
+use crate::messages::internal::Internal;
 
 /// For how long a server that cannot be reached is tried, before what was taken is reported as lost.
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(60);
+const OTHER_PROCESS: &str =
+    "CLIENT UNBLOCK was not sent, because the shared connection does not lead to the same server process";
 const PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) type Answer = oneshot::Receiver<Result<Value>>;
 
 /// The shared connection.
 #[derive(Clone)]
@@ -139,4 +142,8 @@ pub(super) fn unblock(client: i64) -> Frame {
 
 fn may_come(error: &Error) -> bool {
     error.fate() == Fate::NotSent && matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::Disconnected)
+}
+
+pub(super) fn other_process() -> Error {
+    Error::new(ErrorKind::Disconnected, Fate::NotSent, OTHER_PROCESS)
 }

@@ -11,8 +11,8 @@ use crate::client::in_flight_limit::Permit;
 use crate::cluster::redirect;
 use crate::cluster::redirect::Redirect;
 use crate::config::{Address, HostPort};
-use crate::connection::session::ServerInfo;
 use crate::error::Error;
+use crate::protocol::server_info::ServerInfo;
 
 /// A connection that one user has to itself until it is dropped.
 pub(crate) struct LeasedConnection {

@@ -18,7 +18,7 @@ use crate::client::submit_queue::Submit;
 use crate::connection::request::Waiter;
 use crate::error::{ErrorKind, Result};
 use crate::frame::Frame;
-use crate::lua::Internal;
+use crate::messages::internal::Internal;
 
 /// Links whose process is remembered: more than there are nodes in most clusters.
 const REMEMBERED: usize = 64;

@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result};
 use crate::events::Cause;
 use crate::pubsub::backlog::{Backlog, Bounds, Piece, TooSlow};
+use crate::pubsub::counters::SubscriptionCounters;
 use crate::pubsub::event::SubscriptionEvent;
 use crate::pubsub::machine::router::LinkId;
 use crate::pubsub::machine::{Id, Name};
-use crate::pubsub::subscription::SubscriptionCounters;
 use crate::pubsub::topic::{Topic, TopicKind};
 
 /// What a message takes beside its own bytes, by measuring 400,000 small ones that wait.

@@ -10,7 +10,7 @@ use super::{Engine, RedisActor};
 use crate::cluster::slot_map::Map;
 use crate::config::HostPort;
 use crate::frame::{Frame, WhenDown};
-use crate::lua::Internal;
+use crate::messages::internal::Internal;
 use crate::pubsub::machine::isolation::{Reachability, View, judge};
 use crate::pubsub::machine::router::ANYWHERE;
 
