@@ -118,7 +118,7 @@ pub use messages::{
     blocking::{BLMPop, BLMove, BLPop, BRPop, BZMPop, BZPopMax, BZPopMin, ListEnd, Popped, ScoreEnd, Wait, WaitAof},
     decode,
     fields::to_fields,
-    fields_de::from_fields,
+    fields_search::from_fields,
     hashes::{HDel, HExists, HGet, HGetAll, HIncrBy, HLen, HMGet, HSet},
     keys::{Copy, Del, Exists, Expire, KeyType, PExpire, PTtl, Persist, Rename, TimeToLive, Ttl, Type, Unlink},
     lists::{LLen, LPop, LPopMany, LPush, LRange, RPop, RPopMany, RPush},

@@ -80,7 +80,33 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
 /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the answer does not fit `T`. Its text does not
 /// quote the answer, which is the caller's data.
 pub fn decode<T: redis::FromRedisValue>(value: Value) -> Result<T> {
-    Ok(T::from_redis_value(value)?)
+    let spelled = spelled_bools(&value);
+    match (T::from_redis_value(value), spelled) {
+        (Ok(decoded), _) => Ok(decoded),
+        (Err(error), Some(spelled)) => T::from_redis_value(spelled).map_err(|_| error.into()),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// The reply with `true` and `false` as booleans instead of text, if there are any. redis-rs knows `1` and `0` only; structs
+/// are written with words.
+fn spelled_bools(value: &Value) -> Option<Value> {
+    match value {
+        Value::BulkString(text) if text == b"true" => Some(Value::Boolean(true)),
+        Value::BulkString(text) if text == b"false" => Some(Value::Boolean(false)),
+        Value::Array(items) => {
+            let is_one = |item: &Value| matches!(item, Value::BulkString(text) if text == b"true" || text == b"false");
+            let spelled = |item: &Value| spelled_bools(item).unwrap_or_else(|| item.clone());
+            items.iter().any(is_one).then(|| Value::Array(items.iter().map(spelled).collect()))
+        }
+        Value::Map(pairs) => {
+            let spelled = |(name, value): &(Value, Value)| Some((name.clone(), spelled_bools(value)?));
+            let any = pairs.iter().any(|pair| spelled(pair).is_some());
+            any.then(|| pairs.iter().map(|pair| spelled(pair).unwrap_or_else(|| pair.clone())).collect())
+                .map(Value::Map)
+        }
+        _ => None,
+    }
 }
 
 /// What a message holds back until it is sent, because more may be added before it on the wire.
@@ -215,10 +241,13 @@ fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Fra
 pub(crate) mod batch;
 pub(crate) mod blocking;
 pub(crate) mod fields;
-pub(crate) mod fields_de;
-mod fields_error;
+mod fields_de;
+pub(crate) mod fields_error;
+mod fields_looks;
+pub(crate) mod fields_search;
 pub(crate) mod hashes;
 pub(crate) mod internal;
+mod json_check;
 pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod outcomes;
@@ -246,6 +275,8 @@ pub(crate) mod strings;
 pub(crate) mod transaction;
 pub(crate) mod values;
 
+#[cfg(test)]
+mod fields_shapes_tests;
 #[cfg(test)]
 mod fields_tests;
 #[cfg(test)]

@@ -1,51 +1,68 @@
 //! Structs and maps as fields of hashes and stream entries: the reading half.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::fields_error::{TextAddress, Wrong, place};
-use crate::error::{Error, Result};
+use super::fields_error::{TRACE_FIELD, TextAddress, Wrong, place};
+use super::fields_looks::{Looks, looks};
 
 /// Up to so many fields, looking for a later one of the same name is cheaper than a table of names.
 const FEW: usize = 64;
 
-/// Reads a struct or a map from the fields of a hash or a stream entry, as
-/// [`to_fields`](crate::to_fields) writes them; a `Vec` of pairs takes them as they are.
-///
-/// Fields that the type does not know are ignored (unless it has `#[serde(deny_unknown_fields)]`). Of
-/// several fields with one name the last counts. Text must be UTF-8; `serde_bytes` takes any bytes.
-/// `true`, `false`, `1` and `0` are booleans. An `Option` is `None` when its field is missing.
-///
-/// Inside `#[serde(flatten)]` and enums with `#[serde(tag = ..)]`, where serde does not say which type it
-/// wants, numbers and nested values are found all the same, at the cost of one more pass over the fields
-/// for each. Enums with `#[serde(untagged)]` get text only.
-///
-/// # Errors
-/// When a field is missing or does not fit. The error names fields of structs, and never quotes data.
-pub fn from_fields<T: DeserializeOwned, K: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(K, V)]) -> Result<T> {
-    let mut typed = Vec::new();
-    loop {
-        match T::deserialize(WholeValue { all: fields, typed: &typed }) {
-            Ok(value) => return Ok(value),
-            Err(Wrong { text: Some(text), .. }) if !typed.contains(&text) => typed.push(text),
-            Err(wrong) => return Err(Error::decode(wrong.to_string())),
-        }
+/// How a text is given to a type that does not say which type it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Form {
+    /// As the text that it is.
+    #[default]
+    Text,
+    /// As what it looks like.
+    Looks,
+    /// `1` and `0` as booleans.
+    Bool,
+    /// As bytes, for those who take no text.
+    Bytes,
+    /// As a number that is nowhere else, to see whether numbers are taken.
+    Number,
+    /// As something that nobody takes, to see who tries.
+    Poison,
+}
+
+/// A number that no field has, as far as can be said.
+pub(super) const NUMBER: u64 = 0x7a3d_91c6_05fe_b842;
+/// Bytes that are no text.
+pub(super) static POISON: &[u8] = &[0xff, 0xfe];
+
+/// One pass over the fields.
+pub(super) struct Permit<'de, 'a> {
+    pub(super) forms: &'a HashMap<TextAddress, Form>,
+    /// What looks like something else than text is given as that, unless `forms` knows better.
+    pub(super) by_looks: bool,
+    /// The field that carries the trace is left out.
+    pub(super) without_trace: bool,
+    /// Values that were wanted without a type, and look like something else than text.
+    pub(super) asked: RefCell<Vec<&'de [u8]>>,
+}
+
+impl Permit<'_, '_> {
+    fn form(&self, text: &[u8]) -> Form {
+        let usual = if self.by_looks { Form::Looks } else { Form::Text };
+        self.forms.get(&place(text)).copied().unwrap_or(usual)
     }
 }
 
 /// Deserialises the value that has the fields.
-struct WholeValue<'de, 'a, N, W> {
-    all: &'de [(N, W)],
-    typed: &'a [TextAddress],
+pub(super) struct WholeValue<'de, 'a, N, W> {
+    pub(super) all: &'de [(N, W)],
+    pub(super) pass: &'a Permit<'de, 'a>,
 }
 
 impl<'de, 'a, N: AsRef<[u8]>, W: AsRef<[u8]>> WholeValue<'de, 'a, N, W> {
     fn entries(self, known: &'static [&'static str]) -> Entries<'de, 'a, N, W> {
         let last = (self.all.len() > FEW)
             .then(|| self.all.iter().enumerate().map(|(at, (name, _))| (name.as_ref(), at)).collect::<HashMap<_, _>>());
-        Entries { all: self.all, typed: self.typed, at: 0, known, last, value: None }
+        Entries { all: self.all, pass: self.pass, at: 0, known, last, value: None }
     }
 }
 
@@ -74,7 +91,7 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> Deserializer<'de> for WholeValue<'de, 
     }
 
     fn deserialize_seq<X: Visitor<'de>>(self, visitor: X) -> Result<X::Value, Wrong> {
-        let pairs = self.all.iter().map(|(name, value)| Pair(name.as_ref(), value.as_ref()));
+        let pairs = self.all.iter().map(|(name, value)| Pair(name.as_ref(), value.as_ref(), self.pass));
         visitor.visit_seq(de::value::SeqDeserializer::new(pairs))
     }
 
@@ -87,8 +104,8 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> Deserializer<'de> for WholeValue<'de, 
         // As it was written: one field, named like the variant.
         match self.all {
             [(name, value)] => visitor.visit_enum(Variant {
-                name: Text { text: name.as_ref(), typed: self.typed },
-                content: Text { text: value.as_ref(), typed: self.typed },
+                name: Text { text: name.as_ref(), pass: self.pass, is_name: true },
+                content: Text { text: value.as_ref(), pass: self.pass, is_name: false },
             }),
             _ => Err(Wrong::new("too few or too many: an enum is one field, named like its variant")),
         }
@@ -98,20 +115,25 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> Deserializer<'de> for WholeValue<'de, 
         visitor.visit_unit()
     }
 
+    fn deserialize_unit<X: Visitor<'de>>(self, visitor: X) -> Result<X::Value, Wrong> {
+        visitor.visit_unit()
+    }
+
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit_struct
         tuple tuple_struct map identifier
     }
 }
 
 /// A field with its value, for those who want a list of pairs.
-struct Pair<'de>(&'de [u8], &'de [u8]);
+struct Pair<'de, 'a>(&'de [u8], &'de [u8], &'a Permit<'de, 'a>);
 
-impl<'de> IntoDeserializer<'de, Wrong> for Pair<'de> {
-    type Deserializer = de::value::SeqDeserializer<std::array::IntoIter<Text<'de, 'static>, 2>, Wrong>;
+impl<'de, 'a> IntoDeserializer<'de, Wrong> for Pair<'de, 'a> {
+    type Deserializer = de::value::SeqDeserializer<std::array::IntoIter<Text<'de, 'a>, 2>, Wrong>;
 
     fn into_deserializer(self) -> Self::Deserializer {
-        de::value::SeqDeserializer::new([self.0, self.1].map(|text| Text { text, typed: &[] }).into_iter())
+        let text = |(text, is_name)| Text { text, pass: self.2, is_name };
+        de::value::SeqDeserializer::new([(self.0, true), (self.1, false)].map(text).into_iter())
     }
 }
 
@@ -126,7 +148,7 @@ impl<'de> IntoDeserializer<'de, Wrong> for Text<'de, '_> {
 /// Walks over the fields without a map between.
 struct Entries<'de, 'a, N, W> {
     all: &'de [(N, W)],
-    typed: &'a [TextAddress],
+    pass: &'a Permit<'de, 'a>,
     at: usize,
     known: &'static [&'static str],
     /// Where each name comes last, when there are many fields.
@@ -150,9 +172,10 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> de::MapAccess<'de> for Entries<'de, '_
         while let Some((name, value)) = self.all.get(self.at) {
             let (name, at) = (name.as_ref(), self.at);
             self.at += 1;
-            if !self.comes_again(name, at) {
+            let hidden = self.pass.without_trace && name == TRACE_FIELD.as_bytes();
+            if !hidden && !self.comes_again(name, at) {
                 self.value = Some((name, value.as_ref()));
-                return seed.deserialize(Text { text: name, typed: &[] }).map(Some);
+                return seed.deserialize(Text { text: name, pass: self.pass, is_name: true }).map(Some);
             }
         }
         Ok(None)
@@ -160,7 +183,7 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> de::MapAccess<'de> for Entries<'de, '_
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
         let (name, text) = self.value.take().unwrap_or_default();
-        seed.deserialize(Text { text, typed: self.typed }).map_err(|mut wrong| {
+        seed.deserialize(Text { text, pass: self.pass, is_name: false }).map_err(|mut wrong| {
             let field = self.known.iter().copied().find(|known| known.as_bytes() == name);
             wrong.field = field.or(wrong.field);
             wrong
@@ -172,7 +195,9 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> de::MapAccess<'de> for Entries<'de, '_
 #[derive(Clone, Copy)]
 struct Text<'de, 'a> {
     text: &'de [u8],
-    typed: &'a [TextAddress],
+    pass: &'a Permit<'de, 'a>,
+    /// Names are text, unless text is refused.
+    is_name: bool,
 }
 
 impl<'de> Text<'de, '_> {
@@ -229,24 +254,26 @@ impl<'de> Deserializer<'de> for Text<'de, '_> {
     }
 
     fn deserialize_any<X: Visitor<'de>>(self, visitor: X) -> Result<X::Value, Wrong> {
-        if self.typed.contains(&place(self.text)) {
-            // It was wanted as something else than text.
-            match self.text {
-                b"true" => return visitor.visit_bool(true),
-                b"false" => return visitor.visit_bool(false),
-                b"null" => return visitor.visit_unit(),
-                [b'[' | b'{', ..] => return self.json(|json| json.deserialize_any(visitor)),
-                _ => {}
-            }
-            if let Ok(number) = self.parse() {
-                return visitor.visit_u64(number);
-            }
-            if let Ok(number) = self.parse() {
-                return visitor.visit_i64(number);
-            }
-            if let Ok(number) = self.parse() {
-                return visitor.visit_f64(number);
-            }
+        let looks = looks(self.text);
+        if !looks.is_text() && !self.is_name {
+            self.pass.asked.borrow_mut().push(self.text);
+        }
+        let form = if self.is_name && self.pass.by_looks { Form::Text } else { self.pass.form(self.text) };
+        match form {
+            Form::Looks => match looks {
+                Looks::Bool(is) => return visitor.visit_bool(is),
+                Looks::Null => return visitor.visit_unit(),
+                Looks::Unsigned(number) => return visitor.visit_u64(number),
+                Looks::Signed(number) => return visitor.visit_i64(number),
+                Looks::Float(number) => return visitor.visit_f64(number),
+                Looks::List | Looks::Map | Looks::Quoted => return self.json(|json| json.deserialize_any(visitor)),
+                Looks::Text => {}
+            },
+            Form::Bool => return self.deserialize_bool(visitor),
+            Form::Number => return visitor.visit_u64(NUMBER),
+            Form::Poison => return visitor.visit_borrowed_bytes(POISON),
+            Form::Bytes => return visitor.visit_borrowed_bytes(self.text),
+            Form::Text => {}
         }
         match std::str::from_utf8(self.text) {
             Ok(text) => visitor.visit_borrowed_str(text),

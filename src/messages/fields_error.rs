@@ -1,8 +1,10 @@
 //! Why fields cannot be read as a type, told without what is in them.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::RefCell, fmt};
 
 use serde::de::{self, Expected, Unexpected};
+
+use super::fields_looks::Key;
 
 /// Which text an error is about, by its place in memory: serde keeps borrowed text where it is, so that
 /// this tells which of the fields was wanted as something else than text.
@@ -12,17 +14,69 @@ pub(super) fn place(text: &[u8]) -> TextAddress {
     (text.as_ptr() as usize, text.len())
 }
 
+/// The field that carries the trace of an entry.
+pub(crate) const TRACE_FIELD: &str = "traceparent";
+
+/// What was found where a type wanted something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A text, and whether a boolean was wanted.
+    Text(TextAddress, bool),
+    Value(Key),
+}
+
+thread_local! {
+    /// Everything that was found in a pass, with what an Option or an untagged enum has swallowed: serde makes an error for
+    /// each, and does not let it see anything of the pass.
+    static FOUND: RefCell<Vec<Found>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bounds what one pass may note.
+const MOST_FOUND: usize = 1 << 16;
+
+/// Runs a pass, and returns what was found in it. Passes may be nested: a `Deserialize` may read fields itself.
+pub(super) fn noting<T>(pass: impl FnOnce() -> T) -> (T, Vec<Found>) {
+    let outer = FOUND.take();
+    let result = pass();
+    (result, FOUND.replace(outer))
+}
+
+fn note(found: Found) {
+    FOUND.with_borrow_mut(|all| {
+        if all.len() < MOST_FOUND {
+            all.push(found);
+        }
+    });
+}
+
 /// Why something does not fit, without the data.
 #[derive(Debug)]
 pub(super) struct Wrong {
     why: Cow<'static, str>,
     pub(super) field: Option<&'static str>,
-    pub(super) text: Option<TextAddress>,
+    pub(super) found: Option<Found>,
+    /// A field that the type does not know.
+    pub(super) unknown_trace: bool,
 }
 
 impl Wrong {
     pub(super) fn new(why: impl Into<Cow<'static, str>>) -> Self {
-        Self { why: why.into(), field: None, text: None }
+        Self { why: why.into(), field: None, found: None, unknown_trace: false }
+    }
+
+    fn finding(found: Option<Found>, why: String) -> Self {
+        if let Some(found) = found {
+            note(found);
+        }
+        Self { found, ..Self::new(why) }
+    }
+}
+
+fn found(found: &Unexpected<'_>, expected: &dyn Expected) -> Option<Found> {
+    match found {
+        Unexpected::Str(text) => Some(Found::Text(place(text.as_bytes()), expected.to_string() == "a boolean")),
+        Unexpected::Bytes(bytes) => Some(Found::Text(place(bytes), false)),
+        other => Key::of(other).map(Found::Value),
     }
 }
 
@@ -43,17 +97,12 @@ impl de::Error for Wrong {
         Self::new("was refused by its own Deserialize")
     }
 
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let text = match found {
-            Unexpected::Str(text) => Some(place(text.as_bytes())),
-            Unexpected::Bytes(bytes) => Some(place(bytes)),
-            _ => None,
-        };
-        Self { text, ..Self::new(format!("is of another type, expected {expected}")) }
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::finding(found(&unexpected, expected), format!("is of another type, expected {expected}"))
     }
 
-    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format!("has a value that does not fit, expected {expected}"))
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::finding(found(&unexpected, expected), format!("has a value that does not fit, expected {expected}"))
     }
 
     fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
@@ -62,13 +111,13 @@ impl de::Error for Wrong {
 
     fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
         // A variant with content, taken for the name of one.
-        let text = found.starts_with('{').then(|| place(found.as_bytes()));
-        let why = format!("is none of the variants {}", expected.join(", "));
-        Self { text, ..Self::new(why) }
+        let content = found.starts_with('{').then(|| Found::Text(place(found.as_bytes()), false));
+        Self::finding(content, format!("is none of the variants {}", expected.join(", ")))
     }
 
-    fn unknown_field(_: &str, _: &'static [&'static str]) -> Self {
-        Self::new("is not known to the type, which denies unknown ones")
+    fn unknown_field(name: &str, _: &'static [&'static str]) -> Self {
+        let unknown_trace = name == TRACE_FIELD;
+        Self { unknown_trace, ..Self::new("is not known to the type, which denies unknown ones") }
     }
 
     fn missing_field(field: &'static str) -> Self {

@@ -33,12 +33,12 @@ fn there_and_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>
     fields
 }
 
-mod raw_bytes {
-    pub(super) fn serialize<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+pub(super) mod raw_bytes {
+    pub(in crate::messages) fn serialize<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub(in crate::messages) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
         impl serde::de::Visitor<'_> for Bytes {
             type Value = Vec<u8>;
@@ -325,4 +325,70 @@ fn what_has_no_fields_is_refused() {
     assert_eq!(words(to_fields(&names)), "the names of fields must be text, numbers or bytes");
     let nested = BTreeMap::from([("a", names)]);
     assert_eq!(words(to_fields(&nested)), "a nested value cannot be written as JSON: its maps need text as names");
+}
+
+/// Ablation: with redis-rs' own spelling in `Fields::add` the field of HSET is `1`, without `spelled_bools` HGET is an error.
+#[test]
+fn booleans_are_written_in_one_way_and_read_in_both() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Flags {
+        on: bool,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Flattened {
+        #[serde(flatten)]
+        flags: Flags,
+    }
+    use crate::{Command, HGet, HMGet, HSet};
+    use redis::Value;
+    let by_hand = HSet::new("user:1").field("on", true).fields([("off", &false)]);
+    let expected: [&[u8]; 6] = [b"HSET", b"user:1", b"on", b"true", b"off", b"false"];
+    assert!(by_hand.frame().args().eq(expected), "{:?}", by_hand.frame().args().collect::<Vec<_>>());
+    assert_eq!(there_and_back(&Flags { on: true }), pairs([("on", "true")]));
+    for (text, is) in [("true", true), ("1", true), ("false", false), ("0", false)] {
+        let fields = pairs([("on", text)]);
+        assert_eq!(read::<Flags>(&fields), Flags { on: is });
+        assert_eq!(read::<Flattened>(&fields).flags, Flags { on: is }, "{text}");
+        let value = || Value::BulkString(text.into());
+        assert_eq!(HGet::<bool>::reply(value()).expect("a boolean"), Some(is), "{text}");
+        let pair = Value::Array(vec![value(), Value::BulkString(b"x".into()), Value::Nil]);
+        assert_eq!(HMGet::<(bool, String, Option<bool>)>::reply(pair).expect("booleans"), (is, "x".into(), None));
+        assert_eq!(HGet::<String>::reply(value()).expect("a text"), Some(text.into()));
+    }
+}
+
+/// Ablation: without `without_trace` it is a decode error that the type denies unknown fields.
+#[test]
+fn a_type_that_denies_unknown_fields_need_not_know_the_trace() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Strict {
+        name: String,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "type", deny_unknown_fields)]
+    enum Tagged {
+        Named { name: String },
+        Traced { traceparent: String },
+    }
+    use crate::streams::delivery::FromEntry;
+    let id = crate::StreamId::MIN;
+    let entry = |fields: [(&str, &str); 3]| pairs(fields);
+    let strict = entry([("name", "a"), ("traceparent", "00-x"), ("name", "b")]);
+    assert_eq!(Strict::from_entry(id, &strict).expect("readable"), Strict { name: "b".into() });
+    let tagged = entry([("type", "Named"), ("name", "a"), ("traceparent", "00-x")]);
+    assert_eq!(Tagged::from_entry(id, &tagged).expect("readable"), Tagged::Named { name: "a".into() });
+    let traced = pairs([("type", "Traced"), ("traceparent", "00-x")]);
+    assert_eq!(Tagged::from_entry(id, &traced).expect("readable"), Tagged::Traced { traceparent: "00-x".into() });
+    assert!(Strict::from_entry(id, &entry([("name", "a"), ("other", "x"), ("traceparent", "00-x")])).is_err());
+}
+
+/// Ablation: with `takes_fields` always true the last three hold no more.
+#[test]
+fn only_types_with_fields_can_be_deliveries() {
+    use crate::{StreamEntry, streams::delivery::FromEntry};
+    assert!(User::takes_fields() && Kind::takes_fields() && Tagged::takes_fields() && Flat::takes_fields());
+    assert!(<()>::takes_fields() && StreamEntry::takes_fields() && HashMap::<String, String>::takes_fields());
+    assert!(<()>::from_entry(crate::StreamId::MIN, &pairs([("a", "b")])).is_ok());
+    assert!(!String::takes_fields() && !u64::takes_fields() && !bool::takes_fields());
 }

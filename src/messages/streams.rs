@@ -160,7 +160,7 @@ impl<T> XAdd<T> {
     /// Adds the trace that the message belongs to, as the field `traceparent`, where
     /// [`Delivery::traceparent`](crate::Delivery::traceparent) finds it.
     pub fn traceparent(self, trace: TraceParent) -> Self {
-        self.field(crate::streams::trace::FIELD, trace.to_string())
+        self.field(super::fields_error::TRACE_FIELD, trace.to_string())
     }
 
     /// Adds one field with the whole value as JSON. A consumer reads it into a struct with a field of that name.

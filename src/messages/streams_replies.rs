@@ -6,7 +6,7 @@ use redis::{FromRedisValue, ParsingError, Value};
 use serde::de::DeserializeOwned;
 
 use super::stream_id::StreamId;
-use super::{decode, fields_de::from_fields, shape};
+use super::{decode, fields_search::from_entry, shape};
 use crate::error::Result;
 
 /// An entry of a stream.
@@ -33,7 +33,7 @@ impl StreamEntry {
         self.fields.is_empty()
     }
 
-    /// Reads a struct, a map or an enum from the fields, as [`from_fields`] does.
+    /// Reads a struct, a map or an enum from the fields, as [`from_fields`](crate::from_fields) does.
     ///
     /// ```
     /// use redis_actix::{StreamEntry, StreamId};
@@ -52,7 +52,7 @@ impl StreamEntry {
     /// # Errors
     /// When a field is missing or does not fit.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        from_fields(&self.fields)
+        from_entry(&self.fields)
     }
 
     fn from_value(value: Value) -> Result<Self> {

@@ -5,7 +5,11 @@ use std::{fmt, ops::Deref};
 use redis::{FromRedisValue, ParsingError, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{fields_de::from_fields, shape};
+use super::{
+    fields_search::from_fields,
+    json_check::{Lossy, has_json},
+    shape,
+};
 use crate::error::{Error, Result};
 
 /// A value that is JSON on the server, as one argument or one reply.
@@ -37,11 +41,14 @@ impl<T> Json<T> {
     /// Writes `value`, which may be a reference.
     ///
     /// # Errors
-    /// When JSON cannot express it, as a map whose names are no text, or when its `Serialize` fails.
+    /// When JSON cannot express it, as NaN, an infinity or a map whose names are no text, or when its `Serialize` fails.
     pub fn new(value: T) -> Result<Self>
     where
         T: Serialize,
     {
+        if let Err(lossy @ Lossy::NotFinite) = has_json(&value) {
+            return Err(Error::invalid_command(format!("the value cannot be written as JSON: {lossy}")));
+        }
         match serde_json::to_vec(&value) {
             Ok(text) => Ok(Self { value, text }),
             Err(_) => Err(Error::invalid_command(

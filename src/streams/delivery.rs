@@ -13,24 +13,39 @@ use super::events::ConsumerName;
 use super::lease::{Held, Lease};
 use super::outcome::{IntoOutcome, Outcome};
 use crate::error::Result;
-use crate::messages::{fields_de::from_fields, stream_id::StreamId, streams_replies::StreamEntry};
+use crate::messages::{
+    fields_search::{from_entry, takes_fields},
+    stream_id::StreamId,
+    streams_replies::StreamEntry,
+};
 
 /// Field names with their values, in order, with duplicates.
 pub type RawFields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// What an entry's fields can be turned into: whatever serde can deserialise as
-/// [`from_fields`] does, or [`StreamEntry`] for the fields as they are.
+/// What an entry's fields can be turned into: whatever serde can deserialise from a struct, a map or an enum as
+/// [`from_fields`](crate::from_fields) does, `()` for handlers that need none of them, or [`StreamEntry`] for the fields as they are.
+/// A type with `#[serde(deny_unknown_fields)]` need not know `traceparent`, the field of the trace.
 pub trait FromEntry: Sized + Send + 'static {
     /// Reads it from the entry with this id and these fields.
     ///
     /// # Errors
     /// When a field is missing or does not fit. The entry is moved to the dead letters then.
     fn from_entry(id: StreamId, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Self>;
+
+    /// Whether there are any fields from which it can be read. A consumer is not started for a type without.
+    #[must_use]
+    fn takes_fields() -> bool {
+        true
+    }
 }
 
 impl<T: DeserializeOwned + Send + 'static> FromEntry for T {
     fn from_entry(_: StreamId, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Self> {
-        from_fields(fields)
+        from_entry(fields)
+    }
+
+    fn takes_fields() -> bool {
+        takes_fields::<T>()
     }
 }
 

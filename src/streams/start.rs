@@ -89,6 +89,12 @@ impl<L> StreamConsumerBuilder<L> {
                  them without an end; name another stream with dead_letter(..)",
             ));
         }
+        if !T::takes_fields() {
+            return Err(config_error(
+                "an entry has fields, and the type of the deliveries is none that has any; take a struct, a map, an enum, \
+                 StreamEntry, or () where the fields do not matter",
+            ));
+        }
         if self.stream.is_empty() || self.group.is_empty() || consumer.is_empty() {
             return Err(config_error("the stream, the group and the consumer of a stream consumer need a name"));
         }

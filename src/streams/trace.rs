@@ -3,10 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::delivery::Delivery;
-use crate::messages::streams_replies::StreamEntry;
-
-/// The field that carries it.
-pub(crate) const FIELD: &str = "traceparent";
+use crate::messages::{fields_error::TRACE_FIELD as FIELD, streams_replies::StreamEntry};
 
 /// A W3C `traceparent`: `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`.
 ///
