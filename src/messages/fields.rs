@@ -20,7 +20,7 @@ use crate::frame::Frame;
 /// | `None` | nothing: the field is left out |
 /// | a variant without content | its name |
 /// | a newtype struct | what is in it |
-/// | a `serde_json::Value` | as what is in it; its texts with quotes where they look like something else (`"42"`) |
+/// | a `serde_json::Value` | its content; texts that look like something else in quotes (`"42"`) |
 /// | anything else: lists, structs, maps, variants with content | JSON |
 ///
 /// An enum as the whole value becomes one field, named like its variant; with `#[serde(tag = ..)]` it

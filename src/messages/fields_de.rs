@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap};
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::fields_error::{TRACE_FIELD, TextAddress, Wrong, place};
+use super::fields_error::{TRACE_FIELD, TextAddress, Wrong, address};
 use super::fields_looks::{Looks, looks};
 
 /// Up to so many fields, looking for a later one of the same name is cheaper than a table of names.
@@ -21,11 +21,11 @@ pub(super) enum Form {
     Looks,
     /// `1` and `0` as booleans.
     Bool,
-    /// As bytes, for those who take no text.
+    /// As bytes, for types that refuse text.
     Bytes,
     /// As a number that is nowhere else, to see whether numbers are taken.
     Number,
-    /// As something that nobody takes, to see who tries.
+    /// As invalid bytes, which count the visitors that try the value.
     Poison,
 }
 
@@ -35,7 +35,7 @@ pub(super) const NUMBER: u64 = 0x7a3d_91c6_05fe_b842;
 pub(super) static POISON: &[u8] = &[0xff, 0xfe];
 
 /// One pass over the fields.
-pub(super) struct Permit<'de, 'a> {
+pub(super) struct Pass<'de, 'a> {
     pub(super) forms: &'a HashMap<TextAddress, Form>,
     /// What looks like something else than text is given as that, unless `forms` knows better.
     pub(super) by_looks: bool,
@@ -45,17 +45,17 @@ pub(super) struct Permit<'de, 'a> {
     pub(super) asked: RefCell<Vec<&'de [u8]>>,
 }
 
-impl Permit<'_, '_> {
+impl Pass<'_, '_> {
     fn form(&self, text: &[u8]) -> Form {
         let usual = if self.by_looks { Form::Looks } else { Form::Text };
-        self.forms.get(&place(text)).copied().unwrap_or(usual)
+        self.forms.get(&address(text)).copied().unwrap_or(usual)
     }
 }
 
 /// Deserialises the value that has the fields.
 pub(super) struct WholeValue<'de, 'a, N, W> {
     pub(super) all: &'de [(N, W)],
-    pub(super) pass: &'a Permit<'de, 'a>,
+    pub(super) pass: &'a Pass<'de, 'a>,
 }
 
 impl<'de, 'a, N: AsRef<[u8]>, W: AsRef<[u8]>> WholeValue<'de, 'a, N, W> {
@@ -126,7 +126,7 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> Deserializer<'de> for WholeValue<'de, 
 }
 
 /// A field with its value, for those who want a list of pairs.
-struct Pair<'de, 'a>(&'de [u8], &'de [u8], &'a Permit<'de, 'a>);
+struct Pair<'de, 'a>(&'de [u8], &'de [u8], &'a Pass<'de, 'a>);
 
 impl<'de, 'a> IntoDeserializer<'de, Wrong> for Pair<'de, 'a> {
     type Deserializer = de::value::SeqDeserializer<std::array::IntoIter<Text<'de, 'a>, 2>, Wrong>;
@@ -148,7 +148,7 @@ impl<'de> IntoDeserializer<'de, Wrong> for Text<'de, '_> {
 /// Walks over the fields without a map between.
 struct Entries<'de, 'a, N, W> {
     all: &'de [(N, W)],
-    pass: &'a Permit<'de, 'a>,
+    pass: &'a Pass<'de, 'a>,
     at: usize,
     known: &'static [&'static str],
     /// Where each name comes last, when there are many fields.
@@ -195,7 +195,7 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> de::MapAccess<'de> for Entries<'de, '_
 #[derive(Clone, Copy)]
 struct Text<'de, 'a> {
     text: &'de [u8],
-    pass: &'a Permit<'de, 'a>,
+    pass: &'a Pass<'de, 'a>,
     /// Names are text, unless text is refused.
     is_name: bool,
 }

@@ -10,14 +10,14 @@ use super::fields_looks::Key;
 /// this tells which of the fields was wanted as something else than text.
 pub(super) type TextAddress = (usize, usize);
 
-pub(super) fn place(text: &[u8]) -> TextAddress {
+pub(super) fn address(text: &[u8]) -> TextAddress {
     (text.as_ptr() as usize, text.len())
 }
 
 /// The field that carries the trace of an entry.
 pub(crate) const TRACE_FIELD: &str = "traceparent";
 
-/// What was found where a type wanted something else.
+/// A value that a type refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// A text, and whether a boolean was wanted.
@@ -34,7 +34,7 @@ thread_local! {
 /// Bounds what one pass may note.
 const MOST_FOUND: usize = 1 << 16;
 
-/// Runs a pass, and returns what was found in it. Passes may be nested: a `Deserialize` may read fields itself.
+/// Runs a pass, and returns the refused values. Passes may be nested: a `Deserialize` may read fields itself.
 pub(super) fn noting<T>(pass: impl FnOnce() -> T) -> (T, Vec<Found>) {
     let outer = FOUND.take();
     let result = pass();
@@ -74,8 +74,8 @@ impl Wrong {
 
 fn found(found: &Unexpected<'_>, expected: &dyn Expected) -> Option<Found> {
     match found {
-        Unexpected::Str(text) => Some(Found::Text(place(text.as_bytes()), expected.to_string() == "a boolean")),
-        Unexpected::Bytes(bytes) => Some(Found::Text(place(bytes), false)),
+        Unexpected::Str(text) => Some(Found::Text(address(text.as_bytes()), expected.to_string() == "a boolean")),
+        Unexpected::Bytes(bytes) => Some(Found::Text(address(bytes), false)),
         other => Key::of(other).map(Found::Value),
     }
 }
@@ -111,7 +111,7 @@ impl de::Error for Wrong {
 
     fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
         // A variant with content, taken for the name of one.
-        let content = found.starts_with('{').then(|| Found::Text(place(found.as_bytes()), false));
+        let content = found.starts_with('{').then(|| Found::Text(address(found.as_bytes()), false));
         Self::finding(content, format!("is none of the variants {}", expected.join(", ")))
     }
 

@@ -17,7 +17,7 @@ pub(super) enum Looks {
     Quoted,
 }
 
-/// What serde says it has found, where that is not a text: it tells numbers apart, but not where they stand.
+/// A refused value that is no text, as serde reports it: by its value, without its field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Null,

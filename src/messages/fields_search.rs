@@ -7,13 +7,13 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::fields_de::{Form, NUMBER, POISON, Permit, Whole};
-use super::fields_error::{Found, Place, Wrong, noting, place};
+use super::fields_de::{Form, NUMBER, POISON, Pass, WholeValue};
+use super::fields_error::{Found, TextAddress, Wrong, address, noting};
 use super::fields_looks::{Key, Looks, is_json, looks};
 use crate::error::{Error, Result};
 
-/// Up to so many fields, summed over all passes, each text is tried on its own: a type that takes both a number and a text is
-/// found. Beyond, what looks like something else than text is tried as that first.
+/// Limit of visited fields, summed over all passes, within which each text is tried on its own, so that a type that accepts both
+/// a number and a text is found. Beyond it, what looks like something else than text is tried as that first.
 const CHECKED: usize = 1 << 14;
 /// Then a type is given up that still wants other texts than the last pass gave it.
 const MOST: usize = 1 << 18;
@@ -56,16 +56,18 @@ pub(crate) fn takes_fields<T: DeserializeOwned>() -> bool {
 
 struct Search<'de, K, V> {
     fields: &'de [(K, V)],
-    forms: HashMap<Place, Form>,
+    forms: HashMap<TextAddress, Form>,
     /// Texts of which it is known how they are wanted.
-    settled: HashSet<Place>,
-    tried_as_bytes: HashSet<Place>,
+    settled: HashSet<TextAddress>,
+    tried_as_bytes: HashSet<TextAddress>,
     by_looks: bool,
     is_entry: bool,
     without_trace: bool,
     visits: usize,
 }
 
+/// The value, the texts that could be something else, and the refused values of the pass.
+type Fit<'de, T> = (T, Vec<&'de [u8]>, Vec<Found>);
 /// What came of a pass.
 type Outcome<'de, T> = (Result<T, Wrong>, Vec<&'de [u8]>, Vec<Found>);
 
@@ -100,9 +102,9 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
     /// None: bytes, if they are taken so. True when there is one.
     fn try_bytes<T: DeserializeOwned>(&mut self, found: &[Found]) -> bool {
         let values =
-            self.fields.iter().map(|(_, value)| value.as_ref()).filter(|text| looks(text).is_text()).map(place);
-        let refused = |at: &Place| !self.settled.contains(at) && texts(found, *at) > 0;
-        let refused: Vec<Place> = values.filter(refused).collect();
+            self.fields.iter().map(|(_, value)| value.as_ref()).filter(|text| looks(text).is_text()).map(address);
+        let refused = |at: &TextAddress| !self.settled.contains(at) && texts(found, *at) > 0;
+        let refused: Vec<TextAddress> = values.filter(refused).collect();
         if refused.is_empty() {
             return false;
         }
@@ -122,17 +124,16 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
     fn pass<T: DeserializeOwned>(&mut self) -> Outcome<'de, T> {
         self.visits = self.visits.saturating_add(self.fields.len() + 1);
         let (without_trace, by_looks) = (self.without_trace, self.by_looks);
-        let pass = Permit { forms: &self.forms, by_looks, without_trace, asked: RefCell::default() };
-        let (result, found) = noting(|| T::deserialize(Whole { all: self.fields, pass: &pass }));
+        let pass = Pass { forms: &self.forms, by_looks, without_trace, asked: RefCell::default() };
+        let (result, found) = noting(|| T::deserialize(WholeValue { all: self.fields, pass: &pass }));
         (result, pass.asked.into_inner(), found)
     }
 
-    /// Passes until one fits, then the value, the texts of which it is not known whether they would be taken as something else,
-    /// and what was refused on the way by something that somebody else has taken.
-    fn fitting<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<&'de [u8]>, Vec<Found>)> {
+    /// Runs passes until one succeeds. Returns its value, the texts that are not settled, and the refusals that were swallowed.
+    fn fitting<T: DeserializeOwned>(&mut self) -> Result<Fit<'de, T>> {
         loop {
             let (result, mut asked, found) = self.pass::<T>();
-            asked.retain(|text| !self.settled.contains(&place(text)));
+            asked.retain(|text| !self.settled.contains(&address(text)));
             match result {
                 Ok(value) => return Ok((value, asked, found)),
                 Err(wrong) if wrong.unknown_trace && self.is_entry && !self.without_trace => self.without_trace = true,
@@ -158,7 +159,7 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
             match *found {
                 Found::Text(at, wants_bool) if !self.settled.contains(&at) => {
                     let text = self.fields.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]);
-                    let form = match text.into_iter().find(|text| place(text) == at) {
+                    let form = match text.into_iter().find(|text| address(text) == at) {
                         Some(b"0" | b"1") if wants_bool => Form::Bool,
                         Some(text) if matches!(looks(text), Looks::Text | Looks::Quoted) => Form::Bytes,
                         _ => Form::Looks,
@@ -169,12 +170,12 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
                 Found::Value(key) => {
                     if self.by_looks {
                         for text in asked.iter().filter(|text| looks(text).key() == Some(key)) {
-                            learned |= self.forms.insert(place(text), Form::Text).is_none();
+                            learned |= self.forms.insert(address(text), Form::Text).is_none();
                         }
                     }
                     // Neither as text nor as what it looks like: as bytes, one after the other.
                     for (_, value) in self.fields.iter().filter(|(_, value)| looks(value.as_ref()).key() == Some(key)) {
-                        let at = place(value.as_ref());
+                        let at = address(value.as_ref());
                         if self.forms.get(&at) == Some(&Form::Looks) && self.tried_as_bytes.insert(at) {
                             self.forms.insert(at, Form::Bytes);
                             learned = true;
@@ -193,7 +194,7 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
         learned
     }
 
-    fn settle(&mut self, text: Place, form: Form) {
+    fn settle(&mut self, text: TextAddress, form: Form) {
         self.forms.insert(text, form);
         self.settled.insert(text);
     }
@@ -207,7 +208,7 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
         loop {
             let mut keys = HashSet::new();
             let mut tried: Vec<&[u8]> =
-                open.iter().copied().filter(|text| !self.settled.contains(&place(text))).collect();
+                open.iter().copied().filter(|text| !self.settled.contains(&address(text))).collect();
             tried.retain(|text| {
                 let key = probe(text).1;
                 keys.insert(key) || !one_by_one.contains(&key)
@@ -216,14 +217,14 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
                 return Ok(changed);
             }
             for text in &tried {
-                self.forms.insert(place(text), probe(text).0);
+                self.forms.insert(address(text), probe(text).0);
             }
             let (result, _, found) = self.pass::<T>();
             for text in &tried {
-                self.forms.remove(&place(text));
+                self.forms.remove(&address(text));
             }
             let count = |key| found.iter().filter(|found| **found == Found::Value(key)).count();
-            let odd = |text: &&&[u8]| count(probe(text).1) > 0 || texts(as_texts, place(text)) > 0;
+            let odd = |text: &&&[u8]| count(probe(text).1) > 0 || texts(as_texts, address(text)) > 0;
             match result {
                 Err(Wrong { found: Some(Found::Value(key)), .. }) if keys.contains(&key) => {
                     match tried.iter().filter(|text| probe(text).1 == key).collect::<Vec<_>>()[..] {
@@ -231,7 +232,7 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
                         _ => drop(one_by_one.insert(key)),
                     }
                 }
-                // Somebody has refused something, and others may not have been asked.
+                // A refusal was swallowed, and the visitors behind it may not have been tried.
                 Ok(_) if tried.iter().any(|text| odd(&text)) => {
                     for text in tried.iter().filter(odd) {
                         changed |= self.weigh::<T>(text, as_texts)?;
@@ -240,7 +241,7 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
                         return Ok(true);
                     }
                 }
-                // It cannot be seen what was refused.
+                // The error does not say which value was refused.
                 Err(_) => {
                     for text in tried {
                         changed |= self.weigh::<T>(text, as_texts)?;
@@ -248,9 +249,9 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
                 }
                 Ok(_) => {
                     for text in tried {
-                        // Whoever took it takes anything.
+                        // Its type accepts any form.
                         let json = is_json(text);
-                        self.settle(place(text), if json { Form::Looks } else { Form::Text });
+                        self.settle(address(text), if json { Form::Looks } else { Form::Text });
                         changed |= json;
                     }
                 }
@@ -260,17 +261,17 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
 
     /// A text that was refused as what it looks like.
     fn refused<T: DeserializeOwned>(&mut self, text: &'de [u8], as_texts: &[Found]) -> Result<bool> {
-        if looks(text) == Looks::Null || texts(as_texts, place(text)) > 0 {
+        if looks(text) == Looks::Null || texts(as_texts, address(text)) > 0 {
             // Only a number was tried instead of null, or others have refused the text.
             return self.weigh::<T>(text, as_texts);
         }
-        self.settle(place(text), Form::Text);
+        self.settle(address(text), Form::Text);
         Ok(false)
     }
 
-    /// Finds out who takes a text as what, by counting who refuses it: somebody who is asked and does not refuse has taken it.
+    /// Decides the form of a text by counting refusals: a visitor that is tried and does not refuse has accepted the value.
     fn weigh<T: DeserializeOwned>(&mut self, text: &'de [u8], as_texts: &[Found]) -> Result<bool> {
-        let at = place(text);
+        let at = address(text);
         let bools = as_texts.iter().filter(|found| **found == Found::Text(at, true)).count();
         let as_text = texts(as_texts, at);
         let bool = matches!(text, [b'0' | b'1']) && bools > 0;
@@ -286,7 +287,7 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
             }
         }
         self.forms.insert(at, Form::Poison);
-        let asked = texts(&self.pass::<T>().2, place(POISON));
+        let asked = texts(&self.pass::<T>().2, address(POISON));
         let text_taken = as_text < asked;
         let (form, ambiguous) = match taken.filter(|(_, refusals)| *refusals < asked) {
             // A single one that takes null takes it for None: an Option of a text.
@@ -305,7 +306,7 @@ impl<'de, K: AsRef<[u8]>, V: AsRef<[u8]>> Search<'de, K, V> {
     }
 }
 
-/// What is given instead of a text to see whether it is wanted as something else, and what serde calls that.
+/// The form in which a text is tried, and how serde reports its refusal.
 fn probe(text: &[u8]) -> (Form, Key) {
     match looks(text) {
         looks @ (Looks::Quoted | Looks::Null | Looks::Text) => {
@@ -317,6 +318,6 @@ fn probe(text: &[u8]) -> (Form, Key) {
 }
 
 /// How often a text was refused.
-fn texts(found: &[Found], at: Place) -> usize {
+fn texts(found: &[Found], at: TextAddress) -> usize {
     found.iter().filter(|found| matches!(found, Found::Text(text, _) if *text == at)).count()
 }
