@@ -12,6 +12,7 @@ mod keytable;
 mod prefix_report;
 mod server;
 mod steps;
+mod structure;
 mod totals;
 
 use args::Task;
@@ -36,6 +37,7 @@ usage: cargo xtask <command>
   fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
   failover-table   what callers of every kind see of a failover, in a cluster and with sentinels, as a table; fails if
                    more was lost than the servers lose; sentinel, cluster or cluster:killed picks rows
+  structure        checks that modules import one way and that pure ones use no clock, socket or actor
   cluster up       starts a cluster of six on loopback that stays, and prints the environment to set; with --sentinel
                    a master, a replica and three sentinels; `cluster status` looks at it, `cluster down` ends it
   help             this text
@@ -51,6 +53,7 @@ const CANNOT: u8 = 2;
 const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
     ("prefix-report", prefix_report::run),
+    ("structure", structure::run),
     ("chaos", chaos::run),
     ("cluster", cluster::run),
     ("soak", chaos::soak),
