@@ -1,4 +1,4 @@
-//! The prefix that every key gets before execution and loses in every reply.
+//! The key prefix: it is added to every key before a command is sent, and removed from every key in a reply.
 
 pub(crate) mod by_hand;
 pub(crate) mod channels;
@@ -23,16 +23,16 @@ use std::{fmt, sync::Arc};
 use crate::error::{Error, Result};
 use replies::ReplyKeys;
 
-/// At most this many bytes: a prefix is repeated in every key, and stored with each.
+/// Maximum length in bytes: the prefix is sent with every key and stored with every key.
 const MAX_LEN: usize = 1024;
 
-/// For keys shorter than this the bytes before a key are kept ready, if they fit.
+/// Keys shorter than this use a precomputed header, if the prefix is short enough.
 const LONG_KEY: usize = 128;
 /// A prefix of up to 27 bytes, behind a length of three digits and a line end.
 const HEAD: usize = 32;
 
-/// The characters a prefix may end with, so that `shop:1` and `shop:10` cannot be the prefixes of two
-/// tenants of which one contains the other.
+/// The characters that may end a prefix. Without a delimiter the prefix `shop:1` would also match the keys of the
+/// tenant `shop:10`.
 const DELIMITERS: &[char] = &[':', '/', '.', '_', '-', '|', '#', '}'];
 
 /// The prefix of every key, channel and stream name that passes through one connection.
@@ -45,7 +45,7 @@ const DELIMITERS: &[char] = &[':', '/', '.', '_', '-', '|', '#', '}'];
 /// let prefix = KeyPrefix::new("shop:test:")?;
 /// assert_eq!(prefix.prefix_key("user:1"), b"shop:test:user:1");
 /// assert_eq!(prefix.unprefix_key(b"shop:test:user:1"), Some(&b"user:1"[..]));
-/// assert_eq!(prefix.unprefix_key(b"somebody else's"), None);
+/// assert_eq!(prefix.unprefix_key(b"billing:42"), None);
 /// # Ok::<(), redis_actix::InvalidPrefix>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -55,12 +55,12 @@ pub struct KeyPrefix(Arc<Forms>);
 struct Forms {
     plain: Box<str>,
     glob: Box<[u8]>,
-    /// By the length of a key, what stands before it on the wire: length, line end and prefix. Formatting the
-    /// length anew for each key would be the larger part of what the prefix costs.
+    /// Indexed by the length of the key: the bytes before the key on the wire, which are length, line end and prefix.
+    /// Formatting the length for each key would be most of the cost of the prefix.
     heads: Box<[Head]>,
 }
 
-/// Of a fixed size, because copying that needs no call.
+/// Of fixed size, because a copy of fixed size compiles to a few moves instead of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     bytes: [u8; HEAD],
@@ -81,12 +81,12 @@ impl Head {
     }
 }
 
-/// Why a prefix cannot be used.
+/// The reason for which a prefix is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidPrefix(&'static str);
 
 impl InvalidPrefix {
-    /// The reason alone, for a sentence whose subject is another name.
+    /// The reason without a subject, for a message that names another setting.
     pub(crate) fn reason(&self) -> &'static str {
         self.0
     }
@@ -107,28 +107,27 @@ impl From<InvalidPrefix> for Error {
 }
 
 impl KeyPrefix {
-    /// A prefix such as `shop:production:`.
+    /// Creates a prefix such as `shop:production:`.
     ///
     /// # Errors
-    /// It must not be empty ([`KeyPrefix::none`] is the explicit way), must end with one of
-    /// `: / . _ - | #`, must not exceed 1 KiB, and must not contain `*`, `{`, `}`, control characters or
-    /// white space: `*` would turn keys into patterns in SORT, braces would move every key into one
-    /// cluster slot.
+    /// Fails if the prefix is empty ([`KeyPrefix::none`] disables prefixing explicitly), does not end with one of `:
+    /// / . _ - | #`, is longer than 1 KiB, or contains `*`, `{`, `}`, control characters or white space. SORT would
+    /// treat a `*` as a placeholder, and braces would put every key into one cluster slot.
     pub fn new(prefix: impl AsRef<str>) -> Result<Self, InvalidPrefix> {
         let prefix = prefix.as_ref();
         if prefix.contains(['{', '}']) {
             return Err(InvalidPrefix(
-                "contains `{` or `}`, which would put every key into one cluster slot; if that is meant, use KeyPrefix::with_hash_tag or RedisConfigBuilder::key_hash_tag_prefix",
+                "contains `{` or `}`, which would put every key into one cluster slot; if this is intended, use KeyPrefix::with_hash_tag or RedisConfigBuilder::key_hash_tag_prefix",
             ));
         }
         Self::checked(prefix)
     }
 
-    /// A prefix that contains one complete hash tag, such as `{shop}:`, which puts every key of this
-    /// connection into one cluster slot.
+    /// Creates a prefix with one complete hash tag, such as `{shop}:`. It puts every key of this connection into one
+    /// cluster slot.
     ///
     /// # Errors
-    /// As [`KeyPrefix::new`], and when there is not exactly one `{tag}` with something in it.
+    /// Fails for the reasons of [`KeyPrefix::new`], and if the prefix does not contain exactly one non-empty `{tag}`.
     pub fn with_hash_tag(prefix: impl AsRef<str>) -> Result<Self, InvalidPrefix> {
         let prefix = prefix.as_ref();
         let braces: Vec<char> = prefix.chars().filter(|c| matches!(c, '{' | '}')).collect();
@@ -138,7 +137,7 @@ impl KeyPrefix {
         Self::checked(prefix)
     }
 
-    /// No prefix at all: every key of the database is within reach. An explicit choice, never a default.
+    /// Disables prefixing: commands can reach every key of the database. This is never the default.
     #[must_use]
     pub fn none() -> Self {
         Self::from_valid("")
@@ -147,14 +146,14 @@ impl KeyPrefix {
     fn checked(prefix: &str) -> Result<Self, InvalidPrefix> {
         if prefix.is_empty() {
             return Err(InvalidPrefix(
-                "is empty; if no prefix is meant, say so with KeyPrefix::none() or RedisConfigBuilder::without_key_prefix()",
+                "is empty; to disable the prefix, use KeyPrefix::none() or RedisConfigBuilder::without_key_prefix()",
             ));
         }
         if prefix.len() > MAX_LEN {
             return Err(InvalidPrefix("is longer than 1024 bytes"));
         }
         if prefix.contains('*') {
-            return Err(InvalidPrefix("contains `*`, which SORT would take for a pattern: leave it out"));
+            return Err(InvalidPrefix("contains `*`, which SORT treats as a placeholder: remove it"));
         }
         if prefix.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(InvalidPrefix("contains white space or control characters"));
@@ -178,30 +177,30 @@ impl KeyPrefix {
         &self.0.plain
     }
 
-    /// The prefix with its glob characters escaped, as patterns get it.
+    /// The prefix with its glob characters escaped, as it is added to patterns.
     pub(crate) fn as_glob(&self) -> &[u8] {
         &self.0.glob
     }
 
-    /// By the length of a key, what stands on the wire between the `$` and the key; for ordinary lengths only.
+    /// Indexed by the length of the key: the bytes between the `$` and the key on the wire, for short keys only.
     pub(crate) fn heads(&self) -> &[Head] {
         &self.0.heads
     }
 
-    /// The name that `key` has on the server.
+    /// Adds the prefix: the name of `key` on the server.
     #[must_use]
     pub fn prefix_key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
         [self.as_str().as_bytes(), key.as_ref()].concat()
     }
 
-    /// The name that callers use for a key of the server, or `None` for a key of somebody else.
+    /// Removes the prefix. Returns `None` for a key that does not have it.
     #[must_use]
     pub fn unprefix_key<'k>(&self, key: &'k (impl AsRef<[u8]> + ?Sized)) -> Option<&'k [u8]> {
         key.as_ref().strip_prefix(self.as_str().as_bytes())
     }
 
-    /// What an arbitrary command becomes, without a server: for tests and tooling. It is judged as it would be
-    /// on a connection.
+    /// Rewrites an arbitrary command line without a server, for tests and tooling. The same checks apply as on a
+    /// connection.
     ///
     /// ```
     /// use redis_actix::KeyPrefix;
@@ -215,36 +214,37 @@ impl KeyPrefix {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) for a command that is not known, not
-    /// allowed on a prefixed connection, or malformed where its keys are.
+    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) if the command is unknown, is not allowed on a
+    /// prefixed connection, or its keys cannot be located because its arguments are malformed.
     pub fn rewrite(&self, argv: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>> {
         rewrite::rewrite(self.as_str().as_bytes(), argv).map_err(Into::into)
     }
 
-    /// The inverse of [`rewrite`](Self::rewrite) for what comes back: takes the prefix off every name that the
-    /// reply of this command carries. Names of others are dropped.
+    /// The inverse of [`rewrite`](Self::rewrite) for replies: removes the prefix from every name in the reply to this
+    /// command, and drops the names that lack the prefix.
     #[must_use]
     pub fn strip(&self, argv: &[impl AsRef<[u8]>], reply: redis::Value) -> redis::Value {
         self.strip_reply(replies::reply_keys(argv), reply)
     }
 
-    /// Takes the prefix off the names in a reply, and drops names that lack it: they are somebody else's.
+    /// Removes the prefix from the names in a reply, and drops names that lack it, since they belong to other
+    /// services.
     pub(crate) fn strip_reply(&self, keys: ReplyKeys, reply: redis::Value) -> redis::Value {
         if keys == ReplyKeys::None || self.as_str().is_empty() {
             return reply;
         }
-        told(replies::strip(keys, self.as_str().as_bytes(), reply))
+        warn_about_leaks(replies::strip(keys, self.as_str().as_bytes(), reply))
     }
 
-    /// As [`strip_reply`](Self::strip_reply), for the replies to joined commands.
+    /// Like [`strip_reply`](Self::strip_reply), for the replies to joined commands.
     pub(crate) fn strip_each(&self, keys: impl IntoIterator<Item = ReplyKeys>, replies: redis::Value) -> redis::Value {
         if self.as_str().is_empty() {
             return replies;
         }
-        told(replies::strip_each(keys, self.as_str().as_bytes(), replies))
+        warn_about_leaks(replies::strip_each(keys, self.as_str().as_bytes(), replies))
     }
 
-    /// The error of a server without the prefix where it quotes a key.
+    /// Converts a server error, and removes the prefix where the error quotes a key.
     pub(crate) fn strip_error(&self, error: &redis::ServerError) -> Error {
         let text = match (error.code(), error.details()) {
             ("NOGROUP", Some(text)) => match replies::strip_quoted(self.as_str().as_bytes(), text) {
@@ -258,8 +258,8 @@ impl KeyPrefix {
     }
 }
 
-/// A reply whose foreign names were counted.
-fn told((reply, leaked): (redis::Value, usize)) -> redis::Value {
+/// Logs how many names were dropped, and returns the reply.
+fn warn_about_leaks((reply, leaked): (redis::Value, usize)) -> redis::Value {
     if leaked > 0 {
         tracing::warn!(leaked, "dropped names without the key prefix from a reply");
     }

@@ -1,7 +1,7 @@
-//! Judges commands whose keys a caller has marked by hand.
+//! Checks commands whose keys were marked by the caller.
 //!
-//! The table knows better than the caller, where it knows the command: what it calls a key must be marked as one, and
-//! nothing else may be. A value with the prefix in front is another value, and the server says nothing about it.
+//! For a command that the table knows, the marks must be exactly the keys of the table. The server cannot detect a
+//! wrong mark: a value that gets the prefix is stored as another value, without an error.
 
 use std::time::Duration;
 
@@ -13,26 +13,25 @@ use super::table::{Found, lookup};
 use super::waits::wait;
 use crate::error::{Error, Result};
 
-const BLOCKING: &str =
-    "it may wait, and nobody here knows for how long: say so with `hold()`, and it gets a connection of its own";
-const NO_TIME: &str = "it may wait, and what stands where it says for how long is no time of zero or more";
+const BLOCKING: &str = "it can block, and its maximum wait is not known: set it with `hold()`, and the command gets a dedicated connection";
+const NO_TIME: &str = "it can block, and its timeout is not a number of zero or more: correct the timeout argument";
 const NO_MATCH: &str =
-    "without MATCH it walks the keys of every service: add `.arg(\"MATCH\").pattern(\"*\")`, or use `ScanKeys` instead";
-const UNKNOWN: &str = "this version does not know its keys: mark them by hand with `key()`, ask the server with `Redis::resolve`, or say that it has none with `without_keys()`";
-const UNKNOWN_SUBCOMMAND: &str = "this version does not know this subcommand, and its like changes what other callers or services get: use `redis.unprefixed()` instead if you operate the server";
+    "without MATCH it scans the keys of every service: add `.arg(\"MATCH\").pattern(\"*\")`, or use `ScanKeys` instead";
+const UNKNOWN: &str = "its keys are unknown to this version: mark them with `key()`, resolve them with `Redis::resolve`, or declare that it has none with `without_keys()`";
+const UNKNOWN_SUBCOMMAND: &str = "this subcommand is unknown to this version, and other subcommands of the command affect other callers or services: use `redis.unprefixed()` instead if you operate the server";
 
-/// A command line, and what its caller says of it.
+/// A command line and the marks that its caller set.
 pub(crate) struct Line<'a> {
     pub(crate) argv: &'a [&'a [u8]],
-    /// What the caller has marked.
+    /// The arguments that the caller marked.
     pub(crate) marked: Positions,
-    /// That it has no keys.
+    /// The caller declared that the command has no keys.
     pub(crate) without_keys: bool,
-    /// For how long it may wait.
+    /// The declared maximum wait.
     pub(crate) hold: Duration,
 }
 
-/// Whether a command that was built by hand may be sent on a prefixed connection.
+/// Checks whether a command built by hand may be sent on a prefixed connection.
 pub(crate) fn judge(line: &Line<'_>) -> Result<()> {
     let argv = line.argv;
     let Some(found) = lookup(argv) else {
@@ -43,7 +42,7 @@ pub(crate) fn judge(line: &Line<'_>) -> Result<()> {
         return Err(Error::refused(refusal, words));
     }
     if class == Policy::Blocking {
-        says_for_how_long(line)?;
+        check_maximum_wait(line)?;
     }
     let wanted = positions(argv)?;
     if wanted.lacks_match {
@@ -60,10 +59,10 @@ fn unknown(line: &Line<'_>) -> Result<()> {
     Err(Error::refused(RefusalClass::Unknown, UNKNOWN))
 }
 
-/// The name in lower case of a command that the table does not know, for a cache.
+/// The lower-case name of a command that the table does not know, used as a cache key.
 ///
 /// # Errors
-/// When it might be anything: a new `CLIENT` subcommand would pass for the command of a module.
+/// If it is an unknown subcommand of a known container: a new `CLIENT` subcommand must not pass as a module command.
 pub(crate) fn of_unknown_container(argv: &[impl AsRef<[u8]>]) -> Result<Vec<u8>> {
     let Some(name) = argv.first() else {
         return Err(Error::refused(RefusalClass::Unknown, "a command needs a name"));
@@ -89,8 +88,8 @@ fn compare(found: Found, wanted: &Positions, given: &Positions) -> Result<()> {
     }
 }
 
-/// Marks are read off as given: an option word or a count that is marked as well decides here what the other keys are,
-/// and is refused itself.
+/// Positions are computed with the marks as given. If an option word or a count is marked, the other positions
+/// change, and the marked option word or count is the one that is rejected.
 fn overmarked(found: Found, mark: Mark) -> String {
     let what = match (mark.form, found.entry.pubsub()) {
         (Form::Pattern, _) => "a pattern",
@@ -106,12 +105,12 @@ fn unmarked(found: Found, mark: Mark) -> String {
         (_, true) => ("a channel", "channel()"),
         (Form::Pattern, false) => ("a pattern for keys", "pattern()"),
         (Form::Key, false) => ("a key", "key()"),
-        (Form::Template, false) => ("a pattern for keys, of the kind that SORT fills in", "key()"),
+        (Form::Template, false) => ("a SORT pattern for keys", "key()"),
     };
-    format!("argument {} is {what} and not marked as one: add it with `{how}`", mark.index)
+    format!("argument {} is {what} but is not marked: add it with `{how}`", mark.index)
 }
 
-/// Whether an operator's command may be sent on the connection that all callers share.
+/// Checks whether an operator's command may be sent on the shared connection.
 pub(crate) fn judge_unprefixed(line: &Line<'_>) -> Result<()> {
     let argv = line.argv;
     let class = policy(argv);
@@ -121,13 +120,13 @@ pub(crate) fn judge_unprefixed(line: &Line<'_>) -> Result<()> {
     }
     let unknown = || of_container(argv).is_some_and(|classes| classes.into_iter().any(steals));
     if argv.is_empty() || class == Policy::Unknown && unknown() {
-        let words = "this version does not know it, and its like changes the shared connection for every other caller: use a connection of your own instead";
+        let words = "it is unknown to this version, and other subcommands of the command change the shared connection for every caller: use a connection of your own instead";
         return Err(Error::refused(RefusalClass::ConnectionState, words));
     }
-    if class == Policy::Blocking { says_for_how_long(line) } else { Ok(()) }
+    if class == Policy::Blocking { check_maximum_wait(line) } else { Ok(()) }
 }
 
-fn says_for_how_long(line: &Line<'_>) -> Result<()> {
+fn check_maximum_wait(line: &Line<'_>) -> Result<()> {
     match wait(line.argv) {
         Err(_) => Err(Error::refused(RefusalClass::Arguments, NO_TIME)),
         Ok(None) if line.hold.is_zero() => Err(Error::refused(RefusalClass::Blocking, BLOCKING)),
@@ -135,7 +134,7 @@ fn says_for_how_long(line: &Line<'_>) -> Result<()> {
     }
 }
 
-/// The part of a refusal that an [`Error`] takes over: it names the command itself.
+/// Omits the command's name, since an [`Error`] adds it.
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let class = refusal.class();

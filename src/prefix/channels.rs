@@ -1,30 +1,30 @@
-//! Channel names: which part of one is a caller's own.
+//! Channel names, and the byte at which the prefix is inserted.
 //!
-//! An ordinary channel takes the prefix in front. The server's own keyspace notifications name a key after the colon,
-//! so there the prefix goes after the colon, or a subscriber would wait for ever.
+//! An ordinary channel takes the prefix in front. A keyspace notification channel names a key after the colon, so the
+//! prefix is inserted after the colon. In front of the channel name it would match no notification.
 
 /// Where the prefix goes in a channel name or in a pattern for channel names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Channel {
     /// At this byte.
     At(usize),
-    /// Nowhere: a keyevent channel, which every service shares. Its payload is a key.
+    /// Nowhere: all services share a keyevent channel. Its payload is a key.
     Keyevent,
-    /// The name cannot be kept inside the prefix.
+    /// The name cannot be restricted to the prefix.
     Refused(&'static str),
 }
 
-/// Notifications whose channel names the key last (those on subkeys came with Redis 8.8).
+/// Notification kinds whose channel name ends with the key. Those on subkeys exist since Redis 8.8.
 const KEY_LAST: [&[u8]; 3] = [b"keyspace", b"subkeyspace", b"subkeyspaceitem"];
 
-/// Why nobody may publish on a keyevent channel.
+/// Why publishing on a keyevent channel is refused.
 pub(crate) const ONLY_THE_SERVER: &str =
-    "every service listens to this channel, and only the server may speak on it: publish on a channel of your own";
+    "all services share this channel, and only the server publishes on it: publish on a channel of your own";
 
 const SHARED: &str = "this channel carries the keys of other services in a form that cannot be filtered: subscribe to __keyspace@0__:, __subkeyspace@0__: or __keyevent@0__: channels instead";
-const VAGUE: &str = "a pattern for notifications must begin with __keyspace@<database>__: or __keyevent@<database>__:, the database a number or *";
+const VAGUE: &str = "a pattern for notifications must begin with __keyspace@<database>__: or __keyevent@<database>__:, where the database is a number or *";
 
-/// The rule for a channel that is subscribed to or published on.
+/// The rule for a channel of SUBSCRIBE or PUBLISH.
 pub(crate) fn channel(name: &[u8]) -> Channel {
     let Some((kind, _, end)) = notification(name) else {
         return Channel::At(0);
@@ -36,7 +36,7 @@ pub(crate) fn channel(name: &[u8]) -> Channel {
 pub(crate) fn channel_pattern(pattern: &[u8]) -> Channel {
     match notification(pattern) {
         Some((kind, _, end)) => by_kind(kind, end),
-        // With the prefix in front it would match nothing, and the caller would never learn why.
+        // With the prefix in front the pattern would match nothing, and the caller would get no error.
         None if pattern.starts_with(b"__key") || pattern.starts_with(b"__subkey") => Channel::Refused(VAGUE),
         None => Channel::At(0),
     }
@@ -52,7 +52,7 @@ fn by_kind(kind: &[u8], end: usize) -> Channel {
     }
 }
 
-/// The kind, the database and the length of what precedes the key or the event, of `__<kind>@<database>__:`.
+/// Parses `__<kind>@<database>__:` into the kind, the database and its length.
 fn notification(name: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let rest = name.strip_prefix(b"__")?;
     let at = rest.iter().position(|b| *b == b'@')?;
@@ -69,19 +69,19 @@ fn notification(name: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     Some((kind, database, name.len() - rest.len()))
 }
 
-/// What a message's channel says about the keys in it.
+/// Which part of a received message holds a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The channel's own part begins at this byte, behind which the prefix must be.
+    /// The caller's part of the channel begins at this byte, and must begin with the prefix.
     Named(usize),
     /// The payload is a key.
     Keyevent,
 }
 
-/// The rule for a channel a message came from.
+/// The rule for the channel of a received message.
 ///
 /// Stricter than [`channel`]: the database must be a number. A pattern `__keyspace@*__:app:*` also matches
-/// `__keyspace@0__:other__:app:x`, the notification for a key of somebody else.
+/// `__keyspace@0__:other__:app:x`, which is a notification for a key outside the prefix.
 pub(crate) fn source(name: &[u8]) -> Source {
     match notification(name) {
         Some((_, database, _)) if database == b"*" => Source::Named(0),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_hides_which_part_is_the_key_is_refused() {
+    fn a_pattern_without_a_fixed_key_position_is_refused() {
         assert_eq!(channel_pattern(b"__keyspace@*__:k*"), Channel::At(15));
         assert_eq!(channel_pattern(b"__keyevent@*__:*"), Channel::Keyevent);
         assert_eq!(channel_pattern(b"*"), Channel::At(0));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_ours_by_the_first_colon_only() {
+    fn the_prefix_of_a_message_is_checked_after_the_first_colon() {
         assert_eq!(source(b"__keyspace@0__:other__:app:x"), Source::Named(15));
         assert_eq!(source(b"__keyspace@*__:app:x"), Source::Named(0));
         assert_eq!(source(b"__keyevent@3__:set"), Source::Keyevent);

@@ -1,9 +1,9 @@
-//! Glob patterns as the server reads them.
+//! Glob patterns, with the server's syntax.
 
-/// Writes `text` so that a pattern matches it literally.
+/// Escapes `text` so that a pattern matches it literally.
 ///
-/// The server's `stringmatchlen` gives a meaning to `*`, `?`, `[` and `\` only: `]`, `^` and `-` mean something
-/// inside brackets alone, and no bracket opens once `[` is escaped.
+/// Only `*`, `?`, `[` and `\` are special in the server's `stringmatchlen`. `]`, `^` and `-` are special only inside
+/// brackets, and an escaped `[` opens no brackets.
 ///
 /// ```
 /// assert_eq!(redis_actix::escape_glob("what?"), b"what\\?");
@@ -16,7 +16,7 @@ pub fn escape_glob(text: impl AsRef<[u8]>) -> Vec<u8> {
     escaped
 }
 
-/// [`escape_glob`] into a buffer that is there already.
+/// [`escape_glob`] into an existing buffer.
 pub(crate) fn push_escaped(text: &[u8], to: &mut Vec<u8>) {
     for &byte in text {
         if is_special(byte) {
@@ -26,7 +26,7 @@ pub(crate) fn push_escaped(text: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// What follows `text` when `pattern` begins with it in escaped form.
+/// The rest of `pattern` after the escaped form of `text`, if it begins with it.
 pub(crate) fn strip_escaped<'a>(mut pattern: &'a [u8], text: &[u8]) -> Option<&'a [u8]> {
     for &byte in text {
         if is_special(byte) {
@@ -46,12 +46,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_the_server_gives_a_meaning_to() {
+    fn special_characters_are_escaped() {
         assert_eq!(escape_glob(b"a*b?c[d]e\\f^g-h\0\xff"), b"a\\*b\\?c\\[d]e\\\\f^g-h\0\xff");
     }
 
     #[test]
-    fn stripping_undoes_escaping() {
+    fn strip_escaped_reverses_escape_glob() {
         for text in [&b""[..], b"app:", b"a*[b]\\:", b"\\"] {
             let mut pattern = escape_glob(text);
             pattern.extend_from_slice(b"rest*");

@@ -1,35 +1,36 @@
-//! The places of a command line that take the prefix.
+//! The positions in a command line at which the prefix is inserted.
 
 use smallvec::SmallVec;
 
 /// How the prefix is written into an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As it is.
+    /// Unchanged.
     Key,
     /// With its glob characters escaped.
     Pattern,
-    /// As it is, into a `SORT` pattern: the server replaces the first `*` in it, so the prefix must have none.
+    /// Unchanged, into a `SORT` pattern. The server replaces the first `*` of the pattern, so the prefix must not
+    /// contain one.
     Template,
 }
 
-/// One place that takes the prefix.
+/// One position at which the prefix is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// The argument; the command itself is 0.
+    /// The index of the argument; the command name is 0.
     pub(crate) index: usize,
-    /// The byte of the argument before which the prefix goes.
+    /// The offset in the argument at which the prefix is inserted.
     pub(crate) offset: usize,
-    /// How the prefix is written.
+    /// The form in which the prefix is inserted.
     pub(crate) form: Form,
 }
 
-/// Every place that takes the prefix, by index.
+/// All positions of a command line at which the prefix is inserted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Positions {
-    /// The places, in ascending order and each argument at most once.
+    /// In ascending order, each argument at most once.
     pub(crate) marks: SmallVec<[Mark; 4]>,
-    /// The line is a `SCAN` without `MATCH`: it gets one, or it would walk the keys of every service.
+    /// The line is a `SCAN` without `MATCH`. A `MATCH` is added, because it would scan the keys of every service.
     pub(crate) lacks_match: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Which commands an arbitrary caller may send on the shared, prefixed connection.
+//! Which commands a caller may send on the shared, prefixed connection.
 
 use super::rules::{is_word, stream_options};
 use super::table::{Found, lookup};
@@ -10,42 +10,42 @@ pub(crate) enum Policy {
     Allowed,
     /// Belongs to a transaction.
     Transaction,
-    /// May keep its connection waiting: sent on a connection of its own.
+    /// May block: sent on a dedicated connection.
     Blocking,
-    /// Changes what the connection listens to.
+    /// Changes the subscriptions of the connection.
     Subscribe,
-    /// Changes or steals what other callers of the connection get.
+    /// Changes the replies to other callers of the connection, or consumes them.
     ConnectionState,
-    /// Reaches keys whatever their prefix.
+    /// Reaches keys outside the prefix.
     Wide,
-    /// Shows what other services do.
+    /// Shows activity of other services.
     Observing,
-    /// Changes the server for everybody.
+    /// Changes the server for every service.
     Administration,
     /// Not in the table.
     Unknown,
 }
 
 impl Policy {
-    /// Why the prefixed handle refuses the class and what to use instead; `None` when it does not.
+    /// Why the prefixed handle refuses the class, and the alternative. `None` if the class is allowed.
     pub(crate) fn refusal(self) -> Option<&'static str> {
         Some(match self {
             Self::Allowed | Self::Blocking => return None,
             Self::Transaction => {
-                "on a shared connection it would take in the commands of other callers: send them as one `Transaction`, or let `Redis::watch` do it, instead"
+                "on a shared connection the commands of other callers would become part of the transaction: send one `Transaction`, or use `Redis::watch`, instead"
             }
-            Self::Subscribe => "it changes what the shared connection listens to: use Redis::subscribe instead",
+            Self::Subscribe => "it changes the subscriptions of the shared connection: use Redis::subscribe instead",
             Self::ConnectionState => {
-                "it changes the shared connection for every other caller: set user, database and names in the configuration, and end it by `Redis::shutdown`, instead"
+                "it changes the shared connection for every other caller: set user, database and names in the configuration, and close the connection with `Redis::shutdown`, instead"
             }
             Self::Wide => "it reaches keys of other services: use `ScanKeys`, `CountKeys` or `ClearPrefix` instead",
             Self::Observing => {
-                "it shows what other services do: use `redis.unprefixed()` instead if you operate the server"
+                "it shows the activity of other services: use `redis.unprefixed()` instead if you operate the server"
             }
             Self::Administration => {
                 "it changes the server for every service: use `redis.unprefixed()` instead if you operate the server"
             }
-            Self::Unknown => "its keys are not known: mark them by hand with `key()` instead",
+            Self::Unknown => "its keys are not known: mark them with `key()` instead",
         })
     }
 }
@@ -58,7 +58,7 @@ pub(crate) fn policy(argv: &[impl AsRef<[u8]>]) -> Policy {
     }
 }
 
-/// The classes of the subcommands that a container is known to have, for a line whose subcommand is not one of them.
+/// The classes of all known subcommands of a container, for a line with an unknown subcommand.
 pub(crate) fn of_container(argv: &[impl AsRef<[u8]>]) -> Option<Vec<Policy>> {
     let found = lookup(argv.get(..1)?)?;
     let subcommands = found.entry.subcommands().iter();
@@ -73,7 +73,7 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
 
         "auth" | "hello" | "select" | "reset" | "quit" | "asking" | "readonly" | "readwrite" | "monitor" | "sync"
         | "psync" | "replconf" => Policy::ConnectionState,
-        // Field sets live on the connection: another caller's of the same name would be overwritten.
+        // Field sets are state of the connection: one caller would overwrite the set of another with the same name.
         "himport" => Policy::ConnectionState,
         "client" => match sub {
             "" | "id" | "getname" | "info" => Policy::Allowed,
@@ -89,7 +89,7 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
 
         "randomkey" | "dbsize" | "flushdb" | "flushall" | "swapdb" | "move" | "trimslots" | "ts.mget" | "ts.mrange"
         | "ts.mrevrange" | "ts.queryindex" | "ts.querylabels" => Policy::Wide,
-        // An index takes in every key that its own prefix matches, and answers with their names.
+        // An index covers every key that matches the prefix of the index, and its replies contain their names.
         command if ["ft.", "_ft."].iter().any(|p| command.starts_with(p)) => Policy::Wide,
         "copy" if names_database(argv) => Policy::Wide,
         "cluster" => match sub {
@@ -112,7 +112,8 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
         },
         "acl" if sub == "log" => Policy::Observing,
         "pubsub" if sub == "numpat" => Policy::Observing,
-        // Libraries are the server's, not a prefix's: LOAD replaces and FLUSH removes those of other services.
+        // Libraries belong to the server and not to a prefix: LOAD replaces and FLUSH removes those of other
+        // services.
         "function" => match sub {
             "list" | "dump" | "stats" => Policy::Observing,
             _ => Policy::Administration,
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_of_the_design_is_where_it_says() {
+    fn commands_have_their_class() {
         let classes = [
             (
                 Policy::ConnectionState,
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_says_what_to_use_instead() {
+    fn each_refusal_names_an_alternative() {
         let classes: std::collections::HashSet<Policy> = COMMANDS.iter().map(|entry| policy(&[entry.name])).collect();
         for class in classes {
             assert!(class.refusal().is_none_or(|words| words.contains("instead")), "{class:?}");

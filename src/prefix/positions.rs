@@ -1,4 +1,4 @@
-//! Which arguments of a command line take the prefix, and where inside them.
+//! Locates the arguments of a command line that take the prefix, and the offset inside each argument.
 
 use std::fmt;
 
@@ -11,25 +11,25 @@ use super::table::{Entry, Found, KeySpec, Name, lookup};
 /// Why a command line is not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The table has no such command or subcommand.
+    /// The table does not contain the command or subcommand.
     Unknown {
-        /// What was asked for, cut to a readable length.
+        /// The requested command, truncated.
         command: String,
     },
-    /// The arguments do not say for certain which of them are keys.
+    /// The positions of the keys are ambiguous or invalid.
     Arguments {
         /// The command.
         command: Name,
-        /// What is wrong and what to send instead.
+        /// The error, and what to send instead.
         reason: &'static str,
     },
-    /// The command does not belong on a prefixed connection that callers share.
+    /// The command is not allowed on a shared, prefixed connection.
     Policy {
         /// The command.
         command: Name,
         /// Its class.
         class: Policy,
-        /// Why, and what to use instead.
+        /// The reason, and the alternative.
         reason: &'static str,
     },
 }
@@ -37,10 +37,9 @@ pub(crate) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown { command } => write!(
-                f,
-                "`{command}` is not a command whose keys are known: mark its keys by hand with `Raw::new` instead"
-            ),
+            Self::Unknown { command } => {
+                write!(f, "`{command}` has unknown key positions: mark its keys with `Raw::new` instead")
+            }
             Self::Arguments { command, reason } | Self::Policy { command, reason, .. } => {
                 write!(f, "`{command}` is refused: {reason}")
             }
@@ -57,12 +56,12 @@ impl Refusal {
         }
     }
 
-    /// For a line the table does not know. A name is caller's data: it may be a megabyte, or not text.
+    /// For a command line that is not in the table. The name is the caller's data: it may be very long or not text.
     pub(super) fn unknown(argv: &[impl AsRef<[u8]>]) -> Self {
         const SHOWN: usize = 32;
         let mut command = String::new();
         for (at, word) in argv.iter().take(2).enumerate() {
-            // The second word of a command that is no container is data, perhaps a secret.
+            // If the command is not a container, the second word is data and may be a secret.
             let is_container = argv.first().and_then(|first| lookup(std::slice::from_ref(first))).is_some();
             if at == 1 && !is_container {
                 break;
@@ -77,12 +76,12 @@ impl Refusal {
     }
 }
 
-const ARITY: &str = "wrong number of arguments";
+const ARITY: &str = "wrong number of arguments: check the syntax of the command";
 const COUNT: &str = "the number of keys must be a plain decimal number (no sign, space, point or leading zero), at least 1 where keys are needed, and no more than the arguments that follow";
 
 /// The arguments of `argv` that take the prefix.
 ///
-/// Never a guess: a line that the server could read in another way is refused.
+/// There is no guessing: a line that the server could interpret in another way is refused.
 pub(crate) fn positions(argv: &[impl AsRef<[u8]>]) -> Result<Positions, Refusal> {
     let found = lookup(argv).ok_or_else(|| Refusal::unknown(argv))?;
     locate(found, argv).map_err(|reason| Refusal::Arguments { command: found.name, reason })
@@ -105,7 +104,7 @@ fn locate(found: Found, argv: &[impl AsRef<[u8]>]) -> Result<Positions, &'static
 fn by_specification(entry: &Entry, argv: &[impl AsRef<[u8]>], positions: &mut Positions) -> Result<(), &'static str> {
     if entry.needs_rule() {
         return Err(
-            "its keys are found by its options, which this version does not know: mark its keys by hand with `Raw::new` instead",
+            "its key positions depend on options that are unknown to this version: mark its keys with `Raw::new` instead",
         );
     }
     for spec in entry.keys {
@@ -138,10 +137,10 @@ fn by_specification(entry: &Entry, argv: &[impl AsRef<[u8]>], positions: &mut Po
     Ok(())
 }
 
-/// A number written in the one way that every server reads alike.
+/// Parses a number in its canonical form, which all servers parse alike.
 ///
-/// Servers disagree with themselves on the others: `COMMAND GETKEYS` reads `2.0` as 2 where the command refuses it,
-/// and a count that wraps names other keys than the ones that are used.
+/// Servers are inconsistent for other forms: `COMMAND GETKEYS` parses `2.0` as 2 while the command itself refuses it,
+/// and a count that overflows selects other keys than the command uses.
 fn canonical(text: &[u8]) -> Option<usize> {
     let digits = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.len() <= 9;
     if !digits || !text.iter().all(u8::is_ascii_digit) {

@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 
 use redis_actix_corpus::Line;
 
-/// Not text, with characters that mean something in a glob. No `*`, which SORT forbids, and no space or line end, which
-/// the rules of an ACL cannot hold.
+/// Not valid UTF-8, with special glob characters. No `*`, which is not allowed in SORT patterns, and no space or line
+/// end, which ACL rules cannot contain.
 const PREFIX: &[u8] = b"te?[^a-z]n\\\xff:";
 
 /// Every line of the corpus.

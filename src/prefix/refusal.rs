@@ -1,31 +1,31 @@
-//! Why a command is not sent, for programs.
+//! The class of a refusal, for programs.
 
 use std::fmt;
 
 use super::policy::Policy;
 
-/// Why a command was refused before anything was sent; see [`Error::refusal`](crate::Error::refusal).
+/// The reason for which a command was refused before it was sent; see [`Error::refusal`](crate::Error::refusal).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RefusalClass {
     /// It changes the shared connection for every other caller (`SELECT`, `CLIENT REPLY`).
     ConnectionState,
-    /// It belongs to a transaction, and would take in the commands of other callers (`MULTI`).
+    /// It belongs to a transaction, which would include the commands of other callers (`MULTI`).
     Transaction,
-    /// It may wait, and does not say for how long; or it waits where that makes no sense: in a pipeline, or for the
-    /// writes of a connection that has none (`WAIT`).
+    /// It may block and states no maximum wait, or it blocks where that is not possible: in a pipeline, or `WAIT` on
+    /// a connection without earlier writes.
     Blocking,
-    /// It changes what the shared connection listens to (`SUBSCRIBE`).
+    /// It changes the subscriptions of the shared connection (`SUBSCRIBE`).
     Subscribe,
-    /// It reaches keys whatever their prefix (`FLUSHALL`).
+    /// It reaches keys outside the prefix (`FLUSHALL`).
     Wide,
-    /// It shows what other services do (`CLIENT LIST`).
+    /// It shows the activity of other services (`CLIENT LIST`).
     Observing,
     /// It changes the server for every service (`CONFIG`).
     Administration,
-    /// Which of its arguments are keys is not known.
+    /// It is not known which of its arguments are keys.
     Unknown,
-    /// Its arguments do not say for certain which of them are keys, or their number is wrong.
+    /// The positions of its keys are ambiguous, or the number of its arguments is wrong.
     Arguments,
     /// One of its keys is not marked.
     Unmarked,
@@ -55,7 +55,7 @@ impl fmt::Display for RefusalClass {
             Self::Blocking => "blocking",
             Self::Subscribe => "subscribe",
             Self::Wide => "wide",
-            Self::Observing => "observing others",
+            Self::Observing => "observing",
             Self::Administration => "administration",
             Self::Unknown => "unknown",
             Self::Arguments => "arguments",

@@ -1,7 +1,7 @@
-//! Key names in replies: where they are, and taking the prefix off them.
+//! Key names in replies: locates them and removes the prefix.
 //!
-//! A name that lacks the prefix there is a leak: another service's name that a reply of ours must not show. It is
-//! dropped and counted. Values are moved, never cloned.
+//! A name without the prefix belongs to another service and must not reach the caller. It is dropped and counted.
+//! Values are moved, never cloned.
 
 use redis::{PushKind, ServerError, Value};
 
@@ -9,30 +9,30 @@ use super::channels::{Channel, Source, channel_pattern, source};
 use super::glob::strip_escaped;
 use super::table::lookup;
 
-/// Where a reply carries names that must lose the prefix.
+/// The elements of a reply that are key names and lose the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ReplyKeys {
-    /// Nowhere.
+    /// None.
     #[default]
     None,
-    /// Element 0; the reply is about that key alone (`BLPOP`, `LMPOP`).
+    /// Element 0; the reply concerns that key alone (`BLPOP`, `LMPOP`).
     First,
     /// Every element (`KEYS`).
     Each,
-    /// Every element of element 1, behind the cursor (`SCAN`).
+    /// Every element of element 1, after the cursor (`SCAN`).
     ScanPage,
     /// Element 0 of each stream; the keys of the map in RESP3 (`XREAD`).
     Streams,
     /// Every element, a channel (`PUBSUB CHANNELS`).
     Channels,
-    /// Every other element, a channel, each with its count behind it (`PUBSUB NUMSUB`).
+    /// Every other element, a channel, followed by its count (`PUBSUB NUMSUB`).
     ChannelCounts,
     /// `sourceKey` and the keys of `rules` (`TS.INFO`).
     TimeSeries,
 }
 
-/// Where the reply of a command line carries key names.
+/// The rule for the reply to a command line.
 pub(crate) fn reply_keys(argv: &[impl AsRef<[u8]>]) -> ReplyKeys {
     let Some(found) = lookup(argv) else {
         return ReplyKeys::None;
@@ -51,14 +51,14 @@ pub(crate) fn reply_keys(argv: &[impl AsRef<[u8]>]) -> ReplyKeys {
     }
 }
 
-/// The reply without the prefix, and how many names without it were dropped.
+/// Removes the prefix. Returns the reply and the number of dropped names.
 pub(crate) fn strip(kind: ReplyKeys, prefix: &[u8], value: Value) -> (Value, usize) {
     let mut names = Names { prefix, leaked: 0 };
     let value = names.strip(kind, value);
     (value, names.leaked)
 }
 
-/// The replies of a transaction or a pipeline, each by its own command's rule.
+/// The replies of a transaction or a pipeline, each with the rule of its own command.
 pub(crate) fn strip_each(kinds: impl IntoIterator<Item = ReplyKeys>, prefix: &[u8], value: Value) -> (Value, usize) {
     let mut names = Names { prefix, leaked: 0 };
     let value = match value {
@@ -72,10 +72,11 @@ pub(crate) fn strip_each(kinds: impl IntoIterator<Item = ReplyKeys>, prefix: &[u
     (value, names.leaked)
 }
 
-/// A published message, a confirmation or an invalidation without the prefix; `None` when nothing in it is ours.
+/// Removes the prefix from a published message, a confirmation or an invalidation. Returns `None` if it concerns no
+/// key or channel with the prefix.
 ///
-/// In RESP2 the kind is the first element of an array. A keyevent message about another service's key is filtered
-/// without being counted: every service listens to the same channel, so it is no leak.
+/// In RESP2 the kind is the first element of an array. A keyevent message about a key without the prefix is filtered
+/// but not counted as a leak: all services share the channel.
 pub(crate) fn strip_push(prefix: &[u8], value: Value) -> (Option<Value>, usize) {
     let mut names = Names { prefix, leaked: 0 };
     let value = match value {
@@ -96,7 +97,7 @@ pub(crate) fn strip_push(prefix: &[u8], value: Value) -> (Option<Value>, usize) 
     (value, names.leaked)
 }
 
-/// What follows the kind of a push message.
+/// The elements of a push message after its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// Channel, payload.
@@ -107,7 +108,7 @@ enum Shape {
     Channel,
     /// Pattern or nil, count.
     Pattern,
-    /// A list of keys, or nil for all of them.
+    /// A list of keys, or nil for all keys.
     Keys,
 }
 
@@ -162,7 +163,9 @@ impl Names<'_> {
                 }
                 Value::Array(page)
             }
-            (ReplyKeys::Streams, Value::Array(streams)) => Value::Array(retain(streams, |stream| self.leads(stream))),
+            (ReplyKeys::Streams, Value::Array(streams)) => {
+                Value::Array(retain(streams, |stream| self.first_key(stream)))
+            }
             (ReplyKeys::Streams, Value::Map(streams)) => Value::Map(retain(streams, |(name, _)| self.key(name))),
             (ReplyKeys::Channels, Value::Array(names)) => Value::Array(retain(names, |name| self.channel(name))),
             (ReplyKeys::Channels, Value::Set(names)) => Value::Set(retain(names, |name| self.channel(name))),
@@ -201,7 +204,7 @@ impl Names<'_> {
         retain(names, |name| self.key(name))
     }
 
-    /// Takes the prefix off a name; `false` when it is not ours.
+    /// Removes the prefix from a name. Returns `false` if the name lacks it.
     fn key(&mut self, name: &mut Value) -> bool {
         let ours = cut(name, 0, self.prefix.len(), |text| text.starts_with(self.prefix));
         self.leaked += usize::from(!ours);
@@ -209,7 +212,7 @@ impl Names<'_> {
     }
 
     /// [`Names::key`] for the first element of an array.
-    fn leads(&mut self, list: &mut Value) -> bool {
+    fn first_key(&mut self, list: &mut Value) -> bool {
         match list {
             Value::Array(items) => items.first_mut().is_none_or(|name| self.key(name)),
             _ => true,
@@ -218,7 +221,7 @@ impl Names<'_> {
 
     fn channel(&mut self, name: &mut Value) -> bool {
         let offset = match bytes(name).map(source) {
-            // No part of a keyevent channel's name is anybody's.
+            // No part of a keyevent channel's name belongs to a service.
             Some(Source::Keyevent) => return true,
             Some(Source::Named(offset)) => offset,
             None => 0,
@@ -258,10 +261,10 @@ impl Names<'_> {
             (Shape::Keys, [keys]) => {
                 let list = std::mem::take(keys);
                 *keys = self.strip(ReplyKeys::Each, list);
-                // Nil means every key; an empty list means that none of them was ours.
+                // Nil stands for every key; an empty list means that no key had the prefix.
                 !matches!(keys, Value::Array(names) if names.is_empty())
             }
-            // A shape this version does not know: it might name anything.
+            // An unknown shape is dropped, since any of its elements might be a name.
             _ => {
                 self.leaked += 1;
                 false
@@ -287,7 +290,7 @@ impl Names<'_> {
         }
     }
 
-    /// NOGROUP is the one error of the servers that quotes a key.
+    /// NOGROUP is the only server error that quotes a key.
     fn error(&mut self, error: ServerError) -> Value {
         let text = match (error.code(), error.details()) {
             ("NOGROUP", Some(text)) => text,
@@ -301,7 +304,7 @@ impl Names<'_> {
                 "no such key or consumer group".to_owned()
             }
         };
-        // The type has no constructor; what the server sends is one.
+        // `ServerError` has no constructor, so the server's line is parsed.
         match redis::parse_redis_value(format!("-NOGROUP {text}\r\n").as_bytes()) {
             Ok(value @ Value::ServerError(_)) => value,
             _ => Value::ServerError(error),
@@ -309,7 +312,7 @@ impl Names<'_> {
     }
 }
 
-/// The key that the text of an error quotes.
+/// The key that an error text quotes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Quoted {
     /// No key is quoted.
@@ -320,10 +323,10 @@ pub(crate) enum Quoted {
     Leak,
 }
 
-/// Takes the prefix off the key that a NOGROUP error quotes. Call it for that code only: texts change.
+/// Removes the prefix from the key that a NOGROUP error quotes. Call it for this code only, because texts change.
 ///
-/// `No such key 'k' or consumer group 'g' ...` has the key first, `No such consumer group 'g' for key name 'k'` has it
-/// last, and a group's name is its caller's to choose.
+/// `No such key 'k' or consumer group 'g' ...` quotes the key first, `No such consumer group 'g' for key name 'k'`
+/// quotes it last. The group name is chosen by the caller and may contain either text.
 pub(crate) fn strip_quoted(prefix: &[u8], text: &str) -> Quoted {
     const LAST: &str = "for key name '";
     const FIRST: &str = "No such key '";
@@ -335,7 +338,8 @@ pub(crate) fn strip_quoted(prefix: &[u8], text: &str) -> Quoted {
     let Some((before, quoted)) = text.split_at_checked(at) else {
         return Quoted::None;
     };
-    // The server's text is not UTF-8 when the key is not: a reader has put replacement characters in both alike.
+    // The text contains replacement characters where the key is not UTF-8, so the prefix is converted in the same
+    // way.
     match quoted.strip_prefix(String::from_utf8_lossy(prefix).as_ref()) {
         Some(own) => Quoted::Ours(format!("{before}{own}")),
         None => Quoted::Leak,
@@ -350,7 +354,7 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     }
 }
 
-/// Removes `length` bytes at `offset` in place when `ours` holds for what begins there.
+/// Removes `length` bytes at `offset` in place if `ours` accepts the bytes from there on.
 fn cut(name: &mut Value, offset: usize, length: usize, ours: impl Fn(&[u8]) -> bool) -> bool {
     if let Value::SimpleString(text) = name {
         *name = Value::BulkString(std::mem::take(text).into_bytes());

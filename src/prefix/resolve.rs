@@ -1,4 +1,4 @@
-//! What a server says of a command that the table does not know.
+//! Key positions of commands that are not in the table, from the server's COMMAND INFO and COMMAND GETKEYS.
 
 use redis::Value;
 
@@ -6,25 +6,28 @@ use super::marks::{Form, Mark, Positions};
 use super::refusal::RefusalClass;
 use crate::error::{Error, Result};
 
-const NOBODY: &str = "neither this version nor the server knows it: check its spelling, and whether the server has the module that brings it";
-const NO_KEYS: &str = "the server says that it has no keys, so it might reach all of them: if it does not, say so with `Raw::new` and `without_keys()`";
-const AMBIGUOUS: &str = "the server names its keys, and one of them is the same as an argument that is no key: mark the keys by hand with `Raw::new` and `key()` instead";
+const UNKNOWN: &str =
+    "it is unknown to this version and to the server: check its spelling, and whether the server has loaded its module";
+const NO_KEYS: &str = "the server reports no keys for it, so it might access every key: if it accesses none, use `Raw::new` with `without_keys()`";
+const AMBIGUOUS: &str = "a key that the server reports equals an argument that is not a key: mark the keys with `Raw::new` and `key()` instead";
 
-/// What holds for every line of a command.
+/// Key positions of a command that hold for every line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommandKeys {
     arity: i64,
     pub(crate) only_reads: bool,
-    /// The first key, the last (from the end when negative), and the step; `None`: each line has to be asked about.
+    /// The first key, the last (from the end when negative), and the step. `None` if the positions depend on the
+    /// arguments.
     range: Option<(usize, i64, usize)>,
 }
 
-/// What `COMMAND INFO` says of the command that stands in `argv`, and whether that is of its subcommand alone.
+/// Parses the reply to `COMMAND INFO` for the command in `argv`. The flag is `true` if it describes its subcommand
+/// only.
 ///
 /// # Errors
-/// When no server of this kind should be sent it on a shared, prefixed connection.
+/// If the command may not be sent on a shared, prefixed connection.
 pub(crate) fn command_keys(answer: Value, argv: &[Vec<u8>]) -> Result<(CommandKeys, bool)> {
-    let unknown = || Error::refused(RefusalClass::Unknown, NOBODY);
+    let unknown = || Error::refused(RefusalClass::Unknown, UNKNOWN);
     let mut info = items(answer).and_then(|all| all.into_iter().next()).and_then(items).ok_or_else(unknown)?;
     let subcommands = info.get_mut(9).and_then(|all| items(std::mem::take(all))).unwrap_or_default();
     let is_container = !subcommands.is_empty();
@@ -52,26 +55,26 @@ pub(crate) fn command_keys(answer: Value, argv: &[Vec<u8>]) -> Result<(CommandKe
 
 fn refuse(flags: &Words<'_>, categories: &Words<'_>) -> Result<()> {
     let (class, words) = if categories.has("@connection") || categories.has("@transaction") {
-        (RefusalClass::ConnectionState, "the server says that it changes the connection, which other callers share")
-    } else if flags.has("pubsub") {
         (
-            RefusalClass::Subscribe,
-            "the server says that it belongs to publish and subscribe: use Redis::subscribe instead",
+            RefusalClass::ConnectionState,
+            "the server flags it as changing the connection, which other callers share: use a connection of your own instead",
         )
+    } else if flags.has("pubsub") {
+        (RefusalClass::Subscribe, "the server flags it as a publish/subscribe command: use Redis::subscribe instead")
     } else if flags.has("blocking") {
         (
             RefusalClass::Blocking,
-            "the server says that it may keep the shared connection waiting: mark its keys with `Raw::new`, and say for how long with `hold()`",
+            "the server flags it as blocking: mark its keys with `Raw::new`, and set its maximum wait with `hold()`",
         )
     } else if flags.has("admin") || categories.has("@admin") {
         (
             RefusalClass::Administration,
-            "the server says that it is for operators: use `redis.unprefixed()` instead if you are one",
+            "the server flags it as an administrative command: use `redis.unprefixed()` instead if you operate the server",
         )
     } else if categories.has("@dangerous") {
         (
             RefusalClass::Wide,
-            "the server says that it is dangerous, as are commands that reach every key: mark its keys by hand with `Raw::new` and `key()` if it does not",
+            "the server flags it as dangerous, as it does commands that access every key: if it does not, mark its keys with `Raw::new` and `key()`",
         )
     } else {
         return Ok(());
@@ -80,11 +83,14 @@ fn refuse(flags: &Words<'_>, categories: &Words<'_>) -> Result<()> {
 }
 
 impl CommandKeys {
-    /// The keys of a line; `None` when the server has to be asked.
+    /// The key positions of a line. `None` if they must be requested with COMMAND GETKEYS.
     pub(crate) fn positions(&self, argv: &[Vec<u8>]) -> Result<Option<Positions>> {
         let needed = usize::try_from(self.arity.unsigned_abs()).unwrap_or(usize::MAX);
         if argv.len() < needed || (self.arity > 0 && argv.len() != needed) {
-            return Err(Error::refused(RefusalClass::Arguments, "wrong number of arguments"));
+            return Err(Error::refused(
+                RefusalClass::Arguments,
+                "wrong number of arguments: check the syntax of the command",
+            ));
         }
         let Some((first, last, step)) = self.range else { return Ok(None) };
         let end = argv.len() - 1;
@@ -95,8 +101,8 @@ impl CommandKeys {
     }
 }
 
-/// The arguments of `argv` that `COMMAND GETKEYS` has named. It tells names and not positions, so a name must not
-/// stand for anything else in the line.
+/// The arguments of `argv` that `COMMAND GETKEYS` returned. It returns names and not positions, so a name that equals
+/// another argument is ambiguous.
 pub(crate) fn named(answer: Value, argv: &[Vec<u8>]) -> Result<Positions> {
     let keys = items(answer).unwrap_or_default();
     let keys: Vec<&[u8]> = keys.iter().filter_map(text).collect();

@@ -1,4 +1,4 @@
-//! A whole command line with the prefix written in: for tests, tooling and commands that are not typed messages.
+//! Adds the prefix to a whole command line, for tests, tooling and commands that are not typed messages.
 
 use super::glob::push_escaped;
 use super::marks::{Form, Positions};
@@ -6,16 +6,16 @@ use super::policy::policy;
 use super::positions::{Refusal, positions};
 use super::table::lookup;
 
-const STAR: &str = "the server replaces the first `*` of a SORT pattern, and the configured prefix has one: choose a prefix without it";
+const STAR: &str = "the server replaces the first `*` of a SORT pattern, and the configured prefix contains one: choose a prefix without it";
 
-/// What the table says of a line that may be sent.
+/// Properties of a line that may be sent.
 pub(crate) struct Judged {
     pub(crate) positions: Positions,
-    /// Running it twice is the same as running it once.
+    /// Running it twice has the effect of running it once.
     pub(crate) only_reads: bool,
 }
 
-/// Where the keys of a line are, or why it is not sent.
+/// Locates the keys of a line, or returns the reason why it is not sent.
 pub(crate) fn allowed(argv: &[impl AsRef<[u8]>]) -> Result<Judged, Refusal> {
     let found = lookup(argv).ok_or_else(|| Refusal::unknown(argv))?;
     let class = policy(argv);
@@ -25,7 +25,7 @@ pub(crate) fn allowed(argv: &[impl AsRef<[u8]>]) -> Result<Judged, Refusal> {
     Ok(Judged { positions: positions(argv)?, only_reads: found.entry.pure_read() })
 }
 
-/// The line as the server gets it, or why it is not sent.
+/// The line as it is sent, or the reason why it is not sent.
 pub(crate) fn rewrite(prefix: &[u8], argv: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>, Refusal> {
     let Judged { positions, .. } = allowed(argv)?;
     write(prefix, argv, &positions).ok_or_else(|| match lookup(argv) {
@@ -34,7 +34,7 @@ pub(crate) fn rewrite(prefix: &[u8], argv: &[impl AsRef<[u8]>]) -> Result<Vec<Ve
     })
 }
 
-/// The line with its marks filled in; `None` when a `SORT` pattern would take a `*` from the prefix.
+/// Inserts the prefix at `positions`. Returns `None` if a `SORT` pattern would get a `*` from the prefix.
 pub(crate) fn write(prefix: &[u8], argv: &[impl AsRef<[u8]>], positions: &Positions) -> Option<Vec<Vec<u8>>> {
     let mut line: Vec<Vec<u8>> = argv.iter().map(|arg| arg.as_ref().to_vec()).collect();
     if prefix.is_empty() {

@@ -1,8 +1,8 @@
-//! Commands whose keys the servers' own specifications do not give, or give wrongly.
+//! Rules for commands whose key specifications on the server are missing or wrong.
 //!
-//! Option words are compared as the server does: case aside and up to the first NUL, because the server's C string
-//! ends there. `STORE\0x` is STORE to it, so it must be STORE here. A word that is no option is refused: the server
-//! would refuse it too, and a newer server might take it for one that names a key.
+//! Option words are compared as the server does it: ignoring ASCII case, and up to the first NUL, because the server
+//! compares C strings. `STORE\0x` is STORE for the server, so it is STORE here. A word that is not an option is
+//! refused: this server would refuse it too, and a newer server might interpret it as an option that takes a key.
 
 use super::channels::{Channel, ONLY_THE_SERVER, channel, channel_pattern};
 use super::marks::{Form, Positions};
@@ -10,9 +10,10 @@ use super::table::Name;
 
 type Outcome = Result<(), &'static str>;
 
-const SYNTAX: &str = "its options cannot be told from its keys: check their spelling and that each has its value";
+const SYNTAX: &str =
+    "its options cannot be distinguished from its keys: check their spelling and that each has its value";
 
-/// Marks the keys of a command that has a rule; `false` when it has none.
+/// Marks the keys of a command that has a rule. Returns `false` if it has none.
 pub(super) fn apply(name: Name, argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Result<bool, &'static str> {
     match (name.command, name.subcommand) {
         ("sort", None) => sort(argv, marks, true)?,
@@ -39,7 +40,7 @@ pub(super) fn apply(name: Name, argv: &[impl AsRef<[u8]>], marks: &mut Positions
     Ok(true)
 }
 
-/// `arg` is the option `word` to the server's `strcasecmp`.
+/// Whether `arg` equals the option `word` for the server's `strcasecmp`.
 pub(super) fn is_word(arg: &[u8], word: &str) -> bool {
     c_string(arg).eq_ignore_ascii_case(word.as_bytes())
 }
@@ -49,13 +50,13 @@ fn c_string(arg: &[u8]) -> &[u8] {
     arg.get(..end).unwrap_or(arg)
 }
 
-/// Which of `options` a word is.
+/// Finds a word among `options`.
 fn option<T: Copy>(arg: &[u8], options: &[(&str, T)]) -> Option<T> {
     let found = options.iter().find(|(word, _)| is_word(arg, word));
     found.map(|(_, what)| *what)
 }
 
-/// `key [BY p] [LIMIT offset count] [GET p]... [ASC|DESC] [ALPHA] [STORE destination]`, each as often as one likes.
+/// `key [BY p] [LIMIT offset count] [GET p]... [ASC|DESC] [ALPHA] [STORE destination]`, each any number of times.
 fn sort(argv: &[impl AsRef<[u8]>], marks: &mut Positions, stores: bool) -> Outcome {
     #[derive(Clone, Copy)]
     enum Takes {
@@ -81,11 +82,11 @@ fn sort(argv: &[impl AsRef<[u8]>], marks: &mut Positions, stores: bool) -> Outco
             Values(count) => count,
             Pattern | Destination => 1,
         };
-        // The last value; the word itself when it takes none.
+        // The last value of the option, or the option word itself if it takes none.
         let value = argv.get(at - 1).ok_or(SYNTAX)?.as_ref();
         match takes {
             Values(_) => {}
-            // Without a `*` it names no key: `GET #` is the element, `BY nosort` asks for no order.
+            // A pattern without a `*` names no key: `GET #` returns the element, `BY nosort` disables sorting.
             Pattern if c_string(value).contains(&b'*') => marks.mark(at - 1, 0, Form::Template),
             Pattern => {}
             Destination if stores => marks.key(at - 1),
@@ -95,8 +96,8 @@ fn sort(argv: &[impl AsRef<[u8]>], marks: &mut Positions, stores: bool) -> Outco
     Ok(())
 }
 
-/// Options follow at `first`. The last of several STORE and STOREDIST wins on the server, `COMMAND GETKEYS` and the
-/// ACL look at one of them: all are marked.
+/// Options begin at `first`. Of several STORE and STOREDIST the last one wins on the server, but `COMMAND GETKEYS`
+/// and the ACL check only one of them. All are marked.
 fn geo_radius(argv: &[impl AsRef<[u8]>], marks: &mut Positions, first: usize) -> Outcome {
     const OPTIONS: [(&str, (usize, bool)); 9] = [
         ("WITHCOORD", (0, false)),
@@ -129,11 +130,11 @@ fn geo_radius(argv: &[impl AsRef<[u8]>], marks: &mut Positions, first: usize) ->
 pub(super) struct Streams {
     pub(super) first: usize,
     pub(super) count: usize,
-    /// Where BLOCK says for how long, if it was given. Of several the last one counts.
+    /// The index of the BLOCK timeout, if it was given. Of several the last one counts.
     pub(super) block: Option<usize>,
 }
 
-/// Options are parsed, not searched for: a group may be called STREAMS, and `COMMAND GETKEYS` trips over it.
+/// Options are parsed in order, because a group may be called STREAMS. `COMMAND GETKEYS` handles that wrongly.
 pub(super) fn stream_options(argv: &[impl AsRef<[u8]>]) -> Option<Streams> {
     const OPTIONS: [(&str, usize); 7] =
         [("GROUP", 2), ("COUNT", 1), ("BLOCK", 1), ("CLAIM", 1), ("MAXCOUNT", 1), ("MAXSIZE", 1), ("NOACK", 0)];
@@ -170,7 +171,7 @@ fn migrate(argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Outcome {
             return Err(SYNTAX);
         }
     }
-    // An empty C string stands for the list; without a list it is a key like any other.
+    // An empty C string stands for the KEYS list; without a list it is an ordinary key.
     let single = c_string(argv.get(3).ok_or(SYNTAX)?.as_ref());
     if !single.is_empty() || !has_list {
         marks.key(3);
@@ -178,7 +179,7 @@ fn migrate(argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Outcome {
     Ok(())
 }
 
-/// `cursor [MATCH p] [COUNT n] [TYPE t]`; every MATCH, because the last one wins.
+/// `cursor [MATCH p] [COUNT n] [TYPE t]`. Every MATCH is marked, because the last one wins.
 fn scan(argv: &[impl AsRef<[u8]>], marks: &mut Positions) -> Outcome {
     const OPTIONS: [(&str, bool); 3] = [("MATCH", true), ("COUNT", false), ("TYPE", false)];
     marks.lacks_match = true;

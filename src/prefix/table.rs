@@ -1,7 +1,7 @@
-//! What the servers say of each command: arity, flags and where its keys are.
+//! The command table: arity, flags and key positions.
 //!
-//! The rows are generated (`cargo xtask keytable`) from `data/commands/`; what the servers get wrong or leave open is
-//! written by hand in [`super::rules`] and marked [`Entry::needs_rule`] here.
+//! The rows are generated (`cargo xtask keytable`) from `data/commands/`. Where the servers' data is wrong or
+//! incomplete, [`super::rules`] has a rule and the row has [`Entry::needs_rule`].
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -11,10 +11,10 @@ use std::fmt;
 pub(crate) struct Entry {
     /// Lower case.
     pub(crate) name: &'static str,
-    /// Arguments with the command itself; negative: at least that many.
+    /// The number of arguments including the name; negative: the minimum.
     pub(crate) arity: i8,
     flags: u8,
-    /// Where the keys are, complete unless [`Entry::needs_rule`].
+    /// The positions of the keys, complete unless [`Entry::needs_rule`].
     pub(crate) keys: &'static [KeySpec],
     subcommands: &'static [Entry],
 }
@@ -22,9 +22,10 @@ pub(crate) struct Entry {
 /// A run of keys. Positions count from the command, which is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeySpec {
-    /// Every `step`th argument from `first` to `last`: from the end when negative, else that many after `first`.
+    /// Every `step`th argument from `first` to `last`. A negative `last` counts from the end, else it is relative to
+    /// `first`.
     Range { first: u8, last: i8, step: u8 },
-    /// As many keys from `first` as the argument at `count` says, `step` apart.
+    /// The argument at `count` is the number of keys, which start at `first` and are `step` apart.
     Counted { count: u8, first: u8, step: u8 },
 }
 
@@ -39,41 +40,41 @@ const NO_KEYS_OK: u8 = 1 << 6;
 const RULE: u8 = 1 << 7;
 
 impl Entry {
-    /// The command may keep its connection waiting.
+    /// The command may block its connection.
     pub(crate) fn blocks(&self) -> bool {
         self.flags & BLOCKING != 0
     }
 
-    /// The command belongs to publish and subscribe.
+    /// The command is a publish/subscribe command.
     pub(crate) fn pubsub(&self) -> bool {
         self.flags & PUBSUB != 0
     }
 
-    /// The command is for operators.
+    /// The command is administrative.
     pub(crate) fn admin(&self) -> bool {
         self.flags & ADMIN != 0
     }
 
-    /// A count of no keys is valid, as in `EVAL script 0`.
+    /// A key count of 0 is valid, as in `EVAL script 0`.
     pub(crate) fn takes_no_keys(&self) -> bool {
         self.flags & NO_KEYS_OK != 0
     }
 
-    /// The servers' own specification does not suffice to find the keys.
+    /// The server's key specification is incomplete, so a rule locates the keys.
     pub(crate) fn needs_rule(&self) -> bool {
         self.flags & RULE != 0
     }
 
-    /// Running the command twice is the same as running it once.
+    /// Running the command twice has the effect of running it once.
     ///
-    /// The servers' `readonly` flag, and the few commands without keys that only look. A command that is neither
-    /// counts as a change: a wrong "no" costs a retry, a wrong "yes" runs something twice.
+    /// True for the servers' `readonly` flag, and for a few read-only commands without keys. All others count as
+    /// writes: a wrong "no" costs a retry, a wrong "yes" runs a write twice.
     pub(crate) fn pure_read(&self) -> bool {
-        const LOOKS: [&str; 5] = ["echo", "lastsave", "ping", "role", "time"];
-        self.flags & READONLY != 0 || LOOKS.binary_search(&self.name).is_ok()
+        const UNFLAGGED_READS: [&str; 5] = ["echo", "lastsave", "ping", "role", "time"];
+        self.flags & READONLY != 0 || UNFLAGGED_READS.binary_search(&self.name).is_ok()
     }
 
-    /// The number of arguments is one the command takes.
+    /// Whether the command accepts this number of arguments.
     pub(crate) fn accepts(&self, arguments: usize) -> bool {
         let wanted = usize::from(self.arity.unsigned_abs());
         if self.arity < 0 { arguments >= wanted } else { arguments == wanted }
@@ -106,12 +107,12 @@ const fn counted(count: u8, first: u8, step: u8) -> KeySpec {
     KeySpec::Counted { count, first, step }
 }
 
-/// A command of the table: the entry that decides, and the name to show.
+/// A command found in the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
-    /// The subcommand's entry for a container, else the command's own.
+    /// The entry of the subcommand for a container, else of the command.
     pub(crate) entry: &'static Entry,
-    /// The name as a person writes it.
+    /// The name as it is shown.
     pub(crate) name: Name,
 }
 
@@ -120,7 +121,7 @@ pub(crate) struct Found {
 pub(crate) struct Name {
     /// The first word.
     pub(crate) command: &'static str,
-    /// The second word, of a container.
+    /// The second word, for a container.
     pub(crate) subcommand: Option<&'static str>,
 }
 
@@ -141,9 +142,9 @@ impl fmt::Display for Name {
     }
 }
 
-/// The entry of a command line, `None` when the table does not know the command or its subcommand.
+/// The entry of a command line. `None` if the table lacks the command or its subcommand.
 ///
-/// Names match as on the server: ASCII case aside, byte for byte. `"get "` is not `GET`.
+/// Names are compared as on the server: byte for byte, ignoring ASCII case. `"get "` is not `GET`.
 pub(crate) fn lookup(argv: &[impl AsRef<[u8]>]) -> Option<Found> {
     let (command, rest) = argv.split_first()?;
     let entry = find(COMMANDS, command.as_ref())?;
@@ -162,7 +163,7 @@ fn find(entries: &'static [Entry], name: &[u8]) -> Option<&'static Entry> {
     entries.get(at)
 }
 
-/// `known` is lower case already.
+/// `known` is lower case.
 fn compare(known: &[u8], name: &[u8]) -> Ordering {
     let folded = name.iter().map(u8::to_ascii_lowercase);
     known.iter().copied().cmp(folded)
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_sorted_so_that_the_search_finds_each() {
+    fn rows_are_sorted_for_binary_search() {
         for entries in COMMANDS.iter().map(Entry::subcommands).chain(std::iter::once(COMMANDS)) {
             assert!(entries.is_sorted_by(|a, b| a.name < b.name));
         }
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn names_match_whatever_their_case_but_are_never_trimmed() {
+    fn names_match_in_any_case_and_are_not_trimmed() {
         let known = |argv: &[&str]| lookup(argv).map(|found| found.name.to_string());
         assert_eq!(known(&["gEt", "k"]).as_deref(), Some("GET"));
         assert_eq!(known(&["client", "list"]).as_deref(), Some("CLIENT LIST"));
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn only_looking_is_repeatable() {
+    fn only_reads_are_repeatable() {
         let pure = |argv: &[&str]| lookup(argv).is_some_and(|found| found.entry.pure_read());
         assert!(pure(&["GET"]) && pure(&["ping"]) && pure(&["SORT_RO"]) && pure(&["EVAL_RO"]));
         assert!(!pure(&["INCR"]) && !pure(&["EVAL"]) && !pure(&["XREADGROUP"]) && !pure(&["PUBLISH"]));

@@ -1,40 +1,40 @@
-//! For how long a command line may keep its connection waiting, and where it says so.
+//! The maximum time that a command line may block its connection, and the argument that sets it.
 
 use std::time::Duration;
 
 use super::rules::{is_word, stream_options};
 use super::table::lookup;
 
-/// Nothing waits for longer, here or in a frame: 49 days. "For ever" is this too.
+/// The longest wait, here and in a frame: 49 days. It also stands for an unlimited wait.
 pub(crate) const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
 
-/// How the server counts.
+/// The unit of the timeout argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Seconds,
     Milliseconds,
 }
 
-/// What a command line says of its wait.
+/// The timeout of a blocking command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait {
-    /// The argument that says for how long.
+    /// The index of the timeout argument.
     at: usize,
     unit: Unit,
-    /// At most [`LONGEST`], which also stands for 0.
+    /// Limited to [`LONGEST`], which also stands for 0.
     pub(crate) longest: Duration,
-    /// Waiting twice for half as long is the same. Not so for `$`, which means another entry each time.
+    /// Two waits of half the time are equivalent to one. Not so for `$`, which means another entry in each call.
     pub(crate) divisible: bool,
 }
 
-/// The time that a line names is none.
+/// The timeout argument is not a valid time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoTime;
 
-/// What the line says; `None` where it does not wait, or nobody here knows for how long.
+/// Finds the timeout of a line. `None` if the line does not block, or its timeout is not known.
 ///
 /// # Errors
-/// When what stands there is no time.
+/// If the timeout argument is not a valid time.
 pub(crate) fn wait(argv: &[impl AsRef<[u8]>]) -> Result<Option<Wait>, NoTime> {
     let Some(found) = lookup(argv) else { return Ok(None) };
     let last = argv.len().saturating_sub(1);
@@ -67,18 +67,18 @@ pub(crate) fn wait(argv: &[impl AsRef<[u8]>]) -> Result<Option<Wait>, NoTime> {
     Ok(Some(Wait { at, unit, longest: parse(text, unit).ok_or(NoTime)?, divisible }))
 }
 
-/// A stream whose read begins at an id that the server works out when it runs the command.
+/// A stream that is read from an id which the server determines when it runs the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Latest {
-    /// The argument that is the name of the stream.
+    /// The index of the stream name.
     pub(crate) key: usize,
-    /// The argument that stands for the id.
+    /// The index of the id.
     pub(crate) id: usize,
-    /// `+`: from the last entry on. Else `$`: behind it.
+    /// `true` for `+` (from the last entry), `false` for `$` (after the last entry).
     pub(crate) includes_last: bool,
 }
 
-/// The streams of an XREAD that are read from `$` or `+`. Asked once more they mean other entries.
+/// The streams of an XREAD that are read from `$` or `+`. When the command is repeated they mean other entries.
 pub(crate) fn latest(argv: &[impl AsRef<[u8]>]) -> Vec<Latest> {
     let is_read = lookup(argv).is_some_and(|found| found.name.command == "xread");
     let Some(streams) = stream_options(argv).filter(|_| is_read) else { return Vec::new() };
@@ -104,7 +104,8 @@ fn parse(text: &[u8], unit: Unit) -> Option<Duration> {
 }
 
 impl Wait {
-    /// The line with a wait of `longest` instead, at least a millisecond: less is without end for some servers.
+    /// The line with a wait of `longest`, but at least 1 ms: some servers round less to 0, which is an unlimited
+    /// wait.
     pub(crate) fn shortened(&self, argv: &[&[u8]], longest: Duration) -> Vec<Vec<u8>> {
         let mut line: Vec<Vec<u8>> = argv.iter().map(|word| word.to_vec()).collect();
         if let Some(word) = line.get_mut(self.at) {
@@ -118,15 +119,15 @@ impl Wait {
     }
 }
 
-/// A wait in milliseconds: at least 1, for 0 is without end, and at most [`LONGEST`].
+/// A wait in milliseconds, from 1 (0 is unlimited) to [`LONGEST`].
 pub(crate) fn milliseconds(longest: Duration) -> u64 {
     longest.clamp(Duration::from_millis(1), LONGEST).as_millis() as u64
 }
 
-/// The same in seconds.
+/// The same wait in seconds.
 pub(crate) fn seconds(longest: Duration) -> String {
     let millis = milliseconds(longest);
-    // Servers before 6.0 know whole seconds only.
+    // Servers before 6.0 accept whole seconds only.
     if millis.is_multiple_of(1000) {
         (millis / 1000).to_string()
     } else {
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_where_each_command_has_it() {
+    fn the_timeout_of_each_command_is_found() {
         for (line, ms, short) in [
             ("BLPOP a b 2", 2000, "BLPOP a b 1.500"),
             ("brpop a 0.25", 250, "brpop a 1.500"),
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_and_huge_are_the_longest_and_nonsense_is_refused() {
+    fn zero_and_huge_timeouts_are_the_longest_and_invalid_ones_are_refused() {
         for line in ["BLPOP a 0", "BLPOP a 1e300", "BLPOP a inf", "XREAD BLOCK 0 STREAMS a 0", "BLPOP a 99999999999"] {
             assert_eq!(wait(&argv(line)).map(|wait| wait.map(|w| w.longest)), Ok(Some(LONGEST)), "{line}");
         }
@@ -193,23 +194,23 @@ mod tests {
     }
 
     #[test]
-    fn what_means_something_else_each_time_is_not_divided() {
+    fn waits_with_a_moving_start_id_are_not_divided() {
         let divisible = |line| wait(&argv(line)).expect("a time").expect("waits").divisible;
         assert!(divisible("XREAD BLOCK 0 STREAMS $ 0") && divisible("XREADGROUP GROUP g c BLOCK 0 STREAMS a >"));
         assert!(!divisible("XREAD BLOCK 0 STREAMS a b 0 $") && !divisible("XREAD BLOCK 0 STREAMS a +"));
     }
 
     #[test]
-    fn ids_that_the_server_works_out_are_found_with_their_streams() {
+    fn ids_that_the_server_determines_are_found_with_their_streams() {
         let of = |line| latest(&argv(line)).into_iter().map(|it| (it.key, it.id, it.includes_last)).collect::<Vec<_>>();
         assert_eq!(of("XREAD BLOCK 0 STREAMS a b c $ 0 +"), [(4, 7, false), (6, 9, true)]);
         assert_eq!(of("XREAD BLOCK 0 STREAMS $ 0"), [], "a stream may have that name");
         assert_eq!(of("XREADGROUP GROUP g c BLOCK 0 STREAMS a >"), []);
     }
 
-    /// A command that waits and is not here would be sent without a bound.
+    /// A blocking command that is missing here would be sent without a time limit.
     #[test]
-    fn every_command_that_waits_is_known() {
+    fn every_blocking_command_is_known() {
         for entry in COMMANDS.iter().filter(|entry| policy(&[entry.name]) == Policy::Blocking) {
             assert!(!matches!(wait(&[entry.name, "a", "b", "c", "d", "e", "f"]), Ok(None)), "{}", entry.name);
         }

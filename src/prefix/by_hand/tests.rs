@@ -25,7 +25,7 @@ fn plain(line: &str) -> Frame {
 }
 
 #[test]
-fn what_does_not_belong_on_a_shared_connection_is_refused_by_class() {
+fn commands_unfit_for_a_shared_connection_are_refused_by_class() {
     for (class, lines) in [
         (RefusalClass::ConnectionState, "SELECT 1|client reply off|AUTH p|QUIT|MONITOR|RESET|CLIENT TRACKING ON"),
         (RefusalClass::Transaction, "MULTI|EXEC|WATCH k|DISCARD"),
@@ -45,7 +45,7 @@ fn what_does_not_belong_on_a_shared_connection_is_refused_by_class() {
     ] {
         for line in lines.split('|') {
             assert_eq!(refused(&plain(line)), Some(class), "{line}");
-            // In a pipeline too, and with its name in one piece.
+            // The same class inside a pipeline, and with the name as one word.
             assert_eq!(refused(&Frame::join([plain("PING"), plain(line)])), Some(class), "{line}");
             assert_eq!(refused(&Frame::new(line)), Some(class), "{line}");
         }
@@ -53,7 +53,7 @@ fn what_does_not_belong_on_a_shared_connection_is_refused_by_class() {
 }
 
 #[test]
-fn no_state_of_the_connection_can_be_changed_however_it_is_marked() {
+fn marks_do_not_allow_commands_that_change_connection_state() {
     for class in [Policy::ConnectionState, Policy::Transaction, Policy::Subscribe] {
         let mut tried = 0;
         for entry in COMMANDS {
@@ -74,32 +74,32 @@ fn no_state_of_the_connection_can_be_changed_however_it_is_marked() {
 }
 
 #[test]
-fn every_key_must_be_marked_and_the_error_says_which_and_how() {
+fn an_unmarked_key_is_refused_with_its_index_and_the_method_to_use() {
     let rows = [
         (
             Frame::new("MSET").key("a").arg(1).arg("b").arg(2),
-            "MSET: argument 3 is a key and not marked as one: add it with `key()`",
+            "MSET: argument 3 is a key but is not marked: add it with `key()`",
         ),
         (
             Frame::new("KEYS").key("a*"),
-            "KEYS: argument 1 is a pattern for keys and not marked as one: add it with `pattern()`",
+            "KEYS: argument 1 is a pattern for keys but is not marked: add it with `pattern()`",
         ),
-        (Frame::new("GET").pattern("a"), "GET: argument 1 is a key and not marked as one: add it with `key()`"),
+        (Frame::new("GET").pattern("a"), "GET: argument 1 is a key but is not marked: add it with `key()`"),
         (
             Frame::new("SORT").key("a").arg("BY").pattern("w_*"),
-            "SORT: argument 3 is a pattern for keys, of the kind that SORT fills in and not marked as one: add it with `key()`",
+            "SORT: argument 3 is a SORT pattern for keys but is not marked: add it with `key()`",
         ),
         (
             Frame::new("PUBSUB CHANNELS").pattern("__keyspace@0__:a*"),
-            "PUBSUB CHANNELS: argument 2 is a pattern for channels and not marked as one: add it with `channel_pattern()`",
+            "PUBSUB CHANNELS: argument 2 is a pattern for channels but is not marked: add it with `channel_pattern()`",
         ),
         (
             Frame::new("PUBLISH").key("__keyspace@0__:a").arg(1),
-            "PUBLISH: argument 1 is a channel and not marked as one: add it with `channel()`",
+            "PUBLISH: argument 1 is a channel but is not marked: add it with `channel()`",
         ),
         (
             Frame::new("SINTERCARD").key("1").arg("a"),
-            "SINTERCARD: argument 2 is a key and not marked as one: add it with `key()`",
+            "SINTERCARD: argument 2 is a key but is not marked: add it with `key()`",
         ),
     ];
     for (frame, text) in rows {
@@ -123,9 +123,9 @@ fn every_key_must_be_marked_and_the_error_says_which_and_how() {
     }
 }
 
-/// Ablation: without the look at marks that the table does not know, `SET` stores the prefix in its value.
+/// Ablation: without the check of marks that the table does not have, `SET` stores the prefix in its value.
 #[test]
-fn an_argument_that_is_no_key_must_not_be_marked() {
+fn a_mark_on_an_argument_that_is_not_a_key_is_refused() {
     let rows = [
         (Frame::new("ZREVRANK").key("z").key("m"), "ZREVRANK: argument 2 of ZREVRANK is not a key: use arg()"),
         (Frame::new("SET").key("a").key("b"), "SET: argument 2 of SET is not a key: use arg()"),
@@ -138,7 +138,7 @@ fn an_argument_that_is_no_key_must_not_be_marked() {
             Frame::new("OBJECT").key("ENCODING").key("a"),
             "OBJECT ENCODING: argument 1 of OBJECT ENCODING is not a key: use arg()",
         ),
-        // Option words and counts: as they would be sent, they are none any more.
+        // Option words and counts: with the prefix they would no longer be option words and counts.
         (
             Frame::new("SORT").key("a").key("LIMIT").arg("STORE").arg("d"),
             "SORT: argument 2 of SORT is not a key: use arg()",
@@ -156,18 +156,18 @@ fn an_argument_that_is_no_key_must_not_be_marked() {
 }
 
 #[test]
-fn a_command_nobody_knows_says_that_it_has_keys_or_none() {
+fn an_unknown_command_must_mark_keys_or_declare_none() {
     assert_eq!(refused(&Frame::new("MY.ADD").key("a").arg(1)), None);
     assert_eq!(refused(&Frame::new("MY.TIME").without_keys()), None);
     assert_eq!(refused(&Frame::new("MY.TIME").arg("a")), Some(RefusalClass::Unknown));
     assert_eq!(refused(&Frame::new("GET").arg("a").without_keys()), Some(RefusalClass::Unmarked));
     assert_eq!(refused(&Frame::new("CLIENT NEW").key("a").without_keys()), Some(RefusalClass::Unknown));
     assert_eq!(refused(&Frame::default()), Some(RefusalClass::Unknown));
-    assert!(words(&plain("MY.ADD secret")).starts_with("MY.ADD: this version does not know its keys"));
+    assert!(words(&plain("MY.ADD secret")).starts_with("MY.ADD: its keys are unknown to this version"));
 }
 
 #[test]
-fn a_frame_of_this_crate_is_judged_once_callers_add_to_it() {
+fn a_frame_of_this_crate_is_checked_after_callers_add_arguments() {
     for frame in every_message() {
         assert_eq!(refused(&frame), None, "{frame:?}");
         let held = frame.clone().hold(Duration::from_secs(1));
@@ -181,7 +181,7 @@ fn a_frame_of_this_crate_is_judged_once_callers_add_to_it() {
 }
 
 #[test]
-fn names_in_the_reply_of_a_known_command_are_found_without_being_told() {
+fn reply_keys_of_known_commands_come_from_the_table() {
     let keys = |frame: Frame| frame.keys_in_reply();
     assert_eq!(keys(Frame::new("keys").pattern("*")), ReplyKeys::Each);
     assert_eq!(keys(Frame::new("LMPOP").arg(1).key("a").arg("LEFT")), ReplyKeys::First);
@@ -191,17 +191,17 @@ fn names_in_the_reply_of_a_known_command_are_found_without_being_told() {
 }
 
 #[test]
-fn what_waits_goes_alone() {
+fn blocking_commands_use_a_dedicated_connection() {
     let second = Duration::from_secs(1);
     assert!(Frame::new("BLPOP").key("a").arg(1).waits());
     assert!(!Frame::new("GET").key("a").waits());
     assert!(Frame::known("XREAD").hold(second).waits());
     assert!(Frame::new("MY.WAIT").key("a").hold(second).waits());
     assert!(Frame::new("BLPOP").arg("a").arg(1).unprefixed().waits());
-    assert_eq!(refused(&Frame::new("MY.WAIT").key("a")), None, "nobody knows that it waits");
+    assert_eq!(refused(&Frame::new("MY.WAIT").key("a")), None, "without hold() it is not known to block");
 }
 
-/// By hand, a command of this crate's own would be refused where it needs one that callers may not send.
+/// The checks for commands built by hand would refuse some internal commands, which callers may not send.
 #[test]
 fn no_frame_of_this_crate_is_built_by_hand() {
     let mut directories = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];

@@ -1,9 +1,9 @@
-//! The lines on which the servers' own answer is missing or wrong, by hand. The corpus has the rest.
+//! Hand-written lines for which the server's own answer is missing or wrong. The corpus covers the others.
 
 use super::*;
 use crate::prefix::marks::{Form, Mark};
 
-/// A line of which `<k>` takes the prefix, `<~k>` takes it escaped and `<%k>` is a SORT pattern.
+/// A line in which `<k>` takes the prefix, `<~k>` takes it escaped, and `<%k>` is a SORT pattern.
 fn check(line: &str) {
     let mut argv = Vec::new();
     let mut wanted = Vec::new();
@@ -32,7 +32,7 @@ fn refused(line: &str) {
 }
 
 #[test]
-fn options_are_parsed_and_not_searched_for() {
+fn options_are_parsed_in_order() {
     for line in [
         "SORT <k> BY <%w_*> GET # GET <%o_*->f> LIMIT 0 1 STORE <d> ALPHA STORE <e>",
         "SORT <STORE> BY nosort GET STORE STORE <BY>",
@@ -73,7 +73,7 @@ fn options_are_parsed_and_not_searched_for() {
 }
 
 #[test]
-fn a_line_that_can_be_read_in_two_ways_is_refused() {
+fn ambiguous_lines_are_refused() {
     for line in [
         "SORT k BY",
         "SORT k LIMIT 0",
@@ -100,7 +100,7 @@ fn a_line_that_can_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn only_a_plain_count_of_keys_is_understood() {
+fn only_a_canonical_key_count_is_accepted() {
     for count in [
         "2.0",
         "2e0",
@@ -140,24 +140,24 @@ fn an_option_word_ends_at_its_first_nul() {
 }
 
 #[test]
-fn what_the_table_does_not_know_is_named_and_cut() {
+fn an_unknown_command_is_quoted_and_truncated() {
     let long = "x".repeat(1_000_000);
     let refusal = positions(&[long.as_str(), "secret"]).map_err(|refusal| refusal.to_string());
     let words = refusal.err().unwrap_or_default();
     assert!(words.len() < 200 && words.contains("`xxx") && !words.contains("secret"), "{words}");
     let refusal = positions(&["client", "nosuch\n", "secret"]).map_err(|refusal| refusal.to_string());
-    assert!(refusal.is_err_and(|words| words.starts_with("`client nosuch\\n` is not")));
+    assert!(refusal.is_err_and(|words| words.starts_with("`client nosuch\\n` has unknown")));
     let nothing: [&str; 0] = [];
     assert!(matches!(positions(&nothing), Err(Refusal::Unknown { .. })));
 }
 
 #[test]
-fn each_command_that_needs_a_rule_has_one() {
+fn every_command_that_needs_a_rule_has_one() {
     for entry in crate::prefix::table::COMMANDS {
         let argv = vec![entry.name; 12];
         let lacks = entry.needs_rule() && {
             let words = positions(&argv).map_err(|refusal| refusal.to_string());
-            words.is_err_and(|words| words.contains("this version does not know"))
+            words.is_err_and(|words| words.contains("unknown to this version"))
         };
         assert!(!lacks, "{}", entry.name);
     }

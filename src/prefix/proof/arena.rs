@@ -1,4 +1,4 @@
-//! A database with the same names inside and outside the prefix, and lines that are run in it.
+//! A database with the same names inside and outside the prefix, in which the lines of the corpus are run.
 
 use redis::Value;
 use redis_actix_corpus::{Line, escape};
@@ -10,16 +10,16 @@ use super::connection::{Connection, connect, strings};
 use crate::prefix::policy::{Policy, policy};
 use crate::prefix::replies::{reply_keys, strip};
 
-/// Who runs a line.
+/// The user that runs a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum User {
-    /// May reach the prefix only.
+    /// Limited by ACL to keys with the prefix.
     Limited,
-    /// May do anything: what the ACL would have stopped shows in the footprint and in the reply.
+    /// Unlimited: access outside the prefix is not stopped by the ACL, and shows in the footprint and in the reply.
     Unlimited,
 }
 
-/// So many lines share a round trip: their preparation, themselves and the look at what they did, as one pipeline.
+/// Lines per round trip. Their setup, the lines themselves and the checks of their effects form one pipeline.
 const TOGETHER: usize = 64;
 const SECRET: &[u8] = b"decoy-secret";
 
@@ -28,12 +28,12 @@ type Argv = Vec<Vec<u8>>;
 pub(super) struct Arena {
     connection: Connection,
     user: User,
-    /// Lines that were run, and those that were run without an error.
+    /// Lines that were run, and lines that succeeded.
     pub(super) ran: usize,
     pub(super) succeeded: usize,
 }
 
-/// Makes the user who may reach `prefix` only.
+/// Creates the user that may access keys with `prefix` only.
 pub(super) fn admit_tenant(connection: &mut Connection, prefix: &[u8]) {
     let pattern = escape(prefix);
     let rules: [&[u8]; 10] = [
@@ -51,19 +51,19 @@ pub(super) fn admit_tenant(connection: &mut Connection, prefix: &[u8]) {
     assert_eq!(connection.ask(&rules), Value::Okay);
 }
 
-/// One line with all that belongs to it.
+/// One line with its setup and its checks.
 struct Run<'a> {
     line: &'a Line,
     decoys: Vec<Vec<u8>>,
     script: Vec<Argv>,
-    /// Where in the script its parts begin.
+    /// The offsets in the script at which its parts begin.
     before: usize,
     itself: usize,
     after: usize,
 }
 
 impl Arena {
-    /// With a user who speaks RESP `protocol`.
+    /// Connects as a user with RESP `protocol`.
     pub(super) fn new(server: &RedisServer, user: User, protocol: u8) -> Self {
         let mut connection = connect(server);
         admit_tenant(&mut connection, PREFIX);
@@ -72,20 +72,21 @@ impl Arena {
         Self { connection, user, ran: 0, succeeded: 0 }
     }
 
-    /// Proofs 2 and 3, and the replies. Runs what the policy lets through.
+    /// Proofs 2 and 3, and the replies. Runs the lines that the policy allows.
     pub(super) fn run(&mut self, lines: &[Line], writer: Writer, faults: &mut Faults) {
         let allowed = |line: &&Line| matches!(policy(&line.argv), Policy::Allowed | Policy::Blocking);
         let runs: Vec<(&Line, Argv)> =
             lines.iter().filter(allowed).filter_map(|line| Some((line, writer(&line.argv).ok()?))).collect();
         for together in runs.chunks(TOGETHER) {
             let again = self.exchange(together, self.user, faults);
-            // SORT asks for all keys before it looks at patterns; its footprint and its reply remain to be seen.
+            // SORT requires access to all keys before it evaluates patterns, so only its footprint and its reply can
+            // be checked.
             self.exchange(&again, User::Unlimited, faults);
             self.ran += together.len();
         }
     }
 
-    /// Runs lines one after the other; those whose user was told too little.
+    /// Runs lines in sequence. Returns those that the ACL refused for insufficient permissions.
     fn exchange<'a>(&mut self, lines: &[(&'a Line, Argv)], user: User, faults: &mut Faults) -> Vec<(&'a Line, Argv)> {
         let runs: Vec<Run<'_>> = lines.iter().map(|(line, written)| Run::new(line, written, user)).collect();
         let script: Vec<&Argv> = runs.iter().flat_map(|run| &run.script).collect();
@@ -141,7 +142,7 @@ impl<'a> Run<'a> {
         Self { line, decoys, script, before, itself, after }
     }
 
-    /// Makes the line's keys, inside the prefix and outside; the names of those outside.
+    /// Creates the keys of the line inside and outside the prefix. Returns the names of those outside.
     fn seed(line: &Line) -> (Vec<Vec<u8>>, Vec<Argv>) {
         let mut names: Vec<Vec<u8>> = vec![b"outside".to_vec(), b"w_1".to_vec()];
         for (_, _, name) in line.named() {
@@ -189,7 +190,7 @@ impl<'a> Run<'a> {
         if holds(SECRET) {
             add(faults, Fault::Contents, line, "the contents of a decoy");
         }
-        // A caller's own name may repeat the prefix.
+        // A caller's own name may contain the prefix again.
         let repeats = line.named().any(|(_, _, name)| name.starts_with(PREFIX));
         if !repeats && holds(PREFIX) {
             add(faults, Fault::ReplyNames, line, &format!("{reply:?}"));
@@ -197,7 +198,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A key of the type that the command works on.
+/// Creates a key of the type that the command operates on.
 fn fill(command: &[u8], name: &[u8], content: &[u8]) -> Vec<Vec<u8>> {
     let name_of = String::from_utf8_lossy(command).into_owned();
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name_of.starts_with(prefix));

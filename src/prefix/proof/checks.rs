@@ -1,4 +1,4 @@
-//! What must hold for one line, and the faults that are found when it does not.
+//! The invariants of one line, and the faults that are recorded when they are violated.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use crate::prefix::rewrite::write;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
-    /// The written line is not what the tree says.
+    /// The written line differs from the syntax tree.
     Positions,
-    /// The server finds other keys in the written line than the prefixed ones.
+    /// The server finds other keys in the written line than those with the prefix.
     ServerKeys,
     /// A user limited to the prefix was refused.
     NoPermission,
-    /// A key outside the prefix was changed or made.
+    /// A key outside the prefix was changed or created.
     Footprint,
-    /// A reply showed what a key outside the prefix holds.
+    /// A reply contained the content of a key outside the prefix.
     Contents,
-    /// A reply showed the prefix, or a name without it.
+    /// A reply contained the prefix, or a name that lacks it.
     ReplyNames,
 }
 
@@ -34,20 +34,20 @@ pub(super) fn add(faults: &mut Faults, fault: Fault, line: &Line, detail: &str) 
     faults.entry(fault).or_default().push(what);
 }
 
-/// How a line is written: the function under test, or one that does nothing.
+/// Rewrites a line: the function under test, or one that changes nothing.
 pub(super) type Writer = fn(&[Vec<u8>]) -> Result<Vec<Vec<u8>>, Refusal>;
 
-/// Positions and writing without the policy, which would leave the refused classes untried.
+/// Positions and rewriting without the policy, so that the refused classes are tested as well.
 pub(super) fn prefixing(argv: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Refusal> {
     positions(argv).map(|positions| write(PREFIX, argv, &positions).expect("no `*` in the prefix"))
 }
 
-/// Prefixing switched off.
+/// Rewriting switched off.
 pub(super) fn nothing(argv: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Refusal> {
     positions(argv).map(|_| argv.to_vec())
 }
 
-/// Proof 1, the tree's half: marked arguments carry the prefix, all others are byte-identical.
+/// Proof 1, checked against the syntax tree: marked arguments carry the prefix, all others are byte-identical.
 pub(super) fn check_positions(line: &Line, writer: Writer, faults: &mut Faults) -> bool {
     match writer(&line.argv) {
         Ok(written) if written == expected(line, PREFIX) => return true,
@@ -60,7 +60,7 @@ pub(super) fn check_positions(line: &Line, writer: Writer, faults: &mut Faults) 
     false
 }
 
-/// What the server's own COMMAND GETKEYS says of the lines; `None` where it has no answer.
+/// The keys that COMMAND GETKEYS finds in the lines; `None` where it has no answer.
 pub(super) fn server_keys(connection: &mut Connection, lines: &[&[Vec<u8>]]) -> Vec<Option<Vec<Vec<u8>>>> {
     let questions: Vec<Vec<&[u8]>> = lines
         .iter()

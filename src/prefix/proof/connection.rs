@@ -1,6 +1,6 @@
-//! A server of the test's own, and a connection that shows every reply as it is.
+//! A test server, and a connection that returns every reply unchanged.
 //!
-//! The kit's own connection reads RESP2 and text; here RESP3 and names that are no text have to be seen.
+//! The test kit's own connection supports RESP2 and text only. These tests need RESP3 and names that are not text.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::Value;
 use redis_actix_test::RedisServer;
 
-/// `REDIS_SERVER`, else the one on the path.
+/// `REDIS_SERVER`, or the server on the path.
 pub(super) fn start() -> RedisServer {
     RedisServer::start().unwrap_or_else(|error| panic!("{error}"))
 }
@@ -28,7 +28,7 @@ impl Connection {
         self.ask_all(&[argv]).pop().unwrap()
     }
 
-    /// In one write; the replies in order, errors among them.
+    /// Sends all lines in one write. Returns the replies in order, including errors.
     pub(super) fn ask_all<A: AsRef<[u8]>>(&mut self, lines: &[impl AsRef<[A]>]) -> Vec<Value> {
         lines.chunks(1024).flat_map(|lines| self.exchange(lines)).collect()
     }
@@ -60,7 +60,7 @@ impl Connection {
         self.0.get_mut().write_all(bytes).unwrap();
     }
 
-    /// A reader of the test's own: an error may quote a name that is not text, and the library's is not under test.
+    /// A separate decoder: an error may quote a name that is not text, and the library's decoder is not under test.
     pub(super) fn read(&mut self) -> Value {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).unwrap();
@@ -82,7 +82,7 @@ impl Connection {
                 Value::BulkString(bytes)
             }
             b'*' if length() >= 0 => Value::Array((0..length()).map(|_| self.read()).collect()),
-            // In a push the kind is an element like the others; the library's own reader would name it.
+            // In a push the kind is an ordinary element; the library's decoder would convert it.
             b'>' => Value::Array((0..length()).map(|_| self.read()).collect()),
             b'~' => Value::Set((0..length()).map(|_| self.read()).collect()),
             b'%' => Value::Map((0..length()).map(|_| (self.read(), self.read())).collect()),

@@ -26,7 +26,7 @@ fn count(faults: &Faults, fault: Fault) -> usize {
     faults.get(&fault).map_or(0, Vec::len)
 }
 
-/// Proof 1 against the live server, on both the caller's line and the written one.
+/// Proof 1 against the live server, for the caller's line and for the written line.
 fn check_server_keys(server: &RedisServer, lines: &[Line], writer: Writer, faults: &mut Faults) -> usize {
     let mut connection = connect(server);
     let accepted: Vec<(&Line, Vec<Vec<u8>>)> =
@@ -43,7 +43,8 @@ fn check_server_keys(server: &RedisServer, lines: &[Line], writer: Writer, fault
         };
         answered += 1;
         if server_is_wrong(line) {
-            // What it does tell must still be inside, but for the empty name that stands for a list.
+            // All keys that the server reports must have the prefix, except for the empty name that stands for a
+            // list.
             let outside = |key: &Vec<u8>| !key.starts_with(PREFIX) && !key.is_empty();
             let channel = line.named().all(|(_, role, _)| role == Role::Channel);
             if !channel && written.iter().any(outside) {
@@ -52,12 +53,12 @@ fn check_server_keys(server: &RedisServer, lines: &[Line], writer: Writer, fault
             continue;
         }
         let prefixed: Vec<Vec<u8>> = asked.iter().map(|key| [PREFIX, key].concat()).collect();
-        let mut told: Vec<&[u8]> =
+        let mut reported: Vec<&[u8]> =
             line.named().filter(|(_, role, _)| *role == Role::Key).map(|(_, _, name)| name).collect();
         let mut keys: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
-        told.sort_unstable();
+        reported.sort_unstable();
         keys.sort_unstable();
-        if prefixed != written || told != keys {
+        if prefixed != written || reported != keys {
             let detail = format!("{} of {} keys", written.len(), asked.len());
             add(faults, Fault::ServerKeys, line, &detail);
         }
@@ -66,7 +67,7 @@ fn check_server_keys(server: &RedisServer, lines: &[Line], writer: Writer, fault
 }
 
 #[test]
-fn the_corpus_is_as_large_as_promised() {
+fn the_corpus_has_its_minimum_size() {
     let lines = &*LINES;
     let commands: std::collections::BTreeSet<&[u8]> = lines.iter().map(|line| line.argv[0].as_slice()).collect();
     println!("{} lines of {} commands", lines.len(), commands.len());
@@ -74,7 +75,7 @@ fn the_corpus_is_as_large_as_promised() {
 }
 
 #[test]
-fn written_lines_are_what_the_trees_and_the_server_say() {
+fn written_lines_match_the_trees_and_the_server() {
     let (server, lines) = (start(), &*LINES);
     let mut faults = Faults::new();
     for line in lines {
@@ -87,7 +88,7 @@ fn written_lines_are_what_the_trees_and_the_server_say() {
 }
 
 #[test]
-fn a_line_reaches_keys_inside_the_prefix_only() {
+fn lines_access_only_keys_with_the_prefix() {
     let (server, lines) = (start(), &*LINES);
     let mut faults = Faults::new();
     for (user, protocol) in [(User::Limited, 2), (User::Limited, 3), (User::Unlimited, 2)] {
@@ -99,7 +100,7 @@ fn a_line_reaches_keys_inside_the_prefix_only() {
     assert_none(&faults);
 }
 
-/// A check that cannot fail proves nothing: with prefixing off, each of them does.
+/// Shows that each check can fail: with rewriting off, all of them do.
 #[test]
 fn without_prefixing_every_check_fails() {
     let (server, lines) = (start(), &*LINES);
@@ -126,7 +127,7 @@ fn without_prefixing_every_check_fails() {
     }
 }
 
-/// Proof 6: a command that the connected server has and the table lacks fails by name.
+/// Proof 6: a command of the connected server that the table lacks fails the test by name.
 #[test]
 fn the_table_knows_every_command_of_the_server() {
     let server = start();
@@ -149,7 +150,7 @@ fn the_table_knows_every_command_of_the_server() {
             Some(Found { entry, .. }) if entry.accepts(needed) => known += 1,
             _ => unknown.push(String::from_utf8_lossy(name).into_owned()),
         }
-        // Flags that decide whether a command is repeated or routed.
+        // Flags that decide whether a command is retried or routed.
         let mut flags = Vec::new();
         strings(&fields[2], &mut flags);
         if let Some(Found { entry, name }) = lookup(&words) {
@@ -163,9 +164,9 @@ fn the_table_knows_every_command_of_the_server() {
     assert!(unknown.is_empty(), "not in the table: {unknown:?}");
 }
 
-/// Where the server has no answer for keys it is known to have, or answers wrongly: the list is closed.
+/// The list of commands with keys for which the server has no answer or a wrong one is complete.
 #[test]
-fn the_server_is_silent_on_few_commands() {
+fn commands_without_a_server_answer_are_known() {
     let (server, lines) = (start(), &*LINES);
     let mut connection = connect(&server);
     let known: Vec<&Line> =
@@ -187,14 +188,14 @@ fn the_server_is_silent_on_few_commands() {
         }
     }
     println!("silent: {silent:?}");
-    // ZRANK has taken an option since 7.2 only, so an older server refuses the count.
+    // ZRANK has an option since 7.2, so an older server refuses the count.
     let expected = ["migrate", "pfmerge", "zrank", "zrevrank"];
     assert!(silent.keys().all(|name| expected.contains(&name.as_str())));
 }
 
-/// Numbers for a person; nothing is decided here.
+/// Prints statistics; asserts nothing.
 #[test]
-fn tell_the_numbers() {
+fn print_statistics() {
     let mut classes: BTreeMap<String, usize> = BTreeMap::new();
     let lines = &*LINES;
     for line in lines {

@@ -1,4 +1,4 @@
-//! Proof 4: the marks of this crate's own messages, which nothing looks at when they are sent.
+//! Proof 4: the marks of this crate's own messages, which are not checked at run time.
 
 use bytes::BytesMut;
 use redis::Value;
@@ -9,10 +9,10 @@ use crate::KeyPrefix;
 use crate::frame::Frame;
 use crate::messages::tests::{every_message, indices};
 
-/// What has names that are no keys, and what has none.
+/// Commands whose marked names are not keys, and commands without keys.
 const SILENT: [&str; 7] = ["KEYS", "PING", "PUBLISH", "SCAN", "SPUBLISH", "WAIT", "WAITAOF"];
-/// Reads for everybody but the server's flags, which speak of data.
-const LOOKS: [&str; 1] = ["PING"];
+/// Repeatable commands that the server does not flag as read-only, because the flag covers only commands on data.
+const UNFLAGGED_READS: [&str; 1] = ["PING"];
 
 fn shown(frame: &Frame) -> String {
     frame.args().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
@@ -31,7 +31,7 @@ fn each_message_marks_the_keys_that_the_server_finds() {
             let answer = connection.ask(&question);
             let mut keys = Vec::new();
             strings(&answer, &mut keys);
-            // A group may be called STREAMS, and the server trips over it.
+            // A group may be called STREAMS, which COMMAND GETKEYS handles wrongly.
             let trips = argv.iter().filter(|word| word.eq_ignore_ascii_case(b"STREAMS")).count() > 1;
             let marked: Vec<&[u8]> = indices(&frame).into_iter().map(|at| argv[at]).collect();
             assert!(trips || keys == marked, "{}: {answer:?}", shown(&frame));
@@ -46,7 +46,7 @@ fn each_message_marks_the_keys_that_the_server_finds() {
         };
         let mut flags = Vec::new();
         strings(&fields[2], &mut flags);
-        let reads = flags.contains(&&b"readonly"[..]) || LOOKS.contains(&name.as_str());
+        let reads = flags.contains(&&b"readonly"[..]) || UNFLAGGED_READS.contains(&name.as_str());
         assert_eq!(frame.is_repeatable(), reads, "{}", shown(&frame));
     }
     println!("{compared} messages compared");
@@ -77,7 +77,7 @@ fn each_message_stays_inside_the_prefix() {
             _ => succeeded += 1,
         }
     }
-    // The check can fail: a message without its marks is refused.
+    // Shows that the check can fail: a message without its marks is refused.
     let unmarked = Frame::known("GET").arg("k");
     assert!(matches!(run(&unmarked), Value::ServerError(error) if error.code() == "NOPERM"));
     let keys = admin.ask(&["KEYS", "*"]);

@@ -1,4 +1,4 @@
-//! Proof 5: whatever the arguments, no panic, and their number stays.
+//! Proof 5: no arguments cause a panic or change the number of arguments.
 
 use super::PREFIX;
 use crate::prefix::glob::escape_glob;
@@ -90,7 +90,7 @@ fn random_lines_never_panic_and_keep_their_length() {
             assert_eq!(after.len(), before.len() + longer, "{argv:?}");
             assert!(mark.is_some() || before == after, "{argv:?}");
         }
-        // With no prefix nothing changes.
+        // Without a prefix nothing changes.
         assert_eq!(write(b"", &argv, &found).as_ref(), Some(&argv));
     }
     assert!(accepted > 25_000, "{accepted}");

@@ -1,4 +1,4 @@
-//! Names in live replies and messages: what comes back is what the caller called it.
+//! Names in live replies and messages: they are returned with the names that the caller uses.
 
 use redis::Value;
 
@@ -15,7 +15,8 @@ fn run(connection: &mut Connection, line: &[&[u8]]) -> (Value, usize) {
     strip(reply_keys(line), PREFIX, connection.ask(&written))
 }
 
-/// Every command that answers with names, in both protocols: each name is one of the caller's own and hits its key.
+/// Every command whose reply contains names, in both protocols: each name is the caller's and identifies the same
+/// key.
 #[test]
 fn a_name_from_a_reply_hits_the_same_key() {
     let server = start();
@@ -56,7 +57,7 @@ fn a_name_from_a_reply_hits_the_same_key() {
                 let shown = format!("RESP{protocol} {line:?}: {reply:?}");
                 assert_eq!(leaked, 0, "{shown}");
                 match &reply {
-                    // The text is what a person reads: a name that is not text shows as one that is.
+                    // The error text is shown with replacement characters where a name is not text.
                     Value::ServerError(error) => {
                         let own = String::from_utf8_lossy(name).replace(['\r', '\n'], " ");
                         let quoted = format!("No such key '{own}' or");
@@ -71,7 +72,7 @@ fn a_name_from_a_reply_hits_the_same_key() {
 }
 
 #[test]
-fn an_unprefixed_scan_would_have_shown_the_others() {
+fn an_unprefixed_scan_returns_keys_outside_the_prefix() {
     let server = start();
     let mut connection = connect(&server);
     connection.ask(&["SET", "outside", "x"]);
@@ -81,9 +82,10 @@ fn an_unprefixed_scan_would_have_shown_the_others() {
     assert_eq!(leaked, 1, "{reply:?}");
 }
 
-/// Messages and notifications, RESP2 and RESP3: ours arrive under our names, those of others do not.
+/// Messages and notifications, RESP2 and RESP3: those with the prefix are delivered without it, others are not
+/// delivered.
 #[test]
-fn messages_come_from_inside_the_prefix_only() {
+fn messages_from_outside_the_prefix_are_not_delivered() {
     let server = start();
     for protocol in ["2", "3"] {
         let mut publisher = connect(&server);
@@ -102,12 +104,12 @@ fn messages_come_from_inside_the_prefix_only() {
         publisher.ask(&rewrite(PREFIX, &line).expect("the line is allowed"));
         publisher.ask(&["PUBLISH", "news", "of others"]);
         publisher.ask(&["SET", "outside", "x"]);
-        // The key of somebody else, whose name the pattern for ours matches.
+        // A key outside the prefix whose name matches the pattern for keys inside it.
         let trap = [b"__:", PREFIX, b"k"].concat();
         publisher.ask(&[&b"SET"[..], &trap, b"x"]);
         let line: [&[u8]; 3] = [b"SET", b"k1", b"x"];
         publisher.ask(&rewrite(PREFIX, &line).expect("the line is allowed"));
-        // hello twice; `outside`, the trap and ours by keyevent; the trap and ours by keyspace.
+        // hello twice; `outside`, the trap and our key by keyevent; the trap and our key by keyspace.
         received.extend((0..7).map(|_| subscriber.read()));
 
         let mut shown = Vec::new();

@@ -19,7 +19,7 @@ fn error(line: &str) -> Value {
 }
 
 #[test]
-fn a_popped_key_loses_its_prefix_or_the_reply_is_dropped() {
+fn the_key_of_a_pop_loses_its_prefix_or_the_reply_is_dropped() {
     let (value, leaked) = strip(ReplyKeys::First, PREFIX, list(&["app:k", "app:v"]));
     assert_eq!((value, leaked), (list(&["k", "app:v"]), 0));
     let (value, leaked) = strip(ReplyKeys::First, PREFIX, list(&["other:k", "v"]));
@@ -29,20 +29,20 @@ fn a_popped_key_loses_its_prefix_or_the_reply_is_dropped() {
 }
 
 #[test]
-fn a_key_may_repeat_the_prefix_or_be_nothing_but_it() {
+fn only_the_first_prefix_of_a_key_is_removed() {
     let (value, _) = strip(ReplyKeys::Each, PREFIX, list(&["app:app:k", "app:"]));
     assert_eq!(value, list(&["app:k", ""]));
 }
 
 #[test]
-fn a_page_keeps_its_cursor_and_drops_names_of_others() {
+fn a_scan_page_keeps_its_cursor_and_drops_names_without_the_prefix() {
     let page = array([text("17"), list(&["app:a", "ap:b", "app:c"])]);
     let (value, leaked) = strip(ReplyKeys::ScanPage, PREFIX, page);
     assert_eq!((value, leaked), (array([text("17"), list(&["a", "c"])]), 1));
 }
 
 #[test]
-fn streams_are_named_in_both_protocols() {
+fn stream_names_lose_the_prefix_in_both_protocols() {
     let entries = || array([array([text("1-1"), list(&["f", "app:v"])])]);
     let (value, _) = strip(ReplyKeys::Streams, PREFIX, array([array([text("app:s"), entries()])]));
     assert_eq!(value, array([array([text("s"), entries()])]));
@@ -52,7 +52,7 @@ fn streams_are_named_in_both_protocols() {
 }
 
 #[test]
-fn channels_are_stripped_by_the_channel_rule() {
+fn channels_lose_the_prefix_by_the_channel_rule() {
     let names = list(&["app:c", "__keyspace@0__:app:k", "__keyspace@0__:k", "c"]);
     let (value, leaked) = strip(ReplyKeys::Channels, PREFIX, names);
     assert_eq!((value, leaked), (list(&["c", "__keyspace@0__:k"]), 2));
@@ -62,7 +62,7 @@ fn channels_are_stripped_by_the_channel_rule() {
 }
 
 #[test]
-fn time_series_name_their_source_and_their_rules() {
+fn source_and_rules_of_a_time_series_lose_the_prefix() {
     let rule = |name| array([text(name), Value::Int(60), text("AVG")]);
     let reply = array([
         text("sourceKey"),
@@ -86,7 +86,7 @@ fn time_series_name_their_source_and_their_rules() {
 }
 
 #[test]
-fn nogroup_quotes_the_key_first_or_last() {
+fn nogroup_errors_lose_the_prefix_of_the_quoted_key() {
     for (said, wanted, leaks) in [
         (
             "NOGROUP No such key 'app:s' or consumer group 'app:g' in XREADGROUP with GROUP option",
@@ -99,7 +99,7 @@ fn nogroup_quotes_the_key_first_or_last() {
             0,
         ),
         ("NOGROUP No such key 'x:s' or consumer group 'g'", "NOGROUP no such key or consumer group", 1),
-        // Codes decide: the same words under another code are left alone.
+        // The code decides: the same text with another code is unchanged.
         ("ERR No such key 'app:s'", "ERR No such key 'app:s'", 0),
         ("NOGROUP something new 'app:s'", "NOGROUP something new 'app:s'", 0),
     ] {
@@ -109,7 +109,7 @@ fn nogroup_quotes_the_key_first_or_last() {
 }
 
 #[test]
-fn a_transaction_is_stripped_command_by_command() {
+fn each_reply_of_a_transaction_uses_the_rule_of_its_command() {
     let kinds = [ReplyKeys::None, ReplyKeys::First];
     let reply = array([text("app:v"), list(&["app:k", "app:v"]), text("app:extra")]);
     let (value, leaked) = strip_each(kinds, PREFIX, reply);
@@ -119,7 +119,7 @@ fn a_transaction_is_stripped_command_by_command() {
 }
 
 #[test]
-fn messages_of_others_are_not_delivered() {
+fn messages_without_the_prefix_are_not_delivered() {
     for (message, wanted, leaks) in [
         (&["message", "app:c", "app:p"][..], Some(&["message", "c", "app:p"][..]), 0),
         (&["message", "c", "p"], None, 1),
@@ -137,7 +137,7 @@ fn messages_of_others_are_not_delivered() {
 }
 
 #[test]
-fn a_pattern_comes_back_as_it_was_given() {
+fn a_pattern_is_returned_unescaped() {
     let prefix = b"a*[b:";
     let message = Value::Push { kind: PushKind::PSubscribe, data: vec![text("a\\*\\[b:x*"), Value::Int(1)] };
     let wanted = Value::Push { kind: PushKind::PSubscribe, data: vec![text("x*"), Value::Int(1)] };
@@ -147,7 +147,7 @@ fn a_pattern_comes_back_as_it_was_given() {
 }
 
 #[test]
-fn an_invalidation_names_our_keys_or_all_keys() {
+fn an_invalidation_keeps_keys_with_the_prefix_or_all_keys() {
     let push = |keys| Value::Push { kind: PushKind::Invalidate, data: vec![keys] };
     assert_eq!(strip_push(PREFIX, push(list(&["app:a", "b"]))), (Some(push(list(&["a"]))), 1));
     assert_eq!(strip_push(PREFIX, push(list(&["b"]))), (None, 1));

@@ -38,7 +38,7 @@ fn class(outcome: Result<(CommandKeys, bool)>) -> Option<RefusalClass> {
 }
 
 #[test]
-fn keys_in_fixed_places_are_found_without_asking_again() {
+fn fixed_key_positions_need_no_further_request() {
     for (keys, text, wanted) in [
         ([1, 1, 1], "m.add a b c", vec![1]),
         ([1, -1, 1], "m.add a b c", vec![1, 2, 3]),
@@ -56,7 +56,7 @@ fn keys_in_fixed_places_are_found_without_asking_again() {
 }
 
 #[test]
-fn keys_that_move_are_asked_for_with_each_line() {
+fn movable_keys_are_requested_for_each_line() {
     let answer = Value::Array(vec![info("m.union", -3, "readonly movablekeys", [0, 0, 0], "@read", Vec::new())]);
     let (command_keys, _) = command_keys(answer, &line("m.union 2 a b")).unwrap();
     assert!(command_keys.only_reads);
@@ -72,7 +72,7 @@ fn keys_that_move_are_asked_for_with_each_line() {
 }
 
 #[test]
-fn a_subcommand_is_told_by_its_own_entry() {
+fn a_subcommand_uses_its_own_entry() {
     let sub = info("m|get", -3, "readonly", [2, 2, 1], "@read", Vec::new());
     let answer = || Value::Array(vec![info("m", -2, "", [0, 0, 0], "@slow", vec![sub.clone()])]);
     let (keys_of_get, of_subcommand) = command_keys(answer(), &line("M GET a")).unwrap();
@@ -82,7 +82,7 @@ fn a_subcommand_is_told_by_its_own_entry() {
 }
 
 #[test]
-fn what_the_server_warns_of_is_refused() {
+fn commands_with_unsafe_flags_or_categories_are_refused() {
     for (flags, categories, wanted) in [
         ("", "@connection", RefusalClass::ConnectionState),
         ("", "@transaction", RefusalClass::ConnectionState),
