@@ -1,7 +1,7 @@
-//! One command on its way to the server, with every argument marked for what it is.
+//! One encoded command, with a mark on every argument that takes the prefix.
 //!
-//! A frame is encoded where the caller builds it, except for its prefix: that is written in between when
-//! the frame is sealed. So the actor copies bytes and formats nothing but the lengths of keys.
+//! The caller encodes the frame completely except for the prefix, which is inserted when the frame is sealed. So the
+//! actor copies bytes, and formats only the lengths of keys.
 
 mod arguments;
 mod mark;
@@ -37,38 +37,39 @@ use sealed::put_line;
 pub(crate) use unit::{Encoding, Extra, Unit};
 pub(crate) use view::View;
 
-/// The server's own limit for one argument (`proto-max-bulk-len`).
+/// The server's limit for one argument (`proto-max-bulk-len`).
 const MAX_ARGUMENT: usize = 512 * 1024 * 1024;
-/// The server's own limit for the number of arguments of one command.
+/// The server's limit for the number of arguments of one command.
 const MAX_ARGUMENTS: u32 = 1024 * 1024;
 const NO_NAME: &str = "a command needs a name";
 const TOO_MANY_ARGUMENTS: &str = "more than the 1,048,576 arguments that a server accepts; send several commands";
 
-/// What a command costs beside its own bytes, for the bounds: without it a queue of ten million empty
-/// commands would count as nothing. Measured by the test `memory_of_a_queued_command`.
+/// The memory cost of a command beyond its own bytes. Without it a queue of ten million empty commands would count as
+/// empty. Measured by the test `memory_of_a_queued_command`.
 const BOOKKEEPING: usize = 350;
 
-/// Commands whose first argument names what is done, so that errors can say `XGROUP CREATE`.
+/// Commands whose first argument is a subcommand, so that errors can name it, such as `XGROUP CREATE`.
 const CONTAINERS: &[&str] = &[
     "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT", "PUBSUB",
     "SCRIPT", "SLOWLOG", "XGROUP", "XINFO",
 ];
 
-/// What a frame wants while there is no connection.
+/// How a command is handled while there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenDown {
     /// Wait in the offline queue until the deadline. The default.
     #[default]
     Queue,
-    /// Fail at once with [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected). Before the first dial has ended nobody
-    /// knows whether there is a server: that is waited for, until the deadline.
+    /// Fail immediately with [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected). Before the first connection
+    /// attempt has ended the availability of the server is unknown: the command waits for that result, until its
+    /// deadline.
     FailFast,
 }
 
-/// One command: its name and arguments, and how it may be treated on the way.
+/// One command: its name, its arguments and its options.
 ///
-/// Keys, patterns and channels are marked when they are added; only they get the prefix.
+/// Keys, patterns and channels are marked when they are added, and only these get the prefix.
 ///
 /// ```
 /// use redis_actix::Frame;
@@ -83,11 +84,11 @@ pub struct Frame {
     encoded: Vec<u8>,
     marks: SmallVec<[Mark; 1]>,
     arguments: u32,
-    /// What it is beyond one plain command. Shared, so that plain ones carry nothing but a pointer.
+    /// Present for everything but a plain command. Shared, so that a plain command costs only a pointer.
     extra: Option<Arc<Extra>>,
-    /// Milliseconds; 0 stands for the connection's own command timeout.
+    /// In milliseconds; 0 selects the connection's command timeout.
     timeout: u32,
-    /// Milliseconds that the server may hold the answer back by design.
+    /// In milliseconds: the maximum time for which the server may delay the reply by design.
     hold: u32,
     traits: Traits,
     fault: Option<Error>,
@@ -100,31 +101,32 @@ struct Traits {
     when_down: Option<WhenDown>,
     reply_keys: ReplyKeys,
     origin: Origin,
-    /// The caller says that a command nobody here knows has no keys.
+    /// The caller declares that an unknown command has no keys.
     without_keys: bool,
-    /// Its bytes have left on a link that broke.
+    /// Its bytes were sent on a link that then broke.
     may_have_run: bool,
-    /// One more than the slot of a cluster whose owner it goes to.
+    /// One more than the cluster slot whose owner receives the command.
     slot: Option<NonZeroU16>,
     reads: Reads,
-    /// Who may answer it, by its own word.
+    /// The command's own choice of the server that replies.
     read_from: Option<ReadFrom>,
 }
 
 impl Frame {
-    /// A command without arguments. A container's subcommand follows after a space: `XGROUP CREATE`.
+    /// Creates a command without arguments. The subcommand of a container follows after a space: `XGROUP CREATE`.
     ///
-    /// What is built by hand is judged before it is sent: every key of a command that is known here must be
-    /// marked and nothing else, a command that is not known needs a marked key or [`without_keys`](Self::without_keys), and what
-    /// does not belong on a shared, prefixed connection is refused. Nothing is sent then, and the error says what
-    /// to do; [`Error::refusal`] tells the class.
+    /// A command built by hand is checked before it is sent. In a known command every key must be marked, and nothing
+    /// else. An unknown command needs a marked key or [`without_keys`](Self::without_keys). Commands unfit for a
+    /// shared, prefixed connection are refused. A refused command is not sent, and the error names an alternative;
+    /// [`Error::refusal`] returns the class.
     pub fn new(name: &str) -> Self {
         let mut frame = Self::known(name);
         frame.traits.origin = Origin::ByHand;
         frame
     }
 
-    /// As [`new`](Self::new), for the messages of this crate: their marks are taken on trust, and proven in tests.
+    /// Like [`new`](Self::new), for the messages of this crate: their marks are not checked at run time, but in
+    /// tests.
     pub(crate) fn known(name: &str) -> Self {
         let mut frame = Self { encoded: Vec::with_capacity(name.len() + 48), ..Self::default() };
         for word in name.as_bytes().split(|byte| *byte == b' ') {
@@ -137,13 +139,13 @@ impl Frame {
         frame
     }
 
-    /// Adds a key: it gets the prefix.
+    /// Adds a key. It gets the prefix.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.push_marked(key.as_ref(), 0, false);
         self
     }
 
-    /// Adds keys: each gets the prefix.
+    /// Adds keys. Each gets the prefix.
     pub fn keys<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         for key in keys {
             self.push_marked(key.as_ref(), 0, false);
@@ -151,13 +153,13 @@ impl Frame {
         self
     }
 
-    /// Adds a glob pattern for keys: it gets the prefix with its glob characters escaped.
+    /// Adds a glob pattern for keys. It gets the prefix with its glob characters escaped.
     pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         self.push_marked(pattern.as_ref(), 0, true);
         self
     }
 
-    /// Adds a glob pattern for channels: it gets the prefix as [`channel`](Self::channel) does, with its glob
+    /// Adds a glob pattern for channels. It gets the prefix as in [`channel`](Self::channel), with its glob
     /// characters escaped.
     pub fn channel_pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         let pattern = pattern.as_ref();
@@ -165,78 +167,78 @@ impl Frame {
         self
     }
 
-    /// Adds a channel: it gets the prefix; in `__keyspace@n__:key` the key gets it, and `__keyevent@n__:event`,
-    /// which every service shares, stays as it is.
+    /// Adds a channel. It gets the prefix. In `__keyspace@n__:key` the key gets the prefix, and
+    /// `__keyevent@n__:event`, which all services share, is unchanged.
     pub fn channel(mut self, channel: impl AsRef<[u8]>) -> Self {
         let channel = channel.as_ref();
         self.push_channel(channel, channels::channel(channel), false);
         self
     }
 
-    /// Adds an argument, or as many as `value` stands for, exactly as given.
+    /// Adds `value` as one or more arguments, unchanged.
     pub fn arg(mut self, value: impl ToRedisArgs) -> Self {
         value.write_redis_args(&mut Arguments(&mut self));
         self
     }
 
-    /// Marks a command that only reads: it may be sent again when a link broke before its reply came. A command that
-    /// is known to only read need not say it.
+    /// Marks a command as read-only: it is retried if the link breaks before its reply arrives. Known read-only
+    /// commands do not need the mark.
     pub fn read_only(mut self) -> Self {
         (self.traits.repeatable, self.traits.reads) = (true, Reads::Anywhere);
         self
     }
 
-    /// Marks a command of which running it twice does the same as running it once.
+    /// Marks a command as idempotent: running it twice has the effect of running it once.
     pub fn idempotent(mut self) -> Self {
         self.traits.repeatable = true;
         self
     }
 
-    /// Sets the deadline of this command alone, from now until its reply, over every phase. Whole
-    /// milliseconds, at least 1; without it the connection's `command_timeout` holds. From a second on it may end a step of
-    /// the system's coarse clock early, normally 1 to 10 ms.
+    /// Sets the deadline of this command, from now until its reply, over all phases: whole milliseconds, minimum 1.
+    /// Without it the connection's `command_timeout` applies. A timeout of 1 s or more may expire one step of the
+    /// system's coarse clock early, normally 1 to 10 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = millis(timeout).max(1);
         self
     }
 
-    /// Says that the server may hold the answer back that long by design (`BLOCK`), so that its silence
-    /// is not taken for a dead link, and that it needs a connection of its own meanwhile. Without a timeout of
-    /// its own the deadline grows by as much. Commands that are known to wait need not say it.
+    /// Declares the maximum time for which the server may delay the reply by design (`BLOCK`). The command gets a
+    /// dedicated connection, and silence during this time does not count as a dead link. Without its own timeout the
+    /// deadline is extended by this time. Known blocking commands do not need it.
     pub fn hold(mut self, longest: Duration) -> Self {
         self.hold = millis(longest);
         self
     }
 
-    /// Sets what becomes of this command while there is no connection.
+    /// Sets how the command is handled while there is no connection.
     pub fn when_down(mut self, what: WhenDown) -> Self {
         self.traits.when_down = Some(what);
         self
     }
 
-    /// Says that the command has no keys, for one that this version does not know: it is sent as it is. Commands
-    /// that are known keep their rules.
+    /// Declares that the command has no keys, for a command unknown to this version. It is sent unchanged. For known
+    /// commands their own rules apply.
     pub fn without_keys(mut self) -> Self {
         self.traits.without_keys = true;
         self
     }
 
-    /// Says where the reply carries names that must lose the prefix. Without it a command that is known has its
-    /// own rule.
+    /// Declares which elements of the reply are key names and lose the prefix. Known commands have their own rule as
+    /// default.
     pub fn reply_keys(mut self, keys: ReplyKeys) -> Self {
         self.traits.reply_keys = keys;
         self
     }
 
-    /// Makes the frame unusable, for builders that find their arguments wrong: sending it fails with
-    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) and these words.
+    /// Makes the frame invalid, for builders that detect wrong arguments: sending it fails with
+    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) and this text.
     pub fn invalid(mut self, why: &'static str) -> Self {
         self.fail(why);
         self
     }
 
-    /// The command's name, with its subcommand, in upper case; of joined commands what they are together,
-    /// in lower case.
+    /// The name of the command with its subcommand, in upper case; for joined commands the name of the unit, in lower
+    /// case.
     #[must_use]
     pub fn name(&self) -> String {
         match self.unit() {
@@ -245,12 +247,12 @@ impl Frame {
         }
     }
 
-    /// The arguments as given, the name first, without any prefix.
+    /// The arguments as given, starting with the name, without the prefix.
     pub fn args(&self) -> impl Iterator<Item = &[u8]> {
         Words(&self.encoded).chain(self.unit().into_iter().flat_map(Unit::words))
     }
 
-    /// Whether it may be sent. Of joined commands each was asked when it was joined.
+    /// Checks whether the frame may be sent. Joined commands were checked when they were joined.
     pub(crate) fn check(&self) -> Result<()> {
         let judged = match &self.fault {
             Some(fault) => Err(fault.clone()),
@@ -265,7 +267,7 @@ impl Frame {
         self.traits.repeatable || self.is_known_read()
     }
 
-    /// It is sent again because it may run twice: no later outcome says that it did not run.
+    /// The command is retried although it may have run, so that no later outcome reports that it did not run.
     pub(crate) fn note_may_have_run(&mut self) {
         self.traits.may_have_run = true;
     }
@@ -274,9 +276,9 @@ impl Frame {
         self.traits.may_have_run
     }
 
-    /// Binds it to the link it is sent on: on another one it would mean something else.
+    /// Binds the frame to the link on which it is sent: it has no meaning on another one.
     pub(crate) fn pinned(self) -> Self {
-        // With the digest alone it might have to be sent once more, and then where?
+        // With the digest alone a NOSCRIPT reply would need a retry, possibly on another link.
         let mut whole = if self.script().is_some() { self.with_source() } else { self };
         whole.traits.pinned = true;
         whole
@@ -302,7 +304,7 @@ impl Frame {
         self.extra.as_deref()
     }
 
-    /// The commands that were joined in it, if it is not a single one.
+    /// The joined commands, if the frame has several.
     pub(crate) fn unit(&self) -> Option<&Unit> {
         match self.extra() {
             Some(Extra::Unit(unit)) => Some(unit),
@@ -310,32 +312,32 @@ impl Frame {
         }
     }
 
-    /// How many replies the server owes for this frame.
+    /// The number of replies that the server sends for this frame.
     pub(crate) fn expected_replies(&self) -> usize {
         self.unit().map_or(1, Unit::replies)
     }
 
-    /// Whether the reply is the array of several replies, even of one.
+    /// Whether the reply is the array of the replies of its commands, even if there is one.
     pub(crate) fn is_unit(&self) -> bool {
         self.unit().is_some()
     }
 
-    /// How many bytes this frame keeps in memory while it waits for its turn and its reply.
+    /// The number of bytes that the frame occupies while it waits to be sent and for its reply.
     pub(crate) fn size(&self) -> usize {
         self.unit().map_or(self.encoded.len(), Unit::size) + BOOKKEEPING
     }
 
-    /// How many arguments there are, the name among them; of joined commands, nothing of use.
+    /// The number of arguments including the name; meaningless for joined commands.
     pub(crate) fn len(&self) -> usize {
         self.arguments as usize
     }
 
-    /// Appends the arguments of `tail`, a frame without a name of its own: what comes last on the wire
-    /// but is known to a builder before its options are.
+    /// Appends the arguments of `tail`, a frame without a name. For builders that know the last arguments before the
+    /// options.
     pub(crate) fn concat(mut self, tail: Self) -> Self {
         let shift = self.encoded.len() as u32;
         if u32::try_from(self.encoded.len() + tail.encoded.len()).is_err() {
-            self.fail("a command is longer than 4 GiB");
+            self.fail("a command is longer than 4 GiB; send several commands");
             return self;
         }
         if self.arguments.saturating_add(tail.arguments) > MAX_ARGUMENTS {
@@ -352,10 +354,10 @@ impl Frame {
         self.fault.get_or_insert_with(|| Error::invalid_command(why));
     }
 
-    /// Appends one argument and returns where its body begins.
+    /// Appends one argument, and returns the offset of its body.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         if bytes.len() > MAX_ARGUMENT {
-            self.fail("an argument is longer than the 512 MiB that a server accepts");
+            self.fail("an argument is longer than the 512 MiB that a server accepts; split the value");
             return 0;
         }
         if self.arguments >= MAX_ARGUMENTS {
@@ -383,7 +385,7 @@ impl Frame {
         let body = self.push(bytes);
         match Mark::of(header, body + offset, bytes.len(), offset > 0, glob) {
             Some(mark) => self.marks.push(mark),
-            None => self.fail("a command is longer than 4 GiB"),
+            None => self.fail("a command is longer than 4 GiB; send several commands"),
         }
     }
 
@@ -398,7 +400,7 @@ impl Frame {
     }
 }
 
-/// Payloads stay out of logs: the name and the number of arguments are all that is shown.
+/// Payloads must not reach logs: only the name and the number of arguments are shown.
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
@@ -426,7 +428,7 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// The arguments of a command of the `redis` crate, the name first. Its own iterator hides the cursor.
+/// The arguments of a `redis::Cmd`, starting with the name. The crate's own iterator hides the cursor.
 pub(crate) fn line(cmd: &redis::Cmd) -> Vec<Vec<u8>> {
     Words(&cmd.get_packed_command()).map(<[u8]>::to_vec).collect()
 }

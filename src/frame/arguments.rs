@@ -1,4 +1,4 @@
-//! Arguments on their way into a frame, and back out of its encoding.
+//! Encodes arguments into a frame, and decodes them again.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use redis::RedisWrite;
 
 use super::Frame;
 
-/// Lets [`ToRedisArgs`] write into a frame.
+/// Writes [`ToRedisArgs`] values into a frame.
 pub(super) struct Arguments<'a>(pub(super) &'a mut Frame);
 
 impl RedisWrite for Arguments<'_> {
@@ -19,7 +19,7 @@ impl RedisWrite for Arguments<'_> {
     }
 }
 
-/// Collects an argument that is written piecewise; it is whole when the writer goes.
+/// Collects an argument that is written in pieces. It is appended when the writer is dropped.
 struct NextArgument<'a> {
     frame: &'a mut Frame,
     bytes: Vec<u8>,
@@ -43,7 +43,7 @@ impl Drop for NextArgument<'_> {
     }
 }
 
-/// Reads the arguments back out of their encoding, skipping the headers of joined commands.
+/// Decodes the arguments, skipping the headers of joined commands.
 pub(super) struct Words<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Words<'a> {

@@ -1,28 +1,29 @@
-//! Where the prefix goes in a frame.
+//! The position of the prefix in a frame.
 
-/// An argument that takes the prefix, by its offsets in the encoded frame. Twelve bytes: every command that waits has one.
+/// An argument that takes the prefix, by offsets in the encoded frame. It has 12 bytes, because every queued command
+/// has one.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Mark {
     header: u32,
-    /// Where the prefix goes: not the body's start for `__keyspace@0__:name`.
+    /// The offset of the prefix; not the start of the body for `__keyspace@0__:name`.
     insert: u32,
-    /// The argument's length, which 29 bits hold, and two flags above it.
+    /// The length of the argument in 29 bits, and two flags above.
     packed: u32,
 }
 
 const GLOB: u32 = 1 << 31;
-/// The prefix goes inside of the body.
+/// The prefix is inserted inside the body.
 const INSIDE: u32 = 1 << 30;
 
 impl Mark {
-    /// `None` when an offset does not fit.
+    /// `None` if an offset does not fit.
     pub(super) fn of(header: usize, insert: usize, len: usize, inside: bool, glob: bool) -> Option<Self> {
         let len = u32::try_from(len).ok().filter(|len| *len < INSIDE)?;
         let flags = if inside { INSIDE } else { 0 } | if glob { GLOB } else { 0 };
         Some(Self { header: u32::try_from(header).ok()?, insert: u32::try_from(insert).ok()?, packed: len | flags })
     }
 
-    /// Where the argument's `$` stands.
+    /// The offset of the argument's `$`.
     pub(super) fn header(self) -> u32 {
         self.header
     }
@@ -35,7 +36,7 @@ impl Mark {
         self.packed & !(GLOB | INSIDE)
     }
 
-    /// Where the argument's own bytes begin, behind `$12\r\n`.
+    /// The offset of the argument's bytes, after `$12\r\n`.
     pub(super) fn body(self) -> u32 {
         if self.packed & INSIDE == 0 {
             return self.insert;
@@ -47,17 +48,17 @@ impl Mark {
         self.packed & GLOB != 0
     }
 
-    /// Takes the prefix as it is, before its first byte.
+    /// The prefix is inserted unchanged in front of the first byte.
     pub(super) fn is_plain(self) -> bool {
         self.packed & (GLOB | INSIDE) == 0
     }
 
-    /// The same argument, that many bytes nearer to the start.
+    /// The same argument, `by` bytes closer to the start.
     pub(super) fn back(self, by: u32) -> Self {
         Self { header: self.header.saturating_sub(by), insert: self.insert.saturating_sub(by), ..self }
     }
 
-    /// The same argument, that many bytes further on.
+    /// The same argument, `by` bytes further from the start.
     pub(super) fn shifted(self, by: u32) -> Self {
         Self { header: self.header + by, insert: self.insert + by, ..self }
     }

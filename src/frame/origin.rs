@@ -1,4 +1,4 @@
-//! Who answers for the marks of a frame: this crate for its own messages, a caller for what is built by hand.
+//! Whether the marks of a frame are trusted: those of this crate's messages are, those of callers are checked.
 
 use smallvec::SmallVec;
 
@@ -11,24 +11,25 @@ use crate::prefix::{
     table::lookup,
 };
 
-/// Who answers for the marks of a frame.
+/// Who set the marks of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Origin {
-    /// Its caller: it is judged before it is sent. What is forgotten is judged.
+    /// A caller: the frame is checked before it is sent. This is the default, so that a missed case is checked.
     #[default]
     ByHand,
-    /// This crate, whose messages mark their keys; not judged, because that would cost them a look into the table.
+    /// This crate, whose messages mark their keys. Not checked, because that would cost a table lookup for every
+    /// command.
     Known,
-    /// This crate, but callers hold it now: with one more argument it becomes theirs.
+    /// This crate, but callers can add arguments: then the frame counts as theirs.
     HandedOut,
-    /// An operator, who asked for no prefix.
+    /// An operator, through the unprefixed handle.
     RawKeyspace,
-    /// This crate, on its own account: no caller has asked for it, and it is in no account of what became of commands.
+    /// This crate, for an internal command without a caller, which is not counted in statistics.
     Own,
 }
 
 impl Frame {
-    /// A whole command line of a caller, the name first, with the marks that were found for it.
+    /// A whole command line of a caller, starting with the name, with the marks that were computed for it.
     pub(crate) fn of_line(argv: &[impl AsRef<[u8]>], positions: &Positions) -> Self {
         let mut frame = Self::default();
         let mut marks = positions.marks.iter().peekable();
@@ -46,26 +47,26 @@ impl Frame {
         frame
     }
 
-    /// Whether the server may hold the answer back: whoever comes behind on the same connection would wait too, so
-    /// it needs one of its own. By hand a command says so itself, by [`hold`](Self::hold), or is known for it.
+    /// Whether the server may delay the reply, so that the command needs a dedicated connection: later commands on a
+    /// shared one would wait as well. True after [`hold`](Self::hold), and for known blocking commands.
     pub(crate) fn waits(&self) -> bool {
         let by_hand = || matches!(self.traits.origin, Origin::ByHand | Origin::RawKeyspace) && !self.is_unit();
         self.hold > 0 || by_hand() && policy(&self.argv()) == Policy::Blocking
     }
 
-    /// Whether the table knows that a command which was built by hand only reads.
+    /// Whether a command built by hand is read-only according to the table.
     pub(super) fn is_known_read(&self) -> bool {
         matches!(self.traits.origin, Origin::ByHand | Origin::RawKeyspace)
             && !self.is_unit()
             && lookup(&self.argv()).is_some_and(|found| found.entry.pure_read())
     }
 
-    /// What this crate puts together itself, without a name so far.
+    /// An internal frame without a name.
     pub(super) fn known_empty() -> Self {
         Self { traits: Traits { origin: Origin::Known, ..Traits::default() }, ..Self::default() }
     }
 
-    /// Leaves the crate: what is added from now on is added by hand.
+    /// Hands the frame to a caller: later arguments count as added by hand.
     pub(crate) fn handed_out(mut self) -> Self {
         if self.traits.origin == Origin::Known {
             self.traits.origin = Origin::HandedOut;
@@ -73,7 +74,7 @@ impl Frame {
         self
     }
 
-    /// Sent by this crate on its own account.
+    /// Marks an internal command without a caller.
     pub(crate) fn own(mut self) -> Self {
         if self.traits.origin == Origin::Known {
             self.traits.origin = Origin::Own;
@@ -85,7 +86,7 @@ impl Frame {
         self.traits.origin == Origin::Own
     }
 
-    /// The command of an operator, who means every key: as it is, and its reply as it comes.
+    /// Marks a command of an operator: neither the command nor its reply is rewritten.
     pub(crate) fn unprefixed(mut self) -> Self {
         if self.fault.is_none() {
             let judged = by_hand::judge_unprefixed(&self.line(&self.argv()));
@@ -97,22 +98,22 @@ impl Frame {
         self
     }
 
-    /// Whether nothing in its reply is ours to change.
+    /// Whether the reply must not be rewritten.
     pub(crate) fn is_unprefixed(&self) -> bool {
         self.traits.origin == Origin::RawKeyspace
     }
 
-    /// What there is to judge of it.
+    /// The command line to check.
     pub(crate) fn line<'a>(&'a self, argv: &'a [&'a [u8]]) -> Line<'a> {
         Line { argv, marked: self.marked(), without_keys: self.traits.without_keys, hold: self.longest_hold() }
     }
 
-    /// [`args`](Self::args) all at once.
+    /// All [`args`](Self::args).
     pub(crate) fn argv(&self) -> SmallVec<[&[u8]; 8]> {
         self.args().collect()
     }
 
-    /// Which arguments take the prefix, the name being number 0.
+    /// The arguments that take the prefix; the name has index 0.
     pub(crate) fn marked(&self) -> Positions {
         let start = self.encoded.as_ptr() as usize;
         let mut marks = self.marks.iter().peekable();

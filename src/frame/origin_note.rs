@@ -1,29 +1,29 @@
-//! Which link has answered a command, for what its reply means at one server process only.
+//! Records which link answered a command, for replies that are valid for one server process only.
 
 use std::sync::{Arc, OnceLock};
 
 use super::{Extra, Frame};
 use crate::config::Address;
 
-/// A link, by a number that no other one of this process gets, and the server that it leads to.
+/// A link, identified by a number that is unique in this process, and its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AnsweredBy {
     pub(crate) link: u64,
     pub(crate) address: Option<Address>,
 }
 
-/// Where the driver writes it: it stays with the frame through redirects, replays and deferrals.
+/// Written by the driver. It stays with the frame through redirects, retries and deferrals.
 #[derive(Default)]
 pub(crate) struct OriginNote(OnceLock<AnsweredBy>);
 
 impl OriginNote {
     pub(crate) fn write(&self, link: u64, address: Option<&Address>) {
-        // One answer a frame: what a node did not run is no answer.
+        // Each frame has one answer: a command that a node did not run has none.
         let _ = self.0.set(AnsweredBy { link, address: address.cloned() });
     }
 }
 
-/// The other end of it, for whoever sent the frame.
+/// The reader of the note, for the sender of the frame.
 #[derive(Clone)]
 pub(crate) struct AnswerOrigin(Arc<Extra>);
 
@@ -38,7 +38,7 @@ impl AnswerOrigin {
 }
 
 impl Frame {
-    /// Asks for a note of who answers it. For plain commands.
+    /// Requests a note of the answering link. For plain commands.
     pub(crate) fn with_origin(mut self) -> (Self, AnswerOrigin) {
         let note = Arc::new(Extra::Origin(OriginNote::default()));
         debug_assert!(self.extra.is_none(), "a unit or a script has no room for it");

@@ -1,14 +1,14 @@
-//! Which server a command that reads may be answered by.
+//! Which server may reply to a read.
 
 use super::{Frame, Unit};
 
-/// Where a read is answered.
+/// The server that replies to a read.
 ///
-/// Reads from replicas take load off the primaries, and go on while one of those is being replaced. What they see may
-/// be old: a replica follows its primary at a distance of milliseconds as a rule, of any length when the network or the
-/// replica is slow, and a key that was just written may not be there yet. Two reads of one caller may be answered by
-/// two replicas, the later one by the older state. While a slot of a cluster moves, a replica of Redis 7 and 8 does not
-/// see what has moved already, and says that it is not there. What must be right is read from the primary.
+/// Reads from replicas take load off the primaries, and continue while a primary is being replaced. Their results may
+/// be stale. Replication lag is usually milliseconds, but unbounded if the network or the replica is slow: a key that
+/// was just written may be missing. Two reads of one caller may reach two replicas, and the later one may return the
+/// older state. While a cluster slot is migrated, a replica of Redis 7 or 8 reports keys that have already moved as
+/// missing. Read from the primary if the result must be current.
 ///
 /// ```
 /// use redis_actix::{Get, ReadFrom};
@@ -18,58 +18,59 @@ use super::{Frame, Unit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ReadFrom {
-    /// By the primary, which has seen every write that it acknowledged. The default.
+    /// From the primary, which has all writes that it acknowledged. The default.
     #[default]
     Primary,
-    /// By a replica, those of a primary in turn; by the primary while no replica is connected, and when the replica
-    /// cannot answer: its slot is elsewhere, it is loading, it lost its primary, its link broke. The first such read
-    /// asks for the connections, and goes to the primary itself. A single server answers by itself.
+    /// From a replica, round-robin over those of a primary. The primary replies while no replica is connected, and if
+    /// the replica cannot reply: it does not own the slot, is loading, lost its primary, or its link broke. The first
+    /// such read starts the connections to the replicas, and goes to the primary itself. With a single server that
+    /// server replies.
     ///
-    /// The primary also answers what has no key, cursors (`HSCAN` and its kin: another server's mean something else
-    /// there), transactions, and whatever waits by design.
+    /// The primary also replies to commands without keys, to cursors (`HSCAN` and similar: a cursor is valid on one
+    /// server only), to transactions, and to blocking commands.
     Replica,
 }
 
-/// What is known of a command that reads.
+/// Whether a command is known to be a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Reads {
-    /// It writes, or nobody has said that it does not.
+    /// It writes, or it is not known to be a read.
     #[default]
     No,
-    /// It reads, and only the primary answers it.
+    /// It reads, and only the primary may reply.
     AtPrimary,
-    /// It reads, and any replica may answer it.
+    /// It reads, and any replica may reply.
     Anywhere,
 }
 
 const NO_READ: &str =
-    "it is not known to only read, and a replica takes no writes: leave `read_from` out, or mark it `read_only()`";
+    "it is not known to only read, and a replica takes no writes: remove `read_from`, or mark it `read_only()`";
 
 impl Frame {
-    /// Says which server may answer it, if it is a read; see [`ReadFrom`]. Without it
-    /// [`RedisConfig::read_from`](crate::RedisConfig::read_from) holds.
+    /// Sets which server may reply, if the command is a read; see [`ReadFrom`]. The default is
+    /// [`RedisConfig::read_from`](crate::RedisConfig::read_from).
     ///
-    /// With [`ReadFrom::Replica`] a command that is not marked [`read_only`](Self::read_only) is not sent: that is
-    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand).
-    pub fn read_from(mut self, whom: ReadFrom) -> Self {
-        self.traits.read_from = Some(whom);
+    /// With [`ReadFrom::Replica`] a command that is not marked [`read_only`](Self::read_only) is not sent and fails
+    /// with [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand).
+    pub fn read_from(mut self, server: ReadFrom) -> Self {
+        self.traits.read_from = Some(server);
         self
     }
 
-    /// What is known of it: by its own word, or by the table if it was built by hand.
+    /// Whether it is a read: by its own mark, or by the table if it was built by hand.
     pub(super) fn reads(&self) -> Reads {
         if self.traits.reads == Reads::No && self.is_known_read() { Reads::Anywhere } else { self.traits.reads }
     }
 
-    /// What holds where the command itself says nothing.
-    pub(crate) fn or_read_from(mut self, whom: ReadFrom) -> Self {
-        if whom == ReadFrom::Replica && self.reads() > Reads::No {
-            self.traits.read_from.get_or_insert(whom);
+    /// Sets the server unless the command has its own choice.
+    pub(crate) fn or_read_from(mut self, server: ReadFrom) -> Self {
+        if server == ReadFrom::Replica && self.reads() > Reads::No {
+            self.traits.read_from.get_or_insert(server);
         }
         self
     }
 
-    /// Whether a replica is to be asked first.
+    /// Whether a replica is tried first.
     pub(crate) fn prefers_replica(&self) -> bool {
         self.traits.read_from == Some(ReadFrom::Replica) && self.is_for_any() && !self.waits()
     }
@@ -79,13 +80,13 @@ impl Frame {
         self.reads() > Reads::No
     }
 
-    /// Whether what it says of replicas makes sense.
+    /// Returns an error text if `read_from` is not possible for the command.
     pub(super) fn misplaced(&self) -> Option<&'static str> {
         let misplaced = self.traits.read_from == Some(ReadFrom::Replica) && self.reads() == Reads::No;
         misplaced.then_some(NO_READ)
     }
 
-    /// Whether any server that has its keys may answer it.
+    /// Whether any server with its keys may reply.
     fn is_for_any(&self) -> bool {
         match self.unit() {
             Some(unit) => !unit.is_atomic() && self.traits.reads == Reads::Anywhere,
@@ -98,7 +99,7 @@ impl Frame {
         [&b"SCAN"[..], b"HSCAN", b"SSCAN", b"ZSCAN"].iter().any(|scan| name.eq_ignore_ascii_case(scan))
     }
 
-    /// What one of the commands says of itself, for all that are joined.
+    /// Combines the options of one command with those of the unit.
     pub(super) fn adopt_reads(&mut self, one: &Self, is_first: bool) {
         let reads = if one.is_for_any() { Reads::Anywhere } else { one.reads().min(Reads::AtPrimary) };
         let (so_far, said) = (&mut self.traits, one.traits.read_from);
@@ -114,7 +115,7 @@ impl Frame {
         };
     }
 
-    /// A unit of which some commands write goes to the primary, whatever the others say.
+    /// A unit with at least one write goes to the primary.
     pub(super) fn settle_reads(&mut self) {
         if self.traits.reads == Reads::No || self.unit().is_some_and(Unit::is_atomic) {
             self.traits.read_from = None;
@@ -133,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_no_larger_for_it() {
-        // Every queued command has one: see `BOOKKEEPING`.
+    fn read_options_do_not_enlarge_frames() {
+        // Every queued command contains one: see `BOOKKEEPING`.
         let traits = size_of::<super::super::Traits>();
         assert!(traits <= 12 && size_of::<Option<WhenDown>>() == 1, "{traits}");
-        // Without what is said here traits have 9 bytes, and bytes of nothing follow.
+        // Without the read options traits have 9 bytes, followed by padding.
         let pointers = size_of::<Option<Arc<Extra>>>() + size_of::<Option<Error>>();
         let others = size_of::<Vec<u8>>() + size_of::<SmallVec<[Mark; 1]>>() + pointers + 3 * size_of::<u32>();
         assert_eq!((others + 9).next_multiple_of(8), size_of::<Frame>());
@@ -162,7 +163,7 @@ mod tests {
         assert!(replica(Frame::known("SET").key("a").arg(1).idempotent()).check().is_err(), "a write all the same");
     }
 
-    /// Ablation: `reads` and `is_repeatable` without the table take BITCOUNT for a write.
+    /// Ablation: without the table, `reads` and `is_repeatable` classify BITCOUNT as a write.
     #[test]
     fn known_reads_that_were_built_by_hand_are_reads() {
         let bitcount = || Frame::new("BITCOUNT").key("a");
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_is_for_reads_and_gives_way() {
+    fn the_default_applies_to_reads_without_their_own_choice() {
         let by_default = |frame: Frame| frame.or_read_from(ReadFrom::Replica);
         assert!(by_default(get()).prefers_replica());
         assert!(!by_default(get().read_from(ReadFrom::Primary)).prefers_replica());
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn pipelines_go_when_all_of_their_commands_do() {
+    fn a_pipeline_goes_to_a_replica_if_all_its_commands_may() {
         let replica = || get().read_from(ReadFrom::Replica);
         let (primary, write) = (get().read_from(ReadFrom::Primary), Frame::known("INCR").key("a"));
         assert!(Frame::join([replica(), replica()]).prefers_replica());
@@ -207,6 +208,6 @@ mod tests {
         }
         assert!(Frame::join([get(), write]).read_from(ReadFrom::Replica).check().is_err());
         let part = get().like(&Frame::join([replica()]));
-        assert!(part.prefers_replica(), "a part is as the whole");
+        assert!(part.prefers_replica(), "a part has the options of the whole");
     }
 }

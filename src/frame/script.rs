@@ -1,4 +1,4 @@
-//! A command that runs a script: by its digest where the server knows it, else with its source.
+//! A command that runs a script: by digest if the server has the script, else with its source.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{Extra, Frame, arguments::Words};
 
-/// A script in both forms, each as the first two arguments of a command.
+/// A script in both forms, each encoded as the first two arguments of a command.
 pub(crate) struct Source {
     digest: [u8; 20],
     /// `EVALSHA digest`
@@ -28,12 +28,12 @@ impl Source {
         &self.digest
     }
 
-    /// What stands in the place of [`short_len`](Self::short_len) bytes when the server may not know it.
+    /// Replaces the first [`short_len`](Self::short_len) bytes if the server may not have the script.
     pub(super) fn long(&self) -> &[u8] {
         &self.long
     }
 
-    /// The script itself.
+    /// The source of the script.
     pub(crate) fn text(&self) -> Option<&[u8]> {
         Words(&self.long).nth(1)
     }
@@ -44,14 +44,14 @@ impl Source {
 }
 
 impl Frame {
-    /// The beginning of a command that runs this script; the number of its keys comes next.
+    /// The beginning of a command that runs this script. The number of its keys comes next.
     pub(crate) fn of_script(script: &Arc<Extra>) -> Self {
         let Extra::Script(source) = &**script else { return Self::default().invalid("needs a script") };
         let encoded = source.short.clone();
         Self { encoded, arguments: 2, extra: Some(script.clone()), ..Self::known_empty() }
     }
 
-    /// The script that it runs by its digest.
+    /// The script, if the command runs it by digest.
     pub(crate) fn script(&self) -> Option<&Source> {
         match self.extra() {
             Some(Extra::Script(source)) => Some(source),
@@ -59,11 +59,11 @@ impl Frame {
         }
     }
 
-    /// The same command with the source of its script, which no server can fail to know.
+    /// The same command with the source of its script, which works on every server.
     pub(super) fn with_source(&self) -> Self {
         let Some(source) = self.script() else { return self.clone() };
         let arguments = self.encoded.get(source.short_len()..).unwrap_or_default();
-        // The source is longer than its digest, unless it is next to nothing.
+        // The source is longer than its digest, except for a tiny script.
         let (short, long) = (source.short_len() as u32, source.long.len() as u32);
         let marks = self.marks.iter().map(|mark| mark.shifted(long).back(short));
         Self {
@@ -78,8 +78,8 @@ impl Frame {
         }
     }
 
-    /// What to send once more when this was answered so, because the server did not know a script, by `is_unknown`: that
-    /// answer proves that the command did not run. With it come the places of the replies in a unit's.
+    /// The command to send again if the server did not know a script, as decided by `is_unknown`. That reply proves
+    /// that the command did not run. Also returns the indices of the replies in those of the unit.
     pub(crate) fn rerun(&self, answer: &Value, is_unknown: fn(&Value) -> bool) -> Option<(Self, Vec<usize>)> {
         match self.extra()? {
             Extra::Origin(_) => None,
@@ -125,7 +125,7 @@ mod tests {
     const LONG: &str = "*5\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n1\r\n$3\r\np:k\r\n$3\r\nold\r\n";
 
     #[test]
-    fn by_digest_or_with_its_source() {
+    fn a_script_is_encoded_by_digest_or_with_its_source() {
         let short = sealed(&cas("k"));
         assert!(
             short.starts_with("*5\r\n$7\r\nEVALSHA\r\n$40\r\ne0e1f9fabfc9d4800c877a703b823ac0578ff8db\r\n"),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_of_a_unit_carries_the_source_and_the_others_can_be_rebuilt() {
+    fn the_first_use_in_a_unit_has_the_source_and_commands_can_be_rebuilt() {
         let large = "x".repeat(5000);
         let unit = Frame::join([cas("k"), Frame::known("GET").key("g"), cas("k").arg(&large), cas("l"), cas("m")]);
         let names: Vec<_> = (0..5).map(|n| unit.unit().expect("a unit").name_of(n)).collect();

@@ -1,4 +1,4 @@
-//! A frame on its way into the wire's buffer, where it gets its prefix.
+//! Encodes a frame into the write buffer, and inserts the prefix.
 
 use bytes::{BufMut, BytesMut};
 
@@ -6,7 +6,7 @@ use super::{Encoding, Extra, Frame, Source};
 use crate::error::Result;
 use crate::prefix::KeyPrefix;
 
-/// A frame together with the prefix of its connection: the only thing the wire takes.
+/// A frame together with the prefix of its connection: the only type that can be written to a connection.
 pub(crate) struct Sealed<'a> {
     frame: &'a Frame,
     prefix: &'a KeyPrefix,
@@ -17,12 +17,12 @@ impl<'a> Sealed<'a> {
         Self { frame, prefix }
     }
 
-    /// What it is beyond one plain command.
+    /// Present for everything but a plain command.
     pub(crate) fn extra(&self) -> Option<&Extra> {
         self.frame.extra()
     }
 
-    /// Joined commands, which are encoded piece by piece; `None` for a single command.
+    /// Joined commands, which are encoded in pieces; `None` for a single command.
     pub(crate) fn pieces(&self) -> Option<Encoding> {
         Encoding::of(self.frame, self.prefix)
     }
@@ -37,28 +37,28 @@ impl<'a> Sealed<'a> {
         self.encode_behind(source.long(), source.short_len() as u32, out);
     }
 
-    /// Encodes a single command but for its last part, what follows its last key, and returns that: the value of a SET
-    /// may be megabytes that need not be copied.
+    /// Encodes a single command up to its last key, and returns the rest. The value of a SET may be megabytes, which
+    /// are not copied.
     pub(crate) fn encode_front(&self, out: &mut BytesMut) -> &[u8] {
         self.front_behind(&[], 0, 0, out)
     }
 
-    /// How many bytes its arguments have, without the prefix.
+    /// The size of its arguments in bytes, without the prefix.
     pub(crate) fn size(&self) -> usize {
         self.frame.encoded.len()
     }
 
-    /// Encodes a command whose first bytes, so many of them, are these instead.
+    /// Encodes a command with `head` in place of its first `instead_of` bytes.
     #[inline]
     fn encode_behind(&self, head: &[u8], instead_of: u32, out: &mut BytesMut) {
         let rest = self.front_behind(head, instead_of, self.frame.encoded.len(), out);
         out.extend_from_slice(rest);
     }
 
-    /// All but what follows the last key, with room for `more` bytes.
+    /// Encodes everything up to the last key, and reserves `more` bytes.
     #[inline]
     fn front_behind(&self, head: &[u8], instead_of: u32, more: usize, out: &mut BytesMut) -> &[u8] {
-        // Taken out of their owners once: the loop below would look through them for each key.
+        // Dereferenced once, because the loop below would do it for each key.
         let (encoded, heads) = (&*self.frame.encoded, self.prefix.heads());
         let (plain, glob) = (self.prefix.as_str().as_bytes(), self.prefix.as_glob());
         let marks = if plain.is_empty() { &[] } else { &*self.frame.marks };
@@ -67,7 +67,7 @@ impl<'a> Sealed<'a> {
         out.extend_from_slice(head);
         let mut from = instead_of;
         for mark in marks {
-            // The `$` of the header goes along with what is before it.
+            // The `$` of the header is copied with the bytes before it.
             put_part(out, encoded, from, mark.header() + 1);
             from = mark.insert();
             if mark.is_plain()
@@ -87,23 +87,23 @@ impl<'a> Sealed<'a> {
 }
 
 impl KeyPrefix {
-    /// What a frame becomes on the wire, unjudged: for benchmarks.
+    /// Encodes a frame without checks, for benchmarks.
     #[doc(hidden)]
     pub fn encode_frame(&self, frame: &Frame, out: &mut bytes::BytesMut) {
         Sealed::new(frame, self).encode(out);
     }
 
-    /// The only way to make what the wire accepts: an unprefixed path does not compile.
+    /// The only way to create what a connection accepts, so an unprefixed path does not compile.
     ///
     /// # Errors
-    /// When the frame was built from unusable arguments.
+    /// If the frame was built from invalid arguments.
     pub(crate) fn seal<'a>(&'a self, frame: &'a Frame) -> Result<Sealed<'a>> {
         frame.check()?;
         Ok(Sealed::new(frame, self))
     }
 }
 
-/// Writes `$12\r\n` or `*3\r\n`. Most numbers here have one digit or two, and need no call to format or copy.
+/// Writes `$12\r\n` or `*3\r\n`. Most numbers have one or two digits, for which no call is needed.
 #[inline]
 pub(super) fn put_line(out: &mut impl BufMut, kind: u8, number: usize) {
     match number {
@@ -117,7 +117,7 @@ pub(super) fn put_line(out: &mut impl BufMut, kind: u8, number: usize) {
     }
 }
 
-/// Appends a part of `bytes`. Most are short, and copying a fixed size needs no call: what is too much is cut off.
+/// Appends a part of `bytes`. Most parts are short. A copy of fixed size needs no call, and the excess is truncated.
 #[inline]
 fn put_part(out: &mut BytesMut, bytes: &[u8], from: u32, to: u32) {
     const SHORT: usize = 64;

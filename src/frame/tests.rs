@@ -9,7 +9,7 @@ fn sealed(frame: &Frame, prefix: &KeyPrefix) -> String {
 }
 
 #[test]
-fn keys_take_the_prefix_and_nothing_else_does() {
+fn only_keys_take_the_prefix() {
     let prefix = KeyPrefix::new("a?b:").expect("valid");
     let frame = Frame::known("SORT").key("list").arg("LIMIT").arg(0).arg(10).pattern("x*");
     assert_eq!(
@@ -27,7 +27,7 @@ fn a_keyspace_channel_takes_the_prefix_after_its_colon() {
 }
 
 #[test]
-fn an_unusable_frame_names_its_command_and_never_its_arguments() {
+fn the_error_of_an_invalid_frame_names_the_command_but_no_arguments() {
     let frame = Frame::known("DEL").arg("secret").invalid("needs at least one key");
     let error = frame.check().expect_err("invalid");
     assert_eq!(error.to_string(), "DEL: needs at least one key");

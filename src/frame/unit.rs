@@ -1,7 +1,7 @@
 //! Several commands in one frame: a pipeline, or the commands of a transaction between MULTI and EXEC.
 //!
-//! Their bytes stand in segments that the frame and the wire share: a unit of any size exists once, is never
-//! copied into something larger, and the wire takes no more of it than it is about to write.
+//! Their bytes are stored in segments that the frame and the write buffer share. A unit of any size exists once and
+//! is never copied as a whole: only the next piece to write is encoded.
 
 use std::sync::Arc;
 
@@ -14,33 +14,33 @@ use crate::prefix::KeyPrefix;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
-/// Small commands are gathered into segments of this size.
+/// Small commands are collected into segments of this size.
 const SEGMENT: usize = 64 * 1024;
-/// From this size on a command's own bytes are taken over as they are.
+/// A command of at least this size keeps its own buffer.
 const LARGE: usize = 4 * 1024;
 
-/// What a frame is beyond one plain command.
+/// The contents of a frame that is not a plain command.
 pub(crate) enum Extra {
     Unit(Unit),
     Script(Source),
     Origin(OriginNote),
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(crate) struct Unit {
     pub(super) segments: Vec<Segment>,
-    /// The segment that takes more, while the unit is made.
+    /// The segment to which commands are appended while the unit is built.
     open: Segment,
     pub(super) parts: Vec<Part>,
-    /// All or none: between MULTI and EXEC.
+    /// A transaction between MULTI and EXEC.
     atomic: bool,
     bytes: usize,
-    /// The scripts whose source it carries.
+    /// The scripts whose source the unit contains.
     sources: Vec<[u8; 20]>,
 }
 
-/// Bytes as they go out, but for the prefix.
+/// Encoded bytes without the prefix.
 #[derive(Default)]
 pub(super) struct Segment {
     pub(super) encoded: Vec<u8>,
@@ -49,27 +49,27 @@ pub(super) struct Segment {
 
 /// One of the commands.
 pub(super) struct Part {
-    /// Where its name stands.
+    /// The segment that contains its name.
     pub(super) segment: u32,
     pub(super) start: u32,
     reply_keys: ReplyKeys,
-    /// The script that it runs by its digest.
+    /// The script, if it runs one by digest.
     script: Option<Arc<Extra>>,
 }
 
 impl Frame {
-    /// Joins commands into one unit, sent together and in order; its reply is the array of their replies.
+    /// Joins commands into one unit, which is sent together and in order. The reply is the array of their replies.
     ///
-    /// It may be sent again after a broken link only if every command may. Of the deadlines of the commands
-    /// the earliest holds for the unit, which has at most 1,048,576 commands, none that is joined itself, and none
-    /// that waits but WAIT and WAITAOF: they make the whole go on a connection of its own, where they speak of the
-    /// writes before them.
+    /// The unit is retried after a broken link only if every command may be. The earliest deadline of its commands
+    /// applies to the whole unit. It has a maximum of 1,048,576 commands. It cannot contain a joined frame, nor a
+    /// blocking command except for WAIT and WAITAOF: with these the unit uses a dedicated connection, and they cover
+    /// the earlier writes of the unit.
     pub fn join(frames: impl IntoIterator<Item = Self>) -> Self {
         Self::united(frames, false)
     }
 
-    /// Joins commands between MULTI and EXEC. The replies are those of a server: to MULTI, to the queueing
-    /// of each command, and the array of their replies to EXEC.
+    /// Joins commands between MULTI and EXEC. The replies are those of the server: to MULTI, to the queueing of each
+    /// command, and to EXEC, which is the array of their results.
     pub(crate) fn atomic(frames: impl IntoIterator<Item = Self>) -> Self {
         Self::united(frames, true)
     }
@@ -90,9 +90,9 @@ impl Frame {
         }
         if unit.parts.is_empty() {
             whole.fail(if atomic {
-                "a transaction needs at least one command"
+                "a transaction needs at least one command: add one"
             } else {
-                "a pipeline needs at least one command"
+                "a pipeline needs at least one command: add one"
             });
         }
         if atomic {
@@ -106,7 +106,7 @@ impl Frame {
         whole
     }
 
-    /// What one of the commands says of itself holds for all of them.
+    /// Combines the options of one command with those of the unit: the strictest apply.
     fn adopt(&mut self, one: &Self) {
         if one.waits() {
             self.hold = self.hold.saturating_add(super::millis(one.longest_wait()));
@@ -126,13 +126,15 @@ impl Unit {
         if let Some(script) = frame.script()
             && !self.sources.contains(script.digest())
         {
-            // Later commands may depend on what this one does: running it after them, because the server did
-            // not know it, would be too late.
+            // Later commands may depend on this one. After a NOSCRIPT reply it could only be retried after them, so
+            // the source is sent with the first use.
             self.sources.push(*script.digest());
             frame = frame.with_source();
         }
         if frame.is_unit() {
-            return Err(Error::invalid_command("a pipeline or a transaction cannot hold another one"));
+            return Err(Error::invalid_command(
+                "a pipeline or a transaction cannot hold another one: add its commands instead",
+            ));
         }
         if self.parts.len() >= MAX_ARGUMENTS as usize {
             return Err(Error::invalid_command("more than 1,048,576 commands at once; send several pipelines"));
@@ -148,7 +150,7 @@ impl Unit {
             self.note_part(0, reply_keys, frame.extra);
             self.segments.push(Segment { encoded: frame.encoded, marks: frame.marks.into_vec() });
         } else {
-            // Below SEGMENT and LARGE together, so the offsets fit.
+            // Less than SEGMENT + LARGE, so the offsets fit.
             let start = self.open.encoded.len() as u32;
             self.note_part(start, reply_keys, frame.extra);
             self.open.encoded.extend_from_slice(&frame.encoded);
@@ -171,7 +173,7 @@ impl Unit {
         }
     }
 
-    /// The next bytes are those of a command, in the segment that comes next.
+    /// Records a command whose bytes follow in the next segment.
     fn note_part(&mut self, start: u32, reply_keys: ReplyKeys, script: Option<Arc<Extra>>) {
         self.parts.push(Part { segment: self.segments.len() as u32, start, reply_keys, script });
     }
@@ -184,12 +186,12 @@ impl Unit {
         self.segments.iter().flat_map(|segment| Words(&segment.encoded))
     }
 
-    /// How many commands were joined.
+    /// The number of joined commands.
     pub(crate) fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// How many replies they cost.
+    /// The number of replies to the unit.
     pub(super) fn replies(&self) -> usize {
         self.parts.len() + if self.atomic { 2 } else { 0 }
     }
@@ -198,7 +200,7 @@ impl Unit {
         self.bytes + size_of_val(&*self.parts)
     }
 
-    /// All or none: no server runs the first command before it has seen the last byte.
+    /// A transaction: no server runs its first command before it has received the last byte.
     pub(crate) fn is_atomic(&self) -> bool {
         self.atomic
     }
@@ -212,13 +214,13 @@ impl Unit {
         name_of(words.map(Words).into_iter().flatten())
     }
 
-    /// The command at `index` by itself, if it runs a script by its digest.
+    /// The command at `index` as a frame, if it runs a script by digest.
     pub(super) fn script_command(&self, index: usize) -> Option<Frame> {
         self.parts.get(index)?.script.as_ref()?;
         self.command(index)
     }
 
-    /// The command at `index` by itself.
+    /// The command at `index` as a frame.
     pub(crate) fn command(&self, index: usize) -> Option<Frame> {
         let part = self.parts.get(index)?;
         let segment = self.segments.get(part.segment as usize)?;
@@ -236,7 +238,7 @@ impl Unit {
         })
     }
 
-    /// Takes the prefix off the names in each reply, by its own command's rule.
+    /// Removes the prefix from the names in each reply, with the rule of its command.
     pub(crate) fn strip_replies(&self, prefix: &KeyPrefix, value: Value) -> Value {
         let keys = self.parts.iter().map(|part| part.reply_keys);
         match value {
@@ -250,7 +252,7 @@ impl Unit {
     }
 }
 
-/// How many arguments the first command has, and how many bytes.
+/// The number of arguments and bytes of the first command.
 fn one_command(encoded: &[u8]) -> (u32, usize) {
     let (mut rest, mut arguments) = (encoded, 0);
     while rest.first() == Some(&b'$') {
@@ -264,11 +266,11 @@ fn one_command(encoded: &[u8]) -> (u32, usize) {
     (arguments, encoded.len() - rest.len())
 }
 
-/// A unit on its way into the wire's buffer, piece by piece.
+/// Encodes a unit in pieces.
 pub(crate) struct Encoding {
     extra: Arc<Extra>,
     prefix: KeyPrefix,
-    /// The next byte of which segment, and the next mark behind it.
+    /// The position of the next byte: the segment, and the next mark after it.
     segment: usize,
     at: usize,
     mark: usize,
@@ -281,7 +283,7 @@ impl Encoding {
         Some(Self { extra: extra.clone(), prefix: prefix.clone(), segment: 0, at: 0, mark: 0 })
     }
 
-    /// How many bytes it takes on the wire.
+    /// The number of bytes on the wire.
     pub(crate) fn len(&self) -> u64 {
         let Extra::Unit(unit) = &*self.extra else { return 0 };
         let marks = unit.segments.iter().flat_map(|segment| &segment.marks);
@@ -294,7 +296,7 @@ impl Encoding {
         prefix + digits(mark.len() as usize + prefix) - digits(mark.len() as usize)
     }
 
-    /// Appends to `out` until it holds about `limit` bytes. Returns whether that was all.
+    /// Appends to `out` until it has about `limit` bytes. Returns whether the unit is complete.
     pub(crate) fn fill(&mut self, out: &mut BytesMut, limit: usize) -> bool {
         let Extra::Unit(unit) = &*self.extra else { return true };
         while let Some(segment) = unit.segments.get(self.segment) {
@@ -346,7 +348,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(all.len() as u64, length, "the place in the stream is known before the bytes");
+        assert_eq!(all.len() as u64, length, "the length is known before the bytes");
         String::from_utf8_lossy(&all).into_owned()
     }
 
@@ -371,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strictest_wish_of_a_command_holds_for_all() {
+    fn the_strictest_options_of_its_commands_apply_to_a_unit() {
         let ms = std::time::Duration::from_millis;
         let read = || Frame::known("GET").key("a").read_only();
         let unit = Frame::join([read(), read().timeout(ms(90)), read().timeout(ms(40)), read().hold(ms(7))]);
@@ -382,13 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_command_is_named_and_makes_the_unit_unusable() {
+    fn an_invalid_command_makes_the_unit_invalid_and_is_named() {
         let unit = Frame::join([Frame::known("GET").key("a"), Frame::known("DEL").invalid("needs at least one key")]);
         assert_eq!(unit.check().expect_err("invalid").to_string(), "DEL: needs at least one key");
     }
 
     proptest! {
-        /// Whatever the size of the pieces: the same bytes as if each command had been sealed alone.
+        /// For every piece size the bytes are the same as if each command had been sealed on its own.
         #[test]
         fn pieces_make_the_whole(
             keys in proptest::collection::vec((any::<Vec<u8>>(), any::<bool>(), prop_oneof![8 => 0..300_usize, 1 => 4_000..5_000_usize]), 1..40),

@@ -1,4 +1,4 @@
-//! What a cluster needs to know of a command: its words and its keys, where they stand.
+//! Access to the words and the keys of a command, for cluster routing.
 
 use std::num::NonZeroU16;
 
@@ -6,15 +6,15 @@ use super::{Frame, Mark, Unit, Words};
 
 /// One command, alone or in a unit.
 pub(crate) struct View<'a> {
-    /// From its name on; what follows the command in a unit may stand behind it.
+    /// Starts with its name; in a unit the following commands may come after it.
     words: &'a [u8],
-    /// What the offsets of the marks count from.
+    /// The buffer to which the offsets of the marks refer.
     encoded: &'a [u8],
     marks: &'a [Mark],
 }
 
 impl<'a> View<'a> {
-    /// Its words; of a command in a unit only as many as it has are its own.
+    /// Its words. For a command in a unit the iterator continues with those of the next commands.
     pub(crate) fn words(&self) -> impl Iterator<Item = &'a [u8]> {
         Words(self.words)
     }
@@ -30,7 +30,7 @@ impl<'a> View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Its keys and channels in their order; with each, the byte that the prefix goes in front of.
+    /// Its keys and channels in order, each with the offset at which the prefix is inserted.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
         let encoded = self.encoded;
         self.marks.iter().filter(|mark| !mark.is_glob()).map(move |mark| {
@@ -39,9 +39,10 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Whether it is PUBLISH or PUBSUB: their channels are at every node, in whichever slot a key of that name would be.
+    /// Whether it is PUBLISH or PUBSUB: their channels exist at every node, whatever slot a key of that name would
+    /// have.
     pub(crate) fn is_of_all_nodes(&self) -> bool {
-        // `$7\r\nPUBLISH` or `$6\r\nPUBSUB`: most commands differ in this byte.
+        // `$7\r\nPUBLISH` or `$6\r\nPUBSUB`: this byte excludes most other commands.
         matches!(self.words.get(4), Some(b'P' | b'p'))
             && self
                 .words()
@@ -55,7 +56,7 @@ impl Frame {
         View { words: &self.encoded, encoded: &self.encoded, marks: &self.marks }
     }
 
-    /// Sends it to the owner of this slot, whatever its keys are.
+    /// Sends the frame to the owner of this slot, regardless of its keys.
     pub(crate) fn on_slot(mut self, slot: u16) -> Self {
         self.traits.slot = NonZeroU16::new(slot + 1);
         self
@@ -65,7 +66,7 @@ impl Frame {
         self.traits.slot.map(|number| number.get() - 1)
     }
 
-    /// A part of `whole`, which may be treated on the way as that may.
+    /// Gives a part of `whole` the options of the whole.
     pub(crate) fn like(mut self, whole: &Self) -> Self {
         self.traits.repeatable = whole.is_repeatable();
         self.traits.when_down = whole.traits.when_down;

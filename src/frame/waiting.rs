@@ -1,4 +1,4 @@
-//! Commands whose answers the server may hold back by design.
+//! Blocking commands: the server may delay their replies by design.
 
 use std::time::Duration;
 
@@ -8,30 +8,31 @@ use crate::error::Error;
 use crate::prefix::refusal::RefusalClass;
 use crate::prefix::waits::{Latest, Wait, latest, wait};
 
-const IN_A_PIPELINE: &str = "a pipeline cannot hold a command that waits, because those behind it would wait too: send it by itself, or in a transaction, where it does not wait";
+const IN_A_PIPELINE: &str = "a pipeline cannot hold a blocking command, because later commands would wait too: send it by itself, or in a transaction, where it does not block";
 
 impl Frame {
-    /// What the command itself says of its wait, if it is known to have one.
+    /// The timeout in its arguments, if it is a known blocking command.
     pub(crate) fn wait(&self) -> Option<Wait> {
         if self.is_unit() { None } else { wait(&self.argv()).ok().flatten() }
     }
 
-    /// For how long at most the server may hold the answer back.
+    /// The maximum time for which the server may delay the reply.
     pub(crate) fn longest_wait(&self) -> Duration {
         self.wait().map_or_else(|| self.longest_hold(), |wait| wait.longest)
     }
 
-    /// Whether it waits for the writes before it on the same connection: by itself it would mean nothing.
+    /// Whether it waits for the replication of earlier writes of the same connection, so that it has no meaning by
+    /// itself.
     pub(crate) fn waits_for_writes(&self) -> bool {
         !self.is_unit() && matches!(self.name().as_str(), "WAIT" | "WAITAOF")
     }
 
-    /// What it reads from an id that the server works out; see [`latest`].
+    /// The streams that it reads from an id determined by the server; see [`latest`].
     pub(crate) fn latest(&self) -> Vec<Latest> {
         if self.is_unit() { Vec::new() } else { latest(&self.argv()) }
     }
 
-    /// The question for the last entry of one of these streams.
+    /// The command that reads the last entry of one of these streams.
     pub(crate) fn last_entry(&self, of: Latest) -> Self {
         let argv = self.argv();
         let key = argv.get(of.key).copied().unwrap_or_default();
@@ -39,7 +40,7 @@ impl Frame {
         if self.is_unprefixed() { question.unprefixed() } else { question }
     }
 
-    /// The same command with these ids instead.
+    /// The same command with these ids.
     pub(crate) fn with_ids(&self, ids: &[(Latest, String)]) -> Self {
         let mut line: Vec<Vec<u8>> = self.argv().iter().map(|word| word.to_vec()).collect();
         for (of, id) in ids {
@@ -54,7 +55,7 @@ impl Frame {
         frame
     }
 
-    /// The same command with a wait of at most `longest` and that deadline. It was checked already.
+    /// The same command with a wait of `longest` and the given deadline. It was checked before.
     pub(crate) fn waiting(&self, wait: Option<&Wait>, longest: Duration, deadline: Duration) -> Self {
         let mut frame = match wait {
             Some(wait) if wait.divisible => Self::of_line(&wait.shortened(&self.argv(), longest), &self.marked()),
@@ -66,7 +67,7 @@ impl Frame {
         frame.timeout(deadline)
     }
 
-    /// Whether it may stand in a pipeline, beside others on one connection.
+    /// Checks whether it may be part of a pipeline, on a connection with other commands.
     pub(super) fn may_be_joined(&self) -> Result<(), Error> {
         if self.waits() && !self.waits_for_writes() {
             return Err(Error::refused(RefusalClass::Blocking, IN_A_PIPELINE).of_command(self.name()));
@@ -83,7 +84,7 @@ mod tests {
     use bytes::BytesMut;
 
     #[test]
-    fn another_wait_keeps_keys_and_everything_else() {
+    fn changing_the_wait_keeps_all_other_arguments() {
         let prefix = KeyPrefix::new("p:").expect("valid");
         let second = Duration::from_secs(1);
         let frame = Frame::new("blpop").key("a").key("b").arg(0);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn pipelines_take_what_waits_for_their_writes_only() {
+    fn the_only_blocking_commands_in_pipelines_are_wait_and_waitaof() {
         let set = || Frame::known("SET").key("a").arg(1);
         let wait = |ms: u64| Frame::new("WAIT").arg(1).arg(ms);
         let pop = || Frame::new("BLPOP").key("a").arg(1);
@@ -111,6 +112,6 @@ mod tests {
         let error = Frame::join([set(), pop()]).check().expect_err("refused");
         assert!(error.to_string().starts_with("BLPOP: a pipeline cannot hold"), "{error}");
         let unit = Frame::atomic([set(), pop(), wait(0)]);
-        assert_eq!((unit.check().is_ok(), unit.waits()), (true, false), "inside MULTI nothing waits");
+        assert_eq!((unit.check().is_ok(), unit.waits()), (true, false), "inside MULTI nothing blocks");
     }
 }
