@@ -1,7 +1,7 @@
-//! The configuration: from the environment or from code, judged as a whole before anything uses it.
+//! The configuration, from environment variables or from code. It is validated as a whole before it is used.
 //!
-//! `env` and `builder` write down what was said, `fold_url` lays a URL beside it, `resolve` and `naming`
-//! judge it. Errors name variables and never quote a value, for a value may be a secret in the wrong place.
+//! `env` and `builder` collect the settings, `fold_url` merges a URL into them, `resolve` and `naming` validate them.
+//! Errors name variables and never quote a value, because a value may be a secret in the wrong variable.
 
 mod address;
 mod address_map;
@@ -39,7 +39,7 @@ use crate::prefix::KeyPrefix;
 use address_map::AddressMap;
 use secret::PasswordSource;
 
-/// Where Redis is, how to log in, and how patient to be. Valid by construction; cloning is cheap.
+/// Addresses, credentials, timeouts and limits of a connection. Valid by construction; cloning is cheap.
 ///
 /// ```
 /// use redis_actix::RedisConfig;
@@ -93,7 +93,7 @@ struct Limits {
 /// An ACL user.
 struct Username {
     name: String,
-    /// It stands where many write a password: it is not shown.
+    /// The URL has a user and no password, which is often a password by mistake: it is not shown.
     may_be_secret: bool,
 }
 
@@ -104,20 +104,20 @@ impl From<Inner> for RedisConfig {
 }
 
 impl RedisConfig {
-    /// Reads the environment of the process, once, and logs [`warnings`](Self::warnings).
+    /// Reads the environment variables of the process once, and logs [`warnings`](Self::warnings).
     ///
     #[doc = include_str!("../docs/settings.md")]
     ///
-    /// An empty value counts as unset, except that of `REDIS_KEY_PREFIX`, which is an error.
+    /// An empty value counts as unset. An empty `REDIS_KEY_PREFIX` is an error.
     ///
     /// # Errors
-    /// Everything that is wrong, at once: bad values, and variables that contradict each other.
+    /// All problems together: invalid values, and variables that contradict each other.
     pub fn from_env() -> Result<Self, ConfigError> {
         RedisConfigBuilder::from_env().build()
     }
 
-    /// As [`from_env`](Self::from_env), with the given variables instead of those of the process, and
-    /// without logging: for tests and tools. Of a variable given twice the last value counts.
+    /// Like [`from_env`](Self::from_env), with the given variables instead of those of the process, and without
+    /// logging: for tests and tools. If a variable is given twice the last value counts.
     ///
     /// ```
     /// use redis_actix::RedisConfig;
@@ -128,33 +128,33 @@ impl RedisConfig {
     /// ```
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// See [`from_env`](Self::from_env).
     pub fn from_vars(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
         RedisConfigBuilder::from_vars(vars).build()
     }
 
-    /// Makes one in code, from the defaults; the environment is not looked at.
+    /// Creates a builder with the defaults. It does not read environment variables.
     pub fn builder() -> RedisConfigBuilder {
         RedisConfigBuilder::default()
     }
 
-    /// One server, a cluster, or sentinels, and where they are.
+    /// The deployment, which is one server, a cluster or sentinels, and its addresses.
     #[must_use]
     pub fn mode(&self) -> &Mode {
         &self.0.mode
     }
 
-    /// The ACL user to log in as; `None` is the server's default user.
+    /// The ACL user for logins; `None` is the server's default user.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
         self.0.username.as_ref().map(|user| user.name.as_str())
     }
 
-    /// The password to log in with. A password file is read anew by each call, which blocks shortly.
+    /// The password for logins. Each call reads the password file, if there is one, which blocks briefly.
     ///
     /// # Errors
-    /// When the password file cannot be read, is no regular file, is empty, or is larger than 64 KiB. The
-    /// text names the setting that names the file.
+    /// If the password file cannot be read, is not a regular file, is empty, or is larger than 64 KiB. The text names
+    /// the setting with the path of the file.
     pub fn password(&self) -> io::Result<Option<Secret>> {
         self.0.password.as_ref().map(PasswordSource::read).transpose()
     }
@@ -176,37 +176,38 @@ impl RedisConfig {
         self.0.db
     }
 
-    /// How to speak TLS, if at all.
+    /// The TLS settings; `None` without TLS.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsSettings> {
         self.0.tls.as_ref()
     }
 
-    /// How many lost links one command may live through, 0 to 1000.
+    /// Maximum number of broken links per command before it fails, 0 to 1000.
     #[must_use]
     pub fn max_retries(&self) -> u32 {
         self.0.max_retries
     }
 
-    /// How long one attempt to connect may take, 1 millisecond to a day.
+    /// Maximum duration of one connection attempt, 1 millisecond to a day.
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.0.connect_timeout
     }
 
-    /// How long one command may take in all, 1 millisecond to a day.
+    /// Maximum total duration of one command, 1 millisecond to a day.
     #[must_use]
     pub fn command_timeout(&self) -> Duration {
         self.0.command_timeout
     }
 
-    /// How long a link with commands in flight may be silent before it is taken for dead; `None` never.
+    /// A link with commands in flight counts as dead after this time without received bytes; `None` disables the
+    /// check.
     #[must_use]
     pub fn liveness(&self) -> Option<Duration> {
         self.0.liveness
     }
 
-    /// What every key begins with on the server.
+    /// The prefix of every key on the server.
     #[must_use]
     pub fn key_prefix(&self) -> &KeyPrefix {
         &self.0.prefix
@@ -224,20 +225,20 @@ impl RedisConfig {
         self.0.client_name.as_deref()
     }
 
-    /// What becomes of a command while there is no connection, unless it says so itself.
+    /// How a command is handled while there is no connection, unless the command has its own choice.
     #[must_use]
     pub fn when_down(&self) -> WhenDown {
         self.0.when_down
     }
 
-    /// Who answers reads, unless they say so themselves.
+    /// The server that replies to reads, unless the read has its own choice.
     #[must_use]
     pub fn read_from(&self) -> ReadFrom {
         self.0.read_from
     }
 
-    /// The address under which a server that announces `address` can be reached: a node of a cluster, a server that
-    /// sentinels name, or another sentinel. It is `address` itself where no mapping was configured for it.
+    /// The reachable address of a server that announces `address`: a cluster node, a server behind sentinels, or
+    /// another sentinel. Without a configured mapping it is `address`.
     ///
     /// ```
     /// use redis_actix::{HostPort, RedisConfig};
@@ -256,13 +257,13 @@ impl RedisConfig {
         }
     }
 
-    /// The ACL user to log in to the sentinels as; `None` is their default user.
+    /// The ACL user for logins to the sentinels; `None` is their default user.
     #[must_use]
     pub fn sentinel_username(&self) -> Option<&str> {
         self.0.sentinel_username.as_deref()
     }
 
-    /// Whether there is a password for the sentinels.
+    /// Whether the sentinels need a password.
     #[must_use]
     pub fn has_sentinel_password(&self) -> bool {
         self.0.sentinel_password.is_some()
@@ -273,69 +274,68 @@ impl RedisConfig {
         self.0.sentinel_password.as_ref()
     }
 
-    /// Whether the actor looks for the answers of a fast server instead of sleeping; `None`: only if it is on this machine.
+    /// Whether the actor busy-polls for replies; `None`: only if the server is on this machine.
     #[must_use]
     pub fn busy_poll(&self) -> Option<bool> {
         self.0.busy_poll
     }
 
-    /// The version of RESP to speak, where the server speaks it.
+    /// The preferred version of RESP.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.0.protocol
     }
 
-    /// Whether CLIENT commands are sent when a connection is made.
+    /// Whether CLIENT commands are sent during the handshake.
     #[must_use]
     pub fn client_commands(&self) -> bool {
         self.0.client_commands
     }
 
-    /// At most this many commands are on the wire at once; at least 1.
+    /// Maximum number of commands in flight; at least 1.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.0.limits.max_in_flight
     }
 
-    /// At most this many bytes of commands are on the wire at once; at least 1.
+    /// Maximum number of command bytes in flight; at least 1.
     #[must_use]
     pub fn max_in_flight_bytes(&self) -> usize {
         self.0.limits.max_in_flight_bytes
     }
 
-    /// At most this many commands wait; at least 1.
+    /// Maximum number of queued commands; at least 1.
     #[must_use]
     pub fn max_queued(&self) -> usize {
         self.0.limits.max_queued
     }
 
-    /// At most this many bytes of commands wait; at least 1.
+    /// Maximum number of queued command bytes; at least 1.
     #[must_use]
     pub fn max_queued_bytes(&self) -> usize {
         self.0.limits.max_queued_bytes
     }
 
-    /// A command waits at most this long; `None` for as long as its deadline allows.
+    /// Maximum time of a command in the queue; `None`: until its deadline.
     #[must_use]
     pub fn max_queued_time(&self) -> Option<Duration> {
         self.0.limits.max_queued_time
     }
 
-    /// What is suspicious without being wrong: unknown `REDIS_*` variables, each with the nearest known
-    /// name.
+    /// Suspicious settings that are not errors: unknown `REDIS_*` variables, each with the most similar known name.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
     }
 
-    /// The effective configuration and where each value came from; prints as a table without secrets.
+    /// The effective configuration with the origin of each value. `Display` prints a table without secrets.
     #[must_use]
     pub fn describe(&self) -> &Description {
         &self.0.description
     }
 }
 
-/// By hand, so that no field can bring a secret along.
+/// Written by hand, so that a new field cannot expose a secret.
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
@@ -370,7 +370,7 @@ impl fmt::Debug for RedisConfig {
 #[cfg(all(test, not(feature = "tls")))]
 mod tests_without_tls {
     #[test]
-    fn asking_for_tls_is_an_error_that_names_the_feature() {
+    fn tls_without_the_feature_is_an_error_that_names_the_feature() {
         for (name, value) in [("REDIS_TLS", "true"), ("REDIS_URL", "rediss://h")] {
             let error = super::RedisConfig::from_vars([(name.into(), value.into())]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("feature `tls`"), "{error}");

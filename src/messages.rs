@@ -1,4 +1,4 @@
-//! The message contract: what makes a type a command that a `RedisActor` executes.
+//! The trait of the messages that a `RedisActor` executes as commands.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,9 +8,9 @@ use redis::{ToSingleRedisArg, Value};
 use crate::error::Result;
 use crate::frame::Frame;
 
-/// A command that a connection executes, with the type of its reply.
+/// A command that a connection executes, and the type of its reply.
 ///
-/// The crate's own messages implement it; so can yours:
+/// The crate's own messages implement it, and yours can:
 ///
 /// ```
 /// use actix::Message;
@@ -36,13 +36,13 @@ use crate::frame::Frame;
 /// }
 /// ```
 pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + 'static {
-    /// What a caller gets.
+    /// The type of the reply.
     type Reply: Send + 'static;
 
-    /// The command as it is sent, its keys marked and not prefixed.
+    /// The command to send, with marked keys and without the prefix.
     fn frame(&self) -> Frame;
 
-    /// As [`frame`](Self::frame), for messages that hold their frame ready and can give it away.
+    /// Like [`frame`](Self::frame), for messages that own their frame and can move it.
     fn into_frame(self) -> Frame
     where
         Self: Sized,
@@ -50,35 +50,36 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
         self.frame()
     }
 
-    /// Turns the server's answer into the reply. Names in it have lost the prefix already, and an error
-    /// answer never gets here. For most types this is [`decode`]. A panic in it is an
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) for whoever asked, and nothing to anybody else.
+    /// Decodes the server's answer into the reply. The prefix was removed from its names before, and error answers
+    /// are handled before. For most types this is [`decode`]. A panic in it becomes
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) for the caller, and has no effect on other callers.
     ///
     /// # Errors
-    /// When the answer does not fit; see [`Error::decode`](crate::Error::decode).
+    /// If the answer does not have the expected shape; see [`Error::decode`](crate::Error::decode).
     fn reply(value: Value) -> Result<Self::Reply>;
 
-    /// As [`reply`](Self::reply), for messages whose replies cannot be read without what was asked.
+    /// Like [`reply`](Self::reply), for messages whose replies can only be decoded together with the command.
     ///
     /// # Errors
-    /// As [`reply`](Self::reply).
+    /// See [`reply`](Self::reply).
     fn reply_to(frame: &Frame, value: Value) -> Result<Self::Reply> {
         let _ = frame;
         Self::reply(value)
     }
 
-    /// As [`reply_to`](Self::reply_to), for several commands at several nodes of a cluster, of which each has an outcome.
+    /// Like [`reply_to`](Self::reply_to), for commands that ran on several nodes of a cluster, each with its own
+    /// outcome.
     #[doc(hidden)]
     fn reply_each(frame: &Frame, outcomes: Vec<Result<Value>>) -> Result<Self::Reply> {
         outcomes::whole_of(outcomes, frame.is_read()).and_then(|value| Self::reply_to(frame, value))
     }
 }
 
-/// Decodes an answer by redis-rs' [`FromRedisValue`](redis::FromRedisValue).
+/// Decodes an answer with redis-rs' [`FromRedisValue`](redis::FromRedisValue).
 ///
 /// # Errors
-/// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when the answer does not fit `T`. Its text does not
-/// quote the answer, which is the caller's data.
+/// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the answer does not fit `T`. The text does not quote the
+/// answer, because it is the caller's data.
 pub fn decode<T: redis::FromRedisValue>(value: Value) -> Result<T> {
     let spelled = spelled_bools(&value);
     match (T::from_redis_value(value), spelled) {
@@ -109,7 +110,7 @@ fn spelled_bools(value: &Value) -> Option<Value> {
     }
 }
 
-/// What a message holds back until it is sent, because more may be added before it on the wire.
+/// The part of a message that is encoded last, because options may be added before it.
 pub(crate) trait Rest: Clone + Default {
     fn finish(self, head: Frame) -> Frame;
 }
@@ -126,8 +127,8 @@ impl Rest for Frame {
     }
 }
 
-/// Declares a message: the struct, its options, and its [`Command`]. The constructors stand in an `impl`
-/// of their own beside it. `rest` is what it holds back, `by` turns the answer into the reply.
+/// Declares a message: the struct, its options, and its [`Command`]. The constructors are in an `impl` next to it.
+/// `rest` is the part that is encoded last, `by` decodes the answer.
 macro_rules! command {
     (@rest) => { () };
     (@rest $rest:ty) => { $rest };
@@ -147,27 +148,27 @@ macro_rules! command {
                 Self { frame, rest: Default::default(), $(reply: std::marker::PhantomData::<fn() -> $t>)? }
             }
 
-            /// Sets the deadline of this command alone, over every phase; see [`Frame::timeout`](crate::Frame::timeout).
+            /// Sets the deadline of this command over all phases; see [`Frame::timeout`](crate::Frame::timeout).
             pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.frame = self.frame.timeout(timeout);
                 self
             }
 
-            /// Says that running it twice does the same as running it once, so that it may be sent again
-            /// when a link broke before its reply came.
+            /// Marks it as idempotent: running it twice has the effect of running it once, so it is retried if the
+            /// link breaks before its reply arrives.
             pub fn idempotent(mut self) -> Self {
                 self.frame = self.frame.idempotent();
                 self
             }
 
-            /// Says which server may answer it, if it is a read; a write is not sent with
+            /// Sets which server may reply, if it is a read. A write is not sent with
             /// [`ReadFrom::Replica`](crate::ReadFrom::Replica). See [`Frame::read_from`](crate::Frame::read_from).
-            pub fn read_from(mut self, whom: $crate::frame::ReadFrom) -> Self {
-                self.frame = self.frame.read_from(whom);
+            pub fn read_from(mut self, server: $crate::frame::ReadFrom) -> Self {
+                self.frame = self.frame.read_from(server);
                 self
             }
 
-            /// Sets what becomes of it while there is no connection.
+            /// Sets how it is handled while there is no connection.
             pub fn when_down(mut self, what: $crate::frame::WhenDown) -> Self {
                 self.frame = self.frame.when_down(what);
                 self
@@ -208,12 +209,12 @@ macro_rules! command {
     };
 }
 
-/// Milliseconds as the server wants them: it refuses 0.
+/// Milliseconds for the server, which refuses 0.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// Milliseconds since the Unix epoch, or 0 for what lies before it.
+/// Milliseconds since the Unix epoch, or 0 for earlier times.
 pub(crate) fn unix_millis(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
@@ -223,11 +224,11 @@ fn some_keys<K: AsRef<[u8]>>(frame: Frame, keys: impl IntoIterator<Item = K>) ->
     at_least_one(frame, "needs at least one key", |frame| frame.keys(keys))
 }
 
-/// Adds at least one value; `none` says what is missing when there is none.
+/// Adds at least one value; `none` is the error text if there is none.
 fn some_values<V: ToSingleRedisArg>(frame: Frame, values: impl IntoIterator<Item = V>, none: &'static str) -> Frame {
-    // `LPush::new("jobs", payload)` with bytes as the payload would push each byte as a number.
+    // `LPush::new("jobs", payload)` with a payload of bytes would push each byte as a number.
     if std::any::type_name::<V>().trim_start_matches('&') == "u8" {
-        return frame.invalid("takes a list of values, not the bytes of one: write [bytes]");
+        return frame.invalid("takes a list of values, not the bytes of one value: write [bytes]");
     }
     at_least_one(frame, none, |frame| values.into_iter().fold(frame, Frame::arg))
 }
@@ -254,11 +255,7 @@ pub(crate) mod outcomes;
 pub(crate) mod pipeline;
 pub(crate) mod pubsub;
 pub(crate) mod raw;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "a page is no message of its own: a part of a stream, with options that every message has"
-)]
+#[allow(dead_code, unreachable_pub, reason = "a page is an internal message with the options of every message")]
 pub(crate) mod scan;
 pub(crate) mod script;
 pub(crate) mod server;

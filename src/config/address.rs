@@ -1,36 +1,36 @@
-//! Where the servers are.
+//! The addresses of the servers.
 
 use std::{borrow::Cow, fmt, net::Ipv6Addr, path::PathBuf, str::FromStr};
 
-/// The port of a Redis server that names none.
+/// The default port of a Redis server.
 pub(super) const REDIS_PORT: u16 = 6379;
-/// The port of a sentinel that names none.
+/// The default port of a sentinel.
 pub(super) const SENTINEL_PORT: u16 = 26379;
 
-/// What a port accepts.
+/// The accepted values of a port.
 pub(super) const PORT_WORDS: &str = "must be a port, a number from 1 to 65535";
-/// What a host accepts.
+/// The accepted values of a host.
 pub(super) const HOST_WORDS: &str = "must be one host name or IP address, without scheme and without port \
      (for a unix socket use REDIS_URL=unix:///path or RedisConfigBuilder::unix_socket)";
 
-/// How many servers there are and how they belong together.
+/// The deployment: one server, a cluster, or a server behind sentinels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
     /// One server.
     Single(Address),
-    /// A cluster, found through any of these nodes. Never empty.
+    /// A cluster, discovered through any of these nodes. Never empty.
     Cluster(Vec<HostPort>),
-    /// One server, which the sentinels name.
+    /// One server, whose address the sentinels report.
     Sentinel {
         /// The sentinels. Never empty.
         hosts: Vec<HostPort>,
-        /// The name under which the sentinels know the server.
+        /// The name of the server in the configuration of the sentinels.
         master: String,
     },
 }
 
-/// Where one server listens.
+/// The address of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// TCP, with or without TLS.
@@ -48,7 +48,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A host and its port. `Display` is `host:port`, with an IPv6 address in brackets.
+/// A host and a port. `Display` is `host:port`, with an IPv6 address in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// A host name or an IP address, without brackets.
@@ -67,10 +67,10 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// The host that `text` names, without the brackets of an IPv6 address; `None` when it is none.
+/// Parses a host, without the brackets of an IPv6 address. Returns `None` if it is invalid.
 ///
-/// The alphabet is narrow on purpose: what else could stand here is a URL, a list, a port, or a
-/// password in the wrong variable, and each would only fail later and worse.
+/// The set of characters is narrow on purpose. A URL, a list, a port, or a password in the wrong variable would only
+/// fail later, with a worse error.
 pub(super) fn host(text: &str) -> Option<&str> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let inner = bare.unwrap_or(text);
@@ -85,7 +85,7 @@ pub(super) fn host(text: &str) -> Option<&str> {
     named.then_some(text)
 }
 
-/// A port in words of the environment.
+/// Parses a port.
 pub(super) fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|&port| port != 0)
 }
@@ -93,7 +93,7 @@ pub(super) fn port(text: &str) -> Option<u16> {
 /// A comma-separated list of `host[:port]`.
 ///
 /// # Errors
-/// In words that say which entry is wrong, counted from 1, without quoting it.
+/// The text identifies the wrong entry, counted from 1, without quoting it.
 pub(super) fn host_list<'t>(
     entries: impl IntoIterator<Item = &'t str>,
     default_port: u16,
@@ -103,7 +103,7 @@ pub(super) fn host_list<'t>(
         let Some(entry) = host_port(entry.trim(), default_port) else {
             return Err(format!(
                 "must list hosts as host:port,host:port with ports from 1 to 65535 (without a port it is {default_port}) \
-                 and IPv6 addresses in brackets; entry {} is none",
+                 and IPv6 addresses in brackets; entry {} is invalid",
                 index + 1
             )
             .into());
@@ -120,7 +120,7 @@ fn host_port(text: &str, default_port: u16) -> Option<HostPort> {
         Some((name, number)) if !number.ends_with(']') => (name, port(number)?),
         _ => (text, default_port),
     };
-    // `::1` cannot be told from a host and a port, so brackets are asked for.
+    // `::1` is ambiguous without brackets: it could be a host and a port.
     if name.contains(':') && !name.starts_with('[') {
         return None;
     }

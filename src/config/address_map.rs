@@ -1,4 +1,4 @@
-//! Addresses that servers announce, and those under which they can be reached from here.
+//! Maps the addresses that servers announce to addresses that are reachable from this machine.
 
 use std::{
     borrow::Cow,
@@ -15,14 +15,14 @@ const WORDS: &str = "must list announced=reachable,announced=reachable, each as 
 
 type Mapping = dyn Fn(&HostPort) -> HostPort + Send + Sync;
 
-/// How announced addresses are replaced. Cloning is cheap.
+/// The configured mapping. Cloning is cheap.
 #[derive(Clone)]
 pub(super) enum AddressMap {
     Listed(Arc<[Entry]>),
     Computed(Arc<Mapping>),
 }
 
-/// One replacement; a port that is absent on the left stands for any, on the right for the announced one.
+/// One replacement. A missing port matches any port on the left, and keeps the announced port on the right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     announced: MappedAddress,
@@ -40,10 +40,10 @@ impl AddressMap {
         Self::Computed(Arc::new(mapping))
     }
 
-    /// The address to dial. An entry with a port counts before one without.
+    /// The address to dial. An entry with a port takes precedence over one without.
     pub(super) fn apply(&self, announced: HostPort) -> HostPort {
         match self {
-            // User code on the thread of the connection: its panic must not take that down.
+            // This is user code on the connection's thread, so a panic must not reach the connection.
             Self::Computed(mapping) => catch_unwind(AssertUnwindSafe(|| mapping(&announced))).unwrap_or(announced),
             Self::Listed(entries) => {
                 let of_port = |port: Option<u16>| entries.iter().find(|entry| entry.is_for(&announced, port));
@@ -58,7 +58,7 @@ impl AddressMap {
     }
 }
 
-/// Two closures cannot be compared: one that is given again is another one.
+/// Two closures cannot be compared, so a new one counts as different.
 impl PartialEq for AddressMap {
     fn eq(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Listed(one), Self::Listed(other)) if one == other)
@@ -104,7 +104,7 @@ impl MappedAddress {
             Some((name, number)) if !number.ends_with(']') => (name, Some(port(number)?)),
             _ => (text, None),
         };
-        // `::1` cannot be told from a host and a port, so brackets are asked for.
+        // `::1` is ambiguous without brackets: it could be a host and a port.
         if name.contains(':') && !name.starts_with('[') {
             return None;
         }
@@ -115,7 +115,7 @@ impl MappedAddress {
 impl FromStr for AddressMap {
     type Err = Cow<'static, str>;
 
-    /// Without quoting what is wrong: it may be anything.
+    /// Errors do not quote the value, because it may be a secret.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut entries: Vec<Entry> = Vec::new();
         for (index, entry) in text.split(',').enumerate() {
@@ -126,7 +126,7 @@ impl FromStr for AddressMap {
                 })
             });
             let Some(entry) = places else {
-                return Err(format!("{WORDS}; entry {} is none", index + 1).into());
+                return Err(format!("{WORDS}; entry {} is invalid", index + 1).into());
             };
             let same = |other: &Entry| {
                 other.announced.port == entry.announced.port
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn announced_addresses_are_replaced_the_more_precise_entry_first() {
+    fn an_entry_with_a_port_takes_precedence() {
         const MAP: &str = "10.0.0.1=gateway, 10.0.0.1:7001 = localhost:17001,[::1]:1=[::2],Node-1=[fe80::1]:5";
         assert_eq!(mapped(MAP, "10.0.0.1", 7001), "localhost:17001");
         assert_eq!(mapped(MAP, "10.0.0.1", 7002), "gateway:7002");
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_is_refused_without_quoting_it() {
+    fn invalid_maps_are_refused_without_quoting_them() {
         for (map, words) in [
-            ("SECRET", "entry 1 is none"),
-            ("a=b,redis://:SECRET@h=b", "entry 2 is none"),
-            ("a:0=b", "entry 1 is none"),
-            ("a=b:x", "entry 1 is none"),
-            ("::1=b", "entry 1 is none"),
-            ("a=b,", "entry 2 is none"),
+            ("SECRET", "entry 1 is invalid"),
+            ("a=b,redis://:SECRET@h=b", "entry 2 is invalid"),
+            ("a:0=b", "entry 1 is invalid"),
+            ("a=b:x", "entry 1 is invalid"),
+            ("::1=b", "entry 1 is invalid"),
+            ("a=b,", "entry 2 is invalid"),
             ("a=b,A=c", "entry 2 twice"),
             ("a:1=b,a:1=b", "entry 2 twice"),
         ] {
@@ -183,7 +183,7 @@ mod tests {
 
     /// Ablation: without `catch_unwind` the panic ends the actor of the connection.
     #[test]
-    fn a_mapping_that_panics_changes_nothing() {
+    fn a_mapping_that_panics_keeps_the_address() {
         let panics = AddressMap::computed(|_| panic!("injected: no mapping"));
         assert_eq!(panics.apply(HostPort { host: "a".to_owned(), port: 1 }).to_string(), "a:1");
     }

@@ -1,4 +1,4 @@
-//! Credentials that are asked for at every login, from code.
+//! Credentials that a provider in code supplies at every login.
 
 use std::{
     fmt,
@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use crate::config::Secret;
 use crate::single_flight::SingleFlight;
 
-/// Why a [`CredentialsProvider`] has none to give. Its text is shown in events, errors and logs.
+/// Why a [`CredentialsProvider`] failed. The text appears in events, errors and logs.
 pub type CredentialsError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A user and a password, as a [`CredentialsProvider`] gives them.
+/// A user and a password from a [`CredentialsProvider`].
 #[derive(Clone)]
 pub struct Credentials {
     username: Option<String>,
@@ -50,12 +50,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Gives the credentials for every login: a token that expires, a password that is rotated elsewhere.
+/// Supplies the credentials for every login, such as a token that expires or a password that is rotated elsewhere.
 ///
-/// It is asked at every dial and by [`Redis::reauthenticate`](crate::Redis::reauthenticate), on the
-/// connection's thread, so it must not block; what it does is bounded by the connect timeout. Links of a handle that
-/// dial at the same time share one request, which goes on when a dial is given up. When it fails, takes too long or
-/// panics, the dial counts as failed and is repeated with growing delays.
+/// It is called for every connection attempt and by [`Redis::reauthenticate`](crate::Redis::reauthenticate), on the
+/// connection's thread, so it must not block. Its duration is limited by the connect timeout. Links of a handle that
+/// connect at the same time share one request, which continues if one of the attempts is abandoned. If it fails,
+/// times out or panics, the connection attempt fails and is repeated with exponential backoff.
 ///
 /// ```
 /// use redis_actix::{Credentials, CredentialsError, CredentialsProvider};
@@ -71,31 +71,31 @@ impl fmt::Debug for Credentials {
 /// # async fn fetch_token() -> Result<String, std::io::Error> { Ok("token".into()) }
 /// ```
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// The credentials to log in with now.
+    /// Returns the credentials for a login now.
     ///
     /// # Errors
-    /// Whatever keeps them from being had; the text must not contain a secret.
+    /// Any reason for which they are not available. The text must not contain a secret.
     fn credentials(&self) -> impl Future<Output = Result<Credentials, CredentialsError>> + Send;
 }
 
-type Asked<'a> = Pin<Box<dyn Future<Output = Result<Credentials, CredentialsError>> + Send + 'a>>;
+type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials, CredentialsError>> + Send + 'a>>;
 
-/// [`CredentialsProvider`] behind one type.
+/// [`CredentialsProvider`] as a trait object.
 trait Erased: Send + Sync {
-    fn ask(&self) -> Asked<'_>;
+    fn ask(&self) -> CredentialsFuture<'_>;
 }
 
 impl<P: CredentialsProvider> Erased for P {
-    fn ask(&self) -> Asked<'_> {
+    fn ask(&self) -> CredentialsFuture<'_> {
         Box::pin(self.credentials())
     }
 }
 
-/// The words for why there are no credentials; an error itself cannot be given to several.
+/// The error is text, because one error value cannot be returned to several callers.
 type Answer = Result<Credentials, Arc<str>>;
 
-/// Somebody's provider, whose panics are failures of its own and not of the connection. All links of a handle ask it
-/// together: one request is under way at a time.
+/// A user's provider. Its panics are returned as errors. All links of a handle share it, and one request runs at a
+/// time.
 #[derive(Clone)]
 pub(crate) struct Provider {
     provider: Arc<dyn Erased>,
@@ -107,12 +107,12 @@ impl Provider {
         Self { provider: Arc::new(provider), requests: Arc::default() }
     }
 
-    /// Joins the request under way, or makes one. It ends after `limit`, also when nobody waits for it any more.
+    /// Joins the running request, or starts one. The request ends after `limit`, even if all callers are gone.
     pub(crate) async fn credentials(&self, limit: Duration) -> Answer {
         self.requests.run(|| ask(self.provider.clone(), limit)).await.unwrap_or_else(interrupted)
     }
 
-    /// As [`credentials`](Self::credentials), with a request of its own: one under way may have begun before the
+    /// Like [`credentials`](Self::credentials), with a new request: a running one may have begun before the
     /// credentials changed.
     pub(crate) async fn credentials_of_now(&self, limit: Duration) -> Answer {
         self.requests.run_again(|| ask(self.provider.clone(), limit)).await.unwrap_or_else(interrupted)

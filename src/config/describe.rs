@@ -1,9 +1,9 @@
-//! The effective configuration, for people: what holds, and who said so.
+//! The effective configuration as a table: each value with its origin.
 
 use std::{fmt, time::Duration};
 
-/// The effective configuration and where each value came from. `Display` prints a table; no secret is in
-/// it, only whether there is one.
+/// The effective configuration with the origin of each value. `Display` prints a table. It contains no secrets, only
+/// whether they are set.
 ///
 /// ```
 /// let config = redis_actix::RedisConfig::builder().password("secret").build()?;
@@ -47,7 +47,7 @@ impl fmt::Display for Description {
     }
 }
 
-/// The text without what would break a table or move a terminal's cursor.
+/// Removes characters that would break a table or move a terminal's cursor.
 pub(super) fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()

@@ -1,4 +1,4 @@
-//! What was said about the configuration so far, by whom, before anybody judged it.
+//! The collected settings with their origins, before validation.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -11,19 +11,19 @@ use super::secret::Secret;
 use super::tls::TlsVerify;
 use crate::frame::{ReadFrom, WhenDown};
 
-/// Who set a value.
+/// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Nobody.
+    /// The default.
     Default,
-    /// This environment variable.
+    /// An environment variable.
     Variable(&'static str),
-    /// This method of the builder.
+    /// A method of the builder.
     Method(&'static str),
 }
 
 impl Origin {
-    /// The name to complain about.
+    /// The name to use in error messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -31,12 +31,12 @@ impl Origin {
         }
     }
 
-    /// Whether it is a whole URL.
+    /// Whether it is a complete URL.
     pub(super) fn is_url(self) -> bool {
         matches!(self, Self::Variable("REDIS_URL") | Self::Method("url"))
     }
 
-    /// What another setting is called by whoever set this one.
+    /// The name of another setting, as a variable or as a method like this one.
     pub(super) fn connector(self, variable: &'static str, method: &'static str) -> &'static str {
         if matches!(self, Self::Method(_)) { method } else { variable }
     }
@@ -52,7 +52,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value and who set it.
+/// A value and its origin.
 #[derive(Clone)]
 pub(super) struct Given<T> {
     pub(super) value: T,
@@ -69,7 +69,7 @@ impl<T> Given<T> {
     }
 }
 
-/// How keys are prefixed when namespace and environment do not decide it.
+/// An explicit key prefix, instead of namespace and environment.
 #[derive(Clone, PartialEq)]
 pub(super) enum PrefixChoice {
     Plain(String),
@@ -77,8 +77,8 @@ pub(super) enum PrefixChoice {
     None,
 }
 
-/// Everything that can be said. Absent means: the default. No `Debug`, for nobody has judged yet which of
-/// it is a password in the wrong place.
+/// All settings; absent means the default. It has no `Debug`, because any unvalidated value may be a password in the
+/// wrong place.
 #[derive(Clone, Default)]
 pub(super) struct Draft {
     pub(super) url: Option<Given<Secret>>,
@@ -120,12 +120,12 @@ pub(super) struct Draft {
     pub(super) max_queued: Option<Given<usize>>,
     pub(super) max_queued_bytes: Option<Given<usize>>,
     pub(super) max_queued_time: Option<Given<Option<Duration>>>,
-    /// What was unreadable already when it was said.
+    /// Values that could not be parsed.
     pub(super) problems: Vec<ConfigProblem>,
     pub(super) warnings: Vec<String>,
 }
 
-/// Whether two values of a setting are the same.
+/// Whether two values of a setting are equal.
 pub(super) trait Same {
     fn same(&self, other: &Self) -> bool;
 }
@@ -142,7 +142,8 @@ impl Same for Secret {
     }
 }
 
-/// Notes what a method says. What a variable says otherwise would be without effect, and nobody would know.
+/// Stores the value of a method. If it contradicts a variable that is a problem, since the variable would silently
+/// have no effect.
 pub(super) fn set<T: Same>(
     setting: &mut Option<Given<T>>,
     problems: &mut Vec<ConfigProblem>,
@@ -166,28 +167,28 @@ impl Draft {
         self.problems.push(ConfigProblem::new(name, text));
     }
 
-    /// Reports a name that is a URL or PEM text: it would be shown, with its password or as the key that it is.
+    /// Reports a name that is a URL or PEM text. Names are shown, which would expose a password or a private key.
     pub(super) fn holds_url_or_key(&mut self, name: &Given<String>) -> bool {
         let holds = name.value.contains("://") || name.value.contains("-----BEGIN");
         if holds {
             self.problem(
                 name.name(),
-                "holds a URL or a key, and takes a name, which is shown: move it to where it belongs",
+                "contains a URL or a key instead of a name, which is not secret: move the value to its own setting",
             );
         }
         holds
     }
 
-    /// Whether something is wrong with it already, so that what would follow from its absence is no news.
+    /// Whether a problem with it was reported, so that consequences of its absence are not reported as well.
     pub(super) fn reported(&self, name: &str) -> bool {
         self.problems.iter().any(|problem| problem.variable() == name)
     }
 }
 
-/// The number of a database: the server counts them with a signed 32-bit integer.
+/// Parses a database number. The server uses a signed 32-bit integer.
 pub(super) fn database(text: &str) -> Option<u32> {
     text.parse().ok().filter(|&db| db <= MAX_DB)
 }
 
-/// The highest number a database can have.
+/// The highest database number.
 pub(super) const MAX_DB: u32 = i32::MAX as u32;

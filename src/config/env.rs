@@ -1,4 +1,4 @@
-//! The environment: read once, mirrored by `envconfig`, and handed on as a draft.
+//! Reads environment variables into a draft, using `envconfig`.
 
 use std::{
     borrow::Cow,
@@ -23,8 +23,8 @@ use super::secret::Secret;
 use super::tls::TlsVerify;
 use super::unknown;
 
-/// Every variable that means something here. Secrets, and what may be a private key, never enter the mirror, because
-/// the mirror is of plain strings, which stay in memory.
+/// All known variables. Secrets and possible private keys are not part of the mirror, because it consists of plain
+/// strings that are not erased from memory.
 pub(super) const KNOWN: [&str; 30] = [
     "REDIS_URL",
     "REDIS_HOST",
@@ -59,10 +59,10 @@ pub(super) const KNOWN: [&str; 30] = [
 ];
 
 const SWITCH_WORDS: &str = "must be true, false, 1, 0, yes or no";
-const KUBERNETES_WORDS: &str = "must be a port, a number from 1 to 65535, and is an address such as Kubernetes sets for a \
+const KUBERNETES_WORDS: &str = "must be a port, a number from 1 to 65535, but is an address, as Kubernetes sets it for a \
      service named redis: set it yourself, or set enableServiceLinks: false in the pod";
 
-/// The variables that are plain text, as they were found.
+/// The plain-text variables.
 #[derive(Envconfig)]
 struct Mirror {
     #[envconfig(from = "REDIS_HOST")]
@@ -115,20 +115,20 @@ struct Mirror {
     client_name: Option<String>,
 }
 
-/// A value, or what would have been one. Reading never fails, because `envconfig` stops at the first
-/// failure, and all of them are wanted.
+/// A parsed value or an error. Parsing never fails for `envconfig`, because it stops at the first failure and all
+/// failures are reported.
 struct Read<T>(Result<T, Cow<'static, str>>);
 
 impl<T: FromStr<Err: Into<Cow<'static, str>>>> FromStr for Read<T> {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        // A line end is a common guest in variables that were filled from files.
+        // Variables that were filled from files often end with a line end.
         Ok(Self(text.trim().parse().map_err(Into::into)))
     }
 }
 
-/// A type with the rule by which it is read.
+/// Defines a type with its parser.
 macro_rules! reading {
     ($($name:ident($inner:ty) = |$text:ident| $read:expr;)*) => {$(
         struct $name($inner);
@@ -171,7 +171,7 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// What the variables say.
+/// Parses the variables.
 pub(super) fn draft(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Draft {
     let mut draft = Draft::default();
     let mut unknown = Vec::new();
@@ -186,10 +186,10 @@ pub(super) fn draft(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Dra
     }
     draft.warnings = unknown::warnings(unknown, &KNOWN);
 
-    // Compose files and shells say "unset" by an empty value. An empty prefix is another matter: somebody
-    // may mean "no prefix", and silently giving the default would hide their data from them.
+    // Compose files and shells use an empty value for "unset". An empty prefix may mean "no prefix", so it is an
+    // error: with the default prefix existing data would silently disappear.
     if found.get("REDIS_KEY_PREFIX").is_some_and(|value| value.is_empty()) {
-        let text = "must not be empty: unset it for the default prefix; for no prefix at all, which only code can say, \
+        let text = "must not be empty: unset it for the default prefix; to disable the prefix, which is possible in code only, \
                     use RedisConfigBuilder::without_key_prefix()";
         draft.problem("REDIS_KEY_PREFIX", text);
     }
@@ -198,14 +198,14 @@ pub(super) fn draft(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Dra
         found.remove("NODE_ENV");
     }
 
-    // The bytes move into the secrets, no copy stays behind. A password may be any bytes.
+    // The bytes are moved into the secrets, so that no copy remains. A password may contain any bytes.
     let mut secret = |name| found.remove(name).map(|value| Secret::from(value.into_encoded_bytes()));
     draft.url = secret("REDIS_URL").map(|url| Given::new(url, Origin::Variable("REDIS_URL")));
     draft.password = secret("REDIS_PASSWORD").map(|word| Given::new(word, Origin::Variable("REDIS_PASSWORD")));
     draft.sentinel_password =
         secret("REDIS_SENTINEL_PASSWORD").map(|word| Given::new(word, Origin::Variable("REDIS_SENTINEL_PASSWORD")));
 
-    // A path as a rule, but it may be a key.
+    // Usually a path, but it may be a private key.
     let mut pem = |name| {
         let value = found.remove(name)?;
         if value.to_str().is_none() {
@@ -226,9 +226,9 @@ pub(super) fn draft(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Dra
     }
     match Mirror::init_from_hashmap(&plain) {
         Ok(mirror) => mirror.into_draft(&mut draft),
-        // All fields are optional and reading them never fails; should that change, it is still said here.
+        // All fields are optional and parsing never fails. These branches keep errors visible if that changes.
         Err(envconfig::Error::EnvVarMissing { name }) => draft.problem(name, "must be set"),
-        Err(envconfig::Error::ParseError { name }) => draft.problem(name, "cannot be read"),
+        Err(envconfig::Error::ParseError { name }) => draft.problem(name, "cannot be parsed: check its value"),
     }
     draft
 }

@@ -1,13 +1,13 @@
-//! What a URL says, laid beside what its single settings say.
+//! Merges the URL into the draft.
 
 use super::address::host;
 use super::draft::{Draft, Given, Origin};
 use super::url::{UrlTarget, parse};
 
-/// Replaces the URL of a draft by what it says.
+/// Replaces the URL of a draft by its settings.
 ///
-/// A URL is a whole address, so host, port and database count as said even where it leaves them to their
-/// defaults. Credentials that it leaves out may come from elsewhere: that keeps a password out of a URL.
+/// A URL is a complete address, so it sets host, port and database even if it omits them. Omitted credentials may be
+/// set separately, so that the URL needs no password.
 pub(super) fn fold_url(draft: &mut Draft) {
     let Some(Given { value: url, origin }) = draft.url.take() else { return };
     let parts = match parse(&url) {
@@ -18,7 +18,9 @@ pub(super) fn fold_url(draft: &mut Draft) {
     if let Some(list) = lists.or(draft.sentinel_master.as_ref().map(Given::name)) {
         return draft.problem(
             origin.name(),
-            format!("cannot be used together with {list}, which says where the servers are: remove one of the two"),
+            format!(
+                "cannot be used together with {list}, which sets the addresses of the servers: remove one of the two"
+            ),
         );
     }
 
@@ -28,10 +30,7 @@ pub(super) fn fold_url(draft: &mut Draft) {
             if let Some(socket) = draft.unix_socket.take() {
                 draft.problem(
                     socket.name(),
-                    format!(
-                        "cannot be used together with {}, which names a host: remove one of the two",
-                        origin.name()
-                    ),
+                    format!("cannot be used together with {}, which sets a host: remove one of the two", origin.name()),
                 );
             }
             let same_host = |given: &String| host(given).is_some_and(|given| given.eq_ignore_ascii_case(&name));
@@ -61,7 +60,9 @@ pub(super) fn fold_url(draft: &mut Draft) {
         let url = origin.name();
         draft.problem(
             name,
-            format!("contradicts {url}, which says something else (maybe by leaving it out): remove one of the two"),
+            format!(
+                "contradicts {url}, which has another value (or the default, if it omits it): remove one of the two"
+            ),
         );
     }
     fold_tls(draft, tls, origin);
@@ -70,16 +71,16 @@ pub(super) fn fold_url(draft: &mut Draft) {
 fn fold_tls(draft: &mut Draft, tls: bool, origin: Origin) {
     if let Some(name) = disagrees(&draft.tls, |&given| given == tls) {
         let advice = match (draft.unix_socket.is_some(), tls) {
-            (true, _) => "names a unix socket, which has no TLS: remove one of the two",
-            (false, true) => "begins with rediss:// and so asks for TLS: write redis:// there, or leave this out",
-            (false, false) => "begins with redis:// and so means no TLS: write rediss:// there, or leave this out",
+            (true, _) => "is a unix socket, which does not support TLS: remove one of the two",
+            (false, true) => "begins with rediss://, which enables TLS: use redis:// there, or remove this setting",
+            (false, false) => "begins with redis://, which disables TLS: use rediss:// there, or remove this setting",
         };
         draft.problem(name, format!("contradicts {}, which {advice}", origin.name()));
     }
     draft.tls = Some(Given::new(tls, origin));
 }
 
-/// The name of a setting that is given and not the `same`.
+/// The name of a setting that is given and is not the `same`.
 fn disagrees<T>(given: &Option<Given<T>>, same: impl FnOnce(&T) -> bool) -> Option<&'static str> {
     given.as_ref().filter(|given| !same(&given.value)).map(Given::name)
 }

@@ -1,4 +1,4 @@
-//! The names that connections and keys get.
+//! The names of connections, and the prefix of keys.
 
 use super::describe::Description;
 use super::draft::{Draft, Given, Origin, PrefixChoice};
@@ -7,7 +7,7 @@ use crate::prefix::KeyPrefix;
 const DEFAULT_ENVIRONMENT: &str = "development";
 const DEFAULT_NAMESPACE: &str = "whatsapp";
 
-/// The name of the environment: `test`, `production`.
+/// The name of the environment, such as `test` or `production`.
 pub(super) fn environment(draft: &mut Draft, rows: &mut Description) -> Given<String> {
     let given = draft.environment.take().unwrap_or_else(|| Given::new(DEFAULT_ENVIRONMENT.to_owned(), Origin::Default));
     draft.holds_url_or_key(&given);
@@ -15,7 +15,7 @@ pub(super) fn environment(draft: &mut Draft, rows: &mut Description) -> Given<St
     given
 }
 
-/// The prefix: the whole one if it was given, else `{namespace}:{environment}:`.
+/// The prefix: the whole one if given, else `{namespace}:{environment}:`.
 pub(super) fn key_prefix(draft: &mut Draft, environment: &Given<String>, rows: &mut Description) -> KeyPrefix {
     let (namespace, default_namespace) = (draft.key_namespace.take(), draft.default_key_namespace.take());
     let Some(Given { value: choice, origin }) = draft.key_prefix.take() else {
@@ -72,7 +72,7 @@ fn composed(
         return KeyPrefix::none();
     }
     let prefix = KeyPrefix::new(format!("{}:{}:", namespace.value, environment.value)).unwrap_or_else(|error| {
-        // Each part is fine by itself, so what is wrong is what they are together: too long.
+        // Each part is valid by itself, so the combination is too long.
         let longer = if namespace.value.len() > environment.value.len() { namespace } else { environment };
         draft.problem(longer.name(), format!("makes a key prefix that {}", error.reason()));
         KeyPrefix::none()
@@ -87,17 +87,17 @@ fn composed(
     prefix
 }
 
-/// The name that `CLIENT LIST` shows.
+/// The name of the connection in `CLIENT LIST`.
 pub(super) fn client_name(draft: &mut Draft, rows: &mut Description) -> Option<String> {
     let Some(name) = draft.client_name.take() else {
         rows.row("client name", "(none)", Origin::Default);
         return None;
     };
-    // What CLIENT SETNAME takes.
+    // The characters that CLIENT SETNAME accepts.
     if !draft.holds_url_or_key(&name)
         && (name.value.is_empty() || !name.value.bytes().all(|byte| byte.is_ascii_graphic()))
     {
-        draft.problem(name.name(), "must be of printable ASCII characters, without spaces");
+        draft.problem(name.name(), "must consist of printable ASCII characters, without spaces");
     }
     rows.row("client name", name.value.clone(), name.origin);
     Some(name.value)

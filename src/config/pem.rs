@@ -1,4 +1,4 @@
-//! Certificates and keys in PEM: in a file, or given as text, as those do who fill variables from a secret store.
+//! Certificates and keys in PEM: in a file, or as text, for variables that a secret store fills.
 
 use std::{
     ffi::OsString,
@@ -13,14 +13,14 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 /// Certificates or a key in PEM.
 #[derive(Clone)]
 pub(crate) enum Pem {
-    /// A file, read when the first connection is made and again when it has changed, so that a missing one is reported and
-    /// tried again like a server that is not there yet.
+    /// A file. It is read for the first connection, and again after a change. A missing file is reported and retried,
+    /// like an unreachable server.
     File(PathBuf),
-    /// The text itself, overwritten when dropped: it may be a private key.
+    /// PEM text. It is erased when dropped, because it may be a private key.
     Text(Secret),
 }
 
-/// What a setting takes.
+/// The expected content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Certificates,
@@ -28,13 +28,13 @@ pub(super) enum Content {
 }
 
 impl Pem {
-    /// PEM text if it is such, else a path.
+    /// Interprets the value as PEM text if it looks like it, else as a path.
     pub(super) fn of(value: OsString) -> Self {
         if !contains(value.as_encoded_bytes(), BEGIN) {
             return Self::File(value.into());
         }
         let text = Secret::from(value.into_encoded_bytes());
-        // Files of variables have one line for each: `\n` stands for a line end there.
+        // Variable files have one line per variable, so `\n` stands for a line end.
         if contains(text.expose(), b"\n") || !contains(text.expose(), b"\\n") {
             return Self::Text(text);
         }
@@ -52,7 +52,7 @@ impl Pem {
         Self::Text(lines.into())
     }
 
-    /// The file, if it is one.
+    /// The path, if it is a file.
     pub(super) fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -60,14 +60,14 @@ impl Pem {
         }
     }
 
-    /// What is wrong with it, as far as can be seen without reading a file.
+    /// The problem with the value, if one is visible without reading a file.
     pub(super) fn problem(&self, content: Content) -> Option<&'static str> {
         match (self, content) {
             (Self::Text(text), Content::Certificates) if !contains(text.expose(), b"BEGIN CERTIFICATE-----") => {
-                Some("is PEM text without a certificate: it takes the path of a PEM file, or the text of certificates")
+                Some("is PEM text without a certificate: set the path of a PEM file, or the text of certificates")
             }
             (Self::Text(text), Content::PrivateKey) if !contains(text.expose(), b"PRIVATE KEY-----") => {
-                Some("is PEM text without a private key: it takes the path of a PEM file, or the text of a key")
+                Some("is PEM text without a private key: set the path of a PEM file, or the text of a key")
             }
             (Self::File(path), _) if contains(path.as_os_str().as_encoded_bytes(), b"://") || has_control(path) => {
                 Some("must be the path of a PEM file, or PEM text that begins with -----BEGIN")
@@ -76,7 +76,7 @@ impl Pem {
         }
     }
 
-    /// The path for people, if it looks like one. A key whose BEGIN line is missing does not.
+    /// The path for display, if it looks like one. A private key without its BEGIN line does not.
     pub(super) fn shown(&self) -> String {
         match self {
             Self::File(path) if looks_like_path(path) => path.display().to_string(),
@@ -94,8 +94,8 @@ fn has_control(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.chars().any(char::is_control))
 }
 
-/// Where it begins as paths do, or has a file's ending: base64 has neither dots nor backslashes, and does not begin with `/`
-/// where it encodes a key or a certificate.
+/// Whether the value begins like a path or has a file extension. Base64 has neither dots nor backslashes, and does
+/// not begin with `/` if it encodes a key or a certificate.
 pub(super) fn looks_like_path(path: &Path) -> bool {
     const LONGEST: usize = 1024;
     let Some(text) = path.to_str() else { return false };
@@ -122,14 +122,12 @@ impl fmt::Debug for Pem {
     }
 }
 
-/// As in "the client key in the file /tls/key.pem".
+/// For messages such as "the client key in the file /tls/key.pem".
 impl fmt::Display for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) if looks_like_path(path) => write!(f, "file {}", path.display()),
-            Self::File(_) => {
-                f.write_str("file that is configured, and not shown because it does not look like a path,")
-            }
+            Self::File(_) => f.write_str("configured file, which is not shown because it does not look like a path,"),
             Self::Text(_) => f.write_str("configured text"),
         }
     }
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_shown_only_where_it_looks_like_one() {
+    fn a_value_is_shown_only_if_it_looks_like_a_path() {
         for path in ["/tls/key", "./key", "../key", "key.pem", "certs/ca.crt", "~/key"] {
             assert_eq!(of(path).shown(), path);
         }
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn pem_text_is_taken_with_line_ends_or_what_stands_for_them() {
+    fn pem_text_is_accepted_with_real_or_escaped_line_ends() {
         const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n";
         for text in [KEY.to_owned(), KEY.replace('\n', "\\n"), format!("\n{KEY}")] {
             let Pem::Text(secret) = of(&text) else { panic!("{text}") };

@@ -1,13 +1,13 @@
-//! What is wrong with a configuration: everything at once, and never a value.
+//! The problems of a configuration, reported together and without values.
 
 use std::{borrow::Cow, fmt};
 
 use crate::error::{Error, ErrorKind, Fate};
 
-/// Everything that is wrong with a configuration, so that one look mends it.
+/// All problems of a configuration, so that one pass fixes them.
 ///
-/// No text of it contains a value, because a value of a misspelt or swapped variable may be a secret.
-/// `{}` prints one line, `{:#}` one line per problem.
+/// The text never contains a value, because the value of a misspelt or swapped variable may be a secret. `{}` prints
+/// one line, `{:#}` one line per problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
@@ -48,7 +48,7 @@ impl From<ConfigError> for Error {
     }
 }
 
-/// One thing that is wrong with a configuration, and what would be accepted.
+/// One problem of a configuration, with the accepted values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
     variable: &'static str,
@@ -60,14 +60,14 @@ impl ConfigProblem {
         Self { variable, text: text.into() }
     }
 
-    /// The environment variable to mend, such as `REDIS_PORT`; for a setting made in code, the method of
+    /// The environment variable to fix, such as `REDIS_PORT`; for a setting in code, the method of
     /// [`RedisConfigBuilder`](crate::RedisConfigBuilder), such as `port`.
     #[must_use]
     pub fn variable(&self) -> &str {
         self.variable
     }
 
-    /// What is wrong with it and what it accepts, without its name.
+    /// The problem and the accepted values, without the name of the variable.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.text

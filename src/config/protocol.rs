@@ -1,14 +1,14 @@
-//! The version of the protocol.
+//! The protocol version.
 
 use std::{fmt, str::FromStr};
 
-/// The version of RESP, the protocol that is spoken with servers.
+/// The version of the RESP protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// RESP2, without HELLO: for proxies and servers that HELLO confuses.
+    /// RESP2, without HELLO: for proxies and servers that do not support HELLO.
     Resp2,
-    /// RESP3, and RESP2 with a server that refuses HELLO. The default.
+    /// RESP3, or RESP2 if the server refuses HELLO. The default.
     #[default]
     Resp3,
 }

@@ -1,4 +1,4 @@
-//! From what was said to what holds: contradictions, ranges, defaults.
+//! Validates a draft: contradictions, ranges, defaults.
 
 use std::{fmt, time::Duration};
 
@@ -15,12 +15,12 @@ use super::{Inner, Limits, Username, fold_url, naming};
 pub(super) const DB_WORDS: &str = "must be a database number from 0 to 2147483647";
 pub(super) const RETRIES_WORDS: &str = "must be a number from 0 to 1000";
 pub(super) const TIMEOUT_WORDS: &str = "must be a number of milliseconds from 1 to 86400000 (a day); \
-     there is no value for waiting for ever, and 0 would never wait at all";
+     an unlimited timeout is not supported, and 0 would expire at once";
 
 const DAY: Duration = Duration::from_millis(86_400_000);
 const MAX_RETRIES: u32 = 1000;
 
-/// Judges a draft.
+/// Validates a draft.
 pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     fold_url::fold_url(&mut draft);
     let mut rows = Description::default();
@@ -91,7 +91,7 @@ fn or_default<T>(given: Option<Given<T>>, default: T) -> (T, Origin) {
     given.map_or((default, Origin::Default), |given| (given.value, given.origin))
 }
 
-/// The given value if it is acceptable, else the default; either way a row of the description.
+/// The given value if it is valid, else the default; in both cases a row of the description.
 fn settle<T: fmt::Display>(
     draft: &mut Draft,
     rows: &mut Description,
@@ -125,16 +125,16 @@ fn timeout(
 }
 
 fn liveness(draft: &mut Draft, rows: &mut Description, command_timeout: Duration) -> Option<Duration> {
-    // Saturating, because a command timeout that was found too long gets here as well.
+    // Saturating, because an invalid command timeout reaches this line as well.
     let (value, origin) = or_default(draft.liveness.take(), Some(command_timeout.saturating_mul(2)));
     if origin != Origin::Default && value.is_some_and(|time| time < Duration::from_millis(1) || time > 2 * DAY) {
-        draft.problem(origin.name(), "must be from 1 millisecond to 2 days, or None to switch the check off");
+        draft.problem(origin.name(), "must be from 1 millisecond to 2 days, or None to disable the check");
     }
     rows.row("liveness", value.map_or("off".to_owned(), milliseconds), origin);
     value
 }
 
-/// Whether connections are encrypted, and with what.
+/// The TLS settings, if TLS is enabled.
 fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSettings> {
     let (on, origin) = or_default(draft.tls.take(), false);
     let unsure = ["REDIS_TLS", "REDIS_URL", "url"].iter().any(|name| draft.reported(name));
@@ -142,23 +142,23 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
     if on && cfg!(not(feature = "tls")) {
         draft.problem(
             origin.name(),
-            "asks for TLS, which this build leaves out: enable the feature `tls` of redis-actix",
+            "enables TLS, which this build does not include: enable the feature `tls` of redis-actix",
         );
     }
     if on && matches!(mode, Mode::Single(Address::Unix(_))) {
-        draft.problem(origin.name(), "asks for TLS, which a unix socket does not have: remove one of the two");
+        draft.problem(origin.name(), "enables TLS, which a unix socket does not support: remove one of the two");
     }
     match (&draft.tls_cert, &draft.tls_key) {
         (Some(cert), None) => {
             let text = format!(
-                "needs the private key of the certificate as well: set {}",
+                "also needs the private key of the certificate: set {}",
                 cert.origin.connector("REDIS_TLS_KEY", "tls_key")
             );
             draft.problem(cert.name(), text);
         }
         (None, Some(key)) => {
             let text = format!(
-                "needs the certificate of the key as well: set {}",
+                "also needs the certificate of the key: set {}",
                 key.origin.connector("REDIS_TLS_CERT", "tls_cert")
             );
             draft.problem(key.name(), text);
@@ -209,7 +209,7 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
     })
 }
 
-/// One server, a cluster or sentinels.
+/// The deployment: one server, a cluster or sentinels.
 fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
     let (cluster, hosts, master) =
         (draft.cluster_hosts.take(), draft.sentinel_hosts.take(), draft.sentinel_master.take());
@@ -222,7 +222,7 @@ fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
         for place in places.into_iter().flatten() {
             draft.problem(
                 place,
-                format!("cannot be used together with {list}, which says where the servers are: remove one of the two"),
+                format!("cannot be used together with {list}, which sets the addresses of the servers: remove one of the two"),
             );
         }
     }
@@ -235,7 +235,10 @@ fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
         && !draft.holds_url_or_key(master)
         && (master.value.is_empty() || master.value.chars().any(|c| c.is_control() || c.is_whitespace()))
     {
-        draft.problem(master.name(), "must be the name under which the sentinels know the server, without white space");
+        draft.problem(
+            master.name(),
+            "must be the name of the server in the configuration of the sentinels, without white space",
+        );
     }
     match (hosts, master, cluster) {
         (Some(hosts), Some(master), None) => {
@@ -250,11 +253,11 @@ fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
         (Some(hosts), None, _) => {
             draft.problem(
                 hosts.name(),
-                "needs the name of the server that the sentinels watch: set REDIS_SENTINEL_MASTER",
+                "also needs the name of the server that the sentinels monitor: set REDIS_SENTINEL_MASTER",
             );
         }
         (None, Some(master), _) if !draft.reported("REDIS_SENTINEL_HOSTS") && !draft.reported(master.name()) => {
-            draft.problem(master.name(), "needs the sentinels to ask: set REDIS_SENTINEL_HOSTS");
+            draft.problem(master.name(), "also needs the addresses of the sentinels: set REDIS_SENTINEL_HOSTS");
         }
         _ => {}
     }
@@ -266,16 +269,13 @@ fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
             );
         }
         if cfg!(not(unix)) {
-            draft.problem(
-                socket.name(),
-                "asks for a unix socket, which this system does not have: use a host and a port",
-            );
+            draft.problem(socket.name(), "is a unix socket, which this system does not support: use a host and a port");
         }
         if socket.value.as_os_str().is_empty() {
             draft.problem(socket.name(), "must be the path of a unix socket");
         }
         if socket.value.to_str().is_some_and(|path| path.contains("://")) {
-            draft.problem(socket.name(), "must be the path of a unix socket, and no URL: use url(..) for that");
+            draft.problem(socket.name(), "must be the path of a unix socket and not a URL: use url(..) for a URL");
         }
         rows.row("unix socket", socket.value.display().to_string(), socket.origin);
         return Mode::Single(Address::Unix(socket.value));
@@ -319,27 +319,27 @@ fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<Username>, 
         }
         (Some(Given { value, origin }), None) => {
             if value.expose().is_empty() {
-                draft.problem(origin.name(), "must not be empty; leave it out where there is no password");
+                draft.problem(origin.name(), "must not be empty; remove it if there is no password");
             }
             Some((PasswordSource::Given(value), origin))
         }
         (None, Some(Given { value: path, origin })) => {
             if path.as_os_str().is_empty() {
-                draft.problem(origin.name(), "must be the path of a file that holds the password");
+                draft.problem(origin.name(), "must be the path of a file with the password");
             }
             Some((PasswordSource::File { path, named_by: origin.name() }, origin))
         }
         (None, None) => None,
     };
-    // `redis://secret@host` is meant as a password by many who write it.
-    let is_doubtful = password.is_none() && username.as_ref().is_some_and(|name| name.origin.is_url());
+    // `redis://secret@host` is often written by mistake for a password.
+    let may_be_password = password.is_none() && username.as_ref().is_some_and(|name| name.origin.is_url());
     if let Some(name) = &username {
-        let shown = if is_doubtful { "(set)".to_owned() } else { name.value.clone() };
+        let shown = if may_be_password { "(set)".to_owned() } else { name.value.clone() };
         rows.row("username", shown, name.origin);
     }
-    if is_doubtful {
+    if may_be_password {
         draft.warnings.push(
-            "the URL names a user and there is no password; a password without a user is written redis://:password@host"
+            "the URL has a user and no password; a password without a user is written redis://:password@host"
                 .to_owned(),
         );
     }
@@ -347,11 +347,11 @@ fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<Username>, 
         Some((_, origin)) => rows.row("password", "(set)", *origin),
         None => rows.row("password", "(none)", Origin::Default),
     }
-    let username = username.map(|name| Username { name: name.value, may_be_secret: is_doubtful });
+    let username = username.map(|name| Username { name: name.value, may_be_secret: may_be_password });
     (username, password.map(|(source, _)| source))
 }
 
-/// What the sentinels themselves want. Without sentinels it would go nowhere, and somebody would wonder.
+/// The credentials for the sentinels. Without sentinels they would silently have no effect, so they are refused.
 fn sentinel_credentials(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> (Option<String>, Option<Secret>) {
     let (username, password) = (draft.sentinel_username.take(), draft.sentinel_password.take());
     let is_sentinel = matches!(mode, Mode::Sentinel { .. });
@@ -374,7 +374,7 @@ fn sentinel_credentials(draft: &mut Draft, mode: &Mode, rows: &mut Description) 
     if let Some(word) = &password
         && word.value.expose().is_empty()
     {
-        draft.problem(word.name(), "must not be empty; leave it out where the sentinels have no password");
+        draft.problem(word.name(), "must not be empty; remove it if the sentinels have no password");
     }
     match &password {
         Some(word) => rows.row("sentinel password", "(set)", word.origin),
@@ -384,7 +384,7 @@ fn sentinel_credentials(draft: &mut Draft, mode: &Mode, rows: &mut Description) 
     (username.map(|name| name.value), password.map(|word| word.value))
 }
 
-/// Where nothing is announced nothing would be replaced, and somebody would wonder.
+/// With a single server no address is announced and a map would silently have no effect, so it is refused.
 fn address_map(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<AddressMap> {
     let Given { value, origin } = draft.address_map.take()?;
     let lists = ["REDIS_CLUSTER_HOSTS", "cluster_hosts", "REDIS_SENTINEL_HOSTS", "REDIS_SENTINEL_MASTER", "sentinel"];
@@ -408,7 +408,7 @@ fn database(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> u32 {
 }
 
 fn limits(draft: &mut Draft, rows: &mut Description) -> Limits {
-    const WORDS: &str = "must be at least 1; to fail at once while there is no connection, use when_down";
+    const WORDS: &str = "must be at least 1; to fail immediately while there is no connection, use when_down";
     let max_queued_time = queued_time(draft, rows);
     let Draft { max_in_flight, max_in_flight_bytes, max_queued, max_queued_bytes, .. } = draft;
     let given = [max_in_flight, max_in_flight_bytes, max_queued, max_queued_bytes].map(Option::take);
@@ -426,7 +426,8 @@ fn limits(draft: &mut Draft, rows: &mut Description) -> Limits {
 fn queued_time(draft: &mut Draft, rows: &mut Description) -> Option<Duration> {
     let (value, origin) = or_default(draft.max_queued_time.take(), None);
     if value.is_some_and(|time| time < Duration::from_millis(1) || time > DAY) {
-        draft.problem(origin.name(), "must be from 1 millisecond to a day, or None for the deadline of each command");
+        draft
+            .problem(origin.name(), "must be from 1 millisecond to a day, or None to use the deadline of each command");
     }
     rows.row("max queued time", value.map_or("deadline".to_owned(), milliseconds), origin);
     value

@@ -1,4 +1,4 @@
-//! Secrets, and where the password comes from.
+//! Secrets, and the source of the password.
 
 use std::{
     fmt,
@@ -9,17 +9,17 @@ use std::{
 
 use zeroize::Zeroizing;
 
-/// The most that is read from a password file, in bytes.
+/// The maximum size of a password file in bytes.
 const PASSWORD_FILE_LIMIT: usize = 64 * 1024;
 
-/// Bytes that must not be seen: erased from memory when dropped, `***` in `Debug`, no `Display`.
+/// Bytes that must not be shown: erased from memory when dropped, `***` in `Debug`, no `Display`.
 ///
-/// Made from text or bytes with `into()`; a `String` or `Vec<u8>` is taken over without leaving a copy.
+/// Created from text or bytes with `into()`. A `String` or `Vec<u8>` is moved without a copy.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// The bytes, for the one place that sends them.
+    /// The bytes, for the login command only.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -55,13 +55,13 @@ impl From<&[u8]> for Secret {
     }
 }
 
-/// Where the password is to be had when a connection logs in.
+/// The source of the password at login.
 #[derive(Clone)]
 pub(super) enum PasswordSource {
-    /// It was given.
+    /// Set directly.
     Given(Secret),
-    /// It is in a file, which is read at every login so that a rotated password is picked up.
-    /// `named_by` is the variable or method that named the file.
+    /// A file, which is read at every login so that a rotated password takes effect. `named_by` is the variable or
+    /// method with its path.
     File { path: PathBuf, named_by: &'static str },
 }
 
@@ -70,23 +70,27 @@ impl PasswordSource {
         match self {
             Self::Given(secret) => Ok(secret.clone()),
             Self::File { path, named_by } => read_password_file(path)
-                // The path stays out of the text: a password put into the wrong variable looks like one.
-                .map_err(|error| io::Error::new(error.kind(), format!("the file that {named_by} names: {error}"))),
+                // The path is not part of the text, because a password in the wrong variable would be shown as a
+                // path.
+                .map_err(|error| io::Error::new(error.kind(), format!("the password file of {named_by}: {error}"))),
         }
     }
 }
 
 fn read_password_file(path: &Path) -> io::Result<Secret> {
-    // Opening a pipe that nobody writes to would block the connection's thread for ever.
+    // Opening a pipe without a writer would block the connection's thread forever.
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
     }
-    // Room for all of it at once: a vector that grows leaves unerased copies behind.
+    // The full capacity is reserved at once, because a growing vector leaves copies that are not erased.
     let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_FILE_LIMIT + 1));
     File::open(path)?.take(PASSWORD_FILE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > PASSWORD_FILE_LIMIT {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "is larger than 64 KiB, so it is no password file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "is larger than 64 KiB: check that it is a password file",
+        ));
     }
     if bytes.ends_with(b"\n") {
         bytes.pop();
@@ -95,7 +99,7 @@ fn read_password_file(path: &Path) -> io::Result<Secret> {
         }
     }
     if bytes.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "is empty; it must hold the password"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "is empty: write the password to it"));
     }
     Ok(Secret::from(bytes.as_slice()))
 }

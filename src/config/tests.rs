@@ -1,4 +1,4 @@
-//! What holds, what contradicts, what is refused, and that nothing of it tells a secret.
+//! Defaults, contradictions, refused values, and that no text exposes a secret.
 
 use std::ffi::OsString;
 
@@ -26,8 +26,8 @@ fn valid(pairs: Pairs<'_>) -> RedisConfig {
     from(pairs).unwrap_or_else(|error| panic!("{pairs:?}: {error}"))
 }
 
-/// The variables that are complained about, in order.
-fn blamed(pairs: Pairs<'_>) -> Vec<String> {
+/// The variables with problems, in order.
+fn problem_names(pairs: Pairs<'_>) -> Vec<String> {
     let error = from(pairs).err().unwrap_or_else(|| panic!("{pairs:?} was accepted"));
     error.problems().iter().map(|problem| problem.variable().to_owned()).collect()
 }

@@ -1,18 +1,18 @@
-//! What TLS needs to know.
+//! TLS settings.
 
 use std::{fmt, path::Path, str::FromStr};
 
 use super::pem::Pem;
 
-/// What of a server's certificate is verified.
+/// Which parts of a server's certificate are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum TlsVerify {
-    /// That a trusted authority has signed it, and that it is for the name of the server. The default.
+    /// The signature of a trusted authority, and the name of the server. The default.
     #[default]
     Full,
-    /// Only that a trusted authority has signed it: for certificates without the names of their servers. With an
-    /// authority that signs for others as well, each of those can pose as the server.
+    /// Only the signature of a trusted authority, for certificates that do not contain the name of the server. If the
+    /// authority also signs for others, each of those can impersonate the server.
     Ca,
 }
 
@@ -33,13 +33,13 @@ impl FromStr for TlsVerify {
         match text {
             "full" => Ok(Self::Full),
             "ca" => Ok(Self::Ca),
-            _ => Err("must be full (authority and name) or ca (authority only); there is no value for no verification"),
+            _ => Err("must be full (authority and name) or ca (authority only); verification cannot be disabled"),
         }
     }
 }
 
-/// How to speak TLS with the server. Files are read when a connection is made, not before. `Debug` shows paths, and
-/// nothing of PEM text.
+/// How to connect with TLS. Files are read when a connection is made, not before. `Debug` shows paths, and no PEM
+/// text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     pub(crate) ca: Option<Pem>,
@@ -50,38 +50,38 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
-    /// The PEM file of the certificate authorities to trust; `None` if their text was given, or those of the system are
-    /// trusted.
+    /// The PEM file of the trusted certificate authorities; `None` if they were given as text, or are those of the
+    /// system.
     #[must_use]
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_ref()?.file()
     }
 
-    /// The PEM file of the client's certificate chain; `None` if its text was given, or there is none.
+    /// The PEM file of the client's certificate chain; `None` if it was given as text, or there is none.
     #[must_use]
     pub fn cert(&self) -> Option<&Path> {
         self.cert.as_ref()?.file()
     }
 
-    /// The PEM file of the client's private key; `None` if its text was given, or there is none.
+    /// The PEM file of the client's private key; `None` if it was given as text, or there is none.
     #[must_use]
     pub fn key(&self) -> Option<&Path> {
         self.key.as_ref()?.file()
     }
 
-    /// Whether the client shows a certificate.
+    /// Whether the client presents a certificate.
     #[must_use]
     pub fn has_client_certificate(&self) -> bool {
         self.cert.is_some()
     }
 
-    /// What of a server's certificate is verified.
+    /// Which parts of a server's certificate are verified.
     #[must_use]
     pub fn verify(&self) -> TlsVerify {
         self.verify
     }
 
-    /// The name that the server's certificate must be for; `None` means the host that is dialled.
+    /// The expected name in the server's certificate; `None` means the host that is dialled.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()

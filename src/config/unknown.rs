@@ -1,13 +1,13 @@
-//! Variables that look like ours and are not: most likely a slip of the pen that would go unnoticed.
+//! Warns about unknown `REDIS_*` variables, which are most likely misspelt.
 
 use super::describe::printable;
 
-/// More names than this are counted, not listed.
+/// Further names are counted, not listed.
 const MAX_LISTED: usize = 16;
-/// Longer names are cut for display, and not compared beyond this.
+/// Longer names are truncated for display and comparison.
 const MAX_NAME: usize = 64;
 
-/// One warning for each unknown name, with the nearest known one. Never a value.
+/// One warning for each unknown name, with the most similar known one. Values are never included.
 pub(super) fn warnings(mut unknown: Vec<String>, known: &[&'static str]) -> Vec<String> {
     unknown.retain(|name| !is_service_link(name));
     unknown.sort_unstable();
@@ -24,10 +24,10 @@ fn warning(name: &str, known: &[&'static str]) -> String {
     let name: String = name.chars().take(MAX_NAME).collect();
     let ours = known.iter().filter(|known| known.starts_with("REDIS_"));
     let nearest = ours.min_by_key(|known| distance(&name, known)).copied().unwrap_or_default();
-    format!("{} is not a known variable and has no effect; the nearest known one is {nearest}", printable(&name))
+    format!("{} is not a known variable and has no effect; did you mean {nearest}?", printable(&name))
 }
 
-/// Kubernetes sets these in every pod beside a service named `redis`; nobody wrote them.
+/// Kubernetes sets these in every pod if there is a service named `redis`, so they are not misspelt.
 fn is_service_link(name: &str) -> bool {
     let port = name.strip_prefix("REDIS_PORT_").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     port || name == "REDIS_SERVICE_HOST" || name.starts_with("REDIS_SERVICE_PORT")
@@ -58,7 +58,7 @@ mod tests {
     use super::distance;
 
     #[test]
-    fn distances_are_those_of_levenshtein() {
+    fn distance_is_the_levenshtein_distance() {
         for (one, other, expected) in [
             ("", "", 0),
             ("a", "", 1),

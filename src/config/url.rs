@@ -1,4 +1,4 @@
-//! `REDIS_URL`, taken apart. Its errors never quote it: a password is in it.
+//! Parses `REDIS_URL`. Its errors never quote the URL, because it contains a password.
 
 use std::{borrow::Cow, path::PathBuf};
 
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::address::{HOST_WORDS, REDIS_PORT, host};
 use super::secret::Secret;
 
-/// What a URL says.
+/// The parts of a URL.
 pub(super) struct UrlParts {
     pub(super) place: UrlTarget,
     pub(super) username: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct UrlParts {
     pub(super) db: u32,
 }
 
-/// Where a URL points. The port is filled in: a URL is a whole address.
+/// The address in a URL. A missing port is the default port, because a URL is a complete address.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum UrlTarget {
     Tcp { host: String, port: u16, tls: bool },
@@ -28,23 +28,23 @@ type Words = Cow<'static, str>;
 
 const FORMS: &str = "must be redis://[user][:password@]host[:port][/db], rediss:// for TLS, \
      or unix:///path?db=0&user=name&pass=word";
-const DB_WORDS: &str = "must name the database by a number, 0 to 2147483647";
+const DB_WORDS: &str = "must give the database as a number, 0 to 2147483647";
 
-/// Takes a URL apart.
+/// Parses a URL.
 ///
 /// # Errors
-/// In words that follow the name of the variable.
+/// The text follows the name of the variable.
 pub(super) fn parse(text: &Secret) -> Result<UrlParts, Words> {
     let text = std::str::from_utf8(text.expose()).map_err(|_| "is not valid UTF-8; percent-encode such bytes")?;
-    // The parser would drop line ends and tabs without a word, and with them a piece of a password.
+    // The parser would silently drop line ends and tabs, and with them a part of a password.
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("contains white space or a line end; remove it, or percent-encode it where it is meant".into());
+        return Err("contains white space or a line end; remove it, or percent-encode it if it is intended".into());
     }
     let url = Url::parse(text).map_err(|error| match error {
         url::ParseError::InvalidPort => Cow::Borrowed(
             "has a port that is not a number from 1 to 65535, or a `/`, `?` or `#` in its password that is not percent-encoded",
         ),
-        _ => format!("{FORMS} (percent-encode what else a password contains)").into(),
+        _ => format!("{FORMS} (percent-encode other characters of a password)").into(),
     })?;
     let parts = match url.scheme() {
         "redis" => tcp(&url, false),
@@ -65,9 +65,9 @@ fn tcp(url: &Url, tls: bool) -> Result<UrlParts, Words> {
         Some(Host::Ipv4(address)) => address.to_string(),
         Some(Host::Domain(name)) => {
             let name = percent_decode_str(name).decode_utf8_lossy();
-            host(&name).ok_or_else(|| format!("names a host that is none: it {HOST_WORDS}"))?.to_owned()
+            host(&name).ok_or_else(|| format!("has an invalid host: it {HOST_WORDS}"))?.to_owned()
         }
-        None => return Err(format!("names no host; it {FORMS}").into()),
+        None => return Err(format!("has no host; it {FORMS}").into()),
     };
     let port = url.port().unwrap_or(REDIS_PORT);
     if port == 0 {
@@ -93,22 +93,22 @@ fn unix(url: &Url) -> Result<UrlParts, Words> {
         return Err("has a `#`, which these URLs do not use; in a password write %23".into());
     }
     if !url.path().starts_with('/') || url.path().ends_with('/') {
-        return Err("must name the absolute path of a unix socket: unix:///path".into());
+        return Err("must have the absolute path of a unix socket: unix:///path".into());
     }
     let path = percent_decode_str(url.path())
         .decode_utf8()
-        .map_err(|_| "names a path that is not UTF-8; give it in code, by RedisConfigBuilder::unix_socket")?;
+        .map_err(|_| "has a path that is not UTF-8; set it in code with RedisConfigBuilder::unix_socket")?;
     if path.contains('\0') {
-        return Err("names a path with a NUL byte".into());
+        return Err("has a path with a NUL byte; correct the path".into());
     }
     let mut parts = UrlParts { place: UrlTarget::Unix(path.as_ref().into()), username: None, password: None, db: 0 };
-    // Not as a form: there `+` would be a space, and base64 passwords contain it.
+    // Not parsed as a form, where `+` is a space, because base64 passwords contain `+`.
     for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             Some(("db", number)) => parts.db = database(number)?,
             Some(("user", name)) => parts.username = user(name)?,
             Some(("pass", word)) => parts.password = password(word),
-            _ => return Err("takes db, user and pass after its `?`; in a password write %26 for `&`".into()),
+            _ => return Err("accepts db, user and pass after its `?`; in a password write %26 for `&`".into()),
         }
     }
     Ok(parts)
@@ -122,7 +122,8 @@ fn user(encoded: &str) -> Result<Option<String>, Words> {
     if encoded.is_empty() {
         return Ok(None);
     }
-    let name = percent_decode_str(encoded).decode_utf8().map_err(|_| "has a user name that is not UTF-8")?;
+    let name =
+        percent_decode_str(encoded).decode_utf8().map_err(|_| "has a user name that is not UTF-8; correct it")?;
     Ok(Some(name.into_owned()))
 }
 
@@ -130,7 +131,7 @@ fn password(encoded: &str) -> Option<Secret> {
     if encoded.is_empty() {
         return None;
     }
-    // Collected with room for all of it, so that no unerased copy is left by growth.
+    // The full capacity is reserved, because growth would leave copies that are not erased.
     let mut bytes = Vec::with_capacity(encoded.len());
     bytes.extend(percent_decode_str(encoded));
     Some(bytes.into())

@@ -1,4 +1,4 @@
-//! Several messages as one: what pipelines and transactions have in common.
+//! Several messages sent as one unit: the common part of pipelines and transactions.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::connection::verdict::part_error;
 use crate::error::{Error, Fate, Result};
 use crate::frame::{Frame, ReadFrom, Unit, WhenDown};
 
-/// What can be sent together: a tuple of up to 16 messages of any kinds, or a vector of one kind.
+/// Messages that can be sent together: a tuple of up to 16 messages of any kinds, or a vector of one kind.
 ///
-/// It is implemented by this crate only.
+/// Only this crate implements it.
 pub trait Bundle: Send + 'static {
     /// The reply of each message.
     type Replies: Send + 'static;
@@ -76,7 +76,8 @@ macro_rules! tuples {
             }
 
             fn replies(answers: &mut Answers<'_>) -> Option<Self::Replies> {
-                // All of them before one is asked for: every answer counts for the fate of the whole.
+                // All answers are taken before one is returned, because every answer counts for the fate of the
+                // whole.
                 let all = ($(answers.take::<$name>(),)+);
                 Some(($(all.$at?,)+))
             }
@@ -105,15 +106,15 @@ tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13, O 14);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13, O 14, P 15);
 
-/// The answers to a unit, handed out one by one to the messages that asked.
+/// The answers to a unit, taken one by one by its messages.
 #[derive(Debug)]
 pub struct Answers<'a> {
-    /// What was asked, to name a command that failed.
+    /// The commands, to name one that failed.
     frame: Option<&'a Frame>,
     outcomes: std::vec::IntoIter<Result<Value>>,
     next: usize,
     failed: Option<Error>,
-    /// Some of it ran, or may have.
+    /// At least one command ran, or may have run.
     ran: bool,
 }
 
@@ -122,10 +123,10 @@ impl<'a> Answers<'a> {
         Self::of_outcomes(frame, values.into_iter().map(Ok).collect())
     }
 
-    /// As [`new`](Self::new), for commands that went several ways: some may have no answer.
+    /// Like [`new`](Self::new), for commands that were sent to several nodes: each has its own outcome.
     pub(crate) fn of_outcomes(frame: Option<&'a Frame>, outcomes: Vec<Result<Value>>) -> Result<Self> {
         if unit_of(frame).is_some_and(|unit| unit.len() != outcomes.len()) {
-            return Err(Error::decode("the server's answers are not as many as the commands"));
+            return Err(Error::decode("the number of the server's answers differs from the number of commands"));
         }
         Ok(Self { frame, outcomes: outcomes.into_iter(), next: 0, failed: None, ran: false })
     }
@@ -139,9 +140,9 @@ impl<'a> Answers<'a> {
         self.next += 1;
         let unit = unit_of(self.frame);
         let reply = match self.outcomes.next() {
-            None => Err(Error::decode("the server's answers are fewer than the commands")),
+            None => Err(Error::decode("the server sent fewer answers than commands")),
             Some(Ok(Value::ServerError(error))) => {
-                // A script may fail after it has written something.
+                // A script may fail after it has written.
                 let judged = self.frame.zip(unit).map(|(frame, unit)| part_error(frame, unit, index, &error));
                 Err(judged.unwrap_or_else(|| Error::server(error.code(), error.details())))
             }
@@ -160,18 +161,18 @@ impl<'a> Answers<'a> {
         })
     }
 
-    /// As `next`, but the first failure is kept for [`all`](Self::all).
+    /// Like `next`, but keeps the first failure for [`all`](Self::all).
     fn take<M: Command>(&mut self) -> Option<M::Reply> {
         self.next::<M>().map_err(|error| _ = self.failed.get_or_insert(error)).ok()
     }
 
-    /// Every reply, or the first failure. What that says of itself may not hold for the whole: when one
-    /// command was rejected and another one ran, repeating the whole would run that one twice.
+    /// Every reply, or the first failure. The fate of the failed command may not apply to the whole: if another
+    /// command ran, retrying the whole would run that one twice.
     pub(crate) fn all<C: Bundle>(mut self) -> Result<C::Replies> {
         let replies = C::replies(&mut self);
         match (self.failed, replies) {
             (None, Some(replies)) => Ok(replies),
-            (None, None) => Err(Error::decode("the server's answers are fewer than the commands")),
+            (None, None) => Err(Error::decode("the server sent fewer answers than commands")),
             (Some(error), _) => {
                 let harmless = !self.ran || self.frame.is_some_and(Frame::is_read);
                 Err(if harmless { error } else { error.with_fate(Fate::Unknown) })
@@ -179,7 +180,7 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// What became of each command.
+    /// The outcome of each command.
     pub(super) fn each<C: Bundle>(mut self) -> C::Outcomes {
         C::outcomes(&mut self)
     }
@@ -189,7 +190,7 @@ fn unit_of(frame: Option<&Frame>) -> Option<&Unit> {
     frame.and_then(Frame::unit)
 }
 
-/// The array that a unit is answered with.
+/// The array of the answers to a unit.
 pub(super) fn array(value: Value) -> Result<Vec<Value>> {
     match value {
         Value::Array(values) => Ok(values),
@@ -197,7 +198,7 @@ pub(super) fn array(value: Value) -> Result<Vec<Value>> {
     }
 }
 
-/// How a unit as a whole may be treated on the way.
+/// The options of a unit as a whole.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct UnitOptions {
     pub(super) timeout: Option<Duration>,
@@ -214,15 +215,15 @@ impl UnitOptions {
         if let Some(what) = self.when_down {
             frame = frame.when_down(what);
         }
-        if let Some(whom) = self.read_from {
-            frame = frame.read_from(whom);
+        if let Some(server) = self.read_from {
+            frame = frame.read_from(server);
         }
         if self.idempotent { frame.idempotent() } else { frame }
     }
 }
 
-/// Declares a unit: the struct, its options and its [`Command`], joined by `$join`, and answered through
-/// `$answers`. Its constructor stands in an `impl` of its own beside it.
+/// Declares a unit: the struct, its options and its [`Command`]. `$join` joins the commands, `$answers` takes the
+/// answers apart. Its constructor is in an `impl` next to it.
 macro_rules! unit {
     ($(#[$meta:meta])* $name:ident, $join:path, $answers:path) => {
         $(#[$meta])*
@@ -234,28 +235,27 @@ macro_rules! unit {
         }
 
         impl<C: Bundle> $name<C> {
-            /// Sets the deadline of the whole, over every phase; see [`Frame::timeout`](crate::Frame::timeout).
-            /// Without it the earliest deadline of its commands holds.
+            /// Sets the deadline of the whole over all phases; see [`Frame::timeout`](crate::Frame::timeout). The
+            /// default is the earliest deadline of its commands.
             pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.wishes.timeout = Some(timeout);
                 self
             }
 
-            /// Says that running the whole twice does the same as running it once, so that it may be sent
-            /// again when a link broke before its reply came.
+            /// Marks the whole as idempotent: running it twice has the effect of running it once, so it is retried if
+            /// the link breaks before its reply arrives.
             pub fn idempotent(mut self) -> Self {
                 self.wishes.idempotent = true;
                 self
             }
 
-            /// Sets what becomes of it while there is no connection.
+            /// Sets how it is handled while there is no connection.
             pub fn when_down(mut self, what: $crate::frame::WhenDown) -> Self {
                 self.wishes.when_down = Some(what);
                 self
             }
 
-            /// The same with another reply: what became of each command, so that one failure hides nothing
-            /// of the others.
+            /// Changes the reply to the outcome of each command, so that one failure does not hide the other replies.
             pub fn try_each(self) -> $crate::messages::batch::TryEach<Self> {
                 $crate::messages::batch::TryEach(self)
             }
@@ -320,7 +320,7 @@ macro_rules! unit {
 }
 pub(super) use unit;
 
-/// A unit that can tell what became of each of its commands.
+/// A unit that can return the outcome of each of its commands.
 pub trait Several: Command {
     #[doc(hidden)]
     type Outcomes: Send + 'static;
@@ -332,7 +332,7 @@ pub trait Several: Command {
     fn outcomes_each(frame: &Frame, outcomes: Vec<Result<Value>>) -> Result<Self::Outcomes>;
 }
 
-/// Several messages of which one failure hides nothing of the others; made by
+/// Several messages with one outcome for each, so that one failure does not hide the other replies. Created by
 /// [`Pipeline::try_each`](crate::Pipeline::try_each) and [`Transaction::try_each`](crate::Transaction::try_each).
 #[derive(Debug, Clone)]
 #[must_use = "a message does nothing until it is sent"]

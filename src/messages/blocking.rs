@@ -1,4 +1,4 @@
-//! Commands that wait for something to come.
+//! Blocking commands.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::frame::{Frame, ReplyKeys};
 use crate::prefix::waits::{milliseconds, seconds};
 
-/// What was taken, and from where.
+/// A value or member that was taken, with its key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Popped<T> {
-    /// The key it was taken from, without the prefix.
+    /// The key from which it was taken, without the prefix.
     pub key: Vec<u8>,
-    /// What was taken.
+    /// The value that was taken.
     pub value: T,
 }
 
@@ -55,7 +55,7 @@ impl ScoreEnd {
     }
 }
 
-/// Makes a frame one that waits for up to `longest`.
+/// Marks a frame as blocking for up to `longest`.
 fn hold(frame: Frame, longest: Duration) -> Frame {
     frame.hold(Duration::from_millis(milliseconds(longest)))
 }
@@ -79,7 +79,7 @@ fn pop_many<K: AsRef<[u8]>>(
     hold(frame.concat(names).arg(end), longest)
 }
 
-/// The key, and what `take` makes of the rest. Nil when nothing came.
+/// Decodes the key, and the rest with `take`. Nil if the command timed out.
 fn popped<T>(
     value: Value,
     take: impl FnOnce(&mut std::vec::IntoIter<Value>) -> Result<T>,
@@ -111,11 +111,11 @@ fn member<T: FromRedisValue>(parts: &mut std::vec::IntoIter<Value>) -> Result<(T
     Ok((decode(shape::next(parts)?)?, decode(shape::next(parts)?)?))
 }
 
-/// Gives a message another reply type.
+/// Changes the reply type of a message.
 macro_rules! typed {
     ($name:ident) => {
         impl<T> $name<T> {
-            /// The same with values of another type than bytes.
+            /// Changes the type of the values; the default is bytes.
             pub fn typed<U>(self) -> $name<U> {
                 $name::of(self.frame)
             }
@@ -124,28 +124,28 @@ macro_rules! typed {
 }
 
 command! {
-    /// `BLPOP`: takes the first value of the first of several lists that has one, or waits for one; `None`
-    /// when none came in time.
+    /// `BLPOP`: takes the first value of the first non-empty list, or waits for one. The reply is `None` if none
+    /// arrived in time.
     ///
-    /// It runs on a connection of its own, which is made when it is needed and shared with nobody meanwhile,
-    /// so no other command waits behind it. There is a [bound](crate::LinkLimit) on such connections: with all
-    /// of them busy it waits for one, for as long as its own [timeout](Self::timeout) or the connection's
-    /// `command_timeout` allows, and is [`Overloaded`](crate::ErrorKind::Overloaded) then.
+    /// It runs on a dedicated connection, which is opened on demand and not shared meanwhile, so no other command
+    /// waits for it. The number of these connections is [limited](crate::LinkLimit). If all are busy the command
+    /// waits for one until its own [timeout](Self::timeout) or the connection's `command_timeout`, and then fails
+    /// with [`Overloaded`](crate::ErrorKind::Overloaded).
     ///
-    /// The wait is at least a millisecond, also for `Duration::ZERO`, and at most 49 days, also for
-    /// `Duration::MAX`. The server is asked for it piece by piece, each as long as the connection's `liveness`,
-    /// so that a dead connection is noticed; behind each piece it queues anew among those who wait for the same
-    /// list. The deadline is the wait and the `command_timeout` on top, unless it has one of its own.
+    /// The wait is limited to the range from 1 millisecond, also for `Duration::ZERO`, to 49 days, also for
+    /// `Duration::MAX`. It is split into server-side waits of the connection's `liveness` each, so that a dead
+    /// connection is detected. After each of them the command is queued again behind the other clients that wait for
+    /// the same list. The deadline is the wait plus the `command_timeout`, unless the command has its own timeout.
     ///
-    /// A caller who goes away, by dropping the future or the request to an address, calls it off: the server is
-    /// told by CLIENT UNBLOCK, and what was taken all the same is put back where it was taken from
-    /// ([`ConnectionEvent::PutBack`](crate::ConnectionEvent::PutBack)). Where that cannot be, because the user
-    /// may not send CLIENT UNBLOCK or the connection broke, it is closed, and
-    /// [`ConnectionEvent::MayBeLost`](crate::ConnectionEvent::MayBeLost) says so. With
-    /// [`Redis::send`](crate::Redis::send) that holds until the reply was polled out of the future; a request to
-    /// an actix address has its reply when it is sent, and one that is dropped unread is gone.
+    /// # Cancel safety Dropping the future, or the request to an address, cancels the command with CLIENT UNBLOCK. If
+    /// a value was taken nevertheless, it is put back where it was taken from
+    /// ([`ConnectionEvent::PutBack`](crate::ConnectionEvent::PutBack)). If this is not possible, because the user may
+    /// not run CLIENT UNBLOCK or the connection broke, the connection is closed and
+    /// [`ConnectionEvent::MayBeLost`](crate::ConnectionEvent::MayBeLost) is reported. With
+    /// [`Redis::send`](crate::Redis::send) this holds until the reply was polled out of the future. A request to an
+    /// actix address has its reply as soon as it is sent: a reply that is dropped unread is lost.
     ///
-    /// Inside a [`Transaction`](crate::Transaction) it does not wait; a [`Pipeline`](crate::Pipeline) refuses it.
+    /// Inside a [`Transaction`](crate::Transaction) it does not block; a [`Pipeline`](crate::Pipeline) refuses it.
     ///
     /// ```
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -162,7 +162,7 @@ command! {
 }
 
 impl BLPop {
-    /// Takes from the head of the first of the lists at `keys`, at least one, that has something.
+    /// Takes from the head of the first non-empty list at `keys`, of which there must be at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>, longest: Duration) -> Self {
         Self::of(pop("BLPOP", keys, longest))
     }
@@ -171,12 +171,12 @@ impl BLPop {
 typed!(BLPop);
 
 command! {
-    /// `BRPOP`: as [`BLPop`], from the tail.
+    /// `BRPOP`: like [`BLPop`], from the tail.
     BRPop<T = Vec<u8>> => Option<Popped<T>>, by one
 }
 
 impl BRPop {
-    /// Takes from the tail of the first of the lists at `keys`, at least one, that has something.
+    /// Takes from the tail of the first non-empty list at `keys`, of which there must be at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>, longest: Duration) -> Self {
         Self::of(pop("BRPOP", keys, longest))
     }
@@ -185,15 +185,15 @@ impl BRPop {
 typed!(BRPop);
 
 command! {
-    /// `BLMOVE`: moves a value from one list to another, and waits for one if there is none; the reply is the
-    /// value. It waits and is called off as [`BLPop`]: a value that was moved for nobody is moved back, unless
-    /// somebody has taken it from its destination. Needs Redis 6.2.
+    /// `BLMOVE`: moves a value from one list to another, or waits for one. The reply is the value. It waits and is
+    /// cancelled like [`BLPop`]: after a cancellation a moved value is moved back, unless another client has taken it
+    /// from its destination. Needs Redis 6.2.
     BLMove<T = Vec<u8>> => Option<T>
 }
 
 impl BLMove {
-    /// Moves from the `from` end of the list at `source` to the `to` end of the list at `destination`, which
-    /// may be the same.
+    /// Moves from the `from` end of the list at `source` to the `to` end of the list at `destination`, which may be
+    /// the same list.
     pub fn new(
         source: impl AsRef<[u8]>,
         destination: impl AsRef<[u8]>,
@@ -209,21 +209,21 @@ impl BLMove {
 typed!(BLMove);
 
 command! {
-    /// `BLMPOP`: takes several values of the first of several lists that has some, or waits for them; else as
-    /// [`BLPop`]. Needs Redis 7.0.
+    /// `BLMPOP`: takes several values of the first non-empty list, or waits for them. Otherwise like [`BLPop`]. Needs
+    /// Redis 7.0.
     BLMPop<T = Vec<u8>> => Option<Popped<Vec<T>>>, by one
 }
 
 impl BLMPop {
-    /// Takes from one end of the first of the lists at `keys`, at least one, that has something: one value,
-    /// unless [`count`](Self::count) says more.
+    /// Takes from one end of the first non-empty list at `keys`, of which there must be at least one. Takes one
+    /// value, unless [`count`](Self::count) is set.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>, end: ListEnd, longest: Duration) -> Self {
         Self::of(pop_many("BLMPOP", keys, end.as_str(), longest))
     }
 }
 
 impl<T> BLMPop<T> {
-    /// Takes at most that many values, at least 1, if they are there.
+    /// Takes up to `values` values, minimum 1.
     pub fn count(mut self, values: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(values.max(1));
         self
@@ -233,14 +233,14 @@ impl<T> BLMPop<T> {
 typed!(BLMPop);
 
 command! {
-    /// `BZPOPMIN`: takes the member with the lowest score of the first of several sorted sets that has one, or
-    /// waits for one; else as [`BLPop`]. The value is the member with its score. One that is put back does not
-    /// replace one of the same name that came meanwhile.
+    /// `BZPOPMIN`: takes the member with the lowest score of the first non-empty sorted set, or waits for one.
+    /// Otherwise like [`BLPop`]. The value is the member with its score. A member that is put back does not replace a
+    /// member of the same name that was added meanwhile.
     BZPopMin<T = Vec<u8>> => Option<Popped<(T, f64)>>, by scored
 }
 
 impl BZPopMin {
-    /// Takes from the first of the sorted sets at `keys`, at least one, that has something.
+    /// Takes from the first non-empty sorted set at `keys`, of which there must be at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>, longest: Duration) -> Self {
         Self::of(pop("BZPOPMIN", keys, longest))
     }
@@ -249,12 +249,12 @@ impl BZPopMin {
 typed!(BZPopMin);
 
 command! {
-    /// `BZPOPMAX`: as [`BZPopMin`], with the highest score.
+    /// `BZPOPMAX`: like [`BZPopMin`], with the highest score.
     BZPopMax<T = Vec<u8>> => Option<Popped<(T, f64)>>, by scored
 }
 
 impl BZPopMax {
-    /// Takes from the first of the sorted sets at `keys`, at least one, that has something.
+    /// Takes from the first non-empty sorted set at `keys`, of which there must be at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>, longest: Duration) -> Self {
         Self::of(pop("BZPOPMAX", keys, longest))
     }
@@ -263,21 +263,21 @@ impl BZPopMax {
 typed!(BZPopMax);
 
 command! {
-    /// `BZMPOP`: takes several members of the first of several sorted sets that has some, or waits for them;
-    /// else as [`BZPopMin`]. Needs Redis 7.0.
+    /// `BZMPOP`: takes several members of the first non-empty sorted set, or waits for them. Otherwise like
+    /// [`BZPopMin`]. Needs Redis 7.0.
     BZMPop<T = Vec<u8>> => Option<Popped<Vec<(T, f64)>>>, by many_scored
 }
 
 impl BZMPop {
-    /// Takes from one end of the first of the sorted sets at `keys`, at least one, that has something: one
-    /// member, unless [`count`](Self::count) says more.
+    /// Takes from one end of the first non-empty sorted set at `keys`, of which there must be at least one. Takes one
+    /// member, unless [`count`](Self::count) is set.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>, end: ScoreEnd, longest: Duration) -> Self {
         Self::of(pop_many("BZMPOP", keys, end.as_str(), longest))
     }
 }
 
 impl<T> BZMPop<T> {
-    /// Takes at most that many members, at least 1, if they are there.
+    /// Takes up to `members` members, minimum 1.
     pub fn count(mut self, members: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(members.max(1));
         self
@@ -287,11 +287,11 @@ impl<T> BZMPop<T> {
 typed!(BZMPop);
 
 command! {
-    /// `WAIT`: waits until replicas have the writes before it; the reply is how many have.
+    /// `WAIT`: waits until replicas have acknowledged the earlier writes. The reply is the number of these replicas.
     ///
-    /// It speaks of the writes of its own connection, so it belongs behind them in one
-    /// [`Pipeline`](crate::Pipeline), which then goes on a connection of its own as a whole. By itself it is
-    /// refused, because it would speak of nothing; inside a [`Transaction`](crate::Transaction) it does not wait.
+    /// WAIT covers earlier writes of the same connection. Send it after them in one [`Pipeline`](crate::Pipeline),
+    /// which then uses a dedicated connection. A single WAIT is refused, because it would cover no writes. Inside a
+    /// [`Transaction`](crate::Transaction) it does not block.
     ///
     /// ```
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -308,21 +308,21 @@ command! {
 }
 
 impl Wait {
-    /// Waits for so many replicas, for at most `longest`, at least a millisecond.
+    /// Waits for `replicas` replicas for up to `longest`, at least 1 millisecond.
     pub fn new(replicas: u64, longest: Duration) -> Self {
         Self::of(hold(Frame::known("WAIT").arg(replicas).arg(milliseconds(longest)), longest))
     }
 }
 
 command! {
-    /// `WAITAOF`: as [`Wait`], until the writes are in the append-only files of this server and of replicas; the
-    /// reply is of how many each. Needs Redis 7.2.
+    /// `WAITAOF`: like [`Wait`], until the writes are in the append-only files of this server and of replicas. The
+    /// reply is the number of each. Needs Redis 7.2.
     WaitAof => (u64, u64)
 }
 
 impl WaitAof {
-    /// Waits for the file of this server, if `local`, and of so many replicas, for at most `longest`, at least a
-    /// millisecond.
+    /// Waits for the file of this server, if `local`, and for those of `replicas` replicas, for up to `longest`, at
+    /// least 1 millisecond.
     pub fn new(local: bool, replicas: u64, longest: Duration) -> Self {
         let frame = Frame::known("WAITAOF").arg(u8::from(local)).arg(replicas);
         Self::of(hold(frame.arg(milliseconds(longest)), longest))

@@ -9,7 +9,7 @@ use crate::frame::Frame;
 
 const NO_FIELD: &str = "needs at least one field";
 
-/// The fields of HSET, of which there must be at least one when it is sent.
+/// The fields of HSET, at least one when it is sent.
 #[derive(Clone, Default)]
 struct HashFields(Fields);
 
@@ -20,7 +20,7 @@ impl Rest for HashFields {
 }
 
 command! {
-    /// `HSET`: writes fields of a hash; the reply is how many of them are new.
+    /// `HSET`: writes fields of a hash. The reply is the number of new fields.
     ///
     /// ```
     /// use redis_actix::{Command, HSet};
@@ -40,7 +40,7 @@ command! {
 }
 
 impl HSet {
-    /// Writes fields of the hash at `key`, at least one, which counts as empty while it does not exist.
+    /// Writes fields, at least one, of the hash at `key`. A missing key counts as empty.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("HSET").key(key))
     }
@@ -62,11 +62,11 @@ impl HSet {
         self
     }
 
-    /// Adds the fields of a struct or a map; [`to_fields`](crate::to_fields) says how they are written.
-    /// Fields that are `None` are left out, so what the hash has for them stays: remove it with [`HDel`].
+    /// Adds the fields of a struct or a map; [`to_fields`](crate::to_fields) documents the format. Fields that are
+    /// `None` are skipped, so the hash keeps their old values: remove these with [`HDel`].
     ///
     /// # Errors
-    /// When `value` cannot be written as fields.
+    /// If `value` cannot be serialized as fields.
     pub fn entry<T: Serialize + ?Sized>(mut self, value: &T) -> Result<Self> {
         self.rest.0.entry(value)?;
         Ok(self)
@@ -74,7 +74,7 @@ impl HSet {
 }
 
 command! {
-    /// `HGET`: the value of a field, or `None` when there is no such key or field. A read.
+    /// `HGET`: the value of a field, or `None` if the key or the field does not exist. A read.
     HGet<T> => Option<T>
 }
 
@@ -86,11 +86,11 @@ impl<T> HGet<T> {
 }
 
 command! {
-    /// `HGETALL`: a whole hash, as a `HashMap`, a `BTreeMap`, a `Vec` of pairs, or as a struct by
+    /// `HGETALL`: a whole hash, as a `HashMap`, a `BTreeMap`, a `Vec` of pairs, or as a struct with
     /// [`Struct<T>`](crate::Struct). A read.
     ///
-    /// When there is no such key, maps are empty and `Option<Struct<T>>` is `None`; a plain `Struct<T>`
-    /// fails for its missing fields.
+    /// If the key does not exist, maps are empty and `Option<Struct<T>>` is `None`; a plain `Struct<T>` fails for its
+    /// missing fields.
     HGetAll<T> => T, by all_fields
 }
 
@@ -102,8 +102,8 @@ impl<T> HGetAll<T> {
 }
 
 fn all_fields<T: FromRedisValue>(value: Value) -> Result<T> {
-    // The server does not tell a missing hash from an empty one, as no hash can be empty. Nil lets each
-    // reply type say what missing is: an empty map, or None.
+    // The server's reply is the same for a missing and an empty hash, and no hash is empty. Nil lets each reply type
+    // represent a missing hash: as an empty map, or as None.
     match value {
         Value::Array(items) if items.is_empty() => decode(Value::Nil),
         Value::Map(pairs) if pairs.is_empty() => decode(Value::Nil),
@@ -112,7 +112,7 @@ fn all_fields<T: FromRedisValue>(value: Value) -> Result<T> {
 }
 
 command! {
-    /// `HMGET`: the values of several fields in their order, nil for each that does not exist. A read.
+    /// `HMGET`: the values of several fields in order, nil for each that does not exist. A read.
     ///
     /// `T` is the whole reply: `Vec<Option<String>>`, or a tuple such as `(String, Option<u64>)` for
     /// fields of different types.
@@ -127,7 +127,7 @@ impl<T> HMGet<T> {
 }
 
 command! {
-    /// `HDEL`: removes fields of a hash; the reply is how many of them existed.
+    /// `HDEL`: removes fields of a hash. The reply is the number of fields that existed.
     HDel => u64
 }
 
@@ -139,12 +139,12 @@ impl HDel {
 }
 
 command! {
-    /// `HINCRBY`: adds to an integer in a field; the reply is the new value.
+    /// `HINCRBY`: adds to an integer in a field. The reply is the new value.
     HIncrBy => i64
 }
 
 impl HIncrBy {
-    /// Adds `by` to `field` of the hash at `key`, which counts as 0 while it does not exist.
+    /// Adds `by` to `field` of the hash at `key`. A missing field counts as 0.
     pub fn new(key: impl AsRef<[u8]>, field: impl ToSingleRedisArg, by: i64) -> Self {
         Self::of(Frame::known("HINCRBY").key(key).arg(field).arg(by))
     }
@@ -156,14 +156,14 @@ command! {
 }
 
 impl HExists {
-    /// Looks for `field` in the hash at `key`.
+    /// Checks for `field` in the hash at `key`.
     pub fn new(key: impl AsRef<[u8]>, field: impl ToSingleRedisArg) -> Self {
         Self::of(Frame::known("HEXISTS").key(key).arg(field).read_only())
     }
 }
 
 command! {
-    /// `HLEN`: how many fields a hash has, 0 when there is no such key. A read.
+    /// `HLEN`: the number of fields of a hash, 0 if the key does not exist. A read.
     HLen => u64
 }
 

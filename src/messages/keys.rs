@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 
 command! {
-    /// `DEL`: deletes keys; the reply is how many of them existed.
+    /// `DEL`: deletes keys. The reply is the number of keys that existed.
     ///
     /// ```
     /// use redis_actix::{Command, Del};
@@ -34,8 +34,8 @@ impl Del {
 }
 
 command! {
-    /// `UNLINK`: as [`Del`], but the server frees the memory in the background, which keeps it responsive
-    /// when the values are large.
+    /// `UNLINK`: like [`Del`], but the server frees the memory in the background, so that it stays responsive for
+    /// large values.
     Unlink => u64
 }
 
@@ -52,17 +52,17 @@ impl Unlink {
 }
 
 command! {
-    /// `EXISTS`: how many of the keys exist; a key named twice counts twice. A read.
+    /// `EXISTS`: the number of keys that exist; a key given twice counts twice. A read.
     Exists => u64
 }
 
 impl Exists {
-    /// Looks for `keys`, at least one.
+    /// Checks for `keys`, at least one.
     pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
         Self::of(some_keys(Frame::known("EXISTS"), keys).read_only())
     }
 
-    /// Looks for one key: the reply is 1 or 0.
+    /// Checks for one key: the reply is 1 or 0.
     pub fn key(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("EXISTS").key(key).read_only())
     }
@@ -77,7 +77,7 @@ macro_rules! expiry_conditions {
                 self
             }
 
-            /// Only if the key has no expiry yet. Needs Redis 7.0, as the other conditions do.
+            /// Only if the key has no expiry yet. Needs Redis 7.0, like the other conditions.
             pub fn if_no_expiry(self) -> Self {
                 self.with("NX")
             }
@@ -87,12 +87,12 @@ macro_rules! expiry_conditions {
                 self.with("XX")
             }
 
-            /// Only if the key then expires later than before; a key without expiry counts as expiring never.
+            /// Only if the new expiry is later; a key without expiry counts as never expiring.
             pub fn if_later(self) -> Self {
                 self.with("GT")
             }
 
-            /// Only if the key then expires sooner than before; a key without expiry counts as expiring never.
+            /// Only if the new expiry is sooner; a key without expiry counts as never expiring.
             pub fn if_sooner(self) -> Self {
                 self.with("LT")
             }
@@ -101,13 +101,14 @@ macro_rules! expiry_conditions {
 }
 
 command! {
-    /// `EXPIRE`: lets a key expire, in whole seconds; the reply is whether it was set, false when there is
-    /// no such key or a condition did not hold.
+    /// `EXPIRE`: sets an expiry in whole seconds. The reply is `false` if the key does not exist or a condition was
+    /// not met.
     Expire => bool
 }
 
 impl Expire {
-    /// Lets `key` expire after `ttl`, rounded up to whole seconds, at least 1; [`PExpire`] is finer.
+    /// Lets `key` expire after `ttl`, rounded up to whole seconds, at least 1. [`PExpire`] has a resolution of
+    /// milliseconds.
     pub fn new(key: impl AsRef<[u8]>, ttl: Duration) -> Self {
         let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);
         Self::of(Frame::known("EXPIRE").key(key).arg(seconds))
@@ -117,8 +118,8 @@ impl Expire {
 expiry_conditions!(Expire);
 
 command! {
-    /// `PEXPIRE`: lets a key expire, in milliseconds; the reply is whether it was set, false when there is
-    /// no such key or a condition did not hold.
+    /// `PEXPIRE`: sets an expiry in milliseconds. The reply is `false` if the key does not exist or a condition was
+    /// not met.
     PExpire => bool
 }
 
@@ -132,30 +133,30 @@ impl PExpire {
 expiry_conditions!(PExpire);
 
 command! {
-    /// `PERSIST`: takes the expiry off a key; the reply is whether there was one.
+    /// `PERSIST`: removes the expiry of a key. The reply is whether there was one.
     Persist => bool
 }
 
 impl Persist {
-    /// Lets `key` stay until it is deleted.
+    /// Removes the expiry of `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("PERSIST").key(key))
     }
 }
 
-/// How long a key has left.
+/// The time to live of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TimeToLive {
-    /// There is no such key.
+    /// The key does not exist.
     NoKey,
     /// The key does not expire.
     NoExpiry,
-    /// The key expires after that long: whole seconds from [`Ttl`], milliseconds from [`PTtl`].
+    /// The key expires after this time: whole seconds from [`Ttl`], milliseconds from [`PTtl`].
     Remaining(Duration),
 }
 
 impl TimeToLive {
-    /// The time that is left, or `None` without a key or an expiry.
+    /// The remaining time, or `None` without a key or an expiry.
     #[must_use]
     pub fn remaining(self) -> Option<Duration> {
         match self {
@@ -171,7 +172,7 @@ fn left(value: Value, unit: fn(u64) -> Duration) -> Result<TimeToLive> {
         -1 => Ok(TimeToLive::NoExpiry),
         left => match u64::try_from(left) {
             Ok(left) => Ok(TimeToLive::Remaining(unit(left))),
-            Err(_) => Err(Error::decode("the server answered a negative time to live")),
+            Err(_) => Err(Error::decode("the server returned a negative time to live")),
         },
     }
 }
@@ -185,30 +186,30 @@ fn millis_left(value: Value) -> Result<TimeToLive> {
 }
 
 command! {
-    /// `TTL`: how long a key has left, in whole seconds. A read.
+    /// `TTL`: the time to live of a key in whole seconds. A read.
     Ttl => TimeToLive, by seconds_left
 }
 
 impl Ttl {
-    /// Asks how long `key` has left.
+    /// Reads the time to live of `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("TTL").key(key).read_only())
     }
 }
 
 command! {
-    /// `PTTL`: how long a key has left, in milliseconds. A read.
+    /// `PTTL`: the time to live of a key in milliseconds. A read.
     PTtl => TimeToLive, by millis_left
 }
 
 impl PTtl {
-    /// Asks how long `key` has left.
+    /// Reads the time to live of `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("PTTL").key(key).read_only())
     }
 }
 
-/// What is stored at a key.
+/// The type of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyType {
@@ -224,12 +225,12 @@ pub enum KeyType {
     Hash,
     /// A stream.
     Stream,
-    /// The type of a module, by the name that it gives itself.
+    /// The type of a module, by its own name.
     Module(String),
 }
 
 impl KeyType {
-    /// The server's word for it.
+    /// The server's name of the type.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -259,44 +260,44 @@ fn key_type(value: Value) -> Result<Option<KeyType>> {
 }
 
 command! {
-    /// `TYPE`: what is stored at a key, or `None` when there is no such key. A read.
+    /// `TYPE`: the type of a key, or `None` if the key does not exist. A read.
     Type => Option<KeyType>, by key_type
 }
 
 impl Type {
-    /// Asks what `key` is.
+    /// Reads the type of `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("TYPE").key(key).read_only())
     }
 }
 
 command! {
-    /// `RENAME`: gives a key another name. The server answers with an error when there is no such key.
+    /// `RENAME`: renames a key. The server replies with an error if the key does not exist.
     Rename => ()
 }
 
 impl Rename {
-    /// Renames `from` to `to`, overwriting what is there. With a cluster both must be in one slot.
+    /// Renames `from` to `to`, and overwrites `to`. In a cluster both must be in one slot.
     pub fn new(from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("RENAME").key(from).key(to))
     }
 }
 
 command! {
-    /// `COPY`: copies a value to another key; the reply is whether it was copied, false when the source
-    /// does not exist or the destination does. Needs Redis 6.2.
+    /// `COPY`: copies a value to another key. The reply is `false` if the source does not exist or the destination
+    /// exists. Needs Redis 6.2.
     ///
-    /// The prelude leaves this name out, because there it would hide the standard library's `Copy`.
+    /// The prelude does not export this name, because it would hide the standard library's `Copy`.
     Copy => bool
 }
 
 impl Copy {
-    /// Copies `from` to `to`. With a cluster both must be in one slot.
+    /// Copies `from` to `to`. In a cluster both must be in one slot.
     pub fn new(from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("COPY").key(from).key(to))
     }
 
-    /// Overwrites what is at the destination.
+    /// Overwrites the destination.
     pub fn replace(mut self) -> Self {
         self.frame = self.frame.arg("REPLACE");
         self

@@ -8,7 +8,7 @@ use crate::frame::Frame;
 const NO_VALUE: &str = "needs at least one value";
 
 command! {
-    /// `LPUSH`: adds values at the head of a list, one after the other; the reply is its new length.
+    /// `LPUSH`: adds values at the head of a list, one after the other. The reply is its new length.
     ///
     /// ```
     /// use redis_actix::{Command, LPush};
@@ -20,28 +20,28 @@ command! {
 }
 
 impl LPush {
-    /// Adds `values`, at least one, to the list at `key`, which counts as empty while it does not exist.
-    /// The last value ends up first. One value of bytes is `[bytes]`.
+    /// Adds `values`, at least one, to the list at `key`. A missing key counts as empty. The last value becomes the
+    /// first element. A single value of bytes is written as `[bytes]`.
     pub fn new<V: ToSingleRedisArg>(key: impl AsRef<[u8]>, values: impl IntoIterator<Item = V>) -> Self {
         Self::of(some_values(Frame::known("LPUSH").key(key), values, NO_VALUE))
     }
 }
 
 command! {
-    /// `RPUSH`: adds values at the tail of a list; the reply is its new length.
+    /// `RPUSH`: adds values at the tail of a list. The reply is its new length.
     RPush => u64
 }
 
 impl RPush {
-    /// Adds `values`, at least one, to the list at `key`, which counts as empty while it does not exist.
-    /// One value of bytes is `[bytes]`.
+    /// Adds `values`, at least one, to the list at `key`. A missing key counts as empty. A single value of bytes is
+    /// written as `[bytes]`.
     pub fn new<V: ToSingleRedisArg>(key: impl AsRef<[u8]>, values: impl IntoIterator<Item = V>) -> Self {
         Self::of(some_values(Frame::known("RPUSH").key(key), values, NO_VALUE))
     }
 }
 
 command! {
-    /// `LPOP`: takes the first value of a list, or `None` when it is empty or does not exist.
+    /// `LPOP`: takes the first value of a list, or `None` if it is empty or does not exist.
     LPop<T> => Option<T>
 }
 
@@ -58,13 +58,13 @@ impl<T> LPop<T> {
 }
 
 command! {
-    /// `LPOP` with a count: takes the first values of a list, none when it is empty or does not exist;
-    /// made by [`LPop::count`].
+    /// `LPOP` with a count: takes the first values of a list; empty if the list is empty or does not exist. Created
+    /// by [`LPop::count`].
     LPopMany<T> => Vec<T>
 }
 
 command! {
-    /// `RPOP`: takes the last value of a list, or `None` when it is empty or does not exist.
+    /// `RPOP`: takes the last value of a list, or `None` if it is empty or does not exist.
     RPop<T> => Option<T>
 }
 
@@ -81,13 +81,13 @@ impl<T> RPop<T> {
 }
 
 command! {
-    /// `RPOP` with a count: takes the last values of a list, none when it is empty or does not exist;
-    /// made by [`RPop::count`].
+    /// `RPOP` with a count: takes the last values of a list; empty if the list is empty or does not exist. Created by
+    /// [`RPop::count`].
     RPopMany<T> => Vec<T>
 }
 
 command! {
-    /// `LRANGE`: the values between two positions, none when there are none or no such key. A read.
+    /// `LRANGE`: the values between two positions; empty if there are none or the key does not exist. A read.
     LRange<T> => Vec<T>
 }
 
@@ -99,12 +99,12 @@ impl<T> LRange<T> {
 }
 
 command! {
-    /// `LLEN`: the length of a list, 0 when there is no such key. A read.
+    /// `LLEN`: the length of a list, 0 if the key does not exist. A read.
     LLen => u64
 }
 
 impl LLen {
-    /// Measures the list at `key`.
+    /// Reads the length of the list at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("LLEN").key(key).read_only())
     }

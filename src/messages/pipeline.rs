@@ -1,4 +1,4 @@
-//! Several commands in one go.
+//! Several commands in one round trip.
 
 use redis::Value;
 
@@ -7,19 +7,19 @@ use crate::error::Result;
 use crate::frame::{Frame, ReadFrom};
 
 unit! {
-    /// Several commands sent as one unit, in order, with one wait for all replies.
+    /// Several commands sent as one unit and in order, in one round trip.
     ///
-    /// A tuple is answered by a tuple of replies, a vector by a vector. Commands of other callers do not run
-    /// in between on this connection, but those of other connections may: for all or none see
-    /// [`Transaction`](crate::Transaction).
+    /// The reply to a tuple is a tuple of replies, to a vector a vector. Commands of other callers on this connection
+    /// do not run in between, but commands of other connections may: use [`Transaction`](crate::Transaction) to
+    /// exclude them.
     ///
-    /// A command that waits, such as [`BLPop`](crate::BLPop), is refused here: those behind it would wait too. Only
-    /// [`Wait`](crate::Wait) and [`WaitAof`](crate::WaitAof) belong behind their writes; with one of them the whole
-    /// goes on a connection of its own.
+    /// A blocking command such as [`BLPop`](crate::BLPop) is refused, because later commands would wait as well. Only
+    /// [`Wait`](crate::Wait) and [`WaitAof`](crate::WaitAof) are allowed, after the writes that they cover; the
+    /// pipeline then uses a dedicated connection.
     ///
-    /// Every command runs, whatever becomes of the others. The reply is that of all, or the error of the
-    /// first that failed; [`try_each`](Self::try_each) tells of each. The fate of such an error is that of
-    /// the whole: [`Fate::Rejected`](crate::Fate::Rejected) only when no command can have changed anything.
+    /// Every command runs, even if others fail. The reply is that of all commands, or the error of the first that
+    /// failed; [`try_each`](Self::try_each) returns the outcome of each. The fate of the error applies to the whole:
+    /// [`Fate::Rejected`](crate::Fate::Rejected) only if no command can have changed anything.
     ///
     /// ```
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -39,15 +39,15 @@ unit! {
 }
 
 impl<C: Bundle> Pipeline<C> {
-    /// These commands. None at all is an error when it is sent.
+    /// Creates a pipeline of these commands. Sending an empty one is an error.
     pub fn new(commands: C) -> Self {
         Self { commands, wishes: UnitOptions::default() }
     }
 
-    /// Says which server may answer the whole, if every command in it reads; with a write among them it is not sent
-    /// with [`ReadFrom::Replica`]. Without it replicas answer when every command says so itself. See [`ReadFrom`].
-    pub fn read_from(mut self, whom: ReadFrom) -> Self {
-        self.wishes.read_from = Some(whom);
+    /// Sets which server may reply to the whole, if every command in it is a read. With a write among them it is not
+    /// sent with [`ReadFrom::Replica`]. The default is a replica if every command has that choice. See [`ReadFrom`].
+    pub fn read_from(mut self, server: ReadFrom) -> Self {
+        self.wishes.read_from = Some(server);
         self
     }
 }

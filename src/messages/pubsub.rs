@@ -1,4 +1,4 @@
-//! Publishing; receiving is a subscription, not a message.
+//! Publishing. To receive messages use a subscription.
 
 use redis::ToSingleRedisArg;
 
@@ -6,8 +6,8 @@ use crate::frame::Frame;
 use crate::prefix::channels::{Channel, ONLY_THE_SERVER, channel as rule};
 
 command! {
-    /// `PUBLISH`: sends a payload to the subscribers of a channel; the reply is how many clients of this
-    /// server got it. Nothing is kept for those who are not there.
+    /// `PUBLISH`: sends a payload to the subscribers of a channel. The reply is the number of clients of this server
+    /// that received it. It is not stored for later subscribers.
     ///
     /// ```
     /// use redis_actix::{Command, Publish};
@@ -18,8 +18,8 @@ command! {
 }
 
 impl Publish {
-    /// Publishes `payload` in `channel`, which gets the prefix as a key does. On the `__keyevent@n__:` channels,
-    /// which every service listens to, only the server may speak.
+    /// Publishes `payload` on `channel`, which gets the prefix like a key. Publishing on `__keyevent@n__:` channels,
+    /// which all services share, is refused.
     pub fn new(channel: impl AsRef<[u8]>, payload: impl ToSingleRedisArg) -> Self {
         let channel = channel.as_ref();
         let frame = Frame::known("PUBLISH").channel(channel).arg(payload);
@@ -28,8 +28,8 @@ impl Publish {
 }
 
 command! {
-    /// `SPUBLISH`: sends a payload to the subscribers of a shard channel; the reply is how many clients of this server
-    /// got it. For servers from 7.0 on.
+    /// `SPUBLISH`: sends a payload to the subscribers of a shard channel. The reply is the number of clients of this
+    /// server that received it. Needs Redis 7.0.
     ///
     /// ```
     /// use redis_actix::{Command, SPublish};
@@ -40,7 +40,7 @@ command! {
 }
 
 impl SPublish {
-    /// Publishes `payload` in the shard channel `channel`, which gets the prefix as a key does.
+    /// Publishes `payload` on the shard channel `channel`, which gets the prefix like a key.
     pub fn new(channel: impl AsRef<[u8]>, payload: impl ToSingleRedisArg) -> Self {
         Self::of(Frame::known("SPUBLISH").channel(channel).arg(payload))
     }

@@ -1,4 +1,4 @@
-//! Commands that have no message of their own.
+//! Commands without a typed message.
 
 use std::{borrow::Borrow, time::Duration};
 
@@ -10,11 +10,11 @@ use crate::prefix::marks::Positions;
 use crate::prefix::rewrite::{Judged, allowed};
 
 command! {
-    /// Any command, its keys marked by hand; the reply is whatever type is asked for.
+    /// Any command, with keys marked by hand and a reply of any type.
     ///
-    /// Only what is marked gets the prefix. For a command that this version knows, its keys, patterns and channels must
-    /// be marked and nothing else, or nothing is sent; for one that it does not know, mark at least one key or say that
-    /// there is [none](Self::without_keys). What does not belong on a shared, prefixed connection is refused; see
+    /// Only marked arguments get the prefix. In a known command its keys, patterns and channels must be marked and
+    /// nothing else, or it is not sent. For an unknown command mark at least one key, or declare that there are
+    /// [none](Self::without_keys). Commands unfit for a shared, prefixed connection are refused; see
     /// [`Error::refusal`](crate::Error::refusal).
     ///
     /// ```
@@ -27,12 +27,12 @@ command! {
 }
 
 impl<T> Raw<T> {
-    /// The command `name`; a subcommand follows after a space, as in `OBJECT ENCODING`.
+    /// Creates the command `name`; a subcommand follows after a space, as in `OBJECT ENCODING`.
     pub fn new(name: &str) -> Self {
         Self::of(Frame::new(name))
     }
 
-    /// A command of the `redis` crate, its keys found by this version's table of all commands.
+    /// Converts a `redis::Cmd`. Its keys are located with the command table of this version.
     ///
     /// ```
     /// use redis_actix::{Command, Raw};
@@ -43,13 +43,13 @@ impl<T> Raw<T> {
     /// # Ok::<(), redis_actix::Error>(())
     /// ```
     ///
-    /// A command that only reads may be sent again when a link broke before its reply came, as that of a message
-    /// may. SCAN without MATCH gets one.
+    /// A read-only command is retried if the link breaks before its reply arrives, like a typed message. SCAN without
+    /// MATCH gets a MATCH.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) when the command is not known (see
-    /// [`Redis::resolve`](crate::Redis::resolve)), does not belong on a shared, prefixed connection, or does not
-    /// say for certain which of its arguments are keys.
+    /// [`ErrorKind::InvalidCommand`](crate::ErrorKind::InvalidCommand) if the command is unknown (see
+    /// [`Redis::resolve`](crate::Redis::resolve)), is not allowed on a shared, prefixed connection, or the positions
+    /// of its keys are ambiguous.
     pub fn from_cmd(cmd: impl Borrow<redis::Cmd>) -> Result<Self> {
         Self::of_line(&line(cmd.borrow()))
     }
@@ -64,75 +64,75 @@ impl<T> Raw<T> {
         Self::of(if only_reads { frame.read_only() } else { frame })
     }
 
-    /// A question of this crate's own, about no key.
+    /// An internal query without keys.
     pub(crate) fn question(name: &str, argv: &[Vec<u8>]) -> Self {
         Self::of(argv.iter().fold(Frame::known(name).read_only(), |frame, arg| frame.arg(arg.as_slice())))
     }
 
-    /// Without the prefix, for operators.
+    /// Disables the prefix, for operators.
     pub(crate) fn unprefixed(mut self) -> Self {
         self.frame = self.frame.unprefixed();
         self
     }
 
-    /// Adds a key: it gets the prefix.
+    /// Adds a key. It gets the prefix.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.key(key);
         self
     }
 
-    /// Adds keys: each gets the prefix.
+    /// Adds keys. Each gets the prefix.
     pub fn keys<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         self.frame = self.frame.keys(keys);
         self
     }
 
-    /// Adds a glob pattern for keys: it gets the prefix with its glob characters escaped.
+    /// Adds a glob pattern for keys. It gets the prefix with its glob characters escaped.
     pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.pattern(pattern);
         self
     }
 
-    /// Adds a glob pattern for channels: it gets the prefix with its glob characters escaped.
+    /// Adds a glob pattern for channels. It gets the prefix with its glob characters escaped.
     pub fn channel_pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.channel_pattern(pattern);
         self
     }
 
-    /// Adds a channel: it gets the prefix.
+    /// Adds a channel. It gets the prefix.
     pub fn channel(mut self, channel: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.channel(channel);
         self
     }
 
-    /// Adds an argument, or as many as `value` stands for, exactly as given.
+    /// Adds `value` as one or more arguments, unchanged.
     pub fn arg(mut self, value: impl ToRedisArgs) -> Self {
         self.frame = self.frame.arg(value);
         self
     }
 
-    /// Marks a command that only reads: it may be sent again when a link broke before its reply came. One that this
-    /// version knows to only read need not say it.
+    /// Marks a command as read-only: it is retried if the link breaks before its reply arrives. Known read-only
+    /// commands do not need the mark.
     pub fn read_only(mut self) -> Self {
         self.frame = self.frame.read_only();
         self
     }
 
-    /// Says that the command has no keys, for one that this version does not know: it is sent as it is.
+    /// Declares that the command has no keys, for a command unknown to this version. It is sent unchanged.
     pub fn without_keys(mut self) -> Self {
         self.frame = self.frame.without_keys();
         self
     }
 
-    /// Says for how long at most the server may hold the answer back by design, as BLPOP does; see
+    /// Declares the maximum time for which the server may delay the reply by design, as BLPOP does; see
     /// [`Frame::hold`].
     pub fn hold(mut self, longest: Duration) -> Self {
         self.frame = self.frame.hold(longest);
         self
     }
 
-    /// Says where the reply carries names of keys or channels, which then lose the prefix. Without it a command
-    /// that is known has its own rule.
+    /// Declares which elements of the reply are names of keys or channels and lose the prefix. Known commands have
+    /// their own rule as default.
     pub fn reply_keys(mut self, keys: ReplyKeys) -> Self {
         self.frame = self.frame.reply_keys(keys);
         self

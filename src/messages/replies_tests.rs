@@ -1,4 +1,4 @@
-//! Answers as servers of RESP2 and RESP3 give them, and the replies made of them.
+//! Server answers of RESP2 and RESP3, and the replies decoded from them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn deleted(id: &str) -> Value {
     Array(vec![text(id), Nil])
 }
 
-/// The entry above as a reply.
+/// Asserts that a reply is the entry above.
 fn is_entry(entry: &StreamEntry, ms: u64) {
     let field = |value: &str| (b"f".to_vec(), value.as_bytes().to_vec());
     assert_eq!(entry, &StreamEntry { id: StreamId::new(ms, 0), fields: vec![field("1"), field("2")] });
@@ -32,7 +32,7 @@ fn is_entry(entry: &StreamEntry, ms: u64) {
     assert!(!entry.is_deleted());
 }
 
-/// The same map as RESP2 and as RESP3.
+/// The same map in RESP2 and RESP3.
 fn both(pairs: Vec<(&str, Value)>) -> [Value; 2] {
     let flat = pairs.iter().flat_map(|(name, value)| [text(name), value.clone()]).collect();
     [Array(flat), Map(pairs.into_iter().map(|(name, value)| (text(name), value)).collect())]
@@ -45,7 +45,7 @@ struct User {
 }
 
 #[test]
-fn strings_and_keys() {
+fn strings_and_keys_are_decoded() {
     assert!(!Set::reply(Nil).expect("a reply"));
     assert!(Set::reply(Okay).expect("a reply"));
     assert_eq!(Get::<u64>::reply(text("7")).expect("a reply"), Some(7));
@@ -65,7 +65,7 @@ fn strings_and_keys() {
 }
 
 #[test]
-fn hashes_as_maps_and_structs() {
+fn hashes_are_decoded_as_maps_and_structs() {
     for answer in both(vec![("name", text("ada")), ("age", text("36"))]) {
         let ada = User { name: "ada".into(), age: Some(36) };
         assert_eq!(HGetAll::<Struct<User>>::reply(answer.clone()).expect("a reply").into_inner(), ada);
@@ -87,7 +87,7 @@ fn hashes_as_maps_and_structs() {
 }
 
 #[test]
-fn json_is_written_at_once_and_keeps_its_text() {
+fn json_is_encoded_immediately_and_keeps_its_text() {
     let json = Json::new(User { name: "ada".into(), age: None }).expect("writable");
     assert_eq!(json.text(), br#"{"name":"ada","age":null}"#);
     let stored = br#"{ "name": "ada" }"#;
@@ -104,7 +104,7 @@ fn json_is_written_at_once_and_keeps_its_text() {
 }
 
 #[test]
-fn sorted_sets_with_scores() {
+fn sorted_sets_with_scores_are_decoded() {
     let expected = vec![("a".to_owned(), 1.5), ("b".to_owned(), f64::INFINITY)];
     let resp2 = words(["a", "1.5", "b", "inf"]);
     let pair = |member, score| Array(vec![text(member), Value::Double(score)]);
@@ -128,7 +128,7 @@ fn entries_keep_order_and_duplicates() {
 }
 
 #[test]
-fn pages_of_both_protocols() {
+fn pages_of_both_protocols_are_decoded() {
     let resp2 = Array(vec![Array(vec![text("x"), Array(vec![entry("1-0"), deleted("2-0")])])]);
     let resp3 = Map(vec![(text("x"), Array(vec![entry("1-0"), deleted("2-0")]))]);
     for answer in [resp2, resp3] {
@@ -141,7 +141,7 @@ fn pages_of_both_protocols() {
 }
 
 #[test]
-fn claims_of_all_versions() {
+fn claims_of_all_versions_are_decoded() {
     let entries = XClaim::<Vec<StreamEntry>>::reply(Array(vec![Nil, entry("2-0"), deleted("3-0")])).expect("a reply");
     is_entry(&entries[0], 2);
     assert!(entries[1].is_deleted());
@@ -156,7 +156,7 @@ fn claims_of_all_versions() {
 }
 
 #[test]
-fn pending_of_a_group() {
+fn pending_entries_of_a_group_are_decoded() {
     let none = XPending::reply(Array(vec![Int(0), Nil, Nil, Nil])).expect("a reply");
     assert_eq!(none, PendingSummary::default());
     let some = Array(vec![Int(2), text("1-0"), text("2-0"), Array(vec![words(["c", "2"])])]);
@@ -169,7 +169,7 @@ fn pending_of_a_group() {
 }
 
 #[test]
-fn information_about_streams() {
+fn information_about_streams_is_decoded() {
     let stream = vec![
         ("length", Int(1)),
         ("radix-tree-keys", Int(1)),
@@ -198,7 +198,7 @@ fn information_about_streams() {
 }
 
 #[test]
-fn answers_of_another_shape_are_errors() {
+fn answers_of_an_unexpected_shape_are_errors() {
     for answer in [Okay, Int(-1), text("x"), Array(vec![Int(1)]), Array(vec![Array(vec![])]), Map(vec![(Nil, Nil)])] {
         let answers: Vec<Result<()>> = vec![
             XRange::reply(answer.clone()).map(drop),
@@ -212,7 +212,7 @@ fn answers_of_another_shape_are_errors() {
 }
 
 #[test]
-fn stream_ids() {
+fn stream_ids_are_parsed_and_ordered() {
     let id = |text: &str| text.parse::<StreamId>();
     assert_eq!(id("5"), Ok(StreamId::new(5, 0)));
     assert_eq!(id(&StreamId::MAX.to_string()), Ok(StreamId::MAX));

@@ -11,12 +11,12 @@ use redis::ToRedisArgs;
 use super::Rest;
 use crate::frame::{Extra, Frame, Source};
 
-/// A Lua script, and the type of its reply. It is meant for a `static`.
+/// A Lua script, and the type of its reply. Store it in a `static`.
 ///
-/// The server is asked to run it by its digest. It gets the source with the first call on each connection,
-/// and whenever it turns out not to know the script, after SCRIPT FLUSH, a restart or a failover: callers
-/// see nothing of that. In a pipeline or a transaction the first call of each script carries the source, so
-/// that the order of the commands holds in any case.
+/// The server runs it by digest. The source is sent with the first call on each connection, and again if the server
+/// does not know the script, after SCRIPT FLUSH, a restart or a failover. Callers do not notice this. In a pipeline
+/// or a transaction the first call of each script always contains the source, which preserves the order of the
+/// commands.
 ///
 /// ```
 /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -33,8 +33,7 @@ use crate::frame::{Extra, Frame, Source};
 /// # }
 /// ```
 ///
-/// A script reaches whatever key it names itself: only those given to it by
-/// [`key`](Invocation::key) have the prefix.
+/// A script can access any key that it names itself. Only keys added with [`key`](Invocation::key) have the prefix.
 pub struct Script<T> {
     source: &'static str,
     read_only: bool,
@@ -43,18 +42,18 @@ pub struct Script<T> {
 }
 
 impl<T> Script<T> {
-    /// A script that may write.
+    /// Creates a script that may write.
     pub const fn new(source: &'static str) -> Self {
         Self { source, read_only: false, forms: OnceLock::new(), reply: PhantomData }
     }
 
-    /// A script that only reads: the server refuses its writes, it runs on replicas too, and it may be sent
-    /// again when a link broke before its reply came. Needs Redis 7.0.
+    /// Creates a read-only script: the server refuses its writes, it runs on replicas too, and it is retried if the
+    /// link breaks before its reply arrives. Needs Redis 7.0.
     pub const fn read_only(source: &'static str) -> Self {
         Self { source, read_only: true, forms: OnceLock::new(), reply: PhantomData }
     }
 
-    /// A call, a message without keys and arguments so far.
+    /// Creates a call without keys and arguments.
     pub fn invoke(&self) -> Invocation<T> {
         let forms = self.forms.get_or_init(|| Arc::new(Extra::Script(Source::new(self.source, self.read_only))));
         let frame = Frame::of_script(forms);
@@ -68,7 +67,7 @@ impl<T> fmt::Debug for Script<T> {
     }
 }
 
-/// The keys and arguments of a call; the number of keys goes ahead of them.
+/// The keys and arguments of a call. Their encoding starts with the number of keys.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parameters {
     keys: Frame,
@@ -81,23 +80,23 @@ impl Rest for Parameters {
     }
 }
 
-/// What every call can be given.
+/// The methods of every call.
 macro_rules! parameters {
     ($name:ident) => {
         impl<T> $name<T> {
-            /// Adds a key: it gets the prefix, and is in `KEYS`.
+            /// Adds a key. It gets the prefix, and is an element of `KEYS`.
             pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
                 self.rest.keys = self.rest.keys.key(key);
                 self
             }
 
-            /// Adds keys: each gets the prefix.
+            /// Adds keys. Each gets the prefix.
             pub fn keys<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
                 self.rest.keys = self.rest.keys.keys(keys);
                 self
             }
 
-            /// Adds an argument, or as many as `value` stands for.
+            /// Adds `value` as one or more arguments.
             pub fn arg(mut self, value: impl ToRedisArgs) -> Self {
                 self.rest.arguments = self.rest.arguments.arg(value);
                 self
@@ -107,16 +106,16 @@ macro_rules! parameters {
 }
 
 command! {
-    /// A call of a [`Script`], made by [`Script::invoke`].
+    /// A call of a [`Script`], created by [`Script::invoke`].
     Invocation<T>, rest Parameters => T
 }
 
 parameters!(Invocation);
 
 command! {
-    /// `FCALL`: calls a function of a library that the server has; see [`FunctionLoad`]. Needs Redis 7.0.
+    /// `FCALL`: calls a function of a library on the server; see [`FunctionLoad`]. Needs Redis 7.0.
     ///
-    /// Like a script it reaches whatever key it names itself.
+    /// Like a script it can access any key that it names itself.
     FCall<T>, rest Parameters => T
 }
 
@@ -128,29 +127,29 @@ impl<T> FCall<T> {
         Self::of(Frame::known("FCALL").arg(function.as_ref()))
     }
 
-    /// Calls `function`, which only reads: the server refuses its writes, and the call may be sent again
-    /// when a link broke before its reply came.
+    /// Calls `function`, which is read-only: the server refuses its writes, and the call is retried if the link
+    /// breaks before its reply arrives.
     pub fn read_only(function: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("FCALL_RO").arg(function.as_ref()).read_only())
     }
 }
 
 command! {
-    /// `FUNCTION LOAD`: gives the server a library; the reply is its name. Needs Redis 7.0.
+    /// `FUNCTION LOAD`: loads a library. The reply is its name. Needs Redis 7.0.
     ///
-    /// Libraries belong to the whole server, whatever the prefix; the server keeps and replicates them.
+    /// Libraries belong to the whole server and have no prefix. The server persists and replicates them.
     FunctionLoad, rest Frame => String
 }
 
 impl FunctionLoad {
-    /// The library's code, its first line `#!lua name=...`. An error if there is one of that name.
+    /// The code of the library, beginning with `#!lua name=...`. An error if a library of this name exists.
     pub fn new(code: impl AsRef<[u8]>) -> Self {
         let mut load = Self::of(Frame::known("FUNCTION LOAD"));
         load.rest = Frame::default().arg(code.as_ref());
         load
     }
 
-    /// Puts it in the place of one of that name.
+    /// Replaces a library of the same name.
     pub fn replace(mut self) -> Self {
         self.frame = self.frame.arg("REPLACE").idempotent();
         self

@@ -1,9 +1,9 @@
-//! The server itself.
+//! Commands about the server.
 
 use crate::frame::Frame;
 
 command! {
-    /// `PING`: answered when the connection works and the server is willing to serve.
+    /// `PING`: checks that the connection works and the server accepts commands.
     ///
     /// ```
     /// use redis_actix::{Command, Ping};
@@ -15,7 +15,7 @@ command! {
 
 impl Ping {
     /// A ping without a payload.
-    #[expect(clippy::new_without_default, reason = "messages are made by new; a default one says nothing")]
+    #[expect(clippy::new_without_default, reason = "messages are made by new; a default one would be unclear")]
     pub fn new() -> Self {
         Self::of(Frame::known("PING").read_only())
     }

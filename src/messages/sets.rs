@@ -8,7 +8,7 @@ use crate::frame::Frame;
 const NO_MEMBER: &str = "needs at least one member";
 
 command! {
-    /// `SADD`: adds members to a set; the reply is how many of them are new.
+    /// `SADD`: adds members to a set. The reply is the number of new members.
     ///
     /// ```
     /// use redis_actix::{Command, SAdd};
@@ -20,27 +20,27 @@ command! {
 }
 
 impl SAdd {
-    /// Adds `members`, at least one, to the set at `key`, which counts as empty while it does not exist.
-    /// One member of bytes is `[bytes]`.
+    /// Adds `members`, at least one, to the set at `key`. A missing key counts as empty. A single member of bytes is
+    /// written as `[bytes]`.
     pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
         Self::of(some_values(Frame::known("SADD").key(key), members, NO_MEMBER))
     }
 }
 
 command! {
-    /// `SREM`: removes members from a set; the reply is how many of them were in it.
+    /// `SREM`: removes members from a set. The reply is the number of members that were in it.
     SRem => u64
 }
 
 impl SRem {
-    /// Removes `members`, at least one, from the set at `key`. One member of bytes is `[bytes]`.
+    /// Removes `members`, at least one, from the set at `key`. A single member of bytes is written as `[bytes]`.
     pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
         Self::of(some_values(Frame::known("SREM").key(key), members, NO_MEMBER))
     }
 }
 
 command! {
-    /// `SMEMBERS`: all members of a set in no order, none when there is no such key. A read.
+    /// `SMEMBERS`: all members of a set, unordered; empty if the key does not exist. A read.
     SMembers<T> => Vec<T>
 }
 
@@ -57,14 +57,14 @@ command! {
 }
 
 impl SIsMember {
-    /// Looks for `member` in the set at `key`.
+    /// Checks for `member` in the set at `key`.
     pub fn new(key: impl AsRef<[u8]>, member: impl ToSingleRedisArg) -> Self {
         Self::of(Frame::known("SISMEMBER").key(key).arg(member).read_only())
     }
 }
 
 command! {
-    /// `SCARD`: how many members a set has, 0 when there is no such key. A read.
+    /// `SCARD`: the number of members of a set, 0 if the key does not exist. A read.
     SCard => u64
 }
 

@@ -1,11 +1,13 @@
-//! Takes answers apart by move. RESP2 and RESP3 differ in what they call a map.
+//! Takes answers apart by move. Covers the different forms of maps in RESP2 and RESP3.
 
 use redis::Value;
 
 use crate::error::{Error, Result};
 
 pub(super) fn unexpected() -> Error {
-    Error::decode("the server's answer has another shape than this command's; send it as Raw::<redis::Value> to see it")
+    Error::decode(
+        "the server's answer does not have the shape of this command's replies; send it as Raw::<redis::Value> to inspect it",
+    )
 }
 
 /// The elements of an array or a set.
@@ -22,7 +24,7 @@ pub(super) fn next(items: &mut impl Iterator<Item = Value>) -> Result<Value> {
     items.next().ok_or_else(unexpected)
 }
 
-/// The entries of a map, or of an array of names and values in turn.
+/// The entries of a map, or of an array of alternating names and values.
 pub(super) fn pairs(value: Value) -> Result<Vec<(Value, Value)>> {
     match value {
         Value::Map(pairs) => Ok(pairs),
@@ -58,13 +60,14 @@ pub(super) fn count(value: Value) -> Result<u64> {
     }
 }
 
-/// A number that only informs, as a lag or an idle time: `None` where it is negative, missing or no number. Servers answer
-/// such numbers (a lag of -99 after `XGROUP SETID .. ENTRIESREAD`), and they must not make the whole reply useless.
+/// A number for information only, such as a lag or an idle time: `None` if it is negative, missing or not a number.
+/// Servers return such numbers (a lag of -99 after `XGROUP SETID .. ENTRIESREAD`), and they must not fail the whole
+/// reply.
 pub(super) fn informational(value: Value) -> Option<u64> {
     count(value).ok()
 }
 
-/// `None` for nil, else what `take` makes of the value.
+/// `None` for nil, else the value decoded by `take`.
 pub(super) fn optional<T>(value: Value, take: impl FnOnce(Value) -> Result<T>) -> Result<Option<T>> {
     if value == Value::Nil { Ok(None) } else { take(value).map(Some) }
 }

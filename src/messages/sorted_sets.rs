@@ -11,8 +11,8 @@ use crate::frame::Frame;
 const NO_MEMBER: &str = "needs at least one member";
 
 command! {
-    /// `ZADD`: adds members with their scores, or changes the scores of those that are there; the reply is
-    /// how many are new. With [`incr`](Self::incr) it is another.
+    /// `ZADD`: adds members with their scores, or changes the scores of existing members. The reply is the number of
+    /// new members. [`incr`](Self::incr) changes the type of the reply.
     ///
     /// ```
     /// use redis_actix::{Command, ZAdd};
@@ -24,8 +24,8 @@ command! {
 }
 
 impl ZAdd {
-    /// Adds pairs of score and member, at least one, to the sorted set at `key`, which counts as empty
-    /// while it does not exist. Scores may be infinite; the server refuses NaN.
+    /// Adds pairs of score and member, at least one, to the sorted set at `key`. A missing key counts as empty.
+    /// Scores may be infinite; the server refuses NaN.
     pub fn new<M: ToSingleRedisArg>(
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = (impl Into<f64>, M)>,
@@ -37,18 +37,17 @@ impl ZAdd {
         add
     }
 
-    /// Counts members whose score changed too, not new ones alone.
+    /// Counts members with a changed score as well as new ones.
     pub fn changed(self) -> Self {
         self.with("CH")
     }
 
-    /// Adds the score to that of the one member; the reply is its new score, or `None` when a condition
-    /// did not hold.
+    /// Adds the score to that of the one member. The reply is its new score, or `None` if a condition was not met.
     pub fn incr(self) -> ZAdd<Option<f64>> {
         let frame = if self.rest.len() == 2 {
             self.frame.arg("INCR")
         } else {
-            self.frame.invalid("incr() works on exactly one member")
+            self.frame.invalid("incr() requires exactly one member")
         };
         ZAdd { frame, rest: self.rest, reply: PhantomData }
     }
@@ -60,28 +59,28 @@ impl<T> ZAdd<T> {
         self
     }
 
-    /// Adds new members only, changes no score.
+    /// Only adds new members, without changing scores.
     pub fn if_absent(self) -> Self {
         self.with("NX")
     }
 
-    /// Changes scores only, adds no member.
+    /// Only changes scores, without adding members.
     pub fn if_present(self) -> Self {
         self.with("XX")
     }
 
-    /// Changes a score only to a greater one; new members are added. Needs Redis 6.2.
+    /// Changes a score only to a greater one, and adds new members. Needs Redis 6.2.
     pub fn if_greater(self) -> Self {
         self.with("GT")
     }
 
-    /// Changes a score only to a lower one; new members are added. Needs Redis 6.2.
+    /// Changes a score only to a lower one, and adds new members. Needs Redis 6.2.
     pub fn if_less(self) -> Self {
         self.with("LT")
     }
 }
 
-/// What lies between two bounds, and how it is read.
+/// The range between two bounds, and how it is read.
 #[derive(Clone, Default)]
 struct Span {
     from: Vec<u8>,
@@ -102,8 +101,8 @@ enum By {
 
 impl Rest for Span {
     fn finish(self, head: Frame) -> Frame {
-        // Reversed, the server wants the upper bound of scores and texts first; positions count from the
-        // other end instead.
+        // In reverse order the server expects the upper bound of scores and texts first. Positions are counted from
+        // the other end instead.
         let swap = self.reverse && self.by != By::Index;
         let (first, second) = if swap { (&self.to, &self.from) } else { (&self.from, &self.to) };
         let mut frame = head.arg(&first[..]).arg(&second[..]);
@@ -117,21 +116,21 @@ impl Rest for Span {
         }
         if let Some(limit) = self.limit {
             frame = match self.by {
-                By::Index => frame.invalid("limit() works with by_score() and by_lex(); give other positions instead"),
+                By::Index => frame.invalid("limit() requires by_score() or by_lex(); change the positions instead"),
                 By::Score | By::Lex => frame.arg("LIMIT").arg(limit),
             };
         }
         match (self.scores, self.by) {
             (false, _) => frame,
-            (true, By::Lex) => frame.invalid("with_scores() does not work with by_lex()"),
+            (true, By::Lex) => frame.invalid("with_scores() is not possible with by_lex(): remove one of the two"),
             (true, By::Index | By::Score) => frame.arg("WITHSCORES"),
         }
     }
 }
 
 command! {
-    /// `ZRANGE`: members between two positions, scores or texts in the order of their scores, none when
-    /// there are none or no such key. A read. Needs Redis 6.2.
+    /// `ZRANGE`: members between two positions, scores or texts, ordered by score; empty if there are none or the key
+    /// does not exist. A read. Needs Redis 6.2.
     ///
     /// ```
     /// use redis_actix::{Command, ZRange};
@@ -155,8 +154,8 @@ impl<T> ZRange<T> {
         Self::between(key, By::Score, from, score_bound(scores.end_bound(), "+inf"))
     }
 
-    /// Reads members in a range of texts, compared by their bytes, of a sorted set in which all scores are
-    /// the same: `"a".."c"`, `"b"..`.
+    /// Reads members in a range of texts, compared as bytes: `"a".."c"`, `"b"..`. All scores of the sorted set must
+    /// be equal.
     pub fn by_lex<M: AsRef<[u8]>>(key: impl AsRef<[u8]>, members: impl RangeBounds<M>) -> Self {
         let from = lex_bound(members.start_bound(), b"-");
         Self::between(key, By::Lex, from, lex_bound(members.end_bound(), b"+"))
@@ -168,14 +167,14 @@ impl<T> ZRange<T> {
         range
     }
 
-    /// Reads from the highest to the lowest. Positions then count from the highest; ranges stay as they
-    /// were given, the lower bound first.
+    /// Reads from the highest to the lowest. Positions are counted from the highest; ranges are unchanged, with the
+    /// lower bound first.
     pub fn rev(mut self) -> Self {
         self.rest.reverse = true;
         self
     }
 
-    /// Skips `offset` members, then reads `count` at most. For ranges of scores and texts.
+    /// Skips `offset` members, then reads up to `count`. For ranges of scores and texts.
     pub fn limit(mut self, offset: u64, count: u64) -> Self {
         self.rest.limit = Some((offset, count));
         self
@@ -206,19 +205,20 @@ fn lex_bound<M: AsRef<[u8]>>(bound: Bound<&M>, open: &[u8]) -> Vec<u8> {
 }
 
 command! {
-    /// `ZREM`: removes members; the reply is how many of them were there.
+    /// `ZREM`: removes members. The reply is the number of members that existed.
     ZRem => u64
 }
 
 impl ZRem {
-    /// Removes `members`, at least one, from the sorted set at `key`. One member of bytes is `[bytes]`.
+    /// Removes `members`, at least one, from the sorted set at `key`. A single member of bytes is written as
+    /// `[bytes]`.
     pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
         Self::of(some_values(Frame::known("ZREM").key(key), members, NO_MEMBER))
     }
 }
 
 command! {
-    /// `ZSCORE`: the score of a member, or `None` when there is no such key or member. A read.
+    /// `ZSCORE`: the score of a member, or `None` if the key or the member does not exist. A read.
     ZScore => Option<f64>
 }
 
@@ -230,7 +230,7 @@ impl ZScore {
 }
 
 command! {
-    /// `ZCARD`: how many members a sorted set has, 0 when there is no such key. A read.
+    /// `ZCARD`: the number of members of a sorted set, 0 if the key does not exist. A read.
     ZCard => u64
 }
 
@@ -242,13 +242,12 @@ impl ZCard {
 }
 
 command! {
-    /// `ZINCRBY`: adds to the score of a member; the reply is its new score.
+    /// `ZINCRBY`: adds to the score of a member. The reply is its new score.
     ZIncrBy => f64
 }
 
 impl ZIncrBy {
-    /// Adds `by` to the score of `member` in the sorted set at `key`; a member that is not there counts as
-    /// 0 and is added.
+    /// Adds `by` to the score of `member` in the sorted set at `key`. A missing member counts as 0 and is added.
     pub fn new(key: impl AsRef<[u8]>, by: impl Into<f64>, member: impl ToSingleRedisArg) -> Self {
         Self::of(Frame::known("ZINCRBY").key(key).arg(by.into()).arg(member))
     }

@@ -1,4 +1,4 @@
-//! The ids of stream entries.
+//! Ids of stream entries.
 
 use std::ops::Bound;
 use std::{fmt, str::FromStr};
@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 use super::shape;
 use crate::error::{Error, Result};
 
-/// The id of a stream entry: milliseconds since the Unix epoch by the server's clock, and a number that
-/// tells apart what came within one. Ids of one stream only ever grow.
+/// The id of a stream entry: milliseconds since the Unix epoch by the server's clock, and a sequence number within
+/// the millisecond. The ids of a stream increase strictly.
 ///
 /// ```
 /// use redis_actix::StreamId;
@@ -25,17 +25,17 @@ use crate::error::{Error, Result};
 pub struct StreamId {
     /// Milliseconds since the Unix epoch.
     pub ms: u64,
-    /// The number within that millisecond, from 0 on.
+    /// The sequence number within the millisecond, from 0.
     pub seq: u64,
 }
 
-/// A text that is no [`StreamId`].
+/// The error of a text that is not a [`StreamId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidStreamId;
 
 impl fmt::Display for InvalidStreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a stream id is two numbers, as in 1526919030474-0, or the first of them alone")
+        f.write_str("invalid stream id: expected two numbers, such as 1526919030474-0, or the first of them")
     }
 }
 
@@ -46,7 +46,7 @@ type Text = SmallVec<[u8; 48]>;
 impl StreamId {
     /// Before every entry: no entry has this id.
     pub const MIN: Self = Self { ms: 0, seq: 0 };
-    /// The last id there can be.
+    /// The highest possible id.
     pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
     /// The id `ms-seq`.
@@ -55,7 +55,7 @@ impl StreamId {
         Self { ms, seq }
     }
 
-    /// The id that comes next, or `None` after [`StreamId::MAX`].
+    /// The next id, or `None` after [`StreamId::MAX`].
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         match (self.seq.checked_add(1), self.ms.checked_add(1)) {
@@ -74,7 +74,7 @@ impl StreamId {
         text
     }
 
-    /// A bound of XRANGE and its like; `open` stands for none.
+    /// A bound of XRANGE and similar commands; `open` is the text for no bound.
     pub(super) fn bound(bound: Bound<&Self>, open: &str) -> Text {
         match bound {
             Bound::Included(id) => id.text(b""),
@@ -86,7 +86,7 @@ impl StreamId {
     pub(super) fn from_value(value: Value) -> Result<Self> {
         let bytes = shape::bytes(value)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| shape::unexpected())?;
-        text.parse().map_err(|_| Error::decode("the server answered something else than the id of a stream entry"))
+        text.parse().map_err(|_| Error::decode("the server's answer is not the id of a stream entry"))
     }
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for StreamId {
 impl FromStr for StreamId {
     type Err = InvalidStreamId;
 
-    /// Reads `ms-seq`, or `ms` alone for `ms-0`. Digits only: no sign, no space.
+    /// Parses `ms-seq`, or `ms` alone for `ms-0`. Digits only: no sign, no space.
     fn from_str(text: &str) -> Result<Self, InvalidStreamId> {
         let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
         let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {

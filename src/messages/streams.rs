@@ -1,4 +1,4 @@
-//! Streams: adding, trimming, deleting. Reading is in `streams_reads`, consumer groups are in `streams_groups`.
+//! Streams: adding, trimming, deleting. See `streams_reads` for reading and `streams_groups` for consumer groups.
 
 use std::borrow::Borrow;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use crate::streams::trace::TraceParent;
 
 pub(super) const NO_ID: &str = "needs at least one id";
 
-/// What a stream is cut down to.
+/// The threshold to which a stream is trimmed.
 #[derive(Clone, Default)]
 struct Trim {
     to: Option<Threshold>,
@@ -53,12 +53,12 @@ impl Trim {
         match (self.limit, self.to) {
             (None, _) => frame,
             (Some(limit), Some(Threshold { approx: true, .. })) => frame.arg("LIMIT").arg(limit),
-            (Some(_), _) => frame.invalid("limit() works only with approximate trimming, as of max_len_approx()"),
+            (Some(_), _) => frame.invalid("limit() requires approximate trimming, such as max_len_approx()"),
         }
     }
 }
 
-/// What follows the key of XADD.
+/// The arguments after the key of XADD.
 #[derive(Clone, Default)]
 struct NewEntry {
     nomkstream: bool,
@@ -68,7 +68,7 @@ struct NewEntry {
     fields: Fields,
 }
 
-/// Which message it is, and whose.
+/// The idempotent id of a message, and its producer.
 #[derive(Clone)]
 struct Once {
     producer: Box<[u8]>,
@@ -101,7 +101,7 @@ impl Rest for NewEntry {
 }
 
 command! {
-    /// `XADD`: adds an entry to a stream; the reply is its id.
+    /// `XADD`: adds an entry to a stream. The reply is its id.
     ///
     /// ```
     /// use redis_actix::{Command, XAdd};
@@ -122,8 +122,8 @@ command! {
 }
 
 impl XAdd {
-    /// Adds an entry to the stream at `key`, which is made if it does not exist. The entry needs at least
-    /// one field; the server gives it its id.
+    /// Adds an entry to the stream at `key`, which is created if it does not exist. The entry needs at least one
+    /// field. The server assigns its id.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("XADD").key(key))
     }
@@ -133,7 +133,7 @@ impl XAdd {
         Self { frame: Frame::known("XADD").key(key), ..message }
     }
 
-    /// Adds nothing when there is no such stream; the reply is then `None`. Needs Redis 6.2.
+    /// Adds nothing if the stream does not exist; the reply is then `None`. Needs Redis 6.2.
     pub fn nomkstream(mut self) -> XAdd<Option<StreamId>> {
         self.rest.nomkstream = true;
         XAdd { frame: self.frame, rest: self.rest, reply: PhantomData }
@@ -141,13 +141,13 @@ impl XAdd {
 }
 
 impl<T> XAdd<T> {
-    /// Gives the entry that id; the server refuses one that is not above all before it.
+    /// Sets the id of the entry. The server refuses one that is not higher than all earlier ids.
     pub fn id(mut self, id: StreamId) -> Self {
         self.rest.id = NewId::Given(id);
         self
     }
 
-    /// Gives the entry the next id within that millisecond. Needs Redis 7.0.
+    /// Assigns the next id within this millisecond. Needs Redis 7.0.
     pub fn id_within(mut self, ms: u64) -> Self {
         self.rest.id = NewId::NextOf(ms);
         self
@@ -157,30 +157,30 @@ impl<T> XAdd<T> {
         !matches!(self.rest.id, NewId::Next)
     }
 
-    /// Adds the trace that the message belongs to, as the field `traceparent`, where
-    /// [`Delivery::traceparent`](crate::Delivery::traceparent) finds it.
+    /// Adds the trace of the message as the field `traceparent`, which
+    /// [`Delivery::traceparent`](crate::Delivery::traceparent) reads.
     pub fn traceparent(self, trace: TraceParent) -> Self {
         self.field(super::fields_error::TRACE_FIELD, trace.to_string())
     }
 
-    /// Adds one field with the whole value as JSON. A consumer reads it into a struct with a field of that name.
+    /// Adds one field with the whole value as JSON. A consumer decodes it into a struct with a field of that name.
     ///
     /// # Errors
-    /// When `value` cannot be written as JSON.
+    /// If `value` cannot be serialized as JSON.
     pub fn json<V: Serialize>(self, field: impl ToSingleRedisArg, value: V) -> Result<Self> {
         Ok(self.field(field, Json::new(value)?))
     }
 
-    /// Adds nothing if the stream has an entry that this producer added with this id lately: the reply is then the
-    /// id of that entry. Such a message may be sent again after a broken link, and is. Needs Redis 8.6;
-    /// [`Producer`](crate::Producer) works with older servers as well.
+    /// Adds nothing if this producer has recently added an entry with this id to the stream; the reply is then the id
+    /// of that entry. So the message is retried after a broken link. Needs Redis 8.6; [`Producer`](crate::Producer)
+    /// supports older servers as well.
     pub fn idempotency(mut self, producer: impl AsRef<[u8]>, id: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.idempotent();
         self.rest.once = Some(Once { producer: producer.as_ref().into(), id: id.as_ref().into() });
         self
     }
 
-    /// Adds a field with its value. A name may come several times.
+    /// Adds a field with its value. A name may occur several times.
     pub fn field(mut self, field: impl ToSingleRedisArg, value: impl ToSingleRedisArg) -> Self {
         self.rest.fields.add(field, value);
         self
@@ -197,11 +197,10 @@ impl<T> XAdd<T> {
         self
     }
 
-    /// Adds the fields of a struct, a map or an enum; [`to_fields`](crate::to_fields) says how they are
-    /// written.
+    /// Adds the fields of a struct, a map or an enum; [`to_fields`](crate::to_fields) documents the format.
     ///
     /// # Errors
-    /// When `value` cannot be written as fields.
+    /// If `value` cannot be serialized as fields.
     pub fn entry<V: Serialize + ?Sized>(mut self, value: &V) -> Result<Self> {
         self.rest.fields.entry(value)?;
         Ok(self)
@@ -212,12 +211,12 @@ impl<T> XAdd<T> {
         self
     }
 
-    /// Trims the stream to exactly that many entries. Of several ways to trim the last one counts.
+    /// Trims the stream to exactly `length` entries. If several trim options are given the last one applies.
     pub fn max_len(self, length: u64) -> Self {
         self.trim(Keep::Newest(length), false)
     }
 
-    /// Trims the stream to about that many entries, some more when that is cheaper: the better choice.
+    /// Trims the stream to about `length` entries, possibly more if that is cheaper. Prefer this to `max_len`.
     pub fn max_len_approx(self, length: u64) -> Self {
         self.trim(Keep::Newest(length), true)
     }
@@ -227,13 +226,13 @@ impl<T> XAdd<T> {
         self.trim(Keep::From(id), false)
     }
 
-    /// Removes most entries before `id`, as far as that is cheap. Needs Redis 6.2.
+    /// Removes entries before `id` as far as that is cheap. Needs Redis 6.2.
     pub fn min_id_approx(self, id: StreamId) -> Self {
         self.trim(Keep::From(id), true)
     }
 
-    /// Removes at most that many entries at once, with approximate trimming; 0 is without limit, the
-    /// server's default is 100 times the entries of one of its nodes. Needs Redis 6.2.
+    /// Limits the number of entries that one approximate trim removes; 0 is unlimited. The server's default is 100
+    /// times the entries of one of its nodes. Needs Redis 6.2.
     pub fn limit(mut self, entries: u64) -> Self {
         self.rest.trim.limit = Some(entries);
         self
@@ -241,7 +240,7 @@ impl<T> XAdd<T> {
 }
 
 command! {
-    /// `XTRIM`: removes the oldest entries of a stream; the reply is how many were removed.
+    /// `XTRIM`: removes the oldest entries of a stream. The reply is the number of removed entries.
     XTrim, rest Trim => u64
 }
 
@@ -258,12 +257,12 @@ impl XTrim {
         trim
     }
 
-    /// Leaves exactly the newest `length` entries of the stream at `key`.
+    /// Keeps exactly the newest `length` entries of the stream at `key`.
     pub fn max_len(key: impl AsRef<[u8]>, length: u64) -> Self {
         Self::new(key, Keep::Newest(length), false)
     }
 
-    /// Leaves about the newest `length` entries, some more when that is cheaper.
+    /// Keeps about the newest `length` entries, possibly more if that is cheaper.
     pub fn max_len_approx(key: impl AsRef<[u8]>, length: u64) -> Self {
         Self::new(key, Keep::Newest(length), true)
     }
@@ -273,13 +272,12 @@ impl XTrim {
         Self::new(key, Keep::From(id), false)
     }
 
-    /// Removes most entries before `id`, as far as that is cheap. Needs Redis 6.2.
+    /// Removes entries before `id` as far as that is cheap. Needs Redis 6.2.
     pub fn min_id_approx(key: impl AsRef<[u8]>, id: StreamId) -> Self {
         Self::new(key, Keep::From(id), true)
     }
 
-    /// Removes at most that many entries at once, with approximate trimming; 0 is without limit. Needs
-    /// Redis 6.2.
+    /// Limits the number of entries that one approximate trim removes; 0 is unlimited. Needs Redis 6.2.
     pub fn limit(mut self, entries: u64) -> Self {
         self.rest.limit = Some(entries);
         self
@@ -287,8 +285,8 @@ impl XTrim {
 }
 
 command! {
-    /// `XDEL`: removes entries from a stream; the reply is how many of them were there. Entries that are
-    /// pending in a group stay pending there.
+    /// `XDEL`: removes entries from a stream. The reply is the number of entries that existed. Entries that are
+    /// pending in a group stay pending.
     XDel => u64
 }
 

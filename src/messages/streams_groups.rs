@@ -1,4 +1,4 @@
-//! Consumer groups of streams: making them, reading through them, acknowledging, asking about them.
+//! Consumer groups of streams: creating, reading, acknowledging, and information.
 
 use std::borrow::Borrow;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::frame::{Frame, ReplyKeys};
 use crate::prefix::waits::milliseconds;
 
 command! {
-    /// `XGROUP CREATE`: makes a consumer group; the server answers `BUSYGROUP` when there is one of that
-    /// name. Names of groups and consumers get no prefix: they belong to the stream.
+    /// `XGROUP CREATE`: creates a consumer group. The server replies with `BUSYGROUP` if it exists. Names of groups
+    /// and consumers get no prefix, because they belong to the stream.
     ///
     /// ```
     /// use redis_actix::{Command, XGroupCreate};
@@ -25,7 +25,7 @@ command! {
     XGroupCreate, rest Start => ()
 }
 
-/// Where a group begins to read.
+/// The start position of a group.
 #[derive(Clone, Copy, Default)]
 struct Start {
     at: Position,
@@ -60,30 +60,30 @@ impl super::Rest for Start {
 }
 
 impl XGroupCreate {
-    /// Makes `group` for the stream at `key`. It gets every entry that the stream has and will have.
+    /// Creates `group` for the stream at `key`. It receives every entry that the stream has and will have.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("XGROUP CREATE").key(key).arg(group.as_ref()))
     }
 
-    /// Begins behind `id`.
+    /// Starts after `id`.
     pub fn start_after(mut self, id: StreamId) -> Self {
         self.rest.at = Position::After(id);
         self
     }
 
-    /// Begins with what is added from now on, and skips what the stream has.
+    /// Starts with entries that are added from now on, and skips existing ones.
     pub fn start_at_end(mut self) -> Self {
         self.rest.at = Position::End;
         self
     }
 
-    /// Makes an empty stream if there is none, instead of an error.
+    /// Creates an empty stream if it does not exist.
     pub fn mkstream(mut self) -> Self {
         self.rest.mkstream = true;
         self
     }
 
-    /// Says how many entries the group counts as read, for its lag. Needs Redis 7.0.
+    /// Sets how many entries count as read by the group, which determines its lag. Needs Redis 7.0.
     pub fn entries_read(mut self, entries: u64) -> Self {
         self.rest.entries_read = Some(entries);
         self
@@ -91,26 +91,26 @@ impl XGroupCreate {
 }
 
 command! {
-    /// `XGROUP SETID`: lets a group go on reading somewhere else. What is pending stays pending.
+    /// `XGROUP SETID`: moves the read position of a group. Pending entries stay pending.
     XGroupSetId, rest Start => ()
 }
 
 impl XGroupSetId {
-    /// Lets `group` of the stream at `key` go on behind `id`.
+    /// Sets the position of `group` of the stream at `key` to after `id`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, id: StreamId) -> Self {
         let mut set = Self::of(Frame::known("XGROUP SETID").key(key).arg(group.as_ref()));
         set.rest.at = Position::After(id);
         set
     }
 
-    /// Lets `group` skip all that the stream has.
+    /// Lets `group` skip all existing entries.
     pub fn end(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
         let mut set = Self::new(key, group, StreamId::MIN);
         set.rest.at = Position::End;
         set
     }
 
-    /// Says how many entries the group counts as read, for its lag. Needs Redis 7.0.
+    /// Sets how many entries count as read by the group, which determines its lag. Needs Redis 7.0.
     pub fn entries_read(mut self, entries: u64) -> Self {
         self.rest.entries_read = Some(entries);
         self
@@ -118,7 +118,7 @@ impl XGroupSetId {
 }
 
 command! {
-    /// `XGROUP DESTROY`: removes a group with all that is pending in it; the reply is whether it was there.
+    /// `XGROUP DESTROY`: removes a group with its pending entries. The reply is whether it existed.
     XGroupDestroy => bool
 }
 
@@ -130,21 +130,21 @@ impl XGroupDestroy {
 }
 
 command! {
-    /// `XGROUP CREATECONSUMER`: makes a consumer; the reply is whether it is new. Reading makes one too.
+    /// `XGROUP CREATECONSUMER`: creates a consumer. The reply is whether it is new. Reading creates one as well.
     /// Needs Redis 6.2.
     XGroupCreateConsumer => bool
 }
 
 impl XGroupCreateConsumer {
-    /// Makes `consumer` in `group` of the stream at `key`.
+    /// Creates `consumer` in `group` of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, consumer: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("XGROUP CREATECONSUMER").key(key).arg(group.as_ref()).arg(consumer.as_ref()))
     }
 }
 
 command! {
-    /// `XGROUP DELCONSUMER`: removes a consumer; the reply is how many pending entries went with it. Those
-    /// are lost to the group: claim them first.
+    /// `XGROUP DELCONSUMER`: removes a consumer. The reply is the number of pending entries that were removed with
+    /// it. The group loses these entries: claim them before.
     XGroupDelConsumer => u64
 }
 
@@ -156,9 +156,9 @@ impl XGroupDelConsumer {
 }
 
 command! {
-    /// `XREADGROUP`: entries as a consumer of a group, which are pending until they are acknowledged; only
-    /// streams that have some are in the reply. It waits only with [`block`](Self::block). Not a read: sent again, it would answer
-    /// other entries, and leave the first ones pending.
+    /// `XREADGROUP`: reads entries as a consumer of a group. They are pending until they are acknowledged. The reply
+    /// contains only streams with entries. It blocks only with [`block`](Self::block). It does not count as a read: a
+    /// retry would return other entries, and leave the first ones pending.
     ///
     /// ```
     /// use redis_actix::{Command, XReadGroup};
@@ -177,7 +177,7 @@ impl XReadGroup {
         read
     }
 
-    /// Reads what no consumer of `group` has got yet, of each of the streams, at least one.
+    /// Reads entries that were delivered to no consumer of `group`, from each of the streams, at least one.
     pub fn new<K: AsRef<[u8]>>(
         group: impl AsRef<[u8]>,
         consumer: impl AsRef<[u8]>,
@@ -186,8 +186,8 @@ impl XReadGroup {
         Self::streams(group, consumer, Streams::of(keys.into_iter().map(|key| (key, ">"))))
     }
 
-    /// Reads again what is pending for `consumer`, of each stream from behind its id on. Entries that were
-    /// removed meanwhile come without fields; see [`StreamEntry::is_deleted`](crate::StreamEntry::is_deleted).
+    /// Reads the pending entries of `consumer` again, after the given id of each stream. Entries that were removed
+    /// meanwhile have no fields; see [`StreamEntry::is_deleted`](crate::StreamEntry::is_deleted).
     pub fn history<K: AsRef<[u8]>>(
         group: impl AsRef<[u8]>,
         consumer: impl AsRef<[u8]>,
@@ -196,29 +196,28 @@ impl XReadGroup {
         Self::streams(group, consumer, Streams::of(streams))
     }
 
-    /// Reads at most that many entries of each stream, at least 1.
+    /// Reads up to `entries` entries of each stream, minimum 1.
     pub fn count(mut self, entries: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(entries.max(1));
         self
     }
 
-    /// Reads first what is pending for anybody and was not delivered for `min_idle` (whole milliseconds), makes it
-    /// pending for this consumer and counts a delivery. Needs Redis 8.4.
+    /// First claims entries that are pending for any consumer and were not delivered for `min_idle` (whole
+    /// milliseconds), and increments their delivery count. Needs Redis 8.4.
     pub fn claim(mut self, min_idle: Duration) -> Self {
         self.frame = self.frame.arg("CLAIM").arg(u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
-    /// Takes the entries as acknowledged: what is lost on the way is lost.
+    /// Acknowledges the entries on delivery: an entry that is lost in transit is lost.
     pub fn no_ack(mut self) -> Self {
         self.frame = self.frame.arg("NOACK");
         self
     }
 
-    /// Waits up to `longest` for an entry, at least a millisecond, on a connection of its own; see
-    /// [`BLPop`](crate::BLPop). `Duration::MAX` is 49 days. What was delivered to a caller who went away stays
-    /// pending of its consumer, and
-    /// [`ConnectionEvent::MayBeLost`](crate::ConnectionEvent::MayBeLost) says so.
+    /// Blocks for up to `longest` for an entry, at least 1 millisecond, on a dedicated connection; see
+    /// [`BLPop`](crate::BLPop). `Duration::MAX` is 49 days. After a cancellation delivered entries stay pending for
+    /// the consumer, and [`ConnectionEvent::MayBeLost`](crate::ConnectionEvent::MayBeLost) is reported.
     pub fn block(mut self, longest: Duration) -> Self {
         let longest = milliseconds(longest);
         self.frame = self.frame.arg("BLOCK").arg(longest).hold(Duration::from_millis(longest));
@@ -227,7 +226,8 @@ impl XReadGroup {
 }
 
 command! {
-    /// `XACK`: acknowledges entries, which are then no longer pending; the reply is how many of them were.
+    /// `XACK`: acknowledges entries, which are then no longer pending. The reply is the number of entries that were
+    /// pending.
     XAck => u64
 }
 
@@ -243,36 +243,36 @@ impl XAck {
 }
 
 command! {
-    /// `XINFO STREAM`: what the server knows about a stream; an error when there is no such key. A read.
+    /// `XINFO STREAM`: information about a stream; an error if the key does not exist. A read.
     XInfoStream => StreamInfo, by stream_info
 }
 
 impl XInfoStream {
-    /// Asks about the stream at `key`.
+    /// Reads information about the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("XINFO STREAM").key(key).read_only())
     }
 }
 
 command! {
-    /// `XINFO GROUPS`: the groups of a stream; an error when there is no such key. A read.
+    /// `XINFO GROUPS`: the groups of a stream; an error if the key does not exist. A read.
     XInfoGroups => Vec<GroupInfo>, by group_infos
 }
 
 impl XInfoGroups {
-    /// Asks about the groups of the stream at `key`.
+    /// Reads the groups of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("XINFO GROUPS").key(key).read_only())
     }
 }
 
 command! {
-    /// `XINFO CONSUMERS`: the consumers of a group; an error when there is no such key or group. A read.
+    /// `XINFO CONSUMERS`: the consumers of a group; an error if the key or the group does not exist. A read.
     XInfoConsumers => Vec<ConsumerInfo>, by consumer_infos
 }
 
 impl XInfoConsumers {
-    /// Asks about the consumers of `group` of the stream at `key`.
+    /// Reads the consumers of `group` of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("XINFO CONSUMERS").key(key).arg(group.as_ref()).read_only())
     }

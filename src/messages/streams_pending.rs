@@ -1,4 +1,4 @@
-//! Entries that were delivered and not acknowledged: finding them and taking them over.
+//! Pending entries: listing and claiming them.
 
 use std::borrow::Borrow;
 use std::marker::PhantomData;
@@ -13,27 +13,25 @@ use super::streams_replies::{
 use super::unix_millis;
 use crate::frame::Frame;
 
-/// An idle time: unlike a time to live it may be 0.
+/// An idle time; unlike a time to live it may be 0.
 fn idle_millis(idle: Duration) -> u64 {
     u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)
 }
 
 command! {
-    /// `XPENDING`: how much is pending in a group and for whom; an error when there is no such group.
-    /// A read.
+    /// `XPENDING`: a summary of the pending entries of a group; an error if the group does not exist. A read.
     XPending => PendingSummary, by pending_summary
 }
 
 impl XPending {
-    /// Asks about `group` of the stream at `key`.
+    /// Reads the summary of `group` of the stream at `key`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("XPENDING").key(key).arg(group.as_ref()).read_only())
     }
 }
 
 command! {
-    /// `XPENDING` with a range: which entries are pending, since when and how often they were delivered,
-    /// in the order of their ids. A read.
+    /// `XPENDING` with a range: pending entries ordered by id, with their idle time and delivery count. A read.
     ///
     /// ```
     /// use redis_actix::{Command, XPendingEntries};
@@ -46,8 +44,7 @@ command! {
 }
 
 impl XPendingEntries {
-    /// Reads up to `count` entries that are pending in `group` of the stream at `key`, with ids in a range:
-    /// `..`, `id..`.
+    /// Reads up to `count` pending entries of `group` of the stream at `key`, with ids in a range: `..`, `id..`.
     pub fn new(key: impl AsRef<[u8]>, group: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>, count: u64) -> Self {
         let from = StreamId::bound(ids.start_bound(), "-");
         let to = StreamId::bound(ids.end_bound(), "+");
@@ -56,13 +53,13 @@ impl XPendingEntries {
         pending
     }
 
-    /// Only what is pending for that consumer.
+    /// Only the pending entries of this consumer.
     pub fn consumer(mut self, consumer: impl AsRef<[u8]>) -> Self {
         self.rest = self.rest.arg(consumer.as_ref());
         self
     }
 
-    /// Only what was not delivered for that long (whole milliseconds). Needs Redis 6.2.
+    /// Only entries that were not delivered for this time (whole milliseconds). Needs Redis 6.2.
     pub fn min_idle(mut self, idle: Duration) -> Self {
         self.frame = self.frame.arg("IDLE").arg(idle_millis(idle));
         self
@@ -70,17 +67,17 @@ impl XPendingEntries {
 }
 
 command! {
-    /// `XCLAIM`: makes entries that are pending for another consumer pending for this one; the reply is
-    /// those that were taken over. With [`just_id`](Self::just_id) it is their ids.
+    /// `XCLAIM`: changes the owner of pending entries to this consumer. The reply contains the claimed entries, or
+    /// with [`just_id`](Self::just_id) their ids.
     ///
-    /// Entries that were removed from the stream are not in the reply, whatever the server's version; since
-    /// Redis 7.0 they are no longer pending then, before they are.
+    /// Entries that were removed from the stream are never in the reply. Since Redis 7.0 the server also removes them
+    /// from the pending entries; earlier versions keep them pending.
     XClaim<T = Vec<StreamEntry>> => T, by claimed
 }
 
 impl XClaim {
-    /// Takes the entries with these ids, at least one, over for `consumer`, if they were not delivered for
-    /// `min_idle` (whole milliseconds, may be 0).
+    /// Claims the entries with these ids, at least one, for `consumer`, if they were not delivered for `min_idle`
+    /// (whole milliseconds, may be 0).
     pub fn new<I: Borrow<StreamId>>(
         key: impl AsRef<[u8]>,
         group: impl AsRef<[u8]>,
@@ -92,7 +89,7 @@ impl XClaim {
         Self::of(some_ids(frame.arg(idle_millis(min_idle)), ids))
     }
 
-    /// Answers ids instead of entries, and does not count a delivery.
+    /// Returns ids instead of entries, and does not increment the delivery count.
     pub fn just_id(self) -> XClaim<Vec<StreamId>> {
         XClaim { frame: self.frame.arg("JUSTID"), rest: (), reply: PhantomData }
     }
@@ -104,22 +101,22 @@ impl<T> XClaim<T> {
         self
     }
 
-    /// Lets them count as delivered that long ago (whole milliseconds, default 0).
+    /// Sets their idle time (whole milliseconds, default 0).
     pub fn idle(self, idle: Duration) -> Self {
         self.with("IDLE", idle_millis(idle))
     }
 
-    /// Lets them count as delivered at that time, by the server's clock.
+    /// Sets the time of their delivery, by the server's clock.
     pub fn time(self, at: SystemTime) -> Self {
         self.with("TIME", unix_millis(at))
     }
 
-    /// Lets them count as delivered that often.
+    /// Sets their delivery count.
     pub fn retry_count(self, deliveries: u64) -> Self {
         self.with("RETRYCOUNT", deliveries)
     }
 
-    /// Takes over entries of the stream that are pending for nobody, too.
+    /// Also claims entries of the stream that are not pending.
     pub fn force(mut self) -> Self {
         self.frame = self.frame.arg("FORCE");
         self
@@ -127,14 +124,14 @@ impl<T> XClaim<T> {
 }
 
 command! {
-    /// `XAUTOCLAIM`: as [`XClaim`] for whatever has been pending long enough, page by page. Needs Redis 6.2.
+    /// `XAUTOCLAIM`: like [`XClaim`] for all entries with a sufficient idle time, page by page. Needs Redis 6.2.
     XAutoClaim<T = StreamEntry> => AutoClaimed<T>, by auto_claimed
 }
 
 impl XAutoClaim {
-    /// Takes entries with ids from `start` on over for `consumer`, if they were not delivered for
-    /// `min_idle` (whole milliseconds, may be 0). Begin with [`StreamId::MIN`] and go on with the cursor of
-    /// the reply: the server looks at ten times as many entries as it may take over, and no further.
+    /// Claims entries with ids from `start` on for `consumer`, if they were not delivered for `min_idle` (whole
+    /// milliseconds, may be 0). Start with [`StreamId::MIN`] and continue with the cursor of the reply: the server
+    /// examines up to ten times as many entries as it may claim.
     pub fn new(
         key: impl AsRef<[u8]>,
         group: impl AsRef<[u8]>,
@@ -146,14 +143,14 @@ impl XAutoClaim {
         Self::of(frame.arg(idle_millis(min_idle)).arg(start))
     }
 
-    /// Answers ids instead of entries, and does not count a delivery.
+    /// Returns ids instead of entries, and does not increment the delivery count.
     pub fn just_id(self) -> XAutoClaim<StreamId> {
         XAutoClaim { frame: self.frame.arg("JUSTID"), rest: (), reply: PhantomData }
     }
 }
 
 impl<T> XAutoClaim<T> {
-    /// Takes at most that many entries over, at least 1; the server's default is 100.
+    /// Claims up to `entries` entries, minimum 1; the server's default is 100.
     pub fn count(mut self, entries: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(entries.max(1));
         self

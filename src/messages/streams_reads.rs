@@ -1,4 +1,4 @@
-//! Streams: reading, by range and from behind an id.
+//! Streams: reading by range, and after an id.
 
 use std::ops::RangeBounds;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::prefix::waits::milliseconds;
 const NO_STREAM: &str = "needs at least one stream";
 
 command! {
-    /// `XLEN`: how many entries a stream has, 0 when there is no such key. A read.
+    /// `XLEN`: the number of entries of a stream, 0 if the key does not exist. A read.
     XLen => u64
 }
 
@@ -26,7 +26,7 @@ impl XLen {
 }
 
 command! {
-    /// `XRANGE`: entries of a stream from the oldest on, none when there are none or no such key. A read.
+    /// `XRANGE`: entries of a stream, oldest first; empty if there are none or the key does not exist. A read.
     ///
     /// ```
     /// use redis_actix::{Command, StreamId, XRange};
@@ -38,15 +38,15 @@ command! {
 }
 
 impl XRange {
-    /// Reads the entries of the stream at `key` with ids in a range: `..`, `id..`, `first..=last`. A bound
-    /// that is excluded needs Redis 6.2.
+    /// Reads the entries of the stream at `key` with ids in a range: `..`, `id..`, `first..=last`. An excluded bound
+    /// needs Redis 6.2.
     pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
         let from = StreamId::bound(ids.start_bound(), "-");
         let to = StreamId::bound(ids.end_bound(), "+");
         Self::of(Frame::known("XRANGE").key(key).arg(&from[..]).arg(&to[..]).read_only())
     }
 
-    /// Reads at most that many entries, at least 1.
+    /// Reads up to `entries` entries, minimum 1.
     pub fn count(mut self, entries: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(entries.max(1));
         self
@@ -54,27 +54,26 @@ impl XRange {
 }
 
 command! {
-    /// `XREVRANGE`: entries of a stream from the newest on, none when there are none or no such key. A read.
+    /// `XREVRANGE`: entries of a stream, newest first; empty if there are none or the key does not exist. A read.
     XRevRange => Vec<StreamEntry>
 }
 
 impl XRevRange {
-    /// Reads the entries of the stream at `key` with ids in a range, which is given with its lower bound
-    /// first as for [`XRange`].
+    /// Reads the entries of the stream at `key` with ids in a range. The lower bound comes first, as for [`XRange`].
     pub fn new(key: impl AsRef<[u8]>, ids: impl RangeBounds<StreamId>) -> Self {
         let from = StreamId::bound(ids.start_bound(), "-");
         let to = StreamId::bound(ids.end_bound(), "+");
         Self::of(Frame::known("XREVRANGE").key(key).arg(&to[..]).arg(&from[..]).read_only())
     }
 
-    /// Reads at most that many entries, at least 1.
+    /// Reads up to `entries` entries, minimum 1.
     pub fn count(mut self, entries: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(entries.max(1));
         self
     }
 }
 
-/// The streams of XREAD and XREADGROUP with where to read each: all names, then all ids.
+/// The streams of XREAD and XREADGROUP with their start ids: all names, then all ids.
 #[derive(Clone, Default)]
 pub(super) struct Streams {
     keys: Frame,
@@ -97,8 +96,8 @@ impl Rest for Streams {
 }
 
 command! {
-    /// `XREAD`: entries that come after given ids, of one or several streams; only streams that have some
-    /// are in the reply. It waits only with [`block`](Self::block). A read.
+    /// `XREAD`: entries after given ids of one or several streams. The reply contains only streams with entries. It
+    /// blocks only with [`block`](Self::block). A read.
     ///
     /// ```
     /// use redis_actix::{Command, StreamId, XRead};
@@ -110,20 +109,20 @@ command! {
 }
 
 impl XRead {
-    /// Reads each stream, at least one, from behind its id on. With a cluster all must be in one slot.
+    /// Reads each stream, at least one, after its id. In a cluster all must be in one slot.
     pub fn new<K: AsRef<[u8]>>(streams: impl IntoIterator<Item = (K, StreamId)>) -> Self {
         let mut read = Self::of(Frame::known("XREAD").read_only().reply_keys(ReplyKeys::Streams));
         read.rest = Streams::of(streams);
         read
     }
 
-    /// Reads at most that many entries of each stream, at least 1.
+    /// Reads up to `entries` entries of each stream, minimum 1.
     pub fn count(mut self, entries: u64) -> Self {
         self.frame = self.frame.arg("COUNT").arg(entries.max(1));
         self
     }
 
-    /// Waits up to `longest` for an entry, at least a millisecond, on a connection of its own; see
+    /// Blocks for up to `longest` for an entry, at least 1 millisecond, on a dedicated connection; see
     /// [`BLPop`](crate::BLPop). `Duration::MAX` is 49 days.
     pub fn block(mut self, longest: Duration) -> Self {
         let longest = milliseconds(longest);

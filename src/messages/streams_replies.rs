@@ -1,4 +1,4 @@
-//! What stream commands answer, taken from the answer by move. RESP2 and RESP3, and servers from 6.2 on.
+//! Replies of stream commands, taken apart by move. Supports RESP2 and RESP3, and servers from 6.2 on.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ pub struct StreamEntry {
 }
 
 impl StreamEntry {
-    /// The value of a field, the last one if there are several of that name.
+    /// The value of a field, or the last one if the name occurs several times.
     #[must_use]
     pub fn get(&self, field: impl AsRef<[u8]>) -> Option<&[u8]> {
         let wanted = field.as_ref();
         self.fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| &value[..])
     }
 
-    /// Whether the entry was removed from the stream while it was pending: it has no fields then, which no
-    /// entry can be added without.
+    /// Whether the entry was removed from the stream while it was pending. Such an entry has no fields, while every
+    /// other entry has at least one.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// Reads a struct, a map or an enum from the fields, as [`from_fields`](crate::from_fields) does.
+    /// Decodes the fields into a struct, a map or an enum, like [`from_fields`](crate::from_fields).
     ///
     /// ```
     /// use redis_actix::{StreamEntry, StreamId};
@@ -50,7 +50,7 @@ impl StreamEntry {
     /// ```
     ///
     /// # Errors
-    /// When a field is missing or does not fit.
+    /// If a field is missing or has the wrong type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         from_entry(&self.fields)
     }
@@ -58,7 +58,7 @@ impl StreamEntry {
     fn from_value(value: Value) -> Result<Self> {
         let mut parts = shape::items(value)?.into_iter();
         let id = StreamId::from_value(shape::next(&mut parts)?)?;
-        // Nil in the place of fields: the entry was removed while it was pending.
+        // Nil instead of fields: the entry was removed while it was pending.
         let fields = match shape::next(&mut parts)? {
             Value::Nil => Vec::new(),
             fields => fields_of(fields)?,
@@ -77,7 +77,7 @@ impl FromRedisValue for StreamEntry {
     }
 }
 
-/// What was read of one stream.
+/// The entries that were read from one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct StreamPage {
@@ -87,7 +87,7 @@ pub struct StreamPage {
     pub entries: Vec<StreamEntry>,
 }
 
-/// A list; nil, as servers answer for a missing one, is an empty list.
+/// A list. Servers reply with nil for an empty one.
 fn list<T>(value: Value, take: impl FnMut(Value) -> Result<T>) -> Result<Vec<T>> {
     match value {
         Value::Nil => Ok(Vec::new()),
@@ -95,7 +95,7 @@ fn list<T>(value: Value, take: impl FnMut(Value) -> Result<T>) -> Result<Vec<T>>
     }
 }
 
-/// RESP2: an array of names with entries. RESP3: a map. Nil when there is nothing.
+/// RESP2: an array of names with entries. RESP3: a map. Nil if there are no entries.
 pub(super) fn pages(value: Value) -> Result<Vec<StreamPage>> {
     let page = |name, entries| {
         Ok(StreamPage { stream: shape::bytes(name)?, entries: list(entries, StreamEntry::from_value)? })
@@ -109,20 +109,20 @@ pub(super) fn pages(value: Value) -> Result<Vec<StreamPage>> {
     }
 }
 
-/// Before Redis 7.0 there is a nil for each entry that was removed.
+/// Before Redis 7.0 the reply contains a nil for each removed entry.
 pub(super) fn claimed<T: FromRedisValue>(value: Value) -> Result<T> {
     let mut items = shape::items(value)?;
     items.retain(|item| *item != Value::Nil);
     decode(Value::Array(items))
 }
 
-/// A page of what [`XAutoClaim`](crate::XAutoClaim) took over: entries, or their ids.
+/// A page of the entries claimed by [`XAutoClaim`](crate::XAutoClaim), or of their ids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AutoClaimed<T> {
-    /// Where the next page begins; [`StreamId::MIN`] when everything was looked at.
+    /// The start of the next page; [`StreamId::MIN`] after the last page.
     pub cursor: StreamId,
-    /// What was taken over.
+    /// The claimed entries.
     pub entries: Vec<T>,
     /// Entries that were removed from the stream; they are no longer pending. Empty before Redis 7.0, where
     /// such entries stay pending.
@@ -138,17 +138,17 @@ pub(super) fn auto_claimed<T: FromRedisValue>(value: Value) -> Result<AutoClaime
     })
 }
 
-/// What is pending in a group.
+/// A summary of the pending entries of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct PendingSummary {
-    /// How many entries are pending.
+    /// The number of pending entries.
     pub count: u64,
-    /// The lowest of their ids, `None` when nothing is pending.
+    /// The lowest of their ids, `None` if nothing is pending.
     pub lowest: Option<StreamId>,
-    /// The highest of their ids, `None` when nothing is pending.
+    /// The highest of their ids, `None` if nothing is pending.
     pub highest: Option<StreamId>,
-    /// The consumers with something pending, and how many entries that is.
+    /// The consumers with pending entries, and how many each has.
     pub consumers: Vec<(Vec<u8>, u64)>,
 }
 
@@ -165,17 +165,17 @@ pub(super) fn pending_summary(value: Value) -> Result<PendingSummary> {
     })
 }
 
-/// An entry that is pending.
+/// A pending entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PendingEntry {
     /// Its id.
     pub id: StreamId,
-    /// Who got it last.
+    /// The consumer to which it was delivered last.
     pub consumer: Vec<u8>,
-    /// How long ago that was.
+    /// The time since then.
     pub idle: Duration,
-    /// How often it was delivered.
+    /// The number of its deliveries.
     pub deliveries: u64,
 }
 
@@ -191,23 +191,23 @@ pub(super) fn pending_entries(value: Value) -> Result<Vec<PendingEntry>> {
     })
 }
 
-/// What the server knows about a stream.
+/// Information about a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct StreamInfo {
-    /// How many entries it has.
+    /// The number of entries.
     pub length: u64,
-    /// How many groups it has.
+    /// The number of groups.
     pub groups: u64,
-    /// The id of the entry that was added last, even if it is removed.
+    /// The id of the most recently added entry, even if it was removed.
     pub last_generated_id: StreamId,
     /// The highest id that was removed; `None` before Redis 7.0.
     pub max_deleted_entry_id: Option<StreamId>,
-    /// How many entries were ever added; `None` before Redis 7.0.
+    /// The number of entries that were ever added; `None` before Redis 7.0.
     pub entries_added: Option<u64>,
-    /// The first entry that there is; `None` when the stream is empty.
+    /// The first entry; `None` if the stream is empty.
     pub first_entry: Option<StreamEntry>,
-    /// The last entry that there is; `None` when the stream is empty.
+    /// The last entry; `None` if the stream is empty.
     pub last_entry: Option<StreamEntry>,
 }
 
@@ -234,18 +234,19 @@ pub(super) fn stream_info(value: Value) -> Result<StreamInfo> {
 pub struct GroupInfo {
     /// Its name.
     pub name: Vec<u8>,
-    /// How many consumers it has.
+    /// The number of consumers.
     pub consumers: u64,
-    /// How many entries are pending in it.
+    /// The number of pending entries.
     pub pending: u64,
-    /// The id of the entry that was delivered last.
+    /// The id of the most recently delivered entry.
     pub last_delivered_id: StreamId,
-    /// How many entries it has read; `None` when the server cannot tell (a negative number included), and before Redis
-    /// 7.0.
+    /// The number of entries it has read; `None` if the server cannot determine it (or returns a negative number),
+    /// and before Redis 7.0.
     pub entries_read: Option<u64>,
-    /// How many entries it has not read yet; `None` when the server cannot tell, or answers a negative number (as it does
-    /// after `XGROUP SETID .. ENTRIESREAD` with too many), and before Redis 7.0. A server may count too many where entries were trimmed before the group had read them ([redis#13957]); that nothing is left is sure where
-    /// `last_delivered_id` is [`StreamInfo::last_generated_id`].
+    /// The number of entries it has not read; `None` if the server cannot determine it, or returns a negative number
+    /// (as after `XGROUP SETID .. ENTRIESREAD` with too many), and before Redis 7.0. The server may count too many if
+    /// entries were trimmed before the group had read them ([redis#13957]). No entries are left for certain if
+    /// `last_delivered_id` equals [`StreamInfo::last_generated_id`].
     ///
     /// [redis#13957]: https://github.com/redis/redis/issues/13957
     pub lag: Option<u64>,
@@ -275,11 +276,11 @@ pub(super) fn group_infos(value: Value) -> Result<Vec<GroupInfo>> {
 pub struct ConsumerInfo {
     /// Its name.
     pub name: Vec<u8>,
-    /// How many entries are pending for it.
+    /// The number of its pending entries.
     pub pending: u64,
-    /// How long ago it last tried to read, claim or acknowledge.
+    /// The time since it last tried to read, claim or acknowledge.
     pub idle: Duration,
-    /// How long ago it last got an entry; `None` when it never did, and before Redis 7.2.
+    /// The time since it last received an entry; `None` if it never did, and before Redis 7.2.
     pub inactive: Option<Duration>,
 }
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::frame::Frame;
 
 command! {
-    /// `GET`: the value of a key, or `None` when there is no such key. A read.
+    /// `GET`: the value of a key, or `None` if the key does not exist. A read.
     Get<T> => Option<T>
 }
 
@@ -21,8 +21,8 @@ impl<T> Get<T> {
 }
 
 command! {
-    /// `GETDEL`: the value of a key, which is deleted; `None` when there was no such key. Not a read: sent
-    /// again after a lost reply, it would answer `None` for a value that it deleted.
+    /// `GETDEL`: reads and deletes the value of a key; `None` if the key does not exist. It does not count as a read:
+    /// a retry after a lost reply would return `None` for a value that it deleted.
     GetDel<T> => Option<T>
 }
 
@@ -34,10 +34,10 @@ impl<T> GetDel<T> {
 }
 
 command! {
-    /// `SET`: writes a value; the reply is whether it was written, always true without a condition.
+    /// `SET`: writes a value. The reply is whether it was written, always `true` without a condition.
     ///
-    /// Without [`keep_ttl`](Self::keep_ttl) or a new expiry, the key no longer expires. Two expiries, or
-    /// both conditions, are refused by the server.
+    /// Without [`keep_ttl`](Self::keep_ttl) or a new expiry the key no longer expires. The server refuses two
+    /// expiries, or both conditions.
     ///
     /// ```
     /// use redis_actix::{Command, Set};
@@ -51,7 +51,7 @@ command! {
 }
 
 impl Set {
-    /// Writes `value` to `key`, whatever was there before, of whatever type.
+    /// Writes `value` to `key`, and overwrites a value of any type.
     pub fn new(key: impl AsRef<[u8]>, value: impl ToSingleRedisArg) -> Self {
         Self::of(Frame::known("SET").key(key).arg(value))
     }
@@ -66,13 +66,13 @@ impl Set {
         self.with(("PX", millis(ttl)))
     }
 
-    /// Lets the key expire at `at` (whole milliseconds, by the server's clock). A time that has passed
-    /// deletes the key at once. Needs Redis 6.2.
+    /// Lets the key expire at `at` (whole milliseconds, by the server's clock). A time in the past deletes the key
+    /// immediately. Needs Redis 6.2.
     pub fn expire_at(self, at: SystemTime) -> Self {
         self.with(("PXAT", unix_millis(at).max(1)))
     }
 
-    /// Keeps the time to live that the key has.
+    /// Keeps the current time to live of the key.
     pub fn keep_ttl(self) -> Self {
         self.with("KEEPTTL")
     }
@@ -87,8 +87,8 @@ impl Set {
         self.with("XX")
     }
 
-    /// Also reads the value that was there before, `None` if there was none. Together with
-    /// [`if_absent`](Self::if_absent) it needs Redis 7.0; then `None` means that the value was written.
+    /// Also returns the previous value, or `None` if there was none. Together with [`if_absent`](Self::if_absent) it
+    /// needs Redis 7.0, and `None` means that the value was written.
     pub fn get<T>(self) -> SetGet<T> {
         SetGet::of(self.frame.arg("GET"))
     }
@@ -103,86 +103,84 @@ fn written(value: Value) -> Result<bool> {
 }
 
 command! {
-    /// `SET .. GET`: writes a value and answers what was there before; made by [`Set::get`].
+    /// `SET .. GET`: writes a value and returns the previous one; created by [`Set::get`].
     SetGet<T> => Option<T>
 }
 
 command! {
-    /// `INCR`: adds 1 to an integer; the reply is the new value.
+    /// `INCR`: adds 1 to an integer. The reply is the new value.
     Incr => i64
 }
 
 impl Incr {
-    /// Adds 1 to `key`, which counts as 0 while it does not exist.
+    /// Adds 1 to `key`. A missing key counts as 0.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("INCR").key(key))
     }
 }
 
 command! {
-    /// `INCRBY`: adds to an integer; the reply is the new value.
+    /// `INCRBY`: adds to an integer. The reply is the new value.
     IncrBy => i64
 }
 
 impl IncrBy {
-    /// Adds `by` to `key`, which counts as 0 while it does not exist.
+    /// Adds `by` to `key`. A missing key counts as 0.
     pub fn new(key: impl AsRef<[u8]>, by: i64) -> Self {
         Self::of(Frame::known("INCRBY").key(key).arg(by))
     }
 }
 
 command! {
-    /// `DECR`: subtracts 1 from an integer; the reply is the new value.
+    /// `DECR`: subtracts 1 from an integer. The reply is the new value.
     Decr => i64
 }
 
 impl Decr {
-    /// Subtracts 1 from `key`, which counts as 0 while it does not exist.
+    /// Subtracts 1 from `key`. A missing key counts as 0.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("DECR").key(key))
     }
 }
 
 command! {
-    /// `DECRBY`: subtracts from an integer; the reply is the new value.
+    /// `DECRBY`: subtracts from an integer. The reply is the new value.
     DecrBy => i64
 }
 
 impl DecrBy {
-    /// Subtracts `by` from `key`, which counts as 0 while it does not exist. The server refuses
-    /// `i64::MIN`.
+    /// Subtracts `by` from `key`. A missing key counts as 0. The server refuses `i64::MIN`.
     pub fn new(key: impl AsRef<[u8]>, by: i64) -> Self {
         Self::of(Frame::known("DECRBY").key(key).arg(by))
     }
 }
 
 command! {
-    /// `APPEND`: writes to the end of a string; the reply is the new length in bytes.
+    /// `APPEND`: writes to the end of a string. The reply is the new length in bytes.
     Append => u64
 }
 
 impl Append {
-    /// Appends `value` to `key`, which counts as empty while it does not exist.
+    /// Appends `value` to `key`. A missing key counts as empty.
     pub fn new(key: impl AsRef<[u8]>, value: impl ToSingleRedisArg) -> Self {
         Self::of(Frame::known("APPEND").key(key).arg(value))
     }
 }
 
 command! {
-    /// `STRLEN`: the length of a string in bytes, 0 when there is no such key. A read.
+    /// `STRLEN`: the length of a string in bytes, 0 if the key does not exist. A read.
     StrLen => u64
 }
 
 impl StrLen {
-    /// Measures the value of `key`.
+    /// Reads the length of the value of `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("STRLEN").key(key).read_only())
     }
 }
 
 command! {
-    /// `MGET`: the values of several keys in their order, `None` for each that does not exist or is no
-    /// string. A read.
+    /// `MGET`: the values of several keys in order, `None` for each that does not exist or is not a string. A read.
     MGet<T> => Vec<Option<T>>
 }
 
@@ -194,12 +192,12 @@ impl<T> MGet<T> {
 }
 
 command! {
-    /// `MSET`: writes several values at once.
+    /// `MSET`: writes several values atomically.
     MSet => ()
 }
 
 impl MSet {
-    /// Writes each value to its key, whatever was there before; at least one.
+    /// Writes each value, at least one, to its key, and overwrites existing values.
     pub fn new<K: AsRef<[u8]>, V: ToSingleRedisArg>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
         Self::of(at_least_one(Frame::known("MSET"), "needs at least one key with its value", |frame| {
             pairs.into_iter().fold(frame, |frame, (key, value)| frame.key(key).arg(value))

@@ -1,4 +1,4 @@
-//! Every message once with all its options, and exactly what it sends.
+//! Every message with all its options, and the exact command that it sends.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use super::scan::{Keys, Page};
 use super::*;
 use crate::*;
 
-/// One message as it is sent: its frame, its words, which of them are keys, whether it is a pure read.
+/// One row of the table: the frame, its words, which of them are keys, and whether it is repeatable.
 type Row = (Frame, &'static str, &'static [usize], bool);
 
 const READ: bool = true;
@@ -24,7 +24,7 @@ fn id(ms: u64) -> StreamId {
     StreamId::new(ms, 0)
 }
 
-/// Which arguments take the prefix, the name being number 0.
+/// The arguments that take the prefix; the name has index 0.
 pub(crate) fn indices(frame: &Frame) -> Vec<usize> {
     frame.marked().marks.iter().map(|mark| mark.index).collect()
 }
@@ -72,7 +72,7 @@ fn keys() -> Vec<Row> {
         (Type::new("k").frame(), "TYPE k", &[1], READ),
         (Rename::new("a", "b").frame(), "RENAME a b", &[1, 2], WRITE),
         (crate::Copy::new("a", "b").replace().frame(), "COPY a b REPLACE", &[1, 2], WRITE),
-        // A pattern, not a key: the server names no key for it.
+        // A pattern, not a key: the server reports no key for it.
         (
             Page::of_keys(7, "u*").count(0).of_type(&KeyType::Hash).frame(),
             "SCAN 7 MATCH u* COUNT 1 TYPE hash",
@@ -258,7 +258,7 @@ fn blocking() -> Vec<Row> {
 
 fn others() -> Vec<Row> {
     vec![
-        // A channel, not a key: the server names no key for it.
+        // A channel, not a key: the server reports no key for it.
         (Publish::new("news", "hi").frame(), "PUBLISH news hi", &[1], WRITE),
         (SPublish::new("orders", "hi").frame(), "SPUBLISH orders hi", &[1], WRITE),
         (Ping::new().frame(), "PING", &[], READ),
@@ -276,14 +276,14 @@ fn table() -> Vec<Row> {
     [strings(), keys(), collections(), sorted_sets(), streams(), groups(), blocking(), others()].concat()
 }
 
-/// Every message once with all its options, for comparisons with what a server makes of them. `COMMAND
-/// GETKEYS` agrees with [`indices`] on all but SCAN, KEYS, PUBLISH, SPUBLISH, WAIT, WAITAOF and PING, which have no keys for it.
+/// Every message with all its options, for comparison with a server. `COMMAND GETKEYS` agrees with [`indices`] except
+/// for SCAN, KEYS, PUBLISH, SPUBLISH, WAIT, WAITAOF and PING, which have no keys for the server.
 pub(crate) fn every_message() -> Vec<Frame> {
     table().into_iter().map(|(frame, ..)| frame).collect()
 }
 
 #[test]
-fn every_message_sends_exactly_its_words_and_marks_its_keys() {
+fn every_message_sends_its_exact_words_and_marks_its_keys() {
     for (frame, words, keys, read) in table() {
         let sent: Vec<_> = frame.args().map(String::from_utf8_lossy).collect();
         assert_eq!(sent.join(" "), words);
@@ -294,9 +294,9 @@ fn every_message_sends_exactly_its_words_and_marks_its_keys() {
     assert_eq!(every_message().len(), table().len());
 }
 
-/// The servers of the tests do not know it, and would take it for fields.
+/// The test servers do not support the option, and would parse it as fields.
 #[test]
-fn an_idempotent_append_may_be_sent_again() {
+fn an_idempotent_append_is_repeatable() {
     let frame = XAdd::new("x").idempotency("p", "i").nomkstream().max_len(7).field("f", 1).frame();
     let sent: Vec<_> = frame.args().map(String::from_utf8_lossy).collect();
     assert_eq!(sent.join(" "), "XADD x NOMKSTREAM IDMP p i MAXLEN 7 * f 1");
@@ -312,7 +312,7 @@ fn raw_marks_patterns_and_channels() {
 }
 
 #[test]
-fn a_message_that_waits_says_for_how_long() {
+fn a_blocking_message_declares_its_maximum_wait() {
     let frame = XReadGroup::new("g", "c", ["x"]).block(secs(2)).frame();
     assert_eq!(frame.longest_hold(), secs(2));
     assert_eq!(frame.keys_in_reply(), ReplyKeys::Streams);
@@ -327,7 +327,7 @@ fn a_message_that_waits_says_for_how_long() {
 }
 
 #[test]
-fn unusable_arguments_fail_with_words_that_help() {
+fn invalid_arguments_fail_with_a_helpful_error() {
     let none: [&str; 0] = [];
     let no_ids: [StreamId; 0] = [];
     let rows = [
@@ -343,16 +343,19 @@ fn unusable_arguments_fail_with_words_that_help() {
         (SAdd::new("s", none).frame(), "SADD: needs at least one member"),
         (SAdd::new("s", vec![1_u8]).frame(), "SADD: takes a list of values, not the bytes of one: write [bytes]"),
         (ZAdd::new("z", [(1.0, "a"); 0]).frame(), "ZADD: needs at least one member"),
-        (ZAdd::new("z", [(1.0, "a"); 2]).incr().frame(), "ZADD: incr() works on exactly one member"),
+        (ZAdd::new("z", [(1.0, "a"); 2]).incr().frame(), "ZADD: incr() requires exactly one member"),
         (
             ZRange::<u8>::new("z", 0, 1).limit(0, 1).frame(),
-            "ZRANGE: limit() works with by_score() and by_lex(); give other positions instead",
+            "ZRANGE: limit() requires by_score() or by_lex(); change the positions instead",
         ),
-        (ZRange::<u8>::by_lex("z", "a"..).with_scores().frame(), "ZRANGE: with_scores() does not work with by_lex()"),
+        (
+            ZRange::<u8>::by_lex("z", "a"..).with_scores().frame(),
+            "ZRANGE: with_scores() is not possible with by_lex(): remove one of the two",
+        ),
         (XAdd::new("x").frame(), "XADD: needs at least one field"),
         (
             XAdd::new("x").field("f", 1).max_len(5).limit(1).frame(),
-            "XADD: limit() works only with approximate trimming, as of max_len_approx()",
+            "XADD: limit() requires approximate trimming, such as max_len_approx()",
         ),
         (XDel::new("x", no_ids).frame(), "XDEL: needs at least one id"),
         (XRead::new(Vec::<(&str, StreamId)>::new()).frame(), "XREAD: needs at least one stream"),
@@ -367,7 +370,7 @@ fn unusable_arguments_fail_with_words_that_help() {
 }
 
 #[test]
-fn any_byte_can_be_in_a_key_a_value_or_a_field() {
+fn keys_values_and_fields_may_contain_any_byte() {
     let bytes: Vec<u8> = (0..=255).collect();
     let frame = XAdd::new(&bytes).field(&bytes, &bytes).max_len(1).frame();
     assert_eq!(frame.args().filter(|word| *word == bytes).count(), 3);

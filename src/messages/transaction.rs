@@ -1,4 +1,4 @@
-//! All or none: MULTI and EXEC.
+//! Transactions: MULTI and EXEC.
 
 use redis::Value;
 
@@ -7,17 +7,18 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
 unit! {
-    /// Several commands run by the server as one, with nobody's command in between: MULTI, the commands, EXEC.
+    /// Several commands that the server runs atomically, without commands of other clients in between: MULTI, the
+    /// commands, EXEC.
     ///
-    /// It is sent in one piece, so no other caller's command can slip into it, and a link that breaks before
-    /// the last byte of it was sent has run none of it. A tuple is answered by a tuple of replies, a vector
-    /// by a vector.
+    /// It is sent as one unit, so it cannot contain commands of other callers. If the link breaks before its last
+    /// byte was sent, none of it has run. The reply to a tuple is a tuple of replies, to a vector a vector.
     ///
-    /// Nothing waits in it: [`BLPop`](crate::BLPop) takes what is there, and [`Wait`](crate::Wait) says what is so.
+    /// No command blocks in a transaction: [`BLPop`](crate::BLPop) takes only existing values, and
+    /// [`Wait`](crate::Wait) returns the current count.
     ///
-    /// A command that the server refuses while it is queued, as one of an unknown name, ends the transaction:
-    /// nothing runs, and the error names that command. A command that fails when it runs (an INCR of a word)
-    /// does not undo the others, for Redis takes nothing back; [`try_each`](Self::try_each) tells of each.
+    /// If the server refuses to queue a command, such as one of an unknown name, the transaction is aborted: nothing
+    /// runs, and the error names that command. A command that fails when it runs (an INCR of a word) does not undo
+    /// the others, because Redis has no rollback; [`try_each`](Self::try_each) returns the outcome of each.
     ///
     /// ```
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -29,12 +30,12 @@ unit! {
     /// # }
     /// ```
     ///
-    /// To decide by what was read before, see [`Redis::watch`](crate::Redis::watch).
+    /// For decisions that depend on values read before, see [`Redis::watch`](crate::Redis::watch).
     Transaction, Frame::atomic, answers
 }
 
 impl<C: Bundle> Transaction<C> {
-    /// These commands. None at all is an error when it is sent.
+    /// Creates a transaction of these commands. Sending an empty one is an error.
     pub fn new(commands: C) -> Self {
         Self { commands, wishes: UnitOptions::default() }
     }
@@ -44,7 +45,7 @@ impl<C: Bundle> Transaction<C> {
     }
 }
 
-/// The answers to the commands, out of those to MULTI, to the queueing of each, and to EXEC.
+/// Extracts the answers to the commands from those to MULTI, to the queueing of each, and to EXEC.
 fn answers(frame: Option<&Frame>, value: Value) -> Result<Answers<'_>> {
     let mut replies = array(value)?;
     match replies.pop() {
@@ -54,11 +55,11 @@ fn answers(frame: Option<&Frame>, value: Value) -> Result<Answers<'_>> {
             let exec = Error::server(exec.code(), exec.details());
             Err(refused(frame, replies).unwrap_or(exec))
         }
-        _ => Err(Error::decode("the answer to EXEC is no list of replies")),
+        _ => Err(Error::decode("the answer to EXEC is not a list of replies")),
     }
 }
 
-/// The first command that was refused, if one was.
+/// The error of the first command that was refused, if any.
 fn refused(frame: Option<&Frame>, replies: Vec<Value>) -> Option<Error> {
     let ran = replies.iter().skip(1).any(|reply| !matches!(reply, Value::ServerError(_)) && !is_queued(reply));
     let (index, error) = replies.into_iter().enumerate().find_map(|(index, reply)| match reply {
@@ -66,7 +67,7 @@ fn refused(frame: Option<&Frame>, replies: Vec<Value>) -> Option<Error> {
         _ => None,
     })?;
     let Some(index) = index.checked_sub(1) else {
-        // Without MULTI the server took the commands one by one.
+        // MULTI failed, so the server ran the commands one by one.
         return Some(error.of_command("MULTI").with_fate(if ran { Fate::Unknown } else { Fate::Rejected }));
     };
     let name = frame.and_then(Frame::unit).map(|unit| unit.name_of(index));
@@ -77,9 +78,13 @@ fn is_queued(reply: &Value) -> bool {
     matches!(reply, Value::SimpleString(word) if word == "QUEUED")
 }
 
-/// A watched key changed.
+/// The error for a changed watched key.
 fn conflict() -> Error {
-    Error::new(ErrorKind::Conflict, Fate::Rejected, "a watched key was changed by somebody else, nothing was done")
+    Error::new(
+        ErrorKind::Conflict,
+        Fate::Rejected,
+        "another client changed a watched key, nothing was done; read the values again and retry",
+    )
 }
 
 #[cfg(test)]
@@ -104,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn queueing_errors_name_the_command_and_unguarded_runs_are_told() {
+    fn queueing_errors_name_the_command_and_a_failed_multi_has_an_unknown_fate() {
         let queueing = failed(vec![Value::Okay, word("QUEUED"), error("NOPERM"), error("EXECABORT")]);
         assert_eq!(
             (queueing.code(), queueing.command(), queueing.fate()),

@@ -6,7 +6,7 @@ use super::vars;
 use crate::config::env::KNOWN;
 use crate::config::{RedisConfig, RedisConfigBuilder};
 
-/// Every text that configuring with these variables brings forth.
+/// All texts that a configuration with these variables produces.
 fn texts(vars: Vec<(OsString, OsString)>) -> (bool, String) {
     let builder = RedisConfigBuilder::from_vars(vars);
     let debug = format!("{builder:?}");
@@ -34,21 +34,21 @@ fn texts(vars: Vec<(OsString, OsString)>) -> (bool, String) {
 #[test]
 fn no_malformed_value_is_quoted() {
     for name in KNOWN {
-        // A value for each kind of variable to choke on, and one that nothing but secrets accept.
+        // An invalid value for each kind of variable, and one that only secrets accept.
         for value in
             ["CANARY*{ \n", "\u{7}CANARY://CANARY:CANARY@CANARY:CANARY/CANARY#CANARY", "CANARY:99999999,CANARY"]
         {
             let (valid, text) = texts(vars(&[(name, value)]));
-            // What is valid and no secret is described, on purpose: paths, names, prefixes.
+            // Valid values that are not secret are described on purpose: paths, names, prefixes.
             let shown = valid && name != "REDIS_PASSWORD" && name != "REDIS_PASSWORD_FILE" && name != "REDIS_URL";
             assert!(shown || !text.contains("CANARY"), "{name}={value:?}\n{text}");
         }
     }
 }
 
-/// Ablation: without `holds_url_or_key` and with paths always shown, `describe` has the password and the key.
+/// Ablation: without `holds_url_or_key` and with all paths shown, `describe` contains the password and the key.
 #[test]
-fn a_url_or_a_key_in_any_variable_is_shown_nowhere() {
+fn a_url_or_a_key_in_any_variable_is_never_shown() {
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nCANARYCANARY\n-----END PRIVATE KEY-----\n";
     let urls = ["redis://user:CANARY@h:1/0", "rediss://:CANARY@h"];
     let one_line = KEY.replace('\n', "\\n");
@@ -76,7 +76,7 @@ fn a_url_or_a_key_in_any_variable_is_shown_nowhere() {
 }
 
 #[test]
-fn no_secret_is_shown_even_where_it_is_right() {
+fn valid_secrets_are_not_shown() {
     let cases: &[&[(&str, &str)]] = &[
         &[("REDIS_PASSWORD", "CANARY")],
         &[("REDIS_PASSWORD_FILE", "/CANARY")],
@@ -105,7 +105,7 @@ fn no_secret_is_shown_even_where_it_is_right() {
 
 #[cfg(unix)]
 #[test]
-fn bytes_that_are_no_text_are_told_by_name_and_a_password_may_be_any() {
+fn values_that_are_not_utf8_are_problems_except_for_passwords() {
     use std::os::unix::ffi::OsStringExt;
 
     let bytes = || OsString::from_vec(b"CANARY\xff".to_vec());
@@ -121,6 +121,6 @@ fn bytes_that_are_no_text_are_told_by_name_and_a_password_may_be_any() {
     }
     let config = RedisConfig::from_vars([("REDIS_PASSWORD".into(), bytes())]).unwrap();
     assert_eq!(config.password().unwrap().unwrap().expose(), b"CANARY\xff");
-    // The name of a variable may be no text either; then it is none of ours.
+    // The name of a variable may not be UTF-8. Such a variable is ignored.
     assert!(RedisConfig::from_vars([(OsString::from_vec(b"REDIS_\xff".to_vec()), "x".into())]).is_ok());
 }

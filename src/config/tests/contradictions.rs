@@ -1,10 +1,10 @@
-//! Variables that are fine alone and not together.
+//! Variables that are valid alone and contradict each other.
 
-use super::{Pairs, blamed, valid};
+use super::{Pairs, problem_names, valid};
 use crate::config::RedisConfig;
 
 #[test]
-fn what_excludes_each_other() {
+fn contradictions_are_problems() {
     let cases: &[(Pairs<'_>, &[&str])] = &[
         (&[("REDIS_URL", "redis://h"), ("REDIS_HOST", "other")], &["REDIS_HOST"]),
         (&[("REDIS_URL", "redis://h:1"), ("REDIS_PORT", "2")], &["REDIS_PORT"]),
@@ -48,12 +48,12 @@ fn what_excludes_each_other() {
         (&[("REDIS_KEY_PREFIX", "a:"), ("REDIS_KEY_NAMESPACE", "b")], &["REDIS_KEY_NAMESPACE"]),
     ];
     for (pairs, expected) in cases {
-        assert_eq!(blamed(pairs), *expected, "{pairs:?}");
+        assert_eq!(problem_names(pairs), *expected, "{pairs:?}");
     }
 }
 
 #[test]
-fn the_problem_names_both_sides() {
+fn a_contradiction_names_both_settings() {
     let pairs: [(Pairs<'_>, [&str; 2]); 3] = [
         (&[("REDIS_URL", "redis://h"), ("REDIS_HOST", "other")], ["REDIS_URL", "REDIS_HOST"]),
         (&[("REDIS_CLUSTER_HOSTS", "a"), ("REDIS_URL", "redis://b")], ["REDIS_URL", "REDIS_CLUSTER_HOSTS"]),
@@ -66,7 +66,7 @@ fn the_problem_names_both_sides() {
 }
 
 #[test]
-fn what_agrees_may_be_said_twice() {
+fn equal_values_may_be_set_twice() {
     let config = valid(&[
         ("REDIS_URL", "rediss://ada:p%40w@Host:7000/3"),
         ("REDIS_HOST", "host"),
@@ -86,13 +86,13 @@ fn what_agrees_may_be_said_twice() {
 }
 
 #[test]
-fn credentials_that_a_url_leaves_out_come_from_elsewhere() {
+fn credentials_may_be_set_outside_the_url() {
     let config = valid(&[("REDIS_URL", "redis://ada@h"), ("REDIS_PASSWORD", "pw")]);
     assert_eq!((config.username(), config.has_password()), (Some("ada"), true));
     assert!(valid(&[("REDIS_URL", "redis://h"), ("REDIS_PASSWORD_FILE", "/run/secrets/redis")]).has_password());
 }
 
-/// Ablation: with `set` replacing what a variable says without a word, all of these are accepted.
+/// Ablation: with `set` silently replacing the value of a variable, all of these are accepted.
 #[test]
 fn a_method_that_contradicts_a_variable_is_a_problem() {
     let from = |pairs: Pairs<'_>| crate::RedisConfigBuilder::from_vars(super::vars(pairs));
@@ -117,15 +117,15 @@ fn a_method_that_contradicts_a_variable_is_a_problem() {
         (from(&[("REDIS_SENTINEL_HOSTS", "a"), ("REDIS_SENTINEL_MASTER", "m")]).sentinel(["a"], "n"), "sentinel"),
     ] {
         let error = builder.build().unwrap_err();
-        let blamed: Vec<_> = error.problems().iter().map(|problem| problem.variable()).collect();
-        assert_eq!(blamed, [method], "{error}");
+        let problem_names: Vec<_> = error.problems().iter().map(|problem| problem.variable()).collect();
+        assert_eq!(problem_names, [method], "{error}");
     }
     let agreeing = from(&[("REDIS_HOST", "a"), ("REDIS_PASSWORD", "b"), ("REDIS_KEY_NAMESPACE", "c")]);
     assert!(agreeing.host("a").password("b").key_namespace("c").client_name("d").build().is_ok());
 }
 
 #[test]
-fn a_default_of_the_code_gives_way_to_the_environment() {
+fn the_environment_overrides_a_default_in_code() {
     let prefix = |pairs: Pairs<'_>| {
         let builder = crate::RedisConfigBuilder::from_vars(super::vars(pairs)).default_key_namespace("shop");
         builder.build().unwrap().key_prefix().as_str().to_owned()
@@ -140,22 +140,25 @@ fn a_default_of_the_code_gives_way_to_the_environment() {
 }
 
 #[test]
-fn the_builder_contradicts_itself_by_its_methods() {
-    let blamed = |builder: crate::RedisConfigBuilder| {
+fn contradictions_in_the_builder_name_its_methods() {
+    let problem_names = |builder: crate::RedisConfigBuilder| {
         let error = builder.build().unwrap_err();
         error.problems().iter().map(|problem| problem.variable().to_owned()).collect::<Vec<_>>()
     };
     let new = RedisConfig::builder;
-    assert_eq!(blamed(new().unix_socket("/s").host("h")), ["host"]);
-    assert_eq!(blamed(new().unix_socket("/s").tls(true)), ["tls"]);
-    assert_eq!(blamed(new().unix_socket("/s").cluster_hosts(["a"])), ["unix_socket"]);
-    assert_eq!(blamed(new().url("redis://h").port(1)), ["port"]);
-    assert_eq!(blamed(new().url("redis://h").unix_socket("/s")), ["unix_socket"]);
-    assert_eq!(blamed(new().cluster_hosts(["a"]).sentinel(["b"], "m")), ["sentinel"]);
-    assert_eq!(blamed(new().password("a").password_file("/f")), ["password_file"]);
-    assert_eq!(blamed(new().without_key_prefix().key_namespace("a")), ["key_namespace"]);
-    assert_eq!(blamed(new().tls_ca("/ca")), ["tls_ca"]);
-    assert_eq!(blamed(new().sentinel_username("a").sentinel_password("b")), ["sentinel_username", "sentinel_password"]);
-    assert_eq!(blamed(new().sentinel(["h"], "m").sentinel_password("")), ["sentinel_password"]);
-    assert_eq!(blamed(new().sentinel(["h"], "m").sentinel_username("a b")), ["sentinel_username"]);
+    assert_eq!(problem_names(new().unix_socket("/s").host("h")), ["host"]);
+    assert_eq!(problem_names(new().unix_socket("/s").tls(true)), ["tls"]);
+    assert_eq!(problem_names(new().unix_socket("/s").cluster_hosts(["a"])), ["unix_socket"]);
+    assert_eq!(problem_names(new().url("redis://h").port(1)), ["port"]);
+    assert_eq!(problem_names(new().url("redis://h").unix_socket("/s")), ["unix_socket"]);
+    assert_eq!(problem_names(new().cluster_hosts(["a"]).sentinel(["b"], "m")), ["sentinel"]);
+    assert_eq!(problem_names(new().password("a").password_file("/f")), ["password_file"]);
+    assert_eq!(problem_names(new().without_key_prefix().key_namespace("a")), ["key_namespace"]);
+    assert_eq!(problem_names(new().tls_ca("/ca")), ["tls_ca"]);
+    assert_eq!(
+        problem_names(new().sentinel_username("a").sentinel_password("b")),
+        ["sentinel_username", "sentinel_password"]
+    );
+    assert_eq!(problem_names(new().sentinel(["h"], "m").sentinel_password("")), ["sentinel_password"]);
+    assert_eq!(problem_names(new().sentinel(["h"], "m").sentinel_username("a b")), ["sentinel_username"]);
 }

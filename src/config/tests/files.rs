@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use crate::config::RedisConfig;
 
-/// A file of this test's own, gone with it.
+/// A file that is removed after the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -22,7 +22,7 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn it_is_read_anew_each_time() {
+fn the_file_is_read_at_each_call() {
     let file = Scratch::new("rotated", b"first\n");
     let config = RedisConfig::builder().password_file(&file.0).build().unwrap();
     assert!(config.has_password());
@@ -41,7 +41,7 @@ fn it_is_read_anew_each_time() {
 }
 
 #[test]
-fn what_is_no_password_file_is_told_without_its_content_or_path() {
+fn errors_of_a_password_file_show_neither_content_nor_path() {
     let file = Scratch::new("CANARY", b"");
     let config = RedisConfig::from_vars([("REDIS_PASSWORD_FILE".into(), file.0.clone().into())]).unwrap();
     let refused = |words: &str| {

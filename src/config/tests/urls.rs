@@ -1,4 +1,4 @@
-//! URLs: what they say, and that no text makes the reader panic or talk.
+//! URLs: their settings, and that no input causes a panic or appears in an error.
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn bytes(secret: &Option<Secret>) -> Option<&[u8]> {
 }
 
 #[test]
-fn every_form() {
+fn every_form_is_parsed() {
     type Row = (&'static str, UrlTarget, Option<&'static str>, Option<&'static [u8]>, u32);
     let rows: [Row; 16] = [
         ("redis://h", tcp("h", 6379, false), None, None, 0),
@@ -49,24 +49,24 @@ fn every_form() {
 }
 
 #[test]
-fn what_is_refused_and_why() {
+fn invalid_urls_are_refused_with_a_reason() {
     for (url, words) in [
         ("h:6379", "must be redis://"),
         ("localhost", "must be redis://"),
         ("http://h", "must be redis://"),
         ("valkey://h", "must be redis://"),
-        ("redis:h", "names no host"),
-        ("redis:///1", "names no host"),
+        ("redis:h", "has no host"),
+        ("redis:///1", "has no host"),
         ("redis://h:0", "port 0"),
         ("redis://h:65536", "has a port"),
         ("redis://:p/w@h", "percent-encode"),
         ("redis://:1#w@h", "percent-encode"),
         ("redis://u#w@h", "%23"),
         ("redis://h?x=1", "%3F"),
-        ("redis://h/x", "by a number"),
-        ("redis://h/1/2", "by a number"),
-        ("redis://h/-1", "by a number"),
-        ("redis://h/2147483648", "by a number"),
+        ("redis://h/x", "as a number"),
+        ("redis://h/1/2", "as a number"),
+        ("redis://h/-1", "as a number"),
+        ("redis://h/2147483648", "as a number"),
         ("redis://a%20b", "host"),
         ("redis://a,b", "host"),
         ("redis://h\n", "white space"),
@@ -77,7 +77,7 @@ fn what_is_refused_and_why() {
         ("unix://", "absolute path"),
         ("unix:s", "absolute path"),
         ("unix:///%00", "NUL"),
-        ("unix:///s?db=x", "by a number"),
+        ("unix:///s?db=x", "as a number"),
         ("unix:///s?what=x", "db, user and pass"),
         ("unix:///s#x", "%23"),
     ] {
@@ -99,14 +99,14 @@ proptest! {
     }
 
     #[test]
-    fn an_error_never_quotes(before in "[ -~]{0,12}", after in "[ -~]{0,12}", scheme in "redis://|rediss://|unix:///|") {
+    fn an_error_never_quotes_the_url(before in "[ -~]{0,12}", after in "[ -~]{0,12}", scheme in "redis://|rediss://|unix:///|") {
         if let Err(words) = parse(&format!("{scheme}{before}CANARY{after}").into()) {
             prop_assert!(!words.contains("CANARY"));
         }
     }
 
     #[test]
-    fn any_password_survives_encoding(
+    fn every_password_can_be_encoded(
         word in proptest::collection::vec(any::<u8>(), 1..40), user in "\\PC{0,10}", db in 0..=2_147_483_647_u32,
     ) {
         let (name, pass) = (percent_encode(user.as_bytes(), NON_ALPHANUMERIC), percent_encode(&word, NON_ALPHANUMERIC));

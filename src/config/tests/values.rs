@@ -1,8 +1,8 @@
-//! Defaults, what each variable accepts, and what it refuses.
+//! Defaults, accepted values and refused values of each variable.
 
 use std::time::Duration;
 
-use super::{blamed, from, valid};
+use super::{from, problem_names, valid};
 use crate::config::{Address, HostPort, Mode, RedisConfig, RedisConfigBuilder, Secret};
 use crate::{ErrorKind, Fate, KeyPrefix, ReadFrom, WhenDown};
 
@@ -11,7 +11,7 @@ fn tcp(host: &str, port: u16) -> HostPort {
 }
 
 #[test]
-fn nothing_set_means_the_defaults_for_both_ways() {
+fn unset_variables_and_an_empty_builder_give_the_defaults() {
     for config in [valid(&[]), RedisConfig::builder().build().unwrap()] {
         assert_eq!(config.mode(), &Mode::Single(Address::Tcp(tcp("localhost", 6379))));
         assert_eq!(config.username(), None);
@@ -42,7 +42,7 @@ fn the_environment_of_the_process_is_read() {
 }
 
 #[test]
-fn every_variable_is_taken() {
+fn every_variable_has_an_effect() {
     let config = valid(&[
         ("REDIS_HOST", "10.0.0.5"),
         ("REDIS_PORT", "7000"),
@@ -99,7 +99,7 @@ fn every_variable_is_taken() {
 }
 
 #[test]
-fn lists_of_hosts() {
+fn host_lists_are_parsed() {
     let cluster = valid(&[("REDIS_CLUSTER_HOSTS", "node1:7001, node2,[::1]:7003,[fe80::1%eth0],node1:7001")]);
     let expected = vec![tcp("node1", 7001), tcp("node2", 6379), tcp("::1", 7003), tcp("fe80::1%eth0", 6379)];
     assert_eq!(cluster.mode(), &Mode::Cluster(expected.clone()));
@@ -115,7 +115,7 @@ fn lists_of_hosts() {
 }
 
 #[test]
-fn words_numbers_and_white_space() {
+fn switches_numbers_and_white_space_are_parsed() {
     for (word, on) in [
         ("true", true),
         ("TRUE", true),
@@ -130,13 +130,13 @@ fn words_numbers_and_white_space() {
     }
     let config = valid(&[("REDIS_PORT", " 7\n"), ("REDIS_HOST", "[::1]\n"), ("REDIS_PASSWORD", " p \n")]);
     assert_eq!(config.mode(), &Mode::Single(Address::Tcp(tcp("::1", 7))));
-    assert_eq!(config.password().unwrap().unwrap().expose(), b" p \n", "a password is taken as it is");
+    assert_eq!(config.password().unwrap().unwrap().expose(), b" p \n", "a password is used unchanged");
 }
 
 #[test]
-fn an_empty_value_is_unset_except_that_of_the_prefix() {
+fn an_empty_value_is_unset_except_for_the_prefix() {
     let known: Vec<_> = crate::config::env::KNOWN.iter().map(|name| (*name, "")).collect();
-    assert_eq!(blamed(&known), ["REDIS_KEY_PREFIX"]);
+    assert_eq!(problem_names(&known), ["REDIS_KEY_PREFIX"]);
     let error = from(&known).err().unwrap().to_string();
     assert!(error.contains("without_key_prefix"), "{error}");
     let rest: Vec<_> = known.into_iter().filter(|(name, _)| *name != "REDIS_KEY_PREFIX").collect();
@@ -145,7 +145,7 @@ fn an_empty_value_is_unset_except_that_of_the_prefix() {
 }
 
 #[test]
-fn malformed_values_are_refused_by_name_with_what_is_accepted() {
+fn malformed_values_are_refused_with_the_accepted_values() {
     let zone_too_long = "h".repeat(256);
     let long = "x".repeat(1100);
     let cases: &[(&str, &[&str], &str)] = &[
@@ -177,22 +177,25 @@ fn malformed_values_are_refused_by_name_with_what_is_accepted() {
     ];
     for (name, values, words) in cases {
         for value in *values {
-            assert_eq!(blamed(&[(name, value)]), [*name], "{value:?}");
+            assert_eq!(problem_names(&[(name, value)]), [*name], "{value:?}");
             let error = from(&[(name, value)]).err().unwrap().to_string();
             assert!(error.contains(name) && error.contains(words), "{name}={value:?}: {error}");
         }
     }
-    assert_eq!(blamed(&[("REDIS_SENTINEL_HOSTS", "s"), ("REDIS_SENTINEL_MASTER", "a b")]), ["REDIS_SENTINEL_MASTER"]);
+    assert_eq!(
+        problem_names(&[("REDIS_SENTINEL_HOSTS", "s"), ("REDIS_SENTINEL_MASTER", "a b")]),
+        ["REDIS_SENTINEL_MASTER"]
+    );
 }
 
 #[test]
-fn namespace_and_environment_can_be_too_long_together() {
+fn namespace_and_environment_together_have_a_maximum_length() {
     let (half, more) = ("x".repeat(500), "y".repeat(600));
-    assert_eq!(blamed(&[("REDIS_KEY_NAMESPACE", &half), ("APP_ENV", &more)]), ["APP_ENV"]);
+    assert_eq!(problem_names(&[("REDIS_KEY_NAMESPACE", &half), ("APP_ENV", &more)]), ["APP_ENV"]);
 }
 
 #[test]
-fn all_problems_are_told_together_and_become_the_crates_error() {
+fn all_problems_are_reported_together_and_convert_to_an_error() {
     let pairs = [
         ("REDIS_PORT", "x"),
         ("REDIS_TLS", "x"),
@@ -205,10 +208,10 @@ fn all_problems_are_told_together_and_become_the_crates_error() {
         ("REDIS_SENTINEL_HOSTS", "s:x"),
         ("REDIS_SENTINEL_MASTER", "main"),
     ];
-    let mut blamed = blamed(&pairs);
-    blamed.sort();
-    // Not blamed: REDIS_TLS_CA and REDIS_SENTINEL_MASTER, whose counterparts are there but unreadable.
-    // REDIS_PORT is unreadable as well, so that it excludes the sentinels is for the next attempt.
+    let mut problem_names = problem_names(&pairs);
+    problem_names.sort();
+    // Not reported: REDIS_TLS_CA and REDIS_SENTINEL_MASTER, whose counterparts are set but invalid. REDIS_PORT is
+    // invalid as well, so its conflict with the sentinels is not reported.
     let mut expected = vec![
         "REDIS_PORT",
         "REDIS_TLS",
@@ -220,7 +223,7 @@ fn all_problems_are_told_together_and_become_the_crates_error() {
         "REDIS_SENTINEL_HOSTS",
     ];
     expected.sort_unstable();
-    assert_eq!(blamed, expected);
+    assert_eq!(problem_names, expected);
 
     let error = from(&pairs).err().unwrap();
     assert!(error.to_string().starts_with("8 problems in the configuration: REDIS_"), "{error}");
@@ -231,7 +234,7 @@ fn all_problems_are_told_together_and_become_the_crates_error() {
 }
 
 #[test]
-fn the_builder_names_its_methods() {
+fn problems_of_the_builder_name_its_methods() {
     let error = RedisConfig::builder()
         .host("")
         .port(0)
@@ -252,8 +255,8 @@ fn the_builder_names_its_methods() {
         .max_queued_bytes(0)
         .build()
         .unwrap_err();
-    let mut blamed: Vec<_> = error.problems().iter().map(|problem| problem.variable()).collect();
-    blamed.sort_unstable();
+    let mut problem_names: Vec<_> = error.problems().iter().map(|problem| problem.variable()).collect();
+    problem_names.sort_unstable();
     let mut expected = [
         "host",
         "port",
@@ -273,7 +276,7 @@ fn the_builder_names_its_methods() {
         "max_queued_bytes",
     ];
     expected.sort_unstable();
-    assert_eq!(blamed, expected);
+    assert_eq!(problem_names, expected);
     assert!(error.to_string().contains("set tls_key"), "{error}");
 
     for broken in [
@@ -292,7 +295,7 @@ fn the_builder_names_its_methods() {
 }
 
 #[test]
-fn the_builder_sets_what_no_variable_does() {
+fn the_builder_has_settings_without_a_variable() {
     let config = RedisConfig::builder()
         .unix_socket("/run/redis.sock")
         .liveness(None)
@@ -330,7 +333,7 @@ fn the_builder_sets_what_no_variable_does() {
 }
 
 #[test]
-fn unknown_variables_are_warned_of_with_the_nearest_name() {
+fn warnings_about_unknown_variables_name_the_most_similar_one() {
     let config = valid(&[
         ("REDIS_HSOT", "v"),
         ("REDIS_PASWORD", "v"),
@@ -359,7 +362,7 @@ fn unknown_variables_are_warned_of_with_the_nearest_name() {
 }
 
 #[test]
-fn sentinels_have_credentials_of_their_own() {
+fn sentinels_have_separate_credentials() {
     let config = valid(&[
         ("REDIS_SENTINEL_HOSTS", "h"),
         ("REDIS_SENTINEL_MASTER", "m"),
