@@ -1,24 +1,25 @@
-//! When a command was asked for, as exactly as its deadline needs it.
+//! The start time of a command, with the precision that its deadline needs.
 
 use std::{
     cell::Cell,
     time::{Duration, Instant},
 };
 
-/// The longest wait: ten years. Beyond it the clock overflows, and `Duration::MAX` is what people write for "never".
+/// The longest wait: ten years. Longer times overflow the clock, and `Duration::MAX` is the common form of "never".
 pub(crate) const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Deadlines from here on may come early by one step of the system's coarse clock: 1 to 10 ms on Linux, 16 on Windows.
+/// A deadline of at least this may expire one step of the system's coarse clock early: 1 to 10 ms on Linux, 16 on
+/// Windows.
 const COARSE: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The step of the coarse clock that this thread saw last, and the time in it. No time in the first one: a clock that
-    /// stands, as in some sandbox, would have every command asked for at the start.
+    /// The step of the coarse clock that this thread read last, and the exact time in it. `None` for the first step:
+    /// with a stopped clock, as in some sandboxes, every command would otherwise start at that time.
     static SEEN: Cell<Option<(u64, Option<Instant>)>> = const { Cell::new(None) };
 }
 
-/// Now, for a command that has to be answered within `limit`. Never later than now, and for long limits earlier by a step
-/// at most: reading the exact clock for each of two million commands a second takes a twentieth of their time.
+/// The start time of a command with a time limit of `limit`. It is never in the future. For long limits it is up to
+/// one step early, because reading the exact clock for each of two million commands a second takes 5 % of their time.
 pub(crate) fn asked(limit: Duration) -> Instant {
     if limit < COARSE {
         return Instant::now();
@@ -40,9 +41,10 @@ pub(crate) fn asked(limit: Duration) -> Instant {
 mod tests {
     use super::*;
 
-    /// Ablation: with the time kept whatever the step is, it stands; with the exact one always, no two are the same.
+    /// Ablation: if the stored time is kept across steps, it never changes; if the exact clock is always read, no two
+    /// are equal.
     #[test]
-    fn a_long_limit_is_counted_from_the_step_that_it_is_asked_in() {
+    fn a_long_limit_starts_at_the_current_step() {
         let start = Instant::now();
         let (mut last, mut steps, mut same) = (asked(COARSE), 0, 0);
         while (steps < 3 || same == 0) && start.elapsed() < COARSE * 30 {
@@ -58,11 +60,11 @@ mod tests {
         assert!(steps >= 3 && same > 0, "{steps} steps, {same} in the same");
     }
 
-    /// Ablation: without a look at the limit, it is the time of the step.
+    /// Ablation: without the check of the limit, it starts at the step.
     #[test]
-    fn a_short_limit_is_counted_from_now() {
+    fn a_short_limit_starts_now() {
         let start = Instant::now();
-        // In the middle of a step that was seen to come.
+        // Starts in the middle of an observed step.
         while asked(COARSE) != asked(COARSE) && start.elapsed() < COARSE * 30 {}
         let before = Instant::now();
         let asked = asked(COARSE - Duration::from_nanos(1));

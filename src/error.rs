@@ -1,23 +1,23 @@
-//! What can go wrong, and what became of the command when it did.
+//! Errors, and the fate of the failed command.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::prefix::refusal::RefusalClass;
 use crate::printable::printable;
 
-/// The result of everything in this crate that talks to Redis.
+/// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What became of a command that failed: the one thing a caller needs to know before repeating it.
+/// Whether a failed command can have run. It decides whether the command may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// No server has seen the whole command, so it cannot have run. Repeating it is safe.
+    /// No server received the whole command, so it cannot have run. Repeating it is safe.
     NotSent,
-    /// The server answered with an error and did not do what was asked. Repeating it unchanged will
-    /// most likely fail again.
+    /// The server replied with an error and did not run the command. Repeating it unchanged will most likely fail
+    /// again.
     Rejected,
-    /// Bytes left this process and no usable answer came back: the command may have run. Repeat it only
-    /// if running it twice does no harm.
+    /// Bytes were sent and no usable reply arrived, so the command may have run. Repeat it only if running it twice
+    /// is harmless.
     Unknown,
 }
 
@@ -31,15 +31,15 @@ impl fmt::Display for Fate {
     }
 }
 
-/// How far a command had come when it failed.
+/// The phase in which a command failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It waited for room in the in-flight window of a healthy connection.
+    /// It waited for room in the in-flight window of a ready connection.
     Queued,
-    /// It waited for a connection to be established.
+    /// It waited for the connection to be established.
     Connecting,
-    /// Some or all of its bytes had been handed to the socket.
+    /// Some or all of its bytes were passed to the socket.
     Sent,
 }
 
@@ -53,42 +53,41 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The kind of an [`Error`], for programs to branch on.
+/// The kind of an [`Error`], for decisions in programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     Config,
-    /// The command was refused here, before anything was sent: malformed, empty, or not allowed on a
-    /// shared, prefixed connection.
+    /// The command was refused before it was sent: malformed, empty, or not allowed on a shared, prefixed connection.
     InvalidCommand,
-    /// The bounds on queued or in-flight commands are reached. Slow down and try again.
+    /// The limits on queued or in-flight commands are reached. Reduce the rate and retry.
     Overloaded,
-    /// The command's deadline passed.
+    /// The deadline of the command passed.
     Timeout,
     /// The connection was lost or could not be established.
     Disconnected,
-    /// The server refuses the login (wrong password, missing permission, unknown database) or its
-    /// certificate is not trusted. The connection is retried at the longest delay until that is mended.
+    /// The server refuses the login (wrong password, missing permission, unknown database), or its certificate is not
+    /// trusted. The connection is retried at the longest delay until this is fixed.
     Refused,
-    /// The server answered with an error; [`Error::code`] has its code.
+    /// The server replied with an error; [`Error::code`] returns its code.
     Server,
-    /// Somebody else changed what was being watched; nothing was done. After
-    /// [`Redis::watch`](crate::Redis::watch): as often as it was tried.
+    /// Another client changed a watched key; nothing was done. [`Redis::watch`](crate::Redis::watch) returns it after
+    /// its last attempt.
     Conflict,
-    /// The command ran, but its reply does not fit the type that was asked for, or its message panicked over it. Its
-    /// fate is [`Fate::Unknown`], because repeating it may do harm.
+    /// The command ran, but its reply does not fit the requested type, or decoding it panicked. The fate is
+    /// [`Fate::Unknown`], because repeating it may be harmful.
     Decode,
-    /// What the server sent is not RESP, or an answer to nothing. The connection was closed.
+    /// The server sent invalid RESP, or a reply without a command. The connection was closed.
     Protocol,
-    /// The connection was shut down, or its supervisor gave up.
+    /// The connection was shut down, or its supervisor exceeded the restart limit.
     Closed,
 }
 
 /// A failed command, or a failed attempt to start.
 ///
-/// Its text says what happened, to which command and what to do; it never contains keys, values or
-/// credentials of the caller. Cloning is cheap: one lost connection fails many commands.
+/// The text contains what happened, to which command, and what to do. It never contains keys, values or credentials
+/// of the caller. Cloning is cheap, because one lost connection fails many commands.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -120,30 +119,30 @@ impl Error {
         }))
     }
 
-    /// An error of a command that was never handed to a connection, for [`Command`](crate::Command)
-    /// implementations that find their own arguments unusable.
+    /// Creates the error of a command that was not sent, for [`Command`](crate::Command) implementations with invalid
+    /// arguments.
     #[must_use]
     pub fn invalid_command(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidCommand, Fate::NotSent, message)
     }
 
-    /// A command that does not belong where it was going.
+    /// The error of a command that may not be sent on this connection.
     pub(crate) fn refused(class: RefusalClass, message: impl Into<Cow<'static, str>>) -> Self {
         let mut error = Self::invalid_command(message);
         error.0.refusal = Some(class);
         error
     }
 
-    /// An error of a command that ran, whose reply cannot be understood, for
+    /// Creates the error of a command that ran and whose reply cannot be decoded, for
     /// [`Command::reply`](crate::Command::reply).
     #[must_use]
     pub fn decode(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Decode, Fate::Unknown, message)
     }
 
-    /// The error reply of a server: its first word is the code, the rest is for people. Both are printable.
+    /// The error reply of a server: its first word is the code, the rest is text. Both are made printable.
     pub(crate) fn server(code: &str, detail: Option<&str>) -> Self {
-        // `unknown command 'AUTH', with args beginning with: 'hunter2'`: what was sent stays out of errors.
+        // `unknown command 'AUTH', with args beginning with: 'hunter2'`: arguments must not appear in errors.
         let detail = detail.unwrap_or("no detail given");
         let words = detail.split(", with args beginning with").next().unwrap_or(detail);
         let words = printable(words.trim_end()).into_owned();
@@ -152,7 +151,7 @@ impl Error {
         error
     }
 
-    /// The same, with what to do about it.
+    /// Appends what to do about the error.
     #[must_use]
     pub(crate) fn with_advice(mut self, advice: &str) -> Self {
         self.0.message = format!("{}; {advice}", self.0.message).into();
@@ -178,7 +177,7 @@ impl Error {
         self
     }
 
-    /// As [`of_command`](Self::of_command), for those who know better what was asked for.
+    /// Like [`of_command`](Self::of_command), and replaces a name that is already set.
     #[must_use]
     pub(crate) fn of_call(mut self, name: &'static str) -> Self {
         self.0.command = Some(name.into());
@@ -191,14 +190,14 @@ impl Error {
         self
     }
 
-    /// Adds what stood in the way.
+    /// Appends the cause.
     #[must_use]
     pub(crate) fn because(mut self, cause: &impl fmt::Display) -> Self {
         self.0.message = format!("{}; {cause}", self.0.message).into();
         self
     }
 
-    /// What kind of failure this is.
+    /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -210,21 +209,21 @@ impl Error {
         self.0.fate
     }
 
-    /// How far the command had come, if it was on its way at all.
+    /// The phase in which the command failed; `None` if it was never queued.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         self.0.phase
     }
 
-    /// Why the command was refused, if it was refused here for where it reaches and not for a mistake in how it
-    /// was built.
+    /// Why the command was refused, if it is not allowed on a shared, prefixed connection. `None` for malformed
+    /// commands.
     #[must_use]
     pub fn refusal(&self) -> Option<RefusalClass> {
         self.0.refusal
     }
 
-    /// The server's error code (`WRONGTYPE`, `OOM`, `NOPERM`, ...). Decide by this, not by the text:
-    /// texts differ between servers and versions.
+    /// The server's error code (`WRONGTYPE`, `OOM`, `NOPERM`, ...). Branch on the code and not on the text, which
+    /// differs between servers and versions.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
@@ -236,14 +235,14 @@ impl Error {
         self.0.command.as_deref()
     }
 
-    /// The words of the failure alone, without command, code and fate.
+    /// The text without command, code and fate.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 }
 
-const ADVICE: &str = ": repeat it only where running twice does no harm, which `idempotent()` tells the connection";
+const ADVICE: &str = ": repeat it only if running it twice is harmless, and mark such commands with `idempotent()`";
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -282,7 +281,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Marks the words of our own decoders on their way through redis-rs' conversions.
+/// Marks the texts of this crate's decoders, which pass through redis-rs' conversions.
 const OURS: &str = "redis-actix: ";
 
 impl From<Error> for redis::ParsingError {
@@ -293,12 +292,12 @@ impl From<Error> for redis::ParsingError {
 
 impl From<redis::ParsingError> for Error {
     fn from(error: redis::ParsingError) -> Self {
-        // Its words quote the reply, which is the caller's data, unless they are our own.
+        // The text quotes the reply, which is the caller's data, unless it is this crate's own.
         if let Some(words) = error.to_string().strip_prefix("Incompatible type - ").and_then(|e| e.strip_prefix(OURS)) {
             return Self::decode(words.to_owned());
         }
         Self::decode(
-            "the reply does not fit the requested type; ask for another one (an Option where nil may come), or for redis_actix::Value to see it",
+            "the reply does not fit the requested type; use another type (an Option if the reply can be nil), or redis_actix::Value to inspect it",
         )
     }
 }

@@ -1,4 +1,4 @@
-//! What happened to a connection, and what it is doing now.
+//! Connection events, and the current state of a connection.
 
 use std::{
     borrow::Cow,
@@ -13,28 +13,28 @@ use tokio::sync::watch;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::printable::printable;
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// Nobody has asked for anything yet.
+    /// No command was sent yet.
     Idle,
-    /// Dialling or greeting the server.
+    /// Connecting, or in the handshake.
     Connecting,
-    /// Commands flow.
+    /// Commands can be sent.
     Ready,
     /// Waiting before the next attempt.
     Backoff,
-    /// The server refuses us; tried again at the longest delay.
+    /// The server refuses the connection; it is retried at the longest delay.
     Parked,
-    /// Finishing what was admitted before the shutdown.
+    /// Completing the accepted commands before the shutdown.
     Draining,
-    /// Over for good.
+    /// Closed permanently.
     Closed,
 }
 
 impl ConnectionState {
-    /// The state as one lower-case word, as errors and logs use it.
+    /// The state as one lower-case word, as in errors and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,28 +63,28 @@ pub enum CauseKind {
     Unreachable,
     /// An established link ended or broke.
     Broken,
-    /// The server closed a link on which nothing was asked, as it does after its `timeout`.
+    /// The server closed an idle link, for example after its `timeout`.
     IdleClosed,
-    /// The peer is silent.
+    /// The peer stopped responding.
     Stalled,
-    /// The server is there but not ready: loading, too many clients, no primary.
+    /// The server is not ready: loading, too many clients, no primary.
     NotReady,
     /// The server refuses the login.
     Refused,
-    /// TLS verification failed, or its files are unusable.
+    /// TLS verification failed, or its files are invalid.
     Untrusted,
-    /// What came was not RESP, or an answer to nothing.
+    /// The server sent invalid RESP, or a reply without a command.
     Protocol,
     /// The server became a replica.
     ReadOnly,
-    /// A panic took the actor down.
+    /// The actor panicked.
     Panicked,
-    /// Somebody asked for it.
+    /// A shutdown was requested.
     Shutdown,
 }
 
 impl CauseKind {
-    /// In the order of their declaration, which is what `kind as usize` counts.
+    /// In declaration order, which matches `kind as usize`.
     pub(crate) const ALL: [Self; 11] = [
         Self::Unreachable,
         Self::Broken,
@@ -99,7 +99,7 @@ impl CauseKind {
         Self::Shutdown,
     ];
 
-    /// The kind as one lower-case word, for logs and as the label of a metric.
+    /// The kind as one lower-case word, for logs and metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -124,7 +124,7 @@ impl fmt::Display for CauseKind {
     }
 }
 
-/// Why a connection is not there, in words. Never contains credentials. Cloning is cheap.
+/// The reason for a missing connection. It never contains credentials. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cause {
     kind: CauseKind,
@@ -134,26 +134,26 @@ pub struct Cause {
 impl Cause {
     pub(crate) fn new(kind: CauseKind, text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
-        // A server's words may be in it, and go to logs from here.
+        // The text may contain the server's words, and is logged.
         match printable(&*text) {
             Cow::Borrowed(_) => Self { kind, text },
             Cow::Owned(text) => Self { kind, text: text.into() },
         }
     }
 
-    /// What kind of cause it is.
+    /// The kind of the cause.
     #[must_use]
     pub fn kind(&self) -> CauseKind {
         self.kind
     }
 
-    /// Whether trying again soon is pointless until somebody mends something.
+    /// Whether a retry is pointless until the configuration, here or on the server, is changed.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self.kind, CauseKind::Refused | CauseKind::Untrusted)
     }
 
-    /// The error of a command that met this cause.
+    /// The error of a command that failed for this cause.
     pub(crate) fn error(&self, fate: Fate) -> Error {
         let kind = match self.kind {
             CauseKind::Refused | CauseKind::Untrusted => ErrorKind::Refused,
@@ -177,111 +177,112 @@ impl fmt::Debug for Cause {
     }
 }
 
-/// Something happened to the connection; sent to every recipient of `Redis::builder().on_event(..)`.
+/// An event of the connection; sent to every recipient of `Redis::builder().on_event(..)`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
-    /// What was true already when the recipient subscribed with `Redis::on_event`; the first event it gets.
+    /// The state when the recipient subscribed with `Redis::on_event`; always its first event.
     Present {
-        /// The connection at that moment.
+        /// The status at that moment.
         status: Status,
     },
-    /// A dial begins.
+    /// A connection attempt starts.
     Connecting {
-        /// Counts dials over the life of the connection.
+        /// The number of this attempt in the lifetime of the connection.
         generation: u64,
-        /// Counts dials since the connection was last stable.
+        /// The number of attempts since the connection was last stable.
         attempt: u32,
     },
-    /// Commands flow.
+    /// The connection is ready for commands.
     Connected {
-        /// The dial that succeeded.
+        /// The attempt that succeeded.
         generation: u64,
-        /// How many dials there were since the last link that was stable, this one included.
+        /// The number of attempts since the last stable link, including this one.
         attempts: u32,
-        /// How long there was no connection, if there had been one before.
+        /// The time without a connection, if there was one before.
         outage: Option<Duration>,
     },
-    /// An established connection is gone.
+    /// An established connection was lost.
     Disconnected {
-        /// The dial that had made it.
+        /// The attempt that had established it.
         generation: u64,
-        /// Why.
+        /// The cause of the loss.
         cause: Cause,
-        /// Commands in flight that will be sent again on the next link.
+        /// The number of in-flight commands that are retried on the next link.
         replayed: usize,
-        /// Commands in flight that ended with [`Fate::NotSent`].
+        /// The number of in-flight commands that failed with [`Fate::NotSent`].
         failed: usize,
-        /// Commands in flight that ended with [`Fate::Unknown`].
+        /// The number of in-flight commands that failed with [`Fate::Unknown`].
         unknown: usize,
     },
-    /// The connection of the subscriptions was lost, and every topic is subscribed to again: messages between may be
-    /// missing. In a cluster also that a link to one node was lost, or that others tell of a topic now. One for each loss;
-    /// subscribers are told in their own streams, see [`SubscriptionEvent::Gap`](crate::SubscriptionEvent::Gap).
+    /// The connection of the subscriptions was lost, and every topic was subscribed again: messages in between may be
+    /// missing. In a cluster it is also sent if the link to one node was lost, or if another node now serves a topic.
+    /// There is one event per loss. Subscribers get [`SubscriptionEvent::Gap`](crate::SubscriptionEvent::Gap) in
+    /// their own streams.
     Gap {
-        /// The dial that had made the lost link, as that connection counts them; 0 where none was lost.
+        /// The attempt that had established the lost link, counted by that connection; 0 if no link was lost.
         generation: u64,
-        /// How many subscriptions had a topic on it.
+        /// The number of subscriptions with a topic on it.
         subscriptions: usize,
-        /// From the loss until all was subscribed again.
+        /// The time from the loss until all topics were subscribed again.
         outage: Duration,
-        /// Why it was lost.
+        /// The cause of the loss.
         cause: Cause,
     },
-    /// Another attempt follows.
+    /// The connection attempt failed; another one follows.
     Retrying {
-        /// Counts dials since the connection was last stable.
+        /// The number of attempts since the connection was last stable.
         attempt: u32,
-        /// How long until the next one.
+        /// The delay before the next attempt.
         delay: Duration,
-        /// Why the last one failed.
+        /// The cause of the last failure.
         cause: Cause,
     },
-    /// The server refuses us; callers fail fast until it does not.
+    /// The server refuses the connection. Commands fail immediately until it is accepted.
     Refused {
-        /// What it said.
+        /// The cause, with the server's words.
         cause: Cause,
-        /// How long until the next attempt.
+        /// The delay before the next attempt.
         retry_in: Duration,
     },
-    /// The actor was restarted by its supervisor, with its address and mailbox.
+    /// The supervisor restarted the actor, with the same address and mailbox.
     Restarted {
-        /// Counts restarts over the life of the actor.
+        /// The number of restarts in the lifetime of the actor.
         restarts: u64,
-        /// Why.
+        /// The cause of the restart.
         cause: Cause,
     },
-    /// The same for the link to one node of a cluster, a primary or a replica that is read from.
+    /// An event of the link to one node of a cluster, a primary or a replica for reads.
     Node {
-        /// Where the node is.
+        /// The address of the node.
         address: Arc<str>,
-        /// What happened to the link to it.
+        /// The event of its link.
         event: Box<Self>,
     },
-    /// Nothing more is admitted.
+    /// No more commands are accepted.
     Draining,
-    /// A command that waits, such as `BLPOP`, took something when its caller had gone: it is back where it was, what
-    /// several callers left in the order in which it was taken. A key that was emptied has lost its expiry, which the server
-    /// forgets with the key: set it again where elements must not stay for ever.
+    /// A blocking command such as `BLPOP` took elements after its caller was gone. They were put back where they
+    /// were, those of several callers in the order in which they were taken. A key that was emptied meanwhile has
+    /// lost its expiry, which the server removes with the key: set it again if the elements must expire.
     PutBack {
-        /// The command's name.
+        /// The name of the command.
         command: String,
-        /// How many elements there are.
+        /// The number of elements.
         elements: usize,
     },
-    /// A command that waits, such as `BLPOP`, has or may have taken something when its caller had gone, and it
-    /// could not be put back.
+    /// A blocking command such as `BLPOP` took, or may have taken, elements after its caller was gone, and they could
+    /// not be put back.
     MayBeLost {
-        /// The command's name.
+        /// The name of the command.
         command: String,
-        /// How many elements there are; `None` when it cannot be told, and there may be none.
+        /// The number of elements; `None` if it is not known, and there may be none.
         elements: Option<usize>,
-        /// Why, for people.
+        /// The reason, as text.
         reason: String,
     },
-    /// Over for good.
+    /// The connection is closed permanently.
     Closed {
-        /// Why.
+        /// The cause.
         cause: Cause,
     },
 }
@@ -291,7 +292,7 @@ impl Message for ConnectionEvent {
 }
 
 impl ConnectionEvent {
-    /// One line for the log, at the level an operator would want it.
+    /// Logs one line with the level that operators expect.
     pub(crate) fn log(&self) {
         match self {
             Self::Present { .. } => {}
@@ -300,13 +301,13 @@ impl ConnectionEvent {
                 tracing::info!(generation, attempts, ?outage, "connected to redis");
             }
             Self::Disconnected { generation, cause, .. } if cause.kind() == CauseKind::Shutdown => {
-                tracing::debug!(generation, %cause, "left redis");
+                tracing::debug!(generation, %cause, "disconnected from redis");
             }
             Self::Disconnected { generation, cause, replayed, failed, unknown } => {
                 tracing::warn!(generation, %cause, replayed, failed, unknown, "lost the connection to redis");
             }
             Self::Gap { generation, subscriptions, outage, cause } => {
-                tracing::warn!(generation, subscriptions, ?outage, %cause, "published messages may be missing");
+                tracing::warn!(generation, subscriptions, ?outage, %cause, "subscriptions were interrupted, published messages may be missing");
             }
             Self::Retrying { attempt, delay, cause } => {
                 tracing::warn!(attempt, ?delay, %cause, "no connection to redis, trying again");
@@ -315,30 +316,30 @@ impl ConnectionEvent {
             Self::Restarted { restarts, cause } => tracing::error!(restarts, %cause, "the redis actor was restarted"),
             Self::Node { address, event } => tracing::info_span!("node", %address).in_scope(|| event.log()),
             Self::PutBack { command, elements } => {
-                tracing::info!(%command, elements, "put back what was taken for a caller who had gone");
+                tracing::info!(%command, elements, "put back elements that were taken after the caller was gone");
             }
             Self::MayBeLost { command, elements, reason } => {
-                tracing::error!(%command, ?elements, %reason, "what was taken for a caller who had gone may be lost");
+                tracing::error!(%command, ?elements, %reason, "elements that were taken after the caller was gone may be lost");
             }
-            Self::Draining => tracing::info!("finishing before the connection to redis is closed"),
+            Self::Draining => tracing::info!("completing accepted commands before the connection to redis is closed"),
             Self::Closed { cause } => tracing::info!(%cause, "the connection to redis is closed"),
         }
     }
 }
 
-/// The connection at a glance; see `Redis::status`.
+/// A snapshot of the connection; see `Redis::status`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// What it is doing.
+    /// The state.
     pub state: ConnectionState,
-    /// Since when.
+    /// The time of the last change of the state.
     pub since: Instant,
-    /// Counts dials over its life.
+    /// The number of connection attempts.
     pub generation: u64,
-    /// Counts dials since it was last stable.
+    /// The number of attempts since it was last stable.
     pub attempt: u32,
-    /// Why there is no connection, if there is none.
+    /// The reason for a missing connection.
     pub cause: Option<Cause>,
     /// How often an established link was lost.
     pub disconnects: u64,
@@ -359,27 +360,28 @@ impl Status {
         }
     }
 
-    /// Whether a command sent now has a fair chance: ready, or not tried yet. A server that has fallen silent counts as
-    /// ready until `liveness` has passed; [`Redis::error_rate`](crate::Redis::error_rate) shows it earlier.
+    /// Whether a command that is sent now is likely to succeed: the connection is ready, or was not tried yet. A
+    /// server that stopped responding counts as ready until `liveness` has passed;
+    /// [`Redis::error_rate`](crate::Redis::error_rate) shows it earlier.
     #[must_use]
     pub fn is_available(&self) -> bool {
         matches!(self.state, ConnectionState::Ready | ConnectionState::Idle)
     }
 }
 
-/// Hands events to whoever asked, and keeps the status that late-comers read.
+/// Sends events to the subscribers, and stores the current status.
 pub(crate) struct Fanout {
     recipients: Vec<Recipient<ConnectionEvent>>,
     status: watch::Sender<Status>,
     relay: Option<Relay>,
-    /// Which link it is, for the log: one outage costs several of them.
+    /// The name of the link in logs, because one outage concerns several links.
     link: Arc<str>,
 }
 
-/// Where the events of a node go: to those who look after its cluster.
+/// Forwards the events of a node to its cluster.
 struct Relay {
     address: Arc<str>,
-    told: Sender<ConnectionEvent>,
+    events: Sender<ConnectionEvent>,
 }
 
 impl Relay {
@@ -393,15 +395,15 @@ impl Fanout {
         Self { recipients, status, relay: None, link: "shared".into() }
     }
 
-    /// Names the link in the log.
+    /// Sets the name of the link in logs.
     pub(crate) fn of_link(self, link: Arc<str>) -> Self {
         Self { link, ..self }
     }
 
-    /// Of one node of a cluster.
-    pub(crate) fn relay(address: Arc<str>, told: Sender<ConnectionEvent>, status: watch::Sender<Status>) -> Self {
+    /// For one node of a cluster.
+    pub(crate) fn relay(address: Arc<str>, events: Sender<ConnectionEvent>, status: watch::Sender<Status>) -> Self {
         let link = address.clone();
-        Self { recipients: Vec::new(), status, relay: Some(Relay { address, told }), link }
+        Self { recipients: Vec::new(), status, relay: Some(Relay { address, events }), link }
     }
 
     pub(crate) fn log(&self, event: &ConnectionEvent) {
@@ -412,17 +414,17 @@ impl Fanout {
     }
 
     pub(crate) fn subscribe(&mut self, recipient: Recipient<ConnectionEvent>) {
-        // What happened before is over: without the present state it would not know what the next event ends.
+        // The recipient needs the present state, since it did not see earlier events.
         recipient.do_send(ConnectionEvent::Present { status: self.status.borrow().clone() });
         self.recipients.push(recipient);
     }
 
     pub(crate) fn publish(&mut self, event: &ConnectionEvent) {
         if let Some(relay) = &self.relay {
-            // Its cluster may be gone already.
-            let _ = relay.told.send(relay.of_node(event));
+            // The cluster may have been dropped.
+            let _ = relay.events.send(relay.of_node(event));
         }
-        // A recipient is a strong address: one whose actor is gone would be kept for ever.
+        // A recipient is a strong address, so a closed one is removed.
         self.recipients.retain(|recipient| {
             recipient.do_send(event.clone());
             recipient.connected()
@@ -433,7 +435,7 @@ impl Fanout {
         self.status.send_modify(change);
     }
 
-    /// Recipients are strong: holding them past the end keeps other actors alive.
+    /// Recipients are strong addresses: holding them after the end would keep other actors alive.
     pub(crate) fn release(&mut self) {
         self.recipients.clear();
     }

@@ -1,14 +1,14 @@
-//! How long things took, in bounded memory.
+//! A histogram of durations in bounded memory.
 
 use std::time::Duration;
 
-/// Each power of two of microseconds is cut into so many parts: a value is off by an eighth at most.
-const PARTS: usize = 8;
-/// Up to 2^36 microseconds, 19 hours; what takes longer counts as that.
+/// Sub-buckets per power of two of microseconds: the maximum relative error is 1/8.
+const SUB_BUCKETS: usize = 8;
+/// Up to 2^36 microseconds, or 19 hours; longer durations count as that.
 const POWERS: usize = 34;
-const BUCKETS: usize = PARTS * POWERS;
+const BUCKETS: usize = SUB_BUCKETS * POWERS;
 
-/// Log-linear: fine for what is quick, coarse for what is slow, two kilobytes in all.
+/// Log-linear buckets: fine for short durations, coarse for long ones, two kilobytes in total.
 #[derive(Clone)]
 pub(crate) struct Histogram {
     buckets: Box<[u64]>,
@@ -53,7 +53,7 @@ impl Histogram {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The upper end of the bucket in which that share of all lies.
+    /// The upper end of the bucket that contains the quantile.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.count as f64) * share.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -69,20 +69,20 @@ impl Histogram {
 
 fn bucket_of(took: Duration) -> usize {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    if micros < PARTS as u64 {
+    if micros < SUB_BUCKETS as u64 {
         return micros as usize;
     }
     let power = micros.ilog2() as usize;
-    let part = (micros >> (power - 3)) as usize & (PARTS - 1);
-    ((power - 2) * PARTS + part).min(BUCKETS - 1)
+    let part = (micros >> (power - 3)) as usize & (SUB_BUCKETS - 1);
+    ((power - 2) * SUB_BUCKETS + part).min(BUCKETS - 1)
 }
 
 /// The highest value in a bucket.
 fn end_of(bucket: usize) -> u64 {
-    let (power, part) = (bucket / PARTS, (bucket % PARTS) as u64);
+    let (power, part) = (bucket / SUB_BUCKETS, (bucket % SUB_BUCKETS) as u64);
     match power.checked_sub(1) {
         None => part,
-        Some(shift) => ((PARTS as u64 + part + 1) << shift) - 1,
+        Some(shift) => ((SUB_BUCKETS as u64 + part + 1) << shift) - 1,
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_is_in_a_bucket_that_ends_within_an_eighth_of_it(micros in 0..1u64 << 36) {
+        fn the_relative_error_is_limited_to_one_eighth(micros in 0..1u64 << 36) {
             let bucket = bucket_of(Duration::from_micros(micros));
             let end = end_of(bucket);
             prop_assert!(end >= micros && end <= micros + micros / 8, "{micros} in {bucket}, which ends at {end}");
@@ -101,7 +101,7 @@ mod tests {
         }
 
         #[test]
-        fn quantiles_are_near_those_of_the_sorted_values(mut values in proptest::collection::vec(0..10_000_000u64, 1..200)) {
+        fn quantiles_match_those_of_the_sorted_values(mut values in proptest::collection::vec(0..10_000_000u64, 1..200)) {
             let mut histogram = Histogram::new();
             for value in &values {
                 histogram.record(Duration::from_micros(*value), 1);
@@ -109,14 +109,14 @@ mod tests {
             values.sort_unstable();
             for share in [0.0, 0.5, 0.9, 0.99, 1.0] {
                 let nth = ((values.len() as f64 * share).ceil() as usize).clamp(1, values.len());
-                let (exact, told) = (values[nth - 1], histogram.quantile(share).as_micros() as u64);
-                prop_assert!(told >= exact && told <= exact + exact / 8, "{share}: {told} for {exact}");
+                let (exact, estimate) = (values[nth - 1], histogram.quantile(share).as_micros() as u64);
+                prop_assert!(estimate >= exact && estimate <= exact + exact / 8, "{share}: {estimate} for {exact}");
             }
         }
     }
 
     #[test]
-    fn what_takes_for_ever_is_counted_too() {
+    fn durations_above_the_range_are_counted() {
         let mut histogram = Histogram::new();
         histogram.record(Duration::MAX, 2);
         assert_eq!(

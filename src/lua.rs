@@ -1,4 +1,4 @@
-//! Lua scripts that the crate sends on its own account. They live in files of their own under `src/scripts`.
+//! Internal Lua scripts of the crate. Their sources are in `src/scripts`.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -13,40 +13,40 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::messages::internal::Internal;
 
-/// A script, and the digest that a server gave it.
+/// A script, and its digest on the server.
 pub(crate) struct Lua {
     text: &'static str,
     digest: Mutex<Option<String>>,
 }
 
-/// Renews, delays and gives up leases.
+/// Renews, delays and releases leases.
 pub(crate) static LEASE: Lua = Lua::new(include_str!("scripts/lease.lua"));
-/// Delivers again.
+/// Redelivers entries.
 pub(crate) static TAKE: Lua = Lua::new(include_str!("scripts/take.lua"));
-/// Claims what others have left.
+/// Claims idle entries of other consumers.
 pub(crate) static SWEEP: Lua = Lua::new(include_str!("scripts/sweep.lua"));
-/// Holds a consumer's name.
+/// Acquires a consumer name.
 pub(crate) static NAME: Lua = Lua::new(include_str!("scripts/name.lua"));
-/// Removes consumers that have died.
+/// Removes dead consumers.
 pub(crate) static FORGET: Lua = Lua::new(include_str!("scripts/forget.lua"));
-/// Moves to the dead letters.
+/// Moves entries to the dead letters.
 pub(crate) static DEAD_LETTER: Lua = Lua::new(include_str!("scripts/dead_letter.lua"));
 
-/// Sends dead letters back.
+/// Moves dead letters back to their stream.
 pub(crate) static REDRIVE: Lua = Lua::new(include_str!("scripts/redrive.lua"));
-/// Keeps a message until its time.
+/// Stores a message until its due time.
 pub(crate) static SCHEDULE: Lua = Lua::new(include_str!("scripts/schedule.lua"));
-/// Moves messages whose time has come.
+/// Moves messages that are due.
 pub(crate) static DUE: Lua = Lua::new(include_str!("scripts/due.lua"));
-/// Forgets a message whose time has not come.
+/// Removes a message before its due time.
 pub(crate) static CANCEL: Lua = Lua::new(include_str!("scripts/cancel.lua"));
-/// Runs commands and acknowledges.
+/// Runs commands and acknowledges the entry.
 pub(crate) static ACK_WITH: Lua = Lua::new(include_str!("scripts/ack_with.lua"));
-/// Acknowledges and deletes.
+/// Acknowledges and deletes the entry.
 pub(crate) static ACK_DELETE: Lua = Lua::new(include_str!("scripts/ack_delete.lua"));
-/// Ends the claim on an effect.
+/// Completes the claim on an effect.
 pub(crate) static SETTLE_CLAIM: Lua = Lua::new(include_str!("scripts/settle_claim.lua"));
-/// Adds once, and trims what nobody needs.
+/// Adds an entry idempotently, and trims acknowledged ones.
 pub(crate) static APPEND: Lua = Lua::new(include_str!("scripts/append.lua"));
 
 impl Lua {
@@ -54,7 +54,7 @@ impl Lua {
         Self { text, digest: Mutex::new(None) }
     }
 
-    /// Runs it on `keys` with the arguments that `args` adds.
+    /// Runs the script on `keys` with the arguments that `args` adds.
     pub(crate) async fn run<K: AsRef<[u8]>>(
         &self,
         redis: &Redis,
@@ -64,7 +64,7 @@ impl Lua {
         self.run_within(redis, keys, args, None).await
     }
 
-    /// As [`run`](Self::run), with a time for all of it instead of the connection's for each step.
+    /// Like [`run`](Self::run), with one time limit for all steps instead of the connection's timeout for each.
     pub(crate) async fn run_within<K: AsRef<[u8]>>(
         &self,
         redis: &Redis,

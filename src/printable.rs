@@ -1,16 +1,16 @@
-//! Text of a server on its way into errors, events and logs.
+//! Escapes text of a server for errors, events and logs.
 //!
-//! Whoever writes to the server may choose its words: an error of a script, a name in `INFO`. A line feed in them would
-//! forge a log line, an escape sequence would run in somebody's terminal, and 64 KiB would fill a log.
+//! Clients of the server can choose parts of its texts, such as script errors or a name in `INFO`. A line feed would
+//! forge a log line, an escape sequence would be interpreted by a terminal, and 64 KiB of text would flood a log.
 
 use std::borrow::Cow;
 
-/// How much of a text is shown.
+/// The maximum length of the shown text in bytes.
 const LONGEST: usize = 1024;
-/// Room for the words that say how much was left out.
+/// Reserved for the note about the omitted rest.
 const ROOM: usize = 32;
 
-/// The text with everything escaped that is no printable character, and at most 1 KiB of it.
+/// Escapes all characters that are not printable, and limits the text to 1 KiB.
 pub(crate) fn printable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
     let text = text.into();
     if text.len() <= LONGEST && !text.chars().any(must_be_escaped) { text } else { escaped(&text).into() }
@@ -26,7 +26,7 @@ fn escaped(text: &str) -> String {
         } else {
             shown.push(character);
         }
-        // However little is left, its escapes may be longer than the room.
+        // A few remaining characters may need escapes longer than the reserved room.
         if shown.len() > LONGEST - ROOM {
             shown.truncate(before);
             shown.push_str(&format!(".. ({} bytes more)", text.len() - at));
@@ -36,7 +36,7 @@ fn escaped(text: &str) -> String {
     shown
 }
 
-/// Control characters, line and paragraph separators, and what turns the direction of the text around.
+/// Control characters, line and paragraph separators, and bidirectional formatting characters.
 fn must_be_escaped(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -48,7 +48,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn control_characters_are_escaped_and_all_else_stays() {
+    fn only_control_characters_are_escaped() {
         for (text, shown) in [
             ("WRONGTYPE Operation", "WRONGTYPE Operation"),
             ("größer \\r 漢字", "größer \\r 漢字"),
@@ -65,7 +65,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn any_text_becomes_short_and_printable_and_stays_so(text in "(\\PC|\\pC|\n|[\0-\u{a0}]){0,1500}") {
+        fn any_text_becomes_short_and_printable_and_escaping_is_idempotent(text in "(\\PC|\\pC|\n|[\0-\u{a0}]){0,1500}") {
             let shown = printable(text.as_str());
             prop_assert!(shown.len() <= LONGEST, "{}", shown.len());
             prop_assert!(!shown.chars().any(must_be_escaped));

@@ -1,4 +1,4 @@
-//! The Redis protocol: replies decoded into [`redis::Value`], and what a client says first on a link.
+//! The Redis protocol: replies decoded into [`redis::Value`], and the handshake of a link.
 
 pub(crate) mod auxiliary;
 pub(crate) mod decode;

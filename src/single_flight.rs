@@ -1,8 +1,8 @@
-//! One request serves everybody who asks while it is under way, and goes on when those who asked have left.
+//! One request serves all concurrent callers, and continues if they leave.
 //!
-//! Every link of a handle logs in with the same credentials and reads the same files. A provider that takes longer than the
-//! patience of one dial would never be heard out, and a read that hangs in the kernel would take one more thread at each
-//! dial.
+//! All links of a handle use the same credentials and files. A provider that is slower than the timeout of one
+//! connection attempt would otherwise never complete, and a read that hangs in the kernel would block one more thread
+//! per attempt.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct SingleFlight<T>(Mutex<Option<watch::Receiver<Option<T>>>>);
 
 impl<T> Default for SingleFlight<T> {
@@ -21,7 +21,7 @@ impl<T> Default for SingleFlight<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
-    /// The result of the request under way, or of one that `start` makes. `None` when the request ended without a result:
+    /// The result of the running request, or of a new one from `start`. `None` if the request ended without a result:
     /// it panicked, or its runtime has ended.
     pub(crate) async fn run<F>(&self, start: impl Fn() -> F) -> Option<T>
     where
@@ -31,12 +31,12 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
         if let Some(found) = wait(&mut result).await {
             return Some(found);
         }
-        // Another thread's runtime may have ended with the request: this one still runs.
+        // The request may have ended with another thread's runtime; this runtime is still running.
         if joined { wait(&mut self.join(&start).1).await } else { None }
     }
 
-    /// As [`run`](Self::run), with a request that is made now: one under way may have begun before a change that
-    /// the caller knows of.
+    /// Like [`run`](Self::run), with a new request: a running one may have begun before a change that the caller
+    /// knows of.
     pub(crate) async fn run_again<F>(&self, start: impl Fn() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -45,7 +45,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
         self.run(start).await
     }
 
-    /// Whether there was a request under way, and where its result comes.
+    /// Whether there was a running request, and the receiver of its result.
     fn join<F>(&self, start: &impl Fn() -> F) -> (bool, watch::Receiver<Option<T>>)
     where
         F: Future<Output = T> + Send + 'static,
@@ -60,7 +60,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
         let request = start();
         tokio::spawn(async move {
             let result = request.await;
-            // Whoever asked may have left.
+            // All callers may have left.
             let _ = sender.send(Some(result));
         });
         *current = Some(receiver.clone());
@@ -85,7 +85,7 @@ mod tests {
     use tokio::{sync::Notify, time::timeout};
 
     #[tokio::test]
-    async fn one_request_serves_all_and_outlives_those_who_left() {
+    async fn one_request_serves_all_callers_and_outlives_them() {
         let (flight, begun, in_flight_limit) =
             (SingleFlight::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let start = || {
@@ -96,7 +96,7 @@ mod tests {
                 nth
             }
         };
-        assert!(timeout(Duration::from_millis(10), flight.run(start)).await.is_err(), "nobody has answered yet");
+        assert!(timeout(Duration::from_millis(10), flight.run(start)).await.is_err(), "there is no result yet");
         let (one, other) = (flight.run(start), flight.run(start));
         let answer = async {
             tokio::task::yield_now().await;
@@ -104,13 +104,13 @@ mod tests {
         };
         let (one, other, ()) = tokio::join!(one, other, answer);
         assert_eq!((one, other, begun.load(Ordering::SeqCst)), (Some(0), Some(0), 1));
-        // A result is for those who waited for it, not for those who come later.
+        // A result is delivered to its waiters, and not to later callers.
         in_flight_limit.notify_one();
         assert_eq!(flight.run(start).await, Some(1));
     }
 
     #[tokio::test]
-    async fn a_request_that_panics_is_over_and_one_that_is_made_anew_joins_none() {
+    async fn a_request_that_panics_ends_and_a_new_request_does_not_join() {
         let flight = SingleFlight::default();
         let failing: Option<u8> = flight.run(|| async { panic!("injected") }).await;
         assert_eq!(failing, None);

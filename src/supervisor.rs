@@ -1,7 +1,7 @@
-//! The guardian of an actor: it keeps one address and one mailbox alive through stops and panics.
+//! The supervisor of an actor: it keeps one address and one mailbox alive across stops and panics.
 //!
-//! `actix::Supervisor` restarts after `ctx.stop()` only, at once and without limit: a panic ends the actor
-//! for good, and an actor that stops while starting is restarted millions of times a second.
+//! `actix::Supervisor` restarts only after `ctx.stop()`, immediately and without a limit: a panic ends the actor
+//! permanently, and an actor that stops while it starts is restarted millions of times a second.
 
 use std::{
     any::Any,
@@ -19,9 +19,9 @@ use actix::{
 };
 use tokio::time::{Sleep, sleep};
 
-/// How often an actor may fall before its supervisor gives up.
+/// The maximum number of restarts of an actor before its supervisor stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a limit does nothing until it is given to Redis::builder"]
+#[must_use = "a limit does nothing until it is passed to Redis::builder"]
 pub struct RestartLimit {
     restarts: usize,
     within: Duration,
@@ -29,31 +29,31 @@ pub struct RestartLimit {
 }
 
 impl Default for RestartLimit {
-    /// 10 restarts within 60 s, 100 ms apart.
+    /// 10 restarts in 60 s, with a pause of 100 ms.
     fn default() -> Self {
         Self::new(10, Duration::from_secs(60))
     }
 }
 
 impl RestartLimit {
-    /// Gives up at the restart after `restarts` of them within `within`: an actor that falls over and over
-    /// has a defect that no restart mends, and its users should hear of it.
+    /// Allows `restarts` restarts in any period of `within`. An actor that fails more often has a defect that
+    /// restarts do not fix, so the failure is reported to its users.
     pub fn new(restarts: usize, within: Duration) -> Self {
         Self { restarts, within, pause: Duration::from_millis(100) }
     }
 
-    /// How long to wait before a restart, at least 1 ms. Default 100 ms.
+    /// Sets the pause before a restart, at least 1 ms. Default 100 ms.
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause.max(Duration::from_millis(1));
         self
     }
 }
 
-/// What the guardian tells about its actor.
+/// A failure of the supervised actor.
 pub(crate) enum ActorFailure {
-    /// It will be restarted; the n-th time.
+    /// It will be restarted for the n-th time.
     Restart(u64, String),
-    /// It fell too often.
+    /// It exceeded the restart limit.
     GiveUp(String),
 }
 
@@ -61,26 +61,26 @@ pub(crate) enum ActorFailure {
 pub(crate) struct Guardian<A: Actor<Context = Context<A>> + Supervised> {
     actor: ContextFut<A, Context<A>>,
     limit: RestartLimit,
-    falls: VecDeque<Instant>,
+    failures: VecDeque<Instant>,
     restarts: u64,
     pausing: Option<Pin<Box<Sleep>>>,
-    on_fall: Box<dyn FnMut(ActorFailure)>,
+    on_failure: Box<dyn FnMut(ActorFailure)>,
 }
 
 impl<A: Actor<Context = Context<A>> + Supervised> Guardian<A> {
     pub(crate) fn new(
         actor: ContextFut<A, Context<A>>,
         limit: RestartLimit,
-        on_fall: impl FnMut(ActorFailure) + 'static,
+        on_failure: impl FnMut(ActorFailure) + 'static,
     ) -> Self {
-        Self { actor, limit, falls: VecDeque::new(), restarts: 0, pausing: None, on_fall: Box::new(on_fall) }
+        Self { actor, limit, failures: VecDeque::new(), restarts: 0, pausing: None, on_failure: Box::new(on_failure) }
     }
 
-    /// Counts a fall; false when it was one too many.
+    /// Records a failure. Returns `false` if it exceeds the limit.
     fn may_restart(&mut self, now: Instant) -> bool {
-        self.falls.retain(|fall| now.saturating_duration_since(*fall) < self.limit.within);
-        self.falls.push_back(now);
-        self.falls.len() <= self.limit.restarts
+        self.failures.retain(|fall| now.saturating_duration_since(*fall) < self.limit.within);
+        self.failures.push_back(now);
+        self.failures.len() <= self.limit.restarts
     }
 }
 
@@ -99,11 +99,11 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guardian<A> {
                     return Poll::Ready(());
                 }
             }
-            // The actor is not used again before `restart` has dropped its futures, and its state outside of
-            // them is told of the fall: nothing half done is carried on with.
+            // The actor is not polled again before `restart` has dropped its futures, and `on_failure` updates the
+            // state outside of them, so that no partial work is continued.
             let reason = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.actor).poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
-                // Nobody holds an address any more, or it stopped.
+                // All addresses were dropped, or the actor stopped.
                 Ok(Poll::Ready(())) => "it stopped".to_owned(),
                 Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
             };
@@ -111,19 +111,24 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guardian<A> {
                 return Poll::Ready(());
             }
             if !this.may_restart(Instant::now()) {
-                (this.on_fall)(ActorFailure::GiveUp(reason));
+                let RestartLimit { restarts, within, .. } = this.limit;
+                let reason = format!(
+                    "restart limit exceeded: more than {restarts} restarts in {within:?}; last failure: {reason}"
+                );
+                (this.on_failure)(ActorFailure::GiveUp(reason));
                 return Poll::Ready(());
             }
             this.restarts += 1;
-            (this.on_fall)(ActorFailure::Restart(this.restarts, reason));
+            (this.on_failure)(ActorFailure::Restart(this.restarts, reason));
             this.pausing = Some(Box::pin(sleep(this.limit.pause)));
         }
     }
 }
 
-/// Starts an actor on the arbiter of this thread under a supervisor that keeps it through panics too, which
-/// `actix::Supervisor` does not: with its address, its mailbox and its state, after [`Supervised::restarting`]. What it
-/// worked on is not answered, so a [`Delivery`](crate::Delivery) that made it panic is retried. Its mailbox has no bound.
+/// Starts an actor on the arbiter of this thread under a supervisor that also restarts it after a panic, which
+/// `actix::Supervisor` does not. The actor keeps its address, its mailbox and its state, after
+/// [`Supervised::restarting`]. The message that it was handling gets no reply, so a [`Delivery`](crate::Delivery)
+/// that caused a panic is retried. Its mailbox is unbounded.
 ///
 /// ```
 /// use actix::prelude::*;
@@ -153,18 +158,18 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guardian<A> {
 /// ```
 ///
 /// # Panics
-/// Outside of an actix system, as [`Actor::start`] does.
+/// Outside of an actix system, like [`Actor::start`].
 pub fn supervise<A: Actor<Context = Context<A>> + Supervised>(actor: A, limit: RestartLimit) -> Addr<A> {
     let (sender, receiver) = channel::channel::<A>(0);
     let actor = Context::with_receiver(receiver).into_future(actor);
     actix::spawn(Guardian::new(actor, limit, |fall| match fall {
         ActorFailure::Restart(restarts, reason) => tracing::error!(restarts, reason, "an actor was restarted"),
-        ActorFailure::GiveUp(reason) => tracing::error!(reason, "an actor fell too often"),
+        ActorFailure::GiveUp(reason) => tracing::error!(reason, "an actor was not restarted again"),
     }));
     Addr::new(sender)
 }
 
-/// A panic's text is its author's, not a caller's data, but it may be long.
+/// A panic message is the author's text and not a caller's data, but it may be long.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a message").chars().take(200).collect()

@@ -430,7 +430,7 @@ impl PreparedActor {
                     driver.restarted(restarts, Cause::new(CauseKind::Panicked, reason))
                 }
                 ActorFailure::GiveUp(reason) => {
-                    driver.abort(Cause::new(CauseKind::Panicked, format!("the actor fell too often; last: {reason}")));
+                    driver.abort(Cause::new(CauseKind::Panicked, reason));
                 }
             }
         })

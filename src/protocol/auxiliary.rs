@@ -1,4 +1,4 @@
-//! Links of the crate's own beside those of callers: a question asked once, and a sentinel that is listened to.
+//! Internal links in addition to those of callers: for single queries, and for the messages of a sentinel.
 
 use std::{collections::VecDeque, future::poll_fn, io, sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::frame::Frame;
 use crate::prefix::KeyPrefix;
 use crate::transport::dial::Target;
 
-/// A link on which questions are asked, and messages heard.
+/// A link for queries and published messages.
 pub(crate) struct Auxiliary {
     wire: Wire,
     target: Target,
     is_sentinel: bool,
     protocol: u8,
     subscribed: bool,
-    /// What was published while an answer was waited for.
+    /// Messages that were published while a reply was awaited.
     messages: VecDeque<String>,
 }
 
 impl Auxiliary {
-    /// Connects within `limit`, to which the time that credentials take is added.
+    /// Connects within `limit`, plus the time that the credentials take.
     pub(crate) async fn connect(connect_params: &ConnectParams, limit: Duration) -> Result<Self, Cause> {
         let session = establish_within(connect_params, limit, |_| {}).await?;
         Ok(Self {
@@ -42,10 +42,9 @@ impl Auxiliary {
         })
     }
 
-    /// Asks, and waits for the answer up to `limit`.
+    /// Sends a query, and waits up to `limit` for the reply.
     ///
-    /// # Errors
-    /// When the link broke or the answer did not come in time; the link is of no use then.
+    /// # Errors If the link broke or the reply did not arrive in time. The link is unusable then.
     pub(crate) async fn ask(self, question: &Frame, limit: Duration) -> Result<(Self, Result<Value, Error>), Cause> {
         let Self { wire, target, is_sentinel, protocol, subscribed, mut messages } = self;
         let mut handshake = Handshake::new(wire, &target, is_sentinel, Omitted::ALL, Instant::now() + limit);
@@ -55,12 +54,12 @@ impl Auxiliary {
         Ok((Self { wire, target, is_sentinel, protocol, subscribed, messages }, answer))
     }
 
-    /// Whether questions can be asked: in RESP2 they cannot on a link that has subscribed.
+    /// Whether queries can be sent: not in RESP2 after a subscription.
     pub(crate) fn may_ask(&self) -> bool {
         self.protocol >= 3 || !self.subscribed
     }
 
-    /// Hears from now on what is published on `channel`.
+    /// Subscribes to `channel`.
     pub(crate) fn subscribe(&mut self, channel: &str) -> Result<(), Cause> {
         let subscribe = Frame::known("SUBSCRIBE").arg(channel);
         let no_prefix = KeyPrefix::none();
@@ -73,12 +72,13 @@ impl Auxiliary {
     /// The next message.
     ///
     /// # Errors
-    /// When the link broke, or the server refused the subscription.
+    /// If the link broke, or the server refused the subscription.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Dropping the future loses no message.
     pub(crate) async fn next_message(&mut self) -> Result<String, Cause> {
-        let broken = |error: io::Error| Cause::new(CauseKind::Broken, format!("the link broke: {error}"));
+        let broken =
+            |error: io::Error| Cause::new(CauseKind::Broken, format!("the connection to the sentinel broke: {error}"));
         loop {
             if let Some(message) = self.messages.pop_front() {
                 return Ok(message);
@@ -97,7 +97,7 @@ impl Auxiliary {
         }
     }
 
-    /// What an error in answer to `question` means.
+    /// The cause for an error reply to `question`.
     pub(crate) fn refusal(&self, question: &str, error: &Error) -> Cause {
         let code = error.code().unwrap_or_default();
         let kind = if code == "NOPERM" { CauseKind::Refused } else { CauseKind::NotReady };
@@ -107,8 +107,8 @@ impl Auxiliary {
     }
 }
 
-/// Asks one question on a link of its own. Connecting and the answer may take `limit` each; the time that credentials
-/// take is added.
+/// Sends one query on a new link. Connecting and the reply each have the time `limit`, plus the time that the
+/// credentials take.
 pub(crate) async fn ask_once(
     connect_params: Arc<ConnectParams>,
     question: Frame,

@@ -1,16 +1,17 @@
 //! A resumable RESP2 and RESP3 decoder into [`redis::Value`].
 //!
-//! The caller owns the read buffer and hands over what is unread; [`Decoder::decode`] moves the position over what it
-//! used. It gives the values that redis-rs' own parser gives, with these exceptions, each held by a test:
+//! The caller owns the read buffer and passes the unread part. [`Decoder::decode`] advances the position over the
+//! bytes it used. It returns the same values as redis-rs' own parser, with these exceptions, each covered by a test:
 //!
-//! - Stricter: numbers carry no blanks and at most 19 digits; `_` is followed by nothing; a big number is made of digits;
-//!   -1 is the only negative length, and only where RESP2 knew a nil (`$`, `*`, `~`); a push has at least its kind; an
-//!   error text is no longer than a line. Lengths beyond the [`Limits`] are refused as soon as they are announced.
-//! - More lenient: a status that is not UTF-8 becomes a bulk string with every byte kept, and an error that is not UTF-8 is
-//!   shown with replacement characters. Redis quotes a caller's bytes in `ERR unknown command`, and one binary
-//!   argument must not cost everybody the link.
-//! - Attributes (`|`) are read and dropped wherever they stand: what they belong to follows, and is a reply, an error or a
-//!   push as if they were not there. No server sends them unasked, and their names would need the key prefix taken off.
+//! - Stricter: numbers have no blanks and a maximum of 19 digits; `_` is followed by a line end; a big number
+//!   consists of digits;   -1 is the only negative length, and only for types with a nil in RESP2 (`$`, `*`, `~`); a
+//!   push has at least its kind; an   error text is no longer than a line. Lengths beyond the [`Limits`] are refused
+//!   as soon as they are announced.
+//! - More lenient: a status that is not UTF-8 becomes a bulk string with all bytes, and an error that is not UTF-8
+//!   gets   replacement characters. Redis quotes a caller's bytes in `ERR unknown command`, and one binary argument
+//!   must not close   the shared link.
+//! - Attributes (`|`) are decoded and dropped in every position; the value that follows is returned. Servers send
+//!   them only   on request, and their names would need the removal of the key prefix.
 
 use bytes::BufMut;
 use bytes::buf::Limit;
@@ -26,50 +27,52 @@ pub(crate) use limits::{Limits, ProtocolError};
 use partial::{Kind, Partial};
 use scalar::{BodyKind, number};
 
-/// How far beyond the bytes that arrived room is made for a string still arriving. An announced length is a claim: half a
-/// gigabyte reserved for each `$536870912` would let a hostile peer exhaust memory with thirteen bytes.
+/// The maximum reservation beyond the received bytes for an incomplete string. An announced length is only a claim:
+/// reserving half a gigabyte for each `$536870912` would let a hostile peer exhaust memory with thirteen bytes.
 const AHEAD: usize = 64 * 1024;
 
-/// From this many missing bytes on it pays to read from the socket into the value itself: one more call, no copy.
+/// With at least this many missing bytes, reading from the socket directly into the value is cheaper: one more call,
+/// no copy.
 const DIRECT: usize = 4 * 1024;
 
-/// Turns bytes into values, resumable wherever the bytes end.
+/// Decodes bytes into values, and can be resumed at any byte.
 ///
-/// Nothing is scanned twice: a string that is still arriving lives in its own vector, an aggregate on an explicit stack.
-/// So neither 64 MiB in small reads nor an array of a million elements costs more than its length, and nested replies
+/// No byte is scanned twice: an incomplete string is stored in its own vector, an aggregate on an explicit stack. So
+/// both 64 MiB in small reads and an array of a million elements take time linear in their length, and nested replies
 /// need no call stack.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     limits: Limits,
-    /// Aggregates whose elements are still arriving, outermost first; never longer than the depth limit.
+    /// Incomplete aggregates, outermost first; limited by the depth limit.
     stack: Vec<Partial>,
     resume: Resume,
-    /// Bytes after the type byte of an unfinished line that were searched for its end already.
+    /// The number of bytes of an incomplete line that were already searched for its end.
     scanned: usize,
-    /// Elements that the reply under way may still announce, over all its levels.
+    /// The number of elements that the current reply may still announce, over all levels.
     elements_left: usize,
-    /// Bytes of text that the reply under way may still hold.
+    /// The number of text bytes that the current reply may still contain.
     bytes_left: usize,
-    /// The longest string acceptable now: the smaller of the string limit and `bytes_left`, one comparison for both.
+    /// The longest string allowed now: the minimum of the string limit and `bytes_left`, so that one comparison
+    /// checks both.
     longest: usize,
-    /// What broke a rule is a push, and no reply.
+    /// The violation is in a push and not in a reply.
     failed_in_push: bool,
 }
 
-/// What the next byte of the input is.
+/// The meaning of the next input byte.
 #[derive(Debug)]
 enum Resume {
     /// The first byte of an element.
     Element,
-    /// A byte inside a string of announced length, or of the line end behind it.
+    /// Inside a string of announced length, or its line end.
     Body(Body),
-    /// The first byte of the value that the attributes before it belong to.
+    /// The first byte of the value that follows attributes.
     Attributed,
-    /// Nothing: the peer broke the protocol, and where the next reply starts is not known any more.
+    /// The peer violated the protocol, and the start of the next reply is unknown.
     Failed(ProtocolError),
 }
 
-/// A string of announced length that has not arrived completely.
+/// An incomplete string of announced length.
 #[derive(Debug)]
 struct Body {
     kind: BodyKind,
@@ -77,7 +80,7 @@ struct Body {
     bytes: Vec<u8>,
 }
 
-/// What one look at the input gave.
+/// The result of decoding one element.
 enum Element {
     Value(Value),
     Open(Kind, usize),
@@ -99,11 +102,11 @@ impl Decoder {
         }
     }
 
-    /// The next value of `input` from `pos` on, or `None` when more bytes are needed.
+    /// Decodes the next value of `input` from `pos` on, or returns `None` if more bytes are needed.
     ///
-    /// `pos` moves over everything that was used. After `None` the bytes from `pos` on must be there again, at the front of
-    /// the next call's input or wherever its `pos` says, followed by new ones; there are never more of them than one line.
-    /// An error is final, every later call repeats it: drop the link.
+    /// `pos` is advanced over the used bytes. After `None` the caller must pass the bytes from `pos` on again,
+    /// followed by new ones, at the position that it passes then. The remaining bytes never exceed one line. An error
+    /// is final, and every later call returns it: close the link.
     #[inline]
     pub(crate) fn decode(&mut self, input: &[u8], pos: &mut usize) -> Result<Option<Value>, ProtocolError> {
         let decoded = match self.element(input, pos) {
@@ -117,10 +120,10 @@ impl Decoder {
         decoded
     }
 
-    /// Room in a large string that is still arriving, for reading from the socket straight into it.
+    /// The spare capacity of a large incomplete string, for reading from the socket directly into it.
     ///
-    /// Only valid when the last [`decode`](Self::decode) returned `None` with its input used up: bytes put here come after
-    /// everything that was decoded. Call `decode` afterwards as usual.
+    /// Only valid if the last [`decode`](Self::decode) returned `None` and used all input, because the bytes are
+    /// appended to everything that was decoded. Call `decode` afterwards as usual.
     pub(crate) fn direct(&mut self) -> Option<Limit<&mut Vec<u8>>> {
         let Resume::Body(body) = &mut self.resume else {
             return None;
@@ -134,12 +137,12 @@ impl Decoder {
         Some((&mut body.bytes).limit(missing.min(spare)))
     }
 
-    /// Whether a reply has begun to arrive and is not complete. Bytes that the caller still holds are not counted.
+    /// Whether a reply is incomplete. Bytes that the caller still holds are not considered.
     pub(crate) fn is_incomplete(&self) -> bool {
         !self.stack.is_empty() || matches!(self.resume, Resume::Body(_) | Resume::Attributed)
     }
 
-    /// The limit that the reply under way exceeds, if that is why decoding failed: the command that it answers is to blame.
+    /// The limit that the current reply exceeds, if decoding failed for that reason. Only its command fails then.
     pub(crate) fn oversized_reply(&self) -> Option<ProtocolError> {
         match self.resume {
             Resume::Failed(error) if error.is_limit() && !self.failed_in_push => Some(error),
@@ -147,8 +150,8 @@ impl Decoder {
         }
     }
 
-    /// The element at `pos`. Aggregates are only announced here: this is the path of `+OK`, `:1` and small strings, which
-    /// must not touch the stack.
+    /// Decodes the element at `pos`. Aggregates are only announced here: this is the hot path of `+OK`, `:1` and
+    /// small strings, which must not touch the stack.
     #[inline]
     fn element(&mut self, input: &[u8], pos: &mut usize) -> Result<Element, ProtocolError> {
         if !matches!(self.resume, Resume::Element) {
@@ -256,7 +259,7 @@ impl Decoder {
             {
                 break reply;
             }
-            // Empty behind the attributes of a whole reply.
+            // The stack is empty after the attributes of a whole reply.
             if !self.stack.is_empty()
                 && let Some(reply) = self.plain_elements(input, pos)?
             {
@@ -274,8 +277,8 @@ impl Decoder {
         self.longest = self.limits.bulk.min(self.limits.reply);
     }
 
-    /// Goes on with whole strings, integers and arrays, which most long replies are made of, without handing each from one
-    /// function to the next. What is not as simple is left where it is.
+    /// Decodes complete strings, integers and arrays in one loop, since most long replies consist of these. Other
+    /// elements are left to the caller.
     fn plain_elements(&mut self, input: &[u8], pos: &mut usize) -> Result<Option<Value>, ProtocolError> {
         let mut rest = input.get(*pos..).unwrap_or_default();
         let mut reply = None;
@@ -320,7 +323,7 @@ impl Decoder {
         Ok(reply)
     }
 
-    /// Gives a value to the aggregate it belongs to. What belongs to none is the reply.
+    /// Adds a value to its aggregate, or returns it as the reply.
     fn hand_up(&mut self, value: Value) -> Result<Option<Value>, ProtocolError> {
         let Some(parent) = self.stack.last_mut() else {
             return Ok(Some(value));
@@ -328,7 +331,8 @@ impl Decoder {
         if parent.push(value) { self.close() } else { Ok(None) }
     }
 
-    /// Ends the innermost aggregate, and every one that it was the last element of. What is left at the end is the reply.
+    /// Completes the innermost aggregate, and every outer one of which it was the last element. Returns the reply if
+    /// complete.
     fn close(&mut self) -> Result<Option<Value>, ProtocolError> {
         while let Some(complete) = self.stack.pop() {
             if complete.kind() == Kind::Attribute {
@@ -346,7 +350,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Drops attributes. Between the elements of an aggregate nothing else is to be done: the next one is the value.
+    /// Drops attributes. Inside an aggregate the next element is their value, so no more is needed.
     fn attributes_end(&mut self) {
         if self.stack.is_empty() {
             self.resume = Resume::Attributed;
@@ -354,7 +358,7 @@ impl Decoder {
         }
     }
 
-    /// Starts an aggregate of `len` elements (pairs, where it has pairs), or gives it at once when it has none.
+    /// Starts an aggregate of `len` elements (or pairs), or returns it immediately if it is empty.
     fn open(&mut self, kind: Kind, len: usize) -> Result<Option<Value>, ProtocolError> {
         self.failed_in_push = kind == Kind::Push && self.stack.is_empty();
         let elements = kind
@@ -370,7 +374,7 @@ impl Decoder {
             }
             return partial.finish().map(Some);
         }
-        // Its elements would be one level below it, and there is at least one.
+        // Its elements would be one level deeper, and there is at least one.
         if self.stack.len() + 1 >= self.limits.depth {
             return Err(ProtocolError::Depth(self.limits.depth));
         }
@@ -378,8 +382,8 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Takes what `value` holds from the reply's budget: without it many strings of an acceptable length each would still
-    /// add up to any amount of memory.
+    /// Subtracts the size of `value` from the reply's budget: many strings of acceptable length could otherwise use
+    /// unlimited memory.
     fn charge(&mut self, value: &Value) -> Result<(), ProtocolError> {
         self.bytes_left =
             self.bytes_left.checked_sub(scalar::weight(value)).ok_or(ProtocolError::ReplySize(self.limits.reply))?;
@@ -398,7 +402,7 @@ impl Decoder {
         }
     }
 
-    /// The line that starts `after`, without its end.
+    /// The line in `after`, without its end.
     fn line<'a>(&mut self, after: &'a [u8]) -> Result<Option<&'a [u8]>, ProtocolError> {
         let mut from = self.scanned;
         let end = loop {
@@ -416,7 +420,8 @@ impl Decoder {
                 }
             }
         };
-        // `from` counts text only, never the first half of the line's end: the same bytes are refused on any split.
+        // `from` counts text only, without a possible CR, so that the result does not depend on how the bytes are
+        // split.
         if end.unwrap_or(from) > self.limits.line {
             return Err(ProtocolError::LineLength(self.limits.line));
         }
@@ -435,7 +440,7 @@ impl Decoder {
         self.resumed(input, pos)
     }
 
-    /// Goes on with the string under way.
+    /// Continues the incomplete string.
     fn resumed(&mut self, input: &[u8], pos: &mut usize) -> Result<Element, ProtocolError> {
         let body = match &mut self.resume {
             Resume::Body(body) => body,
@@ -463,7 +468,7 @@ impl Decoder {
         }
     }
 
-    /// The value behind attributes.
+    /// Decodes the value after attributes.
     #[cold]
     fn attributed(&mut self, input: &[u8], pos: &mut usize) -> Result<Element, ProtocolError> {
         self.resume = Resume::Element;
@@ -486,9 +491,9 @@ impl Decoder {
 }
 
 impl Body {
-    /// Makes room for `more` bytes: twice what has arrived, at least [`AHEAD`] beyond it, never more than was announced.
-    /// Doubling keeps the copying of a growing string in proportion to its length; a fixed step would copy 64 MiB a
-    /// thousand times.
+    /// Reserves space for `more` bytes: twice the received length, at least [`AHEAD`] more, and never more than
+    /// announced. Doubling makes the copying of a growing string linear in its length; a fixed step would copy 64 MiB
+    /// a thousand times.
     fn make_room(&mut self, more: usize) {
         let have = self.bytes.len();
         if self.bytes.capacity() - have >= more {

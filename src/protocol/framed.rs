@@ -1,4 +1,4 @@
-//! One established link: its socket, its two buffers, and the count of bytes that proves what left.
+//! An established link: its socket, its buffers, and the count of written bytes, which proves which commands were sent.
 
 use std::{
     collections::HashSet,
@@ -16,32 +16,32 @@ use super::decode::{Decoder, Limits, ProtocolError};
 use crate::frame::{Encoding, Extra, Sealed};
 use crate::transport::socket::Transport;
 
-/// Room for one read from the socket.
+/// The space for one read from the socket.
 const READ: usize = 64 * 1024;
-/// Beyond this much unsent output commands stay in the queue, where their deadline can still drop them.
+/// With more unsent output than this, commands stay in the queue, where they can still expire.
 const HIGH_WATER: usize = 256 * 1024;
-/// Of a pipeline of any size at most so much is written before others of this thread get their turn.
+/// The maximum number of bytes of a pipeline written per poll, so that other tasks of the thread can run.
 const WRITE_PER_TURN: usize = 1024 * 1024;
 
-/// From this size on a command is offered to the socket from where it is: copying it would cost more than one system call
-/// for it alone.
+/// A command of at least this size is written from its own buffer: copying it costs more than one extra system call.
 const LARGE: usize = 64 * 1024;
 
-/// An output that held more than this is given back once it is written: single commands of any size pass through it.
+/// An output buffer that held more than this is released after it is written, since a single large command fills it.
 const KEEP: usize = 2 * HIGH_WATER;
 
-/// So many scripts are remembered: a service has few, and one that makes them up must not fill the memory.
+/// The maximum number of remembered scripts. Services have few, and one that generates scripts must not exhaust
+/// memory.
 const SCRIPTS: usize = 1024;
 
-/// A socket with commands encoded for it and replies decoded from it.
+/// A socket with encoders for commands and a decoder for replies.
 pub(crate) struct Wire {
     transport: Transport,
     decoder: Decoder,
     input: BytesMut,
     output: BytesMut,
-    /// The rest of a pipeline that is larger than the output may grow.
+    /// The unencoded rest of a pipeline that exceeds the output limit.
     unfinished: Option<Encoding>,
-    /// The scripts whose source went out on this link.
+    /// The scripts whose source was sent on this link.
     scripts: HashSet<[u8; 20]>,
     encoded: u64,
     written: u64,
@@ -76,17 +76,17 @@ impl Wire {
         self.output.len() < HIGH_WATER && self.unfinished.is_none()
     }
 
-    /// Whether it is time to write: with no room left, the commands that follow would have to wait in the queue.
+    /// Whether to write now: without room the following commands would wait in the queue.
     pub(crate) fn is_half_full(&self) -> bool {
         self.output.len() >= HIGH_WATER / 2
     }
 
-    /// How many bytes of this link's stream its socket has accepted.
+    /// The number of bytes of this link's stream that the socket accepted.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Encodes a command and returns its place in the stream.
+    /// Encodes a command, and returns its range in the stream.
     pub(crate) fn encode(&mut self, command: &Sealed<'_>) -> Range<u64> {
         let start = self.encoded;
         if let Some(pieces) = command.pieces() {
@@ -112,15 +112,15 @@ impl Wire {
         start..self.encoded
     }
 
-    /// Encodes ASKING, which holds for the command that comes next.
+    /// Encodes ASKING, which applies to the next command.
     pub(crate) fn encode_asking(&mut self) {
         const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
         self.output.extend_from_slice(ASKING);
         self.encoded += ASKING.len() as u64;
     }
 
-    /// Offers the socket what is encoded and `rest` behind it, and keeps what it does not take. An error is left for the
-    /// next [`poll_flush`](Self::poll_flush) to meet.
+    /// Writes the encoded bytes and then `rest` to the socket, and buffers the remainder. An error is returned by the
+    /// next [`poll_flush`](Self::poll_flush).
     fn write_past(&mut self, rest: &[u8]) {
         let pieces = [IoSlice::new(&self.output), IoSlice::new(rest)];
         let mut cx = Context::from_waker(Waker::noop());
@@ -135,7 +135,7 @@ impl Wire {
         self.output.extend_from_slice(rest.get(taken - ahead..).unwrap_or_default());
     }
 
-    /// Whether the server may not know a script. It may forget one as well, and says so then.
+    /// Whether the server may not know a script. It may also have removed one, and then replies with NOSCRIPT.
     fn is_new(&mut self, digest: &[u8; 20]) -> bool {
         if self.scripts.len() >= SCRIPTS && !self.scripts.contains(digest) {
             self.scripts.clear();
@@ -143,7 +143,7 @@ impl Wire {
         self.scripts.insert(*digest)
     }
 
-    /// Encodes more of a large pipeline, when most of what was encoded has been written.
+    /// Encodes more of a large pipeline after most of the encoded part was written.
     fn refill(&mut self) {
         if !self.is_half_full()
             && let Some(pieces) = &mut self.unfinished
@@ -153,15 +153,15 @@ impl Wire {
         }
     }
 
-    /// Whether nothing is left to write.
+    /// Whether all output was written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.output.is_empty() && self.unfinished.is_none() && !self.needs_flush
     }
 
-    /// Writes until the socket takes no more or nothing is left.
+    /// Writes until the socket is full or all output was written.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut budget = WRITE_PER_TURN;
-        // Its capacity does not tell: bytes that were written are not counted in it, and are kept all the same.
+        // The capacity is no indication: written bytes are not part of it, but still held.
         self.oversized_output |= self.output.len() > KEEP;
         while !self.output.is_empty() {
             match Pin::new(&mut self.transport).poll_write(cx, &self.output) {
@@ -186,7 +186,7 @@ impl Wire {
         if std::mem::take(&mut self.oversized_output) {
             self.output = BytesMut::with_capacity(READ);
         }
-        // A TLS session may hold back what it has accepted.
+        // A TLS session may hold back accepted bytes.
         if self.needs_flush {
             match Pin::new(&mut self.transport).poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.needs_flush = false,
@@ -196,8 +196,8 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what the socket takes at once. An error is left for the next [`poll_flush`](Self::poll_flush)
-    /// to meet, and so is a full socket: nobody is woken for this attempt.
+    /// Writes what the socket accepts now. An error or a full socket is handled by the next
+    /// [`poll_flush`](Self::poll_flush), since this attempt registers no waker.
     pub(crate) fn flush_now(&mut self) {
         let _ = self.poll_flush(&mut Context::from_waker(Waker::noop()));
     }
@@ -213,22 +213,22 @@ impl Wire {
         pin!(self.transport.read_buf(&mut self.input)).poll(cx)
     }
 
-    /// Whether bytes that were read have not been decoded.
+    /// Whether there are read bytes that were not decoded.
     pub(crate) fn has_unread(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// Whether a reply has begun to arrive and the rest of it has not.
+    /// Whether a reply is incomplete.
     pub(crate) fn is_within_reply(&self) -> bool {
         self.has_unread() || self.decoder.is_incomplete()
     }
 
-    /// The limit that a reply exceeded, after [`next_reply`](Self::next_reply) failed for that.
+    /// The limit that a reply exceeded, if [`next_reply`](Self::next_reply) failed for that reason.
     pub(crate) fn oversized_reply(&self) -> Option<ProtocolError> {
         self.decoder.oversized_reply()
     }
 
-    /// The next reply among the bytes that were read.
+    /// Decodes the next reply from the read bytes.
     pub(crate) fn next_reply(&mut self) -> Result<Option<Value>, ProtocolError> {
         let mut used = 0;
         let reply = self.decoder.decode(&self.input, &mut used);
@@ -246,15 +246,15 @@ mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
-    /// Ablation: where what the socket does not take is not kept, fewer bytes are written than were encoded.
+    /// Ablation: if the rest that the socket does not accept is dropped, fewer bytes are written than were encoded.
     #[tokio::test]
-    async fn a_large_value_is_written_from_where_it_is() {
+    async fn a_large_value_is_written_from_its_own_buffer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
         let (mut far, _) = listener.accept().await.expect("accepted");
         let mut wire = Wire::new(Transport::Tcp(near));
         let prefix = KeyPrefix::new("p:").expect("valid");
-        // The last ones find a full socket.
+        // The last frames meet a full socket.
         let frames = [1, LARGE, 10, 1 << 20, LARGE - 1, 8 << 20, 3, LARGE, 1 << 20]
             .map(|len| Frame::new("SET").key("k").arg(vec![len as u8; len]));
         let mut expected = BytesMut::new();
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reply_is_within_until_it_is_whole() {
+    async fn a_reply_is_incomplete_until_its_last_byte() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
         let (mut far, _) = listener.accept().await.expect("accepted");
@@ -295,7 +295,7 @@ mod tests {
         }
     }
 
-    /// Ablation: with a unit encoded whole, as a single command is, the output grows to 20 MB.
+    /// Ablation: if a unit is encoded as a whole, like a single command, the output grows to 20 MB.
     #[tokio::test]
     async fn a_large_pipeline_is_never_copied_whole_and_pauses() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

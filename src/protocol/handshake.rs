@@ -1,5 +1,5 @@
-//! The conversation before commands flow: one question, one answer. A refusal of a step that connections can do without
-//! is passed over; only an answer to the login says that the login is wrong.
+//! The handshake of a link: one query at a time. A refused optional step is skipped; only the reply to the login
+//! decides whether the login is valid.
 
 use std::{future::poll_fn, io, time::Duration};
 
@@ -19,22 +19,22 @@ use crate::protocol::server_info::ServerInfo;
 use crate::transport::dial::Target;
 use crate::transport::dial_error::{DialError, DialErrorKind};
 
-/// How often a server that is loading or busy is asked again on the same link.
+/// The pause between queries on the same link while the server is loading or busy.
 const NOT_READY_PAUSE: Duration = Duration::from_millis(100);
-/// Messages that are kept while an answer is waited for. A sentinel sends a handful in a failover.
+/// The maximum number of messages kept while a reply is awaited. A sentinel sends a few in a failover.
 const MAX_MESSAGES: usize = 64;
 
-/// A link on which questions are asked.
+/// A link in its handshake.
 pub(crate) struct Handshake<'a> {
     pub(crate) wire: Wire,
     pub(crate) until: Instant,
     pub(crate) target: &'a Target,
-    /// It says whose credentials a refusal is about.
+    /// Whether the peer is a sentinel, which has its own credentials.
     pub(crate) is_sentinel: bool,
     pub(crate) omitted: Omitted,
-    /// The optional step under way.
+    /// The current optional step.
     pub(crate) step: Option<OptionalStep>,
-    /// What was published meanwhile.
+    /// Messages that were published meanwhile.
     pub(crate) messages: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Handshake<'a> {
         Self { wire, until, target, is_sentinel, omitted, step: None, messages: Vec::new() }
     }
 
-    /// HELLO 3 with the credentials. After any refusal of it RESP2 is spoken, and AUTH logs in.
+    /// Sends HELLO 3 with the credentials. If it is refused, continues with RESP2 and logs in with AUTH.
     pub(crate) async fn hello(&mut self, login: Option<&Login>) -> Result<ServerInfo, Cause> {
         let mut refused = None;
         if !self.omitted.hello {
@@ -57,14 +57,14 @@ impl<'a> Handshake<'a> {
             self.step = None;
             match answer {
                 Ok(answer) => return Ok(server_info_from(answer)),
-                // The credentials were judged: AUTH would count as a second wrong login.
+                // The credentials were rejected: a second attempt with AUTH would count as another wrong login.
                 Err(error) if error.code() == Some("WRONGPASS") => return Err(self.refusal(&error)),
                 Err(error) => refused = Some(error),
             }
         }
         match login {
             Some(login) => self.authenticate(login).await,
-            // Whether it still listens; its answer to this is asked for again at the end.
+            // Checks whether the server still responds. The final PING repeats this query.
             None if refused.is_some() => self.ask(&Frame::known("PING")).await.map(drop),
             None => Ok(()),
         }
@@ -102,14 +102,14 @@ impl<'a> Handshake<'a> {
         if self.is_sentinel { sentinel_cause(error, self.target) } else { login_cause(error) }
     }
 
-    /// Names for operators. A server or a proxy may refuse them, and commands flow all the same.
+    /// Sends names for operators. If a server or a proxy refuses them the connection is used nevertheless.
     pub(crate) async fn introduce(
         &mut self,
         connect_params: &ConnectParams,
         server_info: &mut ServerInfo,
     ) -> Result<(), Cause> {
         if self.omitted.client {
-            // HELLO tells it too, and whoever knows it uses it in CLIENT UNBLOCK and CLIENT KILL.
+            // HELLO also returns the id, and code that knows it would use CLIENT UNBLOCK and CLIENT KILL.
             server_info.client_id = None;
             return Ok(());
         }
@@ -128,15 +128,15 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
-    /// PING proves what HELLO does not: that the server accepts commands from us.
+    /// PING proves what HELLO does not: that the server accepts commands of this user.
     pub(crate) async fn until_ready(&mut self) -> Result<(), Cause> {
         let Err(error) = self.ask_when_ready(&Frame::known("PING")).await? else { return Ok(()) };
         let words = error.message().to_ascii_lowercase();
         match error.code() {
-            // A user without the right to PING may still have the right to everything the service needs.
+            // A user without permission for PING may have permission for all commands that the service needs.
             Some("NOPERM") => Ok(()),
             Some("ERR") if words.contains("unknown command") || words.contains("unsupported command") => Ok(()),
-            // A proxy says so of the server behind it, which may be there in a moment.
+            // A proxy replies with ERR while its server is missing, which may be temporary.
             Some("ERR") => {
                 let words = error.message().trim_end_matches('.');
                 Err(Cause::new(CauseKind::NotReady, format!("the server answered PING with ERR: {words}")))
@@ -145,8 +145,8 @@ impl<'a> Handshake<'a> {
         }
     }
 
-    /// Asks again on the same link while the server is loading or busy: a new link would not be answered
-    /// sooner, and would cost the server one more.
+    /// Retries on the same link while the server is loading or busy. A new link would get no reply sooner, and would
+    /// add load to the server.
     async fn ask_when_ready(&mut self, frame: &Frame) -> Result<Result<Value, Error>, Cause> {
         loop {
             let answer = self.ask(frame).await?;
@@ -169,15 +169,15 @@ impl<'a> Handshake<'a> {
     }
 
     pub(crate) async fn ask(&mut self, frame: &Frame) -> Result<Result<Value, Error>, Cause> {
-        // Nothing of the handshake is a key.
+        // No argument of the handshake is a key.
         let no_prefix = KeyPrefix::none();
         let sealed = no_prefix.seal(frame).map_err(|error| Cause::new(CauseKind::Refused, error.to_string()))?;
         self.wire.encode(&sealed);
         let (wire, target, messages) = (&mut self.wire, self.target, &mut self.messages);
         let broken = |error: io::Error| dial_cause(&target.before_ready(&error));
         let exchange = async {
-            // A full server says so and hangs up before it has read anything: the write fails, and the reason
-            // waits to be read.
+            // A server that is full sends an error and closes before it reads: the write fails, while the error can
+            // be read.
             let written = poll_fn(|cx| wire.poll_flush(cx)).await;
             loop {
                 match wire.next_reply().map_err(|error| Cause::new(CauseKind::Protocol, error.to_string()))? {
@@ -204,20 +204,20 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// A server without HELLO goes on listening. One that is full, or closes for another reason, says so in its answer to the
-/// first command, and its words are worth more than those of the broken pipe that follows.
+/// After it refused HELLO a server without HELLO continues to read. A server that is full or closes for another
+/// reason gives the reason in its reply to the first command, which is more useful than the following broken pipe.
 fn after_refusal(cause: Cause, refused: Option<&Error>) -> Cause {
     match refused {
         Some(refused) if cause.kind() == CauseKind::Unreachable => {
             let code = refused.code().unwrap_or_default();
-            let words = format!("the server answered {code}: {} and hung up", refused.message());
+            let words = format!("the server answered {code}: {} and closed the connection", refused.message());
             Cause::new(CauseKind::NotReady, words)
         }
         _ => cause,
     }
 }
 
-/// The text of a published message. RESP3 pushes it, RESP2 answers it.
+/// The text of a published message, which is a push in RESP3 and a reply in RESP2.
 pub(crate) fn published(value: Value) -> Option<String> {
     let text = match value {
         Value::Push { kind: PushKind::Message, data } => data.into_iter().nth(1),
@@ -241,7 +241,7 @@ pub(crate) fn dial_cause(error: &DialError) -> Cause {
     Cause::new(kind, error.to_string())
 }
 
-/// A proxy may answer HELLO without having understood it: only a map is RESP3.
+/// A proxy may reply to HELLO without supporting it: only a map is RESP3.
 fn server_info_from(answer: Value) -> ServerInfo {
     let protocol = if matches!(answer, Value::Map(_)) { 3 } else { 2 };
     let mut server_info = ServerInfo { protocol, ..ServerInfo::default() };

@@ -1,4 +1,4 @@
-//! What to log in with, asked for anew by every login, and what a refusal of it means.
+//! The credentials of a login, requested for each login, and the meaning of a refused login.
 
 use std::{io, time::Duration};
 
@@ -19,40 +19,40 @@ pub(crate) struct Login {
 }
 
 impl ConnectParams {
-    /// The credentials of now; `None` when there are none. Links that ask at the same time share one answer.
+    /// The current credentials; `None` if there are none. Concurrent calls share one request.
     pub(crate) async fn login(&self, within: Duration) -> Result<Option<Login>, Cause> {
         self.login_with(within, false).await
     }
 
-    /// As [`login`](Self::login), with an answer that is younger than the call.
+    /// Like [`login`](Self::login), with a request that starts after the call.
     pub(crate) async fn login_of_now(&self, within: Duration) -> Result<Option<Login>, Cause> {
         self.login_with(within, true).await
     }
 
-    async fn login_with(&self, within: Duration, anew: bool) -> Result<Option<Login>, Cause> {
+    async fn login_with(&self, within: Duration, fresh: bool) -> Result<Option<Login>, Cause> {
         if let Some(provider) = &self.credentials {
             let limit = self.config.connect_timeout();
             let answer = async {
-                if anew { provider.credentials_of_now(limit).await } else { provider.credentials(limit).await }
+                if fresh { provider.credentials_of_now(limit).await } else { provider.credentials(limit).await }
             };
             let failed =
                 |text: &str| Cause::new(CauseKind::NotReady, format!("the credentials provider failed: {text}"));
             let credentials = timeout(within, answer)
                 .await
-                .map_err(|_| failed("it gave no answer within the connect timeout"))?
+                .map_err(|_| failed("it did not reply within the connect timeout"))?
                 .map_err(|text| failed(&text))?;
             return Ok(Some(self.given(&credentials)));
         }
-        let password = self.password(within, anew).await?;
+        let password = self.password(within, fresh).await?;
         let username = self.config.username().map(str::to_owned);
-        // A user without a password still has to be named, or the server takes us for the default one.
+        // A user without a password must still be named, or the server logs in the default user.
         let password = password.or_else(|| username.as_ref().map(|_| Secret::from("")));
         Ok(password.map(|password| Login { username, password }))
     }
 
-    /// The password of the configuration. A file is read on another thread: a slow disk must not stop the actors of
-    /// this one.
-    async fn password(&self, within: Duration, anew: bool) -> Result<Option<Secret>, Cause> {
+    /// The configured password. A file is read on another thread, because a slow disk must not block the actors of
+    /// this thread.
+    async fn password(&self, within: Duration, fresh: bool) -> Result<Option<Secret>, Cause> {
         if !self.config.has_password_file() {
             return Ok(self.config.password().ok().flatten());
         }
@@ -64,10 +64,10 @@ impl ConnectParams {
             }
         };
         let password = async {
-            if anew { self.password_reads.run_again(read).await } else { self.password_reads.run(read).await }
+            if fresh { self.password_reads.run_again(read).await } else { self.password_reads.run(read).await }
         };
         let password = timeout(within, password).await.map_err(|_| {
-            let words = "reading the password file takes longer than the connect timeout; is its disk there?";
+            let words = "reading the password file took longer than the connect timeout; check its disk";
             Cause::new(CauseKind::NotReady, words)
         })?;
         password.unwrap_or(Err(io::ErrorKind::Interrupted)).map_err(|error| {
@@ -78,7 +78,7 @@ impl ConnectParams {
         })
     }
 
-    /// What the sentinels themselves want; `None` when they want nothing.
+    /// The credentials for the sentinels; `None` if they need none.
     pub(crate) fn sentinel_login(&self) -> Option<Login> {
         let username = self.config.sentinel_username().map(str::to_owned);
         let password = self.config.sentinel_password().cloned().or_else(|| username.as_ref().map(|_| Secret::from("")));
@@ -92,7 +92,7 @@ impl ConnectParams {
 }
 
 impl Login {
-    /// The words that HELLO takes.
+    /// Adds the credentials as arguments of HELLO.
     pub(crate) fn with_hello(&self, hello: Frame) -> Frame {
         hello.arg("AUTH").arg(self.username.as_deref().unwrap_or("default")).arg(self.password.expose())
     }
@@ -109,17 +109,17 @@ impl Login {
         self.username.is_some()
     }
 
-    /// For servers that know one password and no users.
+    /// For servers with one password and no users.
     pub(crate) fn auth_without_user(&self) -> Frame {
         Frame::known("AUTH").arg(self.password.expose())
     }
 }
 
-/// Codes decide: texts differ between servers. `ERR` is what an old one says to a wrong password.
+/// Classified by code, because texts differ between servers. Old servers reply to a wrong password with `ERR`.
 pub(crate) fn login_cause(error: &Error) -> Cause {
     let code = error.code().unwrap_or_default();
     let (kind, advice) = match code {
-        "NOAUTH" => (CauseKind::Refused, "; the server wants a password, set REDIS_PASSWORD"),
+        "NOAUTH" => (CauseKind::Refused, "; the server requires a password, set REDIS_PASSWORD"),
         "WRONGPASS" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
         "NOPERM" => (CauseKind::Refused, "; the user lacks a permission, see ACL SETUSER"),
         "ERR" => (CauseKind::Refused, "; check REDIS_USERNAME and REDIS_PASSWORD"),
@@ -129,11 +129,11 @@ pub(crate) fn login_cause(error: &Error) -> Cause {
     Cause::new(kind, format!("the server answered {code}: {}{advice}", error.message().trim_end_matches('.')))
 }
 
-/// The same of a sentinel, which has users and a password of its own.
+/// The same for a sentinel, which has its own users and password.
 pub(crate) fn sentinel_cause(error: &Error, sentinel: &Target) -> Cause {
     let code = error.code().unwrap_or_default();
     let (kind, advice) = match code {
-        "NOAUTH" => (CauseKind::Refused, "; the sentinel itself wants a password, set REDIS_SENTINEL_PASSWORD"),
+        "NOAUTH" => (CauseKind::Refused, "; the sentinel itself requires a password, set REDIS_SENTINEL_PASSWORD"),
         "NOPERM" => (CauseKind::Refused, "; the user of the sentinel lacks a permission, see ACL SETUSER there"),
         "WRONGPASS" | "ERR" => (CauseKind::Refused, "; check REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD"),
         _ => (CauseKind::NotReady, ""),
@@ -168,7 +168,8 @@ mod tests {
         }
     }
 
-    /// Ablation: read on this thread, the password is there at the first poll, and a slow disk stops all actors.
+    /// Ablation: if the file is read on this thread, the password is available at the first poll, and a slow disk
+    /// blocks all actors.
     #[tokio::test]
     async fn a_password_file_is_read_on_another_thread() {
         let file: PathBuf = std::env::temp_dir().join(format!("redis-actix-login-{}", std::process::id()));
@@ -181,7 +182,7 @@ mod tests {
         let password = |login: Result<Option<Login>, Cause>| login.expect("read").expect("a password").password;
         assert_eq!(password(login.await).expose(), b"one");
         std::fs::write(&file, "two\n").expect("written");
-        assert_eq!(password(connect_params.login(limit).await).expose(), b"two", "read anew at each login");
+        assert_eq!(password(connect_params.login(limit).await).expose(), b"two", "read at each login");
         std::fs::remove_file(&file).expect("removed");
         let cause = connect_params.login(limit).await.err().expect("no file");
         assert!(cause.is_refusal() && cause.to_string().contains("REDIS_PASSWORD_FILE"), "{cause}");

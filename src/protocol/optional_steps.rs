@@ -1,4 +1,4 @@
-//! Handshake steps that not every server or proxy survives, and what is remembered of those that hang up on them.
+//! Optional handshake steps that some servers or proxies do not support, and which of them are omitted.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,16 +7,16 @@ use std::{
 
 use crate::config::{Protocol, RedisConfig};
 
-/// After this time an omitted step is tried again: the server may have been upgraded.
+/// After this time an omitted step is tried again, because the server may have been upgraded.
 const TRY_AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// Of so many hang-ups in a row one is followed by a dial without the step, and so a server that comes back is found.
+/// After one of this number of consecutive disconnects the step is omitted once, so that a recovered server is found.
 const SELDOM: u32 = 8;
 
-/// A step that connections can do without.
+/// A handshake step that a connection does not require.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OptionalStep {
-    /// HELLO: without it RESP2 is spoken, and AUTH logs in.
+    /// HELLO: without it RESP2 is used, and AUTH logs in.
     Hello,
     /// CLIENT SETNAME, SETINFO and ID.
     Client,
@@ -31,7 +31,7 @@ impl OptionalStep {
     }
 }
 
-/// The steps that one handshake leaves out.
+/// The steps that one handshake omits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Omitted {
     pub(crate) hello: bool,
@@ -44,12 +44,12 @@ impl Omitted {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Record {
-    /// Hang-ups in a row.
+    /// Consecutive disconnects in this step.
     hang_ups: u32,
     omitted_since: Option<Instant>,
 }
 
-/// What the servers of one configuration did about the optional steps.
+/// The record of the optional steps for the servers of one configuration.
 #[derive(Debug, Default)]
 pub(crate) struct OptionalSteps {
     records: Mutex<[Record; 2]>,
@@ -60,7 +60,7 @@ impl OptionalSteps {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The steps to leave out now.
+    /// The steps to omit now.
     pub(crate) fn omitted(&self, config: &RedisConfig, now: Instant) -> Omitted {
         let records = self.records();
         let [hello, client] = &*records;
@@ -73,9 +73,9 @@ impl OptionalSteps {
         }
     }
 
-    /// The server hung up in this step. Returns whether to dial once more without any optional step. A server that
-    /// accepts and closes hangs up on whatever comes first, so this grows rare: at the 2nd and 4th hang-up in a row, and at
-    /// every 8th.
+    /// Records that the server disconnected in this step. Returns whether to connect once without optional steps. A
+    /// server that accepts and closes connections disconnects in the first step, whatever it is, so this becomes
+    /// rare: after the 2nd and 4th consecutive disconnect, and after every 8th.
     pub(crate) fn hung_up(&self, step: OptionalStep) -> bool {
         let mut records = self.records();
         let record = of(&mut records, step);
@@ -83,13 +83,13 @@ impl OptionalSteps {
         matches!(record.hang_ups, 2 | 4) || record.hang_ups.is_multiple_of(SELDOM)
     }
 
-    /// Without the optional steps the server was ready a moment after it hung up in this one.
+    /// Records that the server was ready without the optional steps, shortly after it disconnected in this one.
     pub(crate) fn omit(&self, step: OptionalStep, now: Instant) {
-        // The count of before would let dials fail when the step is tried again: it is known what a hang-up means.
+        // The old count would let several attempts fail when the step is tried again, although its effect is known.
         *of(&mut self.records(), step) = Record { hang_ups: 1, omitted_since: Some(now) };
     }
 
-    /// A handshake that left out these succeeded, and all other steps with it.
+    /// Records that a handshake without the `omitted` steps succeeded, and with it all other steps.
     pub(crate) fn passed(&self, omitted: Omitted) {
         let mut records = self.records();
         let [hello, client] = &mut *records;
@@ -114,12 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_doubted_at_the_second_hang_up_in_a_row_and_then_more_rarely() {
+    fn a_step_is_suspect_after_the_second_disconnect_and_then_ever_more_rarely() {
         let steps = OptionalSteps::default();
         let doubted: Vec<u32> = (1..=40).filter(|_| steps.hung_up(OptionalStep::Hello)).collect();
         assert_eq!(doubted, [2, 4, 8, 16, 24, 32, 40]);
         steps.passed(Omitted { hello: false, client: false });
-        assert!(!steps.hung_up(OptionalStep::Hello), "another hang-up, after a success");
+        assert!(!steps.hung_up(OptionalStep::Hello), "another disconnect, after a success");
     }
 
     #[test]
@@ -135,9 +135,9 @@ mod tests {
 
     /// Ablation (expected, not run yet): without the new count the second hour fails with one dial, the third with three, the fourth with seven.
     #[test]
-    fn a_step_that_is_tried_again_is_doubted_at_the_first_hang_up_of_every_hour() {
+    fn a_retried_step_is_suspect_at_the_first_disconnect_of_every_hour() {
         let (steps, mut now) = (OptionalSteps::default(), Instant::now());
-        assert!(!steps.hung_up(OptionalStep::Hello), "a first hang-up");
+        assert!(!steps.hung_up(OptionalStep::Hello), "a first disconnect");
         for hour in 0..14 {
             assert!(steps.hung_up(OptionalStep::Hello), "hour {hour}");
             steps.omit(OptionalStep::Hello, now);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_leaves_steps_out() {
+    fn the_configuration_omits_steps() {
         let config = RedisConfig::builder().protocol(Protocol::Resp2).client_commands(false).build().expect("valid");
         assert_eq!(OptionalSteps::default().omitted(&config, Instant::now()), Omitted::ALL);
     }

@@ -1,8 +1,8 @@
-//! What a server has to be for a link: a master, a replica, or a node of a cluster that answers reads itself.
+//! Checks the role that a link requires: a master, a replica, or a cluster node that replies to reads itself.
 //!
-//! What the sentinels say may be minutes old; the server itself knows. ROLE says it best. A user may lack the right to it
-//! (`+@all -@dangerous`), so the answer to HELLO is the next best, then INFO, which alone knows of a
-//! replica whether its link to the master is up; a server that tells nothing is used.
+//! The sentinels' view may be minutes old, while the server knows its own role. ROLE is the most reliable source, but
+//! the user may lack the permission (`+@all -@dangerous`). The next best is the reply to HELLO, then INFO, the only
+//! other source for the state of a replica's link to its master. A server whose role is not known is used.
 
 use redis::Value;
 
@@ -11,13 +11,14 @@ use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 use crate::protocol::server_info::ServerInfo;
 
-/// What a server says of its role.
+/// The role that a server reports.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Role {
     is_master: bool,
-    /// In its own words.
+    /// In the server's words.
     name: String,
-    /// The state of a replica's link to its master, in its own words, and whether it is up; `None` where it is not said.
+    /// The state of a replica's link to its master, in the server's words, and whether it is up; `None` if not
+    /// reported.
     follows: Option<(String, bool)>,
 }
 
@@ -28,16 +29,16 @@ impl Handshake<'_> {
             return Ok(());
         }
         let (address, name) = (&self.target.address, role.name);
-        let words = format!("the sentinels name {address} as the master, which is a {name} now");
+        let words = format!("the sentinels report {address} as the master, which is a {name} now");
         Err(Cause::new(CauseKind::NotReady, words))
     }
 
-    /// One that does not follow its master would answer with what once was.
+    /// A replica that does not follow its master would return outdated values.
     pub(crate) async fn verify_replica(&mut self, server_info: &ServerInfo) -> Result<(), Cause> {
         let Some(role) = self.role(server_info, true).await? else { return Ok(()) };
         let address = &self.target.address;
         let words = match (role.is_master, role.follows) {
-            (true, _) => format!("the sentinels name {address} as a replica, which is a {} now", role.name),
+            (true, _) => format!("the sentinels report {address} as a replica, which is a {} now", role.name),
             (false, Some((state, false))) => {
                 format!("the replica {address} does not follow its master: its link is {state}")
             }
@@ -46,16 +47,17 @@ impl Handshake<'_> {
         Err(Cause::new(CauseKind::NotReady, words))
     }
 
-    /// The role of the server, and the state of its link to the master if `with_link` says so; `None` when it does not tell.
+    /// The role of the server, and with `with_link` the state of its link to the master; `None` if it is not
+    /// reported.
     async fn role(&mut self, server_info: &ServerInfo, with_link: bool) -> Result<Option<Role>, Cause> {
         match self.ask(&Frame::known("ROLE")).await? {
             Ok(answer) => return Ok(by_role(answer)),
-            // Not asked elsewhere: it is loading, or the login is gone.
+            // Fails: the server is loading, or the login was lost.
             Err(error) if !matches!(error.code(), Some("NOPERM" | "ERR")) => return Err(self.refusal(&error)),
             Err(_) => {}
         }
         let from_hello = by_hello(server_info);
-        // HELLO says nothing of the link.
+        // HELLO does not report the link.
         if from_hello.as_ref().is_some_and(|role| role.is_master || !with_link) {
             return Ok(from_hello);
         }
@@ -64,12 +66,12 @@ impl Handshake<'_> {
         let role = info.and_then(|info| by_info(&info)).or(from_hello);
         if role.is_none() {
             let address = &self.target.address;
-            tracing::warn!(%address, "the server does not tell its role; grant its user ROLE, so that a stale master is noticed");
+            tracing::warn!(%address, "the server does not report its role; grant its user the command ROLE, so that a stale master is detected");
         }
         Ok(role)
     }
 
-    /// Has a replica of a cluster answer reads itself.
+    /// Makes a replica of a cluster reply to reads itself.
     pub(crate) async fn read_only(&mut self) -> Result<(), Cause> {
         match self.ask(&Frame::known("READONLY")).await? {
             Ok(_) => Ok(()),
@@ -85,7 +87,7 @@ fn by_hello(server_info: &ServerInfo) -> Option<Role> {
 
 fn by_role(answer: Value) -> Option<Role> {
     let Value::Array(words) = answer else { return None };
-    // What is no word, such as the list of replicas, is left empty.
+    // Elements that are not words, such as the list of replicas, stay empty.
     let words: Vec<String> = words.into_iter().map(|word| redis::from_redis_value(word).unwrap_or_default()).collect();
     let name = words.first().filter(|name| !name.is_empty())?.clone();
     let follows = words.get(3).filter(|_| name == "slave").map(|state| (state.clone(), state == "connected"));
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn role_and_info_say_the_same() {
+    fn role_and_info_give_the_same_result() {
         let master = by_role(Value::Array(vec![bulk("master"), Value::Int(7), Value::Array(Vec::new())]));
         assert_eq!(master, by_info("# Replication\r\nrole:master\r\nconnected_slaves:1\r\n"));
         assert!(master.is_some_and(|role| role.is_master && role.follows.is_none()));

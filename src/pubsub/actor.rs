@@ -118,7 +118,7 @@ pub(crate) fn spawn(
             Guardian::new(actor, RestartLimit::default(), move |fall| match fall {
                 ActorFailure::Restart(_, reason) => falls.borrow_mut().restarted(&reason),
                 ActorFailure::GiveUp(reason) => {
-                    let words = format!("the actor of the subscriptions fell too often; last: {reason}");
+                    let words = format!("subscription actor: {reason}");
                     falls.borrow_mut().end(Cause::new(CauseKind::Panicked, words), None);
                 }
             })

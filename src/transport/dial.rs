@@ -1,4 +1,4 @@
-//! From an address to a connected socket, within one deadline.
+//! Connects to an address within one deadline.
 
 use std::fmt;
 use std::io;
@@ -19,33 +19,36 @@ use crate::config::{Address, HostPort};
 #[cfg(test)]
 mod tests;
 
-/// Addresses of one name that are tried: a name with hundreds of them must not be dialled at hundreds of servers.
+/// The maximum number of addresses tried per name. A name with hundreds of addresses must not cause hundreds of
+/// connections.
 const MAX_ADDRESSES: usize = 16;
 
-/// The next address is dialled when the one before has not answered for so long: the "Connection Attempt Delay" that
-/// RFC 8305 recommends.
+/// The next address is tried if the previous one has not replied within this time: the "Connection Attempt Delay"
+/// recommended by RFC 8305.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// No connection takes longer, whatever was configured: a duration beyond the clock's range must not panic.
+/// The maximum connect timeout, because a duration beyond the clock's range must not panic.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What to dial and how. Cheap to clone; keep one for as long as the configuration holds, it carries the TLS configuration that
-/// was built once and the TLS sessions that can be resumed.
+/// The address and its options. Cheap to clone. Keep one for the lifetime of the configuration, because it holds the
+/// TLS configuration and the TLS sessions for resumption.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) address: Address,
-    /// With it the connection is TLS or it is none.
+    /// If set, the connection uses TLS or fails.
     pub(crate) tls: Option<Arc<Tls>>,
-    /// How long written bytes may stay unacknowledged before the kernel gives the link up (TCP_USER_TIMEOUT; Linux only).
+    /// How long written bytes may stay unacknowledged before the kernel closes the link (TCP_USER_TIMEOUT; Linux
+    /// only).
     pub(crate) user_timeout: Option<Duration>,
 }
 
 impl Target {
-    /// What an I/O error on a connection that was never ready means.
+    /// Interprets an I/O error on a connection that was never ready.
     ///
-    /// Some refusals come after [`dial`]: in TLS 1.3 the server judges the client's certificate when the client's side
-    /// of the handshake is over, and a TLS server on a port dialled in plain text just hangs up. Give the error of the first
-    /// reads or writes (`UnexpectedEof` when the peer closed) to this before calling it a lost link.
+    /// Some refusals arrive after [`dial`]: in TLS 1.3 the server checks the client's certificate after the client
+    /// has completed the handshake, and a TLS server on a port dialled in plain text just closes the connection. Pass
+    /// the error of the first reads or writes (`UnexpectedEof` if the peer closed) to this function before you treat
+    /// it as a lost link.
     pub(crate) fn before_ready(&self, error: &io::Error) -> DialError {
         #[cfg(feature = "tls")]
         if let Some(refused) = super::tls::refusal(&self.address, error) {
@@ -60,10 +63,10 @@ impl Target {
         );
         let problem = match (hung_up, self.tls.is_some(), &self.address) {
             (true, false, Address::Tcp(_)) => format!(
-                "the server hung up before it answered ({error}); if this port speaks tls, use rediss:// or REDIS_TLS=true"
+                "the server closed the connection before it replied ({error}); if this is a tls port, use rediss:// or REDIS_TLS=true"
             ),
             (true, true, _) => format!(
-                "the server hung up before it answered ({error}); if it wants a client certificate, set REDIS_TLS_CERT and REDIS_TLS_KEY"
+                "the server closed the connection before it replied ({error}); if it requires a client certificate, set REDIS_TLS_CERT and REDIS_TLS_KEY"
             ),
             _ => format!("the connection failed before it was ready: {error}"),
         };
@@ -71,9 +74,9 @@ impl Target {
     }
 }
 
-/// Connects within `connect_timeout`, which covers resolving, every address that is tried, and the TLS handshake.
+/// Connects within `connect_timeout`, which covers name resolution, all tried addresses, and the TLS handshake.
 ///
-/// Names are resolved anew each time: after a failover the name may stand for another machine.
+/// Names are resolved for each attempt, because after a failover a name may have another address.
 pub(crate) async fn dial(target: &Target, connect_timeout: Duration) -> Result<Transport, DialError> {
     let now = Instant::now();
     let deadline = now.checked_add(connect_timeout.min(LONGEST)).unwrap_or(now);
@@ -89,7 +92,7 @@ pub(crate) async fn dial(target: &Target, connect_timeout: Duration) -> Result<T
         Address::Unix(_) if target.tls.is_some() => Err(DialError::new(
             DialErrorKind::TlsConfig,
             &target.address,
-            "tls over a unix socket is not supported; turn one of them off",
+            "tls over a unix socket is not supported; disable one of them",
         )),
         Address::Unix(path) => connect_unix(target, path, deadline).await,
     }
@@ -120,8 +123,8 @@ async fn resolve(target: &Target, host: &str, port: u16, deadline: Instant) -> R
     }
 }
 
-/// The first of `addresses` that answers, raced as RFC 8305 has it: the next one is dialled when the one before has failed,
-/// or has not answered for 250 ms. An address that swallows packets costs no more than that.
+/// Returns the first of `addresses` that connects, as in RFC 8305: the next one is tried if the previous one failed,
+/// or did not reply within 250 ms. An address that drops packets costs no more than that.
 async fn connect_any(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
     let started = Instant::now();
     let mut waiting = alternate_families(addresses).into_iter();
@@ -151,7 +154,7 @@ async fn connect_any(target: &Target, addresses: &[SocketAddr], deadline: Instan
     Err(DialError::new(
         kind,
         &target.address,
-        format_args!("{}; is the server running, and reachable from here?", causes.join(", ")),
+        format_args!("{}; is the server running and reachable?", causes.join(", ")),
     ))
 }
 
@@ -161,7 +164,8 @@ async fn connect(target: &Target, address: SocketAddr) -> io::Result<TcpStream> 
     Ok(stream)
 }
 
-/// In the order of the resolver, but IPv6 and IPv4 by turns: where one of them leads nowhere, it mostly does for all.
+/// In the order of the resolver, but with IPv6 and IPv4 alternating: if one family has no route, all its addresses
+/// fail.
 fn alternate_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_of_first =
         |address: &&SocketAddr| addresses.first().is_some_and(|first| first.is_ipv4() == address.is_ipv4());
@@ -174,15 +178,15 @@ fn alternate_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 fn prepare(stream: &TcpStream, user_timeout: Option<Duration>) -> io::Result<()> {
-    // The port of a dead server on this machine may be given to the very socket that dials it. It would answer HELLO with
-    // HELLO, and as long as it is open no server can listen there.
+    // The kernel may give the port of a dead local server to the very socket that connects to it. Such a link would
+    // reply to HELLO with HELLO, and no server could listen on the port while it is open.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused (TCP self-connect)"));
     }
-    // The batching is ours: Nagle's would hold back a batch until the one before it is acknowledged.
+    // Batching is done here: Nagle's algorithm would delay a batch until the previous one is acknowledged.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    // A peer that is gone without a word is noticed after a minute even when nobody sends.
+    // An unreachable peer is detected after a minute, even on an idle link.
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30));
     #[cfg(any(
         target_os = "linux",
@@ -195,7 +199,7 @@ fn prepare(stream: &TcpStream, user_timeout: Option<Duration>) -> io::Result<()>
     ))]
     let keepalive = keepalive.with_interval(Duration::from_secs(10)).with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
-    // Keepalive does not probe while written bytes wait for their acknowledgement, which may take a quarter of an hour.
+    // Keepalive sends no probes while written bytes are unacknowledged, which may take 15 minutes.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_user_timeout(user_timeout)?;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -215,14 +219,18 @@ async fn connect_unix(target: &Target, path: &std::path::Path, deadline: Instant
         Err(_) => Err(DialError::new(
             DialErrorKind::Timeout,
             &target.address,
-            "the server did not take the connection in time; is it stopped or overloaded?",
+            "the server did not accept the connection in time; is it stopped or overloaded?",
         )),
     }
 }
 
 #[cfg(not(unix))]
 async fn connect_unix(target: &Target, _path: &std::path::Path, _deadline: Instant) -> Result<Transport, DialError> {
-    Err(DialError::new(DialErrorKind::Connect, &target.address, "this platform has no unix sockets; use host and port"))
+    Err(DialError::new(
+        DialErrorKind::Connect,
+        &target.address,
+        "this platform does not support unix sockets; use host and port",
+    ))
 }
 
 #[cfg(feature = "tls")]
@@ -235,7 +243,7 @@ async fn secure(
 ) -> Result<Transport, DialError> {
     match timeout_at(deadline, tls.secure(&target.address, host, stream)).await {
         Ok(secured) => secured.map(|stream| Transport::Tls(Box::new(stream))),
-        // What a server without TLS does with the first bytes: it waits for the end of the command it takes them for.
+        // A server without TLS waits for the end of the command that it takes the first bytes for.
         Err(_) => Err(DialError::new(
             DialErrorKind::Timeout,
             &target.address,
@@ -255,6 +263,6 @@ async fn secure(
     Err(DialError::new(
         DialErrorKind::TlsConfig,
         &target.address,
-        "tls is asked for, but this program was built without the feature `tls` of redis-actix",
+        "tls is configured, but this program was built without the feature `tls` of redis-actix",
     ))
 }

@@ -1,31 +1,31 @@
-//! Why there is no connection, in words that say what to do.
+//! Errors of connection attempts.
 
 use std::fmt;
 
 use crate::config::Address;
 
-/// What kind of failure, for decisions; the words are in the message.
+/// The kind of the failure, for decisions; the text is in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DialErrorKind {
     /// The host name does not resolve.
     Resolve,
-    /// No address of the server took the connection.
+    /// No address of the server accepted the connection.
     Connect,
     /// The deadline passed.
     Timeout,
-    /// A certificate or key file is missing or bad, or TLS cannot be had as configured.
+    /// A certificate or key file is missing or invalid, or TLS is not possible as configured.
     TlsConfig,
     /// The server's certificate was refused: unknown issuer, wrong name, expired, not yet valid.
     TlsCertificate,
-    /// The server refused our certificate, or that there was none.
+    /// The server refused the client certificate, or requires one.
     TlsClientCertificate,
-    /// Any other end of a TLS handshake, above all a peer that does not speak TLS.
+    /// Any other failure of a TLS handshake, in particular a peer without TLS.
     TlsHandshake,
     /// The connected socket failed.
     Io,
 }
 
-/// A connection that could not be made. Holds no secret: addresses, file names and what the other side said.
+/// A failed connection attempt. Contains no secret: addresses, file names, and the peer's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DialError {
     kind: DialErrorKind,
@@ -41,8 +41,8 @@ impl DialError {
         self.kind
     }
 
-    /// Whether the same attempt fails until somebody changes a configuration, here or at the server. The connection is parked then;
-    /// everything else is worth a try after a short while.
+    /// Whether the attempt fails until the configuration, here or on the server, is changed. The connection is parked
+    /// then; all other failures are retried soon.
     pub(crate) fn is_refusal(&self) -> bool {
         match self.kind {
             DialErrorKind::TlsConfig | DialErrorKind::TlsCertificate | DialErrorKind::TlsClientCertificate => true,

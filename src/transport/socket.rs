@@ -1,4 +1,4 @@
-//! The socket, whatever kind it is.
+//! The socket of any kind.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use tokio::net::UnixStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::client::TlsStream;
 
-/// A connected socket, made by [`dial`](super::dial::dial).
+/// A connected socket, created by [`dial`](super::dial::dial).
 #[derive(Debug)]
 pub(crate) enum Transport {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    // Boxed: a TLS session is a kilobyte, the others are thirty bytes.
+    // Boxed: a TLS session has a kilobyte, the others have thirty bytes.
     #[cfg(feature = "tls")]
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -34,12 +34,12 @@ impl Transport {
         }
     }
 
-    /// The address of the other end; `None` of a unix socket.
+    /// The address of the peer; `None` for a unix socket.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.tcp()?.peer_addr().ok().map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
-    /// Whether the other end is on this machine, as far as addresses tell.
+    /// Whether the peer is on this machine according to the addresses.
     pub(crate) fn is_to_this_machine(&self) -> bool {
         let Some(tcp) = self.tcp() else { return true };
         let (Ok(there), Ok(here)) = (tcp.peer_addr(), tcp.local_addr()) else { return false };
@@ -47,7 +47,7 @@ impl Transport {
     }
 }
 
-/// Hands a call to the stream inside.
+/// Forwards a call to the inner stream.
 macro_rules! inside {
     ($transport:expr, $stream:ident => $call:expr) => {
         match $transport.get_mut() {

@@ -1,4 +1,4 @@
-//! TLS through rustls: what is configured, the one configuration built from it, and the words for what went wrong.
+//! TLS with rustls: the options, the configuration built from them, and the error messages.
 
 use std::fmt;
 
@@ -16,33 +16,33 @@ mod tests;
 #[cfg(feature = "tls")]
 pub(crate) use refusal::refusal;
 
-/// What we show to a server that asks who we are.
+/// The certificate that the client presents on request.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientIdentity {
-    /// The certificate, followed by those between it and its authority.
+    /// The certificate, followed by the intermediate ones.
     pub(crate) certificate: Pem,
     pub(crate) key: Pem,
 }
 
-/// How the server is verified and what it is shown.
+/// How the server is verified, and the client certificate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsOptions {
-    /// The only authorities that are trusted; without it those of the system.
+    /// The only trusted authorities; without them those of the system.
     pub(crate) ca: Option<Pem>,
     pub(crate) identity: Option<ClientIdentity>,
-    /// The name that the server's certificate must carry, where it is not the host that is dialled.
+    /// The expected name in the server's certificate, if it is not the dialled host.
     pub(crate) server_name: Option<String>,
-    /// Whether the certificate must carry a name at all; without it only its authority counts.
+    /// Whether any name is accepted, so that only the authority is verified.
     pub(crate) any_name: bool,
 }
 
-/// TLS for one target. The configuration is built by the first connection and kept until a file of it changes: reading the
-/// system's authorities costs milliseconds, and resumed sessions live in it.
+/// The TLS state of one target. The configuration is built by the first connection and kept until one of its files
+/// changes: reading the system's authorities takes milliseconds, and it contains the sessions for resumption.
 pub(crate) struct Tls {
     options: TlsOptions,
     #[cfg(feature = "tls")]
     built: connect::LastBuilt,
-    /// The read of the files under way.
+    /// The running read of the files.
     #[cfg(feature = "tls")]
     reads: crate::single_flight::SingleFlight<connect::Read>,
 }

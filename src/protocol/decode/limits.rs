@@ -1,21 +1,21 @@
-//! What a peer may make us hold, and the words for a broken rule.
+//! Limits on replies, and the protocol errors.
 
 use std::fmt;
 
-/// Bounds on one reply. They exist for a hostile or broken peer; the defaults are far beyond what Redis sends.
+/// Limits on one reply, against a hostile or broken peer. The defaults are far above what Redis sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Levels of nesting, the innermost value included. 100 as in redis-rs, whose recursive `Drop`, `Debug` and
-    /// conversions of [`redis::Value`] are used at that depth; scripts can return deep tables, so less would refuse replies
-    /// that another client takes.
+    /// Nesting levels, including the innermost value. 100 as in redis-rs, because [`redis::Value`] has a recursive
+    /// `Drop`, `Debug` and conversions. Scripts can return deep tables, so a lower limit would refuse replies that
+    /// other clients accept.
     pub(crate) depth: usize,
-    /// Bytes of one string. Redis' own `proto-max-bulk-len` is 512 MiB.
+    /// The size of one string in bytes. Redis' own `proto-max-bulk-len` is 512 MiB.
     pub(crate) bulk: usize,
-    /// Elements of one reply over all its levels, keys and values of a map counted each.
+    /// The number of elements of one reply over all levels; keys and values of a map count separately.
     pub(crate) elements: usize,
-    /// Bytes of one line, and of one error text.
+    /// The length of one line, and of one error text, in bytes.
     pub(crate) line: usize,
-    /// Bytes of text in one aggregate reply over all its levels.
+    /// The text in one aggregate reply over all levels, in bytes.
     pub(crate) reply: usize,
 }
 
@@ -31,47 +31,47 @@ impl Default for Limits {
     }
 }
 
-/// The rule of the protocol, or of our [`Limits`], that the peer broke. Holds no byte of the reply except an unknown type byte.
+/// The protocol rule or the limit that the peer violated. Contains no byte of the reply except an unknown type byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProtocolError {
-    /// Nested deeper than this many levels.
+    /// Nesting deeper than this number of levels.
     Depth(usize),
-    /// A string longer than this was announced.
+    /// An announced string longer than this.
     BulkLength(usize),
-    /// More elements than this were announced in one reply.
+    /// More announced elements than this in one reply.
     Elements(usize),
     /// A line, or an error text, longer than this.
     LineLength(usize),
     /// More text than this in one reply.
     ReplySize(usize),
-    /// A negative length that does not mean nil.
+    /// A negative length other than that of nil.
     NegativeLength,
-    /// A number or a length that is not an integer of 64 bits.
+    /// A number or a length that is not a 64-bit integer.
     Integer,
     /// A double that is not a number.
     Double,
-    /// A big number with something else than digits.
+    /// A big number with characters other than digits.
     BigNumber,
     /// A boolean other than `t` and `f`.
     Boolean,
-    /// A null with something behind it.
+    /// A null followed by other bytes.
     Null,
-    /// A string whose announced length is not followed by a line end.
+    /// A string without a line end after its announced length.
     BodyEnd,
-    /// An error that redis-rs' parser does not take: none is known.
+    /// An error that redis-rs' parser does not accept: no such error is known.
     ErrorText,
     /// A verbatim string without its format.
     Verbatim,
     /// A push without its kind.
     PushKind,
-    /// A streamed string or aggregate, which no server sends unasked.
+    /// A streamed string or aggregate, which servers send only on request.
     Streamed,
-    /// A byte that starts no type.
+    /// A byte that is not the start of a type.
     UnknownType(u8),
 }
 
 impl ProtocolError {
-    /// Whether a reply exceeds a limit of this client; the protocol itself would allow it.
+    /// Whether the reply exceeds a limit of this client, but conforms to the protocol.
     pub(crate) fn is_limit(self) -> bool {
         matches!(
             self,
@@ -95,17 +95,17 @@ impl fmt::Display for ProtocolError {
             }
             Self::LineLength(limit) => write!(f, "line longer than {limit} bytes"),
             Self::ReplySize(limit) => write!(f, "more than {limit} bytes of text in one reply"),
-            Self::NegativeLength => f.write_str("negative length where none has a meaning"),
+            Self::NegativeLength => f.write_str("negative length of a type without nil"),
             Self::Integer => f.write_str("number that is not a 64-bit integer"),
             Self::Double => f.write_str("double that is not a number"),
             Self::BigNumber => f.write_str("big number that is not made of digits"),
             Self::Boolean => f.write_str("boolean that is neither t nor f"),
-            Self::Null => f.write_str("null with something behind it"),
-            Self::BodyEnd => f.write_str("string that does not end where its length says"),
-            Self::ErrorText => f.write_str("error reply that cannot be read"),
+            Self::Null => f.write_str("null followed by other bytes"),
+            Self::BodyEnd => f.write_str("string without a line end after its length"),
+            Self::ErrorText => f.write_str("error reply that cannot be parsed"),
             Self::Verbatim => f.write_str("verbatim string without a format"),
             Self::PushKind => f.write_str("push message without a kind"),
-            Self::Streamed => f.write_str("streamed reply, which this client never asks for"),
+            Self::Streamed => f.write_str("streamed reply, which this client never requests"),
             // The first byte of a TLS alert or handshake.
             Self::UnknownType(0x15 | 0x16) => f.write_str("the answer is tls; use rediss:// or REDIS_TLS=true"),
             Self::UnknownType(byte) => {

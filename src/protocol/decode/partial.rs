@@ -1,11 +1,11 @@
-//! Aggregates whose elements are still arriving.
+//! Incomplete aggregates.
 
 use redis::{PushKind, Value};
 
 use super::limits::ProtocolError;
 
-/// Elements that room is made for at once. Every level of a hostile reply may announce millions: a hundred levels of this
-/// cost under three megabytes, and longer replies grow as their elements arrive.
+/// The capacity that is reserved initially. Each level of a hostile reply may announce millions of elements: a
+/// hundred levels of this capacity use less than three megabytes, and longer replies grow as their elements arrive.
 const AHEAD: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,25 +30,25 @@ impl Kind {
         }
     }
 
-    /// How many elements follow an announced length; `None` when that cannot be counted.
+    /// The number of elements for an announced length; `None` on overflow.
     pub(super) fn elements(self, len: usize) -> Option<usize> {
         match self {
             Self::Array | Self::Set | Self::Push => Some(len),
-            // The value that attributes belong to follows them, in their place.
+            // The value of attributes follows as a separate element.
             Self::Map | Self::Attribute => len.checked_mul(2),
         }
     }
 }
 
-/// One aggregate and what has arrived of it.
+/// An aggregate with its received elements.
 #[derive(Debug)]
 pub(super) struct Partial {
     kind: Kind,
-    /// Elements that are still missing.
+    /// The number of missing elements.
     missing: usize,
     items: Vec<Value>,
     pairs: Vec<(Value, Value)>,
-    /// A key whose value has not arrived.
+    /// A key without its value.
     key: Option<Value>,
 }
 
@@ -67,7 +67,7 @@ impl Partial {
         self.kind
     }
 
-    /// Adds an element and says whether it was the last.
+    /// Adds an element. Returns whether it was the last.
     #[inline]
     pub(super) fn push(&mut self, value: Value) -> bool {
         match self.kind {
@@ -76,7 +76,7 @@ impl Partial {
                 None => self.key = Some(value),
                 Some(key) => self.pairs.push((key, value)),
             },
-            // Nobody is to see them.
+            // Attributes are dropped.
             Kind::Attribute => {}
         }
         self.missing -= 1;
@@ -88,7 +88,7 @@ impl Partial {
             Kind::Array => Value::Array(self.items),
             Kind::Set => Value::Set(self.items),
             Kind::Map => Value::Map(self.pairs),
-            // Dropped by the decoder.
+            // The decoder drops it.
             Kind::Attribute => Value::Nil,
             Kind::Push => {
                 let mut items = self.items.into_iter();

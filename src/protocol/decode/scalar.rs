@@ -1,14 +1,14 @@
-//! Values that hold no others, each from bytes that have arrived.
+//! Decodes complete values without elements.
 
 use redis::{ServerError, Value, VerbatimFormat};
 
 use super::limits::ProtocolError;
 
-/// Digits of a number, leading zeros included: as many as the largest has. Without a bound a peer that sends zeros for ever
-/// would fill the read buffer.
+/// The maximum number of digits, including leading zeros: that of the largest number. Without it a peer that sends
+/// endless zeros would fill the read buffer.
 const DIGITS: usize = 19;
 
-/// What a string of announced length becomes.
+/// The type of a string of announced length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyKind {
     Bulk,
@@ -16,7 +16,8 @@ pub(super) enum BodyKind {
     Error,
 }
 
-/// The integer that starts `bytes`, and its length with the line end; `None` when the line end has not arrived.
+/// Parses the integer at the start of `bytes`. Returns it with its length including the line end, or `None` if
+/// incomplete.
 #[inline]
 pub(super) fn number(bytes: &[u8]) -> Result<Option<(i64, usize)>, ProtocolError> {
     let (negative, digits) = match bytes {
@@ -33,7 +34,7 @@ pub(super) fn number(bytes: &[u8]) -> Result<Option<(i64, usize)>, ProtocolError
         if digit > 9 {
             break;
         }
-        // Wraps from the 20th digit on, and that many are refused below.
+        // Overflows from the 20th digit on, and that many digits are refused below.
         size = size.wrapping_mul(10).wrapping_add(u64::from(digit));
         end = rest;
     }
@@ -51,23 +52,23 @@ pub(super) fn number(bytes: &[u8]) -> Result<Option<(i64, usize)>, ProtocolError
     }
 }
 
-/// A length where -1 means nil.
+/// A length of which -1 means nil.
 #[inline]
 pub(super) fn length(len: i64) -> Result<Option<usize>, ProtocolError> {
     if len == -1 { Ok(None) } else { count(len).map(Some) }
 }
 
-/// A length where nil has a type of its own.
+/// A length of a type without nil.
 #[inline]
 pub(super) fn count(len: i64) -> Result<usize, ProtocolError> {
     if len < 0 {
         return Err(ProtocolError::NegativeLength);
     }
-    // On a 32-bit machine a length beyond the address space: above every limit, which is what it is refused for.
+    // On a 32-bit machine the length may exceed the address space. The maximum is above every limit and is refused.
     Ok(usize::try_from(len).unwrap_or(usize::MAX))
 }
 
-/// `_` and `#`, whose length is known: the value and what it used after its type byte.
+/// `_` and `#`, which have a fixed length: returns the value and the number of bytes used after the type byte.
 pub(super) fn constant(tag: u8, after: &[u8]) -> Result<Option<(Value, usize)>, ProtocolError> {
     if tag == b'_' {
         return match after {
@@ -84,7 +85,7 @@ pub(super) fn constant(tag: u8, after: &[u8]) -> Result<Option<(Value, usize)>, 
     }
 }
 
-/// The value of a complete line: `+`, `-`, `,` and `(`.
+/// Decodes a complete line: `+`, `-`, `,` and `(`.
 pub(super) fn text(tag: u8, line: &[u8]) -> Result<Value, ProtocolError> {
     match tag {
         b'+' => Ok(match std::str::from_utf8(line) {
@@ -111,7 +112,7 @@ pub(super) fn text(tag: u8, line: &[u8]) -> Result<Value, ProtocolError> {
     }
 }
 
-/// The value of a complete string of announced length.
+/// Decodes a complete string of announced length.
 pub(super) fn body(kind: BodyKind, bytes: Vec<u8>) -> Result<Value, ProtocolError> {
     match kind {
         BodyKind::Bulk => Ok(Value::BulkString(bytes)),
@@ -134,8 +135,8 @@ pub(super) fn body(kind: BodyKind, bytes: Vec<u8>) -> Result<Value, ProtocolErro
 
 /// The server's error as redis-rs classifies it.
 ///
-/// Its error has no public constructor, and which codes have a kind of their own changes between its versions. So the text goes
-/// through its parser, in the form that takes any bytes. Errors are rare enough for that.
+/// `ServerError` has no public constructor, and its classification of codes changes between versions. So the text is
+/// parsed by redis-rs, in the form that accepts any bytes. Errors are rare enough for this cost.
 #[cold]
 fn server_error(text: &[u8]) -> Result<ServerError, ProtocolError> {
     let mut frame = format!("!{}\r\n", text.len()).into_bytes();
@@ -147,7 +148,7 @@ fn server_error(text: &[u8]) -> Result<ServerError, ProtocolError> {
     }
 }
 
-/// Bytes of text that a value without elements holds.
+/// The text size in bytes of a value without elements.
 #[inline]
 pub(super) fn weight(value: &Value) -> usize {
     match value {

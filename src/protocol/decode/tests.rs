@@ -13,13 +13,13 @@ use redis::{PushKind, Value, VerbatimFormat};
 
 use super::{AHEAD, Decoder, Limits, ProtocolError, Resume};
 
-/// Decodes `bytes` handed over in the pieces that `cuts` make, as a connection does: what is unread stays in the buffer.
+/// Decodes `bytes` in the pieces that `cuts` make. Unused bytes stay in the buffer, as in a connection.
 fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<Option<Value>, ProtocolError> {
     let mut decoder = Decoder::new(Limits::default());
     let (mut from, mut pos) = (0, 0);
     let ends = cuts.iter().copied().chain([bytes.len()]);
     for end in ends {
-        // The buffer is compacted between reads: what was used must not be needed again.
+        // The buffer is compacted between reads: used bytes must not be needed again.
         let buffer = &bytes[from..end];
         let mut at = pos - from;
         let decoded = decoder.decode(buffer, &mut at);
@@ -29,7 +29,7 @@ fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<Option<Value>, ProtocolErro
         match decoded {
             Ok(None) => {}
             Ok(Some(value)) => {
-                assert!(!decoder.is_incomplete(), "midway after a whole reply");
+                assert!(!decoder.is_incomplete(), "incomplete after a whole reply");
                 return Ok(Some(value));
             }
             Err(error) => {
@@ -42,7 +42,7 @@ fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<Option<Value>, ProtocolErro
     Ok(None)
 }
 
-/// Decodes at once and at every split in two, which must all agree.
+/// Decodes at once and with every split in two. All results must agree.
 fn decode(bytes: &[u8]) -> Result<Option<Value>, ProtocolError> {
     let whole = in_pieces(bytes, &[]);
     for cut in 0..bytes.len().min(200) {
@@ -53,7 +53,7 @@ fn decode(bytes: &[u8]) -> Result<Option<Value>, ProtocolError> {
     whole
 }
 
-/// Equal, where NaN equals itself.
+/// Equality in which NaN equals itself.
 fn alike<T: PartialEq + std::fmt::Debug>(left: &T, right: &T) -> bool {
     left == right || format!("{left:?}") == format!("{right:?}")
 }
@@ -63,7 +63,7 @@ fn bulk(text: &str) -> Value {
 }
 
 #[test]
-fn each_type() {
+fn every_type_is_decoded() {
     let cases: Vec<(&[u8], Value)> = vec![
         (b"+OK\r\n", Value::Okay),
         (b"+OKAY\r\n", Value::SimpleString("OKAY".into())),
@@ -156,7 +156,7 @@ fn errors_keep_code_and_text() {
 }
 
 #[test]
-fn each_broken_rule() {
+fn every_violation_is_reported() {
     let limits = Limits::default();
     let mut long_line = vec![b'+'];
     long_line.resize(limits.line + 2, b'a');
@@ -234,7 +234,7 @@ fn a_limit_is_exceeded_by_a_reply_or_by_a_push() {
 }
 
 #[test]
-fn a_value_behind_attributes_is_midway_until_it_is_whole() {
+fn a_value_after_attributes_is_incomplete_until_its_last_byte() {
     let mut decoder = Decoder::new(Limits::default());
     assert_eq!(decoder.decode(b"|1\r\n+a\r\n+b\r\n", &mut 0), Ok(None));
     assert!(decoder.is_incomplete());
@@ -243,7 +243,7 @@ fn a_value_behind_attributes_is_midway_until_it_is_whole() {
 }
 
 #[test]
-fn the_longest_line_is_taken_on_any_split() {
+fn the_longest_line_is_accepted_with_any_split() {
     let limit = Limits::default().line;
     let mut bytes = vec![b'+'];
     bytes.resize(limit + 1, b'a');
@@ -299,7 +299,7 @@ fn the_text_of_one_reply_is_bounded() {
     }
 }
 
-/// Memory that the decoder holds.
+/// The memory held by the decoder.
 fn held(decoder: &Decoder) -> usize {
     let body = match &decoder.resume {
         Resume::Body(body) => body.bytes.capacity(),
@@ -309,7 +309,7 @@ fn held(decoder: &Decoder) -> usize {
 }
 
 #[test]
-fn announced_lengths_cost_nothing() {
+fn announced_lengths_do_not_reserve_memory() {
     let mut decoder = Decoder::new(Limits::default());
     let mut pos = 0;
     assert_eq!(decoder.decode(b"$536870912\r\nabc", &mut pos), Ok(None));
@@ -337,7 +337,7 @@ fn a_large_string_arrives_in_small_reads() {
         let arrived = arrived * read.len();
         assert!(held(&decoder) <= (2 * arrived).max(arrived + AHEAD) + 4096);
     }
-    assert!(held(&decoder) < LEN + 4096, "no room beyond what was announced");
+    assert!(held(&decoder) < LEN + 4096, "no room beyond the announced length");
     let last = decoder.decode(b"\r\n:1\r\n", &mut 0).unwrap().unwrap();
     match last {
         Value::Array(items) => assert_eq!(items[0], Value::BulkString(vec![7; LEN])),
@@ -346,7 +346,7 @@ fn a_large_string_arrives_in_small_reads() {
 }
 
 #[test]
-fn a_large_string_is_read_straight_into_its_value() {
+fn a_large_string_is_read_directly_into_its_value() {
     const LEN: usize = 1024 * 1024;
     let mut decoder = Decoder::new(Limits::default());
     assert!(decoder.direct().is_none(), "nothing under way");
@@ -375,7 +375,7 @@ fn a_large_string_is_read_straight_into_its_value() {
 }
 
 #[test]
-fn a_string_is_read_straight_into_its_value_if_that_saves_enough() {
+fn only_a_long_rest_is_read_directly_into_the_value() {
     for (missing, is_direct) in [(super::DIRECT - 1, false), (super::DIRECT, true)] {
         let mut decoder = Decoder::new(Limits::default());
         assert_eq!(decoder.decode(format!("${}\r\nab", missing + 2).as_bytes(), &mut 0), Ok(None));

@@ -22,7 +22,7 @@ fn tcp(host: &str, port: u16) -> Target {
     target(Address::Tcp(HostPort { host: host.into(), port }))
 }
 
-/// A listener that takes no more connections: what a host behind a firewall that drops looks like.
+/// A listener with a full backlog: it behaves like a host behind a firewall that drops packets.
 async fn unresponsive() -> (SocketAddr, Socket, Vec<TcpStream>) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -37,9 +37,9 @@ async fn unresponsive() -> (SocketAddr, Socket, Vec<TcpStream>) {
     (address, listener, waiting)
 }
 
-/// Ablation: without the comparison the link is taken for a server that answers HELLO with HELLO.
+/// Ablation: without the comparison the link is taken for a server that replies to HELLO with HELLO.
 #[tokio::test]
-async fn a_socket_that_met_itself_is_no_server() {
+async fn a_tcp_self_connect_is_refused() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let own = socket.local_addr().unwrap();
@@ -98,7 +98,7 @@ async fn a_refused_port_is_named() {
 
 #[tokio::test]
 async fn a_host_that_does_not_resolve_is_named() {
-    // An empty label: no resolver asks the network for it.
+    // An empty label: no resolver sends it to the network.
     let error = dial(&tcp("no..such..host", 6379), LONG).await.unwrap_err();
     assert_eq!(error.kind(), DialErrorKind::Resolve);
     assert!(!error.is_refusal());
@@ -116,9 +116,10 @@ async fn silence_is_bounded_by_the_timeout() {
     assert!(error.to_string().contains("did not answer within"), "{error}");
 }
 
-/// Ablation: with an equal share of the time for each address, the first one gets half a minute, and the test its end.
+/// Ablation: with an equal share of the time for each address the first one gets half a minute, and the test times
+/// out.
 #[tokio::test]
-async fn the_next_address_is_dialled_while_the_one_before_does_not_answer() {
+async fn the_next_address_is_tried_while_the_previous_one_does_not_reply() {
     let (dead, _listener, _waiting) = unresponsive().await;
     let living = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = [dead, living.local_addr().unwrap()];
@@ -137,9 +138,9 @@ async fn the_next_address_is_dialled_while_the_one_before_does_not_answer() {
     assert!(words.contains("refused") && words.contains("did not answer within"), "{words}");
 }
 
-/// Ablation: in the order of the resolver, six dead addresses of one family come before the first of the other.
+/// Ablation: in the resolver's order, six dead addresses of one family come before the first of the other.
 #[test]
-fn families_take_turns() {
+fn address_families_alternate() {
     let four = |n: u8| SocketAddr::from((Ipv4Addr::new(10, 0, 0, n), 1));
     let six = |n: u16| SocketAddr::from((std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n), 1));
     let ordered = [six(1), six(2), six(3), four(1), four(2)];
@@ -149,7 +150,7 @@ fn families_take_turns() {
 }
 
 #[tokio::test]
-async fn an_endless_timeout_does_not_overflow_the_clock() {
+async fn an_unlimited_timeout_does_not_overflow_the_clock() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     dial(&tcp("127.0.0.1", port), Duration::MAX).await.unwrap();
@@ -157,7 +158,7 @@ async fn an_endless_timeout_does_not_overflow_the_clock() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn unix_sockets_connect_and_say_what_is_missing() {
+async fn unix_sockets_connect_and_their_errors_name_the_problem() {
     let path = std::env::temp_dir().join(format!("redis-actix-dial-{}.sock", std::process::id()));
     let unix = target(Address::Unix(path.clone()));
     let error = dial(&unix, LONG).await.unwrap_err();
@@ -202,7 +203,7 @@ fn addresses_are_shown_as_they_are_written() {
 }
 
 #[test]
-fn a_hang_up_in_plain_text_suggests_tls() {
+fn a_closed_plain_text_connection_suggests_tls() {
     let closed = io::Error::from(io::ErrorKind::UnexpectedEof);
     let error = tcp("h", 1).before_ready(&closed);
     assert_eq!(error.kind(), DialErrorKind::Io);

@@ -1,4 +1,4 @@
-//! Certificates that are verified without the name of the server.
+//! Verification of certificates without the name of the server.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// Accepts a certificate of a trusted authority whatever name it carries. Everything else is verified as usual.
+/// Accepts a certificate of a trusted authority with any name. Everything else is verified as usual.
 #[derive(Debug)]
 pub(super) struct AnyName(Arc<WebPkiServerVerifier>);
 
@@ -33,7 +33,7 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is compared last: the authority, the dates and the purpose were found right.
+            // The name is compared last, so the authority, the dates and the purpose are valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -19,14 +19,14 @@ use super::any_name::AnyName;
 use super::{ClientIdentity, Pem, Tls, TlsOptions, refusal};
 use crate::config::Address;
 
-/// Certificates in one file that are read: the system's bundles hold about 150.
+/// The maximum number of certificates read from one file: the system's bundles have about 150.
 const MAX_CERTIFICATES: usize = 4096;
 
-/// Bytes of a PEM file that are read.
+/// The maximum number of bytes read from a PEM file.
 const MAX_PEM: u64 = 16 * 1024 * 1024;
 
 impl Tls {
-    /// The TLS handshake on a connected socket.
+    /// Performs the TLS handshake on a connected socket.
     pub(crate) async fn secure(
         &self,
         address: &Address,
@@ -35,7 +35,7 @@ impl Tls {
     ) -> Result<TlsStream<TcpStream>, DialError> {
         let name = self.options.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            let problem = format!("'{name}' is not a name that a certificate can carry");
+            let problem = format!("'{name}' is not a valid name in a certificate; set REDIS_TLS_SERVER_NAME");
             DialError::new(DialErrorKind::TlsConfig, address, problem)
         })?;
         let connector = self.connector(address).await?;
@@ -50,19 +50,19 @@ impl Tls {
         })
     }
 
-    /// The configuration, built anew when a file of it has changed. A failure is not kept: the file that is missing today
-    /// may be there tomorrow.
+    /// The configuration, which is rebuilt if one of its files has changed. A failure is not stored, because a
+    /// missing file may be created later.
     async fn connector(&self, address: &Address) -> Result<TlsConnector, DialError> {
         let read = self.reads.run(|| {
             let (options, last) = (self.options.clone(), self.built.clone());
-            // On a thread of its own: the files must not hold up the actors of this one.
+            // On a separate thread, because reading the files must not block the actors of this one.
             let read = tokio::task::spawn_blocking(move || refresh(&options, &last));
             async move { read.await.unwrap_or_else(|_| Err(INTERRUPTED.to_owned())) }
         });
         let last =
             || self.built.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|built| built.connector.clone());
         let read = match last() {
-            // A disk that hangs must not keep a link from being made with what was read before.
+            // A disk that hangs must not prevent a connection with the previous files.
             Some(last) => timeout(SLOW_READ, read).await.unwrap_or(Some(Ok(last))),
             None => read.await,
         };
@@ -71,30 +71,30 @@ impl Tls {
     }
 }
 
-/// A read of the files that takes longer is not waited for, where they were read before.
+/// If the files were read before, a slower read is not awaited.
 const SLOW_READ: Duration = Duration::from_secs(1);
 const INTERRUPTED: &str = "reading the certificates was interrupted";
 
-/// A configuration, and the files as they were when it was read.
+/// A configuration, and the state of its files when they were read.
 pub(super) struct Built {
     connector: TlsConnector,
     stamps: Stamps,
 }
 
-/// The configuration that was built last.
+/// The most recent configuration.
 pub(super) type LastBuilt = Arc<Mutex<Option<Built>>>;
 
-/// What came of reading the files.
+/// The result of reading the files.
 pub(super) type Read = Result<TlsConnector, String>;
 
-/// Of each file what tells it from another one at the same place, as far as the system says: its length, when it was
-/// changed, and on Unix its number and when anything about it was changed.
+/// Identifies the version of each file as far as the system reports it: its length and modification time, and on Unix
+/// its inode and status change time.
 type Stamps = Vec<Option<(u64, Option<SystemTime>, [i64; 3])>>;
 
-/// The configuration of now; blocks while the files are read.
+/// The current configuration. Blocks while the files are read.
 fn refresh(options: &TlsOptions, last: &Mutex<Option<Built>>) -> Read {
     let last_built = || last.lock().unwrap_or_else(PoisonError::into_inner);
-    // Looked at before they are read: what changes in between is read once more.
+    // Taken before the files are read, so that a change in between causes another read.
     let stamps = stamps(options);
     let known = last_built().as_ref().map(|built| (built.stamps == stamps, built.connector.clone()));
     if let Some((true, connector)) = known {
@@ -105,9 +105,9 @@ fn refresh(options: &TlsOptions, last: &Mutex<Option<Built>>) -> Read {
             *last_built() = Some(Built { connector: connector.clone(), stamps });
             Ok(connector)
         }
-        // Whoever replaces files may be half done, and what holds so far is no worse than it was.
+        // The files may be in the middle of a replacement, and the previous configuration is still valid.
         (Err(problem), Some((_, connector))) => {
-            tracing::warn!(%problem, "the tls files have changed and cannot be used, going on with what they were");
+            tracing::warn!(%problem, "the tls files have changed and are invalid, the previous ones remain in use");
             Ok(connector)
         }
         (Err(problem), None) => Err(problem),
@@ -141,7 +141,7 @@ fn connector(options: &TlsOptions) -> Result<TlsConnector, String> {
 }
 
 fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
-    // Named, because the process-wide default panics as soon as two providers are compiled in.
+    // Passed explicitly, because the process-wide default panics if two providers are compiled in.
     let provider = Arc::new(crypto::ring::default_provider());
     let roots = match &options.ca {
         Some(ca) => given_authorities(ca)?,
@@ -161,7 +161,7 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
     };
     let chain = certificates(certificate, "client certificate")?;
     let text = read(key, "client key")?;
-    // The parser's own words are left out: they could quote the key.
+    // The parser's text is not included, because it could quote the key.
     let private = PrivateKeyDer::from_pem_slice(&text)
         .map_err(|_| format!("the client key in the {key} is not an unencrypted pem key"))?;
     builder.with_client_auth_cert(chain, private).map_err(|error| {
@@ -180,7 +180,7 @@ fn given_authorities(ca: &Pem) -> Result<RootCertStore, String> {
 fn system_authorities() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // Old bundles hold certificates that no verifier takes any more; the others count.
+    // Old bundles contain certificates that no verifier accepts; they are skipped.
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let cause = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
@@ -203,7 +203,7 @@ fn certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>, S
     Ok(found)
 }
 
-/// The text of `pem`, overwritten when dropped.
+/// The content of `pem`, erased when dropped.
 fn read(pem: &Pem, what: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let path = match pem {
         Pem::Text(text) => return Ok(Zeroizing::new(text.expose().to_vec())),

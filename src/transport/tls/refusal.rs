@@ -1,4 +1,4 @@
-//! What an error of rustls means to somebody who set up a server.
+//! Error messages for rustls errors.
 
 use std::io;
 
@@ -7,10 +7,11 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 use super::super::dial_error::{DialError, DialErrorKind};
 use crate::config::Address;
 
-/// Names in a server's certificate that are shown: it may hold thousands, and they are the peer's words.
+/// The maximum number of shown names of a server's certificate, which may contain thousands and are the peer's words.
 const SHOWN_NAMES: usize = 8;
 
-/// The meaning of a TLS error inside `error`; `None` when it is none, as when the peer just hung up.
+/// Interprets a TLS error inside `error`; `None` if it is another error, for example if the peer closed the
+/// connection.
 pub(crate) fn refusal(address: &Address, error: &io::Error) -> Option<DialError> {
     let cause = error.get_ref()?.downcast_ref::<Error>()?;
     let (kind, problem) = match cause {
@@ -18,8 +19,7 @@ pub(crate) fn refusal(address: &Address, error: &io::Error) -> Option<DialError>
         Error::AlertReceived(alert) => alerted(*alert),
         Error::InvalidMessage(_) => (
             DialErrorKind::TlsHandshake,
-            "the server does not speak tls on this port; use its tls port, or redis:// if plain text is meant"
-                .to_owned(),
+            "the server does not speak tls on this port; use its tls port, or redis:// for plain text".to_owned(),
         ),
         other => (DialErrorKind::TlsHandshake, format!("the tls handshake failed: {other}")),
     };
@@ -29,12 +29,10 @@ pub(crate) fn refusal(address: &Address, error: &io::Error) -> Option<DialError>
 fn certificate(problem: &CertificateError) -> String {
     let what = match problem {
         CertificateError::UnknownIssuer => {
-            "unknown issuer, it is signed by no authority trusted here; set REDIS_TLS_CA to the authority that signed it".to_owned()
+            "unknown issuer, it is not signed by a trusted authority; set REDIS_TLS_CA to the authority that signed it"
+                .to_owned()
         }
-        CertificateError::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
+        CertificateError::NotValidForNameContext { expected, presented } => {
             let mut names = presented
                 .iter()
                 .take(SHOWN_NAMES)
@@ -46,20 +44,18 @@ fn certificate(problem: &CertificateError) -> String {
             }
             if names.is_empty() {
                 return format!(
-                    "{REFUSED}it carries no name (no subjectAltName; a common name does not count); make it anew with {} \
-                     as one, or set REDIS_TLS_VERIFY=ca to accept any name that the authority has signed",
+                    "{REFUSED}it contains no name (no subjectAltName; a common name does not count); issue a new one with {} \
+                     as a name, or set REDIS_TLS_VERIFY=ca to accept any name that the authority has signed",
                     expected.to_str()
                 );
             }
             format!(
-                "wrong name, it is not made for {} but for {names}; connect by a name that it carries, set \
+                "wrong name, it is not valid for {} but for {names}; connect with one of its names, set \
                  REDIS_TLS_SERVER_NAME to one, or set REDIS_TLS_VERIFY=ca",
                 expected.to_str()
             )
         }
-        CertificateError::NotValidForName => {
-            "wrong name; connect by a name that it carries".to_owned()
-        }
+        CertificateError::NotValidForName => "wrong name; connect with one of its names".to_owned(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "expired; renew it, or check the clock of this machine".to_owned()
         }
@@ -74,21 +70,21 @@ fn certificate(problem: &CertificateError) -> String {
 
 const REFUSED: &str = "the server's certificate was refused: ";
 
-/// What no verifier takes, whatever authority is trusted.
+/// Errors that do not depend on the trusted authorities.
 fn unusual(problem: &str) -> String {
     if problem.contains("UnsupportedCertVersion") {
-        return "it is of X.509 version 1, as openssl makes certificates without extensions; make it anew with the \
+        return "it is of X.509 version 1, as openssl issues certificates without extensions; issue a new one with the \
                 server's host as subjectAltName (openssl x509 -req -extfile)"
             .to_owned();
     }
     if problem.contains("CaUsedAsEndEntity") {
-        return "it is that of an authority, and not that of a server; have the authority sign one for the server"
+        return "it is the certificate of an authority and not of a server; use one that the authority signed for the server"
             .to_owned();
     }
     format!("{problem}; replace it")
 }
 
-/// `redis.example` out of rustls' `DnsName("redis.example")`; anything else as it is.
+/// `redis.example` from rustls' `DnsName("redis.example")`; other texts are unchanged.
 fn bare(name: &str) -> &str {
     name.split_once('(')
         .and_then(|(_, inside)| inside.strip_suffix(')'))
@@ -99,7 +95,7 @@ fn alerted(alert: AlertDescription) -> (DialErrorKind, String) {
     match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => (
             DialErrorKind::TlsClientCertificate,
-            "the server wants a client certificate; set REDIS_TLS_CERT and REDIS_TLS_KEY"
+            "the server requires a client certificate; set REDIS_TLS_CERT and REDIS_TLS_KEY"
                 .to_owned(),
         ),
         AlertDescription::BadCertificate
@@ -111,13 +107,13 @@ fn alerted(alert: AlertDescription) -> (DialErrorKind, String) {
         | AlertDescription::AccessDenied => (
             DialErrorKind::TlsClientCertificate,
             format!(
-                "the server refused our client certificate ({alert:?}); check REDIS_TLS_CERT and REDIS_TLS_KEY"
+                "the server refused the client certificate ({alert:?}); check REDIS_TLS_CERT and REDIS_TLS_KEY"
             ),
         ),
-        // Before TLS 1.3 servers have no alert of its own for a missing client certificate.
+        // Before TLS 1.3 there is no separate alert for a missing client certificate.
         AlertDescription::HandshakeFailure => (
             DialErrorKind::TlsHandshake,
-            "the server refused the tls handshake; it may want a client certificate (REDIS_TLS_CERT and REDIS_TLS_KEY), or shares no cipher with us".to_owned(),
+            "the server refused the tls handshake; it may require a client certificate (REDIS_TLS_CERT and REDIS_TLS_KEY), or supports no common cipher".to_owned(),
         ),
         other => (
             DialErrorKind::TlsHandshake,

@@ -30,7 +30,7 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate for `localhost`, as `change` makes it.
+/// A certificate for `localhost`, modified by `change`.
 fn certificate(issuer: &Authority, change: impl FnOnce(&mut CertificateParams)) -> (Certificate, KeyPair) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     change(&mut params);
@@ -42,7 +42,7 @@ fn text(pem: String) -> Pem {
     Pem::Text(pem.into())
 }
 
-/// Serves TLS on loopback for ever: one `+PONG` to each connection that says anything.
+/// Serves TLS on loopback: replies with one `+PONG` to each connection that sends bytes.
 async fn server(
     (certificate, key): (Certificate, KeyPair),
     clients: Option<&Authority>,
@@ -88,10 +88,10 @@ fn trusting(authority: &Authority) -> TlsOptions {
     TlsOptions { ca: Some(text(authority.pem())), ..TlsOptions::default() }
 }
 
-/// Dials, sends PING and gives the answer, or what the first step that failed means.
+/// Connects and sends PING. Returns the reply, or the error of the first step that failed.
 async fn ping(target: &Target) -> Result<Vec<u8>, DialError> {
     let mut transport = dial(target, LONG).await?;
-    assert_eq!(matches!(transport, Transport::Tls(_)), target.tls.is_some(), "never plain text where tls is asked for");
+    assert_eq!(matches!(transport, Transport::Tls(_)), target.tls.is_some(), "never plain text if tls is configured");
     let mut answer = vec![0; 7];
     let asked = async {
         transport.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
@@ -125,7 +125,7 @@ async fn a_good_server_is_reached_with_both_versions() {
 }
 
 #[tokio::test]
-async fn several_pieces_can_be_written_at_once() {
+async fn vectored_writes_are_supported() {
     let ca = authority("good");
     let port = server(certificate(&ca, |_| {}), None, &[&version::TLS13]).await;
     let mut transport = dial(&target(port, trusting(&ca)), LONG).await.unwrap();
@@ -147,22 +147,22 @@ async fn an_unknown_issuer_is_refused() {
 }
 
 #[tokio::test]
-async fn the_systems_authorities_do_not_know_ours() {
+async fn the_test_authority_is_not_trusted_by_the_system() {
     let port = server(certificate(&authority("other"), |_| {}), None, &[&version::TLS13]).await;
     let error = ping(&target(port, TlsOptions::default())).await.unwrap_err();
-    // A machine without any authority says so instead.
+    // A machine without any authority returns another error.
     assert!(matches!(error.kind(), DialErrorKind::TlsCertificate | DialErrorKind::TlsConfig), "{error}");
     assert!(error.is_refusal() && error.to_string().contains("REDIS_TLS_CA"), "{error}");
 }
 
 #[tokio::test]
-async fn a_wrong_name_is_refused_unless_it_is_the_one_asked_for() {
+async fn a_wrong_name_is_refused_unless_it_is_configured() {
     let ca = authority("good");
     let named = certificate(&ca, |params| {
         params.subject_alt_names = CertificateParams::new(vec!["redis.example".to_owned()]).unwrap().subject_alt_names;
     });
     let port = server(named, None, &[&version::TLS13]).await;
-    let words = "wrong name, it is not made for localhost but for redis.example;";
+    let words = "wrong name, it is not valid for localhost but for redis.example;";
     refused(&target(port, trusting(&ca)), DialErrorKind::TlsCertificate, words).await;
 
     let mut options = trusting(&ca);
@@ -171,7 +171,7 @@ async fn a_wrong_name_is_refused_unless_it_is_the_one_asked_for() {
 }
 
 #[tokio::test]
-async fn a_certificate_out_of_its_time_is_refused() {
+async fn an_expired_or_future_certificate_is_refused() {
     let ca = authority("good");
     for ((from, to), words) in [((2001, 2002), "expired"), ((2990, 2991), "not yet valid")] {
         let dated = certificate(&ca, |params| {
@@ -185,7 +185,7 @@ async fn a_certificate_out_of_its_time_is_refused() {
 }
 
 #[tokio::test]
-async fn a_missing_or_foreign_client_certificate_is_named() {
+async fn errors_name_a_missing_or_untrusted_client_certificate() {
     let ca = authority("good");
     let own = |authority: &Authority| {
         let (certificate, key) = certificate(authority, |_| {});
@@ -196,8 +196,8 @@ async fn a_missing_or_foreign_client_certificate_is_named() {
     };
     let port = server(certificate(&ca, |_| {}), Some(&ca), &[&version::TLS13]).await;
     let wants = DialErrorKind::TlsClientCertificate;
-    refused(&target(port, trusting(&ca)), wants, "wants a client certificate").await;
-    refused(&target(port, own(&authority("foreign"))), wants, "refused our client certificate").await;
+    refused(&target(port, trusting(&ca)), wants, "requires a client certificate").await;
+    refused(&target(port, own(&authority("foreign"))), wants, "refused the client certificate").await;
     assert_eq!(ping(&target(port, own(&ca))).await.unwrap(), b"+PONG\r\n");
 
     let port = server(certificate(&ca, |_| {}), Some(&ca), &[&version::TLS12]).await;
@@ -205,7 +205,7 @@ async fn a_missing_or_foreign_client_certificate_is_named() {
     assert!(error.to_string().contains("client certificate"), "{error}");
 }
 
-/// A plain server that answers the first bytes, or waits for the end of a line that never comes.
+/// A plain server that replies to the first bytes, or waits for the end of a line that is never sent.
 async fn plain(answer: Option<&'static [u8]>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -223,7 +223,7 @@ async fn plain(answer: Option<&'static [u8]>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_plain_server_on_the_tls_port_is_named() {
+async fn errors_name_a_plain_server_on_the_tls_port() {
     let options = trusting(&authority("any"));
     let port = plain(Some(b"-ERR unknown command\r\n")).await;
     let words = "does not speak tls on this port";
@@ -242,7 +242,7 @@ async fn a_plain_server_on_the_tls_port_is_named() {
 }
 
 #[tokio::test]
-async fn a_tls_server_on_the_plain_port_is_named() {
+async fn errors_name_a_tls_server_on_the_plain_port() {
     let ca = authority("good");
     let port = server(certificate(&ca, |_| {}), None, &[&version::TLS13]).await;
     let mut plain = target(port, TlsOptions::default());
@@ -255,7 +255,7 @@ async fn a_tls_server_on_the_plain_port_is_named() {
 }
 
 #[tokio::test]
-async fn bad_files_are_named_and_read_again() {
+async fn errors_name_invalid_files_and_these_are_read_again() {
     let ca = authority("good");
     let port = server(certificate(&ca, |_| {}), None, &[&version::TLS13]).await;
     let path = std::env::temp_dir().join(format!("redis-actix-ca-{}.pem", std::process::id()));
@@ -267,7 +267,7 @@ async fn bad_files_are_named_and_read_again() {
     let answer = ping(&late).await;
     std::fs::remove_file(&path).unwrap();
     assert_eq!(answer.unwrap(), b"+PONG\r\n");
-    // Built once: the file is not needed any more.
+    // The configuration is built once: the file is not needed any more.
     assert_eq!(ping(&late).await.unwrap(), b"+PONG\r\n");
 
     let (own, _) = certificate(&ca, |_| {});

@@ -1,4 +1,4 @@
-//! Our decoder and redis-rs' parser read the same bytes.
+//! Compares this decoder with redis-rs' parser on the same bytes.
 
 use proptest::prelude::*;
 use redis::Value;
@@ -6,7 +6,7 @@ use redis::Value;
 use super::super::{Decoder, Limits, ProtocolError};
 use super::{alike, decode, in_pieces};
 
-/// A reply as bytes, of any shape that both protocols know.
+/// An encoded reply of any type in either protocol.
 fn replies() -> impl Strategy<Value = Vec<u8>> {
     fn line(tag: char, text: impl std::fmt::Display) -> Vec<u8> {
         format!("{tag}{text}\r\n").into_bytes()
@@ -57,7 +57,7 @@ fn replies() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Bytes that nearly are a reply: fragments of the protocol in any order.
+/// Bytes similar to a reply: protocol fragments in any order.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let fragment = prop_oneof![
         proptest::sample::select(b"+-:$*%~|>_,#!=(;.?\r\n0123456789tfaOK -".as_slice()).prop_map(|byte| vec![byte]),
@@ -69,7 +69,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(fragment, 0..24).prop_map(|fragments| fragments.concat())
 }
 
-/// Its values without attributes, as ours are.
+/// The value of redis-rs without attributes.
 fn without_attributes(value: Value) -> Value {
     let all = |values: Vec<Value>| values.into_iter().map(without_attributes).collect();
     match value {
@@ -84,7 +84,7 @@ fn without_attributes(value: Value) -> Value {
     }
 }
 
-/// What redis-rs says of the bytes: `None` when it waits for more of them.
+/// The result of redis-rs; `None` if it needs more bytes.
 fn peer(bytes: &[u8]) -> Result<Option<Value>, ()> {
     match redis::parse_redis_value(bytes) {
         Ok(value) => Ok(Some(without_attributes(value))),
@@ -97,7 +97,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn every_reply_is_what_redis_rs_reads(
+    fn every_reply_is_decoded_like_redis_rs(
         bytes in replies(),
         cuts in proptest::collection::btree_set(0usize..1000, 0..12),
     ) {
@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn replies_in_a_row_end_where_they_end(row in proptest::collection::vec(replies(), 1..6)) {
+    fn consecutive_replies_are_separated(row in proptest::collection::vec(replies(), 1..6)) {
         let bytes = row.concat();
         let mut decoder = Decoder::new(Limits::default());
         let mut pos = 0;
@@ -123,8 +123,8 @@ proptest! {
     }
 
     #[test]
-    fn noise_is_read_as_redis_rs_reads_it(bytes in noise()) {
-        // Also: no split panics, and all splits agree.
+    fn noise_is_decoded_like_redis_rs(bytes in noise()) {
+        // This also checks that no split panics, and that all splits agree.
         let ours = decode(&bytes);
         let theirs = peer(&bytes);
         match (&ours, &theirs) {
@@ -132,9 +132,9 @@ proptest! {
                 prop_assert!(alike(ours, theirs), "{ours:?} {theirs:?}");
             }
             (Ok(None), Ok(None)) | (Err(_), Err(())) => {}
-            // Refused by us while they wait for more, or for ever: a rule is broken already.
+            // Refused here because a rule is already violated, while redis-rs waits for more bytes, perhaps forever.
             (Err(_), Ok(None)) => {}
-            // The exceptions in which we are stricter, as the module says.
+            // The exceptions in which this decoder is stricter, see the module.
             (
                 Err(
                     ProtocolError::Integer
@@ -146,7 +146,7 @@ proptest! {
                 ),
                 Ok(Some(_)),
             ) => {}
-            // More lenient: text that is not UTF-8, which they refuse as soon as they see it, and attributes before the
+            // More lenient: text that is not UTF-8, which redis-rs refuses immediately, and attributes before the
             // kind of a push.
             (Ok(_), Err(())) => {
                 let attributed = bytes.contains(&b'|');
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn no_bytes_cause_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         let _ = decode(&bytes);
     }
 }
