@@ -1,7 +1,7 @@
-//! The keys of this prefix as a whole: walking, counting and clearing them, page by page.
+//! Scans, counts and removes the keys of this prefix, page by page.
 //!
-//! Nothing here keeps the server, or other callers of the connection, from their work: one page is asked for at a
-//! time, and nothing is asked for before the last page is used up.
+//! These operations do not block the server or other callers of the connection: they request one page at a time, and
+//! the next one after the last page was consumed.
 
 mod clear;
 mod cursor;
@@ -20,16 +20,16 @@ use crate::client::Redis;
 use crate::error::Result;
 use crate::messages::{decode, keys::KeyType, scan::Page};
 
-/// As many keys or members as the server looks at for one page, unless said otherwise.
+/// The default number of keys or members that the server examines per page.
 const COUNT: u64 = 250;
-/// The largest page: a server is busy for less than a millisecond with it.
+/// The largest page: it occupies the server for less than a millisecond.
 const MOST: u64 = 10_000;
-/// For walks whose pages nobody looks at.
+/// The page size of internal scans, whose pages are not returned.
 const SILENT_COUNT: u64 = 1_000;
 
-/// Which keys to walk, for [`Redis::scan_keys`].
+/// The keys to scan, for [`Redis::scan_keys`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing is walked until it is given to `Redis::scan_keys`"]
+#[must_use = "nothing is scanned until it is passed to `Redis::scan_keys`"]
 pub struct ScanKeys {
     pattern: Vec<u8>,
     count: u64,
@@ -37,20 +37,20 @@ pub struct ScanKeys {
 }
 
 impl ScanKeys {
-    /// Keys that match a glob pattern, `*` for every key of this prefix. The prefix stands for itself, whatever
-    /// characters it has; for names that do too, see [`escape_glob`](crate::escape_glob).
+    /// Keys that match a glob pattern; `*` matches every key of this prefix. The prefix is matched literally. To
+    /// match other text literally, see [`escape_glob`](crate::escape_glob).
     pub fn new(pattern: impl AsRef<[u8]>) -> Self {
         Self { pattern: pattern.as_ref().to_vec(), count: COUNT, of_type: None }
     }
 
-    /// About how many keys the server looks at for one page, 1 to 10,000; 250 unless set. It looks at those of other
-    /// services too: in a large database larger pages mean fewer round trips.
+    /// The approximate number of keys that the server examines per page, 1 to 10,000; default 250. This includes the
+    /// keys of other services, so larger pages need fewer round trips in a large database.
     pub fn count(mut self, count: u64) -> Self {
         self.count = count.clamp(1, MOST);
         self
     }
 
-    /// Only keys of that type.
+    /// Only keys of this type.
     pub fn of_type(mut self, of: KeyType) -> Self {
         self.of_type = Some(of);
         self
@@ -65,18 +65,18 @@ impl ScanKeys {
     }
 }
 
-/// Which keys to count, for [`Redis::count_keys`].
+/// The keys to count, for [`Redis::count_keys`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing is counted until it is given to `Redis::count_keys`"]
+#[must_use = "nothing is counted until it is passed to `Redis::count_keys`"]
 pub struct CountKeys(ScanKeys);
 
 impl CountKeys {
-    /// Keys that match a glob pattern, `*` for every key of this prefix.
+    /// Keys that match a glob pattern; `*` matches every key of this prefix.
     pub fn new(pattern: impl AsRef<[u8]>) -> Self {
         Self(ScanKeys::new(pattern).count(SILENT_COUNT))
     }
 
-    /// Only keys of that type.
+    /// Only keys of this type.
     pub fn of_type(self, of: KeyType) -> Self {
         Self(self.0.of_type(of))
     }
@@ -86,7 +86,7 @@ macro_rules! members {
     ($(#[$meta:meta])* $name:ident, $command:literal, $items:literal) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
-        #[must_use = "nothing is walked until it is given to the connection"]
+        #[must_use = "nothing is scanned until it is passed to the connection"]
         pub struct $name {
             key: Vec<u8>,
             pattern: Option<Vec<u8>>,
@@ -105,9 +105,9 @@ macro_rules! members {
                 self
             }
 
-            #[doc = concat!("About how many ", $items, " the server looks at for one page, 1 to 10,000; 250 unless set.")]
+            #[doc = concat!("The approximate number of ", $items, " that the server examines per page, 1 to 10,000; default 250.")]
             ///
-            /// A small key, which the server keeps in one piece, is one page whatever this says.
+            /// The server stores a small key in one piece and returns it as one page, regardless of this setting.
             pub fn count(mut self, count: u64) -> Self {
                 self.count = count.clamp(1, MOST);
                 self
@@ -121,25 +121,25 @@ macro_rules! members {
 }
 
 members! {
-    /// Which fields of a hash to walk, for [`Redis::scan_hash`].
+    /// The fields of a hash to scan, for [`Redis::scan_hash`].
     ScanHash, "HSCAN", "fields"
 }
 members! {
-    /// Which members of a set to walk, for [`Redis::scan_set`].
+    /// The members of a set to scan, for [`Redis::scan_set`].
     ScanSet, "SSCAN", "members"
 }
 members! {
-    /// Which members of a sorted set to walk, for [`Redis::scan_sorted_set`].
+    /// The members of a sorted set to scan, for [`Redis::scan_sorted_set`].
     ScanSortedSet, "ZSCAN", "members"
 }
 
 impl Redis {
-    /// Walks keys of this prefix, page by page, as a [`Stream`](futures_core::Stream) of their names without the
-    /// prefix. Memory for one page is used, however many keys there are.
+    /// Scans keys of this prefix, page by page, as a [`Stream`](futures_core::Stream) of their names without the
+    /// prefix. It needs memory for one page, regardless of the number of keys.
     ///
-    /// As SCAN promises: a key that is there all the time is returned at least once, and may be returned twice; one that
-    /// comes or goes meanwhile may be returned or not. That holds through restarts and failovers of servers, where the walk
-    /// begins anew; see [`ScanStream`].
+    /// The guarantee is that of SCAN: a key that exists during the whole scan is returned at least once, and may be
+    /// returned twice. A key that is added or removed meanwhile may or may not be returned. This also holds across
+    /// restarts and failovers of servers, which restart the scan; see [`ScanStream`].
     ///
     /// ```no_run
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -156,8 +156,8 @@ impl Redis {
         ScanStream::of_nodes(self.clone(), move |cursor| which.page(cursor), |items| items.next().map(decode))
     }
 
-    /// Walks the fields of a hash with their values, page by page; see [`scan_keys`](Self::scan_keys) for what is
-    /// promised.
+    /// Scans the fields of a hash with their values, page by page, with the guarantee of
+    /// [`scan_keys`](Self::scan_keys).
     ///
     /// ```no_run
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -183,14 +183,14 @@ impl Redis {
         )
     }
 
-    /// Walks the members of a set, page by page; see [`scan_keys`](Self::scan_keys) for what is promised.
+    /// Scans the members of a set, page by page, with the guarantee of [`scan_keys`](Self::scan_keys).
     pub fn scan_set<T: FromRedisValue>(&self, which: ScanSet) -> ScanStream<T> {
         let slot = self.slot_of(&which.key);
         ScanStream::new(self.clone(), slot, move |cursor| which.page(cursor), |items| items.next().map(decode))
     }
 
-    /// Walks the members of a sorted set with their scores, page by page and in no order; see
-    /// [`scan_keys`](Self::scan_keys) for what is promised.
+    /// Scans the members of a sorted set with their scores, page by page and unordered, with the guarantee of
+    /// [`scan_keys`](Self::scan_keys).
     pub fn scan_sorted_set<T: FromRedisValue>(&self, which: ScanSortedSet) -> ScanStream<(T, f64)> {
         let slot = self.slot_of(&which.key);
         ScanStream::new(
@@ -208,7 +208,7 @@ impl Redis {
         )
     }
 
-    /// Counts keys of this prefix by walking them: exact while nothing is written, else as exact as
+    /// Counts keys of this prefix with a scan: exact if nothing is written meanwhile, else as exact as
     /// [`scan_keys`](Self::scan_keys).
     ///
     /// ```no_run
@@ -225,7 +225,7 @@ impl Redis {
     /// Nothing is changed.
     pub async fn count_keys(&self, which: CountKeys) -> Result<u64> {
         let mut keys = self.scan_keys(which.0);
-        // What was counted before the walk of a server begins anew is counted again.
+        // If the scan of a server restarts, its keys are counted again from the start.
         let (mut counted, mut attempt, mut so_far) = (0, 0, 0);
         while let Some(page) = poll_fn(|cx| keys.poll_page(cx)).await {
             let (found, part) = (page?.len() as u64, keys.part());
@@ -238,8 +238,8 @@ impl Redis {
         Ok(counted)
     }
 
-    /// Removes the keys of this prefix, or those of them that match a pattern: page by page, in the background of
-    /// the server, one batch at a time. Keys of others are not touched.
+    /// Removes the keys of this prefix, or those that match a pattern, page by page. The server frees the memory in
+    /// the background. One batch is sent at a time. Keys without the prefix are not touched.
     ///
     /// ```no_run
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -249,14 +249,14 @@ impl Redis {
     /// while let Some(progress) = clearing.next().await {
     ///     println!("{} keys removed", progress?.removed);
     /// }
-    /// // Without a look at the progress:
+    /// // Without observing the progress:
     /// let removed = redis.clear_prefix(ClearPrefix::everything())?.run().await?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// When the connection has no prefix: that would remove the keys of everybody.
+    /// If the connection has no prefix, since that would remove the keys of every service.
     pub fn clear_prefix(&self, what: ClearPrefix) -> Result<ClearFuture> {
         ClearFuture::new(self.clone(), what)
     }

@@ -1,7 +1,7 @@
-//! A Redis layer for [actix] services that looks after itself.
+//! A supervised Redis layer for [actix] services.
 //!
-//! One supervised [`RedisActor`] owns the connection; callers send it typed messages; every key is prefixed before
-//! execution. [`Redis`] is the handle to it that services hold, [`get_redis`] the one that a process shares.
+//! One supervised [`RedisActor`] owns the connection. Callers send it typed messages. Every key gets a prefix before
+//! the command runs. [`Redis`] is the handle that services hold, [`get_redis`] the process-wide one.
 //!
 //! ```no_run
 //! use redis_actix::prelude::*;
@@ -9,7 +9,7 @@
 //!
 //! #[actix::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let redis = Redis::builder(RedisConfig::from_env()?).start()?; // never blocks, and needs no server yet
+//!     let redis = Redis::builder(RedisConfig::from_env()?).start()?; // does not block, and the server may start later
 //!     redis.send(Set::new("user:1", "ada").expire(Duration::from_secs(60))).await?;
 //!     let name: Option<String> = redis.send(Get::new("user:1")).await?;
 //!     println!("{name:?}");
@@ -18,31 +18,31 @@
 //! }
 //! ```
 //!
-//! # What to read
+//! # Overview
 //!
-//! | for | see |
+//! | topic | see |
 //! |---|---|
-//! | settings, from the environment or in code | [`RedisConfig`] |
-//! | commands | the messages of this page, [`Raw`] for any other, [`Command`] for your own |
-//! | what became of a command that failed | [`Error::fate`], [`Error::kind`], [`Error::code`] |
-//! | what the connection is doing | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
-//! | where commands may reach | [`boundary`] |
-//! | what your lines become | [`coming_from`] redis-rs, ioredis, actix-redis |
+//! | configuration, from environment variables or in code | [`RedisConfig`] |
+//! | commands | the messages on this page, [`Raw`] for any other command, [`Command`] for your own messages |
+//! | outcome of a failed command | [`Error::fate`], [`Error::kind`], [`Error::code`] |
+//! | state of the connection | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
+//! | keys that commands can access | [`boundary`] |
+//! | migration | [`coming_from`] redis-rs, ioredis, actix-redis |
 //! | stream consumers | [`StreamConsumer`] |
-//! | published messages and events of keys | [`Redis::subscribe`], [`Topic`] |
-//! | the way out | [`Redis::shutdown`], [`close_redis`] |
+//! | published messages and keyspace notifications | [`Redis::subscribe`], [`Topic`] |
+//! | shutdown | [`Redis::shutdown`], [`close_redis`] |
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! A command is answered by its deadline. It is never run twice unasked: one that cannot have run is sent again on the
-//! next link, one that only reads too, and any other ends with [`Fate::Unknown`]. Commands keep their order. Everything
-//! is bounded. A key outside the prefix is not reached, by messages or by commands of your own; see [`boundary`].
-//! What happens to connections and consumers is logged through [`tracing`](https://docs.rs/tracing) as well as told to
-//! those who listen to events.
+//! Every command completes by its deadline. No command runs twice unless you allow it: a command that cannot have run
+//! is retried on the next link, as is a read-only one, and any other fails with [`Fate::Unknown`]. Commands keep
+//! their order. All queues and buffers are bounded. Keys outside the prefix cannot be accessed, by messages or by
+//! your own commands; see [`boundary`]. Events of connections and consumers are sent to subscribers and logged
+//! through [`tracing`](https://docs.rs/tracing).
 //!
 //! # Features
 //!
-//! `tls` (default): TLS through rustls.
+//! `tls` (default): TLS with rustls.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
@@ -170,7 +170,7 @@ pub use streams::stats::{ConsumerStats, LatencyHistogram, Rates};
 pub use streams::trace::{InvalidTraceParent, TraceParent};
 pub use supervisor::{RestartLimit, supervise};
 
-/// The README's program compiles.
+/// Checks that the README's program compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

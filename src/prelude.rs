@@ -1,7 +1,6 @@
-//! What most programs that use this crate need, for `use redis_actix::prelude::*`.
+//! The types that most programs need, for `use redis_actix::prelude::*`.
 //!
-//! It leaves out the names that would hide what every program has: [`Copy`](crate::Copy) and
-//! [`Result`](crate::Result).
+//! It does not export names that would hide those of std: [`Copy`](crate::Copy) and [`Result`](crate::Result).
 
 pub use crate::keyspace::{ClearPrefix, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet};
 pub use crate::messages::blocking::*;

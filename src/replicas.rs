@@ -1,4 +1,4 @@
-//! A server with replicas that take reads.
+//! Reads from the replicas of a server.
 
 pub(crate) mod pool;
 pub(crate) mod router;

@@ -1,4 +1,4 @@
-//! Removing the keys of a prefix.
+//! Removes the keys of a prefix.
 
 use std::{
     fmt,
@@ -15,13 +15,13 @@ use crate::error::{Error, Result};
 use crate::messages::{decode, keys::Unlink};
 use crate::prefix::refusal::RefusalClass;
 
-/// As many keys as go with one UNLINK, unless said otherwise.
+/// The default number of keys per UNLINK.
 const BATCH: usize = 250;
 const LARGEST_BATCH: usize = 1_000;
 
-/// Which keys to remove, for [`Redis::clear_prefix`].
+/// The keys to remove, for [`Redis::clear_prefix`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing is removed until it is given to `Redis::clear_prefix`"]
+#[must_use = "nothing is removed until it is passed to `Redis::clear_prefix`"]
 pub struct ClearPrefix {
     keys: ScanKeys,
     batch: usize,
@@ -38,36 +38,36 @@ impl ClearPrefix {
         Self { keys: ScanKeys::new(pattern).count(SILENT_COUNT), batch: BATCH }
     }
 
-    /// At most that many keys are removed at once, 1 to 1,000; 250 unless set.
+    /// Sets the maximum number of keys per batch, 1 to 1,000; default 250.
     pub fn batch(mut self, keys: usize) -> Self {
         self.batch = keys.clamp(1, LARGEST_BATCH);
         self
     }
 }
 
-/// How far the clearing of a prefix is.
+/// The progress of the removal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClearProgress {
-    /// Keys that were removed. When a link broke meanwhile, some may have been removed without being counted.
+    /// The number of removed keys. If a link broke meanwhile, some may have been removed without being counted.
     pub removed: u64,
-    /// Pages of keys that were walked through; how many there will be, the server does not tell.
+    /// The number of scanned pages. The server does not report the total.
     pub pages: u64,
 }
 
-/// A clearing under way, as a [`Stream`] of how far it is, page by page; see [`Redis::clear_prefix`].
+/// A running removal, as a [`Stream`] of its progress, page by page; see [`Redis::clear_prefix`].
 ///
-/// Keys that are written meanwhile may stay. An error ends it; [`resume`](Self::resume) goes on where it was, and so
-/// does a new one, because what is removed is not found again.
+/// Keys that are written meanwhile may remain. An error ends it. [`resume`](Self::resume) continues at the same
+/// position, and a new removal does so as well, because removed keys are not found again.
 ///
 /// # Cancel safety
-/// Dropping it ends the clearing behind the batch that is on its way.
+/// Dropping it ends the removal after the current batch.
 #[must_use = "nothing is removed until it is polled"]
 pub struct ClearFuture {
     redis: Redis,
     keys: ScanStream<Vec<u8>>,
     batch: usize,
-    /// Keys of this page that are not removed yet; the last of them are on their way.
+    /// The keys of this page that are not removed yet. The last of them are being removed.
     left: Vec<Vec<u8>>,
     removing: Option<Box<SendFuture<Unlink>>>,
     progress: ClearProgress,
@@ -77,7 +77,7 @@ pub struct ClearFuture {
 impl ClearFuture {
     pub(super) fn new(redis: Redis, what: ClearPrefix) -> Result<Self> {
         if redis.key_prefix().as_str().is_empty() {
-            let words = "there is no prefix, so it would remove the keys of every service: configure a prefix, or send FLUSHDB with `redis.unprefixed()` if that is meant";
+            let words = "there is no prefix, so it would remove the keys of every service: configure a prefix, or send FLUSHDB with `redis.unprefixed()` if this is intended";
             return Err(Error::refused(RefusalClass::Wide, words));
         }
         let keys = redis.scan_keys(what.keys);
@@ -85,30 +85,30 @@ impl ClearFuture {
         Ok(Self { redis, keys, batch: what.batch, left: Vec::new(), removing: None, progress, broken: false })
     }
 
-    /// How far it is after another page; `None` at the end, and after an error.
+    /// The progress after the next page; `None` at the end, and after an error.
     pub async fn next(&mut self) -> Option<Result<ClearProgress>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Goes on behind what an error has kept back.
+    /// Continues after an error, at the same position.
     pub fn resume(&mut self) {
         self.broken = false;
         self.keys.resume();
     }
 
-    /// How far it is.
+    /// The current progress.
     #[must_use]
     pub fn progress(&self) -> ClearProgress {
         self.progress
     }
 
-    /// Removes them all, and tells how many.
+    /// Removes all keys, and returns their number.
     ///
     /// # Errors
-    /// The error of the first command that failed; what was removed until then is.
+    /// The error of the first command that failed. Keys that were removed before stay removed.
     ///
     /// # Cancel safety
-    /// As dropping the clearing.
+    /// Dropping the future ends the removal after the current batch.
     pub async fn run(mut self) -> Result<u64> {
         while let Some(progress) = self.next().await {
             progress?;
@@ -122,7 +122,7 @@ impl ClearFuture {
             let removing = match &mut self.removing {
                 Some(removing) => removing,
                 None => {
-                    // Twice removed is removed: it may be sent again when a link broke.
+                    // Removing a key twice is harmless, so the batch is retried if the link breaks.
                     let batch = Unlink::new(self.left.get(first..).unwrap_or_default()).idempotent();
                     self.removing.insert(Box::new(self.redis.send(batch)))
                 }

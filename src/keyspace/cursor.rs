@@ -1,49 +1,50 @@
-//! Which server process a cursor belongs to.
+//! Tracks the server process to which a cursor belongs.
 //!
-//! A cursor is a position in a hash table whose order each server process draws anew when it starts. Another process (after a
-//! restart, a failover, a redirect) takes it without complaint and leaves out what its own order has before that position.
+//! A cursor is a position in a hash table, whose order is random for each server process. Another process (after a
+//! restart, a failover, a redirect) accepts it without an error, and skips the keys that are before this position in
+//! its own order.
 
-/// A walk begins anew where its cursor was lost, but not for ever.
+/// The maximum number of restarts of a scan whose cursor was lost.
 pub(super) const MOST_RESTARTS: u32 = 100;
 
-/// The process that the cursor of a walk is from.
+/// The process of the current cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
-    /// The link that it was seen on last.
+    /// The link on which it replied last.
     link: u64,
     run_id: RunId,
 }
 
-/// What is known of a process beyond the link to it.
+/// The identity of a process, beyond the link to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum RunId {
     NotAsked,
-    /// INFO is forbidden or renamed, or the link was lost before its answer: another link may lead to any process.
+    /// INFO is forbidden or renamed, or the link was lost before the reply: another link may lead to any process.
     Unknown,
     Known(String),
 }
 
-/// Whether a page continues the walk.
+/// Whether a page continues the scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Continuity {
     Same,
-    /// The run id of the process at the other end of its link decides.
+    /// Depends on the run id of the process on this link.
     AskRunId,
     Other,
 }
 
 impl Process {
-    /// The one that has answered the first page.
+    /// The process that returned the first page.
     pub(super) fn first(link: u64) -> Self {
         Self { link, run_id: RunId::NotAsked }
     }
 
-    /// Whether its run id has to be asked for before its cursor is used: afterwards its link may be gone.
+    /// Whether its run id must be requested before its cursor is used, because its link may be lost afterwards.
     pub(super) fn is_anonymous(&self) -> bool {
         self.run_id == RunId::NotAsked
     }
 
-    /// It was asked for its run id, and this came on that link.
+    /// Stores the run id that was received on `link`.
     pub(super) fn identified(&mut self, link: Option<u64>, run_id: Option<String>) {
         self.run_id = match run_id {
             Some(run_id) if link == Some(self.link) => RunId::Known(run_id),
@@ -51,7 +52,7 @@ impl Process {
         };
     }
 
-    /// Judges a page that came on this link for a cursor of this process.
+    /// Classifies a page that was received on `link` for a cursor of this process.
     pub(super) fn judge(&self, link: Option<u64>) -> Continuity {
         match &self.run_id {
             _ if link == Some(self.link) => Continuity::Same,
@@ -60,7 +61,7 @@ impl Process {
         }
     }
 
-    /// Whether the page that came on `link` is of this process after all: `run_id` came on `asked`.
+    /// Whether the page received on `link` is of this process after all: `run_id` was received on `asked`.
     pub(super) fn is_met_again(&mut self, link: Option<u64>, asked: Option<u64>, run_id: Option<String>) -> bool {
         let is_same = run_id.is_some_and(|run_id| self.run_id == RunId::Known(run_id));
         match link.filter(|_| link == asked && is_same) {
@@ -73,7 +74,7 @@ impl Process {
     }
 }
 
-/// The run id in the answer to INFO.
+/// The run id in the reply to INFO.
 pub(super) fn run_id(info: &str) -> Option<String> {
     let id = info.lines().find_map(|line| line.strip_prefix("run_id:"))?.trim();
     (!id.is_empty()).then(|| id.to_owned())
@@ -85,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_link_that_stays_needs_no_run_id() {
+    fn the_same_link_needs_no_run_id() {
         let mut process = Process::first(1);
         process.identified(None, None);
         assert_eq!(process.judge(Some(1)), Continuity::Same);
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_run_id_is_read() {
+    fn the_run_id_is_parsed() {
         assert_eq!(
             run_id("# Server\r\nredis_version:7.0.15\r\nrun_id:ab12\r\ntcp_port:1\r\n"),
             Some("ab12".to_owned())
@@ -104,14 +105,15 @@ mod tests {
     }
 
     proptest! {
-        /// Links come and go, processes restart, and INFO may be forbidden or meet another link than the page. No page is
-        /// taken for a continuation unless the process that gave the cursor has answered it.
-        /// Ablation: a run id taken from whatever link it came on fails with `a page of another process`.
+        /// Links are lost and established, processes restart, and INFO may be forbidden or use another link than the
+        /// page. A page counts as a continuation only if the process of the cursor has returned it.
+        ///
+        /// Ablation: a run id accepted from any link fails with `a page of another process`.
         #[test]
         fn a_cursor_is_never_continued_at_another_process(
             steps in proptest::collection::vec((0..4_u8, any::<bool>(), any::<bool>()), 1..60)
         ) {
-            // The process at the other end of each link, by its number.
+            // The process of each link, by index.
             let mut links = vec![0_usize];
             let mut processes = 1;
             let mut walk: Option<(Process, usize)> = None;
@@ -128,8 +130,8 @@ mod tests {
                 }
                 let link = links.len() - 1;
                 let of = |link: usize| u64::try_from(link).ok();
-                // The question for the run id may go out on a later link than the page came on, which leads to the first
-                // process again, as behind a load balancer.
+                // The request for the run id may use a later link than the page, which leads to the first process
+                // again, for example behind a load balancer.
                 if moves {
                     links.push(0);
                 }

@@ -1,4 +1,4 @@
-//! Pages as a stream of what is in them.
+//! A stream of the items of pages.
 
 use std::{
     fmt,
@@ -21,44 +21,44 @@ use crate::frame::{AnswerOrigin, Frame};
 use crate::messages::internal::Internal;
 use crate::messages::scan::Page;
 
-/// Before the topology is looked at again, after it turned out to be outdated; each is twice the one before.
+/// The delay before an outdated topology is refreshed; it doubles with each attempt.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How often it is looked at while slots have no owner: during a failover it may lack some.
+/// The maximum number of refreshes while slots have no owner, as can happen during a failover.
 const MOST_LOOKS: u32 = 6;
 
 /// Keys or members, page by page; see [`Redis::scan_keys`].
 ///
-/// A cursor belongs to one server process. After a restart or a failover the walk begins anew, so that nothing is left out;
-/// what was returned before is returned again. Where the server may not be asked for its `run_id` (INFO), every lost
-/// connection counts as one. A walk that had to begin anew 100 times ends with an error.
+/// A cursor belongs to one server process. After a restart or a failover the scan restarts, so that no key is missed;
+/// keys that were returned before are returned again. If INFO is not allowed, which has the server's `run_id`, every
+/// lost connection counts as a restart of the server. After 100 restarts the scan ends with an error.
 ///
-/// An error ends it; [`resume`](Self::resume) goes on where it was. A member that does not fit the requested type is an
-/// error of its own, and the next one follows.
+/// An error ends it; [`resume`](Self::resume) continues at the same position. A member that does not fit the
+/// requested type is a separate error, and the next member follows.
 ///
 /// # Cancel safety
-/// Dropping the future of [`next`](Self::next) loses nothing.
-#[must_use = "nothing is walked until it is polled"]
+/// Dropping the future of [`next`](Self::next) loses no item.
+#[must_use = "nothing is scanned until it is polled"]
 pub struct ScanStream<T> {
     redis: Redis,
     source: Box<dyn Fn(u64) -> Page + Send + Sync>,
     take: Take<T>,
     page: vec::IntoIter<Value>,
     state: ScanState,
-    /// Of a key in a cluster.
+    /// The slot of the key, in a cluster.
     slot: Option<u16>,
-    /// Of the keys of a cluster.
+    /// The scan of the keys of a cluster.
     walk: Option<Walk>,
-    /// The one that has given the cursor.
+    /// The process of the cursor.
     process: Option<Process>,
     restarts: u32,
-    /// Looks at the topology in a row that have not helped.
+    /// Consecutive refreshes of the topology without success.
     looks: u32,
     part: PassId,
 }
 
 type Take<T> = fn(&mut vec::IntoIter<Value>) -> Option<Result<T>>;
 
-/// Which pages belong together: those from cursor 0 to the last one, unless the walk begins anew before.
+/// Identifies pages that belong together: those from cursor 0 to the last one, or to a restart of the scan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PassId {
     pub(super) attempt: u64,
@@ -66,19 +66,19 @@ pub(super) struct PassId {
 }
 
 enum ScanState {
-    /// The topology of the cluster is awaited.
+    /// Waits for the topology of the cluster.
     PageFuture(Pin<Box<dyn Future<Output = Result<()>> + Send + Sync>>),
-    /// The page at this cursor comes next.
+    /// Requests the page at this cursor next.
     At(u64),
     Asked(u64, AnswerOrigin, Box<SendFuture<Page>>),
-    /// The run id of the process is asked for, which decides about the page that has come, if one has.
+    /// Requests the run id of the process, which decides whether the received page, if any, is valid.
     Identifying(u64, AnswerOrigin, Box<SendFuture<Internal>>, Option<AnsweredPage>),
-    /// The page at this cursor could not be had.
+    /// The page at this cursor failed.
     Broken(u64),
     Done,
 }
 
-/// A page, and who has sent it.
+/// A page, and the link that returned it.
 struct AnsweredPage {
     next: u64,
     items: Vec<Value>,
@@ -96,7 +96,7 @@ fn link_of(origin: &AnswerOrigin) -> Option<u64> {
 }
 
 impl<T> ScanStream<T> {
-    /// `slot`: of the key, in a cluster.
+    /// `slot`: that of the key, in a cluster.
     pub(super) fn new(
         redis: Redis,
         slot: Option<u16>,
@@ -109,7 +109,7 @@ impl<T> ScanStream<T> {
         Self { redis, source, take, page, state, slot, walk: None, process, restarts, looks, part }
     }
 
-    /// As [`new`](Self::new), for what every node of a cluster has its share of.
+    /// Like [`new`](Self::new), for keys that are distributed over the nodes of a cluster.
     pub(super) fn of_nodes(redis: Redis, source: impl Fn(u64) -> Page + Send + Sync + 'static, take: Take<T>) -> Self {
         let mut stream = Self::new(redis, None, source, take);
         if stream.redis.shared.topology.is_some() {
@@ -124,7 +124,7 @@ impl<T> ScanStream<T> {
         ScanState::PageFuture(Box::pin(async move { redis.snapshot().await.map(drop) }))
     }
 
-    /// Looks at the topology anew, later each time.
+    /// Refreshes the topology again, with an increasing delay.
     fn fetching_again(&mut self) -> ScanState {
         let pause = LOOK_AGAIN.saturating_mul(1 << self.looks.min(5));
         self.looks += 1;
@@ -138,7 +138,7 @@ impl<T> ScanStream<T> {
         }))
     }
 
-    /// Asks for the page at a cursor.
+    /// Requests the page at a cursor.
     fn ask(&mut self, cursor: u64) -> Result<ScanState> {
         let mut page = (self.source)(cursor);
         if let (Some(walk), Some(topology)) = (&mut self.walk, &self.redis.shared.topology) {
@@ -150,7 +150,7 @@ impl<T> ScanStream<T> {
                     Ok(self.fetching_again())
                 } else {
                     self.looks = 0;
-                    let words = "some slots of the cluster have no owner, so that the walk is incomplete; resume it when they have one";
+                    let words = "some slots of the cluster have no owner, so the scan is incomplete; resume it when they have one";
                     Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
                 };
             };
@@ -172,7 +172,7 @@ impl<T> ScanStream<T> {
         ScanState::Identifying(cursor, origin, Box::new(self.redis.send(Internal(info))), arrived)
     }
 
-    /// A page has come. Returns its items, unless another process than that of the cursor has sent it.
+    /// Handles a received page. Returns its items, unless it came from another process than the cursor.
     fn arrived(&mut self, cursor: u64, arrived: AnsweredPage) -> Result<Option<Vec<Value>>> {
         let link = arrived.link();
         if cursor == 0 {
@@ -189,7 +189,7 @@ impl<T> ScanStream<T> {
         }
     }
 
-    /// The answer to INFO has come, or it is known that none comes.
+    /// Handles the reply to INFO, or its absence.
     fn identified(
         &mut self,
         cursor: u64,
@@ -212,7 +212,7 @@ impl<T> ScanStream<T> {
         }
     }
 
-    /// The cursor is lost. Nothing of what was returned is taken back.
+    /// Restarts the scan because its cursor was lost. Items that were returned before may be returned again.
     fn restart_scan(&mut self) -> Result<()> {
         self.process = None;
         if let Some(walk) = &mut self.walk {
@@ -228,11 +228,11 @@ impl<T> ScanStream<T> {
             return Ok(());
         }
         self.restarts = 0;
-        let words = "the walk had to begin anew 100 times, because its server was replaced, its slots moved or, where INFO is forbidden, its connection was lost; resume it when that is over";
+        let words = "the scan was restarted 100 times, because its server was replaced, its slots moved or, if INFO is not allowed, its connection was lost; resume it when the servers are stable";
         Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
     }
 
-    /// Takes a page in, and decides what comes behind it.
+    /// Accepts a page, and decides on the next request.
     fn accept(&mut self, is_first: bool, arrived: AnsweredPage) -> Result<Vec<Value>> {
         let AnsweredPage { next, items, origin } = arrived;
         let answered_by = origin.read().and_then(|by| match &by.address {
@@ -251,7 +251,7 @@ impl<T> ScanStream<T> {
         match next {
             Next::Page(cursor) => self.state = ScanState::At(cursor),
             Next::NodeCursor => self.state = ScanState::At(0),
-            // In a cluster `ask` says whether that is all.
+            // In a cluster `ask` checks for further nodes.
             Next::Done if self.walk.is_some() => self.state = ScanState::At(0),
             Next::Done => self.state = ScanState::Done,
             Next::Again => {
@@ -266,24 +266,24 @@ impl<T> ScanStream<T> {
         Ok(items)
     }
 
-    /// The pages that the one returned last belongs to.
+    /// Identifies the pages to which the last item belongs.
     pub(super) fn part(&self) -> PassId {
         self.part
     }
 
-    /// The next one; `None` at the end, and after an error of the connection.
+    /// The next item; `None` at the end, and after an error of the connection.
     pub async fn next(&mut self) -> Option<Result<T>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Goes on at the page that an error has kept back.
+    /// Continues after an error, with the page that failed.
     pub fn resume(&mut self) {
         if let ScanState::Broken(cursor) = self.state {
             self.state = if self.walk.is_some() && cursor == 0 { self.fetching() } else { ScanState::At(cursor) };
         }
     }
 
-    /// The rest of this page, or the next one; `None` at the end.
+    /// The rest of this page, or the next page; `None` at the end.
     pub(super) fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<vec::IntoIter<Value>>>> {
         loop {
             let (cursor, came) = match &mut self.state {
@@ -328,7 +328,7 @@ impl<T> ScanStream<T> {
                 Ok(Some(items)) => return Poll::Ready(Some(Ok(items.into_iter()))),
                 Ok(None) => {}
                 Err(error) => {
-                    // What could not be had is asked for again; a walk that is to begin anew does.
+                    // A failed page is requested again, and a restarted scan starts over.
                     let cursor =
                         if matches!(self.state, ScanState::At(0) | ScanState::PageFuture(_)) { 0 } else { cursor };
                     self.state = ScanState::Broken(cursor);

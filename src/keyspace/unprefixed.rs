@@ -1,16 +1,16 @@
-//! The explicit way out, for operators.
+//! Access without the prefix, for operators.
 
 use crate::client::{Redis, SendFuture};
 use crate::messages::raw::Raw;
 
-/// A connection without its prefix; see [`Redis::unprefixed`].
+/// A connection without the prefix; see [`Redis::unprefixed`].
 #[derive(Debug, Clone)]
 #[must_use = "it does nothing until a command is sent"]
 pub struct RawKeyspace(Redis);
 
 impl Redis {
-    /// This connection without its prefix, for operators: commands are sent as they are, to every key of every
-    /// service, and nothing is taken off their replies.
+    /// Returns this connection without the prefix, for operators: commands are sent unchanged, can access the keys of
+    /// every service, and their replies are unchanged.
     ///
     /// ```no_run
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -26,15 +26,13 @@ impl Redis {
 }
 
 impl RawKeyspace {
-    /// Sends a command as it is. Marks mean nothing here: `key` adds an argument like any other.
+    /// Sends a command unchanged. Marks have no effect: `key` adds an ordinary argument.
     ///
-    /// # Errors
-    /// As [`Redis::send`]. Commands that change the connection itself are refused here too, with
-    /// [`Error::refusal`](crate::Error::refusal): other callers share it. So are those that may keep it waiting and
-    /// do not say for how long; see [`Raw::hold`].
+    /// # Errors See [`Redis::send`]. Commands that change the connection are refused as well, with
+    /// [`Error::refusal`](crate::Error::refusal), because other callers share it. So are blocking commands without a
+    /// maximum wait; see [`Raw::hold`].
     ///
-    /// # Cancel safety
-    /// As [`Redis::send`].
+    /// # Cancel safety See [`Redis::send`].
     pub fn send<T: redis::FromRedisValue + Send + 'static>(&self, command: Raw<T>) -> SendFuture<Raw<T>> {
         self.0.send(command.unprefixed())
     }

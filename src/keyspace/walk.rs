@@ -1,4 +1,4 @@
-//! Walking all nodes of a cluster, one after the other, while slots may move between them.
+//! Scans all nodes of a cluster in sequence, while slots may move between them.
 
 use std::sync::Arc;
 
@@ -7,31 +7,31 @@ use crate::cluster::slot_map::Map;
 use crate::cluster::topology::TopologySnapshot;
 use crate::config::HostPort;
 
-/// Which slots were walked, and which node is being walked now.
+/// The slots that were scanned, and the node that is being scanned.
 pub(super) struct Walk {
     walked: Vec<bool>,
     stage: Option<NodeCursor>,
 }
 
-/// One node, from cursor 0 to its last page.
+/// The scan of one node, from cursor 0 to its last page.
 struct NodeCursor {
-    /// Its owner has the pages.
+    /// The slot whose owner is scanned.
     slot: u16,
     node: HostPort,
-    /// The cluster as it was at the beginning.
+    /// The topology at the start of the scan of this node.
     then: Arc<TopologySnapshot>,
 }
 
-/// What comes after a page.
+/// The next step after a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The page at this cursor.
     Page(u64),
     /// The first page of another node.
     NodeCursor,
-    /// The slots have moved, and the cursor means nothing where they are now.
+    /// The slots have moved, and the cursor is not valid for their new owners.
     Again,
-    /// The node was walked, but has no slots by what is known of the cluster.
+    /// The node was scanned, but has no slots in the current topology.
     Outdated,
     Done,
 }
@@ -41,7 +41,7 @@ impl Walk {
         Self { walked: vec![false; usize::from(SLOTS)], stage: None }
     }
 
-    /// The slot whose owner has the next page; `None` when every slot with an owner was walked.
+    /// The slot whose owner has the next page; `None` after all slots with an owner were scanned.
     pub(super) fn slot(&mut self, now: &Arc<TopologySnapshot>) -> Option<u16> {
         if let Some(stage) = &self.stage {
             return Some(stage.slot);
@@ -52,17 +52,17 @@ impl Walk {
         Some(slot)
     }
 
-    /// The slot whose owner is being walked.
+    /// The slot whose owner is being scanned.
     pub(super) fn current_slot(&self) -> Option<u16> {
         self.stage.as_ref().map(|stage| stage.slot)
     }
 
-    /// The node has to be walked from its beginning, or another one instead.
+    /// Restarts the scan of the node, or of another owner of the slot.
     pub(super) fn restart_scan(&mut self) {
         self.stage = None;
     }
 
-    /// A page has come from `node`, if that is known, with the cursor of the next one. `is_first`: it was at cursor 0.
+    /// Handles a page from `node`, if known, with the next cursor. `is_first`: the page was requested with cursor 0.
     pub(super) fn came(
         &mut self,
         cursor: u64,
@@ -71,7 +71,7 @@ impl Walk {
         now: &Arc<TopologySnapshot>,
     ) -> Next {
         let Some(stage) = &mut self.stage else { return Next::Done };
-        // Commands follow a slot that has moved before the topology does: what is walked is the node that answers.
+        // Commands follow a moved slot before the topology is updated, so the scanned node is the one that replied.
         if let Some(node) = node.filter(|_| is_first) {
             stage.node = node.clone();
         }
@@ -86,7 +86,7 @@ impl Walk {
         let stayed = |map: &Map, slot| map.owner(slot) == Some(node);
         let mut is_progress = false;
         for (slot, walked) in (0..SLOTS).zip(&mut self.walked) {
-            // A slot that came or went meanwhile is walked where it is now.
+            // A slot that moved meanwhile is scanned at its current owner.
             if !*walked && stayed(&then.map, slot) && stayed(&now.map, slot) {
                 (*walked, is_progress) = (true, true);
             }
@@ -111,7 +111,7 @@ mod tests {
         HostPort { host: "h".to_owned(), port }
     }
 
-    /// Slots below `border` at node 1, the others at node 2.
+    /// Slots below `border` are on node 1, the others on node 2.
     fn snapshot(version: u64, border: u16) -> Arc<TopologySnapshot> {
         let mut map = Map::default();
         for slot in 0..SLOTS {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_node_is_walked_once() {
+    fn every_node_is_scanned_once() {
         let now = snapshot(1, 100);
         let mut walk = Walk::new();
         assert_eq!(walk.slot(&now), Some(0));
@@ -132,25 +132,25 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_moved_meanwhile_are_walked_where_they_are() {
+    fn slots_that_moved_meanwhile_are_scanned_at_their_current_owner() {
         let (then, now) = (snapshot(1, 100), snapshot(2, 60));
         let mut walk = Walk::new();
         walk.slot(&then);
         assert_eq!(walk.came(0, true, None, &now), Next::NodeCursor);
-        assert_eq!(walk.slot(&now), Some(60), "those that left, and those that were there, at once");
+        assert_eq!(walk.slot(&now), Some(60), "the moved slots and those that were there before, together");
         assert_eq!(walk.came(0, true, None, &now), Next::Done);
     }
 
     #[test]
-    fn a_cursor_is_not_shown_to_another_node() {
+    fn a_cursor_is_not_used_with_another_node() {
         let mut walk = Walk::new();
         walk.slot(&snapshot(1, 100));
         assert_eq!(walk.came(7, true, None, &snapshot(2, 0)), Next::Again);
     }
 
-    /// Ablation: taken for the pages of the node that the topology names, that node is never walked.
+    /// Ablation: if the pages count for the node in the topology, that node is never scanned.
     #[test]
-    fn pages_of_a_node_that_the_topology_does_not_know_count_for_no_other() {
+    fn pages_of_a_node_outside_the_topology_count_for_no_other_node() {
         let now = snapshot(1, 100);
         let mut walk = Walk::new();
         walk.slot(&now);

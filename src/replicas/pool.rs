@@ -1,7 +1,7 @@
-//! Links to replicas, each with a driver of its own, for reads that may be answered by them.
+//! Links to replicas, each with its own driver, for reads that replicas may reply to.
 //!
-//! What a replica cannot answer comes back here, and whoever owns the links sends it to the primary. A read is at a
-//! replica once at most.
+//! A read that a replica cannot reply to is returned, and the owner of this pool sends it to the primary. Each read
+//! is sent to a replica no more than once.
 
 mod reading;
 
@@ -28,9 +28,9 @@ use crate::replicas::verdict::{ReplicaHealth, RoundRobin};
 pub(crate) use reading::ReturnedRead;
 use reading::{ReplicaFeedback, ReplicaRead, ReturnQueue};
 
-/// How long a server that is no replica of ours any more may take to answer what is in flight there.
-const FAREWELL: Duration = Duration::from_millis(500);
-/// No link of a primary has this number.
+/// The grace period in which a former replica may reply to in-flight reads.
+const GRACE_PERIOD: Duration = Duration::from_millis(500);
+/// Not the number of any primary's link.
 const NO_NUMBER: u32 = u32::MAX;
 
 struct ReplicaLink {
@@ -39,7 +39,7 @@ struct ReplicaLink {
     status: watch::Receiver<Status>,
     standing: ReplicaHealth,
     signal: Arc<ReplicaFeedback>,
-    /// It is no replica any more: when it is parted with.
+    /// Set if it is no longer a replica: the end of its grace period.
     leaving: Option<Instant>,
 }
 
@@ -47,24 +47,24 @@ struct ReplicaLink {
 #[derive(Default)]
 struct Group {
     members: Vec<HostPort>,
-    /// Where the links to them are, for those that have one.
+    /// The indices of the links to them, for replicas with a link.
     links: Vec<usize>,
-    /// Somebody has asked for one of them: they are connected.
+    /// A read was requested, so the replicas are connected.
     wanted: bool,
     turns: RoundRobin,
 }
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct Replicas {
     connect_params: Arc<ConnectParams>,
     kind: Replica,
     policy: ReconnectPolicy,
     node_events: Sender<ConnectionEvent>,
     links: Vec<ReplicaLink>,
-    /// By the number that the owner has given to the primary.
+    /// Indexed by the number that the owner assigned to the primary.
     groups: Vec<Group>,
     return_queue: Arc<ReturnQueue>,
-    /// There are other links than there were.
+    /// Whether the set of links changed.
     changed: bool,
 }
 
@@ -79,11 +79,10 @@ impl Replicas {
         Self { connect_params, kind, policy, node_events, links, groups, return_queue, changed: false }
     }
 
-    /// Sends a read to a replica of this primary, those that are there in turn. Without one, or before anybody has asked
-    /// for one, the ticket comes back.
+    /// Sends a read to a replica of this primary, round-robin over the available ones. Without an available replica,
+    /// or before [`want`](Self::want), the ticket is returned.
     ///
-    /// # Errors
-    /// The ticket.
+    /// # Errors The ticket.
     pub(crate) fn read(&mut self, primary: usize, ticket: BoxedTicket, deadline: Deadline) -> Result<(), BoxedTicket> {
         let Some(group) = self.groups.get_mut(primary) else { return Err(ticket) };
         if !group.wanted {
@@ -101,7 +100,7 @@ impl Replicas {
         Ok(())
     }
 
-    /// Connects to the replicas of this primary: somebody wants to read from them.
+    /// Connects to the replicas of this primary, after the first read that allows replicas.
     pub(crate) fn want(&mut self, primary: usize) {
         if let Some(group) = self.groups.get_mut(primary)
             && !std::mem::replace(&mut group.wanted, true)
@@ -110,7 +109,7 @@ impl Replicas {
         }
     }
 
-    /// These are the replicas now, of each primary.
+    /// Sets the current replicas of each primary.
     pub(crate) fn adopt(&mut self, primaries: impl IntoIterator<Item = (usize, Vec<HostPort>)>, now: Instant) {
         let mut before = std::mem::take(&mut self.groups);
         for (primary, members) in primaries {
@@ -124,7 +123,7 @@ impl Replicas {
         }
         for link in &mut self.links {
             let stays = self.groups.iter().any(|group| group.members.contains(&link.address));
-            link.leaving = if stays { None } else { link.leaving.or(Some(now + FAREWELL)) };
+            link.leaving = if stays { None } else { link.leaving.or(Some(now + GRACE_PERIOD)) };
         }
         self.connect_wanted();
     }
@@ -164,7 +163,7 @@ impl Replicas {
         }
     }
 
-    /// What the primaries have to answer: what came back, and what waits for a link.
+    /// Takes the reads that the primaries have to reply to: returned ones, and those that wait for a link.
     pub(crate) fn take_back(&mut self) -> Vec<ReturnedRead> {
         let mut back = self.return_queue.take();
         for link in &mut self.links {
@@ -175,21 +174,21 @@ impl Replicas {
         back
     }
 
-    /// Ends the links to those that left, as soon as they owe nothing or had time enough.
+    /// Closes the links to former replicas after their in-flight reads completed, or after the grace period.
     pub(crate) fn evict_departed(&mut self, now: Instant) {
         for mut link in self.links.extract_if(.., |link| link.is_to_go(now)) {
-            link.driver.abort(Cause::new(CauseKind::Shutdown, "it is no replica any more"));
+            link.driver.abort(Cause::new(CauseKind::Shutdown, "the server is no longer a replica"));
             self.changed = true;
         }
         self.find_links();
     }
 
-    /// When [`evict_departed`](Self::evict_departed) has something to do.
+    /// The time at which [`evict_departed`](Self::evict_departed) must be called.
     pub(crate) fn next_grace_end(&self) -> Option<Instant> {
         self.links.iter().filter_map(|link| link.leaving).min()
     }
 
-    /// Whether the links are others than when this was asked last.
+    /// Whether the set of links changed since the last call.
     pub(crate) fn have_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -202,7 +201,7 @@ impl Replicas {
         self.links.iter_mut().for_each(|link| act(&mut link.driver));
     }
 
-    /// How many reads wait, and how many are in flight.
+    /// The number of queued reads, and of reads in flight.
     pub(crate) fn load(&self) -> (usize, usize) {
         self.links
             .iter()
@@ -213,17 +212,17 @@ impl Replicas {
         self.links.iter().all(|link| link.driver.is_idle()) && self.return_queue.is_empty()
     }
 
-    /// What became of the reads that replicas answered, or that ended there.
+    /// The outcomes of the reads that completed at replicas.
     pub(crate) fn report(&self) -> ShutdownReport {
         self.return_queue.report()
     }
 
-    /// It is over, and there is no primary to ask: everybody who waits for a replica is told.
+    /// Fails all waiting reads, because no primary is available either.
     pub(crate) fn abort(&mut self, cause: &Cause) {
         self.each(|driver| driver.abort(cause.clone()));
         let otherwise = cause.error(Fate::NotSent);
         for back in self.take_back() {
-            self.return_queue.give_up(back, &otherwise);
+            self.return_queue.fail(back, &otherwise);
         }
     }
 }
@@ -234,10 +233,10 @@ impl ReplicaLink {
             return false;
         }
         let (silent_for, now) = self.driver.silent_for();
-        self.standing.may_be_asked(silent_for, now)
+        self.standing.is_available(silent_for, now)
     }
 
-    /// Takes note of what its answers have said.
+    /// Applies the feedback of its replies.
     fn apply(&mut self) {
         if self.signal.take_rest() {
             self.standing.rest(Instant::now());

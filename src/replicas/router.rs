@@ -1,5 +1,5 @@
-//! The engine behind a connection to a master that sentinels name: one link to it, and links to its replicas as soon as
-//! somebody wants to read from them.
+//! The engine of a connection to a master behind sentinels: one link to the master, and links to its replicas after
+//! the first read that allows replicas.
 
 use std::{
     future::Future,
@@ -30,30 +30,30 @@ use crate::connection::request::BoxedTicket;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState};
 
-/// The number of the master among those that have replicas.
+/// The index of the master among the primaries.
 const MASTER: usize = 0;
 
-/// So many rounds before other actors of this thread get their turn.
-const ROUNDS_PER_TURN: u32 = 8;
+/// The maximum number of rounds per poll, so that other actors of this thread can run.
+const ROUNDS_PER_POLL: u32 = 8;
 
 type ReplicaQuery = Pin<Box<dyn Future<Output = Result<Vec<HostPort>, Cause>>>>;
 
-/// What handles see of the links to replicas.
+/// The state of the links to replicas, for handles.
 pub(crate) type ReplicaStatuses = Arc<[NodeStatus]>;
 
-/// What it is made from, beside the link to the master.
+/// The parts of the engine in addition to the link to the master.
 pub(crate) struct ReplicatedParts {
     pub(crate) main: Driver,
     pub(crate) replicas: Replicas,
-    /// What the replicas tell.
+    /// Events of the replicas.
     pub(crate) node_events: Receiver<ConnectionEvent>,
-    /// Who knows them.
+    /// Locates the replicas.
     pub(crate) found: Arc<dyn Locate>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) announce: watch::Sender<ReplicaStatuses>,
 }
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct Replicated {
     main: Driver,
     replicas: Replicas,
@@ -61,18 +61,18 @@ pub(crate) struct Replicated {
     found: Arc<dyn Locate>,
     gauges: Arc<Gauges>,
     announce: watch::Sender<ReplicaStatuses>,
-    /// Somebody has wanted to read from a replica.
+    /// Whether a read from a replica was requested.
     wanted: bool,
     refresh: Refresh,
     looking: Option<ReplicaQuery>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
-    /// What the rate of errors knows already.
+    /// The outcomes that the error rate already includes.
     measured: ShutdownReport,
     closing: Option<Closing>,
 }
 
-/// A shutdown. Reads at replicas end first, because the master may have to answer them.
+/// A shutdown. Reads at replicas complete first, because the master may have to reply to them.
 struct Closing {
     deadline: Instant,
     waiting: Vec<oneshot::Sender<ShutdownReport>>,
@@ -81,9 +81,9 @@ struct Closing {
 }
 
 enum ShutdownStage {
-    /// Reads end.
+    /// Waits for the reads at replicas.
     Reads,
-    /// The link to the master was asked to end, and will report.
+    /// The link to the master is shutting down, and will report.
     Master(oneshot::Receiver<ShutdownReport>),
     Over(ShutdownReport),
 }
@@ -108,7 +108,7 @@ impl Replicated {
         }
     }
 
-    /// The two ends of what replicas tell, for [`ReplicatedParts`].
+    /// The channel for events of replicas, for [`ReplicatedParts`].
     pub(crate) fn channel() -> (std::sync::mpsc::Sender<ConnectionEvent>, Receiver<ConnectionEvent>) {
         channel()
     }
@@ -138,7 +138,7 @@ impl Replicated {
         }
     }
 
-    /// See [`Driver::retarget`]. Whoever was promoted is no replica any more.
+    /// See [`Driver::retarget`]. A promoted server is no longer a replica.
     pub(crate) fn retarget(&mut self, to: &Master) {
         self.main.retarget(to);
         if self.wanted {
@@ -165,7 +165,7 @@ impl Replicated {
         self.main.is_idle() && self.replicas.are_idle()
     }
 
-    /// The supervisor restarts the actor: its futures are gone.
+    /// The supervisor restarts the actor: its futures were dropped.
     pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
         self.armed = None;
         if self.looking.take().is_some() {
@@ -175,7 +175,7 @@ impl Replicated {
         self.main.restarted(restarts, cause);
     }
 
-    /// It is over, and everybody who waits is told.
+    /// Ends the engine, and fails all waiting commands.
     pub(crate) fn abort(&mut self, cause: Cause) {
         self.looking = None;
         self.replicas.abort(&cause);
@@ -190,7 +190,7 @@ impl Replicated {
         }
     }
 
-    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
+    /// Accepts no more commands, and reports the outcome of the others to `done`, no later than the deadline.
     pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
         let deadline = Instant::now() + within.min(FOREVER);
         let at_start = self.replicas.report();
@@ -203,12 +203,12 @@ impl Replicated {
         closing.deadline = closing.deadline.min(deadline);
         closing.waiting.push(done);
         if matches!(closing.stage, ShutdownStage::Master(_)) {
-            // It takes the earlier of the two deadlines, and tells whoever asked first.
+            // The driver uses the earlier of the two deadlines, and reports to the first caller.
             self.main.shut_down(within, oneshot::channel().0);
         }
     }
 
-    /// One turn: bounded work, then `Pending` with wakers set for the sockets, the sentinels and the clock.
+    /// One poll: bounded work, then `Pending` with wakers for the sockets, the sentinels and the timer.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
         for round in 1.. {
             self.poll_replica_query(cx);
@@ -223,7 +223,7 @@ impl Replicated {
             if !(self.poll_timer(cx) | self.poll_closing(cx)) {
                 break;
             }
-            if round >= ROUNDS_PER_TURN {
+            if round >= ROUNDS_PER_POLL {
                 cx.waker().wake_by_ref();
                 break;
             }
@@ -241,7 +241,7 @@ impl Replicated {
         self.main.submit_by(ticket, deadline);
     }
 
-    /// Takes note of what the replicas have told.
+    /// Applies the events of the replicas.
     fn apply_replicas(&mut self) {
         while let Ok(event) = self.node_events.try_recv() {
             if let ConnectionEvent::Node { event, .. } = event
@@ -255,7 +255,7 @@ impl Replicated {
         }
     }
 
-    /// Whether the sentinels are to be asked when it is time to.
+    /// Whether the sentinels are asked for replicas when that is due.
     fn attempts(&self) -> bool {
         let is_over = self.closing.is_some() || self.main.state() == ConnectionState::Closed;
         self.looking.is_none() && self.wanted && !is_over
@@ -275,11 +275,11 @@ impl Replicated {
             self.replicas.adopt([(MASTER, replicas.clone())], now);
             self.replicas.want(MASTER);
         }
-        // One that is missing comes back, and nobody says so.
+        // A missing replica can return without any notification.
         self.refresh.ended(seen.is_ok_and(|replicas| !replicas.is_empty()), now);
     }
 
-    /// Arms the one timer for whatever comes first. Returns whether it has fired.
+    /// Sets the one timer to the earliest deadline. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let refresh = self.refresh.due().filter(|_| self.attempts());
         let reads_end = |closing: &&Closing| matches!(closing.stage, ShutdownStage::Reads);
@@ -327,7 +327,7 @@ impl Replicated {
         true
     }
 
-    /// Tells what all of it left behind.
+    /// Reports the outcomes of all links.
     fn finish(&mut self, main: ShutdownReport) {
         let ended = self.replicas.report();
         let Some(closing) = &mut self.closing else { return };
@@ -339,7 +339,7 @@ impl Replicated {
         }
     }
 
-    /// Adds the replicas to what the link to the master has measured.
+    /// Adds the outcomes at the replicas to those of the link to the master.
     fn measure(&mut self) {
         let (queued, in_flight) = self.replicas.load();
         self.gauges.set(self.main.queued() + queued, self.main.in_flight() + in_flight);

@@ -1,4 +1,4 @@
-//! A read at a replica: its answer, or its way back.
+//! A read at a replica: it completes, or is returned.
 
 use std::any::Any;
 use std::sync::{
@@ -16,24 +16,24 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 use crate::replicas::verdict::{ReplicaVerdict, judge};
 
-/// A read that a replica did not answer.
+/// A read that a replica did not reply to.
 pub(crate) struct ReturnedRead {
     pub(crate) ticket: BoxedTicket,
     pub(crate) deadline: Deadline,
-    /// Its bytes left for the replica, on a link that broke.
+    /// Its bytes were sent to the replica on a link that broke.
     pub(crate) may_have_run: bool,
-    /// What the replica said, or why there was no answer.
+    /// The error of the replica, or the reason for the missing reply.
     pub(crate) why: Option<Error>,
 }
 
 impl ReturnedRead {
-    /// From the queue of a link.
+    /// Takes over the entry of a link's queue.
     pub(super) fn queued((ticket, deadline, may_have_run): (BoxedTicket, Deadline, bool)) -> Self {
         Self { ticket, deadline: Deadline::Own(deadline.at()), may_have_run, why: None }
     }
 }
 
-/// Where reads that come back wait for whoever owns the links, and what became of the others.
+/// Returned reads for the owner of the links, and statistics of the others.
 #[derive(Default)]
 pub(super) struct ReturnQueue {
     back: Mutex<Vec<ReturnedRead>>,
@@ -57,8 +57,8 @@ impl ReturnQueue {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is nobody left to ask.
-    pub(super) fn give_up(&self, back: ReturnedRead, otherwise: &Error) {
+    /// Fails the read, because no other server is available.
+    pub(super) fn fail(&self, back: ReturnedRead, otherwise: &Error) {
         let error = back.why.unwrap_or_else(|| otherwise.clone());
         let outcome = Err(if back.may_have_run { error.with_fate(Fate::Unknown) } else { error });
         self.count(&outcome, !back.ticket.is_abandoned());
@@ -78,7 +78,7 @@ impl ReturnQueue {
     }
 }
 
-/// What the answers of a replica say of it, until its link is looked at.
+/// The feedback in a replica's replies, until it is applied to its link.
 #[derive(Debug, Default)]
 pub(super) struct ReplicaFeedback {
     rest: AtomicBool,
@@ -90,7 +90,7 @@ impl ReplicaFeedback {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct ReplicaRead {
     asked: BoxedTicket,
     deadline: Deadline,
@@ -118,7 +118,7 @@ impl Pending for ReplicaRead {
         self.asked.is_abandoned()
     }
 
-    /// The primary is asked instead of turning it away.
+    /// The read is sent to the primary instead of being refused.
     fn is_let_in(&self) -> bool {
         false
     }
