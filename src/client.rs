@@ -1,4 +1,4 @@
-//! The handle that services hold, and the one that a whole process may share.
+//! The handle of a connection, and the process-wide one.
 
 use std::{
     fmt,
@@ -50,10 +50,10 @@ use crate::pubsub::PubSub;
 use crate::replicas::router::ReplicaStatuses;
 use crate::streams::known_features::KnownFeatures;
 
-/// A cheap, cloneable handle to one supervised connection; every clone talks to the same actor.
+/// A cheap, cloneable handle to one supervised connection. All clones use the same actor.
 ///
-/// It is `Send` and `Sync`: it can be used from any thread, by tasks of a tokio runtime with time enabled. The connection ends when
-/// [`shutdown`](Self::shutdown) was called, or when the last handle and address are gone.
+/// It is `Send` and `Sync`: it can be used from any thread, by tasks of a tokio runtime with time enabled. The
+/// connection ends after [`shutdown`](Self::shutdown), or when all handles and addresses were dropped.
 ///
 /// ```no_run
 /// use redis_actix::prelude::*;
@@ -69,7 +69,7 @@ use crate::streams::known_features::KnownFeatures;
 pub struct Redis {
     addr: Addr<RedisActor>,
     pub(crate) shared: Arc<Shared>,
-    /// Who answers reads that do not say so themselves.
+    /// The server for reads without their own choice.
     reads: ReadFrom,
 }
 
@@ -78,11 +78,11 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) in_flight_limit: Arc<InFlightLimit>,
-    /// Further connections; one of them has none itself.
+    /// Auxiliary connections; an auxiliary connection has none itself.
     pub(crate) auxiliary: Option<AuxiliaryConnections>,
-    /// Of a cluster.
+    /// The topology, for a cluster.
     pub(crate) topology: Option<Arc<Topology>>,
-    /// Of sentinels: the links to replicas.
+    /// The links to replicas, for sentinels.
     pub(crate) replicas: Option<watch::Receiver<ReplicaStatuses>>,
     pub(crate) submit_queue: Arc<SubmitQueue>,
     pub(crate) connect_params: Arc<ConnectParams>,
@@ -91,15 +91,14 @@ pub(crate) struct Shared {
 }
 
 impl Redis {
-    /// Configures a connection of one's own; [`get_redis`] gives the one of the process.
+    /// Configures a separate connection; [`get_redis`] returns the process-wide one.
     pub fn builder(config: RedisConfig) -> RedisBuilder {
         RedisBuilder::new(config)
     }
 
-    /// Another connection like this one, for work that would hold this one up.
+    /// Another connection like this one, for work that would block this one.
     ///
-    /// # Errors
-    /// When this one is such a connection itself.
+    /// # Errors If this is such a connection itself.
     pub(crate) fn connector(&self, client_name: &str) -> Result<Connector> {
         Ok(Connector::new(self.links()?.clone(), client_name))
     }
@@ -108,22 +107,22 @@ impl Redis {
         Self { addr, shared: Arc::new(shared), reads }
     }
 
-    /// For the crate's own reads: what it does with an answer is right only if that is not old.
+    /// For internal reads, which need current values.
     pub(crate) fn at_primary(&self) -> Self {
         Self { reads: ReadFrom::Primary, ..self.clone() }
     }
 
-    /// Sends a command. It is on its way when this returns, not when the future is first polled, so
-    /// commands keep the order of the calls; only when the connection's bounds are reached does the future
-    /// wait for room.
+    /// Sends a command. It is submitted when this method returns, and not when the future is first polled, so
+    /// commands keep the order of the calls. Only if the limits of the connection are reached the future waits for
+    /// room.
     ///
-    /// # Errors
-    /// Every failure of the command; [`Error::fate`] says whether it can have run. It is answered within its
-    /// deadline, whatever happens to the connection.
+    /// Every failure of the command; [`Error::fate`] returns whether it can have run. The command completes by its
+    /// deadline, whatever the state of the connection.
+    ///
     ///
     /// # Cancel safety
-    /// Dropping the future drops the command if it was not written yet. If it was, it runs, and its reply
-    /// goes to nobody. One that waits, such as [`BLPop`](crate::BLPop), is called off, and what it took is put
+    /// Dropping the future drops the command if it was not written yet. If it was written it runs, and its reply is
+    /// dropped. A blocking command, such as [`BLPop`](crate::BLPop), is cancelled, and the elements it took are put
     /// back or reported.
     pub fn send<M: Command>(&self, message: M) -> SendFuture<M> {
         let (reply, answer) = ReplySender::channel();
@@ -134,7 +133,7 @@ impl Redis {
             let (seen, reported) = oneshot::channel();
             let ticket = Box::new(Waiter::new(frame, reply));
             self.addr.do_send(RunDedicated { ticket, asked, seen: Some(reported) });
-            return SendFuture::alone(answer, seen);
+            return SendFuture::dedicated(answer, seen);
         }
         let size = frame.size();
         let pass = self.shared.in_flight_limit.try_acquire(size);
@@ -145,7 +144,7 @@ impl Redis {
         }
         let down = !self.shared.status.borrow().is_available();
         if (down && ticket.when_down().unwrap_or(self.shared.config.when_down()) == WhenDown::FailFast)
-            // Nobody here can tell the time: an executor without tokio's clock.
+            // An executor without tokio's timer cannot wait for a deadline.
             || tokio::runtime::Handle::try_current().is_err()
         {
             ticket.complete(Err(no_room("the connection has no room for another command")));
@@ -154,12 +153,12 @@ impl Redis {
         SendFuture::for_room(answer, self.clone(), ticket, size, asked, limit)
     }
 
-    /// Sends a frame of an `M` that means something on the link of this generation only.
+    /// Sends a frame that is valid on the link of this generation only.
     pub(crate) async fn send_on<M: Command>(&self, generation: u64, frame: Frame) -> Result<M::Reply> {
         self.send_asking_on::<M>(generation, frame, false).await
     }
 
-    /// As [`send_on`](Self::send_on), behind ASKING where that is said.
+    /// Like [`send_on`](Self::send_on), after ASKING if `asking` is set.
     pub(crate) async fn send_asking_on<M: Command>(
         &self,
         generation: u64,
@@ -173,13 +172,13 @@ impl Redis {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// As [`send_on`](Self::send_on), and nobody waits.
+    /// Like [`send_on`](Self::send_on), without waiting for the reply.
     pub(crate) fn publish_on(&self, generation: u64, frame: Frame) {
         let ticket = Box::new(Unawaited::new(frame.pinned()));
         self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
     }
 
-    /// As [`send_on`](Self::send_on), with somewhere to wait for the answer.
+    /// Like [`send_on`](Self::send_on), and returns a receiver for the reply.
     pub(crate) fn begin_on(&self, generation: u64, frame: Frame, asking: bool) -> oneshot::Receiver<Result<Value>> {
         let (reply, answer) = oneshot::channel();
         let ticket = Box::new(Waiter::<Internal, _>::new(frame.pinned(), reply));
@@ -188,7 +187,7 @@ impl Redis {
         answer
     }
 
-    /// The actor's address, for this crate's own messages.
+    /// The actor's address, for internal messages.
     pub(crate) fn address(&self) -> &Addr<RedisActor> {
         &self.addr
     }
@@ -205,47 +204,47 @@ impl Redis {
         self.addr.downgrade()
     }
 
-    /// Runs something on the thread of the actor.
+    /// Runs a closure on the actor's thread.
     pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) {
         self.addr.do_send(Run(Box::new(work)));
     }
 
-    /// Whether it ended: by a shutdown through any handle, or because its supervisor gave up.
+    /// Whether the connection ended: by a shutdown through any handle, or because its restart limit was exceeded.
     fn is_closed(&self) -> bool {
         !self.addr.connected() || self.shared.status.borrow().state == ConnectionState::Closed
     }
 
-    /// The actor's address, for [`Recipient`]s and for code that speaks actix only.
+    /// The actor's address, for [`Recipient`]s and for code that uses actix only.
     ///
-    /// From the first call on commands of every handle take their own places in the actor's mailbox, one by
-    /// one, in order with those sent to the address. Under many callers that costs a tenth of throughput.
+    /// After the first call the commands of all handles are sent as separate messages, in order with those sent to
+    /// the address. With many callers this costs a tenth of the throughput.
     #[must_use]
     pub fn addr(&self) -> &Addr<RedisActor> {
         self.shared.submit_queue.send_unbatched();
         &self.addr
     }
 
-    /// The address for this crate's own messages, which have no order with commands.
+    /// The address for internal messages, which need no order with commands.
     pub(crate) fn actor(&self) -> &Addr<RedisActor> {
         &self.addr
     }
 
-    /// What every key gets.
+    /// The prefix of every key.
     #[must_use]
     pub fn key_prefix(&self) -> &KeyPrefix {
         self.shared.config.key_prefix()
     }
 
-    /// The configuration it was started with.
+    /// The configuration of the connection.
     pub fn config(&self) -> &RedisConfig {
         &self.shared.config
     }
 
-    /// Connects, if that was not done yet, and waits until commands flow.
+    /// Connects, if that was not done yet, and waits until the connection is ready.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] as soon as the server refuses the login, [`ErrorKind::Disconnected`] with the
-    /// last cause when `within` passed, [`ErrorKind::Closed`] after a shutdown.
+    /// [`ErrorKind::Refused`] as soon as the server refuses the login, [`ErrorKind::Disconnected`] with the last
+    /// cause after `within`, [`ErrorKind::Closed`] after a shutdown.
     pub async fn ready(&self, within: Duration) -> Result<()> {
         let mut status = self.status();
         self.addr.do_send(Connect);
@@ -267,27 +266,27 @@ impl Redis {
         }
     }
 
-    /// What the connection is doing, now and from now on.
+    /// A receiver of the connection's status.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.shared.status.clone()
     }
 
-    /// Sends the events of the connection to `recipient` from now on, beginning with
-    /// [`ConnectionEvent::Present`].
+    /// Sends the events of the connection to `recipient` from now on, starting with [`ConnectionEvent::Present`].
     pub fn on_event(&self, recipient: Recipient<ConnectionEvent>) {
         self.addr.do_send(Subscribe(recipient));
     }
 
-    /// Asks the server whether it is there, and tells how the connection does.
+    /// Sends PING to the server, and returns the health of the connection.
     ///
     /// # Errors
-    /// When PING is not answered: the error of that command. A user who may not PING gets an answer as well.
+    /// If PING fails: the error of that command. For a user without permission for PING the refusal counts as a
+    /// reply.
     pub async fn health(&self) -> Result<Health> {
         let asked = Instant::now();
         is_answer(self.send(Ping::new()).await)?;
         let round_trip = asked.elapsed();
-        let nodes = self.nodes_that_answer().await;
+        let nodes = self.nodes_with_round_trips().await;
         let server_info = self.addr.send(GetServerInfo).await.map_err(|_| gone())?;
         let status = self.shared.status.borrow().clone();
         Ok(Health {
@@ -309,7 +308,7 @@ impl Redis {
         self.links().map(|links| links.info()).unwrap_or_default()
     }
 
-    /// Where the connection leads and what it is doing. Holds no secret.
+    /// The addresses and the state of the connection. Contains no secret.
     #[must_use]
     pub fn connection_info(&self) -> ConnectionInfo {
         let config = &self.shared.config;
@@ -331,20 +330,20 @@ impl Redis {
         }
     }
 
-    /// Ends the connection: admits nothing more, finishes what was admitted, and reports. Everything that
-    /// was admitted is answered by the deadline. Every handle to this connection is closed by it.
+    /// Shuts the connection down: it accepts no more commands, completes the accepted ones by the deadline, and
+    /// reports their outcomes. Every handle to this connection is closed.
     ///
-    /// Commands that wait, such as [`BLPop`](crate::BLPop), are called off first; until they are, which takes
-    /// as long as the server needs to answer, other commands are still admitted.
+    /// Blocking commands, such as [`BLPop`](crate::BLPop), are cancelled first. Until the server has confirmed that,
+    /// other commands are still accepted.
     ///
-    /// Drain stream consumers first, by [`StreamConsumer::drain`](crate::StreamConsumer::drain): what one has in hand
-    /// otherwise stays pending, for its peers to take over after `min_idle`.
+    /// Drain stream consumers before, with [`StreamConsumer::drain`](crate::StreamConsumer::drain). Otherwise the
+    /// entries that a consumer is handling stay pending, and other consumers claim them after `min_idle`.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] when the actor is gone already, without a report.
+    /// [`ErrorKind::Closed`] without a report, if the actor has already ended.
     ///
     /// # Cancel safety
-    /// The shutdown goes on when the future is dropped.
+    /// The shutdown continues if the future is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
         let (done, report) = oneshot::channel();
         let subscriptions = self.pubsub().ok().and_then(|pubsub| pubsub.close());
@@ -354,21 +353,21 @@ impl Redis {
         };
         let addr = self.addr.clone();
         let (all, reported) = oneshot::channel();
-        // On the actor's thread, so that it goes on when nobody waits for it, and behind commands that wait and were sent
-        // before: they are called off and counted, where a closed door would tell them that they had never been admitted.
+        // Runs on the actor's thread, so that it continues if its caller is gone, and after blocking commands that
+        // were sent before: these are cancelled and counted, instead of being refused as never accepted.
         self.addr.do_send(Run(Box::new(move || {
             actix::spawn(async move {
                 let begun = Instant::now();
                 links.blocking_calls().cancel();
                 links.refuse_more();
-                // Without an answer it is not waited for any longer.
+                // After the deadline the blocking commands are not awaited any longer.
                 let _ = tokio::time::timeout(within, links.blocking_calls().ended()).await;
                 let within = within.saturating_sub(begun.elapsed());
                 let auxiliary = links.close(within);
                 addr.do_send(ShutDown { within, done });
                 let mut whole = whole(report.await, auxiliary).await;
-                // The links of those that wait have ended, and that ends the waits.
-                let _ = tokio::time::timeout(LAST_WORDS, links.blocking_calls().ended()).await;
+                // The dedicated links have ended, and that completes the blocking commands.
+                let _ = tokio::time::timeout(FINAL_STATUS_GRACE, links.blocking_calls().ended()).await;
                 if let Ok(whole) = &mut whole {
                     whole.add(links.blocking_calls().report());
                 }
@@ -376,23 +375,23 @@ impl Redis {
             });
         })));
         let report = reported.await.map_err(|_| gone())?;
-        over(subscriptions).await;
+        subscriptions_ended(subscriptions).await;
         report
     }
 }
 
-/// How long what has ended may take to say so.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The grace period for the final status after the end.
+const FINAL_STATUS_GRACE: Duration = Duration::from_secs(1);
 
-/// Waits until the last subscriber has heard of the end.
-async fn over(subscriptions: Option<oneshot::Receiver<()>>) {
+/// Waits until the last subscriber was notified of the end.
+async fn subscriptions_ended(subscriptions: Option<oneshot::Receiver<()>>) {
     if let Some(ended) = subscriptions {
-        // Its actor fell meanwhile: it is over in any case.
+        // The actor failed meanwhile, so the subscriptions have ended as well.
         let _ = ended.await;
     }
 }
 
-/// What a connection and those beside it left behind.
+/// The combined report of a connection and its auxiliary connections.
 async fn whole(
     report: Result<ShutdownReport, oneshot::error::RecvError>,
     links: Vec<(bool, oneshot::Receiver<ShutdownReport>)>,
@@ -413,8 +412,8 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// A refusal proves as well as a reply that the server answers: a user may have the right to nothing but what the service
-/// needs.
+/// An error reply proves as well as a reply that the server is responding: the user may have permission only for the
+/// commands that the service needs.
 pub(crate) fn is_answer<T>(ping: Result<T>) -> Result<()> {
     match ping {
         Err(error) if error.code() != Some("NOPERM") => Err(error),
@@ -422,73 +421,77 @@ pub(crate) fn is_answer<T>(ping: Result<T>) -> Result<()> {
     }
 }
 
-/// The reply channel closed without a word: the actor is gone, or was taken down by the command itself.
+/// The reply channel was closed without a reply: the actor ended, or the command made it panic.
 pub(crate) fn gone() -> Error {
-    Error::new(ErrorKind::Closed, Fate::Unknown, "the connection actor ended before it could answer")
+    Error::new(
+        ErrorKind::Closed,
+        Fate::Unknown,
+        "the connection actor ended before it could reply; start a new connection",
+    )
 }
 
-/// How a connection does; see [`Redis::health`].
+/// The health of a connection; see [`Redis::health`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Health {
-    /// How long PING took from here and back, the wait for a connection included.
+    /// The round-trip time of PING, including the wait for a connection.
     pub round_trip: Duration,
-    /// Commands written and not answered yet.
+    /// The number of commands that were written and have no reply yet.
     pub in_flight: usize,
-    /// Commands waiting for the link.
+    /// The number of queued commands.
     pub queued: usize,
-    /// What the server calls itself, if it speaks RESP3.
+    /// The name of the server software, if it supports RESP3.
     pub server: Option<String>,
     /// Its version.
     pub version: Option<String>,
-    /// Its role when it was greeted.
+    /// Its role in the handshake.
     pub role: Option<String>,
-    /// The version of RESP that is spoken, 2 or 3.
+    /// The version of RESP, 2 or 3.
     pub protocol: u8,
-    /// What the connection is doing.
+    /// The status of the connection.
     pub status: Status,
-    /// Of a cluster: its nodes, and how long each primary took to answer; `None` for one that did not. With sentinels the
-    /// replicas that are read from; see [`ReadFrom`].
+    /// The nodes of a cluster with the round-trip time of each primary, `None` if it did not reply. With sentinels
+    /// the replicas that are used for reads; see [`ReadFrom`].
     pub nodes: Vec<NodeInfo>,
-    /// What the connection of the subscriptions is doing, if there is one; see [`Redis::subscribe`]. Those to single nodes
-    /// of a cluster are among the links.
+    /// The status of the subscription connection, if there is one; see [`Redis::subscribe`]. Those to single cluster
+    /// nodes are listed in `links`.
     pub subscriptions: Option<Status>,
-    /// The connections beside it.
+    /// The auxiliary connections.
     pub links: Vec<LinkInfo>,
 }
 
-/// Where a connection leads; see [`Redis::connection_info`].
+/// The addresses and the state of a connection; see [`Redis::connection_info`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
     /// `single`, `cluster` or `sentinel`.
     pub mode: &'static str,
-    /// As configured.
+    /// The configured addresses.
     pub addresses: Vec<String>,
     /// The database.
     pub db: u32,
-    /// Whether it is encrypted.
+    /// Whether the connection is encrypted.
     pub tls: bool,
-    /// What every key gets.
+    /// The prefix of every key.
     pub prefix: String,
-    /// What it is doing.
+    /// The state of the connection.
     pub state: ConnectionState,
-    /// Of a cluster: its nodes, as far as they are known. With sentinels the replicas that are read from.
+    /// The known nodes of a cluster. With sentinels the replicas that are used for reads.
     pub nodes: Vec<NodeInfo>,
-    /// What the connection of the subscriptions is doing, if there is one. Those to single nodes of a cluster are among the
-    /// links.
+    /// The state of the subscription connection, if there is one. Those to single cluster nodes are listed in
+    /// `links`.
     pub subscriptions: Option<ConnectionState>,
-    /// The connections beside it, for what needs one to itself.
+    /// The auxiliary connections.
     pub links: Vec<LinkInfo>,
 }
 
 static SHARED: Mutex<Option<Redis>> = Mutex::new(None);
 
-/// The connection of this process: made from the environment at the first call, and shared from then on.
-/// It runs on a thread of its own, so that it belongs to no arbiter that might end before others.
+/// Returns the process-wide connection. The first call creates it from environment variables. It runs on its own
+/// thread, so that it does not depend on an arbiter that may end earlier.
 ///
 /// # Errors
-/// When the environment is not a valid configuration; see [`RedisConfig::from_env`].
+/// If the environment variables are not a valid configuration; see [`RedisConfig::from_env`].
 pub fn get_redis() -> Result<Redis> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(redis) = shared.as_ref().filter(|redis| !redis.is_closed()) {
@@ -499,11 +502,11 @@ pub fn get_redis() -> Result<Redis> {
     Ok(redis)
 }
 
-/// Ends the connection of this process, if there is one, as [`Redis::shutdown`] does. A later [`get_redis`]
-/// starts anew; handles from before stay closed.
+/// Shuts the process-wide connection down, if there is one, like [`Redis::shutdown`]. A later [`get_redis`] creates a
+/// new one; old handles stay closed.
 ///
 /// # Errors
-/// As [`Redis::shutdown`].
+/// See [`Redis::shutdown`].
 pub async fn close_redis(within: Duration) -> Result<ShutdownReport> {
     let redis = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
     match redis {

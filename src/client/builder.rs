@@ -1,4 +1,4 @@
-//! Placing a connection actor: its settings, its supervisor, its thread.
+//! Starts a connection actor with its settings, its supervisor and its thread.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 
@@ -38,7 +38,7 @@ use crate::supervisor::{ActorFailure, Guardian, RestartLimit};
 use crate::transport::dial::Target;
 use crate::transport::tls::{ClientIdentity, Tls, TlsOptions};
 
-/// Configures and places a connection; made by [`Redis::builder`].
+/// Configures and starts a connection; created by [`Redis::builder`].
 #[must_use = "nothing runs until it is started"]
 pub struct RedisBuilder {
     config: RedisConfig,
@@ -63,33 +63,33 @@ impl RedisBuilder {
         }
     }
 
-    /// Sets how a lost connection is dialled again.
+    /// Sets the policy for reconnecting.
     pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Sets how often the actor may fall before its supervisor gives up.
+    /// Sets the restart limit of the actor.
     pub fn restarts(mut self, limit: RestartLimit) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Sets how many further connections there may be, for what needs one to itself.
+    /// Sets the maximum number of auxiliary connections, for commands that need a dedicated one.
     pub fn links(mut self, limit: LinkLimit) -> Self {
         self.links = limit;
         self
     }
 
-    /// Sends every event of the connection to `recipient`, from the first on. It is let go of when its
-    /// actor ends or the connection is closed.
+    /// Sends every event of the connection to `recipient`, from the first on. The recipient is dropped when its actor
+    /// ends or the connection is closed.
     pub fn on_event(mut self, recipient: Recipient<ConnectionEvent>) -> Self {
         self.recipients.push(recipient);
         self
     }
 
-    /// Asks `provider` for user and password at every login, instead of the configuration. A user name in
-    /// the configuration holds where the provider names none.
+    /// Requests user and password from `provider` at every login, instead of the configuration. The configured user
+    /// name applies if the provider returns none.
     pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
         self.credentials = Some(Provider::new(provider));
         self
@@ -101,10 +101,10 @@ impl RedisBuilder {
         self
     }
 
-    /// Starts the actor. Never blocks, and needs no server: the first command dials.
+    /// Starts the actor. This does not block and needs no server: the first command connects.
     ///
     /// # Errors
-    /// When there is no actix arbiter to run on, the arbiter has ended, or the mode is not supported.
+    /// If there is no actix arbiter on this thread, the given arbiter has ended, or the mode is not supported.
     pub fn start(self) -> Result<Redis> {
         let arbiter = self.arbiter.clone().or_else(Arbiter::try_current);
         let (redis, prepared) = self.prepare()?;
@@ -112,11 +112,11 @@ impl RedisBuilder {
         Ok(redis)
     }
 
-    /// Starts the actor on a thread of its own, under any executor or none. The thread ends with the actor. Every caller is on
-    /// another thread then, and [busy polling](crate::RedisConfigBuilder::busy_poll) is for those on the same.
+    /// Starts the actor on its own thread, with any executor or none. The thread ends with the actor. All callers are
+    /// then on other threads, so [busy polling](crate::RedisConfigBuilder::busy_poll) has no effect.
     ///
     /// # Errors
-    /// When the thread cannot be made, or the mode is not supported.
+    /// If the thread cannot be created, or the mode is not supported.
     pub fn start_on_own_thread(self) -> Result<Redis> {
         let (redis, prepared) = self.prepare()?;
         std::thread::Builder::new()
@@ -124,7 +124,7 @@ impl RedisBuilder {
             .spawn(move || {
                 actix_rt::System::new().block_on(async move { prepared.spawn().await });
             })
-            .map_err(|error| config_error("no thread could be made for the connection").caused_by(error))?;
+            .map_err(|error| config_error("the thread of the connection could not be created").caused_by(error))?;
         Ok(redis)
     }
 
@@ -133,11 +133,15 @@ impl RedisBuilder {
             Mode::Single(address) => (address.clone(), Vec::new()),
             Mode::Cluster(seeds) => match &**seeds {
                 [first, ..] => (Address::Tcp(first.clone()), seeds.clone()),
-                [] => return Err(config_error("a cluster needs a node to find it through")),
+                [] => {
+                    return Err(config_error(
+                        "a cluster needs at least one node for its discovery; set REDIS_CLUSTER_HOSTS",
+                    ));
+                }
             },
             Mode::Sentinel { hosts, .. } => match &**hosts {
                 [first, ..] => (Address::Tcp(first.clone()), Vec::new()),
-                [] => return Err(config_error("there has to be a sentinel to ask")),
+                [] => return Err(config_error("sentinel mode needs at least one sentinel; set REDIS_SENTINEL_HOSTS")),
             },
         };
         let target = Target {
@@ -190,13 +194,13 @@ impl RedisBuilder {
     }
 }
 
-/// The connections beside the shared one.
+/// The auxiliary connections.
 pub(crate) struct AuxiliaryConnections {
     pub(crate) links: Arc<Links>,
     pub(crate) pubsub: Arc<PubSub>,
 }
 
-/// Has an actor grow on an arbiter.
+/// Spawns an actor on an arbiter.
 pub(crate) fn place(arbiter: Option<ArbiterHandle>, prepared: PreparedActor) -> Result<()> {
     let arbiter = arbiter.ok_or_else(|| {
         config_error(
@@ -206,21 +210,21 @@ pub(crate) fn place(arbiter: Option<ArbiterHandle>, prepared: PreparedActor) -> 
     let placed = arbiter.spawn_fn(move || {
         actix::spawn(prepared.spawn());
     });
-    if placed { Ok(()) } else { Err(config_error("the arbiter has ended; start on one that runs")) }
+    if placed { Ok(()) } else { Err(config_error("the arbiter has ended; start on a running one")) }
 }
 
-/// What every connection of one handle is made from.
+/// The common parts of all connections of one handle.
 #[derive(Clone)]
 pub(crate) struct ConnectionSpec {
     connect_params: Arc<ConnectParams>,
     policy: ReconnectPolicy,
     limit: RestartLimit,
-    /// What the log calls a link beside the shared one.
+    /// The name of an auxiliary link in logs.
     link: Arc<str>,
 }
 
 impl ConnectionSpec {
-    /// The same for a connection that the crate makes for itself, and names.
+    /// The same for an internal connection with this name.
     pub(crate) fn named(&self, client_name: &str) -> Self {
         let connect_params =
             ConnectParams { client_name: Some(client_name.to_owned()), ..(*self.connect_params).clone() };
@@ -231,7 +235,7 @@ impl ConnectionSpec {
         &self.connect_params.config
     }
 
-    /// The same for a server that is found at every dial.
+    /// The same for a server that is located at each connection attempt.
     pub(crate) fn found(&self, place: Arc<dyn Locate>) -> Self {
         let connect_params = ConnectParams { place: Endpoint::Found(place), ..(*self.connect_params).clone() };
         Self { connect_params: Arc::new(connect_params), ..self.clone() }
@@ -247,7 +251,7 @@ impl ConnectionSpec {
         }
     }
 
-    /// A handle to one server, and what its actor grows from.
+    /// Creates a handle to one server, and its prepared actor.
     pub(crate) fn make(
         &self,
         recipients: Vec<Recipient<ConnectionEvent>>,
@@ -256,7 +260,7 @@ impl ConnectionSpec {
         self.place(recipients, auxiliary, None)
     }
 
-    /// As [`make`](Self::make), for a cluster.
+    /// Like [`make`](Self::make), for a cluster.
     fn make_cluster(
         &self,
         recipients: Vec<Recipient<ConnectionEvent>>,
@@ -266,7 +270,7 @@ impl ConnectionSpec {
         self.place(recipients, None, Some((seeds, limit)))
     }
 
-    /// Further connections to the same place.
+    /// Auxiliary connections to the same server.
     fn auxiliary(&self, limit: LinkLimit) -> AuxiliaryConnections {
         let subscriptions = Self { link: "subscriptions".into(), ..self.clone() };
         let links = Links::new(self.clone(), limit);
@@ -281,8 +285,8 @@ impl ConnectionSpec {
         cluster: Option<(Vec<HostPort>, LinkLimit)>,
     ) -> (Redis, PreparedActor) {
         let config = self.connect_params.config.clone();
-        // Zero makes the channel unbounded from the first moment on. Any bound would only reorder commands:
-        // a `send` that finds the mailbox full keeps its message until it is polled.
+        // Zero makes the channel unbounded from the start. A bound would reorder commands: a `send` to a full mailbox
+        // keeps its message until it is polled.
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let addr = Addr::new(sender);
         let (mut topology, mut announced) = (None, None);
@@ -290,7 +294,7 @@ impl ConnectionSpec {
             let (announce, snapshot) = TopologyPublisher::new();
             let slots = Slots::new(self.connect_params.config.key_prefix().as_str().as_bytes());
             let known = Topology::new(snapshot, slots, addr.downgrade().recipient());
-            // What has no key may be asked of any node.
+            // Commands without keys may be sent to any node.
             let beside = self.found(known.anywhere()).auxiliary(limit);
             beside.links.in_cluster(known.clone());
             auxiliary = Some(beside);
@@ -348,7 +352,7 @@ impl ConnectionSpec {
     }
 }
 
-/// Everything an actor grows from, on its way to the thread it will live on.
+/// The parts of an actor, which are moved to its thread.
 pub(crate) struct PreparedActor {
     connect_params: Arc<ConnectParams>,
     policy: ReconnectPolicy,
@@ -358,18 +362,18 @@ pub(crate) struct PreparedActor {
     receiver: channel::AddressReceiver<RedisActor>,
     submit_receiver: SubmitReceiver,
     cluster: Option<(Vec<HostPort>, TopologyPublisher)>,
-    /// Who knows the replicas of what is found, and where to tell what their links are doing.
+    /// Locates the replicas of the server, and receives the state of their links.
     read_through: Option<(Arc<dyn Locate>, watch::Sender<ReplicaStatuses>)>,
     reads: ReadFrom,
     sentinels: Option<Arc<Sentinels>>,
     addr: WeakAddr<RedisActor>,
     links: Option<Arc<Links>>,
-    /// The actor leaves a server that is not the right one any more by itself.
+    /// Whether the actor reconnects by itself if the server is no longer the right one.
     follows: bool,
 }
 
 impl PreparedActor {
-    /// For a link whose user leaves a wrong server in an order of its own, as a command that waits does.
+    /// For a link whose owner handles a wrong server itself, such as that of a blocking command.
     pub(crate) fn unfollowed(mut self) -> Self {
         self.follows = false;
         self
@@ -379,7 +383,7 @@ impl PreparedActor {
         self.spawn_with(None).await;
     }
 
-    /// As [`spawn`](Self::spawn), for a link that brings what nobody asked for.
+    /// Like [`spawn`](Self::spawn), for a link with unsolicited messages.
     pub(crate) async fn spawn_with(self, listener: Option<Box<dyn Listener>>) {
         let _follower =
             self.follows.then(|| Task(actix::spawn(follow(self.connect_params.clone(), self.addr.clone()))));
@@ -415,17 +419,17 @@ impl PreparedActor {
         };
         let driver = Rc::new(RefCell::new(engine));
         let dedicated_runner = self.links.map(|links| -> DedicatedRunner {
-            // A task beside the actor: what waits outlives its restarts.
+            // A task outside of the actor, because blocking commands outlive its restarts.
             Rc::new(move |alone, main| drop(actix::spawn(blocking::run(links.clone(), main, alone))))
         });
         let actor = RedisActor::new(driver.clone(), self.submit_receiver, dedicated_runner, self.reads);
         let actor = Context::with_receiver(self.receiver).into_future(actor);
-        let falls = driver.clone();
+        let failures = driver.clone();
         let _sentinels = self.sentinels.map(|sentinels| sentinels.watch());
         let _follower = master.map(|master| Watchers::follow(master, self.addr));
-        Guardian::new(actor, self.limit, move |fall| {
-            let mut driver = falls.borrow_mut();
-            match fall {
+        Guardian::new(actor, self.limit, move |failure| {
+            let mut driver = failures.borrow_mut();
+            match failure {
                 ActorFailure::Restart(restarts, reason) => {
                     driver.restarted(restarts, Cause::new(CauseKind::Panicked, reason))
                 }
@@ -435,12 +439,12 @@ impl PreparedActor {
             }
         })
         .await;
-        // The last address is gone, or the supervisor gave up: whoever reads the status is told.
-        driver.borrow_mut().abort(Cause::new(CauseKind::Shutdown, "nobody holds the connection any more"));
+        // All addresses were dropped, or the restart limit was exceeded: readers of the status must be notified.
+        driver.borrow_mut().abort(Cause::new(CauseKind::Shutdown, "all handles were dropped"));
     }
 }
 
-/// A task that ends with this.
+/// A task that is aborted when this is dropped.
 struct Task(tokio::task::JoinHandle<()>);
 
 impl Drop for Task {
@@ -449,7 +453,7 @@ impl Drop for Task {
     }
 }
 
-/// Has the link of an actor looked at whenever it may lead to the wrong server.
+/// Checks the link of an actor whenever it may lead to the wrong server.
 async fn follow(connect_params: Arc<ConnectParams>, addr: WeakAddr<RedisActor>) {
     let mut seen = connect_params.seen();
     loop {

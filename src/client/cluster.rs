@@ -1,4 +1,4 @@
-//! What a handle knows of the nodes of its cluster.
+//! Information about the nodes of a cluster.
 
 use std::{
     ops::RangeInclusive,
@@ -15,19 +15,19 @@ use crate::events::ConnectionState;
 use crate::frame::{Frame, WhenDown};
 use crate::messages::Command;
 
-/// One node of a cluster, or a replica that sentinels name; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
+/// One node of a cluster, or a replica behind sentinels; see [`ConnectionInfo::nodes`](crate::ConnectionInfo::nodes).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NodeInfo {
-    /// Where it is, as `host:port`.
+    /// The address as `host:port`.
     pub address: String,
     /// `primary` or `replica`.
     pub role: &'static str,
-    /// The slots that it serves, in ranges; those of its primary for a replica; none outside of a cluster.
+    /// Its slots in ranges; for a replica those of its primary; empty without a cluster.
     pub slots: Vec<RangeInclusive<u16>>,
-    /// What the link to it is doing. `None` where there is none: a replica has one when somebody wants to read from it.
+    /// The state of its link; `None` without a link. A replica has a link after the first read that allows replicas.
     pub state: Option<ConnectionState>,
-    /// How long PING took from here and back, as [`Redis::health`] has measured it.
+    /// The round-trip time of PING, measured by [`Redis::health`].
     pub round_trip: Option<Duration>,
 }
 
@@ -51,7 +51,7 @@ impl Command for PingNode {
 }
 
 impl Redis {
-    /// The nodes of the cluster, as far as they are known.
+    /// The known nodes of the cluster.
     pub(super) fn nodes(&self) -> Vec<NodeInfo> {
         let Some(topology) = &self.shared.topology else { return self.replicas() };
         let snapshot = topology.snapshot();
@@ -68,7 +68,7 @@ impl Redis {
         nodes
     }
 
-    /// Those that sentinels have named, as soon as somebody has wanted to read from them.
+    /// The replicas reported by sentinels, after the first read that allows replicas.
     fn replicas(&self) -> Vec<NodeInfo> {
         let replicas = self.shared.replicas.as_ref().map(|replicas| replicas.borrow().clone()).unwrap_or_default();
         let info = |(address, _, status): &NodeStatus| NodeInfo {
@@ -81,8 +81,8 @@ impl Redis {
         replicas.iter().map(info).collect()
     }
 
-    /// The same, with the time that each primary took to answer PING.
-    pub(super) async fn nodes_that_answer(&self) -> Vec<NodeInfo> {
+    /// The same with the round-trip time of PING of each primary.
+    pub(super) async fn nodes_with_round_trips(&self) -> Vec<NodeInfo> {
         let mut nodes = self.nodes();
         let pings: Vec<_> = nodes
             .iter()
@@ -99,10 +99,9 @@ impl Redis {
         nodes
     }
 
-    /// How the cluster looks, as soon as that is known.
+    /// The topology, as soon as it is known.
     ///
-    /// # Errors
-    /// When it is not known within the command timeout.
+    /// # Errors If it is not known within the command timeout.
     pub(crate) async fn snapshot(&self) -> Result<Arc<TopologySnapshot>> {
         self.addr.do_send(Connect);
         match &self.shared.topology {
@@ -111,12 +110,12 @@ impl Redis {
         }
     }
 
-    /// The slot of a key; `None` where there is one server.
+    /// The slot of a key; `None` for a single server.
     pub(crate) fn slot_of(&self, key: impl AsRef<[u8]>) -> Option<u16> {
         self.shared.topology.as_ref().map(|topology| topology.slots().of(key.as_ref()))
     }
 
-    /// Whether a node said that the command belongs elsewhere. Then it is looked up where.
+    /// Whether a node replied that the command belongs to another node, which is then located.
     pub(crate) fn is_redirect(&self, error: &Error) -> bool {
         let Some(topology) = self.shared.topology.as_ref().filter(|_| error.code().is_some_and(is_one)) else {
             return false;

@@ -1,4 +1,4 @@
-//! Numbers that may be read from any thread while the connection works.
+//! Gauges and counters that any thread can read while the connection is running.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -9,7 +9,7 @@ use crate::connection::admission::AdmissionCounters;
 use crate::connection::error_rate::{ErrorRate, Window};
 use crate::events::CauseKind;
 
-/// How full a connection is, and how it did lately. Written by its actor once a turn.
+/// Queue lengths and recent outcomes of a connection. The actor updates them once per poll.
 #[derive(Debug)]
 pub(crate) struct Gauges {
     queued: AtomicUsize,
@@ -35,17 +35,17 @@ impl Gauges {
         self.in_flight.store(in_flight, Ordering::Relaxed);
     }
 
-    /// Commands ended since the last call. For the actor alone.
+    /// Adds the commands that ended since the last call. Called by the actor only.
     pub(crate) fn record(&self, ended: AdmissionCounters, now: Instant) {
         let AdmissionCounters { completed, failed, unknown, abandoned } = ended;
         for (total, more) in self.ended.iter().zip([completed, failed, unknown, abandoned]) {
-            // One writer: no locked instruction is needed.
+            // There is one writer, so no atomic read-modify-write is needed.
             total.store(total.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         }
         self.window.record(completed, failed + unknown + abandoned, now.saturating_duration_since(self.started));
     }
 
-    /// What became of all commands so far.
+    /// The outcomes of all commands so far.
     pub(crate) fn ended(&self) -> AdmissionCounters {
         let [completed, failed, unknown, abandoned] = self.ended.each_ref().map(|total| total.load(Ordering::Relaxed));
         AdmissionCounters { completed, failed, unknown, abandoned }
@@ -64,7 +64,7 @@ impl Gauges {
     }
 }
 
-/// The established links that were lost: counted by all connections of one handle.
+/// The lost links, counted over all connections of one handle.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     by_kind: [AtomicU64; CauseKind::ALL.len()],
@@ -83,7 +83,7 @@ impl Losses {
         self.replays.load(Ordering::Relaxed)
     }
 
-    /// Of the kinds that occurred.
+    /// Only kinds that occurred.
     pub(crate) fn by_kind(&self) -> Vec<(CauseKind, u64)> {
         let counts = CauseKind::ALL.into_iter().zip(&self.by_kind);
         counts.map(|(kind, count)| (kind, count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0).collect()
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_cause_has_a_count_of_its_own() {
+    fn every_kind_of_cause_has_a_separate_count() {
         let losses = Losses::default();
         for (times, kind) in CauseKind::ALL.into_iter().enumerate() {
             (0..=times).for_each(|_| losses.count(kind, 2));

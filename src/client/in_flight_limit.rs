@@ -1,12 +1,12 @@
-//! Back-pressure for callers: a bound on how many commands of one connection are under way, and on their
-//! bytes, that waits instead of failing.
+//! Backpressure for callers: a limit on the number and the bytes of commands in progress, which waits instead of
+//! failing.
 //!
-//! A permit is never assigned to a waiter that has not been polled: a future can be kept without being polled
-//! for as long as its owner likes. A free permit stays in the semaphore, the first waiter is woken, and it has
-//! [`GRACE`] to take it. After that the permit is free for the next; the late waiter keeps its position.
+//! A permit is never assigned to a waiter that has not been polled, because its owner may keep a future unpolled for
+//! any time. A free permit stays in the semaphore, the first waiter is woken, and has [`GRACE`] to take it. After
+//! that the next waiter may take the permit; the late one keeps its position.
 //!
-//! The queue is entered by the call, not by the first poll, so that calls of one task keep their order even when
-//! an executor polls other futures in between. A call that is not polled at all is passed by after [`GRACE`], too.
+//! A call enters the queue immediately and not at its first poll, so the calls of one task keep their order even if
+//! an executor polls other futures in between. A call that is never polled is skipped after [`GRACE`] as well.
 
 use std::{
     collections::BTreeMap,
@@ -23,26 +23,26 @@ use std::{
 
 use tokio::time::Sleep;
 
-/// The lower bits of the count hold bytes, the rest commands: one atomic addition enters with both.
+/// The lower bits of the counter hold bytes, the upper bits commands, so that one atomic addition updates both.
 const BYTES: u32 = 40;
 const BYTES_MASK: u64 = (1 << BYTES) - 1;
-/// Fewer than the bits could hold, so that the last one in cannot overflow them.
+/// Fewer than the bits can represent, so that the last permit cannot overflow them.
 const MOST_COMMANDS: u64 = 1 << 22;
 const MOST_BYTES: u64 = 1 << (BYTES - 1);
 
-/// How long a free permit is reserved for a waiter that was woken or has just come. A waiter that is polled at all is
-/// polled within a turn of its executor; one that needs longer only loses the reservation.
+/// How long a free permit is reserved for a waiter that was woken or has just arrived. An active waiter is polled
+/// within one iteration of its executor; a slower one only loses the reservation.
 const GRACE: Duration = Duration::from_millis(10);
-/// Sleeping waiters check by themselves for a permit that another one did not take. For each of them the checks
-/// are this far apart, so that all of them together make no more than 10,000 a second.
+/// Sleeping waiters periodically check for a permit that another one did not take. The interval is this long per
+/// waiter, so that all waiters together check no more than 10,000 times a second.
 const CHECK_EACH: Duration = Duration::from_micros(100);
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
-/// A semaphore with two bounds. Uncontended it costs three atomic operations.
+/// A semaphore with two limits. Without contention it needs three atomic operations.
 #[derive(Debug)]
 pub(crate) struct InFlightLimit {
-    inside: AtomicU64,
-    /// The length of the queue: whoever comes while it is not empty goes behind it.
+    acquired: AtomicU64,
+    /// The length of the queue: new callers queue if it is not zero.
     waiting: AtomicUsize,
     commands: u64,
     bytes: u64,
@@ -50,24 +50,24 @@ pub(crate) struct InFlightLimit {
     queue: Mutex<Queue>,
 }
 
-/// A permit for one caller; dropping it makes room.
+/// A permit for one caller, released on drop.
 #[derive(Debug)]
 pub(crate) struct Permit {
     in_flight_limit: Arc<InFlightLimit>,
     share: u64,
 }
 
-/// Those that wait, by the order of their arrival.
+/// The waiters, in order of arrival.
 #[derive(Debug)]
 struct Queue {
     next: u64,
-    /// Came at that time, and were not polled yet.
+    /// The arrival time of waiters that were not polled yet.
     new: BTreeMap<u64, Instant>,
     asleep: BTreeMap<u64, Waker>,
-    /// Woken at that time, and not polled since.
+    /// The wake time of waiters that were not polled since.
     woken: BTreeMap<u64, Instant>,
-    /// How many are woken for one free permit: doubled whenever a woken waiter was not polled in time, so that
-    /// a thousand futures that nobody polls delay those behind them by ten graces.
+    /// How many waiters are woken for one free permit. It is doubled whenever a woken waiter was not polled in time,
+    /// so that a thousand unpolled futures delay the waiters behind them by ten grace periods.
     burst: usize,
 }
 
@@ -83,19 +83,19 @@ impl Queue {
     }
 
     fn join(&mut self, now: Instant) -> u64 {
-        let place = self.next;
+        let position = self.next;
         self.next += 1;
-        self.new.insert(place, now);
-        place
+        self.new.insert(position, now);
+        position
     }
 
-    fn leave(&mut self, place: u64) {
-        self.new.remove(&place);
-        self.asleep.remove(&place);
-        self.woken.remove(&place);
+    fn leave(&mut self, position: u64) {
+        self.new.remove(&position);
+        self.asleep.remove(&position);
+        self.woken.remove(&position);
     }
 
-    /// Ends the reservations of those that did not come.
+    /// Ends the reservations of waiters that were not polled in time.
     fn expire(&mut self, now: Instant, grace: Duration) {
         let is_in_time = |_: &u64, since: &mut Instant| now.saturating_duration_since(*since) < grace;
         self.new.retain(is_in_time);
@@ -106,29 +106,29 @@ impl Queue {
         }
     }
 
-    /// Whether nobody waits before `place`.
-    fn is_first(&self, place: u64) -> bool {
-        let is_before = |first: Option<&u64>| first.is_none_or(|first| place <= *first);
+    /// Whether there is no waiter before `position`.
+    fn is_first(&self, position: u64) -> bool {
+        let is_before = |first: Option<&u64>| first.is_none_or(|first| position <= *first);
         is_before(self.new.keys().next()) && is_before(self.asleep.keys().next()) && is_before(self.woken.keys().next())
     }
 
-    /// Wakes those who are first, as far as nobody came before them who is still to be polled.
+    /// Wakes the first waiters, unless an earlier one still has a reservation.
     fn wake(&mut self, count: usize, now: Instant) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while wakers.len() < count
             && self.asleep.keys().next() < Some(self.new.keys().next().unwrap_or(&u64::MAX))
-            && let Some((place, waker)) = self.asleep.pop_first()
+            && let Some((position, waker)) = self.asleep.pop_first()
         {
-            self.woken.insert(place, now);
+            self.woken.insert(position, now);
             wakers.push(waker);
         }
         wakers
     }
 
     fn check_after(&self) -> Duration {
-        let spread =
+        let interval =
             u32::try_from(self.asleep.len()).map_or(CHECK_MAX, |len| CHECK_EACH.saturating_mul(2 * len.min(1 << 20)));
-        (GRACE + spread.mul_f64(fastrand::f64())).min(CHECK_MAX)
+        (GRACE + interval.mul_f64(fastrand::f64())).min(CHECK_MAX)
     }
 }
 
@@ -139,7 +139,7 @@ impl InFlightLimit {
 
     fn with_grace(commands: usize, bytes: usize, grace: Duration) -> Arc<Self> {
         Arc::new(Self {
-            inside: AtomicU64::new(0),
+            acquired: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             commands: (commands as u64).clamp(1, MOST_COMMANDS),
             bytes: (bytes as u64).clamp(1, MOST_BYTES),
@@ -148,53 +148,52 @@ impl InFlightLimit {
         })
     }
 
-    /// Goes in with `bytes` if there is room now and nobody came before. The last one in may bring more than
-    /// there is room for: a command larger than all the room must not wait for ever.
+    /// Acquires a permit for `bytes` if there is room now and no earlier waiter. The last permit may exceed the
+    /// limit: a command larger than the limit must not wait forever.
     pub(crate) fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             return None;
         }
-        self.go_in(bytes)
+        self.acquire_now(bytes)
     }
 
-    fn go_in(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+    fn acquire_now(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let share = (1 << BYTES) | (bytes as u64).min(u32::MAX.into());
-        // Never counted in beyond the room, not even for a moment: callers who count themselves in, find the
-        // house full and leave again would keep each other out for ever.
-        let one_more = |inside: u64| (!self.is_full(inside)).then_some(inside + share);
-        self.inside.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        // The counter never exceeds the limit, not even temporarily: callers that add first, find no room and
+        // subtract again would exclude each other forever.
+        let one_more = |acquired: u64| (!self.is_full(acquired)).then_some(acquired + share);
+        self.acquired.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
         Some(Permit { in_flight_limit: self.clone(), share })
     }
 
-    /// Waits for room, behind those who wait already. The call enters the queue.
+    /// Waits for a permit, after the present waiters. The call enters the queue immediately.
     ///
-    /// # Cancel safety
-    /// Giving up takes no room and makes way for the next. A future that is kept and not polled delays others by
-    /// [`GRACE`], once.
+    /// # Cancel safety Dropping the future takes no permit, and the next waiter proceeds. A future that is kept
+    /// unpolled delays others by [`GRACE`], once.
     pub(crate) fn enter(self: Arc<Self>, bytes: usize) -> AcquireFuture {
-        let place = self.change(|queue| (queue.join(Instant::now()), Vec::new()));
-        AcquireFuture { in_flight_limit: self, bytes, place: Some(place), was_polled: false, check: None }
+        let position = self.change(|queue| (queue.join(Instant::now()), Vec::new()));
+        AcquireFuture { in_flight_limit: self, bytes, position: Some(position), was_polled: false, check: None }
     }
 
-    /// How many callers wait.
+    /// The number of waiting callers.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// The bytes of all permits.
+    /// The bytes of all acquired permits.
     pub(crate) fn bytes_inside(&self) -> u64 {
-        self.inside.load(Ordering::Relaxed) & BYTES_MASK
+        self.acquired.load(Ordering::Relaxed) & BYTES_MASK
     }
 
-    fn is_full(&self, inside: u64) -> bool {
-        inside >> BYTES >= self.commands || inside & BYTES_MASK >= self.bytes
+    fn is_full(&self, acquired: u64) -> bool {
+        acquired >> BYTES >= self.commands || acquired & BYTES_MASK >= self.bytes
     }
 
     fn has_room(&self) -> bool {
-        !self.is_full(self.inside.load(Ordering::SeqCst))
+        !self.is_full(self.acquired.load(Ordering::SeqCst))
     }
 
-    /// Changes the queue and wakes whom the change wants woken, outside of the lock: a waker runs foreign code.
+    /// Changes the queue and then wakes the returned wakers outside of the lock, because a waker runs foreign code.
     fn change<T>(&self, change: impl FnOnce(&mut Queue) -> (T, Vec<Waker>)) -> T {
         let mut queue: MutexGuard<'_, Queue> = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let (result, wakers) = change(&mut queue);
@@ -213,7 +212,7 @@ impl InFlightLimit {
         self.waiting.store(queue.len(), Ordering::SeqCst);
     }
 
-    /// Wakes the next ones for room that nobody is to take.
+    /// Wakes the next waiters if there is room without a reservation.
     fn wake_next(&self, queue: &mut Queue, now: Instant) -> Vec<Waker> {
         if queue.woken.is_empty() && self.has_room() { queue.wake(queue.burst, now) } else { Vec::new() }
     }
@@ -223,7 +222,7 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         let in_flight_limit = &self.in_flight_limit;
-        in_flight_limit.inside.fetch_sub(self.share, Ordering::SeqCst);
+        in_flight_limit.acquired.fetch_sub(self.share, Ordering::SeqCst);
         if in_flight_limit.waiting.load(Ordering::SeqCst) > 0 {
             in_flight_limit.wake_one();
         }
@@ -234,43 +233,43 @@ impl Drop for Permit {
 pub(crate) struct AcquireFuture {
     in_flight_limit: Arc<InFlightLimit>,
     bytes: usize,
-    /// Where it is in the queue; `None` once it has gone in.
-    place: Option<u64>,
+    /// The position in the queue; `None` after the permit was acquired.
+    position: Option<u64>,
     was_polled: bool,
     check: Option<Pin<Box<Sleep>>>,
 }
 
 impl AcquireFuture {
-    /// Takes room, or a place in the queue; then says when to check again.
+    /// Acquires a permit, or returns the time until the next check.
     fn step(&mut self, waker: &Waker) -> Result<Permit, Duration> {
         let (in_flight_limit, bytes) = (self.in_flight_limit.clone(), self.bytes);
         let is_first_poll = !std::mem::replace(&mut self.was_polled, true);
-        let (place, outcome) = in_flight_limit.change(|queue| {
+        let (position, outcome) = in_flight_limit.change(|queue| {
             let now = Instant::now();
-            let place = self.place.unwrap_or_else(|| queue.join(now));
-            // Only who waits itself passes others by. On a thread that stood still those that came or were woken
-            // before are polled before its timer is.
+            let position = self.position.unwrap_or_else(|| queue.join(now));
+            // Only a waiting caller skips earlier ones. After a stall of the thread, earlier waiters that arrived or
+            // were woken are polled before this timer.
             if !is_first_poll {
                 queue.expire(now, in_flight_limit.grace);
             }
-            queue.new.remove(&place);
-            if queue.woken.remove(&place).is_some() {
+            queue.new.remove(&position);
+            if queue.woken.remove(&position).is_some() {
                 queue.burst = 1;
             }
-            let mut pass = if queue.is_first(place) { in_flight_limit.go_in(bytes) } else { None };
-            if pass.is_none() {
-                queue.asleep.insert(place, waker.clone());
+            let mut permit = if queue.is_first(position) { in_flight_limit.acquire_now(bytes) } else { None };
+            if permit.is_none() {
+                queue.asleep.insert(position, waker.clone());
                 in_flight_limit.count(queue);
-                // Whoever left before it was counted has woken nobody.
-                pass = if queue.is_first(place) { in_flight_limit.go_in(bytes) } else { None };
+                // A permit that was released before this waiter was counted has woken no waiter.
+                permit = if queue.is_first(position) { in_flight_limit.acquire_now(bytes) } else { None };
             }
-            if pass.is_some() {
-                queue.asleep.remove(&place);
+            if permit.is_some() {
+                queue.asleep.remove(&position);
             }
             let wakers = in_flight_limit.wake_next(queue, now);
-            ((place, pass.ok_or_else(|| queue.check_after())), wakers)
+            ((position, permit.ok_or_else(|| queue.check_after())), wakers)
         });
-        self.place = outcome.is_err().then_some(place);
+        self.position = outcome.is_err().then_some(position);
         outcome
     }
 }
@@ -280,10 +279,10 @@ impl Future for AcquireFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
         let after = match self.step(cx.waker()) {
-            Ok(pass) => return Poll::Ready(pass),
+            Ok(permit) => return Poll::Ready(permit),
             Err(after) => after,
         };
-        // An executor without tokio's clock does not check by itself; a place in the queue it has all the same.
+        // Without tokio's timer there are no periodic checks; the position in the queue is kept nevertheless.
         if self.check.is_none() && tokio::runtime::Handle::try_current().is_ok() {
             self.check = Some(Box::pin(tokio::time::sleep(after)));
         }
@@ -291,7 +290,7 @@ impl Future for AcquireFuture {
             && check.as_mut().poll(cx).is_ready()
         {
             check.as_mut().reset(tokio::time::Instant::now() + after);
-            // Ready or not: the timer needs this task's waker.
+            // The timer must register this task's waker, whether it is ready or not.
             let _ = check.as_mut().poll(cx);
         }
         Poll::Pending
@@ -300,10 +299,10 @@ impl Future for AcquireFuture {
 
 impl Drop for AcquireFuture {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
+        if let Some(position) = self.position {
             let in_flight_limit = self.in_flight_limit.clone();
             in_flight_limit.change(|queue| {
-                queue.leave(place);
+                queue.leave(position);
                 ((), in_flight_limit.wake_next(queue, Instant::now()))
             });
         }
@@ -312,7 +311,7 @@ impl Drop for AcquireFuture {
 
 impl fmt::Debug for AcquireFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entering").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("AcquireFuture").field("position", &self.position).finish_non_exhaustive()
     }
 }
 
@@ -331,19 +330,19 @@ mod tests {
         }
     }
 
-    async fn crowd(in_flight_limit: Arc<InFlightLimit>, bytes: usize) -> usize {
+    async fn largest_concurrency(in_flight_limit: Arc<InFlightLimit>, bytes: usize) -> usize {
         let most = Arc::new(AtomicUsize::new(0));
-        let inside = Arc::new(AtomicUsize::new(0));
+        let acquired = Arc::new(AtomicUsize::new(0));
         let callers: Vec<_> = (0..64)
             .map(|_| {
-                let (in_flight_limit, most, inside) = (in_flight_limit.clone(), most.clone(), inside.clone());
+                let (in_flight_limit, most, acquired) = (in_flight_limit.clone(), most.clone(), acquired.clone());
                 tokio::spawn(async move {
                     for _ in 0..200 {
-                        let pass = in_flight_limit.clone().enter(bytes).await;
-                        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        let permit = in_flight_limit.clone().enter(bytes).await;
+                        most.fetch_max(acquired.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         tokio::task::yield_now().await;
-                        inside.fetch_sub(1, Ordering::SeqCst);
-                        drop(pass);
+                        acquired.fetch_sub(1, Ordering::SeqCst);
+                        drop(permit);
                     }
                 })
             })
@@ -353,23 +352,23 @@ mod tests {
                 caller.await.expect("no panic");
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), all).await.expect("somebody waits for ever");
-        assert_eq!(in_flight_limit.inside.load(Ordering::SeqCst), 0);
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("all callers complete");
+        assert_eq!(in_flight_limit.acquired.load(Ordering::SeqCst), 0);
         most.load(Ordering::SeqCst)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn never_more_than_room_inside_and_nobody_is_forgotten() {
-        assert_eq!(crowd(InFlightLimit::new(3, usize::MAX), 1).await, 3);
-        assert_eq!(crowd(InFlightLimit::new(usize::MAX, 300), 100).await, 3, "bounded by bytes");
-        assert_eq!(crowd(InFlightLimit::new(usize::MAX, 300), 1 << 30).await, 1, "larger than all the room");
+    async fn the_limit_is_never_exceeded_and_every_waiter_completes() {
+        assert_eq!(largest_concurrency(InFlightLimit::new(3, usize::MAX), 1).await, 3);
+        assert_eq!(largest_concurrency(InFlightLimit::new(usize::MAX, 300), 100).await, 3, "bounded by bytes");
+        assert_eq!(largest_concurrency(InFlightLimit::new(usize::MAX, 300), 1 << 30).await, 1, "larger than the limit");
     }
 
-    /// Ablation: calling somebody whenever a try failed makes those who wait wake each other for ever.
+    /// Ablation: if a failed attempt always wakes another waiter, the waiters wake each other forever.
     #[test]
-    fn those_who_wait_sleep_until_somebody_leaves() {
+    fn waiters_sleep_until_a_permit_is_released() {
         let in_flight_limit = InFlightLimit::with_grace(1, usize::MAX, Duration::from_secs(3600));
-        let inside = in_flight_limit.try_acquire(1).expect("room");
+        let acquired = in_flight_limit.try_acquire(1).expect("room");
         let calls = Arc::new(Calls::default());
         let waker = calls.clone().into();
         let mut cx = Context::from_waker(&waker);
@@ -378,12 +377,12 @@ mod tests {
             assert!(one.as_mut().poll(&mut cx).is_pending() && two.as_mut().poll(&mut cx).is_pending());
         }
         assert_eq!(calls.0.load(Ordering::SeqCst), 0);
-        drop(inside);
+        drop(acquired);
         assert_eq!(calls.0.load(Ordering::SeqCst), 1);
-        assert!(in_flight_limit.try_acquire(1).is_none(), "nobody overtakes those who wait");
-        assert!(two.as_mut().poll(&mut cx).is_pending(), "nor do they each other");
-        let Poll::Ready(pass) = one.as_mut().poll(&mut cx) else { panic!("the first in line goes in") };
-        drop(pass);
+        assert!(in_flight_limit.try_acquire(1).is_none(), "a new caller does not overtake waiters");
+        assert!(two.as_mut().poll(&mut cx).is_pending(), "waiters do not overtake each other");
+        let Poll::Ready(permit) = one.as_mut().poll(&mut cx) else { panic!("the first waiter gets the permit") };
+        drop(permit);
         assert!(two.as_mut().poll(&mut cx).is_ready());
     }
 
@@ -391,11 +390,12 @@ mod tests {
         Pin::new(acquiring).poll(&mut Context::from_waker(waker))
     }
 
-    /// Ablation: assigning the freed permit to the woken waiter (no expiry of `woken`) leaves the last one pending.
+    /// Ablation: if the freed permit is assigned to the woken waiter (no expiry of `woken`), the last one stays
+    /// pending.
     #[tokio::test]
-    async fn waiters_that_are_not_polled_hold_up_nobody() {
+    async fn unpolled_waiters_do_not_block_others() {
         let in_flight_limit = InFlightLimit::new(1, usize::MAX);
-        let inside = in_flight_limit.try_acquire(1).expect("room");
+        let acquired = in_flight_limit.try_acquire(1).expect("room");
         let mut kept: Vec<_> = (0..100).map(|_| in_flight_limit.clone().enter(1)).collect();
         for acquiring in &mut kept {
             assert!(poll_once(acquiring, Waker::noop()).is_pending());
@@ -410,30 +410,31 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
-        drop(inside);
+        drop(acquired);
         for (n, polled) in polled.into_iter().enumerate() {
-            let came = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("those polled go in");
+            let came =
+                tokio::time::timeout(Duration::from_secs(20), polled).await.expect("polled waiters get a permit");
             assert_eq!(came.expect("no panic"), n);
         }
-        let pass = tokio::time::timeout(Duration::from_secs(20), in_flight_limit.clone().enter(1))
+        let permit = tokio::time::timeout(Duration::from_secs(20), in_flight_limit.clone().enter(1))
             .await
-            .expect("a later one too");
-        drop(pass);
-        assert!(poll_once(&mut kept[50], Waker::noop()).is_ready(), "polled again it goes in");
+            .expect("a later waiter as well");
+        drop(permit);
+        assert!(poll_once(&mut kept[50], Waker::noop()).is_ready(), "a permit after it is polled again");
         drop(kept);
         assert_eq!(in_flight_limit.queue.lock().expect("whole").len(), 0, "dropped futures leave the queue");
         assert!(in_flight_limit.try_acquire(1).is_some());
     }
 
-    /// Ablation: entering the queue by the first poll lets the last one go in before the first.
+    /// Ablation: if the first poll enters the queue, the last call gets a permit before the first.
     #[tokio::test]
     async fn calls_keep_their_order_before_they_are_polled() {
         let in_flight_limit = InFlightLimit::with_grace(2, usize::MAX, Duration::from_secs(3600));
-        let (one_inside, other_inside) =
+        let (first, second) =
             (in_flight_limit.try_acquire(1).expect("room"), in_flight_limit.try_acquire(1).expect("room"));
         let (mut first, mut second) = (in_flight_limit.clone().enter(1), in_flight_limit.clone().enter(1));
-        drop((one_inside, other_inside));
-        assert!(in_flight_limit.try_acquire(1).is_none(), "two came before");
+        drop((first, second));
+        assert!(in_flight_limit.try_acquire(1).is_none(), "two calls are before it");
         let mut third = in_flight_limit.clone().enter(1);
         assert!(poll_once(&mut third, Waker::noop()).is_pending());
         assert!(poll_once(&mut first, Waker::noop()).is_ready() && poll_once(&mut second, Waker::noop()).is_ready());
@@ -441,30 +442,30 @@ mod tests {
         assert_eq!(in_flight_limit.queue.lock().expect("whole").len(), 0);
     }
 
-    /// Ablation: without the expiry of `new` the one behind waits for ever.
+    /// Ablation: without the expiry of `new` the next waiter waits forever.
     #[tokio::test]
-    async fn calls_that_are_never_polled_hold_up_nobody() {
+    async fn calls_that_are_never_polled_do_not_block_others() {
         let in_flight_limit = InFlightLimit::new(1, usize::MAX);
-        let inside = in_flight_limit.try_acquire(1).expect("room");
+        let acquired = in_flight_limit.try_acquire(1).expect("room");
         let kept: Vec<_> = (0..100).map(|_| in_flight_limit.clone().enter(1)).collect();
         let polled = tokio::spawn(in_flight_limit.clone().enter(1));
         tokio::task::yield_now().await;
-        drop(inside);
-        let pass = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("goes in");
-        drop((pass.expect("no panic"), kept));
+        drop(acquired);
+        let permit = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("a permit");
+        drop((permit.expect("no panic"), kept));
         assert!(in_flight_limit.try_acquire(1).is_some());
     }
 
-    /// Ablation: `Drop for AcquireFuture` without `wake_next` leaves the second waiter asleep.
+    /// Ablation: without `wake_next` in `Drop for AcquireFuture` the second waiter stays asleep.
     #[test]
     fn a_woken_waiter_that_is_dropped_wakes_the_next() {
         let in_flight_limit = InFlightLimit::with_grace(1, usize::MAX, Duration::from_secs(3600));
-        let inside = in_flight_limit.try_acquire(1).expect("room");
+        let acquired = in_flight_limit.try_acquire(1).expect("room");
         let calls = Arc::new(Calls::default());
         let waker = calls.clone().into();
         let (mut one, mut two) = (in_flight_limit.clone().enter(1), in_flight_limit.clone().enter(1));
         assert!(poll_once(&mut one, Waker::noop()).is_pending() && poll_once(&mut two, &waker).is_pending());
-        drop(inside);
+        drop(acquired);
         assert_eq!(calls.0.load(Ordering::SeqCst), 0);
         drop(one);
         assert_eq!(calls.0.load(Ordering::SeqCst), 1);

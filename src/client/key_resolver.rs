@@ -1,4 +1,4 @@
-//! Commands that this version does not know, by what the connected server says of them.
+//! Locates the keys of commands that this version does not know, with the connected server's command table.
 
 use std::{
     borrow::Borrow,
@@ -16,12 +16,12 @@ use crate::prefix::by_hand::of_unknown_container;
 use crate::prefix::resolve::{CommandKeys, command_keys, named};
 use crate::prefix::table::lookup;
 
-/// So many commands are remembered. A program that uses more unknown commands than that asks again.
+/// The maximum number of cached commands. A program with more unknown commands sends more requests.
 const REMEMBERED: usize = 256;
-/// A longer name is not worth the memory.
+/// Longer names are not cached, to save memory.
 const LONGEST: usize = 64;
 
-/// What servers have said, by `name`, or by `name|subcommand`.
+/// The key positions reported by servers, by `name`, or by `name|subcommand`.
 #[derive(Debug, Default)]
 pub(crate) struct Resolver(Mutex<HashMap<Vec<u8>, CommandKeys>>);
 
@@ -44,9 +44,9 @@ impl Resolver {
 }
 
 impl Redis {
-    /// A command of the `redis` crate, its keys found by the table as in [`Raw::from_cmd`], or by the connected
-    /// server where this version does not know the command, as that of a module. What the server says of a command
-    /// is remembered; where its keys depend on its arguments, each line costs a round trip.
+    /// Converts a `redis::Cmd`. Its keys are located with the command table as in [`Raw::from_cmd`], or by the
+    /// connected server if the command is unknown to this version, for example a module command. The server's key
+    /// positions of a command are cached; if they depend on its arguments, each line needs a round trip.
     ///
     /// ```no_run
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
@@ -57,11 +57,11 @@ impl Redis {
     /// ```
     ///
     /// # Errors
-    /// As [`Raw::from_cmd`]; also when the server does not know the command either, says that it has no keys or
-    /// that it is not for everybody, or does not answer.
+    /// See [`Raw::from_cmd`]. Also if the command is unknown to the server, the server reports no keys or does not
+    /// allow it for every user, or does not reply.
     ///
     /// # Cancel safety
-    /// Nothing is changed by asking.
+    /// Dropping the future has no effect.
     pub async fn resolve<T>(&self, cmd: impl Borrow<redis::Cmd>) -> Result<Raw<T>> {
         let argv = line(cmd.borrow());
         drop(cmd);

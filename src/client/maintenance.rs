@@ -1,4 +1,4 @@
-//! What a handle offers to those who look after a connection, or whose life depends on it.
+//! Monitoring of a connection, and actions on its loss.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use crate::connection::error_rate::ErrorRate;
 use crate::events::{ConnectionState, Status};
 
 impl Redis {
-    /// How the commands of the last ten seconds ended. With [`Status::is_available`] it tells a caller when
-    /// to shed load. Reading it costs ten loads; nothing is counted per command for it.
+    /// The outcomes of the commands of the last ten seconds. Together with [`Status::is_available`] it indicates when
+    /// a caller should shed load. Reading it costs ten atomic loads; no work is done per command.
     #[must_use]
     pub fn error_rate(&self) -> ErrorRate {
         self.shared.gauges.error_rate(Instant::now())
     }
 
-    /// Waits until there was no working link for longer than `longer_than` without interruption, or the
-    /// connection is closed, and returns what it was doing then. A connection that nobody has used yet is
-    /// not lost. For those who should not outlive it:
+    /// Waits until there was no working link for longer than `longer_than` without interruption, or until the
+    /// connection is closed. Returns the status at that time. An unused connection does not count as lost. For tasks
+    /// that must not outlive the connection:
     ///
     /// ```
     /// use actix::prelude::*;
@@ -33,7 +33,7 @@ impl Redis {
     ///     type Context = Context<Self>;
     ///
     ///     fn started(&mut self, ctx: &mut Context<Self>) {
-    ///         // A leader that cannot renew its lease must not go on.
+    // A leader that cannot renew its lease must stop.
     ///         let redis = self.redis.clone();
     ///         let lost = async move { redis.lost(Duration::from_secs(10)).await };
     ///         ctx.spawn(lost.into_actor(self).map(|_, _, ctx| ctx.stop()));

@@ -1,4 +1,4 @@
-//! New credentials for the connections that are there.
+//! New credentials for existing connections.
 
 use std::time::{Duration, Instant};
 
@@ -11,34 +11,33 @@ use crate::connection::driver::login::LoginSent;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
 
-/// The purpose of the connection that all commands share.
+/// The purpose of the shared connection.
 const SHARED: &str = "shared";
 
-/// What came of a login on one connection; see [`Reauthentication`].
+/// The result of a login on one connection; see [`Reauthentication`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectionLogin {
-    /// What the connection is for: `shared`, `subscriptions`, or the purpose that [`LinkInfo`](crate::LinkInfo) shows.
+    /// The purpose of the connection: `shared`, `subscriptions`, or the purpose in [`LinkInfo`](crate::LinkInfo).
     pub purpose: String,
-    /// Where it leads.
+    /// The address of its server.
     pub address: String,
-    /// Whether the server has accepted the credentials.
+    /// Whether the server accepted the credentials.
     pub result: Result<()>,
 }
 
-/// What [`Redis::reauthenticate`] has done.
+/// The result of [`Redis::reauthenticate`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Reauthentication {
-    /// Every connection that has a link or tries for one: in a cluster those to all nodes and replicas, those of
-    /// subscriptions, and those of stream consumers. Leased connections are not among them, because they are replaced
-    /// instead.
+    /// Every connection that has a link or is connecting: in a cluster those to all nodes and replicas, those of
+    /// subscriptions, and those of stream consumers. Leased connections are not listed, because they are replaced.
     pub connections: Vec<ConnectionLogin>,
 }
 
 impl Reauthentication {
-    /// Whether there are connections, and each of them has logged in with the new credentials. One that is not listed as
-    /// logged in may have the old login still, or no link at all; call [`Redis::reauthenticate`] again then.
+    /// Whether there are connections, and all of them have logged in with the new credentials. A connection without a
+    /// successful login may still use the old one, or have no link; call [`Redis::reauthenticate`] again then.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.connections.is_empty() && self.connections.iter().all(|connection| connection.result.is_ok())
@@ -46,34 +45,35 @@ impl Reauthentication {
 }
 
 impl Redis {
-    /// Logs in anew with the credentials of now, on every connection: those of the provider, the password file, or the
-    /// configuration. On a link that is up it sends AUTH, and commands in flight go on; a link that is too busy for that is
-    /// replaced as soon as its commands in flight are answered. Without a link the next attempt is made at once, also when
-    /// the server has refused the last one. Connections for commands that wait and for
-    /// [`watch`](Self::watch) end as soon as their present use allows: a command that waits goes on waiting on another
-    /// one. A subscription in RESP2 cannot log in again, so its link is made anew, with a gap.
+    /// Logs in with the current credentials on every connection: those of the provider, the password file, or the
+    /// configuration. On an established link it sends AUTH, and in-flight commands continue. A link that is too busy
+    /// for this is replaced after its in-flight commands completed. Without a link the next attempt is made
+    /// immediately, even if the server refused the last one. Connections for blocking commands and for
+    /// [`watch`](Self::watch) are closed as soon as their present use allows: a blocking command continues to wait on
+    /// another one. A subscription with RESP2 cannot log in again, so its link is replaced, with a gap.
     ///
-    /// Connections that are made later log in with the same credentials.
+    /// Later connections log in with the same credentials.
     ///
     /// # Errors
-    /// When the credentials cannot be had, there are none, or no server accepts them: then a link that is up stays as it is,
-    /// with its old login. [`ErrorKind::Disconnected`] when there was no link and none could be made within the connect
-    /// timeout. Where some connections have succeeded, the [`Reauthentication`] tells of each.
+    /// If the credentials are not available, there are none, or no server accepts them: an established link then
+    /// stays connected with its old login. [`ErrorKind::Disconnected`] if there was no link and none could be
+    /// established within the connect timeout. If some connections succeeded, the [`Reauthentication`] contains the
+    /// result of each.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the logins that were written.
+    /// Dropping the future does not undo logins that were sent.
     pub async fn reauthenticate(&self) -> Result<Reauthentication> {
         let within = self.config().connect_timeout();
         let login = self.shared.connect_params.login_of_now(within).await;
         let login = login.map_err(|cause| cause.error(Fate::NotSent))?.ok_or_else(|| {
-            let words = "there are no credentials to log in with; set REDIS_PASSWORD or give a provider";
+            let words = "there are no credentials to log in with; set REDIS_PASSWORD, or set a credentials provider";
             Error::new(ErrorKind::Config, Fate::NotSent, words)
         })?;
         let auth = login.auth().timeout(within);
         let mut connections = self.log_in_on(self.connections(), &auth, within).await;
         let is_lost = |login: &ConnectionLogin| kind_of(login) == Some(ErrorKind::Disconnected);
         if connections.iter().filter(|login| login.purpose == SHARED).all(is_lost) {
-            // There was no link, or it was lost meanwhile: the next one logs in by itself, and is then asked as well.
+            // There was no link, or it was lost meanwhile. The next one logs in by itself, and is then included.
             self.addr.send(ReconnectNow).await.map_err(|_| gone())?;
             match self.ready(within).await {
                 Ok(()) => {
@@ -101,7 +101,7 @@ impl Redis {
         Ok(Reauthentication { connections })
     }
 
-    /// Logs in on all links of these actors at the same time.
+    /// Logs in on all links of these actors concurrently.
     async fn log_in_on(
         &self,
         actors: Vec<(String, Addr<RedisActor>)>,
@@ -110,7 +110,7 @@ impl Redis {
     ) -> Vec<ConnectionLogin> {
         let mut sent = Vec::new();
         for (purpose, addr) in actors {
-            // One that has ended meanwhile has nothing to log in.
+            // An actor that has ended needs no login.
             for login in addr.send(LogIn(auth.clone())).await.unwrap_or_default() {
                 sent.push((purpose.clone(), login));
             }
@@ -128,7 +128,7 @@ impl Redis {
         done
     }
 
-    /// The actors of all connections but leased ones, each once.
+    /// The actors of all connections except leased ones, each once.
     fn connections(&self) -> Vec<(String, Addr<RedisActor>)> {
         let mut all = vec![(SHARED.to_owned(), self.addr.clone())];
         if let Ok(pubsub) = self.pubsub() {
@@ -148,16 +148,15 @@ impl Redis {
 }
 
 fn late(within: Duration) -> Error {
-    let words = format!(
-        "AUTH was not answered within {within:?}: a command that blocks is in front of it, and it takes effect behind that"
-    );
+    let words =
+        format!("AUTH was not answered within {within:?}: a blocking command is before it; it takes effect after that");
     Error::new(ErrorKind::Timeout, Fate::Unknown, words)
 }
 
 fn not_replaced(within: Duration) -> Error {
     let words = format!(
-        "the link had no room for AUTH or was being made, and the next one was not ready within {within:?}: it logs in with \
-         the new credentials once the commands in flight are answered"
+        "the link had no room for AUTH or was connecting, and the next one was not ready within {within:?}: it logs in with \
+         the new credentials after the commands in flight completed"
     );
     Error::new(ErrorKind::Timeout, Fate::NotSent, words)
 }

@@ -1,4 +1,4 @@
-//! The future of a command that a handle has sent.
+//! The future of a command that a handle sent.
 
 use std::{
     fmt,
@@ -19,18 +19,18 @@ use crate::messages::Command;
 
 type Answer<M> = oneshot::Receiver<Answered<M>>;
 
-/// A command on its way; see [`Redis::send`].
-#[must_use = "the command was sent, but only awaiting it tells what became of it"]
+/// A submitted command; see [`Redis::send`].
+#[must_use = "the command was sent, but its outcome is known only after awaiting it"]
 pub struct SendFuture<M: Command> {
     answer: Answer<M>,
-    /// Most have none, and callers by the million each hold one of these.
+    /// `None` for most commands, of which callers may hold millions.
     special: Option<Box<Special<M>>>,
 }
 
 enum Special<M: Command> {
-    /// On a connection of its own, which is told when the reply has left its channel.
+    /// Runs on a dedicated connection, which is notified when the reply was received.
     RunDedicated(oneshot::Sender<()>),
-    /// Before there was room for it.
+    /// Waits for room in the queue.
     ForRoom(ForRoom<M>),
 }
 
@@ -47,7 +47,7 @@ impl<M: Command> SendFuture<M> {
         Self { answer, special: None }
     }
 
-    pub(super) fn alone(answer: Answer<M>, seen: oneshot::Sender<()>) -> Self {
+    pub(super) fn dedicated(answer: Answer<M>, seen: oneshot::Sender<()>) -> Self {
         Self { answer, special: Some(Box::new(Special::RunDedicated(seen))) }
     }
 
@@ -67,7 +67,7 @@ impl<M: Command> SendFuture<M> {
 }
 
 impl<M: Command> ForRoom<M> {
-    /// Ready when it was sent, or answered because its time was up.
+    /// Ready when the command was submitted, or failed at its deadline.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.deadline.as_mut().poll(cx).is_ready() {
             if let Some(ticket) = self.ticket.take() {
@@ -95,7 +95,7 @@ impl<M: Command> Future for SendFuture<M> {
         }
         let answer = ready!(Pin::new(&mut self.answer).poll(cx)).map_or_else(|_| Err(gone()), Answered::into_reply);
         if let Some(Special::RunDedicated(seen)) = self.special.take().map(|special| *special) {
-            // Nobody listens when there was nothing to put back.
+            // The receiver is gone if there was nothing to put back.
             let _ = seen.send(());
         }
         Poll::Ready(answer)

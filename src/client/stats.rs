@@ -1,60 +1,62 @@
-//! Numbers of a connection, without asking the server.
+//! Statistics of a connection, without a request to the server.
 
 use std::time::{Duration, Instant};
 
 use super::{LinkInfo, NodeInfo, Redis};
 use crate::events::{Cause, CauseKind, ConnectionState};
 
-/// Numbers of a connection and of all that belong to its handle; see [`Redis::stats`]. Totals count from the start of the
-/// connection, over all links, and never decrease.
+/// Statistics of a connection and of everything that belongs to its handle; see [`Redis::stats`]. Totals count from
+/// the start of the connection, over all links, and never decrease.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Stats {
-    /// What the connection is doing.
+    /// The state of the connection.
     pub state: ConnectionState,
-    /// For how long it has been doing that.
+    /// The time since the last change of the state.
     pub in_state: Duration,
-    /// Why there is no connection, if there is none.
+    /// The reason for a missing connection.
     pub cause: Option<Cause>,
-    /// Commands written to a link and not answered yet.
+    /// The number of commands that were written and have no reply yet.
     pub in_flight: usize,
-    /// Commands that wait for a link, or for room in flight.
+    /// The number of commands that wait for a link, or for room in the in-flight window.
     pub queued: usize,
-    /// Callers that wait in [`Redis::send`], because the bounds of the queue are reached.
+    /// The number of callers that wait in [`Redis::send`] because the limits of the queue are reached.
     pub waiting_for_room: usize,
-    /// Bytes of the commands in flight and queued, counted as for
-    /// [`max_in_flight_bytes`](crate::RedisConfigBuilder::max_in_flight_bytes). Commands sent through the address of the actor
-    /// are not counted.
+    /// The bytes of commands in flight and queued, counted as for
+    /// [`max_in_flight_bytes`](crate::RedisConfigBuilder::max_in_flight_bytes). Commands that were sent through the
+    /// actor's address are not included.
     pub bytes: u64,
-    /// Total of commands that the server answered, with a value or with an error of its own.
+    /// Total of commands with a reply of the server, which may be an error.
     pub answered: u64,
-    /// Total of commands that failed and were certainly not sent ([`Fate::NotSent`](crate::Fate::NotSent)), those that found
-    /// no room included.
+    /// Total of commands that failed and were certainly not sent ([`Fate::NotSent`](crate::Fate::NotSent)), including
+    /// those that found no room.
     pub not_sent: u64,
-    /// Total of commands in flight whose link was lost and that may have run ([`Fate::Unknown`](crate::Fate::Unknown)).
+    /// Total of in-flight commands whose link was lost and that may have run
+    /// ([`Fate::Unknown`](crate::Fate::Unknown)).
     pub unknown: u64,
-    /// Total of commands whose deadline passed, or whose callers went away.
+    /// Total of commands whose deadline passed, or whose callers were gone.
     pub abandoned: u64,
-    /// Total of times that a command in flight was put back into the queue because its link was lost.
+    /// Total of retries of in-flight commands after a lost link.
     pub replays: u64,
-    /// Total of established links that were lost, by the kind of the cause; kinds that never occurred are left out. Each is
-    /// followed by a reconnect unless the connection ends. Links to nodes and replicas, further connections and those of
-    /// subscriptions and stream readers are counted as well.
+    /// Total of established links that were lost, by the kind of the cause; kinds that never occurred are omitted.
+    /// Each loss is followed by a reconnect unless the connection ends. Includes links to nodes and replicas,
+    /// auxiliary connections, and those of subscriptions and stream readers.
     pub disconnects: Vec<(CauseKind, u64)>,
     /// Total of restarts of the actor by its supervisor.
     pub restarts: u64,
-    /// The nodes of a cluster as far as they are known; with sentinels the replicas that are read from. Round trips are not
+    /// The known nodes of a cluster; with sentinels the replicas that are used for reads. Round trips are not
     /// measured.
     pub nodes: Vec<NodeInfo>,
-    /// What the connection of the subscriptions is doing, if there is one.
+    /// The state of the subscription connection, if there is one.
     pub subscriptions: Option<ConnectionState>,
-    /// The connections beside the shared one.
+    /// The auxiliary connections.
     pub links: Vec<LinkInfo>,
 }
 
 impl Redis {
-    /// The numbers of now, for a scrape: nothing is awaited and no server is asked, so it works during an outage and after a
-    /// shutdown. The counts of one moment may be apart by what one turn of the actor changes.
+    /// Returns the current statistics, for example for a metrics scrape. It waits for nothing and sends no request,
+    /// so it works during an outage and after a shutdown. The counts of one call may differ by the changes of one
+    /// poll of the actor.
     ///
     /// ```no_run
     /// # fn example(redis: redis_actix::Redis) {

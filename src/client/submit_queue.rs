@@ -1,5 +1,5 @@
-//! How commands get from handles to the actor: they gather here while one message in the mailbox calls for
-//! them, so that many callers pay for one envelope, one place in the mailbox and one wake-up together.
+//! The queue of commands from handles to the actor. Commands are collected here and one message in the mailbox
+//! announces them, so that many callers share one envelope, one mailbox slot and one wake-up.
 
 use std::{
     collections::VecDeque,
@@ -15,19 +15,19 @@ use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
 
 use crate::connection::request::BoxedTicket;
 
-/// Capacity that is kept between batches; a burst's worth beyond it is given back.
+/// The capacity that is kept between batches; more is released after a burst.
 const KEEP: usize = 4096;
 
-/// A command from a [`Redis`](crate::Redis) handle, with its own reply channel and the time it was asked.
+/// A command from a [`Redis`](crate::Redis) handle, with its reply channel and its start time.
 pub(crate) struct Submit {
     pub(crate) ticket: BoxedTicket,
     pub(crate) asked: Instant,
 }
 
-/// A command that takes its own place in the mailbox, and where it comes from.
+/// A command that is a separate message in the mailbox, and the thread of its caller.
 pub(crate) struct UnbatchedSubmit {
     pub(crate) submit: Submit,
-    asker: ThreadId,
+    sender: ThreadId,
 }
 
 impl Message for UnbatchedSubmit {
@@ -35,53 +35,53 @@ impl Message for UnbatchedSubmit {
 }
 
 impl UnbatchedSubmit {
-    /// To be made on the thread of whoever waits for the answer.
+    /// Must be created on the thread of the caller that waits for the reply.
     pub(crate) fn new(submit: Submit) -> Self {
-        Self { submit, asker: thread::current().id() }
+        Self { submit, sender: thread::current().id() }
     }
 
     pub(crate) fn callers(&self) -> Callers {
-        Callers::of(self.asker)
+        Callers::of(self.sender)
     }
 }
 
-/// Says that commands have gathered in the intake.
+/// Announces commands in the submit queue.
 pub(crate) struct CommandsQueued;
 
 impl Message for CommandsQueued {
     type Result = ();
 }
 
-/// Commands on their way to one actor.
+/// The queued commands of one actor.
 #[derive(Default)]
 pub(crate) struct SubmitQueue {
     state: Mutex<SubmitState>,
-    /// Somebody has the actor's address: see [`SubmitQueue::send_unbatched`].
-    aside: AtomicBool,
+    /// Set after the actor's address was used directly: see [`SubmitQueue::send_unbatched`].
+    unbatched: AtomicBool,
 }
 
 #[derive(Default)]
 struct SubmitState {
-    /// Not empty: a [`CommandsQueued`] that has not been handled is in the mailbox.
+    /// If it is not empty, an unhandled [`CommandsQueued`] is in the mailbox.
     waiting: VecDeque<Submit>,
-    /// On whose thread the first of them was sent.
-    asker: Option<ThreadId>,
+    /// The thread on which the first of them was sent.
+    sender: Option<ThreadId>,
     closed: bool,
 }
 
-/// Where they are who send commands: whoever sent last, of those that gathered the first.
+/// The threads of the callers: that of the last caller, or of the first one for queued commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Callers {
-    /// On the thread of the actor: either it runs, or they do.
+    /// On the actor's thread: the actor and its callers never run at the same time.
     Here,
-    /// On another one: while they are told, those who were told before ask anew.
+    /// On another thread: while some callers are notified, others may already send again.
     DedicatedRunner,
 }
 
 impl Callers {
-    /// Seen from the actor's thread.
-    fn of(asker: ThreadId) -> Self {
-        if asker == thread::current().id() { Self::Here } else { Self::DedicatedRunner }
+    /// From the view of the actor's thread.
+    fn of(sender: ThreadId) -> Self {
+        if sender == thread::current().id() { Self::Here } else { Self::DedicatedRunner }
     }
 }
 
@@ -92,34 +92,34 @@ impl SubmitQueue {
         A: Actor + Handler<UnbatchedSubmit> + Handler<CommandsQueued>,
         A::Context: ToEnvelope<A, UnbatchedSubmit> + ToEnvelope<A, CommandsQueued>,
     {
-        if self.aside.load(Ordering::Acquire) {
+        if self.unbatched.load(Ordering::Acquire) {
             addr.do_send(UnbatchedSubmit::new(submit));
             return;
         }
         let mut state = self.lock();
         if state.closed {
-            // Dropped outside of the lock: whoever waits for it is woken by that.
+            // Dropped outside of the lock, because this wakes the waiting caller.
             drop(state);
             drop(submit);
             return;
         }
         state.waiting.push_back(submit);
         if state.waiting.len() == 1 {
-            state.asker = Some(thread::current().id());
-            // Under the lock: until it is in the mailbox nobody may find that it need not be sent.
+            state.sender = Some(thread::current().id());
+            // Under the lock: until it is in the mailbox, no other sender may assume that it was sent.
             addr.do_send(CommandsQueued);
         }
     }
 
-    /// From now on commands take their own places in the mailbox. Whoever sends to the address itself as well
-    /// expects one order over both, and commands that gather would overtake those already in the mailbox.
+    /// From now on commands are separate messages in the mailbox. Callers that also send to the address expect one
+    /// order over both, and queued commands would overtake those in the mailbox.
     pub(crate) fn send_unbatched(&self) {
-        if !self.aside.load(Ordering::Relaxed) {
-            self.aside.store(true, Ordering::Release);
+        if !self.unbatched.load(Ordering::Relaxed) {
+            self.unbatched.store(true, Ordering::Release);
         }
     }
 
-    /// Moves everything that has gathered behind what is in `taken`, and says where it came from.
+    /// Appends all queued commands to `taken`, and returns the threads of their callers.
     pub(crate) fn take(&self, taken: &mut VecDeque<Submit>) -> Callers {
         let mut state = self.lock();
         if taken.is_empty() {
@@ -128,7 +128,7 @@ impl SubmitQueue {
         } else {
             taken.append(&mut state.waiting);
         }
-        state.asker.map_or(Callers::Here, Callers::of)
+        state.sender.map_or(Callers::Here, Callers::of)
     }
 
     fn close(&self) {
@@ -140,13 +140,13 @@ impl SubmitQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, SubmitState> {
-        // Nothing in here can be left half done.
+        // No operation can leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The actor's end of an intake. When it goes, however that comes, nobody may wait for ever: what has gathered
-/// is dropped, which tells its callers, and so is whatever comes later.
+/// The actor's end of the submit queue. When it is dropped, for any reason, no caller may wait forever: the queued
+/// commands and all later ones are dropped, which notifies their callers.
 pub(crate) struct SubmitReceiver(pub(crate) Arc<SubmitQueue>);
 
 impl Drop for SubmitReceiver {
