@@ -1,4 +1,4 @@
-//! Subscriptions as users see them, and the one connection that all of them share.
+//! Subscriptions, and the connection that they share.
 
 pub(crate) mod actor;
 pub(crate) mod backlog;
@@ -28,8 +28,8 @@ use event::SubscriptionEvent;
 use subscription::SubscribeFuture;
 use topic::Topic;
 
-/// The connection for subscriptions of one handle: made when it is first needed, and closed when nobody needed it for a
-/// while. In a cluster there are more of them, see [`Redis::subscribe`].
+/// The subscription connection of one handle: opened on demand, and closed after an idle time. A cluster may need
+/// further connections, see [`Redis::subscribe`].
 pub(crate) struct PubSub {
     spec: ConnectionSpec,
     links: Arc<Links>,
@@ -44,14 +44,14 @@ struct HubState {
 }
 
 struct Hub {
-    /// Weak: subscriptions hold it, and without one it ends.
+    /// Weak, because subscriptions hold the address, and the actor ends without any.
     addr: WeakAddr<PubSubActor>,
     status: watch::Receiver<Status>,
     link: WeakAddr<RedisActor>,
 }
 
 impl PubSub {
-    /// Connections to single nodes are shown among `links`.
+    /// Connections to single nodes are listed in `links`.
     pub(crate) fn new(spec: ConnectionSpec, links: Arc<Links>, idle: Duration) -> Arc<Self> {
         Arc::new(Self { spec, links, idle, state: Mutex::default() })
     }
@@ -60,7 +60,7 @@ impl PubSub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The actor that keeps the subscriptions, on the thread of `main`.
+    /// The actor of the subscriptions, on the thread of `main`.
     pub(crate) fn hub(&self, main: &Redis) -> Result<Addr<PubSubActor>> {
         let mut state = self.state();
         if state.closed {
@@ -87,19 +87,19 @@ impl PubSub {
         self.state().hub.as_ref()?.link.upgrade()
     }
 
-    /// How the link does, if there is one.
+    /// The status of the link, if there is one.
     pub(crate) fn status(&self) -> Option<Status> {
         let status = self.state().hub.as_ref()?.status.borrow().clone();
         (status.state != ConnectionState::Closed).then_some(status)
     }
 
-    /// What all of its links are doing that were ever needed.
+    /// The status of all links that were ever opened.
     pub(crate) fn statuses(&self) -> Vec<Status> {
         let shared = self.status().filter(|status| status.state != ConnectionState::Idle);
         shared.into_iter().chain(self.links.attended(LinkRole::Subscriptions)).collect()
     }
 
-    /// Ends every subscription. Returns where it is said that all is over.
+    /// Ends every subscription. Returns a receiver that is notified after the end.
     pub(crate) fn close(&self) -> Option<oneshot::Receiver<()>> {
         let mut state = self.state();
         state.closed = true;
@@ -117,19 +117,21 @@ impl fmt::Debug for PubSub {
 }
 
 impl Redis {
-    /// Sends what is published in these topics to `inbox`, until the [`Subscription`](crate::Subscription) is dropped.
-    /// Await it: it resolves when the server has confirmed every topic.
+    /// Sends the messages of these topics to `inbox`, until the [`Subscription`](crate::Subscription) is dropped. The
+    /// future completes after the server has confirmed every topic.
     ///
-    /// All subscriptions of a connection share one further connection, on which the server sees each topic once, however
-    /// many want it. It is dialled again like the first one; every topic is subscribed to again then, and each inbox is
-    /// sent [`SubscriptionEvent::Gap`] between what came before and what comes after.
+    /// All subscriptions of a handle share one additional connection, and the server sees each topic once, regardless
+    /// of the number of subscribers. It reconnects like the main connection. Every topic is then subscribed again,
+    /// and each inbox receives [`SubscriptionEvent::Gap`] between the earlier and the later messages.
     ///
-    /// In a cluster this connection leads to any node, because the cluster bus takes every message to every node. It leaves a node
-    /// that is no member any more, and one that most primaries do not reach, as soon as the nodes say so (after their
-    /// `cluster-node-timeout`). A message that the bus loses in less time than that is missed without a gap. A shard channel is told by the
-    /// owner of its slot only, and events of keys by the primary that has the key: these take a connection to each such node,
-    /// which follows slots that move and primaries that are replaced, with a gap for whoever may have missed something. There
-    /// are at most as many as primaries, and [`ConnectionInfo::links`](crate::ConnectionInfo::links) shows them.
+    /// In a cluster this connection uses any node, because the cluster bus sends every message to every node. It
+    /// leaves a node that is no longer a member, and one that most primaries cannot reach, as soon as the nodes
+    /// report it (after their `cluster-node-timeout`). A message that the bus loses in a shorter time is missed
+    /// without a gap. Messages of a shard channel are available only from the owner of its slot, and key events only
+    /// from the primary that has the key. These topics use one connection to each such node. The connections follow
+    /// moved slots and replaced primaries, with a gap for subscribers that may have missed messages. There are no
+    /// more of them than primaries, and [`ConnectionInfo::links`](crate::ConnectionInfo::links) lists them.
+    ///
     ///
     /// ```no_run
     /// # use actix::prelude::*;
@@ -148,15 +150,14 @@ impl Redis {
     /// # }
     /// ```
     ///
-    /// # Errors
-    /// [`ErrorKind::Server`] with the server's code when it refuses a topic, as `NOPERM` for a channel that the user
-    /// may not read; nothing of this call is subscribed to then, and other subscriptions are not touched.
-    /// [`ErrorKind::Refused`] while the server refuses the login, [`ErrorKind::Timeout`] when it did not confirm in
-    /// time, [`ErrorKind::InvalidCommand`] for a topic that cannot be kept inside the prefix,
-    /// [`ErrorKind::Closed`] after a shutdown.
+    /// [`ErrorKind::Server`] with the server's code if it refuses a topic, such as `NOPERM` for a channel that the
+    /// user may not read; then no topic of this call is subscribed, and other subscriptions are unchanged.
+    /// [`ErrorKind::Refused`] while the server refuses the login, [`ErrorKind::Timeout`] if it did not confirm in
+    /// time, [`ErrorKind::InvalidCommand`] for a topic that cannot be restricted to the prefix, [`ErrorKind::Closed`]
+    /// after a shutdown.
     ///
     /// # Cancel safety
-    /// Dropping the future takes everything back.
+    /// Dropping the future undoes all of it.
     pub fn subscribe(
         &self,
         topics: impl IntoIterator<Item = Topic>,

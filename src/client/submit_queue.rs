@@ -75,13 +75,13 @@ pub(crate) enum Callers {
     /// On the actor's thread: the actor and its callers never run at the same time.
     Here,
     /// On another thread: while some callers are notified, others may already send again.
-    DedicatedRunner,
+    OtherThread,
 }
 
 impl Callers {
     /// From the view of the actor's thread.
     fn of(sender: ThreadId) -> Self {
-        if sender == thread::current().id() { Self::Here } else { Self::DedicatedRunner }
+        if sender == thread::current().id() { Self::Here } else { Self::OtherThread }
     }
 }
 

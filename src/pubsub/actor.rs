@@ -1,5 +1,5 @@
-//! The actor that keeps the subscriptions of a connection: a mailbox, and one future that turns the engine. The engine is
-//! also the listener of the links for subscriptions, so all of them live on one thread.
+//! The actor of the subscriptions: a mailbox, and one future that polls the engine. The engine is also the listener
+//! of the subscription links, so all of them run on one thread.
 
 use std::{
     cell::RefCell,
@@ -40,28 +40,28 @@ mod member;
 #[cfg(test)]
 mod tests;
 
-/// What handles ask.
+/// Requests of handles.
 pub(crate) enum Order {
-    /// A new subscriber, without topics.
+    /// Adds a subscriber without topics.
     Open {
         id: Id,
         bounds: Bounds,
         inbox: Recipient<SubscriptionEvent>,
         tally: Arc<SubscriptionCounters>,
     },
-    /// It wants these, all or none.
+    /// Adds these topics to it, all or none.
     Join {
         id: Id,
         request: u64,
         topics: Vec<(Name, Topic)>,
         done: oneshot::Sender<Result<()>>,
     },
-    /// The answer has arrived.
+    /// The caller has received the confirmation.
     Keep {
         id: Id,
         request: u64,
     },
-    /// Nobody waits for that any more.
+    /// The caller is gone, so the request is undone.
     Undo {
         id: Id,
         request: u64,
@@ -75,7 +75,7 @@ pub(crate) enum Order {
         id: Id,
         done: Option<oneshot::Sender<()>>,
     },
-    /// All of it is over.
+    /// Ends all subscriptions.
     End(oneshot::Sender<()>),
     #[cfg(test)]
     ActorFailure,
@@ -85,21 +85,21 @@ impl Message for Order {
     type Result = ();
 }
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct PubSubActor {
     engine: Rc<RefCell<Engine>>,
 }
 
-/// What links to single nodes are made from.
+/// The parts of links to single nodes.
 pub(crate) struct NodeConnections {
     pub(crate) spec: ConnectionSpec,
     pub(crate) links: Arc<Links>,
-    /// Of a cluster.
+    /// The topology, in a cluster.
     pub(crate) topology: Option<Arc<Topology>>,
 }
 
-/// The address of a new actor, and what has to be run on its thread. `link` is to grow from `seed`; it is closed after
-/// `idle` without any subscriber.
+/// Creates the address of a new actor, and its future, which must run on the thread of the connection. `link` is
+/// spawned from `seed`; it is closed after `idle` without any subscriber.
 pub(crate) fn spawn(
     link: Redis,
     seed: PreparedActor,
@@ -107,29 +107,29 @@ pub(crate) fn spawn(
     main: WeakAddr<RedisActor>,
     idle: Duration,
 ) -> (Addr<PubSubActor>, impl FnOnce() + Send + 'static) {
-    // Without a bound, as every mailbox of this crate: a bound would only reorder.
+    // Unbounded like every mailbox of this crate, because a bound would reorder messages.
     let (sender, receiver) = channel::channel::<PubSubActor>(0);
     let start = move || {
         let engine = Rc::new(RefCell::new(Engine::new(link, node_connections, main, idle)));
         actix::spawn(seed.spawn_with(Some(Box::new(LinkListener(engine.clone(), ANYWHERE)))));
         let actor = Context::with_receiver(receiver).into_future(PubSubActor { engine: engine.clone() });
         actix::spawn(async move {
-            let falls = engine.clone();
+            let failures = engine.clone();
             Guardian::new(actor, RestartLimit::default(), move |fall| match fall {
-                ActorFailure::Restart(_, reason) => falls.borrow_mut().restarted(&reason),
+                ActorFailure::Restart(_, reason) => failures.borrow_mut().restarted(&reason),
                 ActorFailure::GiveUp(reason) => {
                     let words = format!("subscription actor: {reason}");
-                    falls.borrow_mut().end(Cause::new(CauseKind::Panicked, words), None);
+                    failures.borrow_mut().end(Cause::new(CauseKind::Panicked, words), None);
                 }
             })
             .await;
-            engine.borrow_mut().end(Cause::new(CauseKind::Shutdown, "nobody holds the subscriptions any more"), None);
+            engine.borrow_mut().end(Cause::new(CauseKind::Shutdown, "all subscriptions were dropped"), None);
         });
     };
     (Addr::new(sender), start)
 }
 
-/// The engine's end at a link.
+/// Forwards the messages of a link to the engine.
 struct LinkListener(Rc<RefCell<Engine>>, LinkId);
 
 impl Listener for LinkListener {
@@ -160,7 +160,7 @@ impl Handler<Order> for PubSubActor {
     }
 }
 
-/// Turns the engine after each draining of the mailbox.
+/// Polls the engine after the mailbox was drained.
 struct EngineFuture;
 
 impl ActorFuture<PubSubActor> for EngineFuture {
@@ -174,8 +174,8 @@ impl ActorFuture<PubSubActor> for EngineFuture {
     ) -> Poll<()> {
         let mut engine = actor.engine.borrow_mut();
         engine.held(ctx.connected());
-        // The engine bounds its own work.
-        let turn = tokio::task::unconstrained(std::future::poll_fn(|cx| {
+        // The engine limits its own work per poll.
+        let engine_poll = tokio::task::unconstrained(std::future::poll_fn(|cx| {
             engine.poll(cx);
             Poll::Ready(())
         }));
@@ -185,7 +185,7 @@ impl ActorFuture<PubSubActor> for EngineFuture {
             actix::spawn(seed.spawn_with(Some(Box::new(LinkListener(actor.engine.clone(), link_id)))));
         }
         if engine.is_over() && !ctx.connected() {
-            // This future alone would keep the actor alive.
+            // The actor would live as long as this future.
             ctx.stop();
             return Poll::Ready(());
         }

@@ -1,31 +1,31 @@
-//! What one subscriber has not handled yet, bounded.
+//! The bounded queue of one subscriber's events.
 
 use std::collections::VecDeque;
 
 use crate::events::Cause;
 
-/// So many messages are in the hands of a subscriber at once. More would only wait in its mailbox, where no policy
-/// reaches them; fewer, and a handler that is a future would seem slow, because it takes some turns of the thread to be
-/// spawned and to answer, and each brings messages.
+/// The maximum number of messages that a subscriber handles at once. More would only wait in its mailbox, where no
+/// overflow policy applies. With fewer, an asynchronous handler would count as slow, because spawning it and its
+/// reply take several iterations of the thread, and each brings messages.
 const WINDOW: usize = 128;
 
-/// So many words that are no messages wait at most. There is one for each topic that is refused, and some for each link.
-const WORDS: usize = 1024;
+/// The maximum number of queued events other than messages. There is one per refused topic, and a few per link.
+const STATUS_EVENTS: usize = 1024;
 
-/// What becomes of messages that a subscriber is too slow for.
+/// What happens to messages for which a subscriber is too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The oldest that waits makes room for the new one. The default: what is newest is worth most.
+    /// The oldest queued message is dropped. The default, because the newest messages are most relevant.
     #[default]
     DropOldest,
-    /// The new one is dropped.
+    /// The new message is dropped.
     DropNewest,
     /// The subscription ends.
     Disconnect,
 }
 
-/// How much may wait.
+/// The limits of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) messages: usize,
@@ -33,23 +33,23 @@ pub(crate) struct Bounds {
     pub(crate) overflow: Overflow,
 }
 
-/// What a subscriber is handed next.
+/// The next item for a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece<T> {
     Item {
         item: T,
         size: usize,
     },
-    /// So many messages were dropped here.
+    /// This number of messages was dropped here.
     Dropped(u64),
-    /// The link was lost here, so many times.
+    /// The link was lost here, this number of times.
     Gap {
         losses: u32,
         cause: Cause,
     },
 }
 
-/// What has to be said between two messages. It adds up, so that a slow subscriber's markers are bounded by its messages.
+/// The markers between two messages. They are merged, so that their number is limited by that of the messages.
 #[derive(Default)]
 struct Marks {
     dropped: u64,
@@ -74,27 +74,27 @@ impl Marks {
 }
 
 struct QueuedMessage<T> {
-    /// What has to be said before it.
+    /// The markers before it.
     marks: Marks,
     item: T,
-    /// `None` for a word about the subscription, which takes no room from messages.
+    /// `None` for an event about the subscription, which does not count against the limits.
     size: Option<usize>,
 }
 
-/// The subscriber is too slow, and its policy says that it ends.
+/// The subscriber is too slow, and its policy is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct Backlog<T> {
     bounds: Bounds,
     waiting: VecDeque<QueuedMessage<T>>,
-    /// How many of those that wait are words.
-    words: usize,
-    /// What has to be said behind all that waits.
+    /// The number of queued events other than messages.
+    status_events: usize,
+    /// The markers after all queued messages.
     tail: Marks,
     bytes: usize,
-    /// Handed over and not handled yet.
+    /// The number of items in delivery.
     in_delivery: usize,
     handed_bytes: usize,
     held: bool,
@@ -107,7 +107,7 @@ impl<T> Backlog<T> {
         Self {
             bounds,
             waiting: VecDeque::new(),
-            words: 0,
+            status_events: 0,
             tail: Marks::default(),
             bytes: 0,
             in_delivery: 0,
@@ -117,22 +117,22 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Messages that wait or are being handled.
+    /// The number of messages that are queued or in delivery.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() - self.words + self.in_delivery
+        self.waiting.len() - self.status_events + self.in_delivery
     }
 
-    /// Their bytes.
+    /// Their size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes + self.handed_bytes
     }
 
-    /// How many messages were dropped so far.
+    /// The number of messages dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Half of a small bound, so that dropping the oldest has something to drop.
+    /// Half of a small limit, so that dropping the oldest is possible.
     fn window(&self) -> usize {
         WINDOW.min(self.bounds.messages.div_ceil(2))
     }
@@ -141,13 +141,13 @@ impl<T> Backlog<T> {
         self.len() < self.bounds.messages && self.bytes().saturating_add(size) <= self.bounds.bytes
     }
 
-    /// A message came.
+    /// Queues a message.
     pub(crate) fn push(&mut self, item: T, size: usize) -> Result<(), TooSlow> {
         if !self.fits(size) {
             match self.bounds.overflow {
                 Overflow::Disconnect => return Err(TooSlow),
                 Overflow::DropNewest => return self.drop_newest(),
-                // Dropping all that waits would make no room for it.
+                // Dropping all queued messages would not make enough room.
                 Overflow::DropOldest if self.handed_bytes.saturating_add(size) > self.bounds.bytes => {
                     return self.drop_newest();
                 }
@@ -165,10 +165,10 @@ impl<T> Backlog<T> {
         Ok(())
     }
 
-    /// Something is to be said that is no message: no policy applies to it.
+    /// Queues an event that is not a message; no overflow policy applies.
     pub(crate) fn say(&mut self, word: T) {
-        if self.words < WORDS {
-            self.words += 1;
+        if self.status_events < STATUS_EVENTS {
+            self.status_events += 1;
             self.waiting.push_back(QueuedMessage { marks: std::mem::take(&mut self.tail), item: word, size: None });
         }
     }
@@ -189,7 +189,7 @@ impl<T> Backlog<T> {
         true
     }
 
-    /// Messages may be missing between those that came so far and those that come now.
+    /// Marks a gap: messages may be missing between earlier and later ones.
     pub(crate) fn gap(&mut self, cause: Cause) {
         self.tail.merge(Marks { dropped: 0, gap: Some((1, cause.clone())) });
         if let Some((_, last)) = &mut self.tail.gap {
@@ -197,15 +197,15 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Hands nothing out beyond the next gap until [`release`](Self::release): what follows a gap follows it when every
-    /// topic is back.
+    /// Holds back everything after the next gap until [`release`](Self::release), because the events after a gap are
+    /// delivered after every topic has recovered.
     pub(crate) fn hold(&mut self) {
         self.held = true;
     }
 
-    /// Whether something waits behind a gap that is held. What it is does not matter: a status event in front of messages is
-    /// held by the same gap, and holds them.
-    pub(crate) fn is_held_up(&self) -> bool {
+    /// Whether anything is held back at a gap. Its type does not matter: a status event before messages is held back
+    /// by the same gap, and holds them back.
+    pub(crate) fn is_held_back(&self) -> bool {
         self.held && self.waiting.front().is_some_and(|next| next.marks.gap.is_some())
     }
 
@@ -213,14 +213,14 @@ impl<T> Backlog<T> {
         self.held = false;
     }
 
-    /// Whether the subscriber may have one more piece.
+    /// Whether the subscriber may get another item.
     fn has_next(&self) -> bool {
         let marks = self.waiting.front().map_or(&self.tail, |next| &next.marks);
         let is_blocked = self.held && marks.gap.is_some() && marks.dropped == 0;
         self.in_delivery < self.window() && !is_blocked
     }
 
-    /// The next piece, if the subscriber may have one more. Tell when it was [`handled`](Self::handled).
+    /// The next item, if the subscriber may get one. Call [`handled`](Self::handled) afterwards.
     pub(crate) fn next(&mut self) -> Option<Piece<T>> {
         if !self.has_next() {
             return None;
@@ -230,7 +230,7 @@ impl<T> Backlog<T> {
             Some(piece) => piece,
             None => {
                 let QueuedMessage { item, size, .. } = self.waiting.pop_front()?;
-                self.words -= usize::from(size.is_none());
+                self.status_events -= usize::from(size.is_none());
                 let size = size.unwrap_or_default();
                 self.bytes -= size;
                 self.handed_bytes += size;
@@ -241,7 +241,7 @@ impl<T> Backlog<T> {
         Some(piece)
     }
 
-    /// A piece that was handed over is done with; `size` is 0 for what is no message.
+    /// Records that an item was handled; `size` is 0 for events other than messages.
     pub(crate) fn handled(&mut self, size: usize) {
         self.in_delivery -= 1;
         self.handed_bytes -= size;
@@ -288,35 +288,35 @@ mod tests {
         prop_oneof![Just(Overflow::DropOldest), Just(Overflow::DropNewest), Just(Overflow::Disconnect)]
     }
 
-    /// A subscriber: what it has in hand, and what it was told.
+    /// A subscriber: the items it is handling, and the losses reported to it.
     #[derive(Default)]
     struct Subscriber {
         in_hand: VecDeque<usize>,
         last: Option<u64>,
         items: u64,
         words: u64,
-        told_dropped: u64,
+        reported_drops: u64,
         reported_losses: u32,
     }
 
     impl Subscriber {
-        /// `None` in place of a number: a status event.
+        /// `None` instead of a number: a status event.
         fn take(&mut self, backlog: &mut Backlog<(Option<u64>, u32)>) -> bool {
             let Some(piece) = backlog.next() else { return false };
             self.in_hand.push_back(0);
             match piece {
                 Piece::Item { item: (nth, losses), size } => {
-                    assert_eq!(losses, self.reported_losses, "each gap before the first event after it, not sooner");
+                    assert_eq!(losses, self.reported_losses, "each gap is delivered before the first event after it");
                     match nth {
                         Some(_) => {
                             assert!(self.last < nth, "in order");
                             (self.last, self.items) = (nth, self.items + 1);
                         }
-                        None => self.words += 1,
+                        None => self.status_events += 1,
                     }
                     *self.in_hand.back_mut().expect("pushed") = size;
                 }
-                Piece::Dropped(count) => self.told_dropped += count,
+                Piece::Dropped(count) => self.reported_drops += count,
                 Piece::Gap { losses, .. } => self.reported_losses += losses,
             }
             true
@@ -326,10 +326,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-        /// Ablation: counting only what waits lets what is in hand come on top of the bounds.
-        /// Ablation: a gap that is held only in front of a message fails with `a subscriber that is free gets nothing`.
+        /// Ablation: if only queued messages count, those in delivery exceed the limits.
+        /// Ablation: a gap that is held back only before a message fails with `an idle subscriber gets nothing`.
         #[test]
-        fn bounded_in_order_and_every_drop_and_gap_is_told(
+        fn the_backlog_is_bounded_and_ordered_and_reports_every_drop_and_gap(
             steps in steps(), messages in 1..12_usize, bytes in 1..200_usize, overflow in overflow()
         ) {
             let mut backlog = Backlog::new(bounds(messages, bytes, overflow));
@@ -366,11 +366,11 @@ mod tests {
                 prop_assert_eq!(backlog.bytes(), waiting + in_hand);
                 prop_assert!(backlog.waiting.len() - backlog.words <= messages && backlog.bytes() <= bytes);
                 prop_assert!(backlog.len() <= messages + markers);
-                // Whoever waits long enough releases what is held up, so nothing may wait without being handed out or held up.
+                // Held back events are released eventually, so every queued event must be deliverable or held back.
                 let is_free = backlog.in_delivery < backlog.window() && !backlog.waiting.is_empty();
                 prop_assert!(
-                    !is_free || backlog.is_held_up() || backlog.has_next(),
-                    "a subscriber that is free gets nothing"
+                    !is_free || backlog.is_held_back() || backlog.has_next(),
+                    "an idle subscriber gets nothing"
                 );
             }
             backlog.release();
@@ -382,15 +382,15 @@ mod tests {
                     break;
                 }
             }
-            prop_assert_eq!(subscriber.items + subscriber.told_dropped, pushed);
-            prop_assert_eq!(subscriber.told_dropped, backlog.dropped());
+            prop_assert_eq!(subscriber.items + subscriber.reported_drops, pushed);
+            prop_assert_eq!(subscriber.reported_drops, backlog.dropped());
             prop_assert_eq!((subscriber.reported_losses, subscriber.words), (losses, said));
             prop_assert_eq!((backlog.len(), backlog.bytes()), (0, 0));
         }
     }
 
     #[test]
-    fn each_policy_keeps_what_it_says() {
+    fn each_policy_keeps_the_right_messages() {
         let kept = |overflow| {
             let mut backlog = Backlog::new(bounds(3, 1000, overflow));
             let refused = (0..5).filter(|n| backlog.push(*n, 1).is_err()).count();
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_beyond_all_bounds_costs_no_other() {
+    fn a_message_larger_than_the_limit_drops_no_other() {
         let mut backlog = Backlog::new(bounds(10, 100, Overflow::DropOldest));
         backlog.push('a', 50).expect("fits");
         backlog.push('b', 101).expect("dropped");

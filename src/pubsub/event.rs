@@ -1,4 +1,4 @@
-//! What a subscriber is sent.
+//! The events of a subscriber.
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +9,7 @@ use super::topic::Topic;
 use crate::error::{Error, Result};
 use crate::events::Cause;
 
-/// What comes to the inbox of a [`Subscription`](crate::Subscription), in order.
+/// The events sent to the inbox of a [`Subscription`](crate::Subscription), in order.
 ///
 /// ```
 /// use actix::prelude::*;
@@ -35,7 +35,7 @@ use crate::events::Cause;
 ///                 Ok(alert) => println!("level {}", alert.level),
 ///                 Err(error) => println!("not an alert: {error}"),
 ///             },
-///             SubscriptionEvent::Gap { .. } => println!("messages may be missing: look at what is now"),
+///             SubscriptionEvent::Gap { .. } => println!("messages may be missing: read the current state"),
 ///             _ => {}
 ///         }
 ///     }
@@ -44,46 +44,47 @@ use crate::events::Cause;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SubscriptionEvent {
-    /// Something was published.
+    /// A published message.
     Message(ChannelMessage),
-    /// Something happened to a key.
+    /// An event of a key.
     Key(KeyEvent),
-    /// The link was lost between what came before this and what comes after it, and messages may be missing there. Every
-    /// topic is subscribed to again: whatever is read now, and what comes from now on, have no hole between them.
+    /// The link was lost between the previous and the next message, and messages may be missing in between. Every
+    /// topic is subscribed again: there is no gap between a value that you read now and the messages that follow.
     ///
-    /// In a cluster it comes also when another node is to tell of a topic. While one node is gone, messages of others are held
-    /// back for five seconds at most; then they follow the gap, and another gap follows when that node is back.
+    /// In a cluster it is also sent if another node now serves a topic. While one node is unreachable, messages of
+    /// other nodes are held back for up to five seconds. Then they follow the gap, and another gap is sent after that
+    /// node has recovered.
     Gap {
-        /// How many losses in a row, without a message between them; mostly 1.
+        /// The number of consecutive losses without a message in between; usually 1.
         losses: u32,
-        /// Why the last link was lost.
+        /// The cause of the last loss.
         cause: Cause,
     },
-    /// So many messages were dropped here, because this inbox is slow. See [`Overflow`](crate::Overflow).
+    /// Messages were dropped here, because this inbox is slow. See [`Overflow`](crate::Overflow).
     Dropped {
-        /// How many.
+        /// The number of dropped messages.
         messages: u64,
     },
-    /// The server refuses a topic that it had allowed before the link was lost. The subscription goes on without it;
-    /// it is asked for again on the next link.
+    /// The server refuses a topic that it had allowed before the link was lost. The subscription continues without
+    /// it, and requests it again on the next link.
     Refused {
-        /// Which one.
+        /// The refused topic.
         topic: Topic,
-        /// What the server said.
+        /// The server's error.
         error: Error,
     },
-    /// The server sends no events of keys: its `notify-keyspace-events` is `setting`. Sent only when the server let
-    /// itself be asked, which takes the right to `CONFIG GET`.
+    /// The server sends no key events: its `notify-keyspace-events` is `setting`. Sent only if the user has the
+    /// permission for `CONFIG GET`.
     NotificationsOff {
-        /// What is set.
+        /// The current setting.
         setting: String,
-        /// In a cluster the node, as `host:port`: each has a setting of its own, and each that is off is told.
+        /// In a cluster the node, as `host:port`. Each node has its own setting, and each disabled one is reported.
         node: Option<String>,
     },
-    /// Nothing more comes: the connection was shut down, or this inbox was too slow for
+    /// No more events follow: the connection was shut down, or this inbox was too slow with
     /// [`Overflow::Disconnect`](crate::Overflow::Disconnect).
     Ended {
-        /// Why.
+        /// The cause of the end.
         cause: Cause,
     },
 }
@@ -101,34 +102,34 @@ pub struct ChannelMessage {
 }
 
 impl ChannelMessage {
-    /// The topic of the subscription that it came for.
+    /// The topic of the subscription that matched.
     pub fn topic(&self) -> &Topic {
         &self.topic
     }
 
-    /// The channel that it was published in, without the prefix.
+    /// The channel of the message, without the prefix.
     #[must_use]
     pub fn channel(&self) -> &[u8] {
         &self.channel
     }
 
-    /// What was published.
+    /// The payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// The payload as another type: `String`, a number, [`Json<T>`](crate::Json), or whatever else
-    /// [`FromRedisValue`] makes of a string.
+    /// Decodes the payload as another type: `String`, a number, [`Json<T>`](crate::Json), or any other type that
+    /// [`FromRedisValue`] can decode from a string.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when it does not fit. The text does not quote it.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it does not fit. The text does not quote it.
     pub fn decode<T: FromRedisValue>(&self) -> Result<T> {
         Ok(T::from_redis_value(Value::BulkString(self.payload.to_vec()))?)
     }
 }
 
-/// Payloads stay out of logs.
+/// Payloads must not reach logs.
 impl fmt::Debug for ChannelMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelMessage")
@@ -138,19 +139,19 @@ impl fmt::Debug for ChannelMessage {
     }
 }
 
-/// What happened to a key inside the prefix.
+/// An event of a key with the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyEvent {
     /// The key, without the prefix.
     pub key: Vec<u8>,
-    /// What happened: `set`, `del`, `expired`, ...
+    /// The event: `set`, `del`, `expired`, ...
     pub event: String,
     /// The database.
     pub db: u32,
 }
 
-/// What a notification says, if its channel is one of the server's own.
+/// Decodes a notification, if the channel is one of the server's own.
 pub(crate) fn key_event(channel: &[u8], payload: &[u8]) -> Option<KeyEvent> {
     let of_key = channel.strip_prefix(b"__keyspace@");
     let rest = of_key.or_else(|| channel.strip_prefix(b"__keyevent@"))?;
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_of_notifications_name_key_event_and_database() {
+    fn both_kinds_of_notifications_are_decoded() {
         let expected = Some(KeyEvent { key: b"a:__:b".to_vec(), event: "del".to_owned(), db: 12 });
         assert_eq!(key_event(b"__keyspace@12__:a:__:b", b"del"), expected);
         assert_eq!(key_event(b"__keyevent@12__:del", b"a:__:b"), expected);

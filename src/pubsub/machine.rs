@@ -1,10 +1,10 @@
-//! Which topics are wanted, which of them the server has confirmed, and what to ask it next.
+//! The state machine of the topics of one link: which are wanted, which are confirmed, and the next request.
 //!
-//! However many want a topic, the server sees one subscription. At most one request for a topic is under way, and its
-//! answer is compared with what is wanted by then: so joining and leaving in any order ends with the server having
-//! exactly what somebody wants.
+//! The server sees one subscription per topic, regardless of the number of subscribers. There is one request per
+//! topic in progress, and its answer is compared with the topics wanted at that time. So joining and leaving in any
+//! order results in exactly the wanted topics on the server.
 //!
-//! This is one link's part. [`subscription_router`] is about several.
+//! See [`router`] for several links.
 
 pub(crate) mod isolation;
 pub(crate) mod router;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use crate::error::Error;
 
-/// So many requests are under way at once: a service with a hundred thousand channels must not fill the window.
+/// The maximum number of concurrent requests: a hundred thousand channels must not fill the in-flight window.
 const IN_FLIGHT: usize = 256;
 
-/// Which of the server's three families of subscriptions.
+/// The type of a subscription on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Channel,
@@ -25,37 +25,37 @@ pub(crate) enum Kind {
     Shard,
 }
 
-/// A topic as callers name it, without the prefix.
+/// The name of a topic as callers use it, without the prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Name {
     pub(crate) kind: Kind,
     pub(crate) bytes: Arc<[u8]>,
 }
 
-/// One subscription of this process.
+/// A subscription of this process.
 pub(crate) type Id = u64;
 
-/// What the server is to be asked, on the link of this generation only.
+/// A request to the server, on the link of this generation only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) generation: u64,
     pub(crate) name: Name,
-    /// Subscribe, or else unsubscribe.
+    /// Subscribe if `true`, else unsubscribe.
     pub(crate) wanted: bool,
 }
 
-/// What came of it.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Done,
     Refused(Error),
-    /// The link had no room for it, or the server no time.
+    /// The link had no room, or the server refused temporarily.
     NotSent,
-    /// This node has not got it, or not now. Nothing is asked until [`Subscriptions::check_again`].
-    DedicatedRunner,
+    /// This node does not serve the topic now. It is not requested until [`Subscriptions::check_again`].
+    Elsewhere,
 }
 
-/// What the holders of a topic are told.
+/// Notifications for subscribers.
 #[derive(Debug, Clone)]
 pub(crate) enum News {
     Confirmed {
@@ -67,7 +67,7 @@ pub(crate) enum News {
         name: Name,
         error: Error,
     },
-    /// After a loss: every topic of this one is confirmed again, or refused.
+    /// After a loss, every topic of this subscriber is confirmed again, or refused.
     Recovered {
         id: Id,
     },
@@ -79,7 +79,7 @@ enum TopicStage {
     Asked,
     Confirmed,
     Leaving,
-    /// Asked again on the next link, or when somebody else wants it.
+    /// Requested again on the next link, or for another subscriber.
     Refused,
 }
 
@@ -92,34 +92,34 @@ impl TopicStage {
 struct Topic {
     stage: TopicStage,
     holders: BTreeSet<Id>,
-    /// It waits in `todo` already.
+    /// Whether it is in `todo`.
     queued: bool,
 }
 
 #[derive(Default)]
 struct Member {
     topics: BTreeSet<Name>,
-    /// How many of them are neither confirmed nor refused.
+    /// The number of its topics that are neither confirmed nor refused.
     open: usize,
     recovering: bool,
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
-    /// Of the link, while there is one.
+    /// The generation of the current link.
     generation: Option<u64>,
     topics: HashMap<Name, Topic>,
     members: BTreeMap<Id, Member>,
     todo: VecDeque<Name>,
-    /// Those that the link had no room for.
+    /// Topics whose request found no room on the link.
     deferred: VecDeque<Name>,
     in_flight: usize,
     news: VecDeque<News>,
 }
 
 impl Subscriptions {
-    /// `id` wants a topic. It is told when the server has confirmed it, or has already.
+    /// Adds a topic to `id`, which is notified when the server has confirmed it.
     pub(crate) fn join(&mut self, id: Id, name: &Name) {
         let member = self.members.entry(id).or_default();
         let fresh = Topic { stage: TopicStage::Absent, holders: BTreeSet::new(), queued: false };
@@ -130,14 +130,14 @@ impl Subscriptions {
         }
         match topic.stage {
             TopicStage::Confirmed => self.news.push_back(News::Confirmed { id, name: name.clone() }),
-            // What was refused may be allowed by now.
+            // A refused topic may be allowed now.
             TopicStage::Refused => self.enter(name, TopicStage::Absent),
             TopicStage::Absent | TopicStage::Asked | TopicStage::Leaving => {}
         }
         self.settle_at(name);
     }
 
-    /// `id` wants a topic no more.
+    /// Removes a topic from `id`.
     pub(crate) fn leave(&mut self, id: Id, name: &Name) {
         let (Some(member), Some(topic)) = (self.members.get_mut(&id), self.topics.get_mut(name)) else { return };
         if !topic.holders.remove(&id) {
@@ -149,7 +149,7 @@ impl Subscriptions {
         self.settle_at(name);
     }
 
-    /// `id` is over.
+    /// Removes `id` with all of its topics.
     pub(crate) fn end(&mut self, id: Id) {
         let Some(member) = self.members.remove(&id) else { return };
         for name in member.topics {
@@ -160,7 +160,7 @@ impl Subscriptions {
         }
     }
 
-    /// A new link is there, on which nothing is subscribed.
+    /// Starts a new link without subscriptions.
     pub(crate) fn linked(&mut self, generation: u64) {
         self.generation = Some(generation);
         let names: Vec<Name> = self.topics.keys().cloned().collect();
@@ -169,7 +169,7 @@ impl Subscriptions {
         }
     }
 
-    /// The link is gone. Returns whose messages may be missed from now on.
+    /// Handles the loss of the link. Returns the subscribers that may miss messages from now on.
     pub(crate) fn lost(&mut self) -> Vec<Id> {
         self.generation = None;
         self.in_flight = 0;
@@ -187,8 +187,8 @@ impl Subscriptions {
         self.recover(hurt)
     }
 
-    /// The server took a topic away on its own account. Returns whose messages may be missed. `again`: it is asked for
-    /// here again; otherwise not until [`check_again`](Self::check_again).
+    /// Handles a subscription that the server ended. Returns the subscribers that may miss messages. With `again` it
+    /// is requested here again, otherwise not until [`check_again`](Self::check_again).
     pub(crate) fn revoked(&mut self, name: &Name, again: bool) -> Vec<Id> {
         if self.topics.get(name).is_none_or(|topic| topic.stage != TopicStage::Confirmed) {
             return Vec::new();
@@ -200,7 +200,7 @@ impl Subscriptions {
         self.recover(hurt)
     }
 
-    /// What became of a topic may be otherwise by now.
+    /// Requests a topic again whose answer may have changed.
     pub(crate) fn check_again(&mut self, name: &Name) {
         if self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Refused) {
             self.enter(name, TopicStage::Absent);
@@ -208,7 +208,7 @@ impl Subscriptions {
         self.settle_at(name);
     }
 
-    /// Nothing is known of a topic any more. Returns who had it confirmed.
+    /// Resets the state of a topic. Returns the subscribers for which it was confirmed.
     fn forget(&mut self, name: &Name) -> BTreeSet<Id> {
         let Some(topic) = self.topics.get_mut(name) else { return BTreeSet::new() };
         let had = if topic.stage == TopicStage::Confirmed { topic.holders.clone() } else { BTreeSet::new() };
@@ -216,7 +216,7 @@ impl Subscriptions {
         had
     }
 
-    /// These are told when all of their topics are confirmed.
+    /// Marks these subscribers as recovering. They are notified after all of their topics are confirmed.
     fn recover(&mut self, hurt: BTreeSet<Id>) -> Vec<Id> {
         for id in &hurt {
             if let Some(member) = self.members.get_mut(id) {
@@ -226,14 +226,14 @@ impl Subscriptions {
         hurt.into_iter().collect()
     }
 
-    /// The same for those who miss something for another reason than this link.
+    /// The same for subscribers that miss messages for another reason than this link.
     fn recover_with(&mut self, hurt: BTreeSet<Id>) {
         for id in self.recover(hurt) {
             self.settle(id);
         }
     }
 
-    /// The next thing to ask, if there is a link and room for it.
+    /// The next request, if there is a link with room for it.
     pub(crate) fn next(&mut self) -> Option<Ask> {
         let generation = self.generation?;
         while self.in_flight < IN_FLIGHT {
@@ -255,7 +255,7 @@ impl Subscriptions {
         None
     }
 
-    /// What came of an [`Ask`]; that of an older link changes nothing.
+    /// Handles the answer to an [`Ask`]. An answer of an old link is ignored.
     pub(crate) fn answered(&mut self, ask: &Ask, answer: Answer) {
         let name = &ask.name;
         let Some(topic) = self.topics.get(name).filter(|_| self.generation == Some(ask.generation)) else { return };
@@ -271,15 +271,13 @@ impl Subscriptions {
                 let refused = |id| News::Refused { id, name: name.clone(), error: error.clone() };
                 self.news.extend(holders.into_iter().map(refused));
             }
-            // A server that forbids to leave goes on sending what nobody wants; asking again would not help.
-            (false, Answer::Done | Answer::Refused(_) | Answer::DedicatedRunner) => {
-                self.enter(name, TopicStage::Absent)
-            }
+            // A server that forbids UNSUBSCRIBE continues to send unwanted messages; a retry would not help.
+            (false, Answer::Done | Answer::Refused(_) | Answer::Elsewhere) => self.enter(name, TopicStage::Absent),
             (true, Answer::NotSent) => {
                 self.enter(name, TopicStage::Absent);
                 return self.deferred.push_back(name.clone());
             }
-            (true, Answer::DedicatedRunner) => {
+            (true, Answer::Elsewhere) => {
                 self.enter(name, TopicStage::Absent);
                 if !holders.is_empty() {
                     return;
@@ -294,20 +292,20 @@ impl Subscriptions {
         self.settle_at(name);
     }
 
-    /// Whether something waits for [`retry`](Self::retry).
+    /// Whether topics wait for [`retry`](Self::retry).
     pub(crate) fn has_deferred(&self) -> bool {
         !self.deferred.is_empty()
     }
 
-    /// The link may have room again. With all of a thousand topics asked for anew at each answer, a window of one would make
-    /// a million requests of them; two for each answer fill a window that has become wider within a few.
+    /// The link may have room again. Retrying all of a thousand topics after each answer would make a million
+    /// requests with a window of one. Two per answer fill a wider window after a few answers.
     pub(crate) fn retry(&mut self) {
         let mut more = 2;
         while more > 0
             && let Some(name) = self.deferred.pop_front()
         {
-            // Neither those whose holders left meanwhile nor those that were asked for again: nothing would come of them,
-            // and whoever is behind them would wait for that.
+            // Topics whose subscribers left meanwhile, or that were requested again, are skipped. They would cause no
+            // answer, and the topics after them would wait for one.
             let is_due = |topic: &Topic| {
                 let wanted = !topic.holders.is_empty();
                 !topic.queued
@@ -318,7 +316,7 @@ impl Subscriptions {
         }
     }
 
-    /// What the holders have to be told next.
+    /// The next notification for subscribers.
     pub(crate) fn news(&mut self) -> Option<News> {
         self.news.pop_front()
     }
@@ -327,27 +325,27 @@ impl Subscriptions {
         self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Confirmed)
     }
 
-    /// Whether the server has been asked for it and has not answered.
+    /// Whether the server has not answered the request for it yet.
     fn is_asked(&self, name: &Name) -> bool {
         self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Asked)
     }
 
-    /// Whether somebody still waits for topics that a loss has cost.
+    /// Whether any subscriber is recovering from a loss.
     pub(crate) fn is_recovering(&self) -> bool {
         self.members.values().any(|member| member.recovering)
     }
 
-    /// Whether this one does.
-    fn recovers(&self, id: Id) -> bool {
+    /// Whether this subscriber is recovering.
+    fn is_recovering_id(&self, id: Id) -> bool {
         self.members.get(&id).is_some_and(|member| member.recovering)
     }
 
-    /// Whether this link was asked for nothing so far.
+    /// Whether nothing was requested on this link so far.
     pub(crate) fn is_untouched(&self) -> bool {
         self.in_flight == 0 && self.topics.values().all(|topic| topic.stage == TopicStage::Absent)
     }
 
-    /// Every change of a stage goes through here: it keeps the counts of those who wait.
+    /// The only place that changes a stage, because it updates the counters of the subscribers.
     fn enter(&mut self, name: &Name, stage: TopicStage) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         let before = std::mem::replace(&mut topic.stage, stage);

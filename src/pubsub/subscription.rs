@@ -1,4 +1,4 @@
-//! The handle to a subscription.
+//! The handle of a subscription.
 
 use std::{
     fmt,
@@ -24,9 +24,9 @@ use crate::pubsub::backlog::{Bounds, Overflow};
 use crate::pubsub::counters::SubscriptionCounters;
 use crate::pubsub::machine::{Id, Name};
 
-/// Topics on their way from the server to an actor; made by [`Redis::subscribe`]. It ends when it is dropped.
+/// A subscription that sends topics to an actor; created by [`Redis::subscribe`]. It ends when it is dropped.
 ///
-/// Each event is handed over when the handlers of those before it have finished, up to 128 at a time; what waits is
+/// Up to 128 events are delivered at a time; further ones wait until earlier handlers have finished. The queue is
 /// bounded, see [`SubscribeFuture::buffer`]. An inbox whose actor has ended is unsubscribed within half a second.
 #[must_use = "the subscription ends when it is dropped"]
 pub struct Subscription {
@@ -35,35 +35,35 @@ pub struct Subscription {
     db: u32,
     within: Duration,
     tally: Arc<SubscriptionCounters>,
-    /// The link lives on the thread of the shared connection, which ends with the last handle.
+    /// The link runs on the thread of the shared connection, which ends with the last handle.
     redis: Redis,
 }
 
-/// What a subscription does, and has done so far; see [`Subscription::stats`].
+/// Statistics of a subscription; see [`Subscription::stats`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriptionStats {
-    /// Messages and events of keys that were handled.
+    /// The number of handled messages and key events.
     pub delivered: u64,
-    /// Messages dropped because the inbox was slow.
+    /// The number of messages that were dropped because the inbox was slow.
     pub dropped: u64,
-    /// Events of keys outside the prefix, which were not delivered.
+    /// The number of key events outside the prefix, which were not delivered.
     pub foreign: u64,
     /// How often the link was lost while a topic was confirmed.
     pub gaps: u64,
-    /// Messages that wait or are being handled.
+    /// The number of messages that are queued or being handled.
     pub waiting: usize,
-    /// Their bytes, about 200 for each included that no payload accounts for.
+    /// Their size in bytes, including about 200 bytes of overhead for each.
     pub waiting_bytes: usize,
-    /// Whether nothing more comes.
+    /// Whether no more events follow.
     pub ended: bool,
 }
 
 impl Subscription {
-    /// Adds topics, and waits until the server has confirmed them. Those that it has already are confirmed at once.
+    /// Adds topics, and waits until the server has confirmed them. Existing topics are confirmed immediately.
     ///
     /// # Errors
-    /// As [`Redis::subscribe`]. None of them is added then, and what was subscribed to before stays.
+    /// See [`Redis::subscribe`]. None of them is added then, and existing topics are unchanged.
     ///
     /// # Cancel safety
     /// Dropping the future adds none of them.
@@ -80,14 +80,14 @@ impl Subscription {
         outcome
     }
 
-    /// Removes topics. When this returns, no further message of theirs is taken in; those that wait for the inbox
-    /// already still come.
+    /// Removes topics. After this returns no further messages of theirs are queued; those in the queue are still
+    /// delivered.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] when the connection has ended.
+    /// [`ErrorKind::Closed`] if the connection has ended.
     ///
     /// # Cancel safety
-    /// They are removed in any case.
+    /// The topics are removed even if the future is dropped.
     pub async fn remove(&self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
         let names = resolve(topics, self.db)?.into_iter().map(|(name, _)| name).collect();
         let (done, answer) = oneshot::channel();
@@ -95,18 +95,18 @@ impl Subscription {
         answer.await.map_err(|_| gone())
     }
 
-    /// Ends it. When this returns, nothing more is handed to the inbox; what is in its mailbox already, 128 events at most,
-    /// it may still handle. Dropping it does the same without waiting.
+    /// Ends the subscription. After this returns no more events are delivered to the inbox; it may still handle up to
+    /// 128 events in its mailbox. Dropping the subscription does the same without waiting.
     ///
     /// # Cancel safety
-    /// It ends in any case.
+    /// The subscription ends even if the future is dropped.
     pub async fn close(self) {
         let (done, answer) = oneshot::channel();
         self.addr.do_send(Order::Close { id: self.id, done: Some(done) });
         let _ = answer.await;
     }
 
-    /// What it does and has done.
+    /// The current statistics.
     #[must_use]
     pub fn stats(&self) -> SubscriptionStats {
         let tally = &self.tally;
@@ -134,7 +134,7 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Topics that were asked for. When nobody waits for their confirmation any more, they are taken back.
+/// Requested topics, which are removed if the caller stops waiting for their confirmation.
 struct PendingConfirmation<'a> {
     addr: &'a Addr<PubSubActor>,
     id: Id,
@@ -149,7 +149,7 @@ impl Drop for PendingConfirmation<'_> {
     }
 }
 
-/// A subscription that is being made; see [`Redis::subscribe`]. Await it.
+/// A subscription that is being created; see [`Redis::subscribe`].
 #[must_use = "nothing is subscribed to until it is awaited"]
 pub struct SubscribeFuture {
     redis: Redis,
@@ -166,26 +166,26 @@ impl SubscribeFuture {
         Self { redis, topics, inbox, bounds, within }
     }
 
-    /// At most so many messages wait for the inbox or are being handled, at least 1. Default 8,192.
+    /// Maximum number of messages that are queued or being handled, at least 1. Default 8,192.
     pub fn buffer(mut self, messages: usize) -> Self {
         self.bounds.messages = messages.max(1);
         self
     }
 
-    /// At most so many bytes of messages wait or are being handled. Default 16 MiB. A message that is larger alone is
-    /// dropped, or ends the subscription, by its policy.
+    /// Maximum number of message bytes that are queued or being handled. Default 16 MiB. A single larger message is
+    /// dropped or ends the subscription, depending on the policy.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.bounds.bytes = bytes;
         self
     }
 
-    /// What becomes of messages beyond these bounds. Default [`Overflow::DropOldest`].
+    /// Sets what happens to messages beyond these limits. Default [`Overflow::DropOldest`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.bounds.overflow = overflow;
         self
     }
 
-    /// How long the server may take to confirm, also when topics are added later. Default the connection's
+    /// Maximum time for the server's confirmation, also for topics that are added later. Default: the connection's
     /// `command_timeout`.
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
@@ -199,14 +199,14 @@ impl SubscribeFuture {
         loop {
             let addr = self.redis.pubsub()?.hub(&self.redis)?;
             let tally = Arc::new(SubscriptionCounters::default());
-            // From here on dropping it takes everything back.
+            // From here on dropping the subscription undoes everything.
             let (within, redis) = (self.within, self.redis.clone());
             let subscription = Subscription { addr, id: next(), db, within, tally: tally.clone(), redis };
             let (id, bounds, inbox) = (subscription.id, self.bounds, self.inbox.clone());
             subscription.addr.do_send(Order::Open { id, bounds, inbox, tally });
             match subscription.join(topics.clone()).await {
                 Ok(()) => return Ok(subscription),
-                // The hub was about to end, because nobody had needed it for long.
+                // The actor of the subscriptions was ending after its idle time.
                 Err(error) if error.kind() == ErrorKind::Closed && !subscription.addr.connected() && !retried => {
                     retried = true;
                 }
@@ -231,7 +231,7 @@ impl fmt::Debug for SubscribeFuture {
     }
 }
 
-/// Ids are never used again: an order for a subscription that is over must not meet another one.
+/// Ids are not reused, because a late request for an ended subscription must not affect another one.
 fn next() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)
@@ -250,16 +250,22 @@ async fn confirmed(answer: oneshot::Receiver<Result<()>>, within: Duration, redi
     let missing = links.iter().find(|link| !is_ready(link));
     let fate = if links.iter().any(|link| is_ready(&link)) { Fate::Unknown } else { Fate::NotSent };
     if !links.is_empty() && missing.is_none() {
-        let words = format!("the server did not confirm the subscription within {within:?}");
+        let words = format!(
+            "the server did not confirm the subscription within {within:?}; check the server, or raise within(..)"
+        );
         return Err(Error::new(ErrorKind::Timeout, fate, words));
     }
-    let words = format!("there was no connection to subscribe on within {within:?}");
+    let words = format!("no connection for the subscription within {within:?}");
     let error = Error::new(ErrorKind::Timeout, fate, words);
-    // In a cluster that is not known yet there is nobody to connect to.
+    // In a cluster without a known topology there is no link yet.
     let cause = missing.map_or_else(|| redis.status().borrow().cause.clone(), |link| link.cause.clone());
     Err(cause.map_or_else(|| error.clone(), |cause| error.clone().because(&cause)))
 }
 
 fn gone() -> Error {
-    Error::new(ErrorKind::Closed, Fate::NotSent, "the subscription has ended, by its inbox or with its connection")
+    Error::new(
+        ErrorKind::Closed,
+        Fate::NotSent,
+        "the subscription has ended, because its inbox or its connection ended; subscribe again",
+    )
 }

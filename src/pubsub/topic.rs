@@ -1,4 +1,4 @@
-//! What can be subscribed to.
+//! Topics of subscriptions.
 
 use std::{fmt, sync::Arc};
 
@@ -6,15 +6,15 @@ use crate::error::Result;
 use crate::frame::Frame;
 use crate::pubsub::machine::{Kind, Name};
 
-/// A channel, a pattern of channels, a shard channel, or the events of keys; for
-/// [`Redis::subscribe`](crate::Redis::subscribe). Cloning is cheap.
+/// A channel, a channel pattern, a shard channel, or key events; for [`Redis::subscribe`](crate::Redis::subscribe).
+/// Cloning is cheap.
 ///
-/// Names are bytes, any bytes, and get the connection's prefix: in a pattern its glob characters are escaped, in
-/// keyspace notifications it goes before the key.
+/// Names are arbitrary bytes and get the connection's prefix. In a pattern its glob characters are escaped; in
+/// keyspace notifications it is inserted before the key.
 ///
-/// Events of keys come only from a server whose `notify-keyspace-events` allows them: `CONFIG SET
-/// notify-keyspace-events KEA` turns on all. Where the server lets itself be asked, a subscriber is told when they are
-/// off, see [`SubscriptionEvent::NotificationsOff`](crate::SubscriptionEvent::NotificationsOff).
+/// A server sends key events only if its `notify-keyspace-events` allows them: `CONFIG SET notify-keyspace-events
+/// KEA` enables all. If the setting can be read, subscribers are notified if it is disabled, see
+/// [`SubscriptionEvent::NotificationsOff`](crate::SubscriptionEvent::NotificationsOff).
 ///
 /// ```
 /// use redis_actix::Topic;
@@ -36,11 +36,11 @@ pub enum TopicKind {
     Channel,
     /// Every channel that a glob pattern matches.
     Pattern,
-    /// One channel of those that a cluster keeps on one shard; servers from 7.0 on.
+    /// A shard channel, which one shard of a cluster serves. Needs Redis 7.0.
     Shard,
-    /// What happens to the keys that a glob pattern matches.
+    /// The events of keys that match a glob pattern.
     Keyspace,
-    /// Which keys an event happens to.
+    /// The keys of an event.
     Keyevent,
 }
 
@@ -50,8 +50,8 @@ impl Topic {
         Self::new(TopicKind::Channel, name.as_ref())
     }
 
-    /// The messages of every channel that this glob pattern matches. A message of a channel that is subscribed to by
-    /// name as well comes twice, as it does from the server.
+    /// The messages of every channel that matches this glob pattern. A message of a channel that is also subscribed
+    /// by name is delivered twice, as the server sends it.
     pub fn pattern(pattern: impl AsRef<[u8]>) -> Self {
         Self::new(TopicKind::Pattern, pattern.as_ref())
     }
@@ -61,17 +61,17 @@ impl Topic {
         Self::new(TopicKind::Shard, name.as_ref())
     }
 
-    /// What happens to the keys of the connection's database that this glob pattern matches, as
+    /// The events of keys in the connection's database that match this glob pattern, as
     /// [`KeyEvent`](crate::KeyEvent). A name without glob characters is one key.
     pub fn keyspace(pattern: impl AsRef<[u8]>) -> Self {
         Self::new(TopicKind::Keyspace, pattern.as_ref())
     }
 
-    /// The keys of the connection's database that an event such as `expired`, `del` or `set` happens to, as
-    /// [`KeyEvent`](crate::KeyEvent); a glob pattern such as `*` means several events. The server sends these events to
-    /// everybody, whoever owns the key: keys outside the prefix are counted
-    /// ([`SubscriptionStats::foreign`](crate::SubscriptionStats)) and dropped. [`keyspace`](Self::keyspace) has the
-    /// server do the filtering.
+    /// The keys in the connection's database for an event such as `expired`, `del` or `set`, as
+    /// [`KeyEvent`](crate::KeyEvent); a glob pattern such as `*` selects several events. The server sends these
+    /// events for the keys of all services: those outside the prefix are counted
+    /// ([`SubscriptionStats::foreign`](crate::SubscriptionStats)) and dropped. With [`keyspace`](Self::keyspace) the
+    /// server filters by key.
     pub fn keyevent(event: impl AsRef<str>) -> Self {
         Self::new(TopicKind::Keyevent, event.as_ref().as_bytes())
     }
@@ -80,22 +80,21 @@ impl Topic {
         Self { kind, name: name.into() }
     }
 
-    /// Its kind.
+    /// The kind of the topic.
     #[must_use]
     pub fn kind(&self) -> TopicKind {
         self.kind
     }
 
-    /// The name, the pattern or the event, as it was given.
+    /// The name, the pattern or the event, as given.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.name
     }
 
-    /// What the server knows it by, before the prefix.
+    /// The name on the server, before the prefix is added.
     ///
-    /// # Errors
-    /// When it cannot be kept inside the prefix.
+    /// # Errors If it cannot be restricted to the prefix.
     pub(crate) fn resolve(&self, db: u32) -> Result<Name> {
         let notification = |kind: &str| [format!("__{kind}@{db}__:").as_bytes(), &self.name].concat();
         let (kind, bytes) = match self.kind {
@@ -120,7 +119,7 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// The command that subscribes to a topic, or unsubscribes from it.
+/// The command to subscribe to a topic, or to unsubscribe from it.
 pub(crate) fn request(name: &Name, wanted: bool) -> Frame {
     let bytes = &name.bytes;
     match (name.kind, wanted) {
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notifications_name_the_database_and_a_pattern_is_told_by_its_bytes() {
+    fn notification_channels_have_the_database_and_patterns_are_detected() {
         let of = |topic: Topic| topic.resolve(3).map(|name| (name.kind, name.bytes.to_vec()));
         assert_eq!(of(Topic::keyspace("user:*")).expect("valid"), (Kind::Pattern, b"__keyspace@3__:user:*".to_vec()));
         assert_eq!(of(Topic::keyevent("del")).expect("valid"), (Kind::Channel, b"__keyevent@3__:del".to_vec()));

@@ -69,7 +69,7 @@ impl ActiveThreads {
 fn has_spare_core(now: Instant, callers: Callers) -> bool {
     let threads = match callers {
         Callers::Here => 1,
-        Callers::DedicatedRunner => 2,
+        Callers::OtherThread => 2,
     };
     let running = now.saturating_duration_since(*START);
     let millisecond = running.as_secs() * 1_000 + u64::from(running.subsec_millis()) + 1;
@@ -166,7 +166,7 @@ mod tests {
     fn only_callers_here_who_have_nothing_yet_are_waited_for_awake() {
         let here = ReplyWait { callers: Callers::Here, partial_read: false, within_reply: false };
         assert!(here.may_busy_poll());
-        assert!(!ReplyWait { callers: Callers::DedicatedRunner, ..here }.may_busy_poll());
+        assert!(!ReplyWait { callers: Callers::OtherThread, ..here }.may_busy_poll());
         assert!(!ReplyWait { partial_read: true, ..here }.may_busy_poll());
         assert!(!ReplyWait { within_reply: true, ..here }.may_busy_poll());
     }

@@ -35,7 +35,7 @@ const ANSWERS_PER_TURN: usize = 128;
 fn answers_per_turn(in_flight: usize, callers: Callers) -> usize {
     match callers {
         Callers::Here => in_flight.div_ceil(2).clamp(1, ANSWERS_PER_TURN),
-        Callers::DedicatedRunner => ANSWERS_PER_TURN,
+        Callers::OtherThread => ANSWERS_PER_TURN,
     }
 }
 

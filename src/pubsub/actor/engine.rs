@@ -1,4 +1,5 @@
-//! What the subscriptions of a connection do: the machine says what to ask the server, members say what to hand to whom.
+//! The engine of the subscriptions: the machine decides what to request from servers, members deliver events to
+//! subscribers.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -36,28 +37,27 @@ mod isolation;
 mod losses;
 mod queries;
 
-/// How often it is looked whether the actors behind the inboxes live: they end without a word.
+/// The interval of the check for inboxes whose actor has ended, since that is not reported.
 const SWEEP: Duration = Duration::from_millis(500);
-/// When the link had no room for a request, it is tried again so soon.
+/// The delay of a retry after the link had no room for a request.
 const RETRY: Duration = Duration::from_millis(20);
-/// So many rounds before other actors of this thread get their turn.
+/// The maximum number of rounds per poll, so that other actors of this thread can run.
 const ROUNDS: usize = 32;
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct Engine {
     is_over: bool,
     node_connections: NodeConnections,
     main: WeakAddr<RedisActor>,
     idle: Duration,
     subscription_router: SubscriptionRouter,
-    /// The links. There are none when all is over.
+    /// The links. Empty after the end.
     places: BTreeMap<LinkId, SubscriptionLink>,
-    /// Links that have no actor yet.
+    /// Links whose actor was not spawned yet.
     seeds: Vec<(LinkId, PreparedActor)>,
     topology_changes: Option<TopologyChanges>,
     checks: IsolationChecks,
-    /// What servers have ended by themselves since the last turn: a slot that moves takes all of its channels along, and
-    /// that is one gap.
+    /// Subscriptions that servers ended since the last poll. A moved slot ends all of its channels, which is one gap.
     revoked: Vec<(LinkId, Name)>,
     members: HashMap<Id, Member>,
     ready: VecDeque<Id>,
@@ -68,13 +68,13 @@ pub(crate) struct Engine {
     armed: Option<Instant>,
     sweep_at: Option<Instant>,
     retry_at: Option<Instant>,
-    /// Nobody holds the address: when it ends for that.
+    /// All addresses were dropped: the time at which the engine ends.
     linger_until: Option<Instant>,
     waker: Waker,
 }
 
 impl Engine {
-    /// `link` leads to any node.
+    /// `link` connects to any node.
     pub(super) fn new(
         link: Redis,
         node_connections: NodeConnections,
@@ -111,7 +111,7 @@ impl Engine {
         self.is_over
     }
 
-    /// Whether somebody holds the address.
+    /// Whether any address is held.
     pub(super) fn held(&mut self, is_held: bool) {
         if is_held {
             self.linger_until = None;
@@ -125,7 +125,7 @@ impl Engine {
             Order::End(done) => self.end(Cause::new(CauseKind::Shutdown, "the connection was shut down"), Some(done)),
             #[cfg(test)]
             Order::ActorFailure => panic!("injected"),
-            // Whoever waits for an answer is told that it is over, by having it dropped.
+            // The reply channel is dropped, which notifies the caller of the end.
             _ if self.is_over() => {}
             Order::Open { id, bounds, inbox, tally } => {
                 self.members.insert(id, Member::new(inbox, bounds, tally));
@@ -169,7 +169,7 @@ impl Engine {
         for link_id in self.places.keys().copied().collect::<Vec<_>>() {
             self.check_notifications(link_id);
         }
-        // What is confirmed already needs no link.
+        // Topics that are already confirmed need no link.
         self.publish_news();
         for (link_id, cause) in self.troubles(&names) {
             match cause {
@@ -193,7 +193,7 @@ impl Engine {
         }
     }
 
-    /// Everything is over, and everybody is told.
+    /// Ends all subscriptions, and notifies all subscribers.
     pub(super) fn end(&mut self, cause: Cause, done: Option<oneshot::Sender<()>>) {
         self.is_over = true;
         let links: Vec<Redis> = std::mem::take(&mut self.places).into_values().map(|place| place.redis).collect();
@@ -201,14 +201,14 @@ impl Engine {
             member.end(Some(cause.clone()));
         }
         self.subscription_router = SubscriptionRouter::new(None, self.idle);
-        // What has no actor yet has nobody who would end it.
+        // An actor that was not spawned would not be ended otherwise.
         self.seeds.clear();
         (self.topology_changes, self.checks) = (None, IsolationChecks::default());
         self.revoked.clear();
         self.questions.clear();
         self.ready.clear();
         (self.sweep_at, self.retry_at, self.linger_until, self.unreported) = (None, None, None, None);
-        // What is in a mailbox is handled; given up here, it would be taken out again.
+        // Events in a mailbox will be handled; dropping their futures would remove them from the mailbox.
         let in_delivery = std::mem::take(&mut self.in_delivery);
         actix::spawn(in_delivery.for_each(|_| std::future::ready(())));
         actix::spawn(async move {
@@ -222,16 +222,16 @@ impl Engine {
         self.waker.wake_by_ref();
     }
 
-    /// A fall: what is on the server is suspect, and asked for anew on another link.
+    /// Handles a restart of the actor: the subscriptions on the server are suspect, and are renewed on another link.
     pub(super) fn restarted(&mut self, reason: &str) {
-        tracing::error!(reason, "the actor of the subscriptions was restarted");
+        tracing::error!(reason, "the subscription actor was restarted");
         self.armed = None;
         for place in self.places.values() {
-            place.redis.address().do_send(Disconnect("the actor of the subscriptions was restarted"));
+            place.redis.address().do_send(Disconnect("the subscription actor was restarted"));
         }
     }
 
-    /// Something was published.
+    /// Handles a published message.
     pub(super) fn heard(&mut self, link_id: LinkId, heard: PushMessage) {
         match heard {
             PushMessage::Message { topic, channel, payload } => self.published(&topic, channel, payload),
@@ -276,7 +276,7 @@ impl Engine {
     }
 
     fn end_too_slow(&mut self, id: Id) {
-        let words = "the inbox of the subscription was too slow: more waited than its buffer holds";
+        let words = "the inbox of the subscription is too slow: its buffer is full; raise buffer(..), or choose another overflow policy";
         self.end_member(id, Some(Cause::new(CauseKind::Stalled, words)));
         self.waker.wake_by_ref();
     }
@@ -289,7 +289,7 @@ impl Engine {
         }
     }
 
-    /// Returns whether there was something to tell.
+    /// Returns whether there was news.
     fn publish_news(&mut self) -> bool {
         let mut on_event = false;
         while let Some(news) = self.subscription_router.news() {
@@ -331,7 +331,7 @@ impl Engine {
         }
     }
 
-    /// Gives everybody who is ready what there is room for. Returns whether somebody was.
+    /// Delivers events to all ready subscribers, as far as their windows allow. Returns whether there was one.
     fn deliver_next(&mut self) -> bool {
         let mut in_delivery = false;
         while let Some(id) = self.ready.pop_front() {
@@ -345,7 +345,7 @@ impl Engine {
         in_delivery
     }
 
-    /// Returns whether something came back.
+    /// Returns whether a delivery completed.
     fn poll_handed(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = false;
         while let Poll::Ready(Some((id, size, handled))) = self.in_delivery.poll_next_unpin(cx) {
@@ -361,7 +361,7 @@ impl Engine {
         busy
     }
 
-    /// Arms the one timer for whatever comes first. Returns whether it has fired.
+    /// Sets the one timer to the earliest deadline. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let due =
             [self.sweep_at, self.retry_at, self.linger_until, self.checks.due, self.subscription_router.wake_at()];
@@ -390,7 +390,7 @@ impl Engine {
             self.sweep_at = (!self.members.is_empty()).then_some(now + SWEEP);
         }
         if self.linger_until.is_some_and(|at| at <= now) {
-            self.end(Cause::new(CauseKind::Shutdown, "nobody needed the subscriptions any more"), None);
+            self.end(Cause::new(CauseKind::Shutdown, "there were no subscriptions for the idle time"), None);
         }
         true
     }
@@ -398,7 +398,7 @@ impl Engine {
     fn sweep(&mut self, now: Instant) {
         let gone: Vec<Id> = self.members.iter().filter(|(_, member)| member.is_gone()).map(|(id, _)| *id).collect();
         for id in gone {
-            tracing::debug!("an inbox has ended without unsubscribing");
+            tracing::debug!("unsubscribed an inbox whose actor has ended");
             self.end_member(id, None);
         }
         for (id, member) in &mut self.members {
@@ -408,7 +408,7 @@ impl Engine {
         }
     }
 
-    /// One turn: bounded work, then the waker is kept for the link, and set for all else.
+    /// One poll: bounded work, then the waker is stored for the link, and registered with everything else.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         if !self.waker.will_wake(cx.waker()) {
             self.waker = cx.waker().clone();

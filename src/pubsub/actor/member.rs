@@ -1,4 +1,4 @@
-//! One subscriber, as the engine knows it.
+//! The state of one subscriber in the engine.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,10 +21,10 @@ use crate::pubsub::machine::router::LinkId;
 use crate::pubsub::machine::{Id, Name};
 use crate::pubsub::topic::{Topic, TopicKind};
 
-/// What a message takes beside its own bytes, by measuring 400,000 small ones that wait.
+/// The memory of a message beyond its own bytes, measured with 400,000 small queued messages.
 const OVERHEAD: usize = 200;
 
-/// What some nodes of a cluster tell is held back no longer for another one that is gone.
+/// The maximum time for which messages of some nodes are held back while another node is unreachable.
 const HELD: Duration = Duration::from_secs(5);
 
 pub(super) struct Member {
@@ -33,33 +33,34 @@ pub(super) struct Member {
     backlog: Backlog<SubscriptionEvent>,
     requests: Vec<Request>,
     tally: Arc<SubscriptionCounters>,
-    /// Since when it is held at a gap, and why.
+    /// The time since when events are held back at a gap, and its cause.
     held: Option<(Instant, Cause)>,
-    /// It was not held any longer: when all is back, it is told again.
+    /// Events were held back for too long: another gap is sent after recovery.
     owed: Option<Cause>,
-    /// On which links it was told last that no events of keys come.
+    /// The generation of each link on which the subscriber was last warned about disabled key events.
     cut_generations: HashMap<LinkId, u64>,
-    /// It waits for its turn to be handed something.
+    /// It is in the queue for delivery.
     pub(super) is_ready: bool,
 }
 
-/// Topics that somebody waits for, or has not said yet that he has got. A future may be dropped with its answer in it.
+/// Topics for which a caller waits, or whose confirmation it has not received. The future may be dropped together
+/// with the confirmation.
 struct Request {
     id: u64,
     names: HashSet<Name>,
     missing: HashSet<Name>,
-    /// Those that were not there before, and go again if it fails.
+    /// The new topics, which are removed if the request fails.
     added: Vec<Name>,
-    /// `None` when it was answered.
+    /// `None` after the reply.
     done: Option<oneshot::Sender<Result<()>>>,
 }
 
-/// An event in the hands of a subscriber.
+/// An event that is being handled by a subscriber.
 pub(super) struct EventDelivery {
     pub(super) id: Id,
     pub(super) size: usize,
     request: Pin<Box<RecipientRequest<SubscriptionEvent>>>,
-    /// It was handled, on another thread, before anybody waited for that.
+    /// The result of an event that was handled on another thread before it was awaited.
     early: Option<std::result::Result<(), MailboxError>>,
 }
 
@@ -86,19 +87,19 @@ impl Member {
         !self.inbox.connected()
     }
 
-    /// Takes a message in.
+    /// Queues a message.
     pub(super) fn push(&mut self, event: SubscriptionEvent, bytes: usize) -> std::result::Result<(), TooSlow> {
         let pushed = self.backlog.push(event, bytes.saturating_add(OVERHEAD));
         self.count();
         pushed
     }
 
-    /// Tells something that is no message.
+    /// Queues an event that is not a message.
     pub(super) fn say(&mut self, word: SubscriptionEvent) {
         self.backlog.say(word);
     }
 
-    /// Its link is lost.
+    /// Records the loss of its link.
     pub(super) fn lost(&mut self, cause: &Cause) {
         self.backlog.hold();
         self.backlog.gap(cause.clone());
@@ -114,10 +115,10 @@ impl Member {
         self.backlog.release();
     }
 
-    /// Lets go of what waits behind a gap for too long. Returns whether something did.
+    /// Releases the events that were held back for too long. Returns whether there were any.
     pub(super) fn time_out(&mut self, now: Instant) -> bool {
         let is_over = self.held.as_ref().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= HELD);
-        if !is_over || !self.backlog.is_held_up() {
+        if !is_over || !self.backlog.is_held_back() {
             return false;
         }
         self.owed = self.held.take().map(|(_, cause)| cause);
@@ -125,8 +126,8 @@ impl Member {
         true
     }
 
-    /// A link is there again that topics of this one have been missed on for longer than is waited: what comes by it stands
-    /// behind another gap, which is told when all of them are back.
+    /// Handles the recovery of a link after events were released early: what arrives on it follows another gap, which
+    /// is sent after all links have recovered.
     pub(super) fn has_recovered_in_time(&mut self, now: Instant) {
         if let Some(cause) = self.owed.take() {
             self.backlog.hold();
@@ -135,23 +136,23 @@ impl Member {
         }
     }
 
-    /// Its topics that are events of keys.
+    /// Its key event topics.
     pub(super) fn watched(&self) -> impl Iterator<Item = &Name> {
         let watches = |topic: &Topic| matches!(topic.kind(), TopicKind::Keyspace | TopicKind::Keyevent);
         self.topics.iter().filter(move |(_, topic)| watches(topic)).map(|(name, _)| name)
     }
 
-    /// Whether nobody waits for it any more who has asked for this topic first.
+    /// Whether all callers that requested this topic first have their reply.
     pub(super) fn has_been_answered(&self, name: &Name) -> bool {
         !self.requests.iter().any(|request| request.done.is_some() && request.added.contains(name))
     }
 
-    /// Whether it is told for the first time on this link that no events of keys come.
+    /// Whether this is the first warning about disabled key events on this link.
     pub(super) fn is_first_confirmation(&mut self, link_id: LinkId, generation: u64) -> bool {
         self.cut_generations.insert(link_id, generation) != Some(generation)
     }
 
-    /// That link is gone for good.
+    /// Removes a link that was closed permanently.
     pub(super) fn forget(&mut self, link_id: LinkId) {
         self.cut_generations.remove(&link_id);
     }
@@ -160,7 +161,7 @@ impl Member {
         self.tally.foreign.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Hands over the next event, if there is one and there is room for it.
+    /// Delivers the next event, if there is one and the window has room.
     pub(super) fn deliver_next(&mut self, id: Id) -> Option<EventDelivery> {
         let (event, size) = match self.backlog.next()? {
             Piece::Item { item, size } => (item, size),
@@ -168,7 +169,7 @@ impl Member {
             Piece::Gap { losses, cause } => (SubscriptionEvent::Gap { losses, cause }, 0),
         };
         let mut request = Box::pin(self.inbox.send(event));
-        // A mailbox that is full makes it wait until it is polled: then the next one must not come before it.
+        // A delivery to a full mailbox waits until it is polled, and the next one must not overtake it.
         let early = match request.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(handled) => Some(handled),
             Poll::Pending => None,
@@ -176,7 +177,7 @@ impl Member {
         Some(EventDelivery { id, size, request, early })
     }
 
-    /// An event was handled.
+    /// Records that an event was handled.
     pub(super) fn handled(&mut self, size: usize) {
         self.backlog.handled(size);
         if size > 0 {
@@ -191,7 +192,7 @@ impl Member {
         self.tally.waiting_bytes.store(self.backlog.bytes(), Ordering::Relaxed);
     }
 
-    /// It is over. With a cause it is told.
+    /// Ends the subscriber, and notifies it if there is a cause.
     pub(super) fn end(self, cause: Option<Cause>) {
         self.tally.ended.store(true, Ordering::Release);
         self.tally.waiting.store(0, Ordering::Relaxed);
@@ -201,7 +202,7 @@ impl Member {
         }
     }
 
-    /// Topics are wanted, all or none.
+    /// Requests topics, all or none.
     pub(super) fn request(&mut self, id: u64, topics: Vec<(Name, Topic)>, done: oneshot::Sender<Result<()>>) {
         let names: HashSet<Name> = topics.iter().map(|(name, _)| name.clone()).collect();
         let mut added = Vec::new();
@@ -230,13 +231,13 @@ impl Member {
         }
     }
 
-    /// Ends every request that waits for this topic. Returns what has to be left again, or `None` when nobody waited.
+    /// Fails every request for this topic. Returns the topics to leave, or `None` if there was no request.
     pub(super) fn refused(&mut self, name: &Name, error: &Error) -> Option<Vec<Name>> {
         let refused: Vec<_> = self.requests.extract_if(.., |request| request.missing.contains(name)).collect();
         (!refused.is_empty()).then(|| self.fail(refused, error))
     }
 
-    /// As [`refused`](Self::refused), for every request that waits for one of these: there will be no link.
+    /// Like [`refused`](Self::refused), for every request with one of these topics, because there will be no link.
     pub(super) fn fail_where(&mut self, lost: impl Fn(&Name) -> bool, error: &Error) -> Vec<Name> {
         let refused: Vec<_> = self.requests.extract_if(.., |request| request.missing.iter().any(&lost)).collect();
         self.fail(refused, error)
@@ -253,7 +254,7 @@ impl Member {
         left
     }
 
-    /// A request's answer has arrived: its topics stay, whatever becomes of other requests.
+    /// Records that the caller received the confirmation: its topics stay, whatever happens to other requests.
     pub(super) fn keep(&mut self, id: u64) {
         let kept: Vec<_> = self.requests.extract_if(.., |request| request.id == id).collect();
         for request in &mut self.requests {
@@ -261,13 +262,13 @@ impl Member {
         }
     }
 
-    /// Nobody waits for a request any more. Returns what has to be left again.
+    /// Undoes a request whose caller is gone. Returns the topics to leave.
     pub(super) fn undo(&mut self, id: u64) -> Vec<Name> {
         let undone: Vec<_> = self.requests.extract_if(.., |request| request.id == id).collect();
         undone.into_iter().flat_map(|request| self.take_back(request.added)).collect()
     }
 
-    /// What was added, but for what another request is about: that one answers for it now.
+    /// The added topics, except for those that belong to another request, which is now responsible for them.
     fn take_back(&mut self, added: Vec<Name>) -> Vec<Name> {
         let mut left = Vec::new();
         for name in added {
@@ -282,11 +283,11 @@ impl Member {
         left
     }
 
-    /// Topics are wanted no more. Whoever waits for one waits in vain.
+    /// Removes topics. Requests for them fail.
     pub(super) fn leave(&mut self, names: &[Name]) {
         for name in names {
             self.topics.remove(name);
-            // Dropped: the one who waits is told that it is over.
+            // Dropped, which notifies the caller.
             self.requests.retain(|request| !request.missing.contains(name));
             for request in &mut self.requests {
                 request.names.remove(name);

@@ -1,23 +1,23 @@
-//! Whether a node of a cluster hears what is published in the rest of it.
+//! Decides whether a cluster node receives the messages that are published on other nodes.
 //!
-//! What is published travels over the cluster bus. A node that is cut off from it answers its clients as before.
+//! Published messages are sent over the cluster bus. A node that is cut off from the bus still serves its clients.
 
 use std::collections::BTreeSet;
 
-/// How one node sees the others.
+/// One node's view of the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
-    /// Its own id.
+    /// The id of the node itself.
     id: String,
-    /// It reaches most of the primaries with slots, itself included. A node that misses a minority is one of those that go
-    /// on, and what it misses is missed by most.
+    /// Whether it reaches most of the primaries with slots, including itself. A node that cannot reach a minority
+    /// belongs to the majority, and most clients miss the same messages.
     reaches_most: bool,
-    /// The ids of nodes that most primaries have agreed not to reach.
+    /// The ids of nodes that most primaries consider unreachable.
     failed: BTreeSet<String>,
 }
 
 impl View {
-    /// Reads the answer to CLUSTER NODES; `None` when it is no such answer.
+    /// Parses the reply to CLUSTER NODES; `None` if it is not such a reply.
     pub(crate) fn read(answer: &str) -> Option<Self> {
         let (mut voters, mut reached, mut own, mut failed) = (0_usize, 0_usize, None, BTreeSet::new());
         for line in answer.lines() {
@@ -30,7 +30,7 @@ impl View {
             if flags.contains(&"fail") {
                 failed.insert(id.to_owned());
             }
-            // A slot that moves is in brackets, and belongs to nobody by that.
+            // A moving slot is in brackets, and does not make the node an owner.
             let has_slots = fields.iter().skip(8).any(|slot| !slot.is_empty() && !slot.starts_with('['));
             if flags.contains(&"master") && has_slots {
                 voters += 1;
@@ -42,20 +42,21 @@ impl View {
     }
 }
 
-/// What is known of a node.
+/// The reachability of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reachability {
-    /// It does not say how it sees the others.
+    /// It does not report its view.
     Unknown,
-    /// It is one of those that go on.
+    /// It belongs to the majority.
     Member,
-    /// It is cut off from them.
+    /// It is cut off from the majority.
     Isolated,
-    /// It reaches no majority, and no other node is known to.
+    /// It reaches no majority, and no other node that does is known.
     NoMajority,
 }
 
-/// Judges a node by its own view and those of others. Where packets get lost in one direction only, its own view may be fine.
+/// Classifies a node by its own view and those of others. If packets are lost in one direction only, its own view may
+/// be healthy.
 pub(crate) fn judge(own: Option<&View>, others: &[View]) -> Reachability {
     let Some(own) = own else { return Reachability::Unknown };
     let majority: Vec<&View> = others.iter().filter(|other| other.reaches_most).collect();
@@ -75,7 +76,7 @@ mod tests {
         format!("{id} 127.0.0.1:1@2 {flags} - 0 1 1 connected{slots}\n")
     }
 
-    /// What `own` says of three primaries, of which it does not reach some.
+    /// The view of `own` among three primaries, some of which it does not reach.
     fn view(own: &str, flag: &str, missed: &[&str]) -> View {
         let line = |id: &str| {
             let mut flags = if id == own { "myself,master".to_owned() } else { "master".to_owned() };
@@ -84,7 +85,7 @@ mod tests {
             }
             node(id, &flags, " 0-5460 [5461->-a]")
         };
-        // Neither of these counts: a replica, and one without slots.
+        // A replica and a primary without slots do not count.
         let others = [node("d", "slave,fail", ""), node("e", "master,fail", " [5462-<-b]")];
         View::read(&["a", "b", "c"].map(line).into_iter().chain(others).collect::<String>()).expect("an answer")
     }
@@ -93,10 +94,10 @@ mod tests {
     fn a_node_that_misses_most_primaries_is_isolated() {
         let well = || vec![view("b", "fail?", &["a"]), view("c", "fail?", &["a"])];
         let judge_a = |missed: &[&str], others: &[View]| judge(Some(&view("a", "fail?", missed)), others);
-        assert_eq!(judge_a(&[], &well()), Reachability::Member, "one other node has a doubt");
+        assert_eq!(judge_a(&[], &well()), Reachability::Member, "one other node suspects it");
         assert_eq!(judge_a(&["b"], &well()), Reachability::Member);
         assert_eq!(judge_a(&["b", "c"], &well()), Reachability::Isolated);
-        assert_eq!(judge_a(&["b", "c"], &[]), Reachability::NoMajority, "nobody else is reached");
+        assert_eq!(judge_a(&["b", "c"], &[]), Reachability::NoMajority, "no other node is reached");
         assert_eq!(judge_a(&["b", "c"], &[view("b", "fail?", &["a", "c"])]), Reachability::NoMajority);
         assert_eq!(judge(None, &well()), Reachability::Unknown);
     }
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(
             judge(Some(&own), &[view("b", "fail", &["a", "c"])]),
             Reachability::Member,
-            "said by one without majority"
+            "reported by a node without a majority"
         );
         assert_eq!(judge(Some(&own), &[view("b", "fail", &["c"])]), Reachability::Member);
     }
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn another_answer_is_no_view() {
+    fn other_replies_are_not_a_view() {
         for answer in ["", "OK", "a b\n", &node("a", "master", " 0-5"), &node("a", "myself,master", "")] {
             assert_eq!(View::read(answer), None, "{answer}");
         }

@@ -1,10 +1,10 @@
-//! The topics of a connection, over the links that they take. What is published reaches every node of a cluster, so one
-//! link hears it, wherever that leads. A shard channel is told by the owner of its slot only, and what happens to a key by
-//! the primary that has it, so these take a link to each such node.
+//! Assigns the topics of a connection to links. Published messages reach every node of a cluster, so one link to any
+//! node receives them. Messages of a shard channel are available only from the owner of its slot, and key events only
+//! from the primary that has the key, so these need a link to each such node.
 //!
-//! A topic that a node has confirmed stays there: while a cluster changes, pictures of it come out of order, and the node
-//! itself ends what is no longer its own. It moves when it is lost there, or when the pictures have said otherwise for
-//! [`GRACE`](placement::GRACE). So one change costs one gap.
+//! A topic that a node has confirmed stays there: while a cluster changes, topology updates arrive out of order, and
+//! the node itself ends subscriptions that it no longer serves. The topic moves if it is lost there, or if the
+//! topology has named another node for [`GRACE`](placement::GRACE). So one change costs one gap.
 
 mod placement;
 
@@ -18,28 +18,28 @@ use crate::cluster::slot_map::Map;
 use crate::config::HostPort;
 use crate::error::Error;
 
-/// One link, by a number that no other one gets.
+/// The unique number of a link.
 pub(crate) type LinkId = u64;
 
-/// The link for all that reaches every node. It is always there.
+/// The link for topics that any node serves. It always exists.
 pub(crate) const ANYWHERE: LinkId = 0;
 
-/// A node that has ended a topic is asked for it again after so long, if no picture says who has it now.
+/// A node that ended a subscription is asked again after this time, if the topology does not name a new owner.
 const REVOKED: Duration = Duration::from_millis(500);
-/// The first wait after an answer that means "not here", and the longest; each is twice the one before.
-const SOON: Duration = Duration::from_millis(20);
-const LATE: Duration = Duration::from_secs(1);
-/// When it was sent elsewhere too often, subscribers are told so, and it is tried again after this.
+/// The first delay after an answer that means "not here", and the longest; the delay doubles each time.
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// After too many redirects subscribers are notified, and the topic is retried after this time.
 const REST: Duration = Duration::from_secs(10);
 
-/// Who can tell of a topic.
+/// The nodes that serve a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
     /// Any node.
     Any,
     /// The owner of this slot.
     Owner(u16),
-    /// Every primary, each of its own keys.
+    /// Every primary, each for its own keys.
     Primaries,
 }
 
@@ -47,10 +47,10 @@ struct Topic {
     reach: Reach,
     holders: BTreeSet<Id>,
     at: BTreeSet<LinkId>,
-    /// Answers in a row that meant "not here" or "not now", and how many of them named another node.
+    /// Consecutive answers that meant "not here" or "try again later", and how many of them named another node.
     tries: u32,
     hops: u8,
-    /// When it is looked at without news.
+    /// The time of the next check without an update.
     due: Option<Instant>,
 }
 
@@ -58,43 +58,44 @@ struct RouterLink {
     /// `None` for [`ANYWHERE`].
     node: Option<HostPort>,
     machine: Subscriptions,
-    /// How many topics are wanted here.
+    /// The number of topics wanted here.
     wanted: usize,
     idle_since: Option<Instant>,
 }
 
-/// What has to be done about links.
+/// A change of the links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkChange {
     Open(LinkId, HostPort),
     Close(LinkId),
 }
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct SubscriptionRouter {
-    /// Of a cluster.
+    /// The slots, in a cluster.
     slots: Option<Slots>,
     idle: Duration,
     map: Map,
-    /// Those of the map.
+    /// The primaries of the topology.
     primaries: HashSet<HostPort>,
     links: BTreeMap<LinkId, RouterLink>,
     link_ids: HashMap<HostPort, LinkId>,
     last: LinkId,
     topics: HashMap<Name, Topic>,
-    /// Those that not every node tells.
+    /// Topics that only certain nodes serve.
     local: BTreeSet<Name>,
     dues: BTreeSet<(Instant, Name)>,
     members: HashMap<Id, BTreeSet<Name>>,
     changes: Vec<LinkChange>,
-    /// What no link's machine says: of links that are gone, and of topics that wait for one link less.
+    /// Notifications that do not come from a link's machine: about closed links, and about topics that wait for one
+    /// link less.
     news: VecDeque<News>,
-    /// The picture seems to be wrong.
-    astray: bool,
+    /// The topology seems to be outdated.
+    is_outdated: bool,
 }
 
 impl SubscriptionRouter {
-    /// `slots`: of a cluster. A link that nobody needs any more ends after `idle`.
+    /// `slots`: those of a cluster. A link without topics is closed after `idle`.
     pub(crate) fn new(slots: Option<Slots>, idle: Duration) -> Self {
         let anywhere = RouterLink { node: None, machine: Subscriptions::default(), wanted: 0, idle_since: None };
         Self {
@@ -111,12 +112,12 @@ impl SubscriptionRouter {
             members: HashMap::new(),
             changes: Vec::new(),
             news: VecDeque::new(),
-            astray: false,
+            is_outdated: false,
         }
     }
 
     fn reach(&self, name: &Name) -> Reach {
-        // As the prefix has it, these names are the server's own.
+        // The prefix rules treat these names as the server's own.
         let of_keys = |kind: &str| name.bytes.strip_prefix(kind.as_bytes()).is_some_and(|rest| rest.starts_with(b"@"));
         match (&self.slots, name.kind) {
             (None, _) => Reach::Any,
@@ -130,7 +131,7 @@ impl SubscriptionRouter {
         }
     }
 
-    /// `id` wants a topic. It is told when all who tell of it have confirmed it.
+    /// Adds a topic to `id`, which is notified after all nodes that serve it have confirmed it.
     pub(crate) fn join(&mut self, id: Id, name: &Name, now: Instant) {
         if !self.topics.contains_key(name) {
             let reach = self.reach(name);
@@ -141,7 +142,7 @@ impl SubscriptionRouter {
             } else {
                 self.local.insert(name.clone());
                 self.settle(name, now, false);
-                self.astray |= self.is_nowhere(name);
+                self.is_outdated |= self.is_nowhere(name);
             }
         }
         self.members.entry(id).or_default().insert(name.clone());
@@ -154,7 +155,7 @@ impl SubscriptionRouter {
         }
     }
 
-    /// `id` wants a topic no more.
+    /// Removes a topic from `id`.
     pub(crate) fn leave(&mut self, id: Id, name: &Name, now: Instant) {
         if let Some(names) = self.members.get_mut(&id) {
             names.remove(name);
@@ -165,20 +166,20 @@ impl SubscriptionRouter {
                 link.machine.leave(id, name);
             }
         }
-        self.let_go(id, name, now);
+        self.remove_topic(id, name, now);
     }
 
-    /// `id` is over.
+    /// Removes `id` with all of its topics.
     pub(crate) fn end(&mut self, id: Id, now: Instant) {
         for link in self.links.values_mut() {
             link.machine.end(id);
         }
         for name in self.members.remove(&id).unwrap_or_default() {
-            self.let_go(id, &name, now);
+            self.remove_topic(id, &name, now);
         }
     }
 
-    fn let_go(&mut self, id: Id, name: &Name, now: Instant) {
+    fn remove_topic(&mut self, id: Id, name: &Name, now: Instant) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.holders.remove(&id);
         if !topic.holders.is_empty() {
@@ -188,12 +189,12 @@ impl SubscriptionRouter {
         self.due(name, None);
         let Some(topic) = self.topics.remove(name) else { return };
         for link_id in topic.at {
-            self.unneeded(link_id, now);
+            self.remove_wanted(link_id, now);
         }
     }
 
-    /// One topic less is wanted there.
-    fn unneeded(&mut self, link_id: LinkId, now: Instant) {
+    /// Decrements the number of topics on a link.
+    fn remove_wanted(&mut self, link_id: LinkId, now: Instant) {
         let Some(link) = self.links.get_mut(&link_id) else { return };
         link.wanted -= 1;
         if link.wanted == 0 && link_id != ANYWHERE {
@@ -202,7 +203,7 @@ impl SubscriptionRouter {
         }
     }
 
-    /// Who has nothing to tell and no slots is not waited for: it may be gone for good.
+    /// A node without topics and slots is not waited for, because it may be gone permanently.
     fn close_if_vanished(&mut self, link_id: LinkId) {
         let Some(RouterLink { node: Some(node), wanted: 0, .. }) = self.links.get(&link_id) else { return };
         if !self.primaries.contains(node) {
@@ -219,8 +220,8 @@ impl SubscriptionRouter {
         self.changes.push(LinkChange::Close(link_id));
     }
 
-    /// The cluster looks like this now. Returns who misses something by it.
-    pub(crate) fn looks(&mut self, map: &Map, now: Instant) -> BTreeSet<Id> {
+    /// Applies a new topology. Returns the subscribers that miss messages because of it.
+    pub(crate) fn apply_topology(&mut self, map: &Map, now: Instant) -> BTreeSet<Id> {
         if map.is_empty() {
             return BTreeSet::new();
         }
@@ -236,56 +237,56 @@ impl SubscriptionRouter {
         hurt
     }
 
-    /// A new link is there, on which nothing is subscribed.
+    /// Starts a new link without subscriptions.
     pub(crate) fn linked(&mut self, link_id: LinkId, generation: u64) {
         if let Some(link) = self.links.get_mut(&link_id) {
             link.machine.linked(generation);
         }
     }
 
-    /// The link is gone. Returns whose messages may be missed from now on.
+    /// Handles the loss of the link. Returns the subscribers that may miss messages from now on.
     pub(crate) fn lost(&mut self, link_id: LinkId, now: Instant) -> BTreeSet<Id> {
         let here = |topic: &Topic| topic.reach != Reach::Any && topic.at.contains(&link_id);
         let names: Vec<Name> =
             self.local.iter().filter(|name| self.topics.get(*name).is_some_and(here)).cloned().collect();
-        // A node without keys has no events, so there is nothing to miss.
+        // A node without keys has no key events, so none can be missed.
         for name in &names {
             let node = self.links.get(&link_id).and_then(|link| link.node.as_ref());
             if self.topics.get(name).is_some_and(|topic| topic.reach == Reach::Primaries)
                 && node.is_some_and(|node| !self.primaries.contains(node))
             {
                 self.take_away(name, link_id, now);
-                self.whole_without(name);
+                self.confirm_without_link(name);
             }
         }
         let Some(link) = self.links.get_mut(&link_id) else { return BTreeSet::new() };
         let mut hurt: BTreeSet<Id> = link.machine.lost().into_iter().collect();
-        self.astray |= link_id != ANYWHERE;
+        self.is_outdated |= link_id != ANYWHERE;
         for name in &names {
             hurt.extend(self.settle(name, now, false));
         }
         hurt
     }
 
-    /// The server took a topic away on its own account. Returns whose messages may be missed.
+    /// Handles a subscription that the server ended. Returns the subscribers that may miss messages.
     pub(crate) fn revoked(&mut self, link_id: LinkId, name: &Name, now: Instant) -> BTreeSet<Id> {
         let is_owned = self.topics.get(name).is_some_and(|topic| matches!(topic.reach, Reach::Owner(_)));
         let Some(link) = self.links.get_mut(&link_id) else { return BTreeSet::new() };
         let mut hurt: BTreeSet<Id> = link.machine.revoked(name, !is_owned).into_iter().collect();
         if is_owned && !hurt.is_empty() {
-            self.astray = true;
+            self.is_outdated = true;
             self.due(name, Some(now + REVOKED));
             hurt.extend(self.settle(name, now, false));
         }
         hurt
     }
 
-    /// The next thing to ask, if there is a link and room for it.
+    /// The next request, if there is a link with room for it.
     pub(crate) fn next(&mut self) -> Option<(LinkId, Ask)> {
         self.links.iter_mut().find_map(|(link_id, link)| Some((*link_id, link.machine.next()?)))
     }
 
-    /// What came of an [`Ask`]; that of an older link changes nothing.
+    /// Handles the answer to an [`Ask`]. An answer of an old link is ignored.
     pub(crate) fn answered(&mut self, link_id: LinkId, ask: &Ask, answer: Answer, now: Instant) {
         let answer = match answer {
             Answer::Refused(error) if ask.wanted && error.code().is_some_and(is_one) => {
@@ -309,20 +310,20 @@ impl SubscriptionRouter {
         let Some(topic) = self.topics.get_mut(name).filter(|topic| matches!(topic.reach, Reach::Owner(_))) else {
             return Answer::Refused(error);
         };
-        self.astray = true;
+        self.is_outdated = true;
         topic.hops += u8::from(matches!(error.code(), Some("MOVED" | "ASK")));
         if topic.hops >= MOST_HOPS {
             (topic.tries, topic.hops) = (0, 0);
             self.due(name, Some(now + REST));
             return Answer::Refused(error);
         }
-        let wait = SOON.saturating_mul(1 << topic.tries.min(16)).min(LATE);
+        let wait = FIRST_DELAY.saturating_mul(1 << topic.tries.min(16)).min(LONGEST_DELAY);
         topic.tries = topic.tries.saturating_add(1);
         self.due(name, Some(now + wait));
-        Answer::DedicatedRunner
+        Answer::Elsewhere
     }
 
-    /// Whether something waits for [`retry`](Self::retry).
+    /// Whether topics wait for [`retry`](Self::retry).
     pub(crate) fn has_deferred(&self) -> bool {
         self.links.values().any(|link| link.machine.has_deferred())
     }
@@ -334,21 +335,21 @@ impl SubscriptionRouter {
         }
     }
 
-    /// One of them has room again.
+    /// One link has room again.
     pub(crate) fn retry_at(&mut self, link_id: LinkId) {
         if let Some(link) = self.links.get_mut(&link_id) {
             link.machine.retry();
         }
     }
 
-    /// When [`tick`](Self::tick) has something to do.
+    /// The time at which [`tick`](Self::tick) must be called.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let due = self.dues.first().map(|(due, _)| *due);
         let idle = self.links.values().filter_map(|link| Some(link.idle_since? + self.idle)).min();
         due.into_iter().chain(idle).min()
     }
 
-    /// The time has come for something. Returns who misses something by it.
+    /// Handles due topics and links. Returns the subscribers that miss messages because of it.
     pub(crate) fn tick(&mut self, now: Instant) -> BTreeSet<Id> {
         let mut hurt = BTreeSet::new();
         while let Some((_, name)) = self.dues.first().filter(|(due, _)| *due <= now).cloned() {
@@ -364,25 +365,25 @@ impl SubscriptionRouter {
         hurt
     }
 
-    /// What has to be done about links, in order.
+    /// Takes the changes of links, in order.
     pub(crate) fn changes(&mut self) -> Vec<LinkChange> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Whether the cluster should be looked at anew. Asked once, it is false.
-    pub(crate) fn is_astray(&mut self) -> bool {
-        std::mem::take(&mut self.astray)
+    /// Whether the topology should be refreshed. Resets the flag.
+    pub(crate) fn take_outdated(&mut self) -> bool {
+        std::mem::take(&mut self.is_outdated)
     }
 
-    /// What the holders have to be told next.
+    /// The next notification for subscribers.
     pub(crate) fn news(&mut self) -> Option<News> {
         loop {
             let of_links = || self.links.values_mut().find_map(|link| link.machine.news());
             let news = self.news.pop_front().or_else(of_links)?;
             let is_all = match &news {
-                News::Confirmed { name, .. } => self.is_whole(name),
+                News::Confirmed { name, .. } => self.is_fully_confirmed(name),
                 News::Refused { .. } => true,
-                News::Recovered { id } => !self.links.values().any(|link| link.machine.recovers(*id)),
+                News::Recovered { id } => !self.links.values().any(|link| link.machine.is_recovering_id(*id)),
             };
             if is_all {
                 return Some(news);
@@ -390,27 +391,27 @@ impl SubscriptionRouter {
         }
     }
 
-    /// Who wants what comes for this topic.
+    /// The subscribers of this topic.
     pub(crate) fn holders(&self, name: &Name) -> impl Iterator<Item = Id> {
         self.topics.get(name).into_iter().flat_map(|topic| topic.holders.iter().copied())
     }
 
-    /// Whether that link is to tell of a topic.
+    /// Whether this link serves the topic.
     pub(crate) fn is_at(&self, name: &Name, link_id: LinkId) -> bool {
         self.topics.get(name).is_some_and(|topic| topic.at.contains(&link_id))
     }
 
-    /// Whether nobody has said yet who is to tell of it.
+    /// Whether no node that serves the topic is known yet.
     pub(crate) fn is_nowhere(&self, name: &Name) -> bool {
         self.topics.get(name).is_some_and(|topic| topic.at.is_empty())
     }
 
-    /// Whether somebody still waits for topics that a loss has cost.
+    /// Whether any subscriber is recovering from a loss.
     pub(crate) fn is_recovering(&self) -> bool {
         self.links.values().any(|link| link.machine.is_recovering())
     }
 
-    /// Whether that link was asked for nothing so far.
+    /// Whether nothing was requested on this link so far.
     pub(crate) fn is_untouched(&self, link_id: LinkId) -> bool {
         self.links.get(&link_id).is_some_and(|link| link.machine.is_untouched())
     }

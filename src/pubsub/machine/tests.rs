@@ -12,7 +12,7 @@ fn error() -> Error {
     Error::new(ErrorKind::Server, Fate::Rejected, "no")
 }
 
-/// A server: what is subscribed on the link of now, and the requests on their way to it.
+/// A server: the subscriptions on the current link, and the requests on their way to it.
 #[derive(Default)]
 struct Server {
     generation: u64,
@@ -28,7 +28,7 @@ impl Server {
             if ask.wanted {
                 assert!(self.subscribed.insert(ask.name.clone()), "subscribed twice: {ask:?}");
             } else {
-                assert!(self.subscribed.remove(&ask.name), "left what it had not: {ask:?}");
+                assert!(self.subscribed.remove(&ask.name), "unsubscribed without a subscription: {ask:?}");
             }
         }
         machine.answered(&ask, answer);
@@ -44,7 +44,7 @@ enum Step {
     Done,
     Refused,
     NotSent,
-    DedicatedRunner,
+    Elsewhere,
     Retry,
     Lost,
     Linked,
@@ -61,7 +61,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(Step::Done),
         1 => Just(Step::Refused),
         1 => Just(Step::NotSent),
-        1 => Just(Step::DedicatedRunner),
+        1 => Just(Step::Elsewhere),
         1 => Just(Step::Retry),
         1 => Just(Step::Lost),
         3 => Just(Step::Linked),
@@ -73,11 +73,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// Whatever happened, once the server answers it has exactly what somebody wants, once; and whoever lost a
-    /// confirmed topic is told that it is back, or refused.
-    /// Ablation: asking again while a request is under way makes the server hear of a topic twice.
+    /// After all answers the server has exactly the wanted topics, once, and every subscriber that lost a confirmed
+    /// topic was notified that it is confirmed again, or refused.
+    ///
+    /// Ablation: if a topic is requested again while a request is in progress, the server receives it twice.
     #[test]
-    fn the_server_ends_up_with_exactly_what_is_wanted(steps in steps()) {
+    fn the_server_finally_has_exactly_the_wanted_topics(steps in steps()) {
         let mut machine = Subscriptions::default();
         let mut server = Server::default();
         let mut wanted: BTreeSet<(Name, u64)> = BTreeSet::new();
@@ -101,17 +102,17 @@ proptest! {
                 }
                 Step::Ask => server.asked.extend(machine.next()),
                 Step::Done => server.answer(&mut machine, Answer::Done),
-                // Nobody is refused to leave.
+                // UNSUBSCRIBE is never refused.
                 Step::Refused if server.asked.front().is_some_and(|ask| !ask.wanted) => {
                     server.answer(&mut machine, Answer::Done);
                 }
                 Step::Refused => server.answer(&mut machine, Answer::Refused(error())),
                 Step::NotSent => server.answer(&mut machine, Answer::NotSent),
-                // Who leaves a node that has nothing of it has left.
-                Step::DedicatedRunner if server.asked.front().is_some_and(|ask| !ask.wanted) => {
+                // Unsubscribing from a node without the topic is complete.
+                Step::Elsewhere if server.asked.front().is_some_and(|ask| !ask.wanted) => {
                     server.answer(&mut machine, Answer::Done);
                 }
-                Step::DedicatedRunner => server.answer(&mut machine, Answer::DedicatedRunner),
+                Step::Elsewhere => server.answer(&mut machine, Answer::DedicatedRunner),
                 Step::Retry => machine.retry(),
                 Step::Lost if server.up => {
                     server.up = false;
@@ -164,7 +165,7 @@ proptest! {
         while machine.has_deferred() {
             machine.retry();
         }
-        // Those that were refused are wanted still, and asked for when somebody joins.
+        // Refused topics are still wanted, and are requested again for a new subscriber.
         for (name, id) in &wanted {
             machine.join(*id, name);
         }
@@ -174,7 +175,7 @@ proptest! {
         }
         let expected: BTreeSet<Name> = wanted.iter().map(|(name, _)| name.clone()).collect();
         prop_assert_eq!(&server.subscribed, &expected);
-        prop_assert_eq!(machine.topics.len(), expected.len(), "nothing is kept that nobody wants");
+        prop_assert_eq!(machine.topics.len(), expected.len(), "no unwanted topics are stored");
         prop_assert!(!machine.is_recovering());
         for name in &expected {
             prop_assert!(machine.is_confirmed(name));
@@ -183,7 +184,7 @@ proptest! {
 }
 
 #[test]
-fn a_loss_hurts_those_who_had_something_and_nobody_else() {
+fn a_loss_affects_only_subscribers_with_confirmed_topics() {
     let mut machine = Subscriptions::default();
     machine.linked(1);
     machine.join(1, &name(0));
@@ -194,7 +195,7 @@ fn a_loss_hurts_those_who_had_something_and_nobody_else() {
     assert_eq!(machine.lost(), [1]);
     machine.linked(2);
     machine.answered(&late, Answer::Done);
-    assert!(!machine.is_confirmed(&name(1)), "an answer of the link before");
+    assert!(!machine.is_confirmed(&name(1)), "an answer of the previous link");
     let asks: Vec<_> = std::iter::from_fn(|| machine.next()).collect();
     assert_eq!(asks.len(), 2);
     for ask in &asks {
@@ -206,7 +207,7 @@ fn a_loss_hurts_those_who_had_something_and_nobody_else() {
 }
 
 #[test]
-fn many_topics_do_not_go_out_all_at_once() {
+fn concurrent_requests_are_limited() {
     let mut machine = Subscriptions::default();
     for n in 0..10_000_u32 {
         machine.join(1, &Name { kind: Kind::Channel, bytes: Arc::from(&n.to_le_bytes()[..]) });
@@ -218,9 +219,9 @@ fn many_topics_do_not_go_out_all_at_once() {
     assert!(machine.next().is_some() && machine.next().is_none());
 }
 
-/// Ablation: with all of them asked for anew at each answer, 500,500 requests.
+/// Ablation: if all topics are retried after each answer, 500,500 requests are made.
 #[test]
-fn a_narrow_window_costs_few_requests_in_vain() {
+fn a_narrow_window_causes_few_retries() {
     const TOPICS: u32 = 1_000;
     let mut machine = Subscriptions::default();
     for n in 0..TOPICS {
@@ -237,16 +238,16 @@ fn a_narrow_window_costs_few_requests_in_vain() {
                 machine.answered(&ask, Answer::NotSent);
             }
         }
-        machine.answered(&window.take().expect("something under way"), Answer::Done);
+        machine.answered(&window.take().expect("a request in progress"), Answer::Done);
         confirmed += 1;
         machine.retry();
     }
     assert!(asked <= TOPICS * 3, "{asked}");
 }
 
-/// Ablation: with the topics of those who left counted as asked for, 4,999 looks, 20 ms each.
+/// Ablation: if topics of removed subscribers count as requested, 4,999 retries are needed, 20 ms each.
 #[test]
-fn nobody_waits_for_the_topics_of_those_who_left() {
+fn topics_of_removed_subscribers_delay_no_others() {
     let name = |n: u32| Name { kind: Kind::Channel, bytes: Arc::from(&n.to_le_bytes()[..]) };
     let mut machine = Subscriptions::default();
     (0..10_000).for_each(|n| machine.join(1, &name(n)));

@@ -1,4 +1,4 @@
-//! The links: made where somebody is needed who can tell of a topic, and ended when nobody is.
+//! The links: opened if a topic needs their node, and closed if no topic does.
 
 use std::{
     collections::BTreeSet,
@@ -27,13 +27,13 @@ use crate::pubsub::machine::router::{ANYWHERE, LinkChange, LinkId};
 /// One link.
 pub(super) struct SubscriptionLink {
     pub(super) redis: Redis,
-    /// Of a cluster, unless any node will do.
+    /// The node, in a cluster; `None` if any node will do.
     pub(super) node: Option<HostPort>,
-    /// Of the link that is there now.
+    /// The generation of the current link.
     pub(super) generation: Option<u64>,
     pub(super) protocol: u8,
     pub(super) notifications: Notifications,
-    /// Why there will be no link for a while.
+    /// The cause, if there will be no link for a while.
     trouble: Option<Cause>,
 }
 
@@ -45,13 +45,13 @@ impl SubscriptionLink {
 
 type SnapshotReceiver = Option<watch::Receiver<Arc<TopologySnapshot>>>;
 
-/// How the cluster looks, whenever that changes.
+/// Waits for changes of the topology.
 pub(super) struct TopologyChanges(Pin<Box<dyn Future<Output = SnapshotReceiver>>>);
 
 impl TopologyChanges {
     pub(super) fn of(topology: &Topology) -> Self {
         let mut topology_changes = topology.topology_changes();
-        // The first one may be there already.
+        // The first topology may be known already.
         topology_changes.mark_changed();
         Self::next(topology_changes)
     }
@@ -62,12 +62,12 @@ impl TopologyChanges {
 }
 
 impl Engine {
-    /// The links that have to be given an actor.
+    /// Takes the links for which an actor must be spawned.
     pub(crate) fn seeds(&mut self) -> Vec<(LinkId, PreparedActor)> {
         std::mem::take(&mut self.seeds)
     }
 
-    /// A link came or went.
+    /// Handles a lost or established link.
     pub(crate) fn on_event(
         &mut self,
         link_id: LinkId,
@@ -106,7 +106,7 @@ impl Engine {
         self.waker.wake_by_ref();
     }
 
-    /// The links that are to tell of these and are not there, each with the reason if it will not be there soon.
+    /// The missing links that are needed for these topics, with the cause of a longer outage.
     pub(super) fn troubles(&self, names: &[Name]) -> Vec<(LinkId, Option<Cause>)> {
         let lacks = |link_id: &LinkId| names.iter().any(|name| self.subscription_router.is_at(name, *link_id));
         let missing = self.places.iter().filter(|(link_id, place)| place.generation.is_none() && lacks(link_id));
@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    /// Whoever waits for what that link is to tell waits in vain.
+    /// Fails the requests that need this link.
     pub(super) fn fail_at(&mut self, link_id: LinkId, cause: &Cause) {
         let error = cause.error(Fate::NotSent);
         let Self { subscription_router, members, .. } = self;
@@ -130,7 +130,7 @@ impl Engine {
         }
     }
 
-    /// Makes and ends the links that have to be, and looks for them.
+    /// Opens and closes links as decided by the router.
     pub(super) fn follow_changes(&mut self) {
         for change in self.subscription_router.changes() {
             match change {
@@ -145,7 +145,7 @@ impl Engine {
                 }
             }
         }
-        if self.subscription_router.is_astray()
+        if self.subscription_router.take_outdated()
             && let Some(topology) = &self.node_connections.topology
         {
             topology.refresh_topology();
@@ -167,7 +167,7 @@ impl Engine {
         self.waker.wake_by_ref();
     }
 
-    /// Returns whether something has changed.
+    /// Returns whether the topology changed.
     pub(super) fn poll_places(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = self.take_revoked();
         if let Some(TopologyChanges(next)) = &mut self.topology_changes
@@ -176,8 +176,9 @@ impl Engine {
             busy = true;
             let snapshot = seen.as_ref().map(|topology_changes| topology_changes.borrow().clone());
             self.topology_changes = seen.map(TopologyChanges::next);
-            let hurt = snapshot
-                .map_or_else(BTreeSet::new, |snapshot| self.subscription_router.looks(&snapshot.map, Instant::now()));
+            let hurt = snapshot.map_or_else(BTreeSet::new, |snapshot| {
+                self.subscription_router.apply_topology(&snapshot.map, Instant::now())
+            });
             self.hurt_by_change(&hurt);
             for link_id in self.places.keys().copied().filter(|link_id| *link_id != ANYWHERE).collect::<Vec<_>>() {
                 self.check_notifications(link_id);

@@ -1,4 +1,4 @@
-//! Looks whether the node that the link to any node leads to hears the rest of its cluster.
+//! Checks whether the node of the link to any node is connected to the rest of its cluster.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::messages::internal::Internal;
 use crate::pubsub::machine::isolation::{Reachability, View, judge};
 use crate::pubsub::machine::router::ANYWHERE;
 
-/// Between two checks. A node takes `cluster-node-timeout` to notice, 15 s unless it is set.
+/// The interval of the checks. A node needs `cluster-node-timeout` to detect a partition, 15 s by default.
 const CHECK: Duration = Duration::from_secs(2);
-/// How long a node may take to answer.
+/// The time limit of a node's reply.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// When the next check is due, and what the last one of this link has found.
+/// The time of the next check, and the result of the last one for this link.
 #[derive(Default)]
 pub(super) struct IsolationChecks {
     pub(super) due: Option<Instant>,
@@ -29,15 +29,15 @@ pub(super) struct IsolationChecks {
 }
 
 impl IsolationChecks {
-    /// A new link.
+    /// Starts the checks of a new link.
     pub(super) fn begin(endpoint: Option<HostPort>, now: Instant) -> Self {
         Self { due: endpoint.is_some().then(|| now + CHECK), endpoint, was_isolated: false }
     }
 }
 
 impl Engine {
-    /// Asks the node over the shared connection, which leads to every primary. A node that has left the topology
-    /// has no slot to ask it by; `Anywhere` in `topology.rs` sees to it that the link leaves such a node.
+    /// Sends the request over the shared connection, which reaches every primary. A node that left the topology has
+    /// no slot to address it by; `Anywhere` in `topology.rs` makes the link leave such a node.
     pub(super) fn check_isolation(&mut self) {
         self.checks.due = None;
         let Some(generation) = self.places.get(&ANYWHERE).and_then(|place| place.generation) else { return };
@@ -72,18 +72,18 @@ impl Engine {
                 if let (Some(topology), Some(endpoint)) = (&self.node_connections.topology, &self.checks.endpoint) {
                     topology.avoid(endpoint);
                 }
-                self.disconnect(ANYWHERE, "the node that it led to is cut off from most of the cluster");
+                self.disconnect(ANYWHERE, "the previous node of the link is cut off from most of the cluster");
             }
             Reachability::NoMajority => self.checks.was_isolated = true,
             Reachability::Member if self.checks.was_isolated => {
-                self.disconnect(ANYWHERE, "the node that it leads to was cut off from most of the cluster");
+                self.disconnect(ANYWHERE, "the node of the link was cut off from most of the cluster");
             }
             Reachability::Member => {}
         }
     }
 }
 
-/// One other node is enough as long as all is well: what most have agreed on, each of them knows.
+/// In a healthy cluster one other node is sufficient, because each of them knows what the majority agreed on.
 async fn standing(main: &Addr<RedisActor>, own: u16, others: Vec<u16>) -> Reachability {
     let one = fastrand::choice(&others).copied();
     let (own, other) = join(ask(main, own), async { ask(main, one?).await }).await;
@@ -96,7 +96,7 @@ async fn standing(main: &Addr<RedisActor>, own: u16, others: Vec<u16>) -> Reacha
     }
 }
 
-/// How the owner of a slot sees the others; `None` when it does not say, or may not be asked.
+/// The view of the owner of a slot; `None` if it is not reported or not allowed.
 async fn ask(main: &Addr<RedisActor>, slot: u16) -> Option<View> {
     let question = Frame::known("CLUSTER NODES").own().read_only().when_down(WhenDown::FailFast).timeout(TIME_LIMIT);
     let answer = main.send(Internal(question.on_slot(slot))).await.ok()?.ok()?;

@@ -1,4 +1,4 @@
-//! What a lost link means for the subscribers, and who is told.
+//! The effect of a lost link on subscribers, and who is notified.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -9,7 +9,7 @@ use crate::events::{Cause, CauseKind, ConnectionEvent};
 use crate::pubsub::machine::Id;
 use crate::pubsub::machine::router::{ANYWHERE, LinkId};
 
-/// A loss that nobody but the subscribers was told of so far.
+/// A loss that was only reported to subscribers so far.
 pub(super) struct Loss {
     generation: u64,
     subscriptions: usize,
@@ -29,7 +29,7 @@ impl Engine {
         self.hurt(generation, &hurt, cause);
     }
 
-    /// Servers have ended subscriptions by themselves. Returns whether they have.
+    /// Handles subscriptions that servers ended. Returns whether there were any.
     pub(super) fn take_revoked(&mut self) -> bool {
         let revoked = std::mem::take(&mut self.revoked);
         let now = Instant::now();
@@ -42,9 +42,9 @@ impl Engine {
         !revoked.is_empty()
     }
 
-    /// Others tell of some topics from now on.
+    /// Handles topics that are now served by other nodes.
     pub(super) fn hurt_by_change(&mut self, hurt: &BTreeSet<Id>) {
-        let cause = Cause::new(CauseKind::Broken, "other nodes of the cluster tell of a topic now");
+        let cause = Cause::new(CauseKind::Broken, "another node of the cluster now serves a topic");
         self.hurt(0, hurt, &cause);
     }
 
@@ -59,7 +59,7 @@ impl Engine {
             }
         }
         let loss = Loss { generation, subscriptions: hurt.len(), since: Instant::now(), cause: cause.clone() };
-        // One loss upon the other, before all was well again: both are told.
+        // A second loss before recovery from the first one: both are reported.
         if let Some(earlier) = self.unreported.replace(loss) {
             self.announce(earlier);
         }

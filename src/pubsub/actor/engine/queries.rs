@@ -1,4 +1,4 @@
-//! What is asked of the server: for topics, and once a link whether it sends events of keys.
+//! Requests to the server: for topics, and once per link for its notification setting.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use crate::pubsub::machine::router::LinkId;
 use crate::pubsub::machine::{Answer, Ask, Id};
 use crate::pubsub::topic::request;
 
-/// SUBSCRIBE and its kin, and the question for the server's setting.
+/// SUBSCRIBE and similar commands, and the query of the server's setting.
 struct ServerQuery;
 
 impl actix::Message for ServerQuery {
@@ -39,26 +39,26 @@ impl Command for ServerQuery {
     }
 }
 
-/// What came of a question.
+/// The result of a request.
 pub(super) enum QueryOutcome {
     Answered(LinkId, Ask, Answer),
     Setting(LinkId, u64, Option<String>),
     Reachability(u64, Reachability),
 }
 
-/// Whether the server sends events of keys.
+/// Whether the server sends key events.
 pub(super) enum Notifications {
     Unknown,
     Asked,
-    /// They are off: this is what is set.
+    /// Disabled; contains the setting.
     Off(String),
-    /// They are on, or it would not say.
+    /// Enabled, or not known.
     Fine,
 }
 
 impl Engine {
-    /// Asks once a link whether the server sends events of keys, if anybody wants them from there. A subscriber in RESP2 may
-    /// ask nothing once it is one.
+    /// Queries once per link whether the server sends key events, if a subscriber needs them. With RESP2 this is not
+    /// possible after the first subscription.
     pub(super) fn check_notifications(&mut self, link_id: LinkId) {
         let Some(place) = self.places.get_mut(&link_id) else { return };
         let Some(generation) = place.generation else { return };
@@ -72,9 +72,9 @@ impl Engine {
         }
         place.notifications = Notifications::Asked;
         let link = place.redis.clone();
-        let frame = patient(Frame::known("CONFIG GET").arg("notify-keyspace-events"));
+        let frame = without_deadline(Frame::known("CONFIG GET").arg("notify-keyspace-events"));
         self.questions.push(Box::pin(async move {
-            // It may be forbidden to ask, and then there is nothing to say.
+            // The query may be forbidden; then no warning is sent.
             let answer = link.send_on::<ServerQuery>(generation, frame).await.ok();
             let setting = answer.and_then(|value| redis::from_redis_value::<HashMap<String, String>>(value).ok());
             QueryOutcome::Setting(link_id, generation, setting.and_then(|mut all| all.remove("notify-keyspace-events")))
@@ -87,7 +87,7 @@ impl Engine {
         };
         place.notifications = match setting {
             Some(setting) if !sends_events(&setting) => {
-                tracing::warn!(setting, "the server sends no events of keys; see notify-keyspace-events");
+                tracing::warn!(setting, "the server sends no key events; enable them with notify-keyspace-events");
                 Notifications::Off(setting)
             }
             _ => Notifications::Fine,
@@ -97,8 +97,8 @@ impl Engine {
         }
     }
 
-    /// Tells a subscriber that no events of keys come, once a link, and not before its topics are confirmed: to one that is
-    /// refused it would be sent in vain.
+    /// Warns a subscriber once per link that no key events are sent, but only after its topics are confirmed: a
+    /// refused subscriber gets no events.
     pub(super) fn warn_if_disabled(&mut self, id: Id) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let mut off = Vec::new();
@@ -120,15 +120,15 @@ impl Engine {
 
     fn ask(&mut self, link_id: LinkId, ask: Ask) {
         let Some(link) = self.places.get(&link_id).map(|place| place.redis.clone()) else { return };
-        let frame = patient(request(&ask.name, ask.wanted));
+        let frame = without_deadline(request(&ask.name, ask.wanted));
         self.questions.push(Box::pin(async move {
             let answer = match link.send_on::<ServerQuery>(ask.generation, frame).await {
                 Ok(_) => Answer::Done,
-                Err(error) if is_not_now(&error) => Answer::NotSent,
+                Err(error) if is_temporary(&error) => Answer::NotSent,
                 Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::InvalidCommand) => {
                     Answer::Refused(error)
                 }
-                // The link had no room, or is gone; of an older link this changes nothing.
+                // The link had no room, or was lost; for an old link the answer is ignored.
                 Err(_) => Answer::NotSent,
             };
             QueryOutcome::Answered(link_id, ask, answer)
@@ -162,18 +162,18 @@ impl Engine {
     }
 }
 
-/// A server that is busy with a script, loads its data or has lost its master refuses what it will take in a moment. As a
-/// refusal it would stand until the next link, and nothing would be heard until then.
-fn is_not_now(error: &Error) -> bool {
+/// A server that is running a script, loading its data or without its master refuses temporarily. As a permanent
+/// refusal this would last until the next link, and no messages would arrive until then.
+fn is_temporary(error: &Error) -> bool {
     matches!(error.code(), Some("BUSY" | "LOADING" | "MASTERDOWN"))
 }
 
-/// Whether its server is alive is for the link to judge: a deadline here would leave open what the server has.
-fn patient(frame: Frame) -> Frame {
+/// The link detects whether its server is alive. A deadline here would leave the server's state unknown.
+fn without_deadline(frame: Frame) -> Frame {
     frame.timeout(FOREVER)
 }
 
-/// The setting names where events go, `K` and `E`, and which: each but the two is a class of them.
+/// The setting contains the event types, `K` and `E`, and the event classes, which are all other characters.
 fn sends_events(setting: &str) -> bool {
     setting.contains(['K', 'E']) && setting.contains(|class| !matches!(class, 'K' | 'E'))
 }

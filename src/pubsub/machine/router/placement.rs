@@ -1,4 +1,4 @@
-//! Where a topic is put, and when it moves.
+//! Decides on which links a topic is placed, and when it moves.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -7,12 +7,13 @@ use super::{LinkChange, LinkId, Reach, RouterLink, SubscriptionRouter};
 use crate::config::HostPort;
 use crate::pubsub::machine::{Id, Name, News, Subscriptions};
 
-/// How long a node that has confirmed a topic is believed against the picture. One that is frozen ends nothing by itself.
+/// How long a node that confirmed a topic is preferred over the topology. A frozen node does not end subscriptions
+/// itself.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 impl SubscriptionRouter {
-    /// Puts a topic where the picture has it. `by_force`: a node that has confirmed it is not believed any more. Returns who
-    /// misses something by it.
+    /// Places a topic according to the topology. With `by_force` a node that confirmed it is no longer preferred.
+    /// Returns the subscribers that miss messages because of it.
     pub(super) fn settle(&mut self, name: &Name, now: Instant, by_force: bool) -> BTreeSet<Id> {
         match self.topics.get(name).map(|topic| topic.reach) {
             Some(Reach::Owner(slot)) => self.settle_owned(name, slot, now, by_force),
@@ -39,7 +40,7 @@ impl SubscriptionRouter {
             return none;
         }
         let is_confirmed = link.machine.is_confirmed(name);
-        // A replica of the owner tells the same.
+        // A replica of the owner serves the same messages.
         if is_confirmed && link.node.as_ref().is_some_and(|node| shard.replicas.contains(node)) {
             return none;
         }
@@ -65,8 +66,8 @@ impl SubscriptionRouter {
         let Some(topic) = self.topics.get(name) else { return BTreeSet::new() };
         let fresh: Vec<LinkId> = wanted.difference(&topic.at).copied().collect();
         let stale: Vec<LinkId> = topic.at.difference(&wanted).copied().collect();
-        // What was not whole has told its gap, or has promised nothing yet.
-        let hurts = !fresh.is_empty() && self.is_whole(name);
+        // For an unconfirmed topic a gap was already sent, or no messages were promised yet.
+        let hurts = !fresh.is_empty() && self.is_fully_confirmed(name);
         let hurt = if hurts { topic.holders.clone() } else { BTreeSet::new() };
         for link_id in fresh {
             self.put(name, link_id, &hurt);
@@ -80,27 +81,27 @@ impl SubscriptionRouter {
             }
         }
         if was_stale {
-            self.whole_without(name);
+            self.confirm_without_link(name);
         }
         hurt
     }
 
-    /// A topic may have waited for nobody but a link that is not to tell of it any more.
-    pub(super) fn whole_without(&mut self, name: &Name) {
-        if self.is_whole(name)
+    /// A topic may have waited only for a link that no longer serves it.
+    pub(super) fn confirm_without_link(&mut self, name: &Name) {
+        if self.is_fully_confirmed(name)
             && let Some(topic) = self.topics.get(name)
         {
             self.news.extend(topic.holders.iter().map(|id| News::Confirmed { id: *id, name: name.clone() }));
         }
     }
 
-    /// Whether all who tell of a topic have confirmed it.
-    pub(super) fn is_whole(&self, name: &Name) -> bool {
+    /// Whether all nodes that serve a topic have confirmed it.
+    pub(super) fn is_fully_confirmed(&self, name: &Name) -> bool {
         let confirmed = |link_id| self.links.get(link_id).is_some_and(|link| link.machine.is_confirmed(name));
         self.topics.get(name).is_some_and(|topic| !topic.at.is_empty() && topic.at.iter().all(confirmed))
     }
 
-    /// The link to a node, there already or to be made.
+    /// The link to a node, which is opened if necessary.
     pub(super) fn link_id(&mut self, node: &HostPort) -> LinkId {
         if let Some(link_id) = self.link_ids.get(node) {
             return *link_id;
@@ -114,14 +115,15 @@ impl SubscriptionRouter {
         self.last
     }
 
-    /// Wants a topic there, for all who hold it. `hurt` miss something, and so do those who have missed something before and
-    /// were not told yet.
+    /// Adds a topic to a link, for all of its subscribers. Those in `hurt` miss messages, as do those that were not
+    /// notified of an earlier loss yet.
     pub(super) fn put(&mut self, name: &Name, link_id: LinkId, hurt: &BTreeSet<Id>) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         if !topic.at.insert(link_id) {
             return;
         }
-        let recovers = |id: &Id| hurt.contains(id) || self.links.values().any(|link| link.machine.recovers(*id));
+        let recovers =
+            |id: &Id| hurt.contains(id) || self.links.values().any(|link| link.machine.is_recovering_id(*id));
         let recovering: BTreeSet<Id> = topic.holders.iter().copied().filter(recovers).collect();
         if let Some(link) = self.links.get_mut(&link_id) {
             (link.wanted, link.idle_since) = (link.wanted + 1, None);
@@ -142,7 +144,7 @@ impl SubscriptionRouter {
                 link.machine.leave(*id, name);
             }
         }
-        self.unneeded(link_id, now);
+        self.remove_wanted(link_id, now);
     }
 
     pub(super) fn due(&mut self, name: &Name, at: Option<Instant>) {

@@ -15,7 +15,7 @@ fn node(nth: u16) -> HostPort {
     HostPort { host: "h".to_owned(), port: nth + 1 }
 }
 
-/// Shard channels in the slots 0 to 2, a channel, and the events of keys.
+/// Shard channels in the slots 0 to 2, a channel, and key events.
 fn name(nth: u8) -> Name {
     let of = |kind, bytes: &[u8]| Name { kind, bytes: Arc::from(bytes) };
     match nth {
@@ -28,7 +28,7 @@ fn name(nth: u8) -> Name {
 /// Hash tags of these slots.
 const TAGS: [&str; SHARDS as usize] = ["3560", "22179", "48756"];
 
-/// Who has the slots 0 to 2; the first node has all others.
+/// The owners of slots 0 to 2; the first node has all others.
 type Owners = [u16; SHARDS as usize];
 
 fn map(owners: Owners) -> Map {
@@ -42,18 +42,18 @@ fn map(owners: Owners) -> Map {
     Map::read(&answer, &node(0), |node| node).expect("an answer")
 }
 
-/// The servers, and what is on the way to them.
+/// The servers, and the requests on their way to them.
 struct World {
     owners: Owners,
     stale: Owners,
     subscription_router: SubscriptionRouter,
     now: Instant,
-    /// Each link: its node, its generation while it is up, what is subscribed on it, and what was asked.
+    /// Each link: its node, its generation while it is up, its subscriptions, and the requests on it.
     links: BTreeMap<LinkId, Wire>,
     generation: u64,
-    /// Who was told that a topic is confirmed.
-    on_event: BTreeSet<(Id, Name)>,
-    /// Who has missed something and was not hurt yet.
+    /// The confirmations that subscribers received.
+    confirmed: BTreeSet<(Id, Name)>,
+    /// Losses that were not reported yet.
     owed: BTreeSet<(Id, Name)>,
 }
 
@@ -74,7 +74,7 @@ impl World {
             now: Instant::now(),
             links: BTreeMap::from([(ANYWHERE, Wire::default())]),
             generation: 0,
-            on_event: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             owed: BTreeSet::new(),
         }
     }
@@ -83,17 +83,17 @@ impl World {
         self.owed.retain(|(id, _)| !hurt.contains(id));
     }
 
-    /// What happens to a topic of those who count on it. A gap that is held back yet says it too.
+    /// A topic is lost for its subscribers. A gap that is held back also reports it.
     fn missed(&mut self, name: &Name) {
         let recovers = |id: Id| self.subscription_router.links.values().any(|link| link.machine.recovers(id));
-        let missed = self.on_event.iter().filter(|(id, on_event)| on_event == name && !recovers(*id));
+        let missed = self.confirmed.iter().filter(|(id, confirmed)| confirmed == name && !recovers(*id));
         self.owed.extend(missed.cloned());
     }
 
     fn news(&mut self) {
         while let Some(news) = self.subscription_router.news() {
             if let News::Confirmed { id, name } = news {
-                self.on_event.insert((id, name));
+                self.confirmed.insert((id, name));
             }
         }
         for change in self.subscription_router.changes() {
@@ -112,7 +112,7 @@ impl World {
         self.links.keys().nth(usize::from(nth)).copied()
     }
 
-    /// A server reads the next question of a link.
+    /// A server answers the next request of a link.
     fn answer(&mut self, link_id: LinkId) {
         let Some(wire) = self.links.get_mut(&link_id) else { return };
         let Some(ask) = wire.asked.pop_front() else { return };
@@ -137,7 +137,7 @@ impl World {
         let had = std::mem::take(&mut wire.subscribed);
         let node = wire.node;
         for name in had {
-            // Events of a node without slots are nobody's.
+            // Key events of a node without slots do not count.
             let counts = name.bytes.starts_with(b"__key") && node != 0 && !self.owners.contains(&node);
             if !counts && self.subscription_router.is_at(&name, link_id) {
                 self.missed(&name);
@@ -164,8 +164,8 @@ impl World {
         let hold = |(link_id, wire): (&LinkId, &mut Wire)| {
             (wire.node == was && wire.up.is_some() && wire.subscribed.remove(&moved)).then_some(*link_id)
         };
-        let on_event: Vec<LinkId> = self.links.iter_mut().filter_map(hold).collect();
-        for link_id in on_event {
+        let confirmed: Vec<LinkId> = self.links.iter_mut().filter_map(hold).collect();
+        for link_id in confirmed {
             if self.subscription_router.is_at(&moved, link_id) {
                 self.missed(&moved);
             }
@@ -175,7 +175,7 @@ impl World {
     }
 
     fn snapshot(&mut self, owners: Owners) {
-        let hurt = self.subscription_router.looks(&map(owners), self.now);
+        let hurt = self.subscription_router.apply_topology(&map(owners), self.now);
         self.hurt(&hurt);
     }
 
@@ -193,13 +193,14 @@ impl World {
 }
 
 #[test]
-fn the_tags_are_those_of_the_slots() {
+fn tags_hash_to_their_slots() {
     assert_eq!(TAGS.map(|tag| Slots::new(b"").of(tag.as_bytes())), [0, 1, 2]);
 }
 
-/// Ablation: with each picture followed at once the stale one costs a gap, and the true one behind it another.
+/// Ablation: if every topology is applied immediately, the stale one costs a gap, and the current one after it
+/// another.
 #[test]
-fn a_picture_that_comes_late_moves_nothing_that_is_confirmed() {
+fn a_stale_topology_moves_no_confirmed_topic() {
     let mut world = World::new();
     let settle = |world: &mut World| {
         for link_id in world.links.keys().copied().collect::<Vec<_>>() {
@@ -218,24 +219,24 @@ fn a_picture_that_comes_late_moves_nothing_that_is_confirmed() {
     world.news();
     settle(&mut world);
     let here = *world.links.keys().last().expect("a link");
-    assert!(world.subscription_router.is_whole(&name(0)) && here != ANYWHERE);
-    // The picture is there before the server ends it.
-    assert!(world.subscription_router.looks(&map([1, 1, 2]), world.now).is_empty());
+    assert!(world.subscription_router.is_fully_confirmed(&name(0)) && here != ANYWHERE);
+    // The topology arrives before the server ends the subscription.
+    assert!(world.subscription_router.apply_topology(&map([1, 1, 2]), world.now).is_empty());
     world.owners[0] = 1;
     world.links.get_mut(&here).expect("there").subscribed.clear();
     assert_eq!(world.subscription_router.revoked(here, &name(0), world.now), BTreeSet::from([1]));
     world.news();
     settle(&mut world);
-    assert!(world.subscription_router.is_whole(&name(0)) && !world.subscription_router.is_at(&name(0), here));
+    assert!(world.subscription_router.is_fully_confirmed(&name(0)) && !world.subscription_router.is_at(&name(0), here));
     for owners in [[0, 1, 2], [1, 1, 2], [0, 1, 2], [1, 1, 2]] {
-        assert!(world.subscription_router.looks(&map(owners), world.now).is_empty(), "a second gap");
+        assert!(world.subscription_router.apply_topology(&map(owners), world.now).is_empty(), "a second gap");
     }
     assert!(world.subscription_router.tick(world.now + GRACE).is_empty());
 }
 
-/// Nodes that point at each other are not asked for ever, nor as fast as they answer.
+/// Nodes that redirect to each other are not asked forever, nor as fast as they answer.
 #[test]
-fn who_is_sent_elsewhere_again_and_again_is_told_and_tried_later() {
+fn a_repeatedly_redirected_topic_is_reported_and_retried_later() {
     let mut world = World::new();
     world.snapshot([0, 1, 2]);
     world.owners = [3, 3, 3];
@@ -301,11 +302,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Whatever moves and breaks, and however late the pictures are: in the end each node has what is its own, once, on no
-    /// more links than there are nodes, and whoever has missed something was told.
-    /// Ablation: without hurting those whose topic is taken from a node that had it, some are never told.
+    /// Whatever moves and fails, and however stale the topology: finally each node has its own topics, once, on no
+    /// more links than there are nodes, and every subscriber that missed messages was notified.
+    ///
+    /// Ablation: if subscribers of a topic that is taken from a node are not marked as hurt, some are never notified.
     #[test]
-    fn every_topic_ends_up_with_those_who_tell_of_it(steps in steps()) {
+    fn every_topic_is_finally_served_by_the_right_nodes(steps in steps()) {
         let mut world = World::new();
         let mut wanted: BTreeSet<(Name, Id)> = BTreeSet::new();
         for step in steps {
@@ -334,7 +336,7 @@ proptest! {
                 Step::Stale => world.snapshot(world.stale),
                 Step::Permit(time) => world.pass(MS * u32::try_from(time).expect("small")),
             }
-            world.on_event.retain(|(id, name)| wanted.contains(&(name.clone(), *id)));
+            world.confirmed.retain(|(id, name)| wanted.contains(&(name.clone(), *id)));
             world.owed.retain(|(id, name)| wanted.contains(&(name.clone(), *id)));
             world.news();
             prop_assert!(world.links.len() <= 1 + usize::from(NODES));
@@ -373,10 +375,10 @@ proptest! {
         let mut subscribed: Vec<_> = world.links.values().flat_map(has).collect();
         subscribed.sort();
         prop_assert_eq!(subscribed, expected);
-        prop_assert!(world.owed.is_empty(), "never told: {:?}", world.owed);
+        prop_assert!(world.owed.is_empty(), "never reported: {:?}", world.owed);
         prop_assert!(!world.subscription_router.is_recovering());
         for (name, id) in &wanted {
-            prop_assert!(world.on_event.contains(&(*id, name.clone())), "never confirmed: {name:?} of {id}");
+            prop_assert!(world.confirmed.contains(&(*id, name.clone())), "never confirmed: {name:?} of {id}");
         }
         let nodes: BTreeSet<u16> = world.links.iter().filter(|(link_id, _)| **link_id != ANYWHERE).map(|(_, wire)| wire.node).collect();
         prop_assert_eq!(nodes.len() + 1, world.links.len(), "one link to a node");
