@@ -179,7 +179,7 @@ impl ActorFuture<PubSubActor> for EngineFuture {
             engine.poll(cx);
             Poll::Ready(())
         }));
-        let done = std::pin::pin!(turn).poll(task);
+        let done = std::pin::pin!(engine_poll).poll(task);
         debug_assert!(done.is_ready());
         for (link_id, seed) in engine.seeds() {
             actix::spawn(seed.spawn_with(Some(Box::new(LinkListener(actor.engine.clone(), link_id)))));
