@@ -430,10 +430,10 @@ mod tests {
     #[tokio::test]
     async fn calls_keep_their_order_before_they_are_polled() {
         let in_flight_limit = InFlightLimit::with_grace(2, usize::MAX, Duration::from_secs(3600));
-        let (first, second) =
+        let (one_permit, other_permit) =
             (in_flight_limit.try_acquire(1).expect("room"), in_flight_limit.try_acquire(1).expect("room"));
         let (mut first, mut second) = (in_flight_limit.clone().enter(1), in_flight_limit.clone().enter(1));
-        drop((first, second));
+        drop((one_permit, other_permit));
         assert!(in_flight_limit.try_acquire(1).is_none(), "two calls are before it");
         let mut third = in_flight_limit.clone().enter(1);
         assert!(poll_once(&mut third, Waker::noop()).is_pending());

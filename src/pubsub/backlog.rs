@@ -294,7 +294,7 @@ mod tests {
         in_hand: VecDeque<usize>,
         last: Option<u64>,
         items: u64,
-        words: u64,
+        status_events: u64,
         reported_drops: u64,
         reported_losses: u32,
     }
@@ -364,7 +364,7 @@ mod tests {
                 let waiting: usize = backlog.waiting.iter().filter_map(|waiting| waiting.size).sum();
                 let in_hand: usize = subscriber.in_hand.iter().sum();
                 prop_assert_eq!(backlog.bytes(), waiting + in_hand);
-                prop_assert!(backlog.waiting.len() - backlog.words <= messages && backlog.bytes() <= bytes);
+                prop_assert!(backlog.waiting.len() - backlog.status_events <= messages && backlog.bytes() <= bytes);
                 prop_assert!(backlog.len() <= messages + markers);
                 // Held back events are released eventually, so every queued event must be deliverable or held back.
                 let is_free = backlog.in_delivery < backlog.window() && !backlog.waiting.is_empty();
@@ -384,7 +384,7 @@ mod tests {
             }
             prop_assert_eq!(subscriber.items + subscriber.reported_drops, pushed);
             prop_assert_eq!(subscriber.reported_drops, backlog.dropped());
-            prop_assert_eq!((subscriber.reported_losses, subscriber.words), (losses, said));
+            prop_assert_eq!((subscriber.reported_losses, subscriber.status_events), (losses, said));
             prop_assert_eq!((backlog.len(), backlog.bytes()), (0, 0));
         }
     }

@@ -112,7 +112,7 @@ proptest! {
                 Step::Elsewhere if server.asked.front().is_some_and(|ask| !ask.wanted) => {
                     server.answer(&mut machine, Answer::Done);
                 }
-                Step::Elsewhere => server.answer(&mut machine, Answer::DedicatedRunner),
+                Step::Elsewhere => server.answer(&mut machine, Answer::Elsewhere),
                 Step::Retry => machine.retry(),
                 Step::Lost if server.up => {
                     server.up = false;

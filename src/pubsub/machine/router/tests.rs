@@ -85,7 +85,7 @@ impl World {
 
     /// A topic is lost for its subscribers. A gap that is held back also reports it.
     fn missed(&mut self, name: &Name) {
-        let recovers = |id: Id| self.subscription_router.links.values().any(|link| link.machine.recovers(id));
+        let recovers = |id: Id| self.subscription_router.links.values().any(|link| link.machine.is_recovering_id(id));
         let missed = self.confirmed.iter().filter(|(id, confirmed)| confirmed == name && !recovers(*id));
         self.owed.extend(missed.cloned());
     }
