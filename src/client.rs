@@ -98,7 +98,8 @@ impl Redis {
 
     /// Another connection like this one, for work that would block this one.
     ///
-    /// # Errors If this is such a connection itself.
+    /// # Errors
+    /// If this is such a connection itself.
     pub(crate) fn connector(&self, client_name: &str) -> Result<Connector> {
         Ok(Connector::new(self.links()?.clone(), client_name))
     }
@@ -116,9 +117,9 @@ impl Redis {
     /// commands keep the order of the calls. Only if the limits of the connection are reached the future waits for
     /// room.
     ///
+    /// # Errors
     /// Every failure of the command; [`Error::fate`] returns whether it can have run. The command completes by its
     /// deadline, whatever the state of the connection.
-    ///
     ///
     /// # Cancel safety
     /// Dropping the future drops the command if it was not written yet. If it was written it runs, and its reply is

@@ -132,7 +132,6 @@ impl Redis {
     /// moved slots and replaced primaries, with a gap for subscribers that may have missed messages. There are no
     /// more of them than primaries, and [`ConnectionInfo::links`](crate::ConnectionInfo::links) lists them.
     ///
-    ///
     /// ```no_run
     /// # use actix::prelude::*;
     /// # async fn example(redis: redis_actix::Redis, inbox: Recipient<redis_actix::SubscriptionEvent>) -> redis_actix::Result<()> {
@@ -150,6 +149,7 @@ impl Redis {
     /// # }
     /// ```
     ///
+    /// # Errors
     /// [`ErrorKind::Server`] with the server's code if it refuses a topic, such as `NOPERM` for a channel that the
     /// user may not read; then no topic of this call is subscribed, and other subscriptions are unchanged.
     /// [`ErrorKind::Refused`] while the server refuses the login, [`ErrorKind::Timeout`] if it did not confirm in

@@ -101,7 +101,8 @@ impl Redis {
 
     /// The topology, as soon as it is known.
     ///
-    /// # Errors If it is not known within the command timeout.
+    /// # Errors
+    /// If it is not known within the command timeout.
     pub(crate) async fn snapshot(&self) -> Result<Arc<TopologySnapshot>> {
         self.addr.do_send(Connect);
         match &self.shared.topology {

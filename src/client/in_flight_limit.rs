@@ -168,8 +168,9 @@ impl InFlightLimit {
 
     /// Waits for a permit, after the present waiters. The call enters the queue immediately.
     ///
-    /// # Cancel safety Dropping the future takes no permit, and the next waiter proceeds. A future that is kept
-    /// unpolled delays others by [`GRACE`], once.
+    /// # Cancel safety
+    /// Dropping the future takes no permit, and the next waiter proceeds. A future that is kept unpolled delays
+    /// others by [`GRACE`], once.
     pub(crate) fn enter(self: Arc<Self>, bytes: usize) -> AcquireFuture {
         let position = self.change(|queue| (queue.join(Instant::now()), Vec::new()));
         AcquireFuture { in_flight_limit: self, bytes, position: Some(position), was_polled: false, check: None }

@@ -33,7 +33,7 @@ impl Redis {
     ///     type Context = Context<Self>;
     ///
     ///     fn started(&mut self, ctx: &mut Context<Self>) {
-    // A leader that cannot renew its lease must stop.
+    ///         // A leader that cannot renew its lease must stop.
     ///         let redis = self.redis.clone();
     ///         let lost = async move { redis.lost(Duration::from_secs(10)).await };
     ///         ctx.spawn(lost.into_actor(self).map(|_, _, ctx| ctx.stop()));

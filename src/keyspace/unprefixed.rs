@@ -28,11 +28,13 @@ impl Redis {
 impl RawKeyspace {
     /// Sends a command unchanged. Marks have no effect: `key` adds an ordinary argument.
     ///
-    /// # Errors See [`Redis::send`]. Commands that change the connection are refused as well, with
+    /// # Errors
+    /// See [`Redis::send`]. Commands that change the connection are refused as well, with
     /// [`Error::refusal`](crate::Error::refusal), because other callers share it. So are blocking commands without a
     /// maximum wait; see [`Raw::hold`].
     ///
-    /// # Cancel safety See [`Redis::send`].
+    /// # Cancel safety
+    /// See [`Redis::send`].
     pub fn send<T: redis::FromRedisValue + Send + 'static>(&self, command: Raw<T>) -> SendFuture<Raw<T>> {
         self.0.send(command.unprefixed())
     }

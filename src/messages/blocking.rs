@@ -137,8 +137,9 @@ command! {
     /// connection is detected. After each of them the command is queued again behind the other clients that wait for
     /// the same list. The deadline is the wait plus the `command_timeout`, unless the command has its own timeout.
     ///
-    /// # Cancel safety Dropping the future, or the request to an address, cancels the command with CLIENT UNBLOCK. If
-    /// a value was taken nevertheless, it is put back where it was taken from
+    /// # Cancel safety
+    /// Dropping the future, or the request to an address, cancels the command with CLIENT UNBLOCK. If a value was
+    /// taken nevertheless, it is put back where it was taken from
     /// ([`ConnectionEvent::PutBack`](crate::ConnectionEvent::PutBack)). If this is not possible, because the user may
     /// not run CLIENT UNBLOCK or the connection broke, the connection is closed and
     /// [`ConnectionEvent::MayBeLost`](crate::ConnectionEvent::MayBeLost) is reported. With

@@ -44,7 +44,8 @@ impl Auxiliary {
 
     /// Sends a query, and waits up to `limit` for the reply.
     ///
-    /// # Errors If the link broke or the reply did not arrive in time. The link is unusable then.
+    /// # Errors
+    /// If the link broke or the reply did not arrive in time. The link is unusable then.
     pub(crate) async fn ask(self, question: &Frame, limit: Duration) -> Result<(Self, Result<Value, Error>), Cause> {
         let Self { wire, target, is_sentinel, protocol, subscribed, mut messages } = self;
         let mut handshake = Handshake::new(wire, &target, is_sentinel, Omitted::ALL, Instant::now() + limit);

@@ -94,7 +94,8 @@ impl Topic {
 
     /// The name on the server, before the prefix is added.
     ///
-    /// # Errors If it cannot be restricted to the prefix.
+    /// # Errors
+    /// If it cannot be restricted to the prefix.
     pub(crate) fn resolve(&self, db: u32) -> Result<Name> {
         let notification = |kind: &str| [format!("__{kind}@{db}__:").as_bytes(), &self.name].concat();
         let (kind, bytes) = match self.kind {

@@ -82,7 +82,8 @@ impl Replicas {
     /// Sends a read to a replica of this primary, round-robin over the available ones. Without an available replica,
     /// or before [`want`](Self::want), the ticket is returned.
     ///
-    /// # Errors The ticket.
+    /// # Errors
+    /// The ticket.
     pub(crate) fn read(&mut self, primary: usize, ticket: BoxedTicket, deadline: Deadline) -> Result<(), BoxedTicket> {
         let Some(group) = self.groups.get_mut(primary) else { return Err(ticket) };
         if !group.wanted {
