@@ -337,11 +337,14 @@ fn invalid_arguments_fail_with_a_helpful_error() {
         (HSet::new("h").frame(), "HSET: needs at least one field"),
         (HMGet::<Value>::new("h", none).frame(), "HMGET: needs at least one field"),
         (LPush::new("l", none).frame(), "LPUSH: needs at least one value"),
-        (LPush::new("l", b"payload").frame(), "LPUSH: takes a list of values, not the bytes of one: write [bytes]"),
+        (
+            LPush::new("l", b"payload").frame(),
+            "LPUSH: takes a list of values, not the bytes of one value: write [bytes]",
+        ),
         (BLPop::new(none, secs(1)).frame(), "BLPOP: needs at least one key"),
         (BZMPop::new(none, ScoreEnd::Min, secs(1)).frame(), "BZMPOP: needs at least one key"),
         (SAdd::new("s", none).frame(), "SADD: needs at least one member"),
-        (SAdd::new("s", vec![1_u8]).frame(), "SADD: takes a list of values, not the bytes of one: write [bytes]"),
+        (SAdd::new("s", vec![1_u8]).frame(), "SADD: takes a list of values, not the bytes of one value: write [bytes]"),
         (ZAdd::new("z", [(1.0, "a"); 0]).frame(), "ZADD: needs at least one member"),
         (ZAdd::new("z", [(1.0, "a"); 2]).incr().frame(), "ZADD: incr() requires exactly one member"),
         (

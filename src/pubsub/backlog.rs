@@ -166,7 +166,7 @@ impl<T> Backlog<T> {
     }
 
     /// Queues an event that is not a message; no overflow policy applies.
-    pub(crate) fn say(&mut self, word: T) {
+    pub(crate) fn push_status(&mut self, word: T) {
         if self.status_events < STATUS_EVENTS {
             self.status_events += 1;
             self.waiting.push_back(QueuedMessage { marks: std::mem::take(&mut self.tail), item: word, size: None });
@@ -342,7 +342,7 @@ mod tests {
                         Err(TooSlow) => prop_assert_eq!(overflow, Overflow::Disconnect),
                     },
                     Step::Say => {
-                        backlog.say((None, losses));
+                        backlog.push_status((None, losses));
                         said += 1;
                     }
                     Step::Gap => {

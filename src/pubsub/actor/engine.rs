@@ -283,7 +283,7 @@ impl Engine {
 
     fn publish(&mut self, id: Id, event: SubscriptionEvent) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        member.say(event);
+        member.push_status(event);
         if mark_ready(&mut self.ready, id, member) {
             self.waker.wake_by_ref();
         }

@@ -95,8 +95,8 @@ impl Member {
     }
 
     /// Queues an event that is not a message.
-    pub(super) fn say(&mut self, word: SubscriptionEvent) {
-        self.backlog.say(word);
+    pub(super) fn push_status(&mut self, word: SubscriptionEvent) {
+        self.backlog.push_status(word);
     }
 
     /// Records the loss of its link.
