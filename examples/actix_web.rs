@@ -1,6 +1,6 @@
-//! A small web service: one handle shared by all workers, a readiness endpoint, a clean end.
+//! A small web service: one handle shared by all workers, a readiness endpoint, a graceful shutdown.
 //!
-//! `curl localhost:8080/hits/front` counts, `curl -i localhost:8080/ready` says whether traffic may come.
+//! `curl localhost:8080/hits/front` counts, `curl -i localhost:8080/ready` is the readiness probe.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn hits(redis: web::Data<Redis>, page: web::Path<String>) -> impl Responde
 
 #[get("/ready")]
 async fn ready(redis: web::Data<Redis>) -> impl Responder {
-    // The status costs nothing to read: a probe every second need not trouble the server.
+    // Reading the status sends nothing to the server.
     let status = redis.status().borrow().clone();
     if status.is_available() {
         return HttpResponse::Ok().body(format!("{}\n", status.state));
@@ -41,7 +41,7 @@ fn unavailable(error: &Error) -> HttpResponse {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    // One connection for all workers: its own thread, so that no worker's load delays another's replies.
+    // One connection for all workers, on its own thread: the load of one worker does not delay the replies of another.
     let redis = Redis::builder(RedisConfig::from_env()?).start_on_own_thread()?;
     let data = web::Data::new(redis.clone());
     let server = HttpServer::new(move || App::new().app_data(data.clone()).service(hits).service(ready));

@@ -1,12 +1,12 @@
-//! A work queue: workers wait for jobs on connections of their own, nobody else waits behind them, and a job that was
-//! taken for a worker who left goes back.
+//! A work queue: workers wait for jobs on dedicated connections and delay no other caller. A job that was taken for a
+//! cancelled worker is put back.
 
 use std::time::Duration;
 
 use actix::prelude::*;
 use redis_actix::prelude::*;
 
-/// Tells what became of jobs that were taken for nobody.
+/// Prints the jobs that were put back after their worker was cancelled.
 struct Ops;
 
 impl Actor for Ops {
@@ -25,7 +25,7 @@ impl Handler<ConnectionEvent> for Ops {
     }
 }
 
-/// Takes jobs until none comes any more.
+/// Takes jobs until none arrives.
 async fn work(redis: Redis) -> redis_actix::Result<()> {
     while let Some(job) =
         redis.send(BLPop::new(["urgent", "jobs"], Duration::from_millis(500)).typed::<String>()).await?
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         worker.await??;
     }
 
-    // Whoever gives up leaves nothing behind: the wait is called off at the server, and what came too late goes back.
+    // A dropped future cancels the wait at the server; an element that arrives too late is put back.
     redis.send(RPush::new("jobs", ["job 4"])).await?;
     let given_up = redis.send(BLPop::new(["jobs"], Duration::from_secs(60)));
     while redis.send(LLen::new("jobs")).await? > 0 {}

@@ -1,5 +1,5 @@
-//! A command of one's own: its keys are marked where it is built, its reply is typed, and it can be sent like
-//! any other. `Raw` is the short way for a single use.
+//! A custom command: its keys are marked where it is built, its reply is typed, and it is sent like any other. `Raw` is
+//! shorter for a single use.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use actix::Message;
 use redis_actix::prelude::*;
 use redis_actix::{Frame, Result, Value, decode};
 
-/// Moves a user's session forward and answers how often it was seen.
+/// Counts a visit of a user and returns the number of visits.
 #[derive(Message)]
 #[rtype(result = "Result<u64>")]
 struct Touch {
@@ -33,7 +33,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let seen = redis.send(Touch { session: "ada".to_owned() }).await?;
         println!("seen {seen} times");
     }
-    // A pure read: it may be sent again when a link breaks before its answer came.
+    // It only reads: it may be sent again when a link breaks before its reply.
     let seen: Option<u64> = redis.send(Raw::new("HGET").key("session:ada").arg("seen").idempotent()).await?;
     println!("read back: {seen:?}");
     redis.send(Del::key("session:ada")).await?;

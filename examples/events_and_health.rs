@@ -1,5 +1,5 @@
-//! What an operator sees: every event of the connection as a message to an actor, its state at a glance, and
-//! its health. Stop and start the server while it runs. `--seconds N` ends it, 30 by default.
+//! Observability: connection events as messages to an actor, the status, and the health. Stop and start the server while
+//! it runs. It ends after `--seconds N`, 30 by default.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use actix::prelude::*;
 use redis_actix::ConnectionEvent;
 use redis_actix::prelude::*;
 
-/// Writes down what happens to the connection.
+/// Prints the events of the connection.
 struct Audit;
 
 impl Actor for Audit {

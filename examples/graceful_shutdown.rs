@@ -1,4 +1,4 @@
-//! The way out: stop taking work, finish what was admitted, and say what became of it.
+//! Graceful shutdown: refuse new commands, finish those that were admitted, and report their outcomes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..1000 {
         under_way.push(redis.send(Incr::new("jobs:done")));
     }
-    // The shared connection is drained while a thousand commands are on their way.
+    // The shared connection is drained while a thousand commands are in flight.
     let report = close_redis(Duration::from_secs(5)).await?;
     println!("{report:?}");
 

@@ -1,8 +1,8 @@
-//! The main job, end to end: a message service whose Redis is killed under it, and that loses nothing.
+//! A message service on Redis streams that loses no message while its server is killed.
 //!
-//! Producers append WhatsApp-like message events to a stream; consumers of one group handle them and keep the state
-//! of each conversation with typed messages; meanwhile the server is killed and restarted. At the end every message
-//! is accounted for. `cargo xtask demo` runs it.
+//! Producers append WhatsApp-like message events to a stream. Consumers of one group handle them and keep the state of
+//! each conversation with typed messages. Meanwhile the server is killed and restarted. At the end every message is
+//! accounted for. `cargo xtask demo` runs it.
 
 #[path = "message_service/chaos.rs"]
 mod chaos;
@@ -30,7 +30,7 @@ use progress::Progress;
 const STREAM: &str = "messages";
 const GROUP: &str = "conversations";
 
-/// A message service on Redis streams, with the server killed under it.
+/// A message service on Redis streams whose server is killed while it runs.
 #[derive(Parser)]
 struct Options {
     /// How many messages to send.
@@ -42,16 +42,16 @@ struct Options {
     /// How many stream consumers share the work.
     #[arg(long, default_value_t = 2)]
     consumers: u32,
-    /// Decides conversations, texts and the moments of the kills.
+    /// Seed of the conversations, texts and times of the kills.
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Use this server instead of one of the demo's own; it is not killed.
+    /// Use this server instead of starting one; it is not killed.
     #[arg(long)]
     url: Option<String>,
-    /// Run on a cluster of six of the demo's own, whose primaries are killed and replaced.
+    /// Run on a cluster of six nodes that the demo starts; its primaries are killed and replaced.
     #[arg(long, conflicts_with = "url")]
     cluster: bool,
-    /// Acknowledge each message before it is handled, to see what that loses.
+    /// Acknowledge each message before it is handled, to show the loss.
     #[arg(long)]
     acknowledge_first: bool,
 }
@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<u64, Box<dyn std::error::Error>> {
-    // A prefix of this run's own: with --url the server may hold the remains of an earlier one.
+    // A prefix per run: with --url the server may still have keys of an earlier run.
     let prefix = format!("whatsapp:demo-{}:", std::process::id());
     let (kills, messages, seed) = (options.kills, options.messages, options.seed);
     let mut chaos = match &options.url {
@@ -106,7 +106,7 @@ async fn run(options: Options) -> Result<u64, Box<dyn std::error::Error>> {
             .min_idle(Duration::from_secs(5))
             .retry([Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1)])
             .max_deliveries(100)
-            // In the slot of the stream, for a cluster moves an entry there within one node.
+            // In the slot of the stream: a cluster moves an entry within one node only.
             .dead_letter(format!("{{{STREAM}}}:dlq"))
             .start::<MessageEvent>(&redis, inbox.recipient())?;
         consumers.push(consumer);

@@ -1,4 +1,4 @@
-//! Subscriptions: alerts of one channel, news by pattern, and what happens to keys, all in the inbox of one actor.
+//! Subscriptions: a channel, a pattern and key events, delivered to one actor.
 //!
 //! `REDIS_HOST=127.0.0.1 cargo run --example pubsub`
 
@@ -15,15 +15,15 @@ struct Alert {
     text: String,
 }
 
-struct Desk {
+struct Newsroom {
     done: UnboundedSender<()>,
 }
 
-impl Actor for Desk {
+impl Actor for Newsroom {
     type Context = Context<Self>;
 }
 
-impl Handler<SubscriptionEvent> for Desk {
+impl Handler<SubscriptionEvent> for Newsroom {
     type Result = ();
 
     fn handle(&mut self, event: SubscriptionEvent, _: &mut Context<Self>) {
@@ -37,11 +37,11 @@ impl Handler<SubscriptionEvent> for Desk {
                 let _ = self.done.send(());
             }
             SubscriptionEvent::Key(key) => println!("{} {}", key.event, String::from_utf8_lossy(&key.key)),
-            // Whatever was published while the link was down is gone: read what is now.
+            // Messages published while the link was down are lost: read the current state.
             SubscriptionEvent::Gap { cause, .. } => println!("messages may be missing: {cause}"),
             SubscriptionEvent::Dropped { messages } => println!("too slow for {messages} messages"),
             SubscriptionEvent::NotificationsOff { .. } => {
-                println!("no events of keys: CONFIG SET notify-keyspace-events KEA turns them on");
+                println!("no key events: enable them with CONFIG SET notify-keyspace-events KEA");
             }
             other => println!("{other:?}"),
         }
@@ -53,9 +53,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let redis = Redis::builder(RedisConfig::from_env()?).start()?;
     let (done, mut handled) = unbounded_channel();
     let topics = [Topic::channel("alerts"), Topic::pattern("news:*"), Topic::keyspace("user:*")];
-    // When this has resolved, the server has confirmed each of them.
-    let subscription =
-        redis.subscribe(topics, Desk { done }.start().recipient()).buffer(1_000).overflow(Overflow::DropOldest).await?;
+    // Resolves when the server has confirmed every topic.
+    let subscription = redis
+        .subscribe(topics, Newsroom { done }.start().recipient())
+        .buffer(1_000)
+        .overflow(Overflow::DropOldest)
+        .await?;
 
     let alert = Alert { level: 3, text: "the disk is full".to_owned() };
     redis.send(Publish::new("alerts", Json::new(alert)?)).await?;

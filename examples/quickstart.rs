@@ -1,4 +1,4 @@
-//! The smallest program: settings from the environment, two commands, a clean end.
+//! The smallest program: settings from the environment, two commands, a shutdown.
 //!
 //! `REDIS_HOST=127.0.0.1 cargo run --example quickstart`
 

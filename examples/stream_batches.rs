@@ -1,5 +1,5 @@
-//! More of streams: a producer that trims nothing that is needed, a message for later, a handler that takes whole
-//! batches and bills exactly once, and dead letters that are sent back.
+//! Advanced streams: a producer that keeps unhandled entries, a delayed message, a handler of batches that bills exactly
+//! once, and dead letters that are redriven.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn order(customer: &str, cents: i64) -> Order {
 
 struct Billing {
     redis: Redis,
-    /// What is rejected at first, and billed when it comes again.
+    /// Rejects orders above 10,000 until one was rejected.
     strict: bool,
 }
 
@@ -33,13 +33,13 @@ impl Handler<Batch<Order, BatchOutcome>> for Billing {
 
     fn handle(&mut self, orders: Batch<Order, BatchOutcome>, _: &mut Self::Context) -> Self::Result {
         let (redis, strict) = (self.redis.clone(), self.strict);
-        // The first page of a stream is small: the large order may come in a batch of its own.
+        // The first page of a stream is small: the large order may arrive in a separate batch.
         self.strict &= (&orders).into_iter().all(|order| order.cents <= 10_000);
         Box::pin(async move {
             let mut outcomes = Vec::new();
             for order in &orders {
                 if strict && order.cents > 10_000 {
-                    outcomes.push(Outcome::reject("somebody should look at this"));
+                    outcomes.push(Outcome::reject("needs a manual check"));
                     continue;
                 }
                 // The amount is added and the message acknowledged in one step.

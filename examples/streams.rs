@@ -1,5 +1,4 @@
-//! A stream consumer: orders are appended, billed by an actor, retried when billing fails, and rejected to the
-//! dead-letter stream when they cannot be billed at all.
+//! A stream consumer: an actor bills orders, retries when billing fails, and dead-letters orders that cannot be billed.
 
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ impl Handler<Delivery<Order>> for Billing {
         let order = delivery.into_payload();
         Box::pin(async move {
             if order.cents <= 0 {
-                return Outcome::reject("an order costs something");
+                return Outcome::reject("the amount must be positive");
             }
             match redis.send(IncrBy::new(format!("due:{}", order.customer), order.cents)).await {
                 Ok(due) => {
@@ -46,7 +45,7 @@ impl Handler<Delivery<Order>> for Billing {
     }
 }
 
-/// Hears what the consumer does.
+/// Prints the events of the consumer.
 struct Ops;
 
 impl Actor for Ops {

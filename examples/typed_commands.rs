@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use redis_actix::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// A hash: one field each, numbers and options as they are.
+/// A hash: one field per member.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Profile {
     name: String,
@@ -13,7 +13,7 @@ struct Profile {
     email: Option<String>,
 }
 
-/// A value: one JSON text.
+/// A value: one JSON document.
 #[derive(Debug, Serialize, Deserialize)]
 struct Settings {
     dark: bool,
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let top: Vec<(String, f64)> = redis.send(ZRange::<String>::new("board", 0, 1).rev().with_scores()).await?;
     println!("{top:?}");
 
-    // Errors say what happened and whether the command can have run.
+    // Errors state the failure and whether the command can have run.
     let error = redis.send(Incr::new("queue")).await.err();
     println!("{:?}", error.map(|error| (error.code().map(str::to_owned), error.fate(), error.to_string())));
 

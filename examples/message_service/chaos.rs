@@ -1,4 +1,4 @@
-//! A server or a cluster of the demo's own, and what happens to it.
+//! The server or cluster that the demo starts, and its kills.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use std::{
 use redis_actix::{RedisConfig, RedisConfigBuilder};
 use redis_actix_test::{RedisCluster, RedisServer};
 
-/// What the demo runs on.
+/// The servers of the demo.
 #[derive(Clone)]
 enum Kept {
     Server(Arc<RedisServer>),
@@ -22,8 +22,8 @@ enum Kept {
 }
 
 impl Kept {
-    /// Kills a server and brings it back a little later. Of a cluster it is the primary of a slot, and it comes back as a
-    /// replica of the one that has replaced it.
+    /// Kills a server and restarts it after `down`. In a cluster that is the primary of a slot; it comes back as a replica
+    /// of its successor.
     fn kill(&self, slot: u16, down: Duration, kills: &AtomicU32) -> io::Result<()> {
         match self {
             Self::Server(server) => {
@@ -43,12 +43,12 @@ impl Kept {
     }
 }
 
-/// Kills the server when enough messages were handled, and restarts it a little later.
+/// Kills the server after a number of handled messages, and restarts it later.
 pub(crate) struct Chaos {
     kept: Option<Kept>,
     /// The slots of a cluster whose primaries are killed in turn.
     slots: Vec<u16>,
-    /// How many messages have to be handled before each kill that is still to come, last first.
+    /// The number of handled messages before each remaining kill, last first.
     plan: Vec<u64>,
     planned: usize,
     busy: Arc<AtomicBool>,
@@ -57,7 +57,7 @@ pub(crate) struct Chaos {
 }
 
 impl Chaos {
-    /// A server of the user's is left alone.
+    /// For a server of the user, which is never killed.
     pub(crate) fn none() -> Self {
         Self {
             kept: None,
@@ -70,9 +70,8 @@ impl Chaos {
         }
     }
 
-    /// Starts a server that keeps what it acknowledges: the append-only file is written before each reply. Without
-    /// `fsync_always` a server puts that off for up to two seconds while an fsync is under way, and a SIGKILL then takes
-    /// what it had acknowledged.
+    /// Starts a server that syncs the append-only file before each reply. Without `fsync_always` a server postpones the
+    /// write for up to two seconds while an fsync is in progress, and SIGKILL loses acknowledged writes.
     pub(crate) fn start(kills: u32, messages: u64, seed: u64) -> io::Result<Self> {
         let server = RedisServer::builder().appendonly(true).fsync_always().start()?;
         Ok(Self { kept: Some(Kept::Server(Arc::new(server))), ..Self::planning(kills, messages, seed) })
@@ -95,7 +94,7 @@ impl Chaos {
         Self { planned: plan.len(), plan, chance, ..Self::none() }
     }
 
-    /// Where to find it.
+    /// The configuration that leads to it.
     pub(crate) fn address(&self) -> RedisConfigBuilder {
         match &self.kept {
             Some(Kept::Server(server)) => RedisConfig::builder().url(server.url()),
@@ -112,12 +111,12 @@ impl Chaos {
         self.kills.load(Ordering::Relaxed)
     }
 
-    /// Whether the server is up and stays up.
+    /// Whether the server runs and no kill is in progress.
     pub(crate) fn is_idle(&self) -> bool {
         self.plan.is_empty() && !self.busy.load(Ordering::Acquire)
     }
 
-    /// Kills the server if its time has come. Returns at once: the service must not wait for us.
+    /// Kills the server if enough messages were handled. Returns at once, because the service must not wait for it.
     pub(crate) fn proceed(&mut self, handled: u64) {
         let Some(kept) = self.kept.clone() else { return };
         if self.busy.load(Ordering::Acquire) || self.plan.last().is_none_or(|&at| handled < at) {
@@ -130,7 +129,7 @@ impl Chaos {
         let down = Duration::from_millis(self.chance.u64(200..900));
         thread::spawn(move || {
             if let Err(error) = kept.kill(slot, down, &kills) {
-                eprintln!("the demo cannot go on without its server: {error}");
+                eprintln!("the demo cannot continue without its server: {error}");
                 std::process::exit(2);
             }
             busy.store(false, Ordering::Release);

@@ -1,4 +1,4 @@
-//! What the service does with a message: it keeps the state of the conversation.
+//! The handler of a message: it updates the state of the conversation.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ledger::Ledger;
 
-/// Who a message came from.
+/// The sender of a message.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Direction {
@@ -17,7 +17,7 @@ pub(crate) enum Direction {
     Outbound,
 }
 
-/// A message on its way through the service, as a stream entry: a field each.
+/// A message event, stored as a stream entry with one field per member.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MessageEvent {
     pub(crate) number: u64,
@@ -45,7 +45,7 @@ impl Actor for Inbox {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // A consumer hands over as much as its window holds.
+        // A consumer delivers up to its window at once.
         ctx.set_mailbox_capacity(0);
     }
 }
@@ -57,7 +57,7 @@ impl Handler<Delivery<MessageEvent>> for Inbox {
         let (redis, ledger) = (self.redis.clone(), self.ledger.clone());
         let event = delivery.into_payload();
         if self.acknowledge_first {
-            // What many services do, and why they lose messages: nobody asks again for what failed after the answer.
+            // Many services do this and lose messages: a failure after the acknowledgement is never retried.
             actix::spawn(async move { handle(&redis, &ledger, &event).await });
             return Box::pin(async { Outcome::Ack });
         }

@@ -1,4 +1,4 @@
-//! The account: what became of every message.
+//! Accounting: the outcome of every message.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,10 +11,10 @@ use actix::prelude::*;
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, Error, Fate};
 
-/// How long nothing may happen before messages that are still missing count as lost.
+/// The time without progress after which missing messages count as lost.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Everything that happened to the messages of this run.
+/// Counters of the messages of this run.
 pub(crate) struct Ledger {
     messages: RefCell<Vec<Message>>,
     sent: Cell<u64>,
@@ -37,9 +37,9 @@ struct Message {
 }
 
 /// A message that is being handled.
-pub(crate) struct UnderWay<'a>(&'a Cell<u64>);
+pub(crate) struct InFlightGuard<'a>(&'a Cell<u64>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -79,9 +79,9 @@ impl Ledger {
         self.last_change.set(Instant::now());
     }
 
-    pub(crate) fn begin(&self) -> UnderWay<'_> {
+    pub(crate) fn begin(&self) -> InFlightGuard<'_> {
         add(&self.under_way, 1);
-        UnderWay(&self.under_way)
+        InFlightGuard(&self.under_way)
     }
 
     pub(crate) fn handled_one(&self, number: u64) {
@@ -110,12 +110,12 @@ impl Ledger {
         self.handled.get()
     }
 
-    /// Acknowledged by Redis, and never handled.
+    /// Acknowledged by Redis and never handled.
     pub(crate) fn lost(&self) -> u64 {
         self.messages.borrow().iter().filter(|message| message.acknowledged && message.handled == 0).count() as u64
     }
 
-    /// Whether nothing more will happen: everything is handled, or the group has nothing left to hand out.
+    /// Whether the run is over: everything is handled, or nothing changes any more.
     pub(crate) fn is_settled(&self, server_is_calm: bool) -> bool {
         if !server_is_calm || self.under_way.get() > 0 {
             return false;
@@ -123,7 +123,7 @@ impl Ledger {
         self.lost() == 0 || self.last_change.get().elapsed() > TIME_LIMIT
     }
 
-    /// How many messages the conversations in Redis count.
+    /// The number of messages that the conversations in Redis have counted.
     pub(crate) async fn messages_in_state(&self, redis: &Redis) -> Result<u64, Error> {
         let mut counted = 0;
         for conversation in 0..500 {
@@ -143,7 +143,7 @@ fn add(cell: &Cell<u64>, n: u64) {
     cell.set(cell.get() + n);
 }
 
-/// Hears what happens to the connection.
+/// Counts the events of the connection.
 pub(crate) struct EventLog(Rc<Ledger>);
 
 impl EventLog {
@@ -160,7 +160,7 @@ impl Handler<ConnectionEvent> for EventLog {
     type Result = ();
 
     fn handle(&mut self, event: ConnectionEvent, _: &mut Self::Context) {
-        // Of a cluster each node tells for itself.
+        // In a cluster each node publishes its own events.
         let event = if let ConnectionEvent::Node { event, .. } = event { *event } else { event };
         if let ConnectionEvent::Connected { outage: Some(outage), .. } = event {
             add(&self.0.reconnects, 1);
@@ -169,7 +169,7 @@ impl Handler<ConnectionEvent> for EventLog {
     }
 }
 
-/// The last page of the demo.
+/// The summary at the end of the demo.
 pub(crate) struct Account<'a> {
     ledger: &'a Ledger,
     kills: u32,

@@ -1,4 +1,4 @@
-//! Where the messages come from: producers that append until Redis has acknowledged each.
+//! Producers: each message is appended until Redis acknowledges it.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -9,7 +9,7 @@ use super::STREAM;
 use super::inbox::{Direction, MessageEvent};
 use super::ledger::Ledger;
 
-/// How many appends are under way at once.
+/// Appends in flight.
 const PRODUCERS: u64 = 256;
 
 /// Starts the producers; the task ends when every message is acknowledged.
@@ -29,7 +29,7 @@ pub(crate) fn start(redis: &Redis, ledger: &Rc<Ledger>, messages: u64, seed: u64
     actix::spawn(async move {
         for producer in producers {
             if let Err(panic) = producer.await {
-                eprintln!("a producer fell: {panic}");
+                eprintln!("a producer panicked: {panic}");
             }
         }
     })
@@ -48,8 +48,8 @@ fn event(number: u64, chance: &mut fastrand::Rng) -> MessageEvent {
     }
 }
 
-/// Appends until it is acknowledged. An append whose fate is unknown may be in the stream already; appending again
-/// makes a duplicate at worst, not appending again might lose the message.
+/// Appends until it is acknowledged. An append with an unknown fate may be in the stream already. Repeating it can add a
+/// duplicate; not repeating it can lose the message.
 async fn append(redis: &Redis, ledger: &Ledger, event: &MessageEvent) {
     ledger.sent_one();
     loop {

@@ -1,4 +1,4 @@
-//! What a person sees while it runs.
+//! The progress display.
 
 use std::{
     collections::VecDeque,
@@ -11,10 +11,10 @@ use redis_actix::prelude::*;
 
 use super::ledger::Ledger;
 
-/// The span over which the rate is taken.
+/// The time over which the rate is measured.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Two bars and a line on a terminal; a line a second elsewhere.
+/// Two bars and a line on a terminal, otherwise one line per second.
 pub(crate) struct Progress {
     bars: MultiProgress,
     sent: ProgressBar,

@@ -1,4 +1,4 @@
-//! A thread with a runtime of its own, ended with its owner.
+//! A thread with its own runtime, which ends when its owner is dropped.
 
 use std::future::Future;
 use std::io;
@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-/// Runs one listener away from the test's own runtime.
+/// Runs one listener outside of the test's runtime.
 #[derive(Debug)]
 pub(crate) struct Background {
     addr: SocketAddr,
@@ -30,7 +30,7 @@ impl Background {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(async move {
-                // Fails only where the runtime has no network driver, and ours has.
+                // Fails only if the runtime has no network driver; this one has.
                 if let Ok(listener) = TcpListener::from_std(listener) {
                     tokio::select! {
                         _ = stopped => {}
@@ -49,12 +49,12 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // Dropping the sender alone would do; sending says what is meant.
+        // Dropping the sender alone would suffice; sending is explicit.
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            // A panic over there has been printed already, and a panic here would hide the test's own.
+            // A panic of the thread is printed already; a panic here would hide that of the test.
             drop(thread.join());
         }
     }

@@ -1,4 +1,4 @@
-//! Which program is the server.
+//! Finds the server program.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fmt, io};
 
-/// The variable that names the server's program.
+/// The environment variable with the path of the server program.
 const VARIABLE: &str = "REDIS_SERVER";
 
-/// There is no Redis server to be started. One line that says what is missing and what to do.
+/// No server program was found. One line with the missing program and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingServer {
     configured: Option<OsString>,
@@ -38,12 +38,12 @@ impl From<MissingServer> for io::Error {
     }
 }
 
-/// Finds the server's program: `REDIS_SERVER`, then `redis-server`, then `valkey-server` on `PATH`.
+/// Finds the server program: `REDIS_SERVER`, then `redis-server`, then `valkey-server` on `PATH`.
 ///
 /// # Errors
 ///
-/// [`MissingServer`] where there is none. A `REDIS_SERVER` that cannot be run is an error too, never passed over: the
-/// tests would silently run against another server than the one asked for.
+/// [`MissingServer`] where there is none. A `REDIS_SERVER` that cannot be run is an error too; otherwise the tests would
+/// silently use another server.
 pub fn find_server() -> Result<PathBuf, MissingServer> {
     let configured = env::var_os(VARIABLE).filter(|value| !value.is_empty());
     find_in(configured.as_deref(), &env::var_os("PATH").unwrap_or_default())
@@ -75,7 +75,7 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Major, minor and patch of the server's program, and whether it is Valkey.
+/// Major, minor and patch version of the server program, and whether it is Valkey.
 pub(crate) fn version_of(program: &Path) -> io::Result<((u32, u32, u32), bool)> {
     let output = Command::new(program)
         .arg("--version")

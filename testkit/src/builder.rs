@@ -1,10 +1,10 @@
-//! How a server is to be started.
+//! Options of a server.
 
 use std::path::{Path, PathBuf};
 
 /// Options of a server, see [`RedisServer::builder`](crate::RedisServer::builder).
 #[derive(Debug, Clone, Default)]
-#[must_use = "nothing runs before `start`"]
+#[must_use = "no server runs before `start`"]
 pub struct RedisServerBuilder {
     pub(crate) program: Option<PathBuf>,
     pub(crate) password: Option<String>,
@@ -32,7 +32,7 @@ impl RedisServerBuilder {
         self.arg("--appendfsync", "always")
     }
 
-    /// Asks clients for this password.
+    /// Requires this password from clients.
     pub fn requirepass(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
         self
@@ -61,7 +61,7 @@ impl RedisServerBuilder {
         self.arg("--cluster-enabled", "yes")
     }
 
-    /// Starts a sentinel instead of a server. It watches nobody yet: see `SENTINEL MONITOR`.
+    /// Starts a sentinel instead of a server. It monitors no master yet: see `SENTINEL MONITOR`.
     pub fn sentinel(mut self) -> Self {
         self.sentinel = true;
         self
@@ -73,7 +73,7 @@ impl RedisServerBuilder {
         self
     }
 
-    /// Adds arguments as they are, for options with several values such as `["--replicaof", "127.0.0.1", "7000"]`.
+    /// Adds arguments unchanged, for options with several values such as `["--replicaof", "127.0.0.1", "7000"]`.
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.extra.extend(args.into_iter().map(Into::into));
         self

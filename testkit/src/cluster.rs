@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a cluster may take to agree.
+/// Time limit for a cluster to converge.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 const SLOTS: usize = 16_384;
@@ -40,20 +40,20 @@ impl RedisClusterBuilder {
         self
     }
 
-    /// When a silent node is taken for dead. Default one second.
+    /// The time after which a silent node counts as failed. Default one second.
     pub fn node_timeout(mut self, timeout: Duration) -> Self {
         self.node_timeout = timeout;
         self
     }
 
-    /// Puts a proxy in front of each node and another one in front of its bus; the nodes announce these. See
+    /// Puts a proxy in front of each node and another one in front of its bus. The nodes announce the proxies. See
     /// [`RedisCluster::proxy`] and [`RedisCluster::isolate`]. Needs Redis 6.2.
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
         self
     }
 
-    /// Has the nodes announce their ports for TLS, and use TLS among each other; see [`RedisServerBuilder::tls`]. Needs
+    /// Nodes announce their TLS ports and use TLS between each other; see [`RedisServerBuilder::tls`]. Needs
     /// Redis 7.0.
     pub fn tls(mut self) -> Self {
         self.node = self.node.args(["--tls-cluster", "yes", "--tls-replication", "yes"]);
@@ -66,17 +66,17 @@ impl RedisClusterBuilder {
         self
     }
 
-    /// How every node is started; it becomes a cluster node besides.
+    /// Options of every node; cluster mode is added.
     pub fn nodes(mut self, node: RedisServerBuilder) -> Self {
         self.node = node;
         self
     }
 
-    /// Starts the nodes and waits until they agree that all is well.
+    /// Starts the nodes and waits until each reports that the cluster is ok.
     ///
     /// # Errors
     ///
-    /// As [`RedisServerBuilder::start`], and when they do not agree in time.
+    /// As [`RedisServerBuilder::start`], and when the cluster does not converge in time.
     pub fn start(self) -> io::Result<RedisCluster> {
         let node = cluster_options(self.node, self.node_timeout);
         let count = self.primaries * (1 + self.replicas);
@@ -93,28 +93,28 @@ impl RedisClusterBuilder {
     }
 }
 
-/// What makes a node of a cluster out of a server, one that agrees quickly.
+/// Adds the options of a cluster node with short timeouts.
 pub fn cluster_options(node: RedisServerBuilder, node_timeout: Duration) -> RedisServerBuilder {
     let replica = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
     let timeout = node_timeout.as_millis().to_string();
-    // A primary that loses its last slot would become a replica by itself, in the middle of a test.
+    // Otherwise a primary that loses its last slot becomes a replica in the middle of a test.
     let stay = ["--cluster-allow-replica-migration", "no"];
     node.cluster().arg("--cluster-node-timeout", timeout).args(replica).args(stay)
 }
 
-/// Makes one cluster of nodes that run already: the first so many have the slots, the others are their replicas in turn.
+/// Forms a cluster of running nodes: the first `primaries` get the slots, the others become their replicas in turn.
 ///
 /// # Errors
 ///
-/// When a node refuses, or they do not agree within 20 seconds.
+/// When a node refuses, or the cluster does not converge within 20 seconds.
 pub fn form(addresses: &[String], primaries: usize) -> io::Result<()> {
     let (first, _) = addresses.split_first().ok_or_else(|| io::Error::other("a cluster needs a node"))?;
     let (host, port) = first.rsplit_once(':').ok_or_else(|| io::Error::other("an address is host:port"))?;
     form_through(addresses, &[host.to_owned(), port.to_owned()], primaries)
 }
 
-/// The same; `meet` is the address of the first node as the others are to know it: host, port, and port of the bus where
-/// that is another than usual.
+/// As [`form`]; `meet` is the address of the first node for the others: host, port, and the bus port if it is not the usual
+/// one.
 fn form_through(addresses: &[String], meet: &[String], primaries: usize) -> io::Result<()> {
     let mut nodes = addresses.iter().map(|node| Connection::open(node, None)).collect::<io::Result<Vec<_>>>()?;
     for (at, node) in nodes.iter_mut().enumerate() {
@@ -130,24 +130,24 @@ fn form_through(addresses: &[String], meet: &[String], primaries: usize) -> io::
     let ids = nodes.iter_mut().map(|node| node.command(["CLUSTER", "MYID"])?.text()).collect::<io::Result<Vec<_>>>()?;
     let deadline = Instant::now() + TIME_LIMIT;
     for node in &mut nodes {
-        until(deadline, "every node to know every other one", || {
+        until(deadline, "each node to know all others", || {
             let known = node.command(["CLUSTER", "NODES"])?.text()?;
             Ok(ids.iter().all(|id| known.lines().any(|line| line.starts_with(id) && !line.contains("handshake"))))
         })?;
     }
     for (at, node) in nodes.iter_mut().enumerate().skip(primaries) {
         let of = ids.get(at % primaries).map_or("", String::as_str);
-        // It may not know yet that this one is a primary.
+        // It may not know yet that this node is a primary.
         until(deadline, "a replica", || Ok(node.command(["CLUSTER", "REPLICATE", of])?.error().is_none()))?;
     }
     for (at, node) in nodes.iter_mut().enumerate() {
-        until(deadline, "the cluster to be well", || {
+        until(deadline, "the cluster state ok", || {
             let info = node.command(["CLUSTER", "INFO"])?.text()?;
             let linked = at < primaries || info_says(node, "replication", "master_link_status:up")?;
             Ok(linked && info.contains("cluster_state:ok"))
         })?;
         let replicas = addresses.len() / primaries - 1;
-        until(deadline, "everybody to see the replicas", || {
+        until(deadline, "all nodes to see the replicas", || {
             let slots = node.command(["CLUSTER", "SLOTS"])?;
             Ok(slots.array()?.iter().all(|range| range.array().is_ok_and(|range| range.len() == 3 + replicas)))
         })?;
@@ -155,24 +155,24 @@ fn form_through(addresses: &[String], meet: &[String], primaries: usize) -> io::
     linked(&mut nodes, &ids, deadline)
 }
 
-/// Waits until all are linked with all, in both directions.
+/// Waits until all nodes have links to all others, in both directions.
 ///
-/// That the state is ok says nothing of it: whoever knows that every slot is owned may have no link to a third node yet,
-/// or have just lost one to a node that was slow. What is published at that moment does not get there, and nobody says so.
+/// The cluster state does not imply that: a node that knows an owner of every slot may have no link to a third node yet,
+/// or may have lost one to a slow node. A message that is published then is lost without a notice.
 fn linked(nodes: &mut [Connection], ids: &[String], deadline: Instant) -> io::Result<()> {
-    // One that was there a moment ago may have been given up meanwhile: all in one go.
+    // A link that was seen in an earlier check may be lost: check all links together.
     until(deadline, "all nodes to be linked with all", || {
         for node in &mut *nodes {
             let known = node.command(["CLUSTER", "NODES"])?.text()?;
             let mut lines = known.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-            // A node that is taken for failing, `fail?`, is linked and not well.
+            // A node that is suspected to have failed (`fail?`) is linked, but not well.
             let well =
                 |line: &[&str]| line.get(7) == Some(&"connected") && !line.get(2).unwrap_or(&"").contains("fail");
             if !lines.all(|line| !line.first().is_some_and(|id| ids.iter().any(|ours| ours == id)) || well(&line)) {
                 return Ok(false);
             }
             let links = node.command(["CLUSTER", "LINKS"])?;
-            // Servers before 7.0 do not tell who is linked to them.
+            // Servers before 7.0 do not report incoming links.
             let Ok(links) = links.array() else { continue };
             let links = links.iter().map(link).collect::<io::Result<Vec<_>>>()?;
             let own = node.command(["CLUSTER", "MYID"])?.text()?;
@@ -203,14 +203,14 @@ fn info_says(node: &mut Connection, section: &str, what: &str) -> io::Result<boo
 fn until(deadline: Instant, what: &str, mut seen: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
     while !seen()? {
         if Instant::now() > deadline {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("waited in vain for {what}")));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("timed out waiting for {what}")));
         }
         thread::sleep(POLL);
     }
     Ok(())
 }
 
-/// A cluster of [`RedisServer`]s, which end with it.
+/// A cluster of [`RedisServer`]s. Dropping it ends them.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
@@ -228,7 +228,7 @@ impl RedisCluster {
         Self::builder().start()
     }
 
-    /// Options for another one.
+    /// Options for another deployment.
     pub fn builder() -> RedisClusterBuilder {
         RedisClusterBuilder {
             node: RedisServerBuilder::default(),
@@ -251,7 +251,7 @@ impl RedisCluster {
         (0..self.nodes.len()).map(|nth| format!("127.0.0.1:{}", self.announced_port(nth))).collect()
     }
 
-    /// The port that a node announces: that of its proxy, where it has one.
+    /// The port that a node announces: that of its proxy if it has one.
     #[must_use]
     pub fn announced_port(&self, node: usize) -> u16 {
         let own = || self.nodes.get(node).map_or(0, RedisServer::port);
@@ -264,7 +264,7 @@ impl RedisCluster {
         self.network.as_ref()?.proxy(node)
     }
 
-    /// Cuts a node of a proxied cluster off from all others: bus and replication, both ways. Clients still reach it.
+    /// Isolates a node of a proxied cluster from all others: bus and replication, both ways. Clients still reach it.
     pub fn isolate(&self, node: usize) {
         self.network.iter().for_each(|network| network.isolate(node));
     }
@@ -274,7 +274,7 @@ impl RedisCluster {
         self.network.iter().for_each(Network::heal);
     }
 
-    /// How the other nodes are to reach the first one.
+    /// The address of the first node for the others.
     fn meeting_point(&self) -> Vec<String> {
         let tls = self.nodes.first().and_then(RedisServer::tls_port);
         let bus = self.network.as_ref().and_then(|network| network.bus_port(0));
@@ -287,7 +287,7 @@ impl RedisCluster {
         self.nodes.get(nth)
     }
 
-    /// The nodes that have slots now, as one that runs tells it.
+    /// The nodes that own slots, according to a running node.
     ///
     /// # Errors
     ///
@@ -296,7 +296,7 @@ impl RedisCluster {
         let mut primaries: Vec<&RedisServer> = Vec::new();
         for (_, _, port) in self.ranges()? {
             let node = self.announced_by(port);
-            let node = node.ok_or_else(|| io::Error::other("a primary that is none of ours"))?;
+            let node = node.ok_or_else(|| io::Error::other("a primary outside of this deployment"))?;
             if !primaries.iter().any(|known| known.port() == node.port()) {
                 primaries.push(node);
             }
@@ -304,15 +304,15 @@ impl RedisCluster {
         Ok(primaries)
     }
 
-    /// The node that has the slot.
+    /// The owner of the slot.
     ///
     /// # Errors
     ///
-    /// When none answers, or nobody has it.
+    /// When no node answers, or the slot has no owner.
     pub fn owner(&self, slot: u16) -> io::Result<&RedisServer> {
         let owner = self.ranges()?.into_iter().find(|(from, to, _)| (*from..=*to).contains(&slot));
         let node = owner.and_then(|(_, _, port)| self.announced_by(port));
-        node.ok_or_else(|| io::Error::other(format!("nobody has slot {slot}")))
+        node.ok_or_else(|| io::Error::other(format!("slot {slot} has no owner")))
     }
 
     fn ranges(&self) -> io::Result<Vec<(u16, u16, u16)>> {
@@ -338,12 +338,12 @@ impl RedisCluster {
 
     /// Kills the primary of a slot as a power failure would, after its replica has everything that it acknowledged.
     ///
-    /// Redis acknowledges what its replicas do not have yet, and a failover loses that. This one does not: the server is
-    /// told to put off writes, its replica catches up, and then it dies with commands unanswered.
+    /// Redis acknowledges writes before its replicas have them, and a failover loses those. This method avoids that: it
+    /// pauses writes, waits until a replica has caught up, and then kills the server with commands unanswered.
     ///
     /// # Errors
     ///
-    /// When it does not answer, or its replica does not catch up.
+    /// When the server does not answer, or no replica catches up.
     pub fn kill_owner(&self, slot: u16) -> io::Result<&RedisServer> {
         let owner = self.owner(slot)?;
         let mut connection = owner.connect()?;
@@ -366,19 +366,19 @@ impl RedisCluster {
         u16::try_from(node.command(["CLUSTER", "KEYSLOT", key])?.int()?).map_err(io::Error::other)
     }
 
-    /// Waits until the primary of a slot has a replica that follows it.
+    /// Waits until the primary of a slot has a replica in sync it.
     ///
     /// # Errors
     ///
     /// When that takes longer than 20 seconds.
     pub fn wait_replicated(&self, slot: u16) -> io::Result<()> {
-        until(Instant::now() + TIME_LIMIT, "a replica that follows", || {
+        until(Instant::now() + TIME_LIMIT, "a replica in sync", || {
             let mut primary = self.owner(slot)?.connect()?;
             info_says(&mut primary, "replication", "state=online")
         })
     }
 
-    /// Waits until every node that runs takes all slots for served, by others than `dead`.
+    /// Waits until every running node sees all slots served by other nodes than `dead`.
     ///
     /// # Errors
     ///
@@ -386,7 +386,7 @@ impl RedisCluster {
     pub fn wait_well_without(&self, dead: &[u16]) -> io::Result<()> {
         let deadline = Instant::now() + TIME_LIMIT;
         for node in self.nodes.iter().filter(|node| !dead.contains(&node.port())) {
-            until(deadline, "the cluster to be well again", || {
+            until(deadline, "the cluster state ok again", || {
                 let mut connection = node.connect()?;
                 let well = connection.command(["CLUSTER", "INFO"])?.text()?.contains("cluster_state:ok");
                 let slots = connection.command(["CLUSTER", "SLOTS"])?;
@@ -434,7 +434,7 @@ impl RedisCluster {
             source.command(["CLUSTER", "SETSLOT", &slot, "NODE", &target_id])?.ok()?;
             for other in &self.nodes {
                 if other.port() != to.port() && other.port() != from.port() && other.is_running() {
-                    // A replica refuses, and learns it from its primary.
+                    // A replica refuses the command and follows its primary.
                     other.command(["CLUSTER", "SETSLOT", &slot, "NODE", &target_id])?;
                 }
             }
@@ -442,11 +442,11 @@ impl RedisCluster {
         Ok(())
     }
 
-    /// Starts another node, which the others know and which has no slots.
+    /// Starts another node that joins without slots.
     ///
     /// # Errors
     ///
-    /// As [`RedisServerBuilder::start`], and when it is not known in time.
+    /// As [`RedisServerBuilder::start`], and when it does not join in time.
     pub fn add_node(&mut self) -> io::Result<&RedisServer> {
         let node = match &mut self.network {
             Some(network) => network.start(self.node.clone(), true)?,
@@ -462,13 +462,13 @@ impl RedisCluster {
                 Ok(known.lines().any(|line| line.starts_with(&id) && !line.contains("handshake")))
             })?;
         }
-        until(deadline, "the new node to be well", || {
+        until(deadline, "the new node to report ok", || {
             Ok(node.command(["CLUSTER", "INFO"])?.text()?.contains("cluster_state:ok"))
         })?;
         self.nodes.push(node);
         let mut nodes = self.nodes.iter().map(RedisServer::connect).collect::<io::Result<Vec<_>>>()?;
         let ids: io::Result<Vec<_>> = nodes.iter_mut().map(|node| node.command(["CLUSTER", "MYID"])?.text()).collect();
         linked(&mut nodes, &ids?, deadline)?;
-        self.nodes.last().ok_or_else(|| io::Error::other("it was there a moment ago"))
+        self.nodes.last().ok_or_else(|| io::Error::other("the new node is missing"))
     }
 }

@@ -1,14 +1,14 @@
-//! A tiny synchronous client, so that tests can look at a server without the client under test.
+//! A small synchronous client, for tests that inspect a server without the client under test.
 
 use crate::reply::Reply;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// How long a command may take unless said otherwise.
+/// Default time limit of a command.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// One blocking connection. Every command ends by its deadline, also when the server is frozen, killed or trickling.
+/// One blocking connection. Every command ends by its deadline, also if the server is frozen, killed or sends slowly.
 #[derive(Debug)]
 pub struct Connection {
     reader: BufReader<Timed>,
@@ -59,7 +59,7 @@ impl Connection {
         Reply::read(&mut self.reader)
     }
 
-    /// Sends one command without waiting for its reply, for [`read`](Self::read) or for nobody.
+    /// Sends one command without waiting for its reply; [`read`](Self::read) returns it later.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Connection {
         self.write_raw(&encode(args))
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ pub(crate) fn encode<A: AsRef<[u8]>>(args: impl IntoIterator<Item = A>) -> Vec<u
     command
 }
 
-/// A read timeout bounds one read only, so a server that trickles bytes could hold a test for ever. This bounds the sum.
+/// A read timeout bounds one read only, so a server that sends single bytes could block a test without end. This bounds the sum.
 #[derive(Debug)]
 struct Timed {
     stream: TcpStream,
@@ -128,9 +128,10 @@ impl Read for Timed {
 
 fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time: it may be frozen or held")
-        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the server did not answer in time; is it frozen, or its proxy on hold?",
+        ),
         _ => error,
     }
 }

@@ -1,4 +1,4 @@
-//! What a server needs of the machine: a directory of its own and a free port.
+//! Resources of a server on the machine: a directory and a free port.
 
 use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,11 +18,11 @@ impl TempDir {
     pub(crate) fn create() -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
-            // A short name: a unix socket's path may have some hundred bytes at most.
+            // A short name: the path of a Unix socket is limited to about a hundred bytes.
             let name = format!("redis-test-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let path = env::temp_dir().join(name);
             match DirBuilder::new().mode(0o700).create(&path) {
-                // The server reports its directory with links resolved, and is recognised by it.
+                // The server reports its directory with links resolved, and that identifies the server.
                 Ok(()) => {
                     return path.canonicalize().map(|path| Self { path });
                 }
@@ -41,22 +41,21 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // Nobody is left to be told; the worst is a forgotten directory below the system's temporary one.
+        // The error has no receiver; at worst a temporary directory remains.
         drop(fs::remove_dir_all(&self.path));
     }
 }
 
 /// A loopback port that was free a moment ago.
 ///
-/// It lies outside of the range that the system gives to outgoing connections where that is known (Linux), so that it stays
-/// free while a server is down: a client that dials a dead port again and again gets that very port for its own end sooner
-/// or later, meets itself, and the server cannot come back. It is at most 55535, so that `port + 10000` (the bus of a Redis
-/// cluster node) is a port as well. Another process may take it before it is used: whoever binds it has to be ready to ask
-/// for another.
+/// On Linux it lies outside of the range for outgoing connections, so that it stays free while a server is down: a client
+/// that dials a dead port repeatedly eventually gets that port as its local one, connects to itself, and blocks the
+/// server's restart. It is at most 55535, so that `port + 10000` (the bus of a Redis cluster node) is a port as well.
+/// Another process may take it before it is bound: then request another one.
 ///
 /// # Errors
 ///
-/// Where the machine gives out no port at all.
+/// When the system has no free port.
 pub fn free_port() -> io::Result<u16> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first_outgoing: u16 = range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or_default();
@@ -69,16 +68,16 @@ pub fn free_port() -> io::Result<u16> {
     given_port()
 }
 
-/// Below are the ports of well-known services.
+/// Lower ports belong to well-known services.
 const LOWEST: u16 = 10_240;
 
 fn random() -> u16 {
     RandomState::new().build_hasher().finish() as u16
 }
 
-/// What the system gives to whoever does not ask for a port of his own.
+/// A port that the system chooses, by binding port 0.
 fn given_port() -> io::Result<u16> {
-    // Refused ports stay bound until the end, or the system might offer the same one again.
+    // Rejected ports stay bound until the end, or the system could return the same one again.
     let mut refused = Vec::new();
     for _ in 0..1000 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -1,4 +1,4 @@
-//! A server that answers exactly what a test wants.
+//! A scripted server for exact bytes.
 
 mod script;
 mod serve;
@@ -12,10 +12,10 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What a [`FakeServer`] does about a command.
+/// The reaction of a [`FakeServer`] to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Sends these bytes as they are.
+    /// Sends these bytes unchanged.
     Raw(Vec<u8>),
     /// Sends nothing; the connection stays.
     Silence,
@@ -23,7 +23,7 @@ pub enum Answer {
     Close,
     /// Sends these bytes, then closes the connection.
     RawThenClose(Vec<u8>),
-    /// Answers as the kit does on its own: HELLO, AUTH, SELECT, CLIENT, PING and QUIT as a server would, an error else.
+    /// The default: HELLO, AUTH, SELECT, CLIENT, PING and QUIT as a server replies, an error for other commands.
     Default,
 }
 
@@ -185,7 +185,7 @@ impl FakeServer {
         self.shared.record.get(|record| record.live)
     }
 
-    /// Sends bytes nobody asked for to every live connection, such as a push.
+    /// Sends unsolicited bytes to every live connection, such as a push.
     pub fn send(&self, bytes: &[u8]) {
         self.order(|| Order::Send(bytes.to_vec()));
     }

@@ -32,7 +32,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy to `upstream` (`host:port`), which is looked up and dialled anew for each connection. Where that
+    /// Starts a proxy to `upstream` (`host:port`), which is resolved and dialled again for each connection. Where that
     /// fails the client sees its connection reset.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Proxy {
         *lock(&self.shared.upstream) = upstream.into();
     }
 
-    /// Ends all modes: everything flows, what was held flows now. One-time faults that did not happen yet are taken back.
+    /// Ends all modes and forwards held bytes. Pending one-time faults are cancelled.
     pub fn pass(&self) {
         *lock(&self.shared.tricks) = plan::Tricks::default();
         self.set(|plan| *plan = Plan::default());
@@ -91,7 +91,7 @@ impl Proxy {
         });
     }
 
-    /// Ends the holding alone: what was held flows now, and meets the other modes and one-time faults.
+    /// Ends `hold` only: held bytes are forwarded and pass the other modes and one-time faults.
     pub fn resume(&self) {
         self.set(|plan| (plan.hold_to_server, plan.hold_to_client) = (false, false));
     }

@@ -1,4 +1,4 @@
-//! A real set of sentinels that watch a master and its replica, on loopback.
+//! Real sentinels that monitor a master and its replicas, on loopback.
 
 use crate::builder::RedisServerBuilder;
 use crate::network::Network;
@@ -37,7 +37,7 @@ impl SentinelSetBuilder {
         self
     }
 
-    /// Has servers and sentinels announce their ports for TLS, and use TLS among each other; both need
+    /// Servers and sentinels announce their TLS ports and use TLS between each other; both need
     /// [`RedisServerBuilder::tls`]. Needs Redis 7.0.
     pub fn tls(mut self) -> Self {
         self.tls = true;
@@ -57,7 +57,7 @@ impl SentinelSetBuilder {
         self
     }
 
-    /// The password of the sentinels themselves, which they use among each other, too.
+    /// The password of the sentinels; they use it between each other, too.
     pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
         self.sentinel = self.sentinel.requirepass(password);
         self
@@ -67,13 +67,13 @@ impl SentinelSetBuilder {
     ///
     /// # Errors
     ///
-    /// As [`RedisServerBuilder::start`], and when they do not agree in time.
+    /// As [`RedisServerBuilder::start`], and when they do not find each other in time.
     pub fn start(self) -> io::Result<SentinelSet> {
         SentinelSet::launch(&self)
     }
 }
 
-/// Three sentinels, a master and its replicas, which end with it.
+/// Three sentinels, a master and its replicas. Dropping it ends them.
 #[derive(Debug)]
 pub struct SentinelSet {
     sentinels: Vec<RedisServer>,
@@ -83,7 +83,7 @@ pub struct SentinelSet {
 }
 
 impl SentinelSet {
-    /// Options for another one.
+    /// Options for another deployment.
     pub fn builder() -> SentinelSetBuilder {
         let (server, sentinel) = (RedisServerBuilder::default(), RedisServer::builder().sentinel());
         SentinelSetBuilder { server, sentinel, replicas: 1, proxied: false, tls: false }
@@ -93,7 +93,7 @@ impl SentinelSet {
     ///
     /// # Errors
     ///
-    /// As [`RedisServerBuilder::start`], and when they do not agree in time.
+    /// As [`RedisServerBuilder::start`], and when they do not find each other in time.
     pub fn start() -> io::Result<Self> {
         Self::builder().start()
     }
@@ -133,7 +133,7 @@ impl SentinelSet {
         }
         for sentinel in &set.sentinels {
             if options.proxied {
-                // They connect from addresses of their own, and would be known by those.
+                // Otherwise they would be known by the addresses from which they connect.
                 sentinel.command(["SENTINEL", "CONFIG", "SET", "announce-ip", "127.0.0.1"])?.ok()?;
             }
             sentinel.command(["SENTINEL", "MONITOR", MASTER, "127.0.0.1", &port, "2"])?.ok()?;
@@ -154,7 +154,10 @@ impl SentinelSet {
                     break;
                 }
                 if Instant::now() > deadline {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the sentinels do not find each other"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "timed out: the sentinels did not find each other",
+                    ));
                 }
                 thread::sleep(POLL);
             }
@@ -180,13 +183,13 @@ impl SentinelSet {
         &self.sentinels
     }
 
-    /// The master and its replicas, whichever is which now.
+    /// The master and its replicas, in no order.
     #[must_use]
     pub fn servers(&self) -> &[RedisServer] {
         &self.servers
     }
 
-    /// The server that a sentinel takes for the master, and the others.
+    /// The master according to a sentinel, and the others.
     ///
     /// # Errors
     ///
@@ -197,7 +200,7 @@ impl SentinelSet {
         let port = answer.array()?.get(1).ok_or_else(|| io::Error::other("no address"))?.text()?;
         let nth = (0..self.servers.len()).find(|nth| self.announced_port(*nth).to_string() == port);
         let master = nth.and_then(|nth| self.servers.get(nth));
-        master.ok_or_else(|| io::Error::other("a master that is none of ours"))
+        master.ok_or_else(|| io::Error::other("a master outside of this deployment"))
     }
 
     /// The port that a server announces: that of its proxy, where it has one, or that for TLS, see
@@ -215,7 +218,7 @@ impl SentinelSet {
         self.network.as_ref()?.proxy(server)
     }
 
-    /// Cuts a server of a proxied set off from all sentinels and the other servers, both ways. Clients still reach it.
+    /// Isolates a server of a proxied set from all sentinels and the other servers, both ways. Clients still reach it.
     pub fn isolate(&self, server: usize) {
         self.network.iter().for_each(|network| network.isolate(server));
     }

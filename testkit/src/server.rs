@@ -1,4 +1,4 @@
-//! A real server in a process of its own.
+//! A real server in its own process.
 
 use crate::binary::{find_server, version_of};
 use crate::builder::RedisServerBuilder;
@@ -14,17 +14,17 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a server may take from its start to its first answer.
+/// Time limit from the start of a server to its first reply.
 const START: Duration = Duration::from_secs(10);
 /// The same with data to load.
 const RESTART: Duration = Duration::from_secs(30);
-/// Between two looks at a process or a port that gives no event.
+/// Pause between two checks of a process or a port.
 const POLL: Duration = Duration::from_millis(5);
 
 /// A real `redis-server` or `valkey-server` with a port and a directory of its own.
 ///
 /// The process is killed and the directory removed when this is dropped, also by a panic. All methods take `&self` and may be
-/// called from any thread. Nothing is persisted unless asked for, `DEBUG` is allowed.
+/// called from any thread. Persistence is off by default; `DEBUG` is allowed.
 #[derive(Debug)]
 pub struct RedisServer {
     // Before `dir`: fields are dropped in their order, and the process must be gone before its directory is removed.
@@ -71,7 +71,7 @@ impl RedisServer {
             Some(program) => program.clone(),
             None => find_server()?,
         };
-        // It runs in a directory of its own, from where a relative path would lead elsewhere.
+        // It runs in its own directory, where a relative path would point elsewhere.
         let program = if program.components().count() > 1 { std::path::absolute(program)? } else { program };
         let (version, valkey) = version_of(&program)?;
         let dir = TempDir::create()?;
@@ -91,7 +91,7 @@ impl RedisServer {
             server.port = free_port()?;
             server.tls_port = if server.options.tls_port { Some(free_port()?) } else { None };
             match server.spawn().and_then(|()| server.wait_ready(START)) {
-                // Somebody else took the port between our look and the server's.
+                // Another process took the port between the check and the server's bind.
                 Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {}
                 Err(e) => return Err(e),
                 Ok(()) => return Ok(server),
@@ -159,7 +159,7 @@ impl RedisServer {
         self.process.log()
     }
 
-    /// Whether the process is there. A frozen one is.
+    /// Whether the process exists. A frozen one does.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.process.is_running()
@@ -210,7 +210,7 @@ impl RedisServer {
         self.process.stop()
     }
 
-    /// Lets a frozen process go on (SIGCONT).
+    /// Continues a frozen process (SIGCONT).
     ///
     /// # Errors
     ///
@@ -229,7 +229,7 @@ impl RedisServer {
         Connection::open(self.addr(), password.as_deref())
     }
 
-    /// Runs one command on a connection of its own, within five seconds. An error reply is a [`Reply::Error`], not an `Err`.
+    /// Runs one command on a new connection, within five seconds. An error reply is a [`Reply::Error`], not an `Err`.
     ///
     /// # Errors
     ///
@@ -238,7 +238,7 @@ impl RedisServer {
         self.connect()?.command(args)
     }
 
-    /// The lines of `CLIENT LIST` without the connection that asks.
+    /// The lines of `CLIENT LIST`, without the connection of this call.
     ///
     /// # Errors
     ///
@@ -271,7 +271,7 @@ impl RedisServer {
         let deadline = Instant::now() + within;
         loop {
             let ready = self.answers();
-            // Looked at after the answer: a server that lost the port to another one ends, and the other one answers.
+            // Checked after the reply: a server that lost the port to another one ends, and the other one replies.
             if !self.is_running() {
                 return Err(self.ended());
             }
@@ -286,7 +286,7 @@ impl RedisServer {
         }
     }
 
-    /// Whether this very server answers PING with its data loaded.
+    /// Whether this server answers PING with its data loaded.
     fn answers(&self) -> bool {
         let Ok(mut connection) = self.connect() else {
             return false;
@@ -296,13 +296,13 @@ impl RedisServer {
             Ok(_) => {}
             Err(_) => return false,
         }
-        // Two servers started at once may have been given the same port, and only one got it: recognised by its directory.
+        // Two servers that start together may get the same port, and only one can bind it. The directory identifies it.
         match connection.command(["CONFIG", "GET", "dir"]) {
             Ok(Reply::Array(items)) => items
                 .get(1)
                 .and_then(Reply::bytes)
                 .is_none_or(|dir| dir == self.dir.path().as_os_str().as_encoded_bytes()),
-            // Renamed or forbidden by the test's own options.
+            // Renamed or forbidden by options of the test.
             Ok(_) => true,
             Err(_) => false,
         }
@@ -312,7 +312,7 @@ impl RedisServer {
         let mut command = Command::new(&self.program);
         command.current_dir(self.dir.path());
         if self.options.sentinel {
-            // A sentinel writes down what it learns, so it wants a file of its own; it knows few options.
+            // A sentinel stores its state in its configuration file, and accepts few options.
             let file = self.dir.path().join("sentinel.conf");
             let dir = self.dir.path().display();
             let port = format!("port {}", self.port);

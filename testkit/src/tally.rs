@@ -1,12 +1,12 @@
-//! Counters that somebody may be waiting for, blocking or not.
+//! Counters with blocking and asynchronous waits.
 
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A value with waiters. Both kinds of waiting are there because a blocking wait inside a current-thread runtime would stop
-/// the very client that is waited for.
+/// A value with waiters. Both kinds of waits exist because a blocking wait inside a current-thread runtime would stop the
+/// client under test.
 #[derive(Debug)]
 pub(crate) struct Tally<T> {
     value: Mutex<T>,

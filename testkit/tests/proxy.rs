@@ -92,7 +92,7 @@ fn hold_of_one_direction_lets_the_other_flow() -> Result {
     connection.set_timeout(BRIEF);
     assert_eq!(kind(connection.command(["INCR", "n"])), Some(ErrorKind::TimedOut));
     assert_eq!(server.command(["GET", "n"])?.int()?, 1);
-    // What was held arrives also where its sender is gone.
+    // Held bytes arrive also after their sender has gone.
     drop(connection);
     proxy.pass();
     proxy.wait_for_live(0, SOON)?;
@@ -236,7 +236,7 @@ fn the_servers_end_is_passed_on() -> Result {
     connection.command(["PING"])?.ok()?;
     server.kill()?;
     assert_eq!(kind(connection.read()), Some(ErrorKind::UnexpectedEof));
-    // Nobody is behind the proxy now.
+    // No server is behind the proxy now.
     assert_eq!(kind(end_of(raw(&proxy)?)), Some(ErrorKind::ConnectionReset));
     server.restart()?;
     assert_eq!(open(&proxy)?.command(["PING"])?.text()?, "PONG");

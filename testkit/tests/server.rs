@@ -125,7 +125,7 @@ fn tls_has_a_port_of_its_own() -> Result {
         let server = RedisServer::builder().tls(&certificate, &key, client_ca).start()?;
         assert_eq!(server.command(["PING"])?.text()?, "PONG", "the plain port stays");
         let port = server.tls_port().ok_or("no port for TLS")?;
-        // Not TLS, so it is refused, but somebody is there.
+        // Not TLS, so it is refused, but the port is open.
         assert!(Connection::open(("127.0.0.1", port), None)?.command(["PING"]).is_err());
     }
     Ok(())

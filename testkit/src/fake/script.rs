@@ -8,7 +8,7 @@ use std::io;
 const MAX_ARGS: usize = 1024 * 1024;
 const MAX_BULK: usize = 512 * 1024 * 1024;
 
-/// One command a script waits for, and what is done about it.
+/// One expected command of a script, and the reaction to it.
 ///
 /// ```
 /// use redis_actix_test::Step;

@@ -90,10 +90,10 @@ fn usual(argv: &[Vec<u8>], connection: usize, without_hello: bool, protocol: &mu
     let answer = match word(0).as_slice() {
         b"HELLO" if without_hello => Answer::raw("-ERR unknown command 'HELLO'\r\n"),
         b"HELLO" => match word(1).as_slice() {
-            b"" => Answer::raw(greeting(connection, *protocol)),
+            b"" => Answer::raw(hello_reply(connection, *protocol)),
             b"2" | b"3" => {
                 *protocol = if word(1) == b"3" { 3 } else { 2 };
-                Answer::raw(greeting(connection, *protocol))
+                Answer::raw(hello_reply(connection, *protocol))
             }
             _ => Answer::raw("-NOPROTO unsupported protocol version\r\n"),
         },
@@ -115,7 +115,7 @@ fn usual(argv: &[Vec<u8>], connection: usize, without_hello: bool, protocol: &mu
     Some(answer)
 }
 
-fn greeting(connection: usize, protocol: u8) -> String {
+fn hello_reply(connection: usize, protocol: u8) -> String {
     let header = if protocol == 3 { "%7" } else { "*14" };
     format!(
         "{header}\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n$5\r\nproto\r\n:{protocol}\r\n\
@@ -163,7 +163,7 @@ impl Drop for Live {
     }
 }
 
-/// Talks until somebody ends it; gives the socket back where it was closed in order.
+/// Serves until the connection ends. Returns the socket after an orderly close.
 async fn talk(
     mut stream: TcpStream,
     mut orders: mpsc::UnboundedReceiver<Order>,
@@ -216,7 +216,7 @@ async fn end(mut stream: TcpStream) -> Option<TcpStream> {
     stream.shutdown().await.ok().map(|()| stream)
 }
 
-/// Closing a socket with unread bytes sends RST, which may overtake what was answered before.
+/// Closing a socket with unread bytes sends RST, which may overtake earlier replies.
 async fn drain(mut stream: TcpStream) {
     let mut sink = [0; 4096];
     let rest = async { while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {} };

@@ -1,4 +1,4 @@
-//! The connections themselves, on the proxy's own thread.
+//! The connections, on the proxy's thread.
 
 use super::plan::{Accept, Direction, Plan, Tricks};
 use crate::tally::{Tally, lock};
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// What the test wants of one live connection.
+/// An order of the test for one live connection.
 #[derive(Debug)]
 pub(super) enum Order {
     Inject(Vec<u8>),
@@ -124,7 +124,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// The port stays ours as far as the system is concerned, but nothing holds it; somebody may sit there for a moment.
+/// The listener is closed meanwhile, so another process may hold the port for a short time.
 async fn listen_again(addr: SocketAddr) -> TcpListener {
     loop {
         match TcpListener::bind(addr).await {
@@ -139,7 +139,7 @@ fn admit(client: TcpStream, source: IpAddr, id: u64, shared: &Arc<Shared>) {
     // Registered before `blocked` is read: `block` sets it first and resets registered connections then.
     lock(&shared.links).insert(id, Live { orders, source });
     let blocked = lock(&shared.blocked).contains(&source);
-    // The mode of this moment counts, not that of the wait for a connection.
+    // The current mode applies, not the one at the time of the wait.
     let accept = if blocked { Accept::Silent } else { shared.plan.borrow().accept };
     shared.stats.update(|stats| {
         stats.dials.push(Instant::now());
@@ -147,7 +147,7 @@ fn admit(client: TcpStream, source: IpAddr, id: u64, shared: &Arc<Shared>) {
     });
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        // Small pieces must leave as they are; a socket that refuses is about to fail anyway.
+        // Small pieces must not be merged; a socket that refuses the option fails soon anyway.
         drop(client.set_nodelay(true));
         let rest = match accept {
             Accept::Forward => forward(client, received, &shared).await,
@@ -326,11 +326,11 @@ impl<'a> Pump<'a> {
             self.unheld().await;
             let size = self.plan.borrow().chunk.map_or(left.len(), |size| size.get().min(left.len()));
             let (piece, rest) = left.split_at(size);
-            // Counted before, so that whoever has read the bytes finds them counted.
+            // Counted before the write, so that a reader of the bytes sees them counted.
             self.shared.passed(self.direction, piece.len());
             if self.to.write_all(piece).await.is_err() {
-                // What the other side said before it went is still on its way through the other direction, which ends the
-                // connection; a client that is gone has nothing to be told.
+                // Bytes that the other side sent before it closed are still in the other direction, which ends the
+                // connection; a client that is gone receives nothing.
                 return match self.direction {
                     Direction::ToServer => std::future::pending().await,
                     Direction::ToClient => Err(End::ClientReset),

@@ -1,4 +1,4 @@
-//! What the proxy is told to do, and what that makes of a piece of bytes.
+//! Modes and faults of the proxy, and their effect on a piece of bytes.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl Plan {
     }
 }
 
-/// The faults that happen once, to whichever bytes come next.
+/// Faults that happen once, to the next bytes.
 #[derive(Debug, Default)]
 pub(super) struct Tricks {
     pub(super) corrupt: usize,
