@@ -1,4 +1,4 @@
-//! What is to be measured.
+//! Command line of the benchmark.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::suite::Plan;
 pub struct Options {
     /// Rounds of each contender.
     pub rounds: usize,
-    /// How long each takes.
+    /// Duration of each round.
     pub times: Times,
     /// Only loads whose name, with the number of callers after a slash, begins so.
     pub only: Option<String>,
@@ -25,14 +25,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The loads that are wanted, and how long they are measured.
+    /// The selected loads, and how long each is measured.
     #[must_use]
     pub fn plans(&self) -> Vec<Plan> {
         let loads = load::all().into_iter().filter(|load| self.selects(load));
         loads.map(|load| Plan { load, rounds: self.rounds, times: self.times }).collect()
     }
 
-    /// Whether this contender is wanted.
+    /// Whether this contender is selected.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {
         name == ours::Here::NAME || self.with.as_ref().is_none_or(|with| name.starts_with(with.as_str()))
@@ -51,7 +51,7 @@ impl Options {
 /// Reads the command line of the harness.
 ///
 /// # Errors
-/// With a line that says what is wrong.
+/// A line that describes the wrong argument.
 pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Options, String> {
     let mut args = args.into_iter();
     let (mut quick, mut place, mut only, mut with, mut rounds, mut measured) = (false, None, None, None, None, None);

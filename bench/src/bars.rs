@@ -1,5 +1,5 @@
-//! What is promised of this crate's speed beside its peers, and whether it holds: ratios within one run, over three
-//! runs in a row. Every bar must be met in each of them.
+//! The bars: minimum speed of this crate relative to its peers, as ratios within one run. Each of three consecutive runs
+//! must meet every bar.
 
 use std::{fmt::Write, time::Duration};
 
@@ -14,14 +14,14 @@ use crate::suite::{self, Plan};
 const RUSTIS: &str = "rustis";
 const RUNS: usize = 3;
 
-/// What is compared.
+/// The compared quantity.
 #[derive(Clone, Copy)]
 enum Of {
-    /// Our operations per second over theirs, at least so much.
+    /// Minimum ratio of operations per second, this crate over the peer.
     Rate,
-    /// Our 99th percentile over theirs, at most so much.
+    /// Maximum ratio of the 99th percentiles, this crate over the peer.
     Slowest,
-    /// Our processor time per operation over theirs, at most so much.
+    /// Maximum ratio of processor time per operation, this crate over the peer.
     Time,
 }
 
@@ -76,7 +76,7 @@ impl Bar {
         self.load == load.name && self.callers == load.callers && self.place == load.place
     }
 
-    /// What was measured; `None` when that contender did not take part.
+    /// The measured ratio; `None` if the contender did not take part.
     fn measured(&self, summaries: &[Summary]) -> Option<f64> {
         let ours = summaries.first()?;
         let theirs = summaries.iter().find(|summary| summary.name == self.against)?;
@@ -95,8 +95,8 @@ impl Bar {
     }
 }
 
-/// How long one run measures each load. Alone a caller's rate varies by more than the bar is above 1, so that its median
-/// needs more rounds.
+/// Duration and rounds per load. The rate of a single caller varies by more than the margin of its bar, so its median needs
+/// more rounds.
 fn plan(load: Load, quick: bool) -> Plan {
     let (rounds, millis) = match (load.callers, quick) {
         (1, false) => (40, 150),
@@ -108,7 +108,7 @@ fn plan(load: Load, quick: bool) -> Plan {
     Plan { load, rounds, times: Times { warm_up: measured / 4, measured } }
 }
 
-/// Measures three times, prints what came out, and says whether every bar was met. `--quick` only shows that it works.
+/// Measures three times, prints the results, and returns whether every bar was met. `--quick` only checks that it works.
 ///
 /// # Errors
 /// When a contender fails, or the server does.
@@ -125,7 +125,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
     Ok(well)
 }
 
-/// The table of all bars, and whether all of them were met.
+/// The table of all bars, and whether all were met.
 ///
 /// # Errors
 /// When a contender fails, or the server does.

@@ -1,4 +1,4 @@
-//! Counts the instructions of every probe under callgrind and compares them with what the repository holds.
+//! Counts the instructions of every probe under callgrind and compares them with `bench/instructions.toml`.
 
 use std::{
     collections::BTreeMap,
@@ -10,16 +10,16 @@ use std::{
 use crate::client::text;
 use crate::{peer, probe};
 
-/// A probe may cost this much more than what is stored; where it costs so much less, the store is out of date.
+/// Tolerance above the stored count. A count that is lower by as much means that the stored one is outdated.
 const TOLERANCE: f64 = 0.03;
 
 const HEAD: &str = "\
 # Instructions per operation, counted by `cargo xtask bench --check` (valgrind --tool=callgrind), which fails
-# where one costs 3 % more. After a change that is meant, write them anew: `cargo xtask bench --check --update`.
+# where one costs 3 % more. After an intended change, update them: `cargo xtask bench --check --update`.
 # They are of x86-64 and depend on the compiler and on the allocator of libc; ratios of changes do not.
 ";
 
-/// Runs the check. Exit codes: 0 all well, 1 something costs more, 2 it cannot be counted here.
+/// Runs the check. Exit codes: 0 ok, 1 a probe costs more, 2 counting is not possible here.
 #[must_use]
 pub fn run(args: &[String]) -> ExitCode {
     let update = args.iter().any(|arg| arg == "--update");
@@ -72,11 +72,11 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     lines.filter_map(|line| line.split_once(" = ")).filter_map(|(k, v)| Some((k.to_owned(), v.parse().ok()?))).collect()
 }
 
-/// Counts what a GET costs each client in instructions of its process, against a peer that answers all callers at
-/// once: what a noisy machine cannot show.
+/// Counts the instructions per GET in the process of each client, against a peer that answers all callers at once. Unlike
+/// times, they do not depend on the load of the machine.
 ///
 /// # Errors
-/// When it cannot be counted here, or a client fails.
+/// When counting is not possible here, or a client fails.
 pub fn beside() -> Result<bool, String> {
     const CALLERS: [usize; 4] = [1, 16, 256, 2000];
     println!("| client | 1 caller | 16 | 256 | 2000 |\n|---|---|---|---|---|");
@@ -96,7 +96,7 @@ pub fn beside() -> Result<bool, String> {
     Ok(true)
 }
 
-/// The instructions of a probe's whole process.
+/// The instructions of the whole process of a probe.
 fn count_probe(name: &str, n: usize) -> Result<u64, String> {
     let port = match probe::callers(name) {
         0 => 0,
@@ -112,7 +112,7 @@ fn count(args: &[&str]) -> Result<u64, String> {
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(&program)
         .args(args)
-        // Whether glibc merges its free lists over and over hangs on how full its heap was by chance: 14 % more or less.
+        // Without it, glibc merges its free lists depending on how full its heap is: a difference of 14 %.
         .env("MALLOC_TOP_PAD_", "67108864")
         .output()
         .map_err(text)?;

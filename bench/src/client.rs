@@ -1,29 +1,29 @@
-//! What every contender has to do, in its own idiom.
+//! The operations, and the interface of contenders.
 
 use std::{future::Future, sync::Arc};
 
-/// One operation, its names and value made ready beforehand: only the client is measured.
+/// One operation with prepared names and value: only the client is measured.
 #[derive(Clone)]
 pub enum Op {
-    /// `GET`; the answer's length counts.
+    /// `GET`; returns the length of the reply.
     Get(String),
     /// `SET`.
     Set(String, Arc<[u8]>),
-    /// `MGET`; how many values came counts.
+    /// `MGET`; returns the number of values.
     MGet(Arc<[String]>),
-    /// `HGETALL`; how many fields came counts.
+    /// `HGETALL`; returns the number of fields.
     HGetAll(String),
     /// `INCR`.
     Incr(String),
-    /// `EXPIRE` in an hour; whether there was such a key counts.
+    /// `EXPIRE` in an hour; returns whether the key exists.
     Expire(String),
-    /// A `GET` of each in one pipeline; how many values came counts.
+    /// A `GET` of each in one pipeline; returns the number of values.
     Pipeline(Arc<[String]>),
-    /// `XADD` of one field to a stream that is kept at about [`STREAM`] entries.
+    /// `XADD` of one field to a stream that is trimmed to about [`STREAM`] entries.
     XAdd(String, Arc<[u8]>),
 }
 
-/// So long are streams kept, roughly.
+/// Approximate length of streams.
 pub const STREAM: u64 = 10_000;
 
 /// The lifetime that [`Op::Expire`] sets, in seconds.
@@ -31,13 +31,13 @@ pub const LIFETIME: u32 = 3600;
 
 /// A handle to one connection, cloned for each caller.
 pub trait Client: Clone + Send + 'static {
-    /// Executes `op` and returns what of its answer counts: bytes, values or fields.
+    /// Executes `op` and returns the size of its reply: bytes, values or fields.
     fn run(&mut self, op: &Op) -> impl Future<Output = Result<usize, String>> + Send;
 }
 
-/// How clients are made.
+/// Connects clients.
 pub trait Connect: 'static {
-    /// What is made.
+    /// The client.
     type Client: Client;
 
     /// Its name in tables.
@@ -47,7 +47,7 @@ pub trait Connect: 'static {
     fn connect(port: u16) -> impl Future<Output = Result<Self::Client, String>> + Send;
 }
 
-/// What every error becomes here: it is counted, and the first one is shown.
+/// Converts an error to text: errors are counted, and the first one is shown.
 pub fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

@@ -1,4 +1,4 @@
-//! Hours of a paced load, and whether anything of this process grows meanwhile: memory, allocations, descriptors.
+//! Hours of a paced load; memory, allocations and descriptors of the process must not grow.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,21 +16,21 @@ use crate::load;
 
 /// Half of them on the thread of their connection, half on another one.
 const CALLERS: u32 = 256;
-/// All callers together: far from what there is to be had, so that others on the machine hardly notice.
+/// Rate of all callers together, far below the maximum, to leave the machine to other programs.
 const PER_SECOND: u32 = 15_000;
-/// Buffers and queues find their size, the allocator its arenas.
+/// Warm-up of buffers, queues and allocator arenas.
 const SETTLING: Duration = Duration::from_secs(60);
 
-/// What the allocator has given and not got back.
+/// Live allocations.
 #[derive(Clone, Copy)]
 pub struct Outstanding {
     /// Their bytes.
     pub bytes: usize,
-    /// How many allocations they are.
+    /// Their number.
     pub count: usize,
 }
 
-/// What there is at one moment.
+/// One sample.
 #[derive(Clone, Copy)]
 struct Sample {
     resident: usize,
@@ -38,7 +38,7 @@ struct Sample {
     descriptors: usize,
 }
 
-/// Something that must not grow, and by how much the second half may be above the first all the same.
+/// A quantity that must not grow, and the tolerance of the second half above the first.
 type Measure = (&'static str, fn(&Sample) -> usize, fn(usize) -> usize);
 
 const MEASURES: [Measure; 4] = [
@@ -48,7 +48,7 @@ const MEASURES: [Measure; 4] = [
     ("file descriptors", |sample| sample.descriptors, |_| 0),
 ];
 
-/// Runs for so long, prints a line now and then, and says whether nothing grew.
+/// Runs for the given time, prints a line periodically, and returns whether nothing grew.
 ///
 /// # Errors
 /// When a command fails, or the server does.
@@ -87,7 +87,7 @@ async fn observe(
     sleep(settling).await;
 
     let seconds = usize::try_from((how_long - settling).as_secs().max(2)).map_err(text)?;
-    // Filled before it counts, so that it does not grow itself.
+    // Filled before the measurement, so that it does not grow itself.
     let mut samples = vec![sample(outstanding).map_err(text)?; seconds];
     println!(
         "| second | ops/s | resident, KiB | outstanding, KiB | allocations | descriptors |\n|---|---|---|---|---|---|"
@@ -111,7 +111,7 @@ async fn observe(
     Ok(samples)
 }
 
-/// One caller's share of the load, for as long as the program runs.
+/// The load of one caller, until the program ends.
 async fn paced(caller: u32, mut connection: ours::Handle, ops: &Cell<u64>) -> Result<(), String> {
     let pause = Duration::from_secs(1) * CALLERS / PER_SECOND;
     sleep(pause * caller / CALLERS).await;

@@ -1,5 +1,4 @@
-//! Clients as callers hold them by the hundred thousand: nothing bounds how many commands they have outstanding, and no
-//! deadline passes.
+//! Clients for hundreds of thousands of callers: without bounds on outstanding commands and effectively without deadlines.
 
 use std::{future::Future, time::Duration};
 
@@ -20,8 +19,8 @@ pub trait Holding: Clone + Send + Sync + 'static {
     /// Connects.
     fn connect(port: u16) -> impl Future<Output = Result<Self, String>>;
 
-    /// Writes a value. The caller keeps both until it is done, as callers do. An `async fn` would keep them twice, and that
-    /// would be counted as the client's.
+    /// Writes a value. The caller keeps key and value until it completes. An `async fn` would store them twice, which would
+    /// count as memory of the client.
     fn set(self, key: String, value: Vec<u8>) -> impl Future<Output = Result<(), String>> + Send + 'static;
 
     /// Reads a value.

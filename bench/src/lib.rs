@@ -1,5 +1,5 @@
-//! Closed-loop callers against one server: redis-actix beside its peers, interleaved round by round; and
-//! what each operation costs in instructions, which no other load of the machine changes.
+//! Closed-loop callers against one server: redis-actix and its peers in interleaved rounds; and instruction counts per
+//! operation, which do not depend on the load of the machine.
 
 pub mod args;
 pub mod bars;

@@ -1,6 +1,6 @@
-//! What the callers do, and how many of them there are.
+//! Loads: the operations and the number of callers.
 //!
-//! Stream consumers are no closed loop of callers and have a module of their own, [`streams`](crate::streams).
+//! Stream consumers are no closed loop of callers; see [`streams`](crate::streams).
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use redis_actix_test::RedisServer;
 use crate::client::Op;
 use crate::clients::ours::PREFIX;
 
-/// So many keys hold small values.
+/// Number of keys with small values.
 const KEYS: usize = 2000;
-/// So many keys hold large ones.
+/// Number of keys with large values.
 const LARGE_KEYS: usize = 64;
-/// So many small hashes there are.
+/// Number of small hashes.
 const SESSIONS: usize = 500;
-/// Over so many streams the callers spread what they add.
+/// Number of streams that callers append to.
 const STREAMS: usize = 16;
 
-/// Where the connection lives, seen from its callers.
+/// The thread of the connection, relative to its callers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// On their thread; they are in the arbiter's own set of tasks, as actors are.
+    /// The same thread; callers are tasks of the arbiter, like actors.
     Same,
-    /// On their thread; they are in its runtime's queue.
+    /// The same thread; callers are tasks of the runtime.
     Queue,
-    /// On another one; they are in their arbiter's own set of tasks.
+    /// Another thread; callers are tasks of their arbiter.
     Other,
 }
 
 impl Place {
-    /// What tables call it.
+    /// Its name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,20 +46,20 @@ impl Place {
 pub struct Load {
     /// For `--only`.
     pub name: &'static str,
-    /// How many callers wait for one reply each.
+    /// Number of callers with one outstanding command each.
     pub callers: usize,
-    /// Where the connection lives.
+    /// The thread of the connection.
     pub place: Place,
     /// Part of `--quick`.
     pub quick: bool,
-    /// What the n-th caller does over and over.
+    /// The operations that the n-th caller repeats.
     pub ops: Make,
 }
 
-/// Makes the operations that the n-th caller does in turn.
+/// Creates the operations of the n-th caller.
 type Make = fn(usize) -> Vec<Op>;
 
-/// Every load there is.
+/// All loads.
 #[must_use]
 pub fn all() -> Vec<Load> {
     let mut loads = Vec::new();
@@ -129,8 +129,8 @@ fn xadd(caller: usize) -> Vec<Op> {
     vec![Op::XAdd(format!("{PREFIX}log:{}", caller % STREAMS), value(64))]
 }
 
-/// What services do most: of a hundred operations 70 read a value, 20 write one, 5 read a hash of ten fields, 3 count
-/// and 2 set a lifetime. Every caller does them in another order.
+/// A mix like that of services: of a hundred operations 70 read a value, 20 write one, 5 read a hash of ten fields, 3 count
+/// and 2 set an expiry. Each caller has another order.
 #[must_use]
 pub fn mix(caller: usize) -> Vec<Op> {
     let op = |n: usize| match n {
@@ -140,7 +140,7 @@ pub fn mix(caller: usize) -> Vec<Op> {
         95..98 => Op::Incr(format!("{PREFIX}count:{:03}", caller % SESSIONS)),
         _ => Op::Expire(session(caller + n)),
     };
-    // 37 and 100 have no divisor in common, so each comes once.
+    // 37 and 100 are coprime, so each index occurs once.
     (0..100).map(|turn| op((turn * 37 + caller * 13) % 100)).collect()
 }
 
@@ -174,10 +174,10 @@ fn value(len: usize) -> Arc<[u8]> {
     vec![b'x'; len].into()
 }
 
-/// Writes everything that the loads read.
+/// Writes all keys that the loads read.
 ///
 /// # Errors
-/// When the server does not take it.
+/// When the server refuses a write.
 pub fn fill(server: &RedisServer) -> std::io::Result<()> {
     let mut connection = server.connect()?;
     let values =

@@ -1,6 +1,6 @@
-//! Measures, and prints Markdown. `check` counts instructions instead, `instructions` those of the peers as well, `bars`
-//! compares with what is promised, `publish` writes the page on performance, `outstanding` finds what a million commands under way cost each other, `promptness`
-//! how soon entries reach handlers and commands a server that came back.
+//! Measures and prints Markdown. `check` counts instructions, `instructions` those of the peers as well, `bars` compares
+//! with the bars, `publish` writes `docs/performance.md`, `outstanding` measures the processor time per operation with a
+//! million outstanding commands, `promptness` the latency of entries to handlers and of commands after a restart.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,4 @@
-//! What a command costs in memory while it waits: for a server that is gone, for one that does not read, and for
-//! replies that do not come.
+//! Memory of a waiting command: for a server that is gone, for one that does not read, and for replies that do not come.
 
 use std::{
     future::pending,
@@ -15,12 +14,12 @@ use tokio::task::JoinHandle;
 use crate::client::text;
 use crate::holding::Holding;
 
-/// So many commands wait.
+/// Number of waiting commands.
 const WAITING: usize = 100_000;
-/// Bytes that a queued command may cost beyond its waiting caller with its key and value.
+/// Maximum bytes of a queued command, without its caller, key and value.
 const BAR: f64 = 350.0;
 
-/// Measures with a count of the bytes that are allocated now, and says whether the bar was met.
+/// Measures with a counter of live bytes, and returns whether the bar was met.
 ///
 /// # Errors
 /// When a client does not connect, or the server fails.
@@ -44,7 +43,7 @@ async fn gone<C: Holding>(allocated: fn() -> usize) -> Result<bool, String> {
     let server = RedisServer::start().map_err(text)?;
     let client = C::connect(server.port()).await?;
     server.kill().map_err(text)?;
-    // It notices.
+    // The client detects the loss.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let bytes = beyond(allocated, client).await?;
     println!("| queued, the server is gone | {} | {bytes:.0} | <= {BAR} |", C::NAME);
@@ -67,7 +66,7 @@ async fn unanswered<C: Holding>(allocated: fn() -> usize) -> Result<(), String> 
     Ok(())
 }
 
-/// What waiting commands cost beyond their callers, each with a handle, a key and a value.
+/// Bytes of waiting commands without their callers, each with a handle, a key and a value.
 async fn beyond<C: Holding>(allocated: fn() -> usize, client: C) -> Result<f64, String> {
     let alone = callers(allocated, |key, value| {
         let client = client.clone();
@@ -77,18 +76,18 @@ async fn beyond<C: Holding>(allocated: fn() -> usize, client: C) -> Result<f64, 
         }
     });
     let alone = alone.await?;
-    // The future itself: one around it would hold it twice.
+    // The future without a wrapper, which would store it twice.
     let all = callers(allocated, |key, value| client.clone().set(key, value));
     Ok(all.await? - alone)
 }
 
-/// Bytes of each of so many tasks.
+/// Bytes per task of the given number of tasks.
 async fn callers<F: Future<Output: Send + 'static> + Send + 'static>(
     allocated: fn() -> usize,
     caller: impl Fn(String, Vec<u8>) -> F,
 ) -> Result<f64, String> {
     let mut tasks: Vec<JoinHandle<F::Output>> = Vec::with_capacity(WAITING);
-    // Until whoever was here before is gone.
+    // Until tasks of an earlier measurement have ended.
     let before = settled(allocated).await;
     tasks.extend((0..WAITING).map(|n| tokio::spawn(caller(format!("user:{n:07}"), vec![b'x'; 64]))));
     let after = settled(allocated).await;
@@ -103,7 +102,7 @@ async fn callers<F: Future<Output: Send + 'static> + Send + 'static>(
     Ok(bytes)
 }
 
-/// What is allocated when nothing moves any more.
+/// Live bytes when they no longer change.
 async fn settled(allocated: fn() -> usize) -> usize {
     let mut last = 0;
     for _ in 0..100 {
@@ -116,7 +115,7 @@ async fn settled(allocated: fn() -> usize) -> usize {
     last
 }
 
-/// A server that greets and then reads everything and answers nothing.
+/// A server that completes the handshake, then reads everything and replies to nothing.
 fn silent() -> Result<u16, String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(text)?;
     let port = listener.local_addr().map_err(text)?.port();
@@ -126,7 +125,7 @@ fn silent() -> Result<u16, String> {
                 let mut chunk = vec![0; 256 * 1024];
                 while let Ok(len @ 1..) = stream.read(&mut chunk) {
                     let read = chunk.get(..len).unwrap_or_default();
-                    // The greeting of a client comes in one piece, and no part of it is a SET of data.
+                    // The handshake of a client arrives in one piece and contains no SET of data.
                     if read.windows(10).any(|word| word == b"$3\r\nSET\r\n$") {
                         break;
                     }
@@ -146,7 +145,7 @@ fn silent() -> Result<u16, String> {
     Ok(port)
 }
 
-/// The names of the commands in these bytes: the first word behind each line that begins with `*`.
+/// The names of the commands in these bytes: the first word after each line that begins with `*`.
 fn commands(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! Processor time, of this process and of the server's.
+//! Processor time of this process and of the server.
 
 use std::{io, time::Duration};
 
@@ -12,11 +12,11 @@ pub fn own_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Asks the server what it used.
+/// Reads the processor time of the server.
 pub struct ServerMeter(Connection);
 
 impl ServerMeter {
-    /// A meter with a connection of its own.
+    /// A meter with its own connection.
     ///
     /// # Errors
     /// When the server cannot be reached.

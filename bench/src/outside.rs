@@ -1,4 +1,4 @@
-//! Contenders that are programs of their own: ioredis, where there is node, and the server's own redis-benchmark.
+//! External contenders: ioredis, if node is installed, and redis-benchmark.
 
 use std::{
     env,
@@ -18,10 +18,10 @@ use crate::round::{Contender, Outside, Sample, Times, histogram};
 /// The version of ioredis, fixed in `ioredis/package.json`.
 pub const IOREDIS: &str = "ioredis 6.0.0";
 
-/// What the server's own program for measuring is called in tables.
+/// The name of redis-benchmark in tables.
 pub const BENCHMARK: &str = "redis-benchmark";
 
-/// Those that take part in this load. What is missing here is said on standard error, once for each load.
+/// The contenders of this load. Missing programs are reported on standard error, once per load.
 ///
 /// # Errors
 /// When one does not start.
@@ -59,7 +59,7 @@ fn main_js() -> Option<PathBuf> {
     (runs && directory.join("node_modules/ioredis").is_dir()).then(|| directory.join("main.js"))
 }
 
-/// One node process, held for all rounds of a load.
+/// One node process for all rounds of a load.
 struct Node {
     process: Child,
     input: Option<ChildStdin>,
@@ -108,7 +108,7 @@ impl Drop for Node {
     }
 }
 
-/// redis-benchmark with 50 connections and pipelines of 50: nobody waits for single replies.
+/// redis-benchmark with 50 connections and pipelines of 50: no waiting for single replies.
 struct Benchmark {
     program: PathBuf,
     port: u16,
@@ -119,7 +119,7 @@ impl Outside for Benchmark {
         let asked = self.operations_per_second(100_000)? * times.measured.as_secs_f64();
         let ops = asked.max(10_000.0) as u64;
         let took = Duration::from_secs_f64(ops as f64 / self.operations_per_second(ops)?);
-        // It tells no processor time, and latencies of whole pipelines only.
+        // It reports no processor time, and latencies of whole pipelines only.
         let latencies: Histogram<u64> = histogram()?;
         Ok(Sample { ops, took, own: Duration::ZERO, server: Duration::ZERO, allocations: 0, latencies })
     }

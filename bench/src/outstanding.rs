@@ -1,4 +1,4 @@
-//! Processor time per operation with a thousand commands outstanding, and with a million: it should not depend on that.
+//! Processor time per operation with a thousand and with a million outstanding commands: it should be the same.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,10 +15,10 @@ use crate::meter::own_time;
 
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;
-/// Times the processor time of a thousand.
+/// Maximum ratio to the processor time with a thousand.
 const BAR: f64 = 1.3;
 const MEASURED: Duration = Duration::from_secs(4);
-/// What a million commands of the hungriest contender take, with room for everybody else.
+/// Memory for a million commands of the largest contender, with room for other programs.
 #[cfg(feature = "peers")]
 const MEMORY_KIB: u64 = 12 << 20;
 
@@ -28,7 +28,7 @@ thread_local! {
     static FAILED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Measures, and says whether the bar was met.
+/// Measures, and returns whether the bar was met.
 ///
 /// # Errors
 /// When a client fails, or the server does.
@@ -75,7 +75,7 @@ async fn outstanding<C: Holding>(client: &C, callers: usize) -> Result<f64, Stri
             })
         })
         .collect();
-    // Each has had an answer, and asked again.
+    // Each caller has had one reply and sent again.
     while ANSWERED.get() < 2 * callers as u64 && !STOP.get() {
         sleep(Duration::from_millis(20)).await;
     }

@@ -1,5 +1,5 @@
-//! A scripted server in lockstep: it answers when every caller has asked, all at once. So each run of a probe
-//! sees the same batches, whatever else the machine does.
+//! A scripted server in lockstep: it answers all callers at once when each has sent a command. Each run of a probe has the
+//! same batches, independent of the load of the machine.
 
 use std::{
     io::{self, Read, Write},
@@ -7,20 +7,20 @@ use std::{
     thread,
 };
 
-/// What one of the clients needs to know of a server, and no more.
-const GREETING: &[u8] = b"%6\r\n+server\r\n+redis\r\n+version\r\n+7.0.15\r\n+proto\r\n:3\r\n+id\r\n:1\r\n\
+/// The reply to HELLO, with the fields that the clients need.
+const HELLO_REPLY: &[u8] = b"%6\r\n+server\r\n+redis\r\n+version\r\n+7.0.15\r\n+proto\r\n:3\r\n+id\r\n:1\r\n\
     +mode\r\n+standalone\r\n+role\r\n+master\r\n";
 
 /// Starts a peer for one connection after the other and returns its port. It lives as long as the process.
 ///
 /// # Errors
-/// When no port can be had.
+/// When no port is free.
 pub fn start(callers: usize) -> io::Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A probe that ends is no error of the peer.
+            // The end of a probe is no error of the peer.
             drop(serve(stream, callers));
         }
     });
@@ -43,7 +43,7 @@ fn serve(mut stream: TcpStream, callers: usize) -> io::Result<()> {
             used += len;
             match name {
                 b"GET" => waiting += 1,
-                b"HELLO" => stream.write_all(GREETING)?,
+                b"HELLO" => stream.write_all(HELLO_REPLY)?,
                 _ => stream.write_all(b"+OK\r\n")?,
             }
         }
@@ -55,7 +55,7 @@ fn serve(mut stream: TcpStream, callers: usize) -> io::Result<()> {
     }
 }
 
-/// The name of the first command, if it is complete, and the length of all of it.
+/// The name of the first command, if it is complete, and its length.
 fn command(input: &[u8]) -> Option<(&[u8], usize)> {
     let (mut words, mut at) = number(input, 0)?;
     let mut name = None;
@@ -69,7 +69,7 @@ fn command(input: &[u8]) -> Option<(&[u8], usize)> {
     (at <= input.len()).then_some((name?, at))
 }
 
-/// The number in the line at `at`, behind its first byte, and where the next line begins.
+/// The number in the line at `at`, after its first byte, and the start of the next line.
 fn number(input: &[u8], at: usize) -> Option<(usize, usize)> {
     let line = input.get(at + 1..)?;
     let len = line.iter().position(|byte| *byte == b'\r')?;

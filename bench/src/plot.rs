@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// A contender's line: callers, and what was measured.
+/// The line of a contender.
 pub struct Line {
     /// Its name.
     pub name: &'static str,
@@ -12,7 +12,7 @@ pub struct Line {
 
 /// One of the diagrams, both axes logarithmic.
 pub struct Diagram {
-    /// What it shows.
+    /// Its title.
     pub title: &'static str,
     /// Its lines, the first one drawn thicker.
     pub lines: Vec<Line>,
@@ -107,7 +107,7 @@ impl Axis {
         Some(Self { least: least.ln(), most: most.max(least * 1.1).ln() })
     }
 
-    /// How far along the axis a value lies, from 0 to 1.
+    /// The position of a value on the axis, from 0 to 1.
     fn part(&self, value: f64) -> f64 {
         (value.ln() - self.least) / (self.most - self.least)
     }

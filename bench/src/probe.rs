@@ -1,5 +1,4 @@
-//! Small things to count the instructions of. Each does its work `n` times; what a run costs besides is found
-//! by running it twice as long.
+//! Probes for instruction counts. Each repeats its work `n` times; a run of double length separates the constant cost.
 
 use std::hint::black_box;
 
@@ -9,15 +8,15 @@ use redis_actix::{Command, Frame, Get, KeyPrefix, MSet, Set, bench};
 use crate::client::{Client, Connect, Op, text};
 use crate::clients::{ours, redis_rs};
 
-/// So many callers take part in a round trip.
+/// Number of callers in a round trip.
 pub const CALLERS: usize = 256;
 
-/// Every probe, with how often it runs.
+/// All probes with their repetitions.
 pub const ALL: [(&str, usize); 14] = [
     ("build_get", 20_000),
     ("seal_get", 20_000),
     ("seal_get_without_prefix", 20_000),
-    // What callers build themselves is judged by the table of key positions.
+    // The table of key positions checks commands that callers build.
     ("seal_get_by_hand", 5_000),
     ("seal_mset_100", 1_000),
     ("seal_mset_100_without_prefix", 1_000),
@@ -31,7 +30,7 @@ pub const ALL: [(&str, usize); 14] = [
     ("round_trip_1", 2_000),
 ];
 
-/// How many callers wait for the lockstep peer in this probe; 0 when it needs none.
+/// Number of callers of the lockstep peer in this probe; 0 without a peer.
 #[must_use]
 pub fn callers(name: &str) -> usize {
     match name {
@@ -51,7 +50,7 @@ pub fn clients() -> Vec<(&'static str, RoundTrips)> {
         (C::NAME, round_trips::<C>)
     }
     vec![
-        // How often it would look for an answer depends on how soon that comes.
+        // The number of polls would depend on the speed of the reply.
         (ours::Here::NAME, round_trips::<ours::Asleep>),
         of::<redis_rs::Multiplexed>(),
         of::<redis_rs::Tuned>(),
@@ -63,10 +62,10 @@ pub fn clients() -> Vec<(&'static str, RoundTrips)> {
     ]
 }
 
-/// Runs round trips of so many callers with the client of that name.
+/// Runs round trips of `callers` callers with the named client.
 ///
 /// # Errors
-/// When there is none of that name, or it fails.
+/// When the name is unknown, or it fails.
 pub fn run_client(name: &str, callers: usize, n: usize, port: u16) -> Result<(), String> {
     let clients = clients();
     let (_, round_trips) =
@@ -77,7 +76,7 @@ pub fn run_client(name: &str, callers: usize, n: usize, port: u16) -> Result<(),
 /// Runs a probe.
 ///
 /// # Errors
-/// When there is none of that name, or it fails.
+/// When the name is unknown, or it fails.
 pub fn run(name: &str, n: usize, port: u16) -> Result<(), String> {
     let prefix = match name.ends_with("_without_prefix") {
         true => KeyPrefix::none(),
@@ -136,7 +135,7 @@ fn decode(reply: &str, n: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// What a client does for `n` operations of so many callers, which live in the arbiter's tasks as actors do.
+/// Runs `n` operations with the given number of callers, as tasks of the arbiter, like actors.
 fn round_trips<C: Connect>(callers: usize, n: usize, port: u16) -> Result<(), String> {
     actix_rt::System::new().block_on(async {
         let client = C::connect(port).await?;

@@ -1,4 +1,4 @@
-//! How soon things happen: an entry reaches its handler, and a command is answered after its server came back.
+//! Latency of an entry to its handler, and of a command after the restart of its server.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,21 +16,21 @@ use tokio::{
 use crate::client::text;
 use crate::clients::ours::config;
 
-/// So many entries, one each millisecond.
+/// Number of entries, one per millisecond.
 const ENTRIES: usize = 5_000;
 const EVERY: Duration = Duration::from_millis(1);
-/// What an entry may take beyond two round trips at the 99th percentile.
+/// Maximum latency of an entry beyond two round trips, at the 99th percentile.
 const BEYOND: Duration = Duration::from_millis(1);
-/// How often the server is killed.
+/// Number of kills of the server.
 const KILLS: usize = 20;
-/// What an answer may take beyond the delay that was announced: the greeting is two round trips, and so is the command.
-/// On loopback they are shorter than the time slices of a busy machine, which are given as well.
+/// Maximum latency of a reply beyond the announced delay: handshake and command take two round trips each. On loopback
+/// they are shorter than the time slices of a busy machine, which are included.
 const SLICES: Duration = Duration::from_millis(10);
 
-/// Measures both, and says whether the bars were met.
+/// Measures both, and returns whether the bars were met.
 ///
 /// # Errors
-/// When a command fails that must not, or the server does.
+/// When a command or the server fails.
 pub fn run() -> Result<bool, String> {
     actix_rt::System::new().block_on(async {
         println!("| what | p50 | p99 | slowest | bar |\n|---|---|---|---|---|");
@@ -58,7 +58,7 @@ impl Handler<Delivery<Stamped>> for Clock {
 
     fn handle(&mut self, entry: Delivery<Stamped>, _: &mut Self::Context) -> Outcome {
         let sent = self.start + Duration::from_nanos(entry.payload().nanos);
-        // Nobody listens once enough is known.
+        // The receiver is gone after the last sample.
         let _ = self.took.send(sent.elapsed());
         Outcome::Ack
     }
@@ -88,7 +88,7 @@ async fn entries() -> Result<bool, String> {
     }
     consumer.drain(Duration::from_secs(5)).await.map_err(text)?;
     redis.shutdown(Duration::from_secs(5)).await.map_err(text)?;
-    let (trips, delays) = (Spread::of(round_trips), Spread::of(delays));
+    let (trips, delays) = (Percentiles::of(round_trips), Percentiles::of(delays));
     let bar = trips.middle * 2 + BEYOND;
     let well = delays.high <= bar;
     trips.print("PING, a round trip", "");
@@ -96,7 +96,7 @@ async fn entries() -> Result<bool, String> {
     Ok(well)
 }
 
-/// What was announced last, and when.
+/// The last announced delay, and its time.
 #[derive(Clone, Default)]
 struct Announced(Arc<Mutex<Option<(Instant, Duration)>>>);
 
@@ -127,7 +127,7 @@ async fn comebacks() -> Result<bool, String> {
     let (mut late, mut whole) = (Vec::with_capacity(KILLS), Vec::with_capacity(KILLS));
     for nth in 0..KILLS {
         server.kill().map_err(text)?;
-        // Long enough that it has tried a few times, and never in step with them.
+        // Long enough for a few attempts, and not in step with them.
         sleep(Duration::from_millis(150 + 37 * (nth as u64 % 7))).await;
         let waiting = actix::spawn({
             let redis = redis.clone();
@@ -139,26 +139,26 @@ async fn comebacks() -> Result<bool, String> {
         };
         let back = back.map_err(text)?;
         let answered = waiting.await.map_err(text)?.map_err(text)?;
-        let told = *announced.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = told.map_or(back, |(when, delay)| when + delay);
+        let last = *announced.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.map_or(back, |(when, delay)| when + delay);
         late.push(answered.saturating_duration_since(due.max(back)));
         whole.push(answered.saturating_duration_since(back));
     }
     redis.shutdown(Duration::from_secs(5)).await.map_err(text)?;
-    let (late, whole) = (Spread::of(late), Spread::of(whole));
+    let (late, whole) = (Percentiles::of(late), Percentiles::of(whole));
     let well = late.high <= SLICES;
     whole.print("an INCR after its server was back", "");
     late.print("the same beyond the delay that was announced last", &format!("p99 <= {SLICES:?}"));
     Ok(well)
 }
 
-struct Spread {
+struct Percentiles {
     middle: Duration,
     high: Duration,
     most: Duration,
 }
 
-impl Spread {
+impl Percentiles {
     fn of(mut samples: Vec<Duration>) -> Self {
         samples.sort_unstable();
         let at = |share: f64| {

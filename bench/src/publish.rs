@@ -1,4 +1,4 @@
-//! The page on performance: `docs/performance.md` and its diagram.
+//! Writes `docs/performance.md` and its diagram.
 
 use std::{
     env, fs,
@@ -87,7 +87,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
     Ok(well)
 }
 
-/// What a program beside this one prints; its bars are judged when it is run by itself.
+/// Runs another program of this crate and returns its output. Its bars are checked when it runs alone.
 fn run_program(name: &str, args: &[&str]) -> Result<String, String> {
     let program = env::current_exe().map_err(text)?.with_file_name(name);
     let output = Command::new(program).args(args).stderr(Stdio::inherit()).output().map_err(text)?;

@@ -1,4 +1,4 @@
-//! Medians, spreads and ratios, as Markdown.
+//! Medians, ranges and ratios, as Markdown.
 
 use std::{fmt::Write, process::Command, time::Duration};
 
@@ -41,28 +41,28 @@ fn output(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&output).trim().to_owned()
 }
 
-/// What the samples of one contender come to.
+/// Summary of the samples of one contender.
 pub struct Summary {
     /// Its name.
     pub name: &'static str,
     /// Operations per second.
-    pub rate: Spread,
-    /// This crate's rate over its own.
-    pub ratio: Spread,
+    pub rate: MedianRange,
+    /// The rate of this crate divided by the rate of the contender.
+    pub ratio: MedianRange,
     /// Microseconds: the median, 99 and 99.9 per cent.
     pub latencies: [f64; 3],
     /// Microseconds of processor time per operation, of the client and of the server.
     pub time: [f64; 2],
 }
 
-/// Sums up every contender of a load.
+/// Summarizes every contender of a load.
 #[must_use]
 pub fn summaries(outcome: &Outcome) -> Vec<Summary> {
     let rates = |samples: &[Sample]| samples.iter().map(rate).collect::<Vec<_>>();
     let ours = outcome.contenders.first().map(|(_, samples)| rates(samples)).unwrap_or_default();
     let one = |(name, samples): &(&'static str, Vec<Sample>)| {
         let rates = rates(samples);
-        let ratio = Spread::of(ours.iter().zip(&rates).map(|(ours, theirs)| ours / theirs).collect());
+        let ratio = MedianRange::of(ours.iter().zip(&rates).map(|(ours, theirs)| ours / theirs).collect());
         let mut all: Option<Histogram<u64>> = None;
         for sample in samples {
             match &mut all {
@@ -72,11 +72,11 @@ pub fn summaries(outcome: &Outcome) -> Vec<Summary> {
         }
         let at = |quantile| all.as_ref().map_or(0, |all| all.value_at_quantile(quantile)) as f64 / 1000.0;
         let per_op = |time: fn(&Sample) -> Duration| {
-            Spread::of(samples.iter().map(|s| time(s).as_secs_f64() * 1e6 / s.ops.max(1) as f64).collect()).middle
+            MedianRange::of(samples.iter().map(|s| time(s).as_secs_f64() * 1e6 / s.ops.max(1) as f64).collect()).middle
         };
         Summary {
             name,
-            rate: Spread::of(rates),
+            rate: MedianRange::of(rates),
             ratio,
             latencies: [0.5, 0.99, 0.999].map(at),
             time: [per_op(|s| s.own), per_op(|s| s.server)],
@@ -114,9 +114,9 @@ fn rate(sample: &Sample) -> f64 {
     sample.ops as f64 / sample.took.as_secs_f64()
 }
 
-/// The median of some values, and how far they lie apart.
+/// The median and range of some values.
 #[derive(Clone, Copy)]
-pub struct Spread {
+pub struct MedianRange {
     /// The least.
     pub least: f64,
     /// The median.
@@ -125,7 +125,7 @@ pub struct Spread {
     pub most: f64,
 }
 
-impl Spread {
+impl MedianRange {
     fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |n: usize| values.get(n).copied().unwrap_or_default();

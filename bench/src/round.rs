@@ -1,4 +1,4 @@
-//! One round of one contender: so many callers, each with one operation outstanding, for so long.
+//! One round of one contender: a number of callers with one outstanding operation each, for a fixed time.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,29 +13,29 @@ use crate::client::{Client, Op, text};
 use crate::load::{Load, Place};
 use crate::meter::{ServerMeter, own_time};
 
-/// Above so many callers only every eighth latency is taken: reading the clock would be part of the result.
+/// Above this number of callers only every eighth latency is measured: reading the clock would affect the result.
 const TIMED_CALLERS: usize = 16;
 
-/// What a round was measured to be.
+/// The result of a round.
 pub struct Sample {
     /// Operations answered.
     pub ops: u64,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
     /// Processor time of this process.
     pub own: Duration,
     /// Processor time of the server.
     pub server: Duration,
-    /// Allocations, where they are counted.
+    /// Allocations, if counted.
     pub allocations: u64,
     /// Nanoseconds.
     pub latencies: Histogram<u64>,
 }
 
-/// How long a round takes.
+/// Durations of a round.
 #[derive(Clone, Copy)]
 pub struct Times {
-    /// Before anything counts.
+    /// Warm-up.
     pub warm_up: Duration,
     /// The measured part.
     pub measured: Duration,
@@ -49,7 +49,7 @@ struct State {
 }
 
 thread_local! {
-    // All callers live on one thread, and need not be told where to count.
+    // All callers run on one thread and share thread-local counters.
     static STATE: State = const {
         State {
             stop: Cell::new(false),
@@ -60,7 +60,7 @@ thread_local! {
     };
 }
 
-/// A connected client, whatever its type.
+/// A connected client of any type.
 pub struct Contender {
     /// Its name in tables.
     pub name: &'static str,
@@ -72,7 +72,7 @@ enum Kind {
     Outside(RefCell<Box<dyn Outside>>),
 }
 
-/// A contender that is a program of its own, and measures itself.
+/// A contender that is an external program and measures itself.
 pub trait Outside: 'static {
     /// Runs one round.
     ///
@@ -84,7 +84,7 @@ pub trait Outside: 'static {
 /// An empty histogram of nanoseconds: from one to longer than any deadline.
 ///
 /// # Errors
-/// None that is known.
+/// None in practice.
 pub fn histogram() -> Result<Histogram<u64>, String> {
     Histogram::new_with_bounds(1, 100_000_000_000, 3).map_err(text)
 }
@@ -120,7 +120,7 @@ impl Contender {
     ) -> Result<Sample, String> {
         let callers = match &self.kind {
             Kind::Inside(callers) => callers(load),
-            // This thread has nothing else to do meanwhile.
+            // This thread runs nothing else meanwhile.
             Kind::Outside(program) => return program.borrow_mut().round(times),
         };
         STATE.with(|state| {

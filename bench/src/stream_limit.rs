@@ -1,5 +1,5 @@
-//! How fast a server can give out and take back the entries of a stream at all: two reads are always under way, nothing
-//! is decoded, and ids are copied from where they stand.
+//! The maximum rate at which a server can deliver entries of a stream and accept their acknowledgements: two reads are
+//! always in flight, nothing is decoded, and ids are copied from the buffer.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ const HEAD: usize = 5;
 /// The line of an entry that is its id.
 const ID: usize = 2;
 
-/// Reads and acknowledges so many entries, and tells how long that took from the first page on.
+/// Reads and acknowledges `entries` entries, and returns the time from the first page on.
 ///
 /// # Errors
-/// When the server fails, or gives out less than a full page.
+/// When the server fails, or returns less than a full page.
 pub async fn read_all(port: u16, (key, group): (&str, &str), count: usize, entries: usize) -> Result<Duration, String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(text)?;
     stream.set_nodelay(true).map_err(text)?;
@@ -39,7 +39,7 @@ pub async fn read_all(port: u16, (key, group): (&str, &str), count: usize, entri
     let (mut asked, mut seen, mut acknowledged) = (pages.min(2), 0, 0);
     stream.write_all(&read.repeat(asked)).await.map_err(text)?;
     let (mut input, mut first) = (Vec::with_capacity(1 << 20), None);
-    // What each reply is to, in order: a read, or an XACK.
+    // The command of each reply, in order: a read, or an XACK.
     let mut due: std::collections::VecDeque<bool> = vec![true; asked].into();
     while acknowledged < pages {
         if stream.read_buf(&mut input).await.map_err(text)? == 0 {
@@ -89,7 +89,7 @@ fn command(words: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// How many bytes so many lines take, if they are all there.
+/// The bytes of this number of lines, if they are complete.
 fn lines(bytes: &[u8], count: usize) -> Option<usize> {
     bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(count - 1).map(|(at, _)| at + 1)
 }

@@ -1,4 +1,4 @@
-//! Stream consumers with handlers that do nothing, beside loops over redis-rs that do nothing either, round by round.
+//! Stream consumers and redis-rs loops, both with empty handlers, in interleaved rounds.
 
 use std::{
     fmt::Write,
@@ -17,21 +17,21 @@ use crate::clients::ours::{PREFIX, config};
 use crate::meter::{ServerMeter, own_time};
 use crate::stream_limit;
 
-/// So many entries are read and acknowledged at once, and so many in all.
+/// Entries per read and acknowledgement, and in total.
 const COUNTS: [(usize, usize); 4] = [(1, 6_000), (16, 60_000), (128, 200_000), (1024, 200_000)];
 const ENTRIES: usize = 200_000;
 const STREAM: &str = "events";
 const KEY: &str = "bench:events";
 const GROUP: &str = "group";
 
-/// What the handlers get.
+/// The payload.
 #[derive(serde::Deserialize)]
 struct Event {
     #[expect(dead_code, reason = "a handler that does nothing reads nothing")]
     payload: String,
 }
 
-/// Counts what it is given.
+/// Counts its entries.
 struct Counts {
     seen: usize,
     wanted: usize,
@@ -54,7 +54,7 @@ impl Counts {
         if self.seen >= self.wanted
             && let Some(first) = self.first
         {
-            // Nobody waits any more when the consumer hands out more than was wanted.
+            // The receiver is gone if the consumer delivers more than the wanted entries.
             let _ = self.done.send(first);
         }
     }
@@ -84,7 +84,7 @@ enum Contender {
     Messages,
     Typed,
     Raw,
-    /// Nobody can be faster: see [`stream_limit`].
+    /// The upper bound: see [`stream_limit`].
     Limit,
 }
 
@@ -102,12 +102,12 @@ impl Contender {
     }
 }
 
-/// What a round was measured to be.
+/// The result of a round.
 #[derive(Clone, Copy)]
 struct Sample {
     /// Entries per second.
     rate: f64,
-    /// Microseconds of this process for each, and of the server.
+    /// Microseconds per entry, of this process and of the server.
     own: f64,
     server: f64,
 }
@@ -302,5 +302,5 @@ fn middle(mut values: Vec<f64>) -> f64 {
     f64::midpoint(at(last / 2), at(last.div_ceil(2)))
 }
 
-/// The group and the stream belong together.
+/// The group of each stream.
 const _: () = assert!(KEY.len() == PREFIX.len() + STREAM.len());

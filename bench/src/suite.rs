@@ -14,7 +14,7 @@ use crate::round::{Contender, Sample, Times};
 
 /// One load with the samples of every contender, round by round. The first contender is this crate.
 pub struct Outcome {
-    /// What was done.
+    /// The load.
     pub load: Load,
     /// Names and samples.
     pub contenders: Vec<(&'static str, Vec<Sample>)>,
@@ -22,15 +22,15 @@ pub struct Outcome {
 
 /// One load, and how long it is measured.
 pub struct Plan {
-    /// What is done.
+    /// The load.
     pub load: Load,
     /// Rounds of each contender.
     pub rounds: usize,
-    /// How long each takes.
+    /// Durations of each round.
     pub times: Times,
 }
 
-/// Runs the plans with the contenders that `takes` takes by their names, and tells `done` of each.
+/// Runs the plans with the contenders whose names `takes` accepts, and passes each result to `done`.
 ///
 /// # Errors
 /// When a contender fails, or the server does.
@@ -79,9 +79,9 @@ async fn one(
     Ok(Outcome { load, contenders: samples })
 }
 
-/// The contenders of one round, in the order of a Williams square: over the rounds each comes after each other one about as
-/// often as after any. In a mere rotation everybody but one follows the same neighbour for ever, and what that one leaves
-/// behind in the server and the caches is always on the same account.
+/// The contenders of one round, in the order of a Williams square: over the rounds each follows each other one about equally
+/// often. In a plain rotation all but one always follow the same neighbour, and its state in server and caches always
+/// affects the same contender.
 fn order(round: usize, contenders: usize) -> impl Iterator<Item = usize> {
     (0..contenders).map(move |turn| {
         let zigzag = if turn % 2 == 1 { turn.div_ceil(2) } else { contenders - turn / 2 };
@@ -91,10 +91,10 @@ fn order(round: usize, contenders: usize) -> impl Iterator<Item = usize> {
 
 type Connecting = Pin<Box<dyn Future<Output = Result<(Contender, Option<OtherThread>), String>>>>;
 
-/// A name and how its contender is connected.
+/// The name of a contender, and a function that connects it.
 type Named = (&'static str, fn(u16) -> Connecting);
 
-/// Every contender there is, as a way to connect it.
+/// All contenders, as functions that connect them.
 fn all(place: Place) -> Vec<Named> {
     if place == Place::Other {
         return vec![
@@ -131,7 +131,7 @@ where
     (C::NAME, |port| Box::pin(async move { Ok((Contender::new(C::NAME, C::connect(port).await?), None)) }))
 }
 
-/// A runtime on a thread of its own, with a connection's tasks on it.
+/// A runtime on its own thread, for the tasks of a connection.
 struct OtherThread(#[expect(dead_code, reason = "dropping it ends the thread")] oneshot::Sender<()>);
 
 fn there<C: Connect>() -> Named
@@ -168,7 +168,7 @@ mod tests {
 
     /// Ablation: in a rotation each follows its neighbour in all rounds but one.
     #[test]
-    fn nobody_follows_the_same_neighbour_for_long() {
+    fn contenders_do_not_keep_the_same_predecessor() {
         for contenders in 2..16 {
             let mut followed = BTreeMap::new();
             for round in 0..contenders {

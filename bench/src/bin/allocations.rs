@@ -1,4 +1,4 @@
-//! Allocations per operation. A program of its own: counting slows down whoever allocates most.
+//! Allocations per operation. A separate program: counting slows down the contenders that allocate most.
 
 use std::{alloc::System, process::ExitCode};
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             for (name, samples) in &outcome.contenders {
                 let (allocations, ops) = samples.iter().fold((0, 0), |(a, o), s| (a + s.allocations, o + s.ops));
                 let load = format!("{}/{} {:?}", outcome.load.name, outcome.load.callers, outcome.load.place);
-                // Programs of their own are not counted.
+                // External programs are not counted.
                 if allocations > 0 {
                     println!("| {load} | {name} | {:.2} |", allocations as f64 / ops.max(1) as f64);
                 }

@@ -1,4 +1,4 @@
-//! `endurance [--minutes N]`: whether hours of load leave this process as small as its first minutes.
+//! `endurance [--minutes N]`: checks that the process does not grow over hours of load.
 
 use std::{alloc::System, process::ExitCode, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Bytes that a waiting command costs, beside peers.
+//! Bytes per waiting command, this crate and peers.
 
 use std::{alloc::System, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! deadpool-redis: a pool of connections, one to each caller for the time of a command.
+//! deadpool-redis: a pool; each command takes one connection.
 
 use deadpool_redis::{Config, Pool, PoolConfig, Runtime};
 

@@ -1,4 +1,4 @@
-//! fred, nothing set but TCP_NODELAY.
+//! fred, defaults with TCP_NODELAY.
 
 use bytes::Bytes;
 use fred::prelude::{

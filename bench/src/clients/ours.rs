@@ -6,26 +6,26 @@ use redis_actix::{Expire, Get, HGetAll, Incr, MGet, Pipeline, Redis, RedisConfig
 
 use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
-/// Every key gets it; the peers get the whole name instead.
+/// The key prefix; peers get the whole name instead.
 pub const PREFIX: &str = "bench:";
 
 /// The actor on the arbiter of its callers.
 pub struct Here;
 
-/// The same, its thread asleep whenever there is nothing to do.
+/// The same without busy polling.
 pub struct Asleep;
 
-/// The actor on a thread of its own.
+/// The actor on its own thread.
 pub struct OwnThread;
 
-/// Two actors on a thread each; a key always takes the same one, so that its commands keep their order.
+/// Two actors on two threads; a key always uses the same one, so that its commands keep their order.
 pub struct TwoLinks;
 
-/// What [`TwoLinks`] makes.
+/// The client of [`TwoLinks`].
 #[derive(Clone)]
 pub struct Handles([Handle; 2]);
 
-/// A handle. A newtype, so that the names of its methods cannot be taken for the handle's own.
+/// A handle. A newtype, so that its methods do not collide with those of the handle.
 #[derive(Clone)]
 pub struct Handle(pub Redis);
 

@@ -1,4 +1,4 @@
-//! redis-rs: its multiplexed connection as it comes and tuned, and its connection manager.
+//! redis-rs: the multiplexed connection with defaults and tuned, and the connection manager.
 
 use redis::{
     AsyncConnectionConfig, IntoConnectionInfo,
@@ -8,13 +8,13 @@ use redis::{
 
 use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
-/// `MultiplexedConnection`, nothing set.
+/// `MultiplexedConnection` with defaults.
 pub struct Multiplexed;
 
 /// `MultiplexedConnection` without its response timeout, with TCP_NODELAY and a longer queue.
 pub struct Tuned;
 
-/// `ConnectionManager`, nothing set: the peer that reconnects.
+/// `ConnectionManager` with defaults: the peer that reconnects.
 pub struct Manager;
 
 /// Any of its connections.
@@ -60,7 +60,7 @@ impl<C: ConnectionLike + Clone + Send + 'static> Client for Handle<C> {
     }
 }
 
-/// The operation on anything of redis-rs' kind.
+/// Runs the operation on any connection of redis-rs.
 ///
 /// # Errors
 /// Those of the command.

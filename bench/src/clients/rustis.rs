@@ -1,4 +1,4 @@
-//! rustis, nothing set.
+//! rustis with defaults.
 
 use rustis::{
     client::{BatchPreparedCommand, Client as RustisClient},
@@ -61,7 +61,7 @@ impl Client for Handle {
                 Ok(values.len())
             }
             Op::XAdd(key, value) => {
-                // Its own `xadd` spells the operator `APPROXIMATELY`, which no server takes.
+                // Its `xadd` sends the operator as `APPROXIMATELY`, which no server accepts.
                 let command = cmd("XADD").key(key.as_str()).arg("MAXLEN").arg("~").arg(STREAM).arg("*").arg("data");
                 let command = command.arg(BulkString::from(value.to_vec()));
                 let id: String = self.0.send(command, None).await.map_err(text)?;
