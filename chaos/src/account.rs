@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Of one run. The watchdog prints it from its own thread when the arbiter has stopped.
+/// Counters of one run. The watchdog prints them from its own thread when the arbiter has stopped.
 #[derive(Debug, Default)]
 pub struct Account {
     faults: Mutex<BTreeMap<String, u64>>,
     calls: Mutex<BTreeMap<String, u64>>,
     violations: Mutex<BTreeMap<String, u64>>,
     checks: AtomicU64,
-    /// When the arbiter's thread came late, and by how much.
+    /// When the arbiter's thread was delayed, and for how long.
     stalls: Mutex<VecDeque<(Instant, Duration)>>,
     worst_stall: Mutex<Duration>,
     current_fault: Mutex<String>,
@@ -23,8 +23,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Account {
-    /// Records how late a timer of the arbiter's thread was: calls are excused for as long as their thread did not run.
-    /// That it runs at all is the watchdog's business.
+    /// Records the delay of a timer of the arbiter's thread: calls may be late by that time. The watchdog checks that the
+    /// thread runs at all.
     pub fn stalled(&self, late: Duration) {
         let mut stalls = lock(&self.stalls);
         stalls.push_back((Instant::now(), late));
@@ -35,12 +35,12 @@ impl Account {
         *worst = late.max(*worst);
     }
 
-    /// For how long the arbiter's thread did not run since `since`.
+    /// The time for which the arbiter's thread did not run since `since`.
     pub fn stalled_since(&self, since: Instant) -> Duration {
         lock(&self.stalls).iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).sum()
     }
 
-    /// A fault begins; violations name the last one.
+    /// Records the start of a fault; violations name the last one.
     pub fn fault(&self, name: &str) {
         *lock(&self.faults).entry(name.to_owned()).or_default() += 1;
         name.clone_into(&mut lock(&self.current_fault));
@@ -59,7 +59,7 @@ impl Account {
         lock(&self.calls).get(outcome).copied().unwrap_or_default()
     }
 
-    /// `kind` is counted in the totals, `details` describes this violation.
+    /// Counts a violation under `kind`; `details` describes it.
     pub fn check(&self, holds: bool, kind: &str, details: impl FnOnce() -> String) {
         self.checks.fetch_add(1, Ordering::Relaxed);
         if holds {
@@ -68,7 +68,7 @@ impl Account {
         let mut violations = lock(&self.violations);
         let seen = violations.entry(kind.to_owned()).or_default();
         *seen += 1;
-        // A defect shows in thousands of calls at once; a few tell as much.
+        // A defect appears in thousands of calls at once; a few lines suffice.
         if *seen <= 5 {
             let fault = lock(&self.current_fault);
             println!("VIOLATION: {kind}: {} (last fault: {fault})", details());

@@ -11,7 +11,7 @@ use redis_actix_test::{Connection, Proxy, RedisCluster, RedisServer, RedisServer
 /// Primaries of the cluster; each has one replica.
 const SHARDS: usize = 3;
 const POLL: Duration = Duration::from_millis(50);
-/// How long servers may take to agree again after a fault.
+/// Time limit for servers to converge after a fault.
 const AGREEMENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +61,14 @@ impl Deployment {
 
     fn launch(mode: Mode, prefix: &'static str, server: RedisServerBuilder, tls: bool) -> io::Result<Self> {
         let sentinel = server.clone();
-        // Written at once and never synced: it outlives a killed process, and no failover waits for a disk.
+        // Written at once and never synced: it survives a killed process, and no failover waits for the disk.
         let server = server.appendonly(true).arg("--appendfsync", "no");
         let server = server.args(["--lua-time-limit", "50", "--loading-process-events-interval-bytes", "1024"]);
         let server = server.args(["--repl-ping-replica-period", "1", "--repl-timeout", "5"]);
         let servers = match mode {
             Mode::Cluster => {
                 let cluster = RedisCluster::builder().primaries(SHARDS).replicas(1).nodes(server);
-                // A shard without a primary must not take the others down: each has an account of its own.
+                // A shard without a primary must not stop the others: each is checked separately.
                 let cluster = cluster.arg("--cluster-require-full-coverage", "no");
                 Servers::Cluster(if tls { cluster.tls().start()? } else { cluster.proxied().start()? })
             }
@@ -97,7 +97,7 @@ impl Deployment {
         }
     }
 
-    /// The first server alone, as if there were nothing else.
+    /// The configuration for the first server as a single one.
     pub fn config_of_one_server(&self) -> RedisConfigBuilder {
         self.prefixed().host("127.0.0.1").port(self.proxy(0).port())
     }
@@ -134,7 +134,7 @@ impl Deployment {
         }
     }
 
-    /// The name by which the servers know a key.
+    /// A key with its prefix.
     pub fn whole(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
@@ -173,7 +173,7 @@ impl Deployment {
         }
     }
 
-    /// The primary of a shard as a majority sees it; `broken` servers are not asked.
+    /// The primary of a shard according to a majority; `broken` servers are not asked.
     pub fn primary(&self, shard: usize, broken: &[usize]) -> Option<usize> {
         let views: Vec<Option<usize>> = match &self.servers {
             Servers::Sentinel(set) => {
@@ -215,7 +215,7 @@ impl Deployment {
         })
     }
 
-    /// Waits until another server than `old` is the primary, and returns when that was.
+    /// Waits until another server than `old` is the primary, and returns the time.
     pub fn switched(&self, shard: usize, old: usize, broken: &[usize], within: Duration) -> Option<Instant> {
         let deadline = Instant::now() + within;
         while Instant::now() < deadline {
@@ -227,7 +227,7 @@ impl Deployment {
         None
     }
 
-    /// Waits until every shard has a primary that all agree on, and a replica that follows it; `dead` servers are left out.
+    /// Waits until all servers but the `dead` ones agree on a primary of every shard, and each has a replica in sync.
     ///
     /// # Errors
     /// When it takes longer than a minute.
@@ -284,7 +284,7 @@ impl Deployment {
         Ok(None)
     }
 
-    /// The owners of slots in the view of one node.
+    /// The owners of slots according to one node.
     fn slots_seen_by(&self, node: &RedisServer) -> io::Result<Vec<String>> {
         let slots = node.command(["CLUSTER", "SLOTS"])?;
         let range = |range: &Reply| {
@@ -327,7 +327,7 @@ impl Deployment {
             let masters = servers.iter_mut().zip(&primaries).filter(|(_, master)| **master);
             let list = masters.map(|(server, _)| server).find_map(|server| {
                 if key.starts_with("{stream}") {
-                    // Its consumer has to see the entries first.
+                    // Its consumer must see the entries first.
                     let reply = server.command(["XRANGE", &whole, "-", "+"]).ok()?;
                     return Some(reply.array().ok()?.iter().map(entry).collect());
                 }
@@ -348,7 +348,7 @@ impl Deployment {
         keys.filter_map(|key| key.text().ok()).filter(|key| !key.starts_with(self.prefix)).collect()
     }
 
-    /// What servers and sentinels say, for a person who looks for the cause.
+    /// The state of servers and sentinels, for the diagnosis of a violation.
     pub fn describe(&self) -> String {
         let ask = |server: &RedisServer, words: &[&str]| {
             server.command(words).and_then(|reply| reply.text()).unwrap_or_else(|error| error.to_string())
@@ -395,14 +395,14 @@ fn trouble_of(sentinel: &RedisServer, master: &str) -> io::Result<Option<String>
     Ok(None)
 }
 
-/// When servers lose writes that they have acknowledged: from shortly before a failover that is not orderly until every
-/// client can know of it.
+/// Time windows in which servers may lose acknowledged writes: from shortly before an unplanned failover until every client
+/// can know of it.
 #[derive(Debug, Clone, Default)]
 pub struct Losses {
     windows: Vec<(Instant, Instant)>,
 }
 
-/// A write of a primary is at its replica by then.
+/// Time limit for the replication of a write.
 const REPLICATION: Duration = Duration::from_secs(1);
 
 impl Losses {
@@ -420,7 +420,7 @@ impl Losses {
         self.windows.iter().any(|(from, to)| (*from..=*to).contains(&acknowledged))
     }
 
-    /// Where a moment lies beside the last window before it.
+    /// The position of a time relative to the last window before it.
     pub fn near(&self, at: Instant) -> String {
         let before = self.windows.iter().filter(|(from, _)| *from <= at).max_by_key(|(from, _)| *from);
         match before {

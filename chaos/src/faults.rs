@@ -1,4 +1,4 @@
-//! What happens to the servers of a deployment, one fault at a time.
+//! Faults of the servers of a deployment, one at a time.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::deployment::{Deployment, Losses};
 use super::load::FOLLOW;
 use super::load::reads::MOVED;
 
-/// How a primary comes to be replaced.
+/// The cause of a failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failover {
     /// `CLUSTER FAILOVER`, or `SENTINEL FAILOVER`.
@@ -18,7 +18,7 @@ pub enum Failover {
     Forced,
     Killed,
     Frozen,
-    /// Cut off from all servers and sentinels, not from clients.
+    /// Isolated from all servers and sentinels, not from clients.
     Partitioned,
 }
 
@@ -34,14 +34,14 @@ impl Failover {
     }
 }
 
-/// How long a failover may take.
+/// Time limit of a failover.
 const SWITCH: Duration = Duration::from_secs(20);
 
 pub fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What became of a failover.
+/// The result of a failover.
 #[derive(Debug, Clone, Copy)]
 pub struct Switched {
     pub broken: Instant,
@@ -83,7 +83,7 @@ impl Deployment {
             Failover::Partitioned => self.heal(),
         }
         let at = at?;
-        // A cluster's planned failover is agreed on by both: nothing is lost.
+        // A planned failover of a cluster involves both servers: nothing is lost.
         if how != Failover::Planned || self.cluster().is_none() {
             losses.add(broken, at, FOLLOW);
         }
@@ -104,7 +104,7 @@ impl Deployment {
         drop(ordered);
     }
 
-    /// Waits for the servers to agree; a primary that was replaced meanwhile, unasked, counts as a failover.
+    /// Waits for the servers to converge. An unrequested change of the primary counts as a failover.
     pub fn settle(&self, before: &[Option<usize>], broken: Instant, losses: &mut Losses) {
         let agreed = self.wait_well(&[]).and_then(|()| self.cluster().map_or(Ok(()), |_| self.wait_for_one_view()));
         if let Err(error) = agreed {
@@ -138,7 +138,7 @@ impl Deployment {
             let owner = cluster.owner(slot)?.port();
             let others: Vec<_> = cluster.primaries()?.into_iter().filter(|node| node.port() != owner).collect();
             cluster.migrate(slot..=slot, others[chance.usize(..others.len())])?;
-            // The next move asks any node for the owner.
+            // The next move asks a random node for the owner.
             self.wait_for_one_view()
         });
         moved.unwrap_or_else(|error| panic!("a slot could not be moved: {error}\n{}", self.describe()));
@@ -146,7 +146,7 @@ impl Deployment {
     }
 }
 
-/// The script is killed when it has begun; until then there is none to kill.
+/// Repeats the kill until the script has started.
 pub fn kill_script(server: &RedisServer) {
     let deadline = Instant::now() + ms(2_000);
     while Instant::now() < deadline {
@@ -157,7 +157,7 @@ pub fn kill_script(server: &RedisServer) {
     }
 }
 
-/// Faults that leave every primary where it is, or not: chosen at random.
+/// Random faults, with and without a failover.
 #[derive(Debug)]
 pub struct Faults<'a> {
     pub deployment: &'a Deployment,
@@ -224,7 +224,7 @@ impl Faults<'_> {
         }
     }
 
-    /// A primary answers BUSY while another one takes its place: what waits for it has to leave it.
+    /// A primary answers BUSY while it is replaced: commands that wait for it must move.
     fn busy_and_replaced(&mut self, shard: usize, primary: usize, begin: impl Fn(&str)) {
         begin("busy and replaced");
         let server = &self.deployment.servers()[primary];

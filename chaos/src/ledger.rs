@@ -1,4 +1,4 @@
-//! Every write with a number of its own, what its caller was reported, and what the servers have of it.
+//! Every write with its number, the outcome at its caller, and its state at the servers.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -9,12 +9,12 @@ use redis_actix::{Error, Fate};
 use super::account::Account;
 use super::deployment::Losses;
 
-/// What a caller knows of its write.
+/// The outcome of a write at its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reported {
-    /// The reply came.
+    /// Acknowledged.
     Acknowledged,
-    /// The reply came, and a replica has it: WAIT said so.
+    /// Acknowledged and replicated, according to WAIT.
     Replicated,
     NotSent,
     Rejected,
@@ -47,14 +47,14 @@ impl Reported {
 struct Write {
     /// The kind of command.
     by: &'static str,
-    /// A task that waits for one write before the next.
+    /// A task that waits for each write before the next.
     caller: u64,
     key: String,
     at: Instant,
     reported: Reported,
 }
 
-/// Writes are elements of lists, so that loss, repetition and order of each can be seen.
+/// Writes are elements of lists, so that loss, repetition and order are visible.
 #[derive(Debug, Default)]
 pub struct Ledger {
     next: Cell<u64>,
@@ -65,15 +65,15 @@ pub struct Ledger {
     atomic: RefCell<Vec<(u64, [String; 2])>>,
 }
 
-/// What a comparison found, of one kind of command.
+/// The result of a comparison, for one kind of command.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     pub acknowledged: u64,
     pub unknown: u64,
     pub refused: u64,
-    /// Acknowledged and gone, at a time when servers lose writes themselves.
+    /// Acknowledged and lost in a window in which servers lose writes.
     pub lost_by_server: u64,
-    /// Acknowledged and gone without such an excuse.
+    /// Acknowledged and lost outside of such a window.
     pub lost: u64,
     pub repeated: u64,
 }
@@ -95,13 +95,13 @@ impl Ledger {
         self.atomic.borrow_mut().push((number, keys));
     }
 
-    /// The lists that were written to.
+    /// The written lists.
     pub fn keys(&self) -> HashSet<String> {
         let (writes, atomic) = (self.writes.borrow(), self.atomic.borrow());
         writes.values().map(|write| &write.key).chain(atomic.iter().flat_map(|(_, keys)| keys)).cloned().collect()
     }
 
-    /// All writes since the last call. The next round begins with empty lists.
+    /// All writes since the last call. The next round starts with empty lists.
     pub fn take(&self) -> Round {
         let writes = std::mem::take(&mut *self.writes.borrow_mut());
         let round =
@@ -145,7 +145,7 @@ impl Round {
         tallies
     }
 
-    /// Where each number is in its list; repetitions and strangers are violations.
+    /// The position of each number in its list. Repetitions and unknown numbers are violations.
     fn places<'a>(
         &self,
         lists: &'a HashMap<String, Vec<u64>>,

@@ -1,5 +1,5 @@
-//! What the chaos programs and the failover table share: deployments of several servers, a load that keeps an account of
-//! every write, and the faults.
+//! Shared by the chaos programs and the failover table: deployments of several servers, a load that records every write,
+//! and the faults.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these programs fail by panicking")]
 #![allow(missing_docs, reason = "programs of this project are the only callers")]
 

@@ -1,4 +1,4 @@
-//! Callers of every kind that go on whatever happens, and remember what they were reported.
+//! Callers of every kind that continue through all faults and record their outcomes.
 
 mod queue;
 pub(crate) mod reads;
@@ -27,18 +27,17 @@ use topics::Heard;
 
 /// The command timeout of chaos runs.
 pub const DEADLINE: Duration = Duration::from_millis(1_500);
-/// When a silent link is given up.
+/// The time after which a silent link is closed.
 pub const LIVENESS: Duration = Duration::from_millis(600);
-/// How long after a switch a client may still be with the old primary: a silent link is given up, the servers are asked, and
-/// a node that has lost its slots keeps commands in flight for half a second.
+/// Maximum time after a failover for which a client may use the old primary: a silent link is closed, the servers are asked,
+/// and a node that has lost its slots keeps commands in flight for half a second.
 pub const FOLLOW: Duration = Duration::from_secs(2);
 const LISTS: u64 = 12;
 
-/// What the loads share.
+/// State shared by the loads.
 pub struct Shared {
     redis: Redis,
-    /// Another handle on the same arbiter, whose links are never given up for silence: whatever keeps one busy until then
-    /// keeps this one busy without end.
+    /// Another handle on the same arbiter, without `liveness`: a link that hangs until then hangs without end here.
     no_liveness: RefCell<Option<Redis>>,
     account: Arc<Account>,
     ledger: Ledger,
@@ -51,7 +50,7 @@ pub struct Shared {
     callers: Cell<u64>,
     /// Answered and failed.
     reads: Cell<(u64, u64)>,
-    /// When each kind was served.
+    /// Times of successes of each kind.
     served: RefCell<BTreeMap<&'static str, Vec<Instant>>>,
     errors: RefCell<BTreeMap<&'static str, (u64, String)>>,
 }
@@ -80,7 +79,7 @@ impl Shared {
         });
     }
 
-    /// Every call ends by its deadline, but for the time that this thread did not run.
+    /// Every call ends by its deadline, plus the time for which this thread did not run.
     fn in_time(&self, kind: &'static str, asked: Instant, deadline: Duration) {
         let late = asked.elapsed().saturating_sub(deadline);
         if late < Duration::from_millis(300) {
@@ -95,7 +94,7 @@ impl Shared {
 
 type Caller = fn(Rc<Shared>, fastrand::Rng) -> Pin<Box<dyn Future<Output = ()>>>;
 
-/// The kinds of callers, and how many there are of each.
+/// The kinds of callers, with their numbers.
 const CALLERS: &[(usize, Caller)] = &[
     (12, |shared, chance| Box::pin(writes::commands(shared, chance))),
     (2, |shared, chance| Box::pin(writes::bursts(shared, chance))),
@@ -161,7 +160,7 @@ impl Load {
         Self { shared, tasks: RefCell::default(), listeners, keep: Box::new((subscription, consumer)) }
     }
 
-    /// Writes through this handle as well, whose links are never given up for silence.
+    /// Writes through this handle as well, which has no `liveness`.
     pub fn add_no_liveness(&self, redis: &Redis) {
         self.shared.no_liveness.replace(Some(redis.clone()));
     }
@@ -189,7 +188,7 @@ impl Load {
         }
     }
 
-    /// With the servers at rest: everything is served again, and every write is accounted for.
+    /// While the servers are healthy: every kind succeeds again, and every write is accounted for.
     pub async fn verify(&self, deployment: &Arc<Deployment>, losses: &Losses) -> BTreeMap<&'static str, Tally> {
         let shared = &self.shared;
         writes::serves_again(shared).await;
@@ -212,17 +211,17 @@ impl Load {
         tallies
     }
 
-    /// When each kind was served since the last call.
+    /// Times of successes of each kind since the last call.
     pub fn take_served(&self) -> BTreeMap<&'static str, Vec<Instant>> {
         std::mem::take(&mut *self.shared.served.borrow_mut())
     }
 
-    /// How often each kind failed, and the last error.
+    /// The number of failures of each kind, and the last error.
     pub fn take_errors(&self) -> BTreeMap<&'static str, (u64, String)> {
         std::mem::take(&mut *self.shared.errors.borrow_mut())
     }
 
-    /// Ends what listens.
+    /// Ends subscriptions and consumers.
     pub async fn close(self) {
         for listener in &self.listeners {
             listener.abort();
@@ -231,7 +230,7 @@ impl Load {
     }
 }
 
-/// Waits until this holds.
+/// Waits until the condition holds.
 async fn eventually(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     while !holds() {

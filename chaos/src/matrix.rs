@@ -1,4 +1,4 @@
-//! One failover under loads of every kind, and what each of them saw.
+//! One failover under loads of every kind, and its effect on each.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -20,15 +20,15 @@ pub const FAULTS: [Failover; 4] = [Failover::Planned, Failover::Killed, Failover
 pub const KINDS: [&str; 7] =
     ["commands", "watch", "blocking", "subscription", "stream consumer", "producer", "replica reads"];
 
-/// What one kind saw.
+/// The effect on one kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cell {
     pub tally: Tally,
-    /// The longest time without being served.
+    /// The longest time without a success.
     pub silent: Duration,
 }
 
-/// What all kinds saw of one failover.
+/// The effect of one failover on all kinds.
 #[derive(Debug)]
 pub struct Row {
     pub mode: Mode,
@@ -40,7 +40,7 @@ pub struct Row {
     pub violations: u64,
 }
 
-/// For the machine: servers, clients and other programs share its processors.
+/// Tolerance: servers, clients and other programs share the processors.
 const SLACK: Duration = Duration::from_millis(1_500);
 
 impl Row {
@@ -89,7 +89,7 @@ pub fn heading() -> String {
     format!("| primary | plain client | {kinds} |\n{rule}|")
 }
 
-/// Runs all loads in one shard, has its primary replaced, and looks at what became of everything.
+/// Runs all loads in one shard, replaces its primary, and checks every outcome.
 pub async fn row(mode: Mode, how: Failover) -> Row {
     let deployment = spawn_blocking(move || Deployment::start(mode, "{chaos}:")).await.expect("no panic");
     let deployment = Arc::new(deployment.unwrap_or_else(|error| panic!("{error}")));
@@ -143,7 +143,7 @@ async fn fail_over(deployment: &Arc<Deployment>, how: Failover) -> (Switched, Lo
     spawn_blocking(failed_over).await.expect("a failover")
 }
 
-/// From the fault on, however much before it the last time was.
+/// The longest gap, counted from the fault.
 fn longest_gap(broken: Instant, served: &[Instant], end: Instant) -> Duration {
     let before = served.iter().filter(|at| **at <= broken).max().copied().unwrap_or(broken);
     let after = served.iter().filter(|at| **at > broken).copied();

@@ -1,4 +1,4 @@
-//! A client that does nothing clever, for comparison: one connection, and when that fails it asks who the primary is.
+//! A minimal client for comparison: one connection; when it fails, the client asks for the primary.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,13 +12,13 @@ use super::account::Account;
 
 const TICK: Duration = Duration::from_millis(10);
 const CHECK: Duration = Duration::from_millis(50);
-/// Checks without a tick, together two seconds or more, that make a violation. Checks are counted and not time, because a
+/// Checks without a tick, two seconds or more in total, that make a violation. Checks are counted and not time, because a
 /// busy machine delays both threads.
 const MISSED: u32 = 40;
-/// Checks without a tick, together a minute or more, that end the process, which an endless loop would keep alive.
+/// Checks without a tick, a minute or more in total, that end the process, which an endless loop would keep alive.
 const ENDLESS: u32 = 1_200;
 
-/// An actor that does nothing but tick, on the arbiter of the connection.
+/// An actor on the arbiter of the connection that only ticks.
 struct Ticker {
     ticks: Arc<AtomicU64>,
     account: Arc<Account>,
@@ -37,7 +37,7 @@ impl Actor for Ticker {
     }
 }
 
-/// Ends with this value.
+/// Dropping it ends the watchdog.
 #[derive(Debug)]
 pub struct Watchdog {
     over: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ fn watch(account: &Account, ticks: &AtomicU64, over: &AtomicBool) {
             account.check(false, "the arbiter stands still", words);
         }
         if missed == ENDLESS {
-            println!("the arbiter has not run for {:?}: giving up", since.elapsed());
+            println!("the arbiter has not run for {:?}; the run ends", since.elapsed());
             account.print();
             process::exit(1);
         }

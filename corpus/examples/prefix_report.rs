@@ -1,6 +1,6 @@
-//! What the prefix does to every line of the corpus, by server: `cargo xtask prefix-report`.
+//! The effect of the prefix on every line of the corpus, by server: `cargo xtask prefix-report`.
 //!
-//! It uses nothing but what the crate offers to everybody: `KeyPrefix::rewrite`, and `Error::refusal`.
+//! It uses public items only: `KeyPrefix::rewrite` and `Error::refusal`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,9 +16,9 @@ usage: cargo xtask prefix-report [--server HOST:PORT]... [--program PATH]...
 Tries every line of the corpus on running servers, or on servers of its own that are started from these programs;
 without either on the one that REDIS_SERVER names, else the one on PATH. Nothing is executed but COMMAND and INFO.";
 
-/// So many questions share a round trip.
+/// Number of commands per round trip.
 const TOGETHER: usize = 500;
-/// With characters that mean something in a glob.
+/// With glob characters.
 const PREFIX: &str = "te?[^a-z]n\\é:";
 
 fn main() -> ExitCode {
@@ -56,7 +56,7 @@ fn run() -> io::Result<usize> {
     Ok(reports.iter().map(|report| report.wrong.len() + report.unknown.len()).sum())
 }
 
-/// What came of the lines whose commands one server has.
+/// Results of the lines whose commands one server has.
 #[derive(Default)]
 struct Report {
     server: String,
@@ -103,7 +103,7 @@ impl Report {
         Ok(report)
     }
 
-    /// The server's own opinion of the written lines.
+    /// Compares the written lines with `COMMAND GETKEYS`.
     fn compare(&mut self, connection: &mut Connection, allowed: &[(Line, Vec<Vec<u8>>)]) -> io::Result<()> {
         for together in allowed.chunks(TOGETHER) {
             for (_, written) in together {
@@ -150,7 +150,7 @@ impl Report {
     }
 }
 
-/// Which server it is, in its own words.
+/// Name and version of the server.
 fn version(connection: &mut Connection) -> io::Result<String> {
     let info = connection.command(["INFO", "server"])?.ok()?.text()?;
     let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

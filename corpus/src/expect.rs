@@ -1,4 +1,4 @@
-//! What a line must become, and where a server's own answer is no help.
+//! The expected result of a line, and the commands for which `COMMAND GETKEYS` is wrong.
 
 use crate::{Line, Role};
 
@@ -43,7 +43,7 @@ pub fn expected(line: &Line, prefix: &[u8]) -> Vec<Vec<u8>> {
 pub fn server_is_wrong(line: &Line) -> bool {
     let name = line.argv[0].to_ascii_lowercase();
     match name.as_slice() {
-        // Patterns are not told; of several STORE the last.
+        // Patterns are not reported; of several STORE options only the last.
         b"sort" | b"sort_ro" => line.roles.contains(&Role::Template) || line.argv.len() > 3,
         b"georadius" | b"georadiusbymember" => true,
         b"xread" | b"xreadgroup" => {
@@ -53,7 +53,7 @@ pub fn server_is_wrong(line: &Line) -> bool {
         b"migrate" => true,
         b"pfmerge" => line.argv.len() == 2,
         b"cluster" => true,
-        // Shard channels are told as if they were keys.
+        // Shard channels are reported as keys.
         b"spublish" | b"ssubscribe" | b"sunsubscribe" => true,
         _ => false,
     }

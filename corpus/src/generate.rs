@@ -1,4 +1,4 @@
-//! From argument trees to lines: each option alone, all together, repeated, in other cases, with hard names.
+//! From argument trees to lines: each option alone, all together, repeated, in other cases, with difficult names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ const SOURCES: [&str; 4] = [
     include_str!("../../data/commands/valkey-8.1.1.json"),
 ];
 
-/// Names that are hard on a parser: empty, not text, line ends, glob and brace characters, words of the protocol.
+/// Names that are difficult for a parser: empty, not text, line ends, glob and brace characters, words of the protocol.
 const HARD_NAMES: [&[u8]; 18] = [
     b"",
     b"\0",
@@ -56,7 +56,7 @@ pub fn lines(prefix: &[u8]) -> Vec<Line> {
             let args: Vec<Value> = serde_json::from_str(args).unwrap();
             let mut lines = BTreeSet::new();
             generate(name, &args, &hard_names, &mut lines);
-            // Trees leave out what is not documented; a server would refuse the count before anything else.
+            // Trees omit undocumented arguments; a server would refuse the wrong count first.
             lines.retain(|line| accepted(&arities[name], line.argv.len()));
             all.append(&mut lines);
         }

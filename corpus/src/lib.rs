@@ -1,10 +1,10 @@
 //! Command lines generated from the servers' argument trees, each argument with the role it has in the tree.
 //!
-//! The roles are the tests' own knowledge: nothing here looks at the table or at the rules that are tested.
+//! The roles are independent of the table and the rules that are tested.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "what is generated here is the project's own data, and only tests and reports use it"
+    reason = "the lines are generated from the project's own data, for tests and reports only"
 )]
 
 mod expect;
@@ -13,10 +13,10 @@ mod generate;
 pub use expect::{escape, expected, server_is_wrong};
 pub use generate::lines;
 
-/// What an argument is.
+/// The role of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Nothing that names a key.
+    /// No key.
     Plain,
     /// A key.
     Key,
@@ -35,12 +35,12 @@ pub enum Role {
 pub struct Line {
     /// The arguments, the command first.
     pub argv: Vec<Vec<u8>>,
-    /// What each of them is.
+    /// The role of each.
     pub roles: Vec<Role>,
 }
 
 impl Line {
-    /// For a person to read.
+    /// Display form.
     #[must_use]
     pub fn show(&self) -> String {
         let words: Vec<String> = self.argv.iter().map(|arg| arg.escape_ascii().to_string()).collect();

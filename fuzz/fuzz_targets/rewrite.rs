@@ -1,4 +1,4 @@
-//! Any command line: no panic, and nothing changes but for the prefix in some of its arguments.
+//! Any command line: no panic, and no change except the prefix in some arguments.
 //!
 //! `cargo +nightly fuzz run rewrite -- -dict=fuzz/dict/commands.dict`; arguments are separated by the byte 1.
 #![no_main]

@@ -1,4 +1,4 @@
-//! What is to be done.
+//! The command line.
 
 use std::ffi::OsString;
 
@@ -17,7 +17,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, St
     };
     match command.to_str() {
         Some("demo") => {
-            // Habit from `cargo run -- args`; the demo takes no words of its own.
+            // `cargo run -- args` is common; the demo has no positional arguments.
             args.next_if(|arg| arg == "--");
             Ok(Task::Demo(args.collect()))
         }

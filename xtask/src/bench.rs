@@ -31,7 +31,7 @@ fn steps(server: &Path, args: &[OsString]) -> io::Result<ExitCode> {
     let mut build = cargo::command(server);
     build.args(["build", "--release", "--package", HARNESS, "--bins"]);
     if !alone {
-        // Minutes of compiling that a check of instructions has no use for.
+        // A check of instructions does not need these minutes of compilation.
         build.args(["--features", "peers"]);
         ioredis();
     }
@@ -89,7 +89,7 @@ fn runs(args: &[String]) -> Vec<Run> {
     }
 }
 
-/// Brings ioredis, where there is node. The harness says when it goes without.
+/// Installs ioredis if node is there. The harness reports if it is missing.
 fn ioredis() {
     let directory = cargo::root().join("bench/ioredis");
     if directory.join("node_modules/ioredis").is_dir() {

@@ -1,4 +1,4 @@
-//! Cargo, called from a program cargo started.
+//! Runs cargo from a program that cargo started.
 
 use std::env;
 use std::ffi::OsString;
@@ -6,18 +6,18 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The workspace's directory.
+/// The directory of the workspace.
 pub(crate) fn root() -> PathBuf {
     let manifest =
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest.parent().map(Path::to_path_buf).unwrap_or(manifest)
 }
 
-/// The same cargo that runs us, in the workspace, with the server the tests are to use.
+/// The cargo that started this program, in the workspace, with the server for tests.
 pub(crate) fn command(server: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).env("REDIS_SERVER", server);
-    // Set for us by the outer cargo. Build scripts that watch them would run again each time the two ways of calling
+    // The outer cargo sets them. Build scripts that depend on them would run again whenever the two ways to call
     // cargo alternate.
     for (name, _) in env::vars_os() {
         let ours = name.to_str().is_some_and(|name| {
@@ -32,8 +32,9 @@ pub(crate) fn command(server: &Path) -> Command {
     command
 }
 
-/// Becomes the demo, so that its exit code and the signals to it are its own. Comes back only with the reason why not.
+/// Replaces this process by the demo, which then has its own exit code and signals. Returns only on an error.
 pub(crate) fn become_demo(server: &Path, args: &[OsString]) -> String {
-    let error = command(server).args(["run", "--release", "--example", "message_service", "--"]).args(args).exec();
+    let cargo = ["run", "--profile", "demo", "--package", "redis-actix-demo", "--"];
+    let error = command(server).args(cargo).args(args).exec();
     format!("cannot run cargo: {error}")
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`, `soak`, `fault-table` and `failover-table`: all are programs of their own, in `chaos/`.
+//! `cargo xtask chaos`, `soak`, `fault-table` and `failover-table`: separate programs in `chaos/`.
 
 use crate::{cannot, cargo, server};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! A cluster, or a set of sentinels, that stays until it is taken down: for trying out.
+//! A cluster, or a set of sentinels, that runs until `cluster down`: for experiments.
 
 use crate::{cargo::root, server};
 use redis_actix_test::{Connection, form, free_port};
@@ -55,7 +55,9 @@ fn nodes() -> Vec<Node> {
 
 fn up(sentinel: bool) -> io::Result<()> {
     if nodes().iter().any(|node| connect(node.port).is_ok()) {
-        return Err(io::Error::other("one is up already: see `cargo xtask cluster status`, or take it down first"));
+        return Err(io::Error::other(
+            "a deployment is already running: see `cargo xtask cluster status`, or run `cargo xtask cluster down` first",
+        ));
     }
     let program = server::ensure().map_err(io::Error::other)?;
     fs::remove_dir_all(home())
@@ -92,7 +94,7 @@ fn up_sentinels(program: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts one that outlives us, and returns its port as soon as it answers.
+/// Starts a node that outlives this process, and returns its port when it answers.
 fn start(program: &Path, sentinel: bool, options: &[&str]) -> io::Result<u16> {
     let port = free_port()?;
     let dir = home().join(port.to_string());
@@ -110,7 +112,7 @@ fn start(program: &Path, sentinel: bool, options: &[&str]) -> io::Result<u16> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while connect(port).and_then(|mut node| node.command(["PING"])).is_err() {
         if Instant::now() > deadline {
-            return Err(io::Error::other(format!("a server does not start: see {}", dir.join("log").display())));
+            return Err(io::Error::other(format!("a server did not start; see {}", dir.join("log").display())));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -124,7 +126,7 @@ fn connect(port: u16) -> io::Result<Connection> {
     Connection::open(("127.0.0.1", port), None)
 }
 
-/// What to set for a service that is to use it.
+/// Prints the environment for a service.
 fn environment() {
     let nodes = nodes();
     let hosts = |sentinel: bool| {
@@ -143,7 +145,7 @@ fn down() -> io::Result<()> {
         match connect(node.port) {
             // It ends without an answer.
             Ok(mut connection) => drop(connection.command(["SHUTDOWN", "NOSAVE"])),
-            Err(_) => println!("127.0.0.1:{} was gone already", node.port),
+            Err(_) => println!("127.0.0.1:{} had ended already", node.port),
         }
     }
     fs::remove_dir_all(home())
@@ -153,7 +155,7 @@ fn down() -> io::Result<()> {
 fn status() -> io::Result<()> {
     let nodes = nodes();
     if nodes.is_empty() {
-        println!("none is up: `cargo xtask cluster up`");
+        println!("no deployment is running; start one with `cargo xtask cluster up`");
         return Ok(());
     }
     for node in &nodes {

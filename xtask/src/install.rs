@@ -1,4 +1,4 @@
-//! Which package manager installs a server, and how. Pure: nothing is run here.
+//! The commands that install a server with the package manager. Pure: nothing runs here.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manager {
@@ -10,7 +10,7 @@ pub(crate) enum Manager {
     Brew,
 }
 
-/// As whom commands may be run.
+/// The available rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
     Root,
@@ -18,7 +18,7 @@ pub(crate) enum Rights {
     None,
 }
 
-/// Command lines, each as its words.
+/// Command lines, split into words.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// To be run first; may fail.
@@ -47,7 +47,7 @@ impl Manager {
         }
     }
 
-    /// The package in this system's words; the second where the first is gone from it.
+    /// The names of the package on this system, in order of preference.
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Apt => &["redis-server"],
@@ -72,12 +72,12 @@ impl Manager {
         match self {
             Self::Apt => Some("apt-get update"),
             Self::Pacman => Some("pacman -Sy --noconfirm"),
-            // These look for news themselves.
+            // These refresh their package lists themselves.
             Self::Dnf | Self::Apk | Self::Zypper | Self::Brew => None,
         }
     }
 
-    /// What a user would type, for messages.
+    /// The command for a user, for messages.
     pub(crate) fn by_hand(self) -> String {
         let sudo = if self == Self::Brew { "" } else { "sudo " };
         let package = self.packages().first().copied().unwrap_or("redis");
@@ -86,7 +86,7 @@ impl Manager {
             .replace("pacman install", "pacman -S")
     }
 
-    /// The command lines, or `None` where the rights do not do.
+    /// The command lines, or `None` if the rights do not suffice.
     pub(crate) fn plan(self, rights: Rights) -> Option<Plan> {
         let sudo = match (self, rights) {
             // Needs no rights, and refuses to run as root by itself.
@@ -94,7 +94,7 @@ impl Manager {
             (_, Rights::Sudo) => "sudo -n ",
             (_, Rights::None) => return None,
         };
-        // Without these Debian asks questions, and starts what it installs, on the port of everybody's own server.
+        // Without these Debian asks questions and starts the installed server on the default port.
         let env = if self == Self::Apt { "env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 " } else { "" };
         let words = |line: String| line.split_whitespace().map(str::to_owned).collect();
         let package_command = |line: &str| words(format!("{sudo}{env}{line}"));
@@ -104,7 +104,7 @@ impl Manager {
             no_daemon: Vec::new(),
         };
         if self == Self::Apt {
-            // systemd does not look at RUNLEVEL.
+            // systemd ignores RUNLEVEL.
             plan.no_daemon.push(words(format!("{sudo}systemctl disable --now redis-server")));
         }
         Some(plan)

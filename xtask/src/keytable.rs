@@ -1,4 +1,4 @@
-//! `cargo xtask keytable`: writes the table of key positions from what servers say of their own commands.
+//! `cargo xtask keytable`: generates the table of key positions from the command descriptions of servers.
 //!
 //! ```text
 //! cargo xtask keytable                        data/commands/*.json -> src/prefix/table/generated.in
@@ -20,7 +20,7 @@ type Outcome<T> = Result<T, String>;
 /// One command of one source, or `container subcommand`, under its lower-case name.
 type Source = BTreeMap<String, Value>;
 
-/// Runs the command with the words that follow `keytable`.
+/// Runs the command with the arguments after `keytable`.
 pub(crate) fn run(args: &[String]) -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
@@ -74,7 +74,7 @@ fn read_server(address: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// One line a command, sorted: a new server version shows up in a diff as the commands that changed.
+/// One line per command, sorted: a new server version shows up in a diff as the commands that changed.
 fn one_command_a_line(commands: &Source) -> Outcome<String> {
     let mut text = String::from("{\n");
     let last = commands.len().saturating_sub(1);
@@ -106,7 +106,7 @@ fn sources() -> Outcome<Vec<(String, Source)>> {
         .collect()
 }
 
-/// What all sources together say of one command.
+/// Merges the sources of one command.
 #[derive(Default)]
 struct Merged {
     arity: Option<i64>,

@@ -1,6 +1,6 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask test`.
+//! The project's commands: `cargo xtask demo`, `cargo xtask test`.
 //!
-//! Both need nothing but the Rust toolchain: a Redis server is installed where there is none.
+//! They need the Rust toolchain only: a Redis server is installed if there is none.
 
 mod args;
 mod bench;
@@ -22,34 +22,35 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  demo [args]      runs the message service against a real server of its own; args go to it, see `demo --help`
-  test [--quick]   formatting, lints, tests and documentation; --quick leaves lints and documentation out
-  bench [args]     measures against other clients, in a minute with --quick; --only W picks a workload (get64,
-                   get64/256, streams, memory, promptness, instructions, or endurance with --minutes N), --place where
-                   its callers are (same, queue, other); --bars compares with what is promised, --publish writes docs/performance.md;
-                   --check counts instructions by valgrind instead and compares, --update stores them
-  keytable         writes the key-position table anew from data/; --check compares, --from-server ADDR reads a server
-  prefix-report    what the prefix does to every command, by server; --server ADDR, --program PATH, else its own
-  chaos [args]     all faults at random against the invariants: --minutes N (1), --seed S; prints an account. One server
-                   behind a proxy, or --cluster, or --sentinel: failovers, partitions, moving slots
+  demo [args]      runs the example message_service against a server that it starts; see `demo --help`
+  test [--quick]   formatting, lints, tests and documentation; --quick skips lints and documentation
+  bench [args]     measures this crate and other clients, in a minute with --quick; --only W selects a workload (get64,
+                   get64/256, streams, memory, promptness, instructions, or endurance with --minutes N), --place the thread
+                   of the callers (same, queue, other); --bars compares with the bars, --publish writes
+                   docs/performance.md; --check counts instructions with valgrind and compares, --update stores them
+  keytable         generates the key-position table from data/; --check compares, --from-server ADDR reads a server
+  prefix-report    the effect of the prefix on every command, by server; --server ADDR or --program PATH selects one
+  chaos [args]     random faults, invariants checked: --minutes N (1), --seed S; prints a summary. One server behind a
+                   proxy, or with --cluster or --sentinel several: failovers, partitions, moving slots
   soak [args]      stream consumers while servers and consumers are killed at random: --minutes N (3), --seed S;
-                   prints an account of every entry, and fails if one was lost
-  fault-table      what redis-actix and redis-rs do under the same faults, measured, as a table
-  failover-table   what callers of every kind see of a failover, in a cluster and with sentinels, as a table; fails if
-                   more was lost than the servers lose; sentinel, cluster or cluster:killed picks rows
+                   accounts for every entry, and fails if one was lost
+  fault-table      behaviour of redis-actix and redis-rs under the same faults, as a table
+  failover-table   effect of failovers on callers of every kind, in a cluster and with sentinels, as a table; fails if
+                   more was lost than the servers lose; sentinel, cluster or cluster:killed selects rows
   structure        checks that modules import one way and that pure ones use no clock, socket or actor
-  cluster up       starts a cluster of six on loopback that stays, and prints the environment to set; with --sentinel
-                   a master, a replica and three sentinels; `cluster status` looks at it, `cluster down` ends it
+  cluster up       starts a cluster of six nodes on loopback that keeps running, and prints the environment to set;
+                   with --sentinel a master, a replica and three sentinels; `cluster status` shows it, `cluster down`
+                   ends it
   help             this text
 
-Both use the server REDIS_SERVER names, else redis-server or valkey-server from PATH, else install one with the
-system's package manager (as root or with `sudo -n`) and say what they run. Exit codes: 0 all well, 1 something
-failed, 2 wrong usage or no server.";
+The server is REDIS_SERVER, else redis-server or valkey-server from PATH. If there is none, demo, test and bench install
+one with the system's package manager (as root or with `sudo -n`) and print the command. Exit codes: 0 success,
+1 failure, 2 wrong usage or no server.";
 
-/// Wrong usage, or something is missing that only the user can bring.
+/// Wrong usage, or a missing program that the user must install.
 const CANNOT: u8 = 2;
 
-/// What takes its own arguments.
+/// Commands with their own arguments.
 const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
     ("prefix-report", prefix_report::run),

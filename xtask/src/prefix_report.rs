@@ -1,4 +1,4 @@
-//! `cargo xtask prefix-report`: what the prefix does to every command of a server.
+//! `cargo xtask prefix-report`: the effect of the prefix on every command of a server.
 //!
 //! The report itself is an example of the corpus: it needs the crate, which this program must not, because it is built
 //! before every other check.
@@ -9,7 +9,7 @@ use crate::{cargo, server};
 
 const REPORT: [&str; 7] = ["run", "--quiet", "--package", "redis-actix-corpus", "--example", "prefix_report", "--"];
 
-/// Runs the report with the words that follow `prefix-report`.
+/// Runs the report with the arguments after `prefix-report`.
 pub(crate) fn run(args: &[String]) -> ExitCode {
     let program = if args.is_empty() {
         match server::ensure() {

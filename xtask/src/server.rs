@@ -1,4 +1,4 @@
-//! A Redis server, brought along where there is none.
+//! Finds or installs a Redis server.
 
 use crate::install::{Manager, Rights};
 use redis_actix_test::find_server;
@@ -7,13 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
 
-/// Finds the server, or installs one and finds that. The error is one line that says what to do.
+/// Finds the server, or installs one. The error is one line with the remedy.
 pub(crate) fn ensure() -> Result<PathBuf, String> {
     let missing = match find_server() {
         Ok(found) => return absolute(&found).map_err(|e| format!("{}: {e}", found.display())),
         Err(missing) => missing,
     };
-    // Never passed over: the user asked for that very server.
+    // An error if it cannot run: the user selected this server.
     if env::var_os("REDIS_SERVER").is_some_and(|value| !value.is_empty()) {
         return Err(missing.to_string());
     }
@@ -26,7 +26,7 @@ pub(crate) fn ensure() -> Result<PathBuf, String> {
     })
 }
 
-/// Where packages put servers that are not on every user's PATH.
+/// Directories of packaged servers outside of a user's PATH.
 fn beside_path() -> Option<PathBuf> {
     ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"]
         .iter()
@@ -51,7 +51,7 @@ fn install() -> Result<(), String> {
     };
     println!("no redis-server or valkey-server found: installing one");
     for command in &plan.before {
-        // An outdated list of packages may still do; the installation decides.
+        // An outdated package list may suffice; the installation decides.
         run(command);
     }
     if !plan.alternatives.iter().any(|command| run(command)) {
@@ -67,7 +67,7 @@ fn install() -> Result<(), String> {
     Ok(())
 }
 
-/// Prints the command line and runs it with its output shown.
+/// Prints the command line and runs it with visible output.
 fn run(words: &[String]) -> bool {
     println!("+ {}", words.join(" "));
     let Some((program, args)) = words.split_first() else {

@@ -1,4 +1,4 @@
-//! The checks, one after the other, all of them also after a failure.
+//! The checks, in order. All run, also after a failure.
 
 use crate::totals::Totals;
 use crate::{cargo, server};
@@ -12,7 +12,7 @@ struct Step {
     name: &'static str,
     args: &'static [&'static str],
     env: Option<(&'static str, &'static str)>,
-    /// Left out by `--quick`.
+    /// Skipped by `--quick`.
     slow: bool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn run_all(server: &Path, quick: bool) -> ExitCode {
             continue;
         }
         if step.name == "deny" && !server::on_path("cargo-deny") {
-            println!("\n== deny: left out, cargo-deny is not installed");
+            println!("\n== deny: skipped, cargo-deny is not installed");
             continue;
         }
         println!("\n== {}: cargo {}", step.name, step.args.join(" "));
@@ -94,14 +94,14 @@ fn run(step: &Step, server: &Path, totals: &mut Totals) -> io::Result<bool> {
         return Ok(command.status()?.success());
     }
     let ok = count_tests(&mut command, totals, &mut io::stdout())?;
-    // A program that did not build, or was killed before its result: its tests are in no line, but they did not pass.
+    // A program that did not build or was killed prints no result line, but its tests did not pass.
     if !ok && totals.failed == 0 {
         totals.failed = 1;
     }
     Ok(ok)
 }
 
-/// Shows the output as it comes and counts the results in it.
+/// Prints the output and counts the results in it.
 fn count_tests(command: &mut Command, totals: &mut Totals, out: &mut impl Write) -> io::Result<bool> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     if let Some(output) = child.stdout.take() {
@@ -124,7 +124,7 @@ mod tests {
     fn results_are_counted_on_their_way_through() -> io::Result<()> {
         let mut totals = Totals::default();
         let script = r"printf 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured\n\377\n'; exit 3";
-        // Not to standard output: it would be counted by the run this test is part of.
+        // Not to standard output: the outer test run would count it.
         let mut shown = Vec::new();
         let ok = count_tests(Command::new("sh").args(["-c", script]), &mut totals, &mut shown)?;
         assert!(shown.ends_with(b"\xff\n"));

@@ -10,7 +10,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Adds what a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; ...` says; other lines say nothing.
+    /// Adds the numbers of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; ...`; ignores other lines.
     pub(crate) fn add_line(&mut self, line: &str) {
         if let Some(found) = Self::of_line(line) {
             self.passed += found.passed;

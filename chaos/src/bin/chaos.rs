@@ -1,8 +1,8 @@
-//! All faults at random, for as long as asked, with an account of what was seen.
+//! Random faults for a given time, with a summary of outcomes and violations.
 //!
 //! Run by `cargo xtask chaos --minutes N --seed S`: one server behind a proxy, or with `--cluster` or `--sentinel` several
 //! servers that fail over.
-#![allow(clippy::expect_used, clippy::panic, reason = "whatever goes wrong here is what was looked for")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a panic here is a finding")]
 
 #[path = "chaos/account.rs"]
 mod account;
@@ -24,9 +24,9 @@ use load::Load;
 use redis_actix::{ConnectionState, ReconnectPolicy, Redis, RedisConfig, RestartLimit};
 use redis_actix_chaos::deployment::Mode;
 
-/// No command takes longer.
+/// The command timeout.
 const DEADLINE: Duration = Duration::from_millis(1_500);
-/// So long is everything broken before all is looked at in calm.
+/// Duration of the faults before each check of a healthy state.
 const EPOCH: Duration = Duration::from_secs(8);
 const PREFIX: &str = "chaos:";
 
@@ -118,7 +118,7 @@ async fn run(time: Duration, seed: u64, log: Log) -> ExitCode {
     if account.violations() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Everything is mended: now all must be as it was, and every call accounted for.
+/// After all faults are repaired: the service must be healthy, and every call accounted for.
 async fn calm(redis: &Redis, world: &World, load: &Load, account: &Account, start: &mut Option<(usize, usize)>) {
     if !world.server.is_running() {
         let log = world.server.log();

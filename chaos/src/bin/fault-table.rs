@@ -1,4 +1,4 @@
-//! What clients do under the same faults, measured and printed as a table of the documentation.
+//! Measures the behaviour of clients under the same faults and prints the table of FAULTS.md.
 //!
 //! Run by `cargo xtask fault-table`.
 #![allow(clippy::expect_used, clippy::panic, reason = "a fault that cannot be made is not measured")]

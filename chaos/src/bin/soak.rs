@@ -1,8 +1,8 @@
-//! Stream consumers for as long as asked, while servers and consumers are killed and frozen at random, with an account
-//! of every entry.
+//! Stream consumers for a given time, while servers and consumers are killed and frozen at random. Every entry is accounted
+//! for.
 //!
 //! Run by `cargo xtask soak --minutes N --seed S`. Exit code 1 when an entry was lost, or handled twice without a cause.
-#![allow(clippy::expect_used, clippy::panic, reason = "whatever goes wrong here is what was looked for")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a panic here is a finding")]
 
 #[path = "soak/account.rs"]
 mod account;
@@ -28,9 +28,9 @@ use redis_actix_test::RedisServer;
 
 pub(crate) const STREAM: &str = "orders";
 pub(crate) const GROUP: &str = "billing";
-/// Its own time of trouble before everything is looked at in calm.
+/// Duration of the faults before each check of a healthy state.
 const EPOCH: Duration = Duration::from_secs(20);
-/// How long it may take until everything is handled when nothing is broken any more.
+/// Time limit until everything is handled after all faults are repaired.
 const CALM: Duration = Duration::from_secs(60);
 const PRODUCERS: u64 = 3;
 
@@ -98,7 +98,7 @@ async fn run(time: Duration, seed: u64) -> ExitCode {
             faults.one(&mut chance, &server, &mut crew).await;
             tokio::time::sleep(Duration::from_millis(chance.u64(50..1_200))).await;
         }
-        faults.mend(&server, &mut crew);
+        faults.repair(&server, &mut crew);
         over.set(true);
         for producer in producers {
             account.produced(producer.await.expect("a producer"));
@@ -108,7 +108,7 @@ async fn run(time: Duration, seed: u64) -> ExitCode {
             tell_what_is_left(&redis).await;
         }
         account.close(calm, faults, crew.read());
-        // What is settled is of no more use, and the next epoch begins with an empty stream.
+        // Settled entries are no longer needed; the next epoch starts with an empty stream.
         let _ = redis.send(XTrim::max_len(STREAM, 0)).await;
     }
     crew.dismiss();
@@ -117,14 +117,14 @@ async fn run(time: Duration, seed: u64) -> ExitCode {
     if account.is_fine() && dead == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Who holds what, and for how long, as the server says.
+/// Prints the pending entries, with consumer and idle time, as the server reports them.
 async fn tell_what_is_left(redis: &Redis) {
     println!("{:?}", redis.send(XInfoStream::new(STREAM)).await);
     println!("{:?}", redis.send(XInfoGroups::new(STREAM)).await);
     println!("{:?}", redis.send(XInfoConsumers::new(STREAM, GROUP)).await);
 }
 
-/// What one producer did in an epoch.
+/// The sent entries of one producer in an epoch.
 #[derive(Default)]
 pub(crate) struct Produced {
     pub(crate) sent: u64,
@@ -149,9 +149,9 @@ fn produce(redis: &Redis, nth: u64, over: &Rc<Cell<bool>>) -> tokio::task::JoinH
     })
 }
 
-/// Waits until everything is delivered and nothing is pending. Returns whether it came to that. The server's lag is not
-/// asked: it may count too many in a stream that is trimmed (redis/redis#13957; 7,099 for a minute, where the last entry had
-/// been delivered, and every one acknowledged).
+/// Waits until everything is delivered and nothing is pending. Returns whether that happened in time. The server's lag is
+/// not used: it may be too high for a trimmed stream (redis/redis#13957; 7,099 for a minute, after the last entry had been
+/// delivered and all were acknowledged).
 async fn calm(redis: &Redis) -> bool {
     let deadline = Instant::now() + CALM;
     while Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! Elements that are pushed, and waited for by others.
+//! Pushes, and blocking pops by other callers.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_millis(700);
 pub(super) struct Queue {
     pushed: RefCell<BTreeMap<u64, (Reported, Instant)>>,
     popped: RefCell<BTreeMap<u64, Vec<Instant>>>,
-    /// Each of these may have taken an element with it.
+    /// Each of these may have lost an element.
     unknown_pops: Cell<u64>,
     next: Cell<usize>,
 }
@@ -71,7 +71,7 @@ pub(super) async fn pops(shared: Rc<Shared>) {
     }
 }
 
-/// New elements are popped again, and every acknowledged one was popped once.
+/// New elements are popped, and every acknowledged one was popped once.
 pub(super) async fn verify(shared: &Shared, losses: &Losses) -> Tally {
     let mut tally = Tally::default();
     let queue = &shared.queue;
@@ -82,7 +82,7 @@ pub(super) async fn verify(shared: &Shared, losses: &Losses) -> Tally {
             tokio::time::sleep(Duration::from_millis(20)).await;
             pushed = push(shared, key).await;
         }
-        // It comes behind all others.
+        // It is pushed after all others.
         let came = || pushed.is_some_and(|number| queue.popped.borrow().contains_key(&number));
         let came = eventually(Duration::from_secs(10), came).await;
         shared.account.check(came, "BLPOP gets nothing after the last fault", || format!("{key}: {pushed:?}"));
@@ -115,7 +115,7 @@ pub(super) async fn verify(shared: &Shared, losses: &Losses) -> Tally {
             }
         }
         if times > 1 {
-            // A server that did not replicate a pop gives the element away again.
+            // A new primary without a replicated pop delivers the element again.
             let excused = late.is_some_and(|at| losses.explain(*at));
             tally.repeated += 1;
             shared.account.count("blocking came twice after a failover");

@@ -1,4 +1,4 @@
-//! Reads from replicas, and callers who do not wait for their answers.
+//! Reads from replicas, and callers that drop their futures.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -12,7 +12,7 @@ use super::{DEADLINE, Shared, pause};
 
 const READERS: u64 = 16;
 /// The keys of the first readers move to other shards. They are read at primaries only: a replica does not know that its
-/// primary gives a slot away, and answers nil for the keys that have moved (redis/redis#7362).
+/// primary moves a slot, and answers nil for the keys that have moved (redis/redis#7362).
 pub(in super::super) const MOVED: u64 = 8;
 
 /// Writes the values of the readers and waits for a replica to have them.
@@ -57,7 +57,7 @@ pub(super) async fn replicas(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     }
 }
 
-/// Callers who go away while their command is anywhere.
+/// Callers that drop their futures at any stage of the command.
 pub(super) async fn leavers(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     while !shared.over.get() {
         let timeout = Duration::from_micros(chance.u64(..3_000));
@@ -79,7 +79,7 @@ pub(super) async fn leavers(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     }
 }
 
-/// A future that is polled once, kept for a while and dropped. No other caller may notice.
+/// A future that is polled once, kept for a while and dropped. It must not affect other callers.
 pub(super) async fn keepers(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     while !shared.over.get() {
         let kept = Duration::from_millis(chance.u64(..2_000));

@@ -1,4 +1,4 @@
-//! One who publishes, and one who has subscribed: every message comes, or a gap in its place.
+//! A publisher and a subscriber: every message arrives, or a gap in its place.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +63,7 @@ impl Handler<SubscriptionEvent> for Inbox {
     }
 }
 
-/// A shard channel in a cluster: messages to all nodes get lost on the bus, which no client can notice.
+/// A shard channel in a cluster: messages to all nodes can be lost on the bus, which no client can detect.
 pub(super) async fn subscribe(shared: &Rc<Shared>, mode: Mode) -> Subscription {
     shared.heard.sharded.set(mode == Mode::Cluster);
     let topic = if mode == Mode::Cluster { Topic::shard(TOPIC) } else { Topic::channel(TOPIC) };
@@ -98,7 +98,7 @@ async fn one(shared: &Shared) -> Option<u64> {
     }
 }
 
-/// New messages come again; every earlier message that did not come has a gap in its place.
+/// New messages arrive; every missing earlier message has a gap in its place.
 pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
     let mut tally = Tally::default();
     let (asked, mut heard) = (Instant::now(), false);
@@ -113,7 +113,7 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
     }
     let came = std::mem::take(&mut *shared.heard.came.borrow_mut());
     let published = std::mem::take(&mut *shared.heard.published.borrow_mut());
-    // One after the other was published, and they come in this order; a gap stands between two that came.
+    // Messages arrive in the order of publication; a gap stands between two that arrived.
     let mut covered: Vec<(u64, u64)> = Vec::new();
     let (mut last, mut gap, mut seen) = (0, false, BTreeSet::new());
     for event in &came {

@@ -48,7 +48,7 @@ pub(super) async fn no_liveness(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     }
 }
 
-/// Commands that are sent without waiting for the one before. Their order holds as well.
+/// Commands that are sent without waiting for the previous one. They keep their order as well.
 pub(super) async fn bursts(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     let caller = shared.caller();
     while !shared.over.get() {
@@ -128,7 +128,7 @@ pub(super) async fn watches(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     }
 }
 
-/// What a script of the user answers with this is the user's, whatever its code.
+/// An error that a user's script returns belongs to the user, with any code.
 const OWN_WORDS: &str = "said by a script";
 
 static PUSH: Script<i64> = Script::new("return redis.call('RPUSH', KEYS[1], ARGV[1])");
@@ -136,7 +136,7 @@ static PUSH_AND_REFUSE: Script<i64> = Script::new(
     "redis.call('RPUSH', KEYS[1], ARGV[1])
      return redis.error_reply(ARGV[2] .. ' said by a script')",
 );
-/// Codes that mean something to a client when the server itself answers them.
+/// Codes with a meaning for clients if the server itself sends them.
 const CODES: [&str; 8] = ["BUSY", "TRYAGAIN", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "ERR"];
 
 pub(super) async fn scripts(shared: Rc<Shared>, mut chance: fastrand::Rng) {
@@ -149,7 +149,7 @@ pub(super) async fn scripts(shared: Rc<Shared>, mut chance: fastrand::Rng) {
         } else {
             let code = CODES[chance.usize(..CODES.len())];
             let sent = shared.redis.send(PUSH_AND_REFUSE.invoke().key(&key).arg(number).arg(code)).await;
-            // Its words prove that it ran.
+            // Its text proves that it ran.
             let ran = sent.as_ref().is_err_and(|error| error.message().contains(OWN_WORDS));
             note(&shared, "scripts with codes", caller, number, &key, if ran { Ok(()) } else { sent.map(drop) });
         }
@@ -158,7 +158,7 @@ pub(super) async fn scripts(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     }
 }
 
-/// Writes that are only then taken for done when a replica has them.
+/// Writes that complete only when a replica has them.
 pub(super) async fn replicated(shared: Rc<Shared>, mut chance: fastrand::Rng) {
     let caller = shared.caller();
     while !shared.over.get() {

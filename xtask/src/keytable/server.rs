@@ -1,6 +1,6 @@
 //! Asks a running server for `COMMAND` and `COMMAND DOCS` and condenses the answers.
 //!
-//! A reader of its own instead of the library: the table must be producible when the library does not compile.
+//! It does not use the library: the table must be producible while the library does not compile.
 
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What was done and seen, and what should not have been.
+//! Counts of outcomes and violations.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 
 use redis_actix::Redis;
 
-/// Of one run.
+/// Counters of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     faults: RefCell<BTreeMap<&'static str, u64>>,
     calls: RefCell<BTreeMap<&'static str, u64>>,
     violations: RefCell<Vec<String>>,
     checks: Cell<u64>,
-    /// When this thread was kept from running, and for how long.
+    /// When this thread was delayed, and for how long.
     stalls: RefCell<VecDeque<(Instant, Duration)>>,
 }
 
 impl Account {
-    /// Notes each time that this thread came late, for the machine's own delays are not the client's.
+    /// Records each delay of this thread: delays of the machine are not violations of the client.
     pub(crate) async fn watch_the_thread(self: Rc<Self>) {
         const BEAT: Duration = Duration::from_millis(10);
         loop {
@@ -35,7 +35,7 @@ impl Account {
         }
     }
 
-    /// How long this thread did not run since `since`.
+    /// The time for which this thread did not run since `since`.
     pub(crate) fn stalled_since(&self, since: Instant) -> Duration {
         self.stalls.borrow().iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).sum()
     }
@@ -79,7 +79,7 @@ impl Account {
     }
 }
 
-/// The log, looked through for secrets and kept nowhere.
+/// A log writer that searches for secrets and stores nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Log {
     tail: Arc<Mutex<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! Breaking things, on a thread of its own.
+//! The faults, on their own thread.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use redis_actix_test::{Direction, Proxy, RedisServer};
 
-/// A server, the way to it, and what it wants to hear.
+/// The server, its proxy and its password.
 pub(crate) struct World {
     pub(crate) server: RedisServer,
     pub(crate) proxy: Proxy,
@@ -41,17 +41,17 @@ impl World {
         std::fs::write(self.password_file(), password).expect("written");
     }
 
-    /// How many clients the server has beside the one that asks.
+    /// The number of clients of the server, without the connection of this call.
     pub(crate) fn clients(&self) -> usize {
         self.server.clients().map_or(usize::MAX, |clients| clients.len())
     }
 
     fn tell<const N: usize>(&self, words: [&str; N]) {
-        // A server that is away or refuses just now is a fault as well.
+        // The server may be down or refuse: that is a fault as well.
         let _ = self.server.command(words);
     }
 
-    /// One fault after the other, each mended before the end. Returns their names.
+    /// Runs one fault after the other and repairs each before it returns. Returns their names.
     pub(crate) fn break_things(&self, mut chance: fastrand::Rng, time: Duration) -> Vec<&'static str> {
         let until = Instant::now() + time;
         let mut done = Vec::new();
@@ -163,7 +163,7 @@ impl World {
                 "demoted"
             }
             _ => {
-                // Only here: a killed server waits as long for each command of its log, which grows.
+                // Only here: a killed server also waits that long for each command of its log at the restart.
                 self.tell(["CONFIG", "SET", "key-load-delay", "10000"]);
                 self.tell(["DEBUG", "RELOAD"]);
                 self.tell(["CONFIG", "SET", "key-load-delay", "0"]);
@@ -172,7 +172,8 @@ impl World {
         }
     }
 
-    /// The server first, everybody out, and the file a while later: in between every login is refused.
+    /// Changes the password of the server, disconnects all clients, and changes the file later: in between every login is
+    /// refused.
     fn rotate(&self, chance: &mut fastrand::Rng) {
         let password = format!("canary-{}", self.rotations.fetch_add(1, Ordering::Relaxed) + 1);
         if self.server.set_password(Some(&password)).is_ok() {

@@ -1,4 +1,4 @@
-//! Callers that go on whatever happens, and remember what they were told.
+//! Callers that continue through all faults and record their outcomes.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -17,10 +17,10 @@ use crate::{DEADLINE, PREFIX};
 
 const COUNTERS: usize = 8;
 const READERS: usize = 16;
-/// The actor is taken down once in so long at the most.
+/// Minimum time between two panics of the actor.
 const MOMENT: Duration = Duration::from_secs(4);
 
-/// Any command, its answer as it is.
+/// Any command, with its raw reply.
 struct Own(Frame);
 
 impl Message for Own {
@@ -39,7 +39,7 @@ impl Command for Own {
     }
 }
 
-/// Takes the actor down: a caller who panics when it is told, on the actor's way through replies.
+/// Causes a panic of the actor while it delivers replies: a caller whose waker panics.
 #[derive(Default)]
 struct Fatal(tokio::sync::Notify);
 
@@ -51,7 +51,7 @@ impl Wake for Fatal {
 }
 
 #[derive(Default)]
-struct Told {
+struct CounterRecord {
     acknowledged: Cell<i64>,
     unknown: Cell<i64>,
 }
@@ -60,8 +60,8 @@ pub(crate) struct Load {
     redis: Redis,
     account: Rc<Account>,
     over: Rc<Cell<bool>>,
-    counters: Rc<[Told; COUNTERS]>,
-    /// Entries of the stream that were acknowledged.
+    counters: Rc<[CounterRecord; COUNTERS]>,
+    /// Acknowledged entries of the stream.
     entries: Rc<RefCell<Vec<u64>>>,
     next_entry: Rc<Cell<u64>>,
     callers: RefCell<Vec<tokio::task::JoinHandle<()>>>,
@@ -110,19 +110,19 @@ impl Load {
         self.over.set(true);
         let callers = std::mem::take(&mut *self.callers.borrow_mut());
         for caller in callers {
-            // The one that takes the actor down may have begun to wait for its moment, and then waits for an answer.
+            // The caller that causes the panic may still wait for its time, and then for its reply.
             let ended = tokio::time::timeout(MOMENT + DEADLINE * 2, caller).await;
             self.account.check(ended.is_ok_and(|ended| ended.is_ok()), "a caller was never answered");
         }
     }
 
-    /// With the server at rest: what was acknowledged is there, and nothing else ran.
+    /// While the server is healthy: all acknowledged writes are there, and nothing else ran.
     pub(crate) fn verify(&self, world: &World, account: &Account) {
         let ask = |words: &[&str]| world.server.command(words).unwrap_or_else(|error| panic!("{error}"));
-        for (nth, told) in self.counters.iter().enumerate() {
+        for (nth, record) in self.counters.iter().enumerate() {
             let run = ask(&["GET", &format!("{PREFIX}counter:{nth}")]).text().ok().and_then(|text| text.parse().ok());
             let run: i64 = run.unwrap_or_default();
-            let (low, high) = (told.acknowledged.get(), told.acknowledged.get() + told.unknown.get());
+            let (low, high) = (record.acknowledged.get(), record.acknowledged.get() + record.unknown.get());
             account.check((low..=high).contains(&run), &format!("counter {nth}: {low}..={high}, and {run} run"));
         }
         let stream = ask(&["XRANGE", &format!("{PREFIX}stream"), "-", "+"]);
@@ -135,7 +135,7 @@ impl Load {
         let missing = self.entries.borrow().iter().filter(|entry| !present.contains_key(entry)).count();
         account.check(missing == 0, &format!("{missing} acknowledged entries are not in the stream"));
         account.check(present.values().all(|times| *times == 1), "an entry is in the stream twice");
-        // The next look begins with an empty stream, or the looks of a long run would take longer and longer.
+        // The next check starts with an empty stream; otherwise the checks of a long run would take ever longer.
         ask(&["DEL", &format!("{PREFIX}stream")]);
         self.entries.borrow_mut().clear();
         let keys = ask(&["KEYS", "*"]);
@@ -145,13 +145,13 @@ impl Load {
     }
 }
 
-/// Every call ends by its deadline, but for the time that this thread was kept from running.
+/// Every call ends by its deadline, plus the time for which this thread did not run.
 fn in_time(account: &Account, asked: Instant, deadline: Duration) {
     let late = asked.elapsed().saturating_sub(deadline);
     let stalled = account.stalled_since(asked);
     let words = || {
         format!(
-            "a call was answered {late:?} after its deadline of {deadline:?}; this thread stood still for {stalled:?}"
+            "a call was answered {late:?} after its deadline of {deadline:?}; this thread did not run for {stalled:?}"
         )
     };
     account.check(late < Duration::from_millis(300) + stalled, &words());
@@ -168,17 +168,17 @@ fn failed(account: &Account, error: &Error) -> Fate {
     error.fate()
 }
 
-async fn count(redis: &Redis, account: &Account, counters: &[Told; COUNTERS], chance: &mut fastrand::Rng) {
+async fn count(redis: &Redis, account: &Account, counters: &[CounterRecord; COUNTERS], chance: &mut fastrand::Rng) {
     let nth = chance.usize(..COUNTERS);
-    let (Some(told), asked) = (counters.get(nth), Instant::now()) else { return };
+    let (Some(record), asked) = (counters.get(nth), Instant::now()) else { return };
     match redis.send(Incr::new(format!("counter:{nth}"))).await {
         Ok(_) => {
             account.call("answered");
-            told.acknowledged.set(told.acknowledged.get() + 1);
+            record.acknowledged.set(record.acknowledged.get() + 1);
         }
         Err(error) => {
             if failed(account, &error) == Fate::Unknown {
-                told.unknown.set(told.unknown.get() + 1);
+                record.unknown.set(record.unknown.get() + 1);
             }
         }
     }
@@ -191,7 +191,7 @@ async fn read(redis: &Redis, account: &Account, chance: &mut fastrand::Rng) {
     match redis.send(Get::<String>::new(format!("own:{reader}")).timeout(deadline)).await {
         Ok(value) => {
             account.call("answered");
-            account.check(value == Some(format!("canary of {reader}")), "somebody else's reply");
+            account.check(value == Some(format!("canary of {reader}")), "a reply of another caller");
         }
         Err(error) => {
             failed(account, &error);
@@ -215,7 +215,7 @@ async fn append(redis: &Redis, account: &Account, entries: &RefCell<Vec<u64>>, n
     in_time(account, asked, DEADLINE);
 }
 
-/// Callers who go away while their command is anywhere.
+/// Callers that drop their futures at any stage of the command.
 async fn leave(redis: &Redis, account: &Account, chance: &mut fastrand::Rng) {
     let call = redis.send(Set::new("left", "canary"));
     if tokio::time::timeout(Duration::from_micros(chance.u64(..3_000)), call).await.is_err() {
@@ -227,7 +227,7 @@ async fn fall(redis: &Redis, chance: &mut fastrand::Rng) {
     tokio::time::sleep(MOMENT.mul_f64(chance.f64())).await;
     let fatal = Arc::new(Fatal::default());
     let waker = Waker::from(fatal.clone());
-    // Unconstrained: else the runtime, too, may wake it.
+    // Unconstrained: otherwise the runtime may wake it as well.
     let mut call = pin!(tokio::task::unconstrained(redis.send(Get::<String>::new("fatal"))));
     if call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
         fatal.0.notified().await;

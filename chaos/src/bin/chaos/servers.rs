@@ -13,9 +13,9 @@ use redis_actix_chaos::watchdog::Watchdog;
 
 use crate::account::Log;
 
-/// So long is everything broken before all is looked at in calm.
+/// Duration of the faults before each check of a healthy state.
 const EPOCH: Duration = Duration::from_secs(15);
-/// Nothing new is learnt from more violations.
+/// The run ends after this number of violations.
 const ENOUGH: u64 = 1_000;
 
 pub(crate) async fn run(mode: Mode, time: Duration, seed: u64, log: Log) -> ExitCode {
@@ -71,7 +71,7 @@ async fn break_things(
         faults.losses
     });
     let losses = broken.await.unwrap_or_else(|error| panic!("the faults' thread: {error}"));
-    // Until then a client may still follow the last failover.
+    // Until then a client may still be following the last failover.
     tokio::time::sleep(FOLLOW).await;
     losses
 }

@@ -1,4 +1,4 @@
-//! Three clients behind one face. All have the same patience: 500 ms for a command.
+//! Three clients behind one interface. All have a command timeout of 500 ms.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) enum Client {
     Multiplexed(MultiplexedConnection),
 }
 
-/// Why a command failed, in the client's own words.
+/// The error message of the client.
 pub(crate) struct Failed(pub(crate) String);
 
 struct Own(Frame);

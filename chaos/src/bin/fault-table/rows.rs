@@ -1,4 +1,4 @@
-//! The faults, each made anew for each client.
+//! The faults, each with a new server per client.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ fn server() -> RedisServer {
     RedisServer::start().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Asks until it is answered; says after how long, and how many errors there were before.
+/// Repeats a command until it succeeds; returns the time and the number of errors before.
 async fn well_again(client: &mut Client, words: &[&str]) -> String {
     let (start, mut errors) = (Instant::now(), 0);
     while start.elapsed() < Duration::from_secs(8) {
@@ -121,7 +121,7 @@ async fn failover(kind: Kind) -> String {
     well_again(&mut client, &["INCR", "k"]).await
 }
 
-/// Has a task wait for an element of `queue`, and returns when the server knows.
+/// Starts a task that waits for an element of `queue`; returns when the server lists it as blocked.
 async fn wait_for_an_element(client: &Client, server: &RedisServer) -> actix_rt::task::JoinHandle<()> {
     let mut own = client.clone();
     let waiting = actix_rt::spawn(async move {
@@ -129,7 +129,7 @@ async fn wait_for_an_element(client: &Client, server: &RedisServer) -> actix_rt:
     });
     let start = Instant::now();
     while !server.clients().expect("listed").iter().any(|client| client.contains(" flags=b")) {
-        assert!(start.elapsed() < Duration::from_secs(8), "nobody waits");
+        assert!(start.elapsed() < Duration::from_secs(8), "no client is blocked");
         tokio::time::sleep(ms(5)).await;
     }
     waiting
@@ -156,7 +156,7 @@ async fn given_up(kind: Kind) -> String {
         let waiting = wait_for_an_element(&client, &server).await;
         waiting.abort();
         let _ = waiting.await;
-        // Whatever a client does about it, it has done then.
+        // By then the client has reacted.
         tokio::time::sleep(ms(100)).await;
         server.command(["RPUSH", "queue", "x"]).expect("asked").ok().expect("pushed");
         let left = server.command(["RENAME", "queue", "kept"]).is_ok_and(|answer| answer.error().is_none());

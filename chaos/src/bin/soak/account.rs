@@ -1,4 +1,4 @@
-//! Every entry, and what became of it.
+//! Every entry and its outcome.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use crate::Produced;
 use crate::crew::Line;
 use crate::faults::Faults;
 
-/// An acknowledgement that nothing disturbs is confirmed within this time, in milliseconds.
+/// Time limit for the confirmation of an acknowledgement without faults, in milliseconds.
 const PROMPT: u64 = 1_000;
 
-/// Over all epochs.
+/// Counters over all epochs.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     epochs: u64,
     sent: u64,
     unknown: u64,
     acknowledged: u64,
-    /// Entries whose handler said that it is done.
+    /// Entries whose handler has finished.
     handled: u64,
     calls: u64,
     duplicates: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
     events: BTreeMap<String, u64>,
     violations: Vec<String>,
-    /// Those of the present epoch.
+    /// Those of the current epoch.
     open: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl Account {
     }
 
     fn violated(&mut self, words: String) {
-        // A defect shows in thousands of entries at once; a few tell as much.
+        // A defect appears in thousands of entries at once; a few lines suffice.
         if self.violations.len() < 20 {
             println!("VIOLATION: {words}");
         }
@@ -93,7 +93,7 @@ impl Account {
         println!("faults:       {}", line(&self.faults));
         println!("processes:    {processes} consumers started");
         println!("events:       {}", events.join(", "));
-        println!("sent:         {}, of which {} nobody knows", self.sent, self.unknown);
+        println!("sent:         {}, of which {} have an unknown fate", self.sent, self.unknown);
         println!("acknowledged: {}", self.acknowledged);
         println!("handled:      {} entries in {} calls", self.handled, self.calls);
         println!("again:        {}", line(&self.duplicates));
@@ -108,7 +108,7 @@ fn is(lines: &[&Line], nth: usize, word: &str) -> bool {
     lines.get(nth).is_some_and(|line| line.word == word)
 }
 
-/// Why an entry was handled a second time.
+/// The cause of a second delivery.
 fn cause(lines: &[&Line], first: usize, second: usize, faults: &Faults) -> Option<&'static str> {
     let (begun, again) = (lines.get(first)?, lines.get(second)?);
     let own = lines.iter().skip(first).filter(|line| line.worker == begun.worker && line.word != "begin");
@@ -124,6 +124,6 @@ fn cause(lines: &[&Line], first: usize, second: usize, faults: &Faults) -> Optio
     }
     let answered = answers.iter().find(|line| line.word == "ack").map_or(again.at, |line| line.at + PROMPT);
     let first = faults.between(&begun.worker, begun.at, answered.min(again.at));
-    // It had come to the second one before, which then stood still until others had taken it over.
+    // The second worker had received it earlier and was frozen until others had claimed it.
     first.or_else(|| faults.frozen(&again.worker, begun.at, again.at))
 }

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// At most so many at once.
+/// Maximum number of processes.
 const MOST: usize = 5;
 
-/// See the module. Their names are few and come back.
+/// The processes. Their names are few and reused.
 pub(crate) struct Crew {
     port: u16,
     dir: PathBuf,
@@ -21,7 +21,7 @@ struct Worker {
     frozen: bool,
 }
 
-/// One line of a worker's log.
+/// One line of the log of a worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) worker: String,
@@ -44,7 +44,7 @@ impl Crew {
         self.started
     }
 
-    /// Starts a worker of a name that is free, if there is one.
+    /// Starts a worker under a free name, if there is one.
     pub(crate) fn hire(&mut self, seed: u64) -> Option<String> {
         let mut names = (0..MOST).map(|nth| format!("worker-{nth}"));
         let name = names.find(|name| self.workers.iter().all(|worker| worker.name != *name))?;
@@ -68,7 +68,7 @@ impl Crew {
         Some(worker.name)
     }
 
-    /// Lets one finish what it has, and go.
+    /// Drains one worker.
     pub(crate) async fn release(&mut self, chance: &mut fastrand::Rng) -> Option<String> {
         if self.workers.len() < 2 {
             return None;
@@ -90,7 +90,7 @@ impl Crew {
         Some((worker.name.clone(), worker.frozen))
     }
 
-    /// Nobody is frozen any more, and somebody is there. Returns who was.
+    /// Continues all frozen workers and starts one if none runs. Returns the names of the frozen ones.
     pub(crate) fn thaw_all(&mut self) -> Vec<String> {
         if self.workers.is_empty() {
             self.hire(0);
@@ -104,7 +104,7 @@ impl Crew {
         frozen.map(thaw).collect()
     }
 
-    /// What they have written since the last time.
+    /// The new lines since the last call.
     pub(crate) fn read(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         for nth in 0..MOST {
@@ -117,7 +117,7 @@ impl Crew {
                 let (word, at, id) = (next(), next(), next());
                 lines.push(Line { worker: worker.clone(), word, at: at.parse().unwrap_or_default(), id });
             }
-            // They append: whoever writes now writes at the new end.
+            // They append: later writes go to the new end.
             let _ = fs::OpenOptions::new().write(true).truncate(true).open(&path);
         }
         lines.sort_by_key(|line| line.at);

@@ -1,4 +1,4 @@
-//! What is broken, when, and to whom: each of it may be the cause of a second delivery.
+//! The faults with their times and targets: each may cause a second delivery.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::now;
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// A worker, or everybody.
+    /// A worker, or all.
     pub(crate) whose: Option<String>,
     pub(crate) from: u64,
-    /// Not yet, where it goes on.
+    /// `None` while it lasts.
     pub(crate) to: Option<u64>,
 }
 
-/// Those of one epoch.
+/// The faults of one epoch.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
@@ -79,8 +79,8 @@ impl Faults {
         }
     }
 
-    /// Everything works from now on.
-    pub(crate) fn mend(&mut self, server: &RedisServer, crew: &mut Crew) {
+    /// Repairs everything.
+    pub(crate) fn repair(&mut self, server: &RedisServer, crew: &mut Crew) {
         if !server.is_running() {
             server.restart().unwrap_or_else(|error| panic!("{error}"));
         }
@@ -89,7 +89,7 @@ impl Faults {
         }
     }
 
-    /// What may have kept the acknowledgement of this worker back between the two times.
+    /// The fault that may have delayed an acknowledgement of this worker between the two times.
     pub(crate) fn between(&self, worker: &str, from: u64, to: u64) -> Option<&'static str> {
         let concerns = |fault: &&Fault| {
             fault.name != "worker let go" && fault.whose.as_deref().is_none_or(|whose| whose == worker)
@@ -98,7 +98,7 @@ impl Faults {
         self.0.iter().filter(concerns).find(overlaps).map(|fault| fault.name)
     }
 
-    /// Whether this worker stood still between the two times.
+    /// Whether this worker was frozen between the two times.
     pub(crate) fn frozen(&self, worker: &str, from: u64, to: u64) -> Option<&'static str> {
         let freezes = |fault: &&Fault| fault.name == "worker frozen" && fault.whose.as_deref() == Some(worker);
         let overlaps = |fault: &&Fault| fault.from <= to && fault.to.is_none_or(|end| end + 200 >= from);

@@ -1,4 +1,4 @@
-//! One consumer process. What it does with each entry it writes to a file, line by line, before it answers.
+//! One consumer process. It writes a line to a file for each entry before it acknowledges.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ struct Handling {
 }
 
 impl Handling {
-    /// One write of one line: it is whole, and outlives the process.
+    /// Writes one line with one system call: it is complete and survives the process.
     fn write(log: &File, line: &str) {
         let mut log = log;
         log.write_all(format!("{line}\n").as_bytes()).expect("written");
@@ -81,7 +81,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             .block(ms(1_000))
             .sweep_every(ms(200))
             .retry([ms(50), ms(200)])
-            // A process that is killed may have begun with an entry: that is no fault of the entry.
+            // A killed process may have started an entry, which must not count against the entry.
             .max_deliveries(1_000)
             .on_event(handling.clone().recipient())
             .start::<StreamEntry>(&redis, handling.recipient())
