@@ -1,8 +1,8 @@
-//! What the prefix costs: a message made and sealed, against the same message encoded without a prefix.
+//! The cost of the prefix: building and sealing a message, compared with encoding it without a prefix.
 //!
 //! `cargo bench --bench sealing` prints the ratio of medians over interleaved rounds, and fails above the bar.
 //! `cargo bench --bench sealing -- get-sealed` runs one case alone, for an instruction count under callgrind.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "what is measured is made here")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use redis_actix::{Command as _, Frame, Get, KeyPrefix, MSet};
 
-/// What a prefix may cost.
+/// Maximum ratio.
 const BAR: f64 = 1.15;
 const ROUNDS: usize = 401;
 const KEYS: usize = 100;
@@ -51,7 +51,7 @@ impl Bench {
         MSet::new(black_box(&self.keys).iter().map(|key| (key, self.value))).into_frame()
     }
 
-    /// The same words with nothing marked.
+    /// The same arguments without marks.
     fn words_of_get(&self) -> Frame {
         Frame::new("GET").arg(black_box(&self.keys[0]))
     }
@@ -61,7 +61,7 @@ impl Bench {
     }
 }
 
-/// The case, how often it runs in a round, with the prefix, and without.
+/// The name, the repetitions per round, and the functions with and without the prefix.
 const CASES: [(&str, usize, Case, Case); 6] = [
     (
         "get",
@@ -100,7 +100,7 @@ const CASES: [(&str, usize, Case, Case); 6] = [
         |bench, out| bench.none.encode_frame(&bench.mset, out),
     ),
 ];
-/// The messages that the bar is for, from their making to their bytes; the others say where it goes.
+/// The messages with a bar, from construction to bytes; the others show where the time goes.
 const BARRED: usize = 2;
 
 fn time(bench: &Bench, case: Case, times: usize, out: &mut BytesMut) -> Duration {
@@ -143,7 +143,7 @@ fn main() -> ExitCode {
     for (number, (name, times, with, without)) in CASES.into_iter().enumerate() {
         let (mut withs, mut withouts) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            // Whoever comes second finds the caches warm: they take turns.
+            // The second run finds warm caches, so the order alternates.
             for second in [false, true] {
                 if second == (round % 2 == 0) {
                     withs.push(time(&bench, with, times, &mut out));

@@ -28,7 +28,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// [`Answer::Raw`] without the conversion at the caller's.
+    /// [`Answer::Raw`], with the conversion.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Answer::Raw(bytes.into())
     }
@@ -56,27 +56,27 @@ impl std::fmt::Debug for FakeServerBuilder {
 }
 
 impl FakeServerBuilder {
-    /// Knows no HELLO, as servers before 6.0, and says so.
+    /// Answers HELLO with the error of servers before 6.0.
     pub fn without_hello(mut self) -> Self {
         self.without_hello = true;
         self
     }
 
-    /// Gives HELLO, AUTH, SELECT, CLIENT, PING and QUIT to the handler or the script as well. Otherwise the kit
-    /// answers them itself, and only the other commands get there.
+    /// Passes HELLO, AUTH, SELECT, CLIENT, PING and QUIT to the handler or the script. By default the kit answers them itself
+    /// and passes the other commands only.
     pub fn own_handshake(mut self) -> Self {
         self.own_handshake = true;
         self
     }
 
-    /// Asks this for every command the script has no step for. It must not block: it runs on the server's only thread.
+    /// Calls this for every command without a step in the script. It must not block: it runs on the server's only thread.
     pub fn on(mut self, handler: impl FnMut(&[Vec<u8>]) -> Answer + Send + 'static) -> Self {
         self.handler = Some(Box::new(handler));
         self
     }
 
-    /// Expects these commands in this order, over all connections, before the handler is asked. Another command than the
-    /// expected one is answered with an error and reported by [`FakeServer::finish`].
+    /// Expects these commands in this order, over all connections, before the handler is called. Any other command is answered
+    /// with an error, which [`FakeServer::finish`] reports.
     pub fn script(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         self.steps.extend(steps);
         self
@@ -86,7 +86,7 @@ impl FakeServerBuilder {
     ///
     /// # Errors
     ///
-    /// Where no port or thread is to be had.
+    /// When no port or thread is available.
     pub fn start(self) -> io::Result<FakeServer> {
         let shared = Arc::new(Shared::new(
             self.without_hello,
@@ -102,7 +102,7 @@ impl FakeServerBuilder {
     }
 }
 
-/// A scripted server on a free loopback port and a thread of its own, for bytes no real server would send.
+/// A scripted server on a free loopback port and its own thread, for bytes that no real server sends.
 ///
 /// ```no_run
 /// use redis_actix_test::{Answer, FakeServer};
@@ -127,7 +127,7 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
-    /// A server that knows the handshake and answers all else with an error.
+    /// A server that completes the handshake and answers other commands with an error.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl FakeServer {
         Self::builder().start()
     }
 
-    /// Options for any other server.
+    /// Options of a fake server.
     pub fn builder() -> FakeServerBuilder {
         FakeServerBuilder::default()
     }
@@ -159,7 +159,7 @@ impl FakeServer {
         format!("redis://{}", self.addr())
     }
 
-    /// All commands in the order they came, the handshake's included.
+    /// All commands in the order of arrival, including those of the handshake.
     #[must_use]
     pub fn received(&self) -> Vec<Vec<Vec<u8>>> {
         self.shared.record.get(|record| record.commands.iter().map(|(_, argv)| argv.clone()).collect())
@@ -173,13 +173,13 @@ impl FakeServer {
         })
     }
 
-    /// How many connections were accepted so far.
+    /// The number of accepted connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.record.get(|record| record.connections)
     }
 
-    /// How many of them live.
+    /// The number of open connections.
     #[must_use]
     pub fn live_connections(&self) -> usize {
         self.shared.record.get(|record| record.live)
@@ -200,30 +200,30 @@ impl FakeServer {
         *lock(&self.shared.handler) = Some(Box::new(handler));
     }
 
-    /// Blocks until `count` commands came since the start, the handshake's included. In an async test that would stop the client
-    /// too: there it is [`commands`](Self::commands).
+    /// Blocks until `count` commands arrived since the start, including those of the handshake. In an async test it would block
+    /// the client; use [`commands`](Self::commands) there.
     ///
     /// # Errors
     ///
-    /// Where there were fewer in that time.
+    /// When fewer arrived in that time.
     pub fn wait_for_commands(&self, count: usize, within: Duration) -> io::Result<()> {
         self.shared.record.wait(within, |record| record.commands.len() >= count, |record| record.describe(count))
     }
 
-    /// Waits without blocking until `count` commands came since the start.
+    /// Waits without blocking until `count` commands arrived since the start.
     ///
     /// # Errors
     ///
-    /// Where there were fewer in that time.
+    /// When fewer arrived in that time.
     pub async fn commands(&self, count: usize, within: Duration) -> io::Result<()> {
         self.shared.record.until(within, |record| record.commands.len() >= count, |record| record.describe(count)).await
     }
 
-    /// Waits without blocking until a command with this name came, in any case of letters.
+    /// Waits without blocking until a command with this name arrived; case-insensitive.
     ///
     /// # Errors
     ///
-    /// Where none came in that time.
+    /// When none arrived in that time.
     pub async fn command_named(&self, name: &str, within: Duration) -> io::Result<()> {
         self.shared
             .record
@@ -240,18 +240,18 @@ impl FakeServer {
             .await
     }
 
-    /// Whether the script was followed to its end and all bytes were commands.
+    /// Checks that the script ran to its end and that all bytes were commands.
     ///
     /// # Errors
     ///
-    /// What came instead, or which step is still waited for.
+    /// The unexpected command, or the first missing step.
     pub fn finish(&self) -> io::Result<()> {
         lock(&self.shared.script).finish()
     }
 
     fn order(&self, order: impl Fn() -> Order) {
         for orders in lock(&self.shared.links).values() {
-            // A connection that ended in this moment takes none.
+            // A connection that has just ended takes none.
             drop(orders.send(order()));
         }
     }

@@ -1,17 +1,16 @@
 //! Real Redis servers, a fault-injecting proxy and a scripted fake server, for tests of anything that talks to Redis.
 //!
-//! * [`RedisServer`] starts a real `redis-server` or `valkey-server` of its own on a free loopback port, in a directory of
-//!   its own, and ends it when it goes out of scope, also when the test panics. It can be killed, restarted and frozen.
-//! * [`Proxy`] stands between the client and the server and breaks the link in exact ways: holds it, resets it, cuts it
-//!   after n bytes, corrupts a reply.
-//! * [`FakeServer`] answers exact bytes where no real server would: hostile replies, silence, old servers.
+//! * [`RedisServer`] starts a real `redis-server` or `valkey-server` on a free loopback port, in a temporary directory. Dropping
+//!   it ends the server, also when the test panics. It can be killed, restarted and frozen.
+//! * [`Proxy`] sits between client and server and breaks the link in exact ways: it holds it, resets it, cuts it after n bytes,
+//!   corrupts a reply.
+//! * [`FakeServer`] answers exact bytes that no real server sends: hostile replies, silence, old servers.
+//! * [`RedisCluster`] and [`SentinelSet`] start several real servers; proxies can isolate one of them.
 //!
-//! All three are synchronous: they may be used from a plain `#[test]` as well as from inside an async runtime, where
-//! each waiting method has an `async` counterpart, so that a test never blocks the client it is waiting for. Proxy and fake
-//! server run on threads of their own, so a blocked test does not stop them.
+//! All of them are synchronous and work in a plain `#[test]`. Each blocking wait has an `async` counterpart, so that an async test
+//! does not block the client under test. Proxy and fake server run on their own threads, so a blocked test does not stop them.
 //!
-//! The server's program is `REDIS_SERVER` where that is set, else `redis-server` or `valkey-server` on `PATH`. Unix only, as
-//! the server itself.
+//! The server program is `REDIS_SERVER` if set, else `redis-server` or `valkey-server` on `PATH`. Unix only, like the server.
 //!
 //! ```no_run
 //! use redis_actix_test::{Direction, Proxy, RedisServer};
@@ -24,7 +23,7 @@
 //! // ... let the client under test connect to `proxy.url()` ...
 //! proxy.wait_for_connections(1, Duration::from_secs(5))?;
 //!
-//! // The next command reaches the server, its reply is lost with the link.
+//! // The next command reaches the server; its reply is lost with the link.
 //! proxy.cut_after(Direction::ToClient, 0);
 //! // ... let the client send INCR ...
 //! assert_eq!(server.command(["GET", "counter"])?.int()?, 1);
@@ -36,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! Servers without the program report one line that says what to do, see [`MissingServer`].
+//! Without a server program, `start` returns one line with the remedy, see [`MissingServer`].
 
 mod background;
 mod binary;

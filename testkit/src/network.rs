@@ -1,4 +1,4 @@
-//! Servers that reach each other through proxies only, so that each can be cut off from the others.
+//! Servers that reach each other through proxies only, so that each can be isolated.
 
 use crate::builder::RedisServerBuilder;
 use crate::proxy::Proxy;
@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// The proxies in front of a set of servers, in their order.
 ///
-/// A proxy knows who connects by the source address: each server makes its own connections from a loopback address of its
-/// own (`bind-source-addr`). Clients connect from 127.0.0.1 and are never cut off by a partition.
+/// A proxy identifies a server by its source address: each server connects from its own loopback address
+/// (`bind-source-addr`). Clients connect from 127.0.0.1, and no partition affects them.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     nodes: Vec<Access>,
@@ -27,7 +27,7 @@ struct Access {
     source: IpAddr,
 }
 
-/// Leads nowhere; the port of a server is known only when it runs.
+/// A placeholder: the port of a server is known only when it runs.
 const NOWHERE: &str = "127.0.0.1:1";
 
 fn source(network: u8, nth: usize) -> IpAddr {
@@ -68,12 +68,12 @@ impl Network {
         self.nodes.get(node).map(|node| &node.clients)
     }
 
-    /// The port of the bus's proxy.
+    /// The port of the proxy of the bus.
     pub(crate) fn bus_port(&self, node: usize) -> Option<u16> {
         self.nodes.get(node)?.bus.as_ref().map(Proxy::port)
     }
 
-    /// Cuts a server off from all others, in both directions. Its clients still reach it.
+    /// Isolates a server from all others, in both directions. Its clients still reach it.
     pub(crate) fn isolate(&self, node: usize) {
         let Some(isolated) = self.nodes.get(node) else { return };
         for (nth, other) in self.nodes.iter().enumerate() {

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use crate::connection::TIME_LIMIT;
 use crate::tally::lock;
 
-/// One process at a time, several one after the other. The present one is killed when this is dropped.
+/// A sequence of processes, one at a time. Dropping this kills the current one.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Mutex<Option<Child>>,
     log: PathBuf,
-    /// Where the log of the present process begins.
+    /// The offset of the log of the current process.
     log_start: AtomicU64,
 }
 
@@ -37,7 +37,7 @@ impl Process {
         })?;
         let before = slot.replace(child);
         drop(slot);
-        // Two starts at once: one of the two processes must not be forgotten.
+        // Of two concurrent starts neither process may be leaked.
         before.map_or(Ok(()), end)
     }
 
@@ -56,7 +56,7 @@ impl Process {
 
     pub(crate) fn stop(&self) -> io::Result<()> {
         self.signal(Signal::STOP)?;
-        // The signal is on its way when `kill` returns; a command sent now might still be answered.
+        // The signal may be pending when `kill` returns; a command sent now could still be answered.
         let deadline = Instant::now() + TIME_LIMIT;
         while self.state().is_some_and(|state| !matches!(state, 'T' | 't')) {
             if Instant::now() > deadline {
@@ -72,7 +72,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        // The lock is held meanwhile, so the process cannot be waited for and its number given to another.
+        // The lock is held meanwhile, so the process is not reaped and its id is not reused.
         let mut child = lock(&self.child);
         let pid = child
             .as_mut()
@@ -83,18 +83,18 @@ impl Process {
         kill_process(pid, signal).map_err(io::Error::from)
     }
 
-    /// The process's state letter, on systems that show it in /proc.
+    /// The state letter of the process, on systems with /proc.
     fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
         stat.rsplit_once(") ")?.1.chars().next()
     }
 
-    /// What all processes have written.
+    /// The output of all processes.
     pub(crate) fn log(&self) -> String {
         self.log_from(0)
     }
 
-    /// The last lines of the present process, not of those before it: they are why it is as it is.
+    /// The last lines of the current process only.
     pub(crate) fn log_tail(&self) -> String {
         let log = self.log_from(self.log_start.load(Ordering::Relaxed));
         let lines: Vec<&str> = log.lines().collect();
@@ -110,12 +110,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A panic here would hide the test's own failure.
+        // A panic here would hide the failure of the test.
         drop(self.kill());
     }
 }
 
-/// SIGKILL, then off the system's list. Neither minds that the process has ended by itself.
+/// Sends SIGKILL and reaps the process. Both succeed for a process that has ended by itself.
 fn end(mut child: Child) -> io::Result<()> {
     child.kill()?;
     child.wait().map(drop)

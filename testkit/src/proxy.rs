@@ -15,16 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long an order may take to be carried out by the proxy's own thread.
+/// Time limit for an order to the proxy's thread.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// A TCP proxy on a free loopback port, on a thread of its own.
+/// A TCP proxy on a free loopback port, on its own thread.
 ///
-/// Modes stay until they are changed and go together (`split` and `delay`, say); [`pass`](Self::pass) ends all of them. They
-/// hold from the moment the call returns, for live connections and new ones. `corrupt`, `truncate`, `cut_after` and `inject`
+/// Modes stay until they are changed and combine (for example `split` and `delay`); [`pass`](Self::pass) ends all of them.
+/// They apply from the return of the call, to open and new connections. `corrupt`, `truncate`, `cut_after` and `inject`
 /// happen once.
 ///
-/// An end of the server's (FIN or RST) is passed on to the client as what it was, and so is the client's.
+/// FIN and RST of one side are passed to the other side unchanged.
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -32,12 +32,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy to `upstream` (`host:port`), which is resolved and dialled again for each connection. Where that
-    /// fails the client sees its connection reset.
+    /// Starts a proxy to `upstream` (`host:port`), which is resolved and dialled again for each connection. If that
+    /// fails, the client's connection is reset.
     ///
     /// # Errors
     ///
-    /// Where no port or thread is to be had.
+    /// When no port or thread is available.
     pub fn start(upstream: impl Into<String>) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(upstream.into()));
         let background = Background::start("redis-test-proxy", {
@@ -65,7 +65,7 @@ impl Proxy {
         format!("redis://{}", self.addr())
     }
 
-    /// Where connections accepted from now on lead, as after a failover.
+    /// Sets the server for connections accepted from now on, as after a failover.
     pub fn set_upstream(&self, upstream: impl Into<String>) {
         *lock(&self.shared.upstream) = upstream.into();
     }
@@ -77,13 +77,13 @@ impl Proxy {
         self.listening(true);
     }
 
-    /// Holds everything: connections stay open and are accepted, no byte and no end is passed on in either direction. What
-    /// the client sent meanwhile reaches the server with [`pass`](Self::pass), also from connections it has closed since.
+    /// Holds everything: connections stay open and are accepted, but neither bytes nor ends are forwarded. [`pass`](Self::pass)
+    /// forwards the held bytes of the client, also from connections that it has closed since.
     pub fn hold(&self) {
         self.set(|plan| (plan.hold_to_server, plan.hold_to_client) = (true, true));
     }
 
-    /// Holds one direction; the other one flows.
+    /// Holds one direction only.
     pub fn hold_only(&self, direction: Direction) {
         self.set(|plan| {
             plan.hold_to_server = direction == Direction::ToServer;
@@ -96,20 +96,20 @@ impl Proxy {
         self.set(|plan| (plan.hold_to_server, plan.hold_to_client) = (false, false));
     }
 
-    /// Accepts new connections without ever answering; what they send is read and dropped. They stay silent for their
-    /// whole life, live ones go on.
+    /// Accepts new connections and never answers; their bytes are read and dropped. They stay silent until they end. Open
+    /// connections continue.
     pub fn accept_and_stay_silent(&self) {
         self.set(|plan| plan.accept = Accept::Silent);
         self.listening(true);
     }
 
-    /// Accepts new connections and closes them at once. Live ones go on.
+    /// Accepts new connections and closes them at once. Open ones continue.
     pub fn accept_and_close(&self) {
         self.set(|plan| plan.accept = Accept::Close);
         self.listening(true);
     }
 
-    /// Listens no longer: new connections are refused by the system. Live ones go on.
+    /// Closes the listener: the system refuses new connections. Open ones continue.
     pub fn refuse(&self) {
         self.set(|plan| plan.accept = Accept::Refuse);
         self.listening(false);
@@ -120,7 +120,7 @@ impl Proxy {
         self.set(|plan| plan.chunk = NonZeroUsize::new(size.max(1)));
     }
 
-    /// Passes each piece on only after this long, both ways.
+    /// Delays each piece by this time, both ways.
     pub fn delay(&self, delay: Duration) {
         self.set(|plan| plan.delay = delay);
     }
@@ -130,13 +130,13 @@ impl Proxy {
         lock(&self.shared.tricks).corrupt = count;
     }
 
-    /// Swallows the next `count` bytes to the client; the link stays.
+    /// Drops the next `count` bytes to the client; the link stays.
     pub fn truncate(&self, count: usize) {
         lock(&self.shared.tricks).truncate = count;
     }
 
-    /// Passes exactly `count` more bytes in this direction, then closes that connection both ways. With 0 it is closed in
-    /// the place of the next byte, so a command to the server is lost, and a reply to the client.
+    /// Forwards exactly `count` more bytes in this direction, then closes that connection both ways. With 0 it closes instead
+    /// of forwarding the next byte, so a command to the server is lost, or a reply to the client.
     pub fn cut_after(&self, direction: Direction, count: u64) {
         let mut tricks = lock(&self.shared.tricks);
         match direction {
@@ -145,10 +145,10 @@ impl Proxy {
         }
     }
 
-    /// Sends these bytes to the client of every live connection, in between what the server sends.
+    /// Sends these bytes to the client of every live connection, between those of the server.
     pub fn inject(&self, bytes: &[u8]) {
         for link in lock(&self.shared.links).values() {
-            // A link that ended in this moment takes none.
+            // A link that has just ended takes none.
             let _ = link.orders.send(Order::Inject(bytes.to_vec()));
         }
     }
@@ -163,36 +163,36 @@ impl Proxy {
         self.end(|_| true, || Order::Close);
     }
 
-    /// Cuts this address off: its live connections are reset, new ones are accepted and never answered. Connections from
-    /// other addresses go on. It lasts until [`unblock_all`](Self::unblock_all); [`pass`](Self::pass) does not end it.
+    /// Blocks this address: its open connections are reset, new ones are accepted and never answered. Connections from
+    /// other addresses continue. It lasts until [`unblock_all`](Self::unblock_all); [`pass`](Self::pass) does not end it.
     pub fn block(&self, source: IpAddr) {
         lock(&self.shared.blocked).insert(source);
         self.end(|link| link.source == source, || Order::Reset);
     }
 
-    /// Serves all addresses again. Connections that were accepted meanwhile and never answered are reset.
+    /// Serves all addresses again. Connections that were accepted meanwhile are reset.
     pub fn unblock_all(&self) {
         let sources = std::mem::take(&mut *lock(&self.shared.blocked));
         self.end(|link| sources.contains(&link.source), || Order::Reset);
     }
 
-    /// Lets all live connections be half-open: neither side ever hears of the other again, not even of its end. New
+    /// Makes all open connections half-open: neither side receives anything from the other again, not even its end. New
     /// connections work. Both ends last until [`reset_all`](Self::reset_all), [`close_all`](Self::close_all), or the
     /// end of the proxy.
     pub fn strand_all(&self) {
         for link in lock(&self.shared.links).values() {
-            // A link that ended in this moment takes none.
+            // A link that has just ended takes none.
             let _ = link.orders.send(Order::Strand);
         }
     }
 
-    /// How many connections were accepted so far.
+    /// The number of accepted connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.stats.get(|stats| stats.dials.len())
     }
 
-    /// How many of them live.
+    /// The number of open connections.
     #[must_use]
     pub fn live_connections(&self) -> usize {
         self.shared.stats.get(|stats| stats.live)
@@ -204,24 +204,24 @@ impl Proxy {
         self.shared.stats.get(|stats| stats.dials.clone())
     }
 
-    /// Bytes passed on to the server so far.
+    /// Bytes forwarded to the server.
     #[must_use]
     pub fn bytes_to_server(&self) -> u64 {
         self.shared.bytes_to_server.load(Ordering::Acquire)
     }
 
-    /// Bytes passed on to the client so far, injected ones included.
+    /// Bytes forwarded to the client, including injected ones.
     #[must_use]
     pub fn bytes_to_client(&self) -> u64 {
         self.shared.bytes_to_client.load(Ordering::Acquire)
     }
 
-    /// Blocks until `count` connections were accepted since the start. In an async test that would stop the client too:
-    /// there it is [`connected`](Self::connected).
+    /// Blocks until `count` connections were accepted since the start. In an async test it would block the client;
+    /// use [`connected`](Self::connected) there.
     ///
     /// # Errors
     ///
-    /// Where there were fewer in that time.
+    /// When fewer arrived in that time.
     pub fn wait_for_connections(&self, count: usize, within: Duration) -> io::Result<()> {
         self.shared.stats.wait(within, |stats| stats.dials.len() >= count, |stats| stats.describe(count))
     }
@@ -230,25 +230,25 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// Where there were fewer in that time.
+    /// When fewer arrived in that time.
     pub async fn connected(&self, count: usize, within: Duration) -> io::Result<()> {
         self.shared.stats.until(within, |stats| stats.dials.len() >= count, |stats| stats.describe(count)).await
     }
 
-    /// Blocks until exactly `count` connections live. In an async test it is [`live`](Self::live).
+    /// Blocks until exactly `count` connections are open. In an async test use [`live`](Self::live).
     ///
     /// # Errors
     ///
-    /// Where it did not happen in that time.
+    /// When that did not happen in time.
     pub fn wait_for_live(&self, count: usize, within: Duration) -> io::Result<()> {
         self.shared.stats.wait(within, |stats| stats.live == count, |stats| stats.describe(count))
     }
 
-    /// Waits without blocking until exactly `count` connections live.
+    /// Waits without blocking until exactly `count` connections are open.
     ///
     /// # Errors
     ///
-    /// Where it did not happen in that time.
+    /// When that did not happen in time.
     pub async fn live(&self, count: usize, within: Duration) -> io::Result<()> {
         self.shared.stats.until(within, |stats| stats.live == count, |stats| stats.describe(count)).await
     }

@@ -1,10 +1,10 @@
-//! Commands expected in an order, and how commands are read off the wire.
+//! The commands of a script in order, and the parsing of commands.
 
 use super::Answer;
 use std::collections::VecDeque;
 use std::io;
 
-/// The protocol's own limits.
+/// The limits of the protocol.
 const MAX_ARGS: usize = 1024 * 1024;
 const MAX_BULK: usize = 512 * 1024 * 1024;
 
@@ -21,8 +21,8 @@ pub struct Step {
 }
 
 impl Step {
-    /// Waits for this command. Its name is compared in any case of letters, its arguments exactly; arguments that are
-    /// left out here are not compared.
+    /// Expects this command. The name is compared case-insensitively, arguments exactly; omitted trailing arguments are not
+    /// compared.
     pub fn expect<A: AsRef<[u8]>>(argv: impl IntoIterator<Item = A>) -> Self {
         Self { expected: argv.into_iter().map(|arg| arg.as_ref().to_vec()).collect(), answer: Answer::Default }
     }
@@ -33,7 +33,7 @@ impl Step {
         self.answer(Answer::Raw(bytes.into()))
     }
 
-    /// Answers it so.
+    /// Answers it with this reaction.
     #[must_use]
     pub fn answer(mut self, answer: Answer) -> Self {
         self.answer = answer;
@@ -59,7 +59,7 @@ impl Script {
         Self { steps: steps.into(), problems: Vec::new() }
     }
 
-    /// What the script says about this command; `None` where it is at its end.
+    /// The reaction of the script to this command; `None` at its end.
     pub(super) fn answer(&mut self, argv: &[Vec<u8>]) -> Option<Answer> {
         let step = self.steps.front()?;
         if step.matches(argv) {
@@ -86,16 +86,16 @@ impl Script {
     }
 }
 
-/// A command for a message, in one line and not too long.
+/// A command in one short line, for messages.
 fn show(argv: &[Vec<u8>]) -> String {
     let words: Vec<String> = argv.iter().map(|arg| arg.escape_ascii().to_string().chars().take(60).collect()).collect();
     words.join(" ").chars().take(200).collect()
 }
 
-/// A command's words, and how many bytes it took.
+/// The arguments of a command, and its length in bytes.
 type Parsed = (Vec<Vec<u8>>, usize);
 
-/// The first command in `bytes` and its length there; `None` where it is not complete yet.
+/// The first command in `bytes` and its length; `None` if it is not complete yet.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Parsed>, String> {
     let Some((line, mut at)) = line(bytes, 0) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The fake server's connections, on its own thread.
+//! The connections of the fake server, on its thread.
 
 use super::Answer;
 use super::script::{Script, parse};
@@ -84,7 +84,7 @@ impl Shared {
     }
 }
 
-/// How a real server answers what a client says when it connects; `None` for every other command.
+/// The reply of a real server to a command of the handshake; `None` for other commands.
 fn usual(argv: &[Vec<u8>], connection: usize, without_hello: bool, protocol: &mut u8) -> Option<Answer> {
     let word = |index: usize| argv.get(index).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
     let answer = match word(0).as_slice() {
@@ -150,7 +150,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Counts a connection out also where the test's handler panics.
+/// Decrements the count of connections, also if the handler of the test panics.
 struct Live {
     shared: Arc<Shared>,
     connection: usize,
@@ -189,7 +189,7 @@ async fn talk(
                 continue;
             }
             let answer = shared.answer(connection, &argv, &mut protocol);
-            // Recorded after the handler was asked, so that a test that waits for a command finds what the handler did.
+            // Recorded after the call of the handler, so that a test that waits for a command sees its effects.
             shared.record.update(|record| record.commands.push((connection, argv)));
             match answer {
                 Answer::Raw(reply) => stream.write_all(&reply).await.ok()?,
