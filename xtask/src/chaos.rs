@@ -1,6 +1,7 @@
-//! `cargo xtask chaos`, `soak`, `fault-table` and `failover-table`: separate programs in `chaos/`.
+//! `cargo xtask chaos`, `soak`, `fault-table`, `failover-table` and `structure`: programs of other packages.
 
 use crate::{cannot, cargo, server};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// All faults at random, for `--minutes N` with `--seed S`.
@@ -23,13 +24,22 @@ pub(crate) fn failovers(args: &[String]) -> ExitCode {
     start("failover-table", args)
 }
 
+/// The imports of the modules in `src`.
+pub(crate) fn structure(args: &[String]) -> ExitCode {
+    run_package(Path::new(""), &["redis-actix-structure"], args)
+}
+
 fn start(program: &str, args: &[String]) -> ExitCode {
     let server = match server::ensure() {
         Ok(server) => server,
         Err(e) => return cannot(&e),
     };
-    let package = ["run", "--quiet", "--package", "redis-actix-chaos", "--bin", program, "--"];
-    match cargo::command(&server).args(package).args(args).status() {
+    run_package(&server, &["redis-actix-chaos", "--bin", program], args)
+}
+
+fn run_package(server: &Path, package: &[&str], args: &[String]) -> ExitCode {
+    let run = cargo::command(server).args(["run", "--quiet", "--package"]).args(package).arg("--").args(args).status();
+    match run {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
         Err(e) => cannot(&format!("cannot run cargo: {e}")),
     }

@@ -12,7 +12,6 @@ mod keytable;
 mod prefix_report;
 mod server;
 mod steps;
-mod structure;
 mod totals;
 
 use args::Task;
@@ -37,7 +36,7 @@ usage: cargo xtask <command>
   fault-table      behaviour of redis-actix and redis-rs under the same faults, as a table
   failover-table   effect of failovers on callers of every kind, in a cluster and with sentinels, as a table; fails if
                    more was lost than the servers lose; sentinel, cluster or cluster:killed selects rows
-  structure        checks that modules import one way and that pure ones use no clock, socket or actor
+  structure        checks that modules import one way and that pure modules use no clock, socket or actor
   cluster up       starts a cluster of six nodes on loopback that keeps running, and prints the environment to set;
                    with --sentinel a master, a replica and three sentinels; `cluster status` shows it, `cluster down`
                    ends it
@@ -54,7 +53,7 @@ const CANNOT: u8 = 2;
 const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
     ("prefix-report", prefix_report::run),
-    ("structure", structure::run),
+    ("structure", chaos::structure),
     ("chaos", chaos::run),
     ("cluster", cluster::run),
     ("soak", chaos::soak),
