@@ -1,4 +1,4 @@
-//! Commands that the crate sends on its own account.
+//! Internal commands of the crate.
 
 use actix::Message;
 use redis::Value;

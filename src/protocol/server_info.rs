@@ -1,10 +1,10 @@
-//! What a server says of itself in the handshake, and the dial that it belongs to.
+//! The properties of a server from the handshake, and the connection attempt to which they belong.
 
 use std::net::SocketAddr;
 
 use crate::config::Address;
 
-/// What the server said of itself.
+/// The properties that the server reported.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServerInfo {
     pub(crate) server: Option<String>,
@@ -13,19 +13,19 @@ pub(crate) struct ServerInfo {
     pub(crate) mode: Option<String>,
     pub(crate) protocol: u8,
     pub(crate) client_id: Option<i64>,
-    /// The dial that it came from.
+    /// The connection attempt.
     pub(crate) generation: u64,
-    /// Where that dial led.
+    /// The address that was dialled.
     pub(crate) address: Option<Address>,
-    /// The address of the server at its other end.
+    /// The address of the peer.
     pub(crate) peer: Option<SocketAddr>,
-    /// How many demotions were known when it began.
+    /// The number of demotions that were known when the attempt began.
     pub(crate) demotions: u64,
 }
 
 impl ServerInfo {
-    /// Whether a server that refuses writes now was a master when it was greeted, or later: by its own word, or else, as in
-    /// RESP2, because it has taken a write on this link.
+    /// Whether a server that refuses writes now was a master at the handshake or later. The server reports its role,
+    /// or, as with RESP2, the link has accepted a write.
     pub(crate) fn was_master(&self, has_written: bool) -> bool {
         match self.role.as_deref() {
             Some("master") => true,
@@ -39,12 +39,13 @@ impl ServerInfo {
 mod tests {
     use super::*;
 
-    /// Ablation (expected, not run yet): with everything that is no replica by its own word counted, a replica in RESP2 is demoted by each write.
+    /// Ablation (expected, not run yet): if every server that does not report the role of a replica counts, a replica
+    /// in RESP2 is demoted by each write.
     #[test]
-    fn a_server_that_tells_no_role_was_a_master_if_it_took_a_write() {
-        let says = |role: Option<&str>| ServerInfo { role: role.map(str::to_owned), ..ServerInfo::default() };
-        assert!(!says(None).was_master(false) && says(None).was_master(true));
-        assert!(says(Some("master")).was_master(false));
-        assert!(!says(Some("replica")).was_master(true) && !says(Some("slave")).was_master(true));
+    fn a_server_without_a_reported_role_was_a_master_if_it_accepted_a_write() {
+        let with_role = |role: Option<&str>| ServerInfo { role: role.map(str::to_owned), ..ServerInfo::default() };
+        assert!(!with_role(None).was_master(false) && with_role(None).was_master(true));
+        assert!(with_role(Some("master")).was_master(false));
+        assert!(!with_role(Some("replica")).was_master(true) && !with_role(Some("slave")).was_master(true));
     }
 }

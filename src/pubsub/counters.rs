@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-/// What a subscription does, to be read from any thread.
+/// Counters of a subscription, readable from any thread.
 #[derive(Debug, Default)]
 pub(crate) struct SubscriptionCounters {
     pub(crate) delivered: AtomicU64,
