@@ -84,7 +84,7 @@ fn the_handler_answers_exact_bytes() -> Result {
 }
 
 #[test]
-fn the_handshake_can_be_the_tests_own() -> Result {
+fn a_test_can_script_the_handshake() -> Result {
     let server = FakeServer::builder()
         .own_handshake()
         .on(|argv| match argv.first().map(Vec::as_slice) {

@@ -104,7 +104,7 @@ fn hold_of_one_direction_lets_the_other_flow() -> Result {
 }
 
 #[test]
-fn reset_is_a_reset_and_close_is_an_end() -> Result {
+fn reset_sends_rst_and_close_sends_fin() -> Result {
     let server = RedisServer::start()?;
     let proxy = Proxy::start(server.addr())?;
     for hold in [false, true] {
@@ -229,7 +229,7 @@ fn injected_bytes_come_between_replies() -> Result {
 }
 
 #[test]
-fn the_servers_end_is_passed_on() -> Result {
+fn the_end_of_the_server_is_forwarded() -> Result {
     let server = RedisServer::start()?;
     let proxy = Proxy::start(server.addr())?;
     let mut connection = open(&proxy)?;
@@ -244,7 +244,7 @@ fn the_servers_end_is_passed_on() -> Result {
 }
 
 #[test]
-fn another_upstream_counts_for_new_connections() -> Result {
+fn a_new_upstream_applies_to_new_connections() -> Result {
     let (one, two) = (RedisServer::start()?, FakeServer::start()?);
     let proxy = Proxy::start(one.addr())?;
     let mut old = open(&proxy)?;

@@ -12,7 +12,7 @@ use std::{fs, io, thread};
 type Result = std::result::Result<(), Box<dyn Error>>;
 
 #[test]
-fn two_servers_do_not_meet() -> Result {
+fn two_servers_share_neither_port_nor_data() -> Result {
     let (one, two) = (RedisServer::start()?, RedisServer::start()?);
     assert_ne!(one.port(), two.port());
     assert_ne!(one.dir(), two.dir());
@@ -47,7 +47,7 @@ fn a_killed_server_comes_back_with_its_data_on_its_port() -> Result {
 }
 
 #[test]
-fn a_frozen_server_is_silent_and_goes_on() -> Result {
+fn a_frozen_server_is_silent_and_continues() -> Result {
     let server = RedisServer::start()?;
     let mut connection = server.connect()?;
     connection.set_timeout(Duration::from_millis(100));
@@ -115,7 +115,7 @@ fn options_reach_the_server() -> Result {
 }
 
 #[test]
-fn tls_has_a_port_of_its_own() -> Result {
+fn tls_uses_a_separate_port() -> Result {
     let dir = RedisServer::start()?;
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, key) = (dir.dir().join("cert.pem"), dir.dir().join("key.pem"));
@@ -139,7 +139,7 @@ fn a_cluster_node_starts() -> Result {
 }
 
 #[test]
-fn a_server_that_cannot_start_says_why() -> Result {
+fn a_failed_start_returns_the_reason() -> Result {
     let error = RedisServer::builder().arg("--maxmemory", "nonsense").start().err().ok_or("it started")?;
     assert!(error.to_string().contains("maxmemory"), "{error}");
     let error = RedisServer::builder().program("/nowhere/redis-server").start().err().ok_or("it started")?;
@@ -148,7 +148,7 @@ fn a_server_that_cannot_start_says_why() -> Result {
 }
 
 #[test]
-fn a_port_taken_meanwhile_is_waited_for() -> Result {
+fn a_restart_waits_for_an_occupied_port() -> Result {
     let server = RedisServer::start()?;
     server.kill()?;
     let thief = TcpListener::bind(server.addr())?;

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_named() {
+    fn unknown_commands_are_named_in_the_error() {
         assert!(parsed(&[]).is_err());
         assert!(parsed(&["tset"]).is_err_and(|e| e.contains("tset")));
         assert!(parsed(&["test", "--fast"]).is_err_and(|e| e.contains("--fast")));

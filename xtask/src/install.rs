@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_manager_there_is_chosen() {
+    fn the_first_available_manager_is_chosen() {
         let among = |present: &'static [&'static str]| Manager::choose(move |name| present.contains(&name));
         assert_eq!(among(&[]), None);
         assert_eq!(among(&["make", "yum"]), None);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn systems_that_dropped_a_package_get_the_other() -> Result<(), &'static str> {
+    fn a_missing_package_falls_back_to_the_next() -> Result<(), &'static str> {
         let plan = Manager::Dnf.plan(Rights::Sudo).ok_or("no plan")?;
         assert_eq!(lines(&plan.alternatives), ["sudo -n dnf install -y redis", "sudo -n dnf install -y valkey"]);
         let plan = Manager::Pacman.plan(Rights::Root).ok_or("no plan")?;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_for_the_user_is_one_he_can_type() {
+    fn the_installation_hint_is_a_valid_command() {
         assert_eq!(Manager::Apt.by_hand(), "sudo apt-get install redis-server");
         assert_eq!(Manager::Apk.by_hand(), "sudo apk add redis");
         assert_eq!(Manager::Pacman.by_hand(), "sudo pacman -S valkey");
