@@ -109,7 +109,7 @@ fn stream_batches() {
     for line in [
         "added once: true",
         "ada owes Some(1300)",
-        "look at this, sent back",
+        "needs a manual check, sent back",
         "bob owes Some(50000)",
         "behind by Some(0)",
     ] {
