@@ -52,6 +52,8 @@ struct Topic {
     hops: u8,
     /// The time of the next check without an update.
     due: Option<Instant>,
+    /// The topology names another node, and the topic is still where it was confirmed.
+    is_away: bool,
 }
 
 struct RouterLink {
@@ -135,7 +137,15 @@ impl SubscriptionRouter {
     pub(crate) fn join(&mut self, id: Id, name: &Name, now: Instant) {
         if !self.topics.contains_key(name) {
             let reach = self.reach(name);
-            let topic = Topic { reach, holders: BTreeSet::new(), at: BTreeSet::new(), tries: 0, hops: 0, due: None };
+            let topic = Topic {
+                reach,
+                holders: BTreeSet::new(),
+                at: BTreeSet::new(),
+                tries: 0,
+                hops: 0,
+                due: None,
+                is_away: false,
+            };
             self.topics.insert(name.clone(), topic);
             if reach == Reach::Any {
                 self.put(name, ANYWHERE, &BTreeSet::new());
@@ -298,7 +308,7 @@ impl SubscriptionRouter {
             && matches!(answer, Answer::Done)
             && let Some(topic) = self.topics.get_mut(&ask.name)
         {
-            (topic.tries, topic.hops) = (0, 0);
+            (topic.tries, topic.hops, topic.is_away) = (0, 0, false);
             self.due(&ask.name, None);
         }
         let Some(link) = self.links.get_mut(&link_id) else { return };

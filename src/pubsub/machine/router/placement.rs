@@ -33,29 +33,46 @@ impl SubscriptionRouter {
             return none;
         };
         let Some(link) = self.links.get_mut(&here) else { return none };
+        let is_confirmed = link.machine.is_confirmed(name);
         if link.node.as_ref() == Some(&shard.primary) {
             if by_force {
                 link.machine.check_again(name);
             }
-            return none;
+            return if self.was_away(name) && is_confirmed { self.hurt_in_place(holders) } else { none };
         }
-        let is_confirmed = link.machine.is_confirmed(name);
-        // A replica of the owner serves the same messages.
-        if is_confirmed && link.node.as_ref().is_some_and(|node| shard.replicas.contains(node)) {
-            return none;
-        }
+        // The former owner may be a replica of the new one. It does not serve the same messages: cut off from the
+        // others it keeps its clients and receives nothing.
         if !by_force && (is_confirmed || link.machine.is_asked(name)) {
             if is_confirmed {
+                self.set_away(name);
                 self.due_within(name, now + GRACE);
             }
             return none;
         }
+        self.was_away(name);
         let hurt = if is_confirmed { holders } else { none };
         let there = self.link_id(&shard.primary);
         self.put(name, there, &hurt);
         self.take_away(name, here, now);
         self.due(name, None);
         hurt
+    }
+
+    /// Another node owns the slot of a confirmed topic, and the topic has not moved yet.
+    fn set_away(&mut self, name: &Name) {
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.is_away = true;
+        }
+    }
+
+    fn was_away(&mut self, name: &Name) -> bool {
+        self.topics.get_mut(name).is_some_and(|topic| std::mem::take(&mut topic.is_away))
+    }
+
+    /// The slot is back before the topic has moved. Messages may have been published at the other node meanwhile.
+    fn hurt_in_place(&mut self, holders: BTreeSet<Id>) -> BTreeSet<Id> {
+        self.news.extend(holders.iter().map(|id| News::Recovered { id: *id }));
+        holders
     }
 
     fn settle_everywhere(&mut self, name: &Name, now: Instant, by_force: bool) -> BTreeSet<Id> {
