@@ -52,7 +52,7 @@ fn raw(line: &str) -> Raw {
 
 fn names(server: &RedisServer) -> BTreeSet<String> {
     let reply = server.command(["KEYS", "*"]).expect("listed");
-    reply.array().expect("boundary::names").iter().filter_map(|name| name.text().ok()).collect()
+    reply.array().expect("names").iter().filter_map(|name| name.text().ok()).collect()
 }
 
 /// Commands that change or steal what other callers of the connection get.

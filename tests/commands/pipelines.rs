@@ -11,7 +11,7 @@ use redis_actix_test::{Answer, Direction, FakeServer, Proxy};
 
 /// To see an order.
 fn append(number: u64) -> RPush {
-    RPush::new("pipelines::order", [number])
+    RPush::new("order", [number])
 }
 
 fn appends(numbers: impl IntoIterator<Item = u64>) -> Pipeline<Vec<RPush>> {

@@ -225,7 +225,7 @@ async fn functions_are_loaded_and_called() {
         )
     };
     assert_eq!(redis.send(FunctionLoad::new(library(1))).await.expect("loaded"), "counters");
-    let bump = || FCall::<i64>::new("scripts::bump").key("n");
+    let bump = || FCall::<i64>::new("bump").key("n");
     assert_eq!(redis.send(bump()).await.expect("ran"), 1);
     let again = redis.send(FunctionLoad::new(library(10))).await.expect_err("there is one");
     assert_eq!((again.command(), again.fate()), (Some("FUNCTION LOAD"), Fate::Rejected));
@@ -234,7 +234,7 @@ async fn functions_are_loaded_and_called() {
     let length = FCall::<u64>::read_only("length").key("n");
     assert_eq!(redis.send(Pipeline::new((bump(), length.clone()))).await.expect("ran"), (61, 2));
     assert_eq!(server.command(["GET", "test:n"]).expect("answered").text().expect("text"), "61");
-    let error = redis.send(FCall::<i64>::read_only("scripts::bump").key("n")).await.expect_err("it writes");
+    let error = redis.send(FCall::<i64>::read_only("bump").key("n")).await.expect_err("it writes");
     assert_eq!((error.command(), error.fate()), (Some("FCALL_RO"), Fate::Rejected));
     restart(&server, &redis, 1).await;
     let error = redis.send(length).await.expect_err("the server has lost its libraries");

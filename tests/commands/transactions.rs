@@ -7,7 +7,7 @@ use redis_actix_test::{Direction, Proxy, RedisServer};
 
 fn text(server: &RedisServer, key: &str) -> Option<String> {
     let reply = server.command(["GET", key]).expect("answered");
-    if reply.is_nil() { None } else { Some(reply.text().expect("transactions::text")) }
+    if reply.is_nil() { None } else { Some(reply.text().expect("text")) }
 }
 
 #[actix::test]

@@ -62,7 +62,7 @@ async fn row_07_a_rotated_password_parks_and_the_right_one_heals() {
     let (builder, diary) = Diary::of(hasty(config(proxy.port()).password_file(&file.0)).reconnect(policy));
     let redis = builder.start().expect("started");
     assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 1);
-    server.set_password(Some("login_faults::new")).expect("rotated");
+    server.set_password(Some("new")).expect("rotated");
     kick(&server);
     until_state(&redis, ConnectionState::Parked).await;
     let (dials, parked) = (proxy.connections(), Instant::now());
@@ -79,7 +79,7 @@ async fn row_07_a_rotated_password_parks_and_the_right_one_heals() {
     }
     let logins = proxy.connections() - dials;
     assert!((1..=4).contains(&logins), "{logins} logins in 0.9 s");
-    file.write("login_faults::new");
+    file.write("new");
     until_state(&redis, ConnectionState::Ready).await;
     assert_eq!(redis.send(Incr::new("k")).await.expect("healthy without a restart"), 2);
     diary.entry("the refusal", |event| matches!(event, ConnectionEvent::Refused { .. })).await;
@@ -141,10 +141,10 @@ async fn row_08_without_a_password_a_locked_server_is_never_ready() {
     let server = locked("secret");
     let (builder, diary) = Diary::of(hasty(config(server.port())));
     let redis = builder.start().expect("started");
-    let error = redis.ready(TIME_LIMIT).await.expect_err("login_faults::locked");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("locked");
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("REDIS_PASSWORD"), "{error}");
-    let error = redis.send(Incr::new("k")).await.expect_err("login_faults::locked");
+    let error = redis.send(Incr::new("k")).await.expect_err("locked");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Refused, Fate::NotSent));
     // A server without HELLO says so only when it is asked for something.
     let old = FakeServer::builder()
@@ -157,7 +157,7 @@ async fn row_08_without_a_password_a_locked_server_is_never_ready() {
         .start()
         .expect("started");
     let redis = hasty(config(old.port())).start().expect("started");
-    let error = redis.ready(TIME_LIMIT).await.expect_err("login_faults::locked");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("locked");
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert_eq!(diary.count(|event| matches!(event, ConnectionEvent::Connected { .. })), 0);
 }

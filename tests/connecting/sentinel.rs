@@ -28,7 +28,7 @@ async fn switched(set: &Arc<SentinelSet>) -> Instant {
         let frozen = set.master().expect("a master");
         // Frozen, not killed: the link stays, and nothing but the sentinels says that it leads nowhere.
         frozen.stop_process().expect("frozen");
-        listener.read().expect("sentinel::switched");
+        listener.read().expect("switched");
         Instant::now()
     })
     .await

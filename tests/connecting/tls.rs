@@ -52,11 +52,11 @@ fn secure(port: u16, ca: &Path) -> RedisConfigBuilder {
 /// The connection is refused, fails fast, and says which check it was.
 async fn refused(config: RedisConfigBuilder, words: &str) {
     let redis = hasty(config).start().expect("started");
-    let error = redis.ready(TIME_LIMIT).await.expect_err("tls::refused");
+    let error = redis.ready(TIME_LIMIT).await.expect_err("refused");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Refused, Fate::NotSent), "{error}");
     assert!(error.to_string().contains(words), "not `{words}`: {error}");
     until_state(&redis, ConnectionState::Parked).await;
-    let error = redis.send(Get::<String>::new("k")).await.expect_err("tls::refused");
+    let error = redis.send(Get::<String>::new("k")).await.expect_err("refused");
     assert!(error.to_string().contains(words), "{error}");
 }
 

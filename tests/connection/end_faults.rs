@@ -13,7 +13,7 @@ use tokio::time::Instant;
 #[actix::test]
 async fn row_18_panics_under_load_lose_no_call_and_run_nothing_twice() {
     let server = crate::support::server();
-    let redis = hasty(config(server.port())).start().expect("end_faults::started");
+    let redis = hasty(config(server.port())).start().expect("started");
     let load = IncrLoad::start(&redis, "k");
     for fall in 1..=5 {
         load.goes_on(500).await;
@@ -51,7 +51,7 @@ async fn row_18_a_panic_over_a_reply_is_that_of_its_caller() {
         }
     }
     let server = crate::support::server();
-    let redis = hasty(config(server.port())).start().expect("end_faults::started");
+    let redis = hasty(config(server.port())).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     let connected = redis.status().borrow().generation;
     // Defective ones among others, on one link; every second one of them panics, as it comes.
@@ -97,7 +97,7 @@ async fn row_18_a_panic_over_a_reply_is_that_of_its_caller() {
 async fn row_18_a_panic_while_a_lost_link_is_settled_gives_nobody_the_reply_of_another() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
-    let redis = hasty(config(proxy.port()).liveness(None)).start().expect("end_faults::started");
+    let redis = hasty(config(proxy.port()).liveness(None)).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold_only(Direction::ToClient);
     let fatal = crate::support::fall_over(&redis, Incr::new("k"));
@@ -126,7 +126,7 @@ async fn row_18_a_panic_while_a_lost_link_is_settled_gives_nobody_the_reply_of_a
 async fn row_26_what_is_in_flight_is_finished_before_the_end() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
-    let redis = hasty(config(proxy.port())).start().expect("end_faults::started");
+    let redis = hasty(config(proxy.port())).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.hold_only(Direction::ToClient);
     let calls: Vec<_> = (0..1_000).map(|_| redis.send(Incr::new("k"))).collect();
@@ -153,7 +153,7 @@ async fn row_26_at_the_deadline_all_are_answered_and_counted() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let (builder, diary) = Diary::of(hasty(config(proxy.port()).max_in_flight(500).liveness(None)));
-    let redis = builder.start().expect("end_faults::started");
+    let redis = builder.start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(Incr::new("before")).await.expect("counted"), 1);
     proxy.hold();
@@ -191,9 +191,7 @@ async fn row_26_at_the_deadline_all_are_answered_and_counted() {
 #[actix::test]
 async fn row_26_nobody_who_waits_for_room_is_forgotten() {
     let server = crate::support::server();
-    let redis = hasty(config(server.port()).max_in_flight(5).max_queued(5).liveness(None))
-        .start()
-        .expect("end_faults::started");
+    let redis = hasty(config(server.port()).max_in_flight(5).max_queued(5).liveness(None)).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     server.stop_process().expect("frozen");
     let calls: Vec<_> = (0..100).map(|_| redis.send(Incr::new("k"))).collect();
@@ -227,7 +225,7 @@ impl Actor for Dependant {
 async fn a_dependant_outlives_short_outages_and_no_long_one() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
-    let redis = hasty(config(proxy.port())).start().expect("end_faults::started");
+    let redis = hasty(config(proxy.port())).start().expect("started");
     let dependant = Dependant { redis: redis.clone(), bears: ms(300) }.start();
     redis.ready(TIME_LIMIT).await.expect("ready");
     for _ in 0..3 {
@@ -252,7 +250,7 @@ async fn a_dependant_outlives_short_outages_and_no_long_one() {
 async fn who_comes_late_hears_first_what_is() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
-    let redis = hasty(config(proxy.port())).start().expect("end_faults::started");
+    let redis = hasty(config(proxy.port())).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     let diary = Diary::from_now_on(&redis);
     let present = diary.entry("the present state", |_| true).await;
@@ -274,8 +272,7 @@ async fn who_comes_late_hears_first_what_is() {
 async fn the_rate_of_errors_tells_when_to_shed_load() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
-    let redis =
-        hasty(config(proxy.port()).command_timeout(ms(50)).liveness(None)).start().expect("end_faults::started");
+    let redis = hasty(config(proxy.port()).command_timeout(ms(50)).liveness(None)).start().expect("started");
     assert_eq!(redis.error_rate().ratio(), 0.0);
     for _ in 0..10 {
         redis.send(Incr::new("k")).await.expect("counted");

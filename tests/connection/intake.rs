@@ -15,7 +15,7 @@ impl Command for Push {
     type Reply = i64;
 
     fn frame(&self) -> Frame {
-        Frame::new("RPUSH").key("intake::list").arg(self.0)
+        Frame::new("RPUSH").key("list").arg(self.0)
     }
 
     fn reply(value: Value) -> redis_actix::Result<i64> {

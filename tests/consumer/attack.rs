@@ -140,9 +140,9 @@ async fn a_letter_that_was_written_without_scripts_is_found_and_sent_back() {
 
 /// A connection of a user who may do all but this.
 fn limited(fixture: &StreamFixture, rule: &str) -> Redis {
-    tell(&fixture.server, ["ACL", "SETUSER", "attack::limited", "on", ">p", "~*", "&*", "+@all", rule]);
+    tell(&fixture.server, ["ACL", "SETUSER", "limited", "on", ">p", "~*", "&*", "+@all", rule]);
     let config = RedisConfig::builder().host("127.0.0.1").port(fixture.server.port()).key_prefix("t:");
-    Redis::builder(config.username("attack::limited").password("p").build().unwrap()).start().unwrap()
+    Redis::builder(config.username("limited").password("p").build().unwrap()).start().unwrap()
 }
 
 /// Trimmed behind it, the message was there and its producer got an error.

@@ -11,14 +11,14 @@ use redis_actix::prelude::*;
 async fn an_inbox_that_has_died_is_unsubscribed() {
     injected_panics_are_quiet();
     let server = crate::support::server();
-    let redis = hasty(config(server.port())).start().expect("slow::started");
+    let redis = hasty(config(server.port())).start().expect("started");
     for (nth, die) in [Die::Stop, Die::Panic].into_iter().enumerate() {
         let panics = matches!(die, Die::Panic);
         // An actor that panics takes its thread's System along unless it has one of its own.
         let arbiter = Arbiter::new();
         let (sent, inbox) = tokio::sync::oneshot::channel();
         arbiter.spawn_fn(move || drop(sent.send(Notes::inbox().0)));
-        let inbox = inbox.await.expect("slow::started");
+        let inbox = inbox.await.expect("started");
         let channel = format!("quiet{nth}");
         let subscription =
             redis.subscribe([Topic::channel(&channel)], inbox.clone().recipient()).await.expect("confirmed");
@@ -38,7 +38,7 @@ async fn an_inbox_that_has_died_is_unsubscribed() {
 async fn a_slow_inbox_costs_bounded_memory_by_its_policy_and_nobody_else_anything() {
     const SENT: u64 = 2_000;
     let server = crate::support::server();
-    let redis = hasty(config(server.port())).start().expect("slow::started");
+    let redis = hasty(config(server.port())).start().expect("started");
     let policies = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Disconnect];
     let mut slow = Vec::new();
     for overflow in policies {
@@ -86,7 +86,7 @@ async fn a_slow_inbox_costs_bounded_memory_by_its_policy_and_nobody_else_anythin
 async fn a_burst_reaches_a_fast_inbox_whole_and_in_order() {
     const SENT: usize = 30_000;
     for (protocol, server) in [(3, crate::support::server()), (2, old_server())] {
-        let redis = hasty(config(server.port())).start().expect("slow::started");
+        let redis = hasty(config(server.port())).start().expect("started");
         let (inbox, notes) = Notes::inbox();
         let subscribing = redis.subscribe([Topic::channel("a")], inbox.recipient()).buffer(512);
         let subscription = subscribing.await.expect("confirmed");
@@ -126,7 +126,7 @@ async fn a_mailbox_that_is_full_keeps_the_order() {
         }
     }
     let server = crate::support::server();
-    let redis = hasty(config(server.port())).start().expect("slow::started");
+    let redis = hasty(config(server.port())).start().expect("started");
     let (sender, mut all) = tokio::sync::mpsc::unbounded_channel();
     let inbox = Narrow::start_in_arbiter(&Arbiter::new().handle(), move |_| Narrow(Vec::new(), sender));
     let subscribing = redis.subscribe([Topic::channel("a")], inbox.recipient()).buffer(SENT);

@@ -219,7 +219,7 @@ struct FatalLog;
 
 impl tracing::Subscriber for FatalLog {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "redis_actix::actors::ticket" && *metadata.level() == tracing::Level::ERROR
+        metadata.target() == "redis_actix::connection::request" && *metadata.level() == tracing::Level::ERROR
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
