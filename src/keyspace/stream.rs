@@ -13,9 +13,9 @@ use futures_core::Stream;
 use redis::Value;
 
 use super::cursor::{Continuity, MOST_RESTARTS, Process, run_id};
-use super::walk::{Next, Walk};
+use super::walk::{Next, OwnSlots, Position, Walk};
 use crate::client::{Redis, SendFuture};
-use crate::config::Address;
+use crate::config::{Address, HostPort};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{AnswerOrigin, Frame};
 use crate::messages::internal::Internal;
@@ -32,8 +32,13 @@ const MOST_LOOKS: u32 = 6;
 /// keys that were returned before are returned again. If INFO is not allowed, which has the server's `run_id`, every
 /// lost connection counts as a restart of the server. After 100 restarts the scan ends with an error.
 ///
-/// An error ends it; [`resume`](Self::resume) continues at the same position. A member that does not fit the
-/// requested type is a separate error, and the next member follows.
+/// In a cluster each node says by CLUSTER NODES which of its slots are being moved: keys of such a slot are complete when its
+/// source was walked and then its target. A target that owns no slots yet cannot be walked; the walk ends with an error then, and
+/// goes on when it is resumed behind the move. Where the user may not send CLUSTER NODES, keys of a slot that moves may be missed,
+/// as they may where the move of a slot is cancelled in the middle of the walk.
+///
+/// An error ends it; [`resume`](Self::resume) goes on where it was. A member that does not fit the requested type is an
+/// error of its own, and the next one follows.
 ///
 /// # Cancel safety
 /// Dropping the future of [`next`](Self::next) loses no item.
@@ -73,7 +78,9 @@ enum ScanState {
     Asked(u64, AnswerOrigin, Box<SendFuture<Page>>),
     /// Requests the run id of the process, which decides whether the received page, if any, is valid.
     Identifying(u64, AnswerOrigin, Box<SendFuture<Internal>>, Option<AnsweredPage>),
-    /// The page at this cursor failed.
+    /// The node is asked which slots of the cluster it has: before its first page, or behind the last one, which has come.
+    Inspecting(AnswerOrigin, Box<SendFuture<Internal>>, Option<AnsweredPage>),
+    /// The page at this cursor could not be had.
     Broken(u64),
     Done,
 }
@@ -83,12 +90,21 @@ struct AnsweredPage {
     next: u64,
     items: Vec<Value>,
     origin: AnswerOrigin,
+    /// It was at cursor 0.
+    is_first: bool,
 }
 
 impl AnsweredPage {
     fn link(&self) -> Option<u64> {
         link_of(&self.origin)
     }
+}
+
+fn node_of(origin: &AnswerOrigin) -> Option<&HostPort> {
+    origin.read().and_then(|by| match &by.address {
+        Some(Address::Tcp(address)) => Some(address),
+        _ => None,
+    })
 }
 
 fn link_of(origin: &AnswerOrigin) -> Option<u64> {
@@ -144,16 +160,25 @@ impl<T> ScanStream<T> {
         if let (Some(walk), Some(topology)) = (&mut self.walk, &self.redis.shared.topology) {
             let snapshot = topology.snapshot();
             let Some(slot) = walk.slot(&snapshot) else {
-                return if snapshot.map.is_whole() {
+                let is_blocked = walk.is_blocked();
+                return if snapshot.map.is_whole() && !is_blocked {
                     Ok(ScanState::Done)
                 } else if self.looks < MOST_LOOKS {
                     Ok(self.fetching_again())
+                } else if is_blocked {
+                    self.looks = 0;
+                    walk.unblock();
+                    let words = "a slot of the cluster is being moved to a node that owns no slots so far, so that the walk is incomplete; resume it when the slot has moved";
+                    Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
                 } else {
                     self.looks = 0;
                     let words = "some slots of the cluster have no owner, so the scan is incomplete; resume it when they have one";
                     Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
                 };
             };
+            if walk.is_to_inspect() {
+                return Ok(self.inspect(slot, None));
+            }
             page = page.on_slot(slot);
         }
         if cursor == 0 {
@@ -172,15 +197,56 @@ impl<T> ScanStream<T> {
         ScanState::Identifying(cursor, origin, Box::new(self.redis.send(Internal(info))), arrived)
     }
 
-    /// Handles a received page. Returns its items, unless it came from another process than the cursor.
+    /// Asks the owner of a slot which slots it has.
+    fn inspect(&self, slot: u16, last_page: Option<AnsweredPage>) -> ScanState {
+        let nodes = Frame::known("CLUSTER NODES").own().read_only().on_slot(slot);
+        let (nodes, origin) = nodes.with_origin();
+        ScanState::Inspecting(origin, Box::new(self.redis.send(Internal(nodes))), last_page)
+    }
+
+    /// A node has said which slots it has. Returns the items of its last page, if that was waiting for this.
+    fn inspected(
+        &mut self,
+        answer: Result<Value>,
+        origin: &AnswerOrigin,
+        last_page: Option<AnsweredPage>,
+    ) -> Result<Option<Vec<Value>>> {
+        let own = match answer {
+            Ok(value) => {
+                let text = redis::from_redis_value::<String>(value).ok();
+                let config = &self.redis.shared.config;
+                text.and_then(|text| OwnSlots::read(&text, |announced| config.map_address(announced)))
+            }
+            // Users may be forbidden to ask: then the topology alone says where slots are.
+            Err(error) if error.kind() == ErrorKind::Server => None,
+            Err(error) => {
+                if let Some(walk) = &mut self.walk {
+                    walk.restart_scan();
+                }
+                self.state = ScanState::At(0);
+                return Err(error);
+            }
+        };
+        let node = node_of(origin);
+        match (last_page, &mut self.walk) {
+            (None, Some(walk)) => {
+                self.state = if walk.inspected(own, node) { ScanState::At(0) } else { self.fetching_again() };
+                Ok(None)
+            }
+            (Some(page), _) if node == node_of(&page.origin) => self.take_page(page, own).map(Some),
+            _ => self.restart_scan().map(|()| None),
+        }
+    }
+
+    /// A page has come. Returns its items, unless another process than that of the cursor has sent it.
     fn arrived(&mut self, cursor: u64, arrived: AnsweredPage) -> Result<Option<Vec<Value>>> {
         let link = arrived.link();
         if cursor == 0 {
             self.process = link.map(Process::first);
-            return self.accept(true, arrived).map(Some);
+            return self.accept(arrived);
         }
         match self.process.as_ref().map_or(Continuity::Other, |process| process.judge(link)) {
-            Continuity::Same => self.accept(false, arrived).map(Some),
+            Continuity::Same => self.accept(arrived),
             Continuity::AskRunId => {
                 self.state = self.identify(cursor, Some(arrived));
                 Ok(None)
@@ -206,7 +272,7 @@ impl<T> ScanStream<T> {
             return Ok(None);
         };
         if process.is_met_again(arrived.link(), asked, run_id) {
-            self.accept(false, arrived).map(Some)
+            self.accept(arrived)
         } else {
             self.restart_scan().map(|()| None)
         }
@@ -232,15 +298,32 @@ impl<T> ScanStream<T> {
         Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
     }
 
-    /// Accepts a page, and decides on the next request.
-    fn accept(&mut self, is_first: bool, arrived: AnsweredPage) -> Result<Vec<Value>> {
-        let AnsweredPage { next, items, origin } = arrived;
-        let answered_by = origin.read().and_then(|by| match &by.address {
-            Some(Address::Tcp(address)) => Some(address),
-            _ => None,
-        });
+    /// Takes a page in, unless the node has to be asked for its slots before.
+    fn accept(&mut self, arrived: AnsweredPage) -> Result<Option<Vec<Value>>> {
+        let inspected = self.walk.as_ref().filter(|walk| arrived.next == 0 && walk.is_inspected());
+        match inspected.and_then(Walk::current_slot) {
+            Some(slot) => {
+                self.state = self.inspect(slot, Some(arrived));
+                Ok(None)
+            }
+            None => self.take_page(arrived, None).map(Some),
+        }
+    }
+
+    /// Takes a page in, and decides what comes behind it. `own`: what its node says of its slots behind the last page.
+    fn take_page(&mut self, arrived: AnsweredPage, own: Option<OwnSlots>) -> Result<Vec<Value>> {
+        let AnsweredPage { next, mut items, origin, is_first } = arrived;
         let next = match (&mut self.walk, &self.redis.shared.topology) {
-            (Some(walk), Some(topology)) => walk.came(next, is_first, answered_by, &topology.snapshot()),
+            (Some(walk), Some(topology)) => {
+                let slots = topology.slots();
+                // What went to this node from one that was walked before was returned there.
+                items.retain(|key| match key {
+                    Value::BulkString(key) => walk.is_left(slots.of(key)),
+                    _ => true,
+                });
+                let position = Position { cursor: next, is_first, node: node_of(&origin), own };
+                walk.came(position, &topology.snapshot())
+            }
             _ if next == 0 => Next::Done,
             _ => Next::Page(next),
         };
@@ -314,13 +397,21 @@ impl<T> ScanStream<T> {
                     let origin = origin.clone();
                     (
                         cursor,
-                        answer.and_then(|(next, items)| self.arrived(cursor, AnsweredPage { next, items, origin })),
+                        answer.and_then(|(next, items)| {
+                            let is_first = cursor == 0;
+                            self.arrived(cursor, AnsweredPage { next, items, origin, is_first })
+                        }),
                     )
                 }
                 ScanState::Identifying(cursor, origin, info, arrived) => {
                     let (cursor, answer) = (*cursor, ready!(Pin::new(info).poll(cx)));
                     let (asked, arrived) = (link_of(origin), arrived.take());
                     (cursor, self.identified(cursor, answer, asked, arrived))
+                }
+                ScanState::Inspecting(origin, nodes, last_page) => {
+                    let answer = ready!(Pin::new(nodes).poll(cx));
+                    let (origin, last_page) = (origin.clone(), last_page.take());
+                    (0, self.inspected(answer, &origin, last_page))
                 }
                 ScanState::Broken(_) | ScanState::Done => return Poll::Ready(None),
             };

@@ -13,6 +13,7 @@ mod cluster_support;
 mod support;
 
 mod failover;
+mod migration;
 mod random;
 mod restart;
 
