@@ -34,6 +34,10 @@ use crate::frame::{Extra, Frame, Source};
 /// ```
 ///
 /// A script can access any key that it names itself. Only keys added with [`key`](Invocation::key) have the prefix.
+///
+/// Errors of a script are passed on with their code, and do not repeat it, with one exception: an error with exactly the text of the
+/// server's own LOADING, BUSY, MASTERDOWN, TRYAGAIN, CLUSTERDOWN or NOSCRIPT cannot be distinguished from the server's, so the
+/// script is sent again until its deadline. Do not let a script return these texts.
 pub struct Script<T> {
     source: &'static str,
     read_only: bool,

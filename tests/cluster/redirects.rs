@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use futures_util::future::join_all;
-use redis_actix::Fate;
 use redis_actix::prelude::*;
+use redis_actix::{ErrorKind, Fate};
 use redis_actix_test::{Answer, Connection, FakeServer, RedisCluster, Reply};
 
 use crate::cluster_support::{aside, cluster, joined, slot_of, slot_of_name};
@@ -55,6 +55,36 @@ async fn a_command_that_ran_and_answers_like_a_node_runs_once() {
             assert_eq!((ran, error.fate()), (Some(1), Fate::Unknown), "{code}: {name}: {error}");
             assert_eq!(error.code(), code.split(' ').next(), "{error}");
         }
+    }
+}
+
+/// The texts that servers use, word for word, written by a script.
+const FORGED: [&str; 6] = [
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "LOADING Redis is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "CLUSTERDOWN The cluster is down",
+    "NOSCRIPT No matching script. Please use EVAL.",
+];
+
+/// Nothing tells these from the server's own. What is left of the fault is bounded by the deadline, and others go on.
+#[actix::test]
+async fn a_script_that_writes_the_text_of_a_server_ends_at_its_deadline() {
+    let cluster = aside(|| cluster(RedisCluster::builder())).await;
+    let redis = joined(&cluster).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    for (nth, code) in FORGED.iter().enumerate() {
+        let key = format!("k{nth}");
+        let run = redis.send(RUN.invoke().key(&key).arg(*code).timeout(ms(400)));
+        let error = run.await.expect_err("its own error");
+        assert!(error.kind() == ErrorKind::Timeout || error.code() == code.split(' ').next(), "{error}");
+        let runs = redis.send(Get::<i64>::new(&key)).await.expect("others go on").expect("it has run");
+        // The first pause is 10 ms at least; a script that the server does not know is sent twice.
+        assert!((1..=40).contains(&runs), "{code}: {runs} times");
+        tokio::task::yield_now().await;
+        let later = redis.send(Get::<i64>::new(&key)).await.expect("others go on");
+        assert_eq!(later, Some(runs), "{code}: it runs on behind its deadline");
     }
 }
 
@@ -110,27 +140,74 @@ async fn a_script_follows_a_slot_that_moves() {
     assert_eq!((answer.expect("run by the second"), runs(&nodes)), (7, 2));
 }
 
-/// A slot moves to a node that owns none for longer than a node without slots is kept.
-///
-/// Ablation: no new time at each redirect (`ensure` for `ensure_redirected`) fails: the link is dialled twice.
+/// A slot moves to a node that owns none. How long it is kept is tested with the clock as an argument, in
+/// `cluster::router::nodes`.
 #[actix::test]
 async fn the_link_to_a_node_that_redirects_name_is_kept() {
     let nodes = Scripted::start(2, |asked| match (asked.name().as_str(), asked.node) {
         ("INCR", 0) => error(&format!("ASK 1 127.0.0.1:{}", asked.ports[1])),
         ("INCR", _) => int(1),
-        ("ASKING", _) => Answer::raw("+OK\r\n"),
+        ("ASKING", _) => okay(),
         _ => Answer::Default,
     });
     let redis = nodes.ready().await;
-    let clock = std::time::Instant::now();
-    redis.send(Incr::new("k")).await.expect("at the other node");
-    // Ten seconds are what it is kept without.
-    while clock.elapsed() < ms(10_600) {
+    for _ in 0..20 {
         redis.send(Incr::new("k")).await.expect("at the other node");
-        tokio::time::sleep(ms(50)).await;
     }
     // Looks at the cluster have links of their own, which are closed again.
     assert_eq!(incrs_by_link(&nodes.nodes[1]), [nodes.count(1, "INCR")], "one link for all");
+}
+
+/// Two nodes disagree about a slot that is being moved: the second one answers ASK with a few MOVED.
+///
+/// Ablation: ASK behind the fourth redirect sent to the owner again fails with ASK.
+#[actix::test]
+async fn ask_behind_the_fourth_redirect_is_followed() {
+    let tries = AtomicUsize::new(0);
+    let nodes = Scripted::start(2, move |asked| match (asked.name().as_str(), asked.node) {
+        ("INCR", 0) => error(&format!("ASK {} 127.0.0.1:{}", slot_of_name("test:k"), asked.ports[1])),
+        ("INCR", _) if tries.fetch_add(1, Ordering::SeqCst) < 4 => asked.moved("test:k", 0),
+        ("INCR", _) => int(7),
+        ("ASKING", _) => okay(),
+        _ => Answer::Default,
+    });
+    let redis = nodes.ready().await;
+    assert_eq!(redis.send(Incr::new("k")).await.expect("at the second node"), 7);
+    assert_eq!((nodes.count(0, "INCR"), nodes.count(1, "INCR"), nodes.count(1, "ASKING")), (5, 5, 5));
+}
+
+/// Nodes that never agree: it ends after as many redirects as a command may have.
+#[actix::test]
+async fn nodes_that_ask_for_each_other_end_with_their_answer() {
+    let nodes = Scripted::start(2, |asked| match asked.name().as_str() {
+        "INCR" => error(&format!("ASK {} 127.0.0.1:{}", slot_of_name("test:k"), asked.ports[1 - asked.node])),
+        "ASKING" => okay(),
+        _ => Answer::Default,
+    });
+    let redis = nodes.ready().await;
+    let error = redis.send(Incr::new("k")).await.expect_err("no node has it");
+    assert_eq!((error.code(), error.fate()), (Some("ASK"), Fate::Rejected), "{error}");
+    assert_eq!(nodes.count(0, "INCR") + nodes.count(1, "INCR"), 17);
+}
+
+/// The keys of a command are at two nodes for longer than a command is redirected.
+///
+/// Ablation: redirects that TRYAGAIN does not forget fail with ASK, after 16 of them.
+#[actix::test]
+async fn a_command_waits_until_all_its_keys_have_moved() {
+    let tries = AtomicUsize::new(0);
+    let nodes = Scripted::start(2, move |asked| match (asked.name().as_str(), asked.node) {
+        ("MGET", 0) => error(&format!("ASK {} 127.0.0.1:{}", slot_of_name("{t}"), asked.ports[1])),
+        ("MGET", _) if tries.fetch_add(1, Ordering::SeqCst) < 20 => {
+            error("TRYAGAIN Multiple keys request during rehashing of slot")
+        }
+        ("MGET", _) => Answer::raw("*2\r\n:1\r\n:2\r\n"),
+        ("ASKING", _) => okay(),
+        _ => Answer::Default,
+    });
+    let redis = support::hasty(nodes.config().command_timeout(TIME_LIMIT)).start().expect("started");
+    let values = redis.send(redis_actix::MGet::<i64>::new(["{t}1", "{t}2"])).await.expect("at the second node");
+    assert_eq!((values, nodes.count(1, "MGET")), (vec![Some(1), Some(2)], 21));
 }
 
 /// How many of the commands came by each connection that any came by.
@@ -236,8 +313,9 @@ impl Watched {
         let watched = Self { beats: Arc::default(), over: Arc::default() };
         let (beats, over) = (watched.beats.clone(), watched.over.clone());
         actix::spawn(async move {
+            let mut beat = tokio::time::interval(ms(5));
             while !over.load(Ordering::SeqCst) {
-                tokio::time::sleep(ms(5)).await;
+                beat.tick().await;
                 beats.fetch_add(1, Ordering::SeqCst);
             }
         });
@@ -246,7 +324,7 @@ impl Watched {
         std::thread::spawn(move || {
             let mut last = (0, std::time::Instant::now());
             while !over.load(Ordering::SeqCst) {
-                std::thread::sleep(ms(50));
+                std::thread::park_timeout(ms(50));
                 let now = beats.load(Ordering::SeqCst);
                 if now != last.0 {
                     last = (now, std::time::Instant::now());

@@ -14,6 +14,7 @@ use crate::cluster::redirect;
 use crate::cluster::redirect::Redirect;
 use crate::cluster::route::{SlotList, slot_of, slot_of_view};
 use crate::cluster::slot_queue::{Release, SendOrder, SlotEntry};
+use crate::config::HostPort;
 use crate::connection::deadline_queue::Deadline;
 use crate::connection::request::Pending as _;
 use crate::connection::verdict::CommandFacts;
@@ -25,6 +26,8 @@ pub(super) struct DelayedRequest {
     pub(super) ticket: Box<Routed>,
     /// What a node answered, if one did.
     why: Option<Error>,
+    /// Where that node says that its key is. `None`: it goes where it belongs by then.
+    ask: Option<HostPort>,
 }
 
 impl Router {
@@ -133,20 +136,30 @@ impl Router {
                 }
             }
             Redirect::Ask { to } if pause.is_zero() => {
-                // Its key is there already. What comes behind it of that key is sent by the same two nodes, in order.
                 ticket.route_state.count(&redirect);
-                ticket.route_state.asking = true;
-                let node = self.nodes.ensure_redirected(to, now);
-                let slots = ticket.route_state.slot.into_iter().collect();
-                return self.send(ticket, node, slots);
+                return self.follow_ask(ticket, to, now);
             }
+            Redirect::Ask { .. } => return self.later(ticket, &redirect, why),
             // The keys of this command are at two nodes; those of others of its slot are not held up by it.
-            Redirect::Ask { .. } | Redirect::TryAgain => return self.later(ticket, &redirect, why),
+            Redirect::TryAgain => {
+                // Both nodes know of the move, so what they redirect from now on is not what they have disagreed about.
+                ticket.route_state.hops = 0;
+                return self.later(ticket, &redirect, why);
+            }
             Redirect::Down => self.refresh.wanted(now),
         }
         let Some(slot) = self.slot_of(&ticket) else { return self.later(ticket, &redirect, why) };
         ticket.route_state.count(&redirect);
         self.wait_for_slot(ticket, slot, Some((why, pause)));
+    }
+
+    /// Its key is at this node already, whose slot this is not yet. What comes behind it of that key is sent by the same two
+    /// nodes, in order.
+    fn follow_ask(&mut self, mut ticket: Box<Routed>, to: &HostPort, now: Instant) {
+        ticket.route_state.asking = true;
+        let node = self.nodes.ensure_redirected(to, now);
+        let slots = ticket.route_state.slot.into_iter().collect();
+        self.send(ticket, node, slots);
     }
 
     /// The slot of a command that has one.
@@ -170,7 +183,11 @@ impl Router {
         let deadline = ticket.route_state.deadline.at();
         (ticket.route_state.slot, ticket.route_state.deadline) = (Some(slot), Deadline::Own(deadline));
         let order = ticket.route_state.order;
-        self.queues.push(slot, order, SlotEntry { item: DelayedRequest { ticket, why }, deadline, bytes, was_refused });
+        self.queues.push(
+            slot,
+            order,
+            SlotEntry { item: DelayedRequest { ticket, why, ask: None }, deadline, bytes, was_refused },
+        );
     }
 
     /// What comes for this slot waits, until what is at the nodes has come back.
@@ -196,7 +213,7 @@ impl Router {
     /// A node has run a command of this slot and order: answers the older ones that a node has refused. Sent again they
     /// would run behind it.
     fn refuse_overtaken(&mut self, slot: u16, order: SendOrder) {
-        for DelayedRequest { ticket, why } in self.queues.overtaken(slot, order) {
+        for DelayedRequest { ticket, why, .. } in self.queues.overtaken(slot, order) {
             ticket.finish(Err(why.unwrap_or_else(has_no_owner)));
         }
     }
@@ -232,7 +249,11 @@ impl Router {
         ticket.route_state.count(redirect);
         let due = (Instant::now() + pause).min(ticket.route_state.deadline.at());
         self.delays += 1;
-        self.delayed.insert((due, self.delays), DelayedRequest { ticket, why: Some(why) });
+        let ask = match redirect {
+            Redirect::Ask { to } => Some(to.clone()),
+            _ => None,
+        };
+        self.delayed.insert((due, self.delays), DelayedRequest { ticket, why: Some(why), ask });
     }
 
     /// Sends what has waited for long enough, and answers what has waited for too long.
@@ -240,15 +261,15 @@ impl Router {
         for slot in self.queues.take_due(now) {
             self.release_slot(slot, now);
         }
-        for DelayedRequest { ticket, why } in self.queues.expire(now) {
+        for DelayedRequest { ticket, why, .. } in self.queues.expire(now) {
             ticket.finish(Err(timed_out(why)));
         }
         let later = self.delayed.split_off(&(now, u64::MAX));
-        for DelayedRequest { ticket, why } in std::mem::replace(&mut self.delayed, later).into_values() {
-            if ticket.route_state.deadline.at() <= now {
-                ticket.finish(Err(timed_out(why)));
-            } else {
-                self.dispatch(ticket);
+        for DelayedRequest { ticket, why, ask } in std::mem::replace(&mut self.delayed, later).into_values() {
+            match ask {
+                _ if ticket.route_state.deadline.at() <= now => ticket.finish(Err(timed_out(why))),
+                Some(to) => self.follow_ask(ticket, &to, now),
+                None => self.dispatch(ticket),
             }
         }
     }

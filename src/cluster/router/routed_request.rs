@@ -305,14 +305,13 @@ impl Routed {
     /// Returns whether it may be sent on.
     pub(super) fn note_redirected(&mut self, redirect: &Redirect) -> bool {
         match redirect {
-            Redirect::Moved { .. } => {}
-            Redirect::Ask { .. } if self.route_state.pause(redirect).is_some_and(|pause| pause.is_zero()) => {}
+            Redirect::Moved { .. } | Redirect::Ask { .. } => {}
             Redirect::TryAgain => {
                 // The node takes part in the move of the slot, as the one that has redirected it said.
                 self.route_state.redirected_by = Redirectors::default();
                 return true;
             }
-            Redirect::Ask { .. } | Redirect::Down => return true,
+            Redirect::Down => return true,
         }
         self.note_may_have_run();
         self.route_state.redirected_by.push(self.route_state.node)
