@@ -224,6 +224,21 @@ mod tests {
         }
     }
 
+    /// Ablation: without `probe_dropped` the second release sends all, although no node has run anything.
+    #[test]
+    fn a_probe_that_came_to_no_node_proves_nothing() {
+        let (now, mut queues) = (Instant::now(), SlotQueues::new());
+        let late = now + Duration::from_secs(9);
+        queues.close(SLOT, now);
+        for item in 1..=3 {
+            queues.push(SLOT, SendOrder::new(item), waiting(item, late, true));
+        }
+        assert_eq!(sent(queues.release(SLOT, now)), (true, vec![1]));
+        queues.probe_dropped(SLOT);
+        assert_eq!(sent(queues.release(SLOT, now)), (true, vec![2]));
+        assert_eq!(sent(queues.release(SLOT, now)), (false, vec![3]), "the second one has run");
+    }
+
     #[test]
     fn the_oldest_goes_alone_and_the_others_follow_in_order() {
         let (now, mut queues) = (Instant::now(), SlotQueues::new());

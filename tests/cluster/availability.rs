@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, ErrorKind, Fate, HostPort};
-use redis_actix_test::{Answer, RedisCluster, free_port};
+use redis_actix_test::{Answer, Proxy, RedisCluster, free_port};
 
 use crate::cluster_support::{aside, cluster, config, slot_of_name};
 use crate::scripted::{Scripted, error, int};
@@ -143,4 +143,90 @@ async fn announced_addresses_are_mapped_before_they_are_dialled() {
     redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(Incr::new("k")).await.expect("answered"), 7);
     assert!(redis.connection_info().nodes.iter().all(|node| node.address.starts_with("127.0.0.1:")));
+}
+
+/// The first node is ready, one swallows packets, and a command has no answer when the shutdown begins.
+///
+/// Ablation: a grace period that counts in every state fails: the thread uses its processor for the whole drain.
+#[actix::test]
+async fn draining_does_not_use_the_processor() {
+    let nodes = Scripted::start(1, |asked| match asked.name().as_str() {
+        "INCR" => Answer::Silence,
+        _ => Answer::Default,
+    });
+    let hole = BlackHole::new();
+    nodes.assign_ports([(0, 10_000, nodes.nodes[0].port()), (10_001, 16_383, hole.port())]);
+    let config = nodes.config().connect_timeout(Duration::from_secs(30)).command_timeout(Duration::from_secs(30));
+    let redis = support::hasty(config).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("one of two is");
+    let key = (0..).map(|nth| format!("k{nth}")).find(|key| slot_of_name(format!("test:{key}")) <= 10_000);
+    let key = key.expect("one of many");
+    let waiting = redis.send(Incr::new(key.as_str()));
+    eventually("the command at the node", || (nodes.count(0, "INCR") == 1).then_some(())).await;
+    let (used, clock) = (processor_time(), Instant::now());
+    redis.shutdown(ms(2_000)).await.expect("a report");
+    let (used, lasted) = (processor_time() - used, clock.elapsed());
+    assert!(used < lasted / 4, "{used:?} of {lasted:?}");
+    waiting.await.expect_err("no answer");
+}
+
+/// What this thread has used of its processor.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("this system tells");
+    let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+    // In hundredths of a second: user and system.
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+/// A node has lost its slots, and then its link, with a command unanswered that may be repeated.
+///
+/// Ablation: a displaced node that is kept although its link is lost fails: the command times out.
+#[actix::test]
+async fn what_a_displaced_node_leaves_unanswered_goes_on_to_the_new_owner() {
+    let nodes = Scripted::start(3, |asked| match (asked.name().as_str(), asked.node) {
+        ("SET", 0) => Answer::Silence,
+        ("SET", _) => Answer::raw("+OK\r\n"),
+        _ => Answer::Default,
+    });
+    let proxy = Proxy::start(nodes.nodes[0].addr()).expect("a port");
+    let port = |node: usize| nodes.nodes[node].port();
+    nodes.assign_ports([(0, 16_382, proxy.port()), (16_383, 16_383, port(2))]);
+    let config = RedisConfig::builder().cluster_hosts([nodes.nodes[2].addr()]).key_prefix("test:");
+    let redis = support::hasty(config.command_timeout(TIME_LIMIT)).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    let waiting = redis.send(Set::new("k", "x").idempotent());
+    eventually("the command at the node", || (nodes.count(0, "SET") == 1).then_some(())).await;
+    nodes.assign([(0, 16_382, 1), (16_383, 16_383, 2)]);
+    // A link that is lost is a reason to read the topology.
+    nodes.nodes[2].close_all();
+    let lists =
+        |port: u16| redis.connection_info().nodes.iter().any(|node| node.address == format!("127.0.0.1:{port}"));
+    eventually("the new owner", || lists(port(1)).then_some(())).await;
+    proxy.refuse();
+    proxy.reset_all();
+    waiting.await.expect("run by the new owner");
+    assert_eq!(nodes.count(1, "SET"), 1);
+}
+
+/// All nodes are replaced by others at once, and only a name of the configuration leads to the new ones.
+///
+/// Ablation: seeds that are not asked once nodes are known fail: the command times out.
+#[actix::test]
+async fn a_cluster_all_of_whose_nodes_have_new_addresses_is_found_by_its_seed() {
+    let answering = |value: i64| {
+        Scripted::start(2, move |asked| match asked.name().as_str() {
+            "INCR" => int(value),
+            _ => Answer::Default,
+        })
+    };
+    let (before, behind) = (answering(1), answering(2));
+    let seed = Proxy::start(before.nodes[0].addr()).expect("a port");
+    let config = RedisConfig::builder().cluster_hosts([seed.addr()]).key_prefix("test:").command_timeout(TIME_LIMIT);
+    let redis = support::hasty(config).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    assert_eq!(redis.send(Incr::new("k")).await.expect("at the old node"), 1);
+    seed.set_upstream(behind.nodes[0].addr());
+    drop(before);
+    assert_eq!(redis.send(Incr::new("k").idempotent()).await.expect("at the new node"), 2);
 }

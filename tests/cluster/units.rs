@@ -117,3 +117,33 @@ async fn a_command_of_many_keys_is_grouped_by_node_and_its_reply_is_in_order() {
         .expect("answered");
     assert_eq!((one, all.len(), gone), (Some(7), 3_000, 3_000));
 }
+
+/// One of two nodes has written its part, the other one is down, and the thread of the connection ends.
+///
+/// Ablation: without `Drop` of the gathered reply fails with NotSent.
+#[actix::test]
+async fn a_write_of_which_a_part_ran_is_unknown_when_its_thread_ends() {
+    let nodes = Scripted::start(2, |asked| match (asked.name().as_str(), asked.node) {
+        ("MSET", 0) => okay(),
+        ("MSET", _) => error("CLUSTERDOWN The cluster is down"),
+        _ => Answer::Default,
+    });
+    nodes.assign([(0, 8_000, 0), (8_001, 16_383, 1)]);
+    let key = |is_low: bool| {
+        let mut keys = (0..).map(|nth| format!("k{nth}"));
+        keys.find(|key| (crate::cluster_support::slot_of_name(format!("test:{key}")) <= 8_000) == is_low)
+    };
+    let (low, high) = (key(true).expect("one of many"), key(false).expect("one of many"));
+    let (arbiter, builder) = (actix::Arbiter::new(), support::hasty(nodes.config().command_timeout(TIME_LIMIT)));
+    let (sender, started) = tokio::sync::oneshot::channel();
+    arbiter.spawn(async move { drop(sender.send(builder.start())) });
+    let redis = started.await.expect("an arbiter").expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    let waiting = redis.send(redis_actix::MSet::new([(low, 1), (high, 2)]));
+    // It is refused twice: by then it waits in the router.
+    support::eventually("both parts", || (nodes.count(0, "MSET") == 1 && nodes.count(1, "MSET") > 1).then_some(()))
+        .await;
+    arbiter.stop();
+    let error = waiting.await.expect_err("its thread has ended");
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::Unknown), "{error}");
+}

@@ -21,6 +21,7 @@ mod busy;
 mod faults;
 mod held_events;
 mod membership;
+mod random_cluster;
 mod sentinel;
 mod slow;
 

@@ -355,3 +355,57 @@ impl Nodes {
 pub(super) fn cause_of_leaving() -> Cause {
     Cause::new(CauseKind::Shutdown, "the node has no slots of the cluster any more")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RedisConfig;
+    use crate::connection::endpoint::Endpoint;
+    use crate::transport::dial::Target;
+
+    fn at(port: u16) -> HostPort {
+        HostPort { host: "127.0.0.1".to_owned(), port }
+    }
+
+    fn nodes() -> Nodes {
+        let connect_params = ConnectParams {
+            config: RedisConfig::builder().build().expect("valid"),
+            target: Target { address: Address::Tcp(at(1)), tls: None, user_timeout: None },
+            client_name: None,
+            credentials: None,
+            in_cluster: true,
+            place: Endpoint::Fixed,
+            demotions: None,
+            losses: Arc::default(),
+            replica: None,
+            password_reads: Arc::default(),
+            optional: Arc::default(),
+        };
+        Nodes::new(Arc::new(connect_params), ReconnectPolicy::default(), std::sync::mpsc::channel().0)
+    }
+
+    /// Ablation: `ensure_redirected` that sets no new time fails behind the second redirect.
+    #[tokio::test]
+    async fn a_node_that_redirects_name_is_kept_until_ten_seconds_behind_the_last_one() {
+        let (mut nodes, start) = (nodes(), Instant::now());
+        let seconds = |seconds: u64| start + Duration::from_secs(seconds);
+        let node = nodes.ensure_redirected(&at(2), start);
+        nodes.ensure_redirected(&at(2), seconds(8));
+        nodes.evict_departed(seconds(17));
+        assert_eq!(nodes.address(node), Some(&at(2)), "nine seconds behind the second one");
+        assert!(nodes.next_grace_end().is_some_and(|end| end == seconds(18)));
+        nodes.evict_departed(seconds(19));
+        assert_eq!((nodes.address(node), nodes.next_grace_end()), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_gets_slots_stays() {
+        let (mut nodes, now) = (nodes(), Instant::now());
+        let node = nodes.ensure_redirected(&at(2), now);
+        nodes.moved(7, &at(2));
+        nodes.evict_departed(now + REDIRECTED * 2);
+        assert_eq!((nodes.address(node), nodes.owner(7)), (Some(&at(2)), Some(node)));
+        nodes.ensure_redirected(&at(2), now);
+        assert_eq!(nodes.next_grace_end(), None, "redirects do not limit the time of an owner");
+    }
+}
