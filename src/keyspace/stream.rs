@@ -168,7 +168,7 @@ impl<T> ScanStream<T> {
                 } else if is_blocked {
                     self.looks = 0;
                     walk.unblock();
-                    let words = "a slot of the cluster is being moved to a node that owns no slots so far, so that the walk is incomplete; resume it when the slot has moved";
+                    let words = "a slot of the cluster is being moved to a node that owns no slots so far, so the scan is incomplete; resume it when the slot has moved";
                     Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
                 } else {
                     self.looks = 0;
