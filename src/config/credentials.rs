@@ -131,6 +131,6 @@ async fn ask(provider: Arc<dyn Erased>, limit: Duration) -> Answer {
         Ok(polled) => polled.map(Some),
         Err(_) => std::task::Poll::Ready(None),
     });
-    let answer = timeout(limit, answer).await.map_err(|_| "it gave no answer within the connect timeout")?;
+    let answer = timeout(limit, answer).await.map_err(|_| "it returned no answer within the connect timeout")?;
     answer.ok_or_else(panicked)?.map_err(|error| error.to_string().into())
 }

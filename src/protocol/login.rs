@@ -39,7 +39,7 @@ impl ConnectParams {
                 |text: &str| Cause::new(CauseKind::NotReady, format!("the credentials provider failed: {text}"));
             let credentials = timeout(within, answer)
                 .await
-                .map_err(|_| failed("it did not reply within the connect timeout"))?
+                .map_err(|_| failed("it returned no answer within the connect timeout"))?
                 .map_err(|text| failed(&text))?;
             return Ok(Some(self.given(&credentials)));
         }
