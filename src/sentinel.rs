@@ -241,6 +241,10 @@ impl Locate for Sentinels {
         true
     }
 
+    fn dialled(&self, address: &Address, failed: bool) {
+        self.state().dialled(address, failed);
+    }
+
     fn master(&self) -> Option<watch::Receiver<Option<Master>>> {
         Some(self.changes.subscribe())
     }

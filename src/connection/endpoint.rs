@@ -34,6 +34,7 @@ impl Master {
         self.address == *address || peer.is_some_and(|peer| self.resolved.contains(&peer))
     }
 }
+
 /// A change of where a server is that is being waited for; the outcome is the version of what is known by then.
 pub(crate) type AddressChange<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
 
@@ -43,6 +44,10 @@ pub(crate) trait Locate: Send + Sync {
 
     /// Whether what is found there must be a master by its own word.
     fn is_master(&self) -> bool;
+
+    /// A dial to `address` has ended. It has `failed` where no server of the right kind was ready there; one that refuses the
+    /// login is there.
+    fn dialled(&self, _address: &Address, _failed: bool) {}
 
     /// The master and its changes; `None` before it is known for the first time, and where there is no such thing.
     fn master(&self) -> Option<watch::Receiver<Option<Master>>> {

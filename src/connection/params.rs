@@ -10,7 +10,7 @@ use crate::client::gauges::Losses;
 use crate::config::credentials::Provider;
 use crate::config::{Address, RedisConfig, Secret};
 use crate::connection::admission::RefusalPolicy;
-use crate::events::Cause;
+use crate::events::{Cause, CauseKind};
 use crate::protocol::optional_steps::OptionalSteps;
 use crate::single_flight::SingleFlight;
 use crate::transport::dial::Target;
@@ -145,6 +145,14 @@ impl ConnectParams {
     /// What is known now, for [`changed`](Self::changed).
     pub(crate) fn seen(&self) -> SeenChanges {
         SeenChanges { demotions: self.demotions_seen(), place: 0 }
+    }
+
+    /// A dial to `address` has ended.
+    pub(crate) fn dialled(&self, address: &Address, failure: Option<CauseKind>) {
+        if let Endpoint::Found(found) = &self.place {
+            let not_there = [CauseKind::Unreachable, CauseKind::Broken, CauseKind::Stalled, CauseKind::NotReady];
+            found.dialled(address, failure.is_some_and(|kind| not_there.contains(&kind)));
+        }
     }
 
     /// What to dial now.

@@ -67,8 +67,16 @@ pub(crate) async fn establish_within(
     let late = || Cause::new(CauseKind::Stalled, "timed out while asking where the server is");
     let target = timeout_at(limits.until, connect_params.locate()).await.map_err(|_| late())??;
     on_located(&target.address);
-    let omitted = connect_params.optional.omitted(&connect_params.config, now.into_std());
-    let failure = match attempt(connect_params, &target, omitted, limits).await {
+    let dialled = dial_target(connect_params, &target, limits).await;
+    connect_params.dialled(&target.address, dialled.as_ref().err().map(Cause::kind));
+    dialled
+}
+
+/// Dials and does the handshake, and once more without the optional steps if the server hangs up on one of them.
+async fn dial_target(connect_params: &ConnectParams, target: &Target, limits: Limits) -> Result<Session, Cause> {
+    let now = std::time::Instant::now();
+    let omitted = connect_params.optional.omitted(&connect_params.config, now);
+    let failure = match attempt(connect_params, target, omitted, limits).await {
         Ok(session) => {
             connect_params.optional.passed(omitted);
             return Ok(session);
@@ -80,11 +88,11 @@ pub(crate) async fn establish_within(
     };
     // It hangs up on this step again and again. At once, so that a success says that the step is to blame, and not that
     // the server has come back.
-    match attempt(connect_params, &target, Omitted::ALL, limits).await {
+    match attempt(connect_params, target, Omitted::ALL, limits).await {
         Ok(session) => {
             let (address, step_name) = (&target.address, step.name());
             tracing::warn!(%address, step = step_name, "the server hangs up on an optional step: it is left out from now on");
-            connect_params.optional.omit(step, now.into_std());
+            connect_params.optional.omit(step, now);
             Ok(session)
         }
         Err(_) => Err(failure.cause),

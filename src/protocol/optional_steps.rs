@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(omitted(TRY_AGAIN), Omitted { hello: false, client: false });
     }
 
-    /// Ablation (expected, not run yet): without the new count the second hour fails with one dial, the third with three, the fourth with seven.
+    /// Ablation: where `omit` keeps the count of before, "hour 1" fails.
     #[test]
     fn a_retried_step_is_suspect_at_the_first_disconnect_of_every_hour() {
         let (steps, mut now) = (OptionalSteps::default(), Instant::now());

@@ -39,8 +39,7 @@ impl ServerInfo {
 mod tests {
     use super::*;
 
-    /// Ablation (expected, not run yet): if every server that does not report the role of a replica counts, a replica
-    /// in RESP2 is demoted by each write.
+    /// Ablation: where a server that reports no role counts as a master, the first assertion fails.
     #[test]
     fn a_server_without_a_reported_role_was_a_master_if_it_accepted_a_write() {
         let with_role = |role: Option<&str>| ServerInfo { role: role.map(str::to_owned), ..ServerInfo::default() };

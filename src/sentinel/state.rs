@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::replies::Peer;
 use super::view::{Report, View};
-use crate::config::HostPort;
+use crate::config::{Address, HostPort};
 use crate::connection::endpoint::Master;
 
 /// Sentinels that are watched at most: sets have three to seven.
@@ -55,6 +55,11 @@ impl SentinelState {
     /// Whether enough sentinels have named the master since `since`.
     pub(super) fn is_settled(&self, since: Instant, now: Instant) -> bool {
         self.view.is_settled(self.voters(), since, now)
+    }
+
+    /// Records the outcome of a dial to a server.
+    pub(super) fn dialled(&mut self, address: &Address, failed: bool) {
+        self.view.dialled(address, failed);
     }
 
     /// Peers may announce addresses that cannot be reached from here: those never answer, and are not waited for.
@@ -113,7 +118,8 @@ mod tests {
         Report { master: Server { address: host(master), resolved: Vec::new() }, epoch: Some(0), announced: false }
     }
 
-    /// Ablation (expected, not run yet): with reports of unknown sentinels recorded, one sentinel under two addresses is the majority.
+    /// Ablation: with reports of unknown sentinels recorded, one sentinel under two addresses is the majority: "one of three"
+    /// fails.
     #[test]
     fn a_sentinel_known_by_a_name_and_an_address_has_one_vote() {
         let now = Instant::now();

@@ -65,6 +65,42 @@ async fn a_higher_configuration_epoch_wins_over_a_majority() {
     assert_eq!(redis.status().borrow().disconnects, 1);
 }
 
+/// Their user may not read the epochs. Two are frozen, and the third is set up anew with another server.
+///
+/// Ablation: where the sentinels that answer decide, the third moves the healthy link once the reports of the others are
+/// too old: "left: 1, right: 0". Where it is never believed, nothing is served once the master is killed.
+#[actix::test]
+async fn silent_sentinels_keep_their_word_as_long_as_their_master_answers() {
+    let set = set().await;
+    let other = support::server();
+    let setting_up = set.clone();
+    let port = other.port().to_string();
+    aside(move || {
+        let [first, second, third] = setting_up.sentinels() else { panic!("three sentinels") };
+        for sentinel in [first, second, third] {
+            sentinel.command(["ACL", "SETUSER", "default", "-sentinel|master"]).expect("asked").ok().expect("set");
+        }
+        third.command(["SENTINEL", "REMOVE", "mymaster"]).expect("asked").ok().expect("removed");
+        third.command(["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port, "2"]).expect("asked").ok().expect("set");
+    })
+    .await;
+    let redis = hasty(config(set.hosts()).command_timeout(ms(20_000))).start().expect("started");
+    assert_eq!(redis.send(Incr::new("n")).await.expect("written"), 1);
+    for sentinel in &set.sentinels()[..2] {
+        sentinel.stop_process().expect("frozen");
+    }
+    // Longer than reports count.
+    let reports_expire = std::time::Instant::now() + ms(27_000);
+    eventually_within(ms(60_000), "the reports expire", || (std::time::Instant::now() > reports_expire).then_some(()))
+        .await;
+    assert_eq!(redis.send(Incr::new("n")).await.expect("written"), 2);
+    assert_eq!(redis.status().borrow().disconnects, 0);
+    set.servers()[0].kill().expect("killed");
+    until(&redis, "without its master", |status| status.disconnects > 0).await;
+    assert_eq!(redis.send(Incr::new("n")).await.expect("served by the other"), 1);
+    assert_eq!(other.command(["GET", "test:n"]).expect("asked").text().expect("written"), "1");
+}
+
 /// Ablation: without the others that it named nobody is left to ask, and the killed master is never replaced.
 #[actix::test]
 async fn the_other_sentinels_are_discovered_and_replace_the_configured_one() {
