@@ -375,7 +375,7 @@ impl Driver {
         };
         match refused {
             Some(error) => {
-                self.refused += 1;
+                self.refused += ticket.weight();
                 ticket.complete(Err(error.in_phase(waiting_phase(state), state.as_str())));
             }
             None => self.admission.enqueue(ticket, deadline, state),

@@ -4,8 +4,9 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, RedisConfig};
 use redis_actix_test::{Answer, FakeServer, SentinelSet};
 
+use crate::pubsub_support::Notes;
 use crate::scripted_sentinel::{Says, ScriptedSentinel};
-use crate::support::{TIME_LIMIT, aside, hasty, until};
+use crate::support::{TIME_LIMIT, aside, eventually, hasty, until};
 
 /// Ablation: where a refusal of ROLE parks, `ready` fails with NOPERM.
 #[actix::test]
@@ -99,5 +100,42 @@ async fn a_replica_that_refuses_role_is_asked_for_the_state_of_its_link_by_info(
             }
         }
         assert_eq!(last.as_deref(), Some(read), "the link of the replica is {link}");
+    }
+}
+
+/// In RESP2 a server tells no role on its own. Two links of one handle: the shared one and that of the subscription.
+///
+/// Ablation: where each server that tells no role counts as a demoted master, one refused write ends the subscription of a
+/// replica: "left: 1, right: 0". Where accepted writes are not noted, the subscription stays at the demoted master.
+#[actix::test]
+async fn in_resp2_a_refused_write_is_a_demotion_only_where_a_write_was_accepted_before() {
+    for was_master in [false, true] {
+        let (server, other) = (crate::support::server(), crate::support::server());
+        let port = other.port().to_string();
+        let follow = || server.command(["REPLICAOF", "127.0.0.1", &port]).expect("asked").ok().expect("done");
+        let config = crate::support::config(server.port()).protocol(redis_actix::Protocol::Resp2);
+        let redis = hasty(config).start().expect("started");
+        if was_master {
+            redis.send(Set::new("k", "v")).await.expect("written");
+        } else {
+            follow();
+        }
+        let (inbox, notes) = Notes::inbox();
+        let _subscription = redis.subscribe([Topic::channel("c")], inbox.recipient()).await.expect("confirmed");
+        if was_master {
+            follow();
+        }
+        let error = redis.send(Set::new("k", "v")).await.expect_err("refused");
+        assert_eq!(error.code(), Some("READONLY"), "{error}");
+        if was_master {
+            eventually("the subscription leave", || (notes.gaps() == 1).then_some(())).await;
+        } else {
+            crate::support::until(&redis, "dialled anew", |status| status.disconnects == 1).await;
+            redis.ready(TIME_LIMIT).await.expect("ready");
+            let published = async || redis.send(Publish::new("c", "x")).await.expect("published");
+            published().await;
+            notes.payload("x").await;
+            assert_eq!(notes.gaps(), 0);
+        }
     }
 }

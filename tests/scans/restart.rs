@@ -96,11 +96,7 @@ async fn a_count_is_exact_when_the_server_restarts_meanwhile() {
     });
     let scans = {
         let server = server.clone();
-        move || {
-            let stats = server.command(["INFO", "commandstats"]).expect("asked").text().expect("text");
-            let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_scan:calls=")?.split(',').next());
-            calls.map_or(0, |calls| calls.parse::<u64>().expect("a number"))
-        }
+        move || calls(&server, "scan")
     };
     crate::support::eventually("that it is half way", || (scans() >= 8).then_some(())).await;
     restart(server.clone()).await;
@@ -108,18 +104,28 @@ async fn a_count_is_exact_when_the_server_restarts_meanwhile() {
 }
 
 /// The same process at the other end of a new link: the cursor holds. Ablation: without asking for the run id more
-/// are returned: `6012 keys: the walk began anew`.
+/// are returned: `6012 keys: the walk began anew`. Without `own` on that question it is counted as a command of the caller.
 #[actix::test]
 async fn a_lost_link_to_the_same_process_costs_nothing() {
     let server = aside(durable).await;
     let redis = connected(&server).await;
     fill(&redis, KEYS).await;
+    let answered = redis.stats().answered;
     let mut walk = keys(&redis);
     let mut seen = take(&mut walk, KEYS / 2).await;
     lose_link(&server, &redis).await;
     seen.extend(take(&mut walk, usize::MAX).await);
+    assert_eq!(redis.stats().answered - answered, calls(&server, "scan"), "a command that is no SCAN was counted");
     assert!(seen.len() < KEYS + KEYS / 4, "{} keys: the walk began anew", seen.len());
     assert_eq!(missing(KEYS, text(seen)), 0);
+}
+
+/// How often the server has run a command.
+fn calls(server: &RedisServer, command: &str) -> u64 {
+    let stats = server.command(["INFO", "commandstats"]).expect("asked").text().expect("text");
+    let calls =
+        stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next());
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
 }
 
 async fn lose_link(server: &RedisServer, redis: &Redis) {
