@@ -84,6 +84,11 @@ impl RedisConfigBuilder {
         /// 0. User and password may be set separately if the URL has none.
         url(url: impl Into<Secret>) = url.into();
         /// The server's host name or IP address. Default `localhost`.
+        ///
+        /// A name is resolved at every dial, not while a link is up. Where it leads to another server from now on, a link moves
+        /// when the old server closes it, refuses a write (`READONLY`) or is silent for [`liveness`](Self::liveness), as after
+        /// a failover of a managed service. An old server that stays up as a master keeps its links: demote it
+        /// (`REPLICAOF`) or end its clients (`CLIENT KILL TYPE normal`) when the name has moved.
         host(host: impl Into<String>) = host.into();
         /// The server's port, 1 to 65535. Default 6379.
         port(port: u16) = port;

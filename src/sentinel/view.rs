@@ -126,14 +126,13 @@ impl View {
         self.master()
     }
 
-    /// Whether a server may take the place of the elected one.
+    /// Whether a server may replace the elected one.
     ///
-    /// Sentinels that are silent keep their word: those that answer may be the ones that are cut off. So a server needs the
-    /// majority of all `known` sentinels, which is what they need for a failover (their quorum only says when a master counts
-    /// as down), or a higher epoch or an announcement, which only follow from such a failover. Sentinels that do not say
-    /// their epochs can only be believed or not: a minority of them is believed where the elected server is lost, since there
-    /// is nothing else to go by, and where it was never confirmed. With a known lower epoch it is not believed even then: that
-    /// is certainly the server of an earlier failover, and what is written there is lost.
+    /// A silent sentinel keeps its vote: the sentinels that reply may be the ones that are partitioned. So a server needs the
+    /// majority of all `known` sentinels, as a failover does (the quorum only decides when a master is down), or a higher
+    /// epoch or an announcement, which follow from a failover. Without these a minority is believed only if the elected
+    /// server cannot be reached, since no better information exists, or if no majority ever named it. A known lower epoch is
+    /// never believed: it is the server of an earlier failover, and a write to it would be lost.
     fn may_lead(&self, candidate: &CandidateVotes<'_>, known: usize) -> bool {
         if candidate.is_elected || candidate.has_majority(known) {
             return true;

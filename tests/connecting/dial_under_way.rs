@@ -38,7 +38,7 @@ async fn a_dial_under_way_is_replaced_when_the_topology_names_another_node() {
     let pop = actix::spawn(pop);
     eventually("its dial", || (proxy.connections() > dials).then_some(())).await;
     assign(second);
-    // MOVED, so the topology is asked for anew.
+    // MOVED, so the topology is refreshed.
     assert_eq!(redis.send(Incr::new("l")).await.expect("redirected"), 1);
     let popped = pop.await.expect("no panic");
     assert_eq!(popped.expect("served").expect("an element").value, "x");

@@ -14,8 +14,7 @@ mod pubsub_support;
 #[path = "../cluster/scripted.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod scripted;
-#[path = "../support/mod.rs"]
-mod support;
+use pubsub_support::support;
 
 mod advice;
 mod certificates;

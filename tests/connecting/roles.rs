@@ -103,9 +103,9 @@ async fn a_replica_that_refuses_role_is_asked_for_the_state_of_its_link_by_info(
     }
 }
 
-/// In RESP2 a server tells no role on its own. Two links of one handle: the shared one and that of the subscription.
+/// In RESP2 a server reports no role by itself. Two links of one handle: the shared one and that of the subscription.
 ///
-/// Ablation: where each server that tells no role counts as a demoted master, one refused write ends the subscription of a
+/// Ablation: where each server that reports no role counts as a demoted master, one refused write ends the subscription of a
 /// replica: "left: 1, right: 0". Where accepted writes are not noted, the subscription stays at the demoted master.
 #[actix::test]
 async fn in_resp2_a_refused_write_is_a_demotion_only_where_a_write_was_accepted_before() {
@@ -130,7 +130,7 @@ async fn in_resp2_a_refused_write_is_a_demotion_only_where_a_write_was_accepted_
         if was_master {
             eventually("the subscription leave", || (notes.gaps() == 1).then_some(())).await;
         } else {
-            crate::support::until(&redis, "dialled anew", |status| status.disconnects == 1).await;
+            crate::support::until(&redis, "reconnected", |status| status.disconnects == 1).await;
             redis.ready(TIME_LIMIT).await.expect("ready");
             let published = async || redis.send(Publish::new("c", "x")).await.expect("published");
             published().await;

@@ -6,7 +6,7 @@ use redis_actix::{Protocol, RedisConfig};
 use crate::scripted_sentinel::{Says, ScriptedSentinel};
 use crate::support::{self, TIME_LIMIT, eventually_within, hasty};
 
-/// The second one is configured by a name, and found by its address before it tells its id.
+/// The second one is configured by a name, and found by its address before it reports its id.
 ///
 /// Ablation: where the watcher of an address that was forgotten goes on, the second link to it never ends.
 #[actix::test]

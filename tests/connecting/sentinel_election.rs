@@ -65,7 +65,7 @@ async fn a_higher_configuration_epoch_wins_over_a_majority() {
     assert_eq!(redis.status().borrow().disconnects, 1);
 }
 
-/// Their user may not read the epochs. Two are frozen, and the third is set up anew with another server.
+/// Their user may not read the epochs. Two are frozen, and the third is configured again, with another server.
 ///
 /// Ablation: where the sentinels that answer decide, the third moves the healthy link once the reports of the others are
 /// too old: "left: 1, right: 0". Where it is never believed, nothing is served once the master is killed.
