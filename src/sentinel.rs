@@ -24,7 +24,7 @@ use crate::connection::endpoint::{AddressLookup, Endpoint, Locate, Master, Repli
 use crate::connection::params::ConnectParams;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
-use crate::protocol::auxiliary::{Auxiliary, ask_once};
+use crate::protocol::auxiliary::Auxiliary;
 use state::SentinelState;
 use view::{Report, Server};
 
@@ -185,7 +185,14 @@ impl Sentinels {
 
     /// The replicas that follow the master, as one sentinel sees them.
     async fn ask_for_replicas(&self, host: HostPort) -> Result<Vec<HostPort>, Cause> {
-        let answer = ask_once(self.connect_params_of(&host), self.question("REPLICAS"), self.answer_timeout()).await?;
+        let limit = self.answer_timeout();
+        let link = Auxiliary::connect(&self.connect_params_of(&host), limit).await?;
+        let (mut link, mut answer) = link.ask(&self.question("REPLICAS"), limit).await?;
+        // Sentinels before 5.0, and services that implement a part of their commands, know the former name alone.
+        if answer.as_ref().is_err_and(|error| error.code() == Some("ERR")) {
+            (link, answer) = link.ask(&self.question("SLAVES"), limit).await?;
+        }
+        let answer = answer.map_err(|error| link.refusal("SENTINEL REPLICAS", &error))?;
         let announced = replies::replicas(answer).ok_or_else(|| {
             Cause::new(CauseKind::Protocol, format!("the sentinel {host} did not say where the replicas are"))
         })?;

@@ -24,6 +24,7 @@ mod handshake;
 mod handshake_refusals;
 mod login_faults;
 mod own_commands;
+mod public_reports;
 mod roles;
 mod scripted_sentinel;
 mod sentinel;
