@@ -1,6 +1,6 @@
-//! Internal links in addition to those of callers: for single queries, and for the messages of a sentinel.
+//! Links of the crate's own beside those of callers: questions to a sentinel, and what it publishes.
 
-use std::{collections::VecDeque, future::poll_fn, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::poll_fn, io, time::Duration};
 
 use redis::Value;
 use tokio::time::Instant;
@@ -106,16 +106,4 @@ impl Auxiliary {
         let address = &self.target.address;
         Cause::new(kind, format!("the {whose} {address} answered {question} with {code}: {}", error.message()))
     }
-}
-
-/// Sends one query on a new link. Connecting and the reply each have the time `limit`, plus the time that the
-/// credentials take.
-pub(crate) async fn ask_once(
-    connect_params: Arc<ConnectParams>,
-    question: Frame,
-    limit: Duration,
-) -> Result<Value, Cause> {
-    let link = Auxiliary::connect(&connect_params, limit).await?;
-    let (link, answer) = link.ask(&question, limit).await?;
-    answer.map_err(|error| link.refusal(&question.name(), &error))
 }

@@ -63,14 +63,15 @@ async fn a_write_that_ran_at_one_of_two_nodes_is_unknown_also_if_it_may_be_repea
         _ => Answer::Default,
     });
     nodes.assign([(0, 8_191, 0), (8_192, 16_383, 1)]);
-    let redis = support::hasty(nodes.config().command_timeout(ms(500))).start().expect("started");
+    // Long enough for the first node to run its part on a busy machine.
+    let redis = support::hasty(nodes.config().command_timeout(ms(3_000))).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     let key = |of: bool| {
         (0..1_000).map(|nth| format!("k{nth}")).find(|key| (slot_of(&redis, key) < 8_192) == of).expect("a key")
     };
     let keys = [key(true), key(false)];
     let mset = || MSet::new(keys.iter().map(|key| (key, 1)));
-    let error = redis.send(mset().idempotent()).await.expect_err("OOM");
+    let error = redis.send(mset().idempotent().timeout(TIME_LIMIT)).await.expect_err("OOM");
     assert_eq!((error.code(), error.fate()), (Some("OOM"), Fate::Unknown));
     REFUSES.store(false, Ordering::SeqCst);
     let error = redis.send(mset().idempotent()).await.expect_err("down");
