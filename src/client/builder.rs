@@ -278,6 +278,16 @@ impl ConnectionSpec {
         AuxiliaryConnections { links, pubsub }
     }
 
+    /// What reads at the replicas of a master that sentinels name need: the finder, and the channel of their states.
+    #[allow(clippy::type_complexity, reason = "two halves that go to different places")]
+    fn read_through(
+        &self,
+    ) -> Option<(watch::Receiver<ReplicaStatuses>, (Arc<dyn Locate>, watch::Sender<ReplicaStatuses>))> {
+        let Endpoint::Found(found) = &self.connect_params.place else { return None };
+        let (announce, statuses) = watch::channel(ReplicaStatuses::default());
+        found.is_master().then(|| (statuses, (found.clone(), announce)))
+    }
+
     fn place(
         &self,
         recipients: Vec<Recipient<ConnectionEvent>>,
@@ -304,20 +314,10 @@ impl ConnectionSpec {
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let submit_queue = Arc::new(SubmitQueue::default());
         let gauges = Arc::new(Gauges::new());
-        let in_flight_limit = InFlightLimit::new(
-            config.max_in_flight().saturating_add(config.max_queued()),
-            config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
-        );
+        let in_flight_limit = in_flight_limit(&config);
         let links = auxiliary.as_ref().map(|auxiliary| auxiliary.links.clone());
         let reads = if links.is_some() { config.read_from() } else { ReadFrom::Primary };
-        let (mut replicas, mut read_through) = (None, None);
-        if let Endpoint::Found(found) = &self.connect_params.place
-            && links.is_some()
-            && found.is_master()
-        {
-            let (announce, statuses) = watch::channel(ReplicaStatuses::default());
-            (replicas, read_through) = (Some(statuses), Some((found.clone(), announce)));
-        }
+        let (replicas, read_through) = self.read_through().filter(|_| links.is_some()).unzip();
         let shared = Shared {
             config,
             status,
@@ -350,6 +350,14 @@ impl ConnectionSpec {
         };
         (Redis::assemble(addr, shared, reads), prepared)
     }
+}
+
+/// The bounds of all commands that wait for a reply or in the queue.
+fn in_flight_limit(config: &RedisConfig) -> Arc<InFlightLimit> {
+    InFlightLimit::new(
+        config.max_in_flight().saturating_add(config.max_queued()),
+        config.max_in_flight_bytes().saturating_add(config.max_queued_bytes()),
+    )
 }
 
 /// The parts of an actor, which are moved to its thread.

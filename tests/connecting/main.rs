@@ -14,7 +14,8 @@ mod pubsub_support;
 #[path = "../cluster/scripted.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod scripted;
-use pubsub_support::support;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod advice;
 mod certificates;
