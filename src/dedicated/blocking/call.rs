@@ -13,7 +13,7 @@ use super::cancel::{Blocked, LET_GO};
 use super::shared::Shared;
 use super::stop::{Stop, Why};
 use super::{keys_of, latest};
-use crate::actors::connection::{Connect, Disconnect, GetServerInfo};
+use crate::actors::connection::{Connect, Disconnect, GetServerInfo, VerifyEndpoint};
 use crate::client::{Redis, gone};
 use crate::config::HostPort;
 use crate::connection::verdict::{CommandFacts, ErrorVerdict, ServerRefusal, not_run, of_error};
@@ -137,7 +137,7 @@ impl Call {
             let time_limit = self.time_limit();
             let when_down = self.frame.own_when_down().unwrap_or(self.shared.links.config().when_down());
             let server_info = server_info_of(link.redis(), time_limit, when_down == WhenDown::FailFast);
-            let server_info = match self.stop.unless(server_info).await? {
+            let server_info = match self.stop.unless(following(link.redis(), server_info)).await? {
                 Ok(server_info) => server_info,
                 Err(error) => return Ok(Err(error)),
             };
@@ -345,6 +345,23 @@ fn first_error(outcome: &Result<Value>) -> Option<Error> {
 /// The server became a replica while the command waited, and let it go. An operator's CLIENT UNBLOCK has another text.
 fn is_role_change(error: &Error) -> bool {
     error.code() == Some("UNBLOCKED") && error.message().contains("instance state changed")
+}
+
+/// Waits until the link is up. Until then nothing is sent on it, so a dial is replaced like that of any other connection
+/// when the server of the command is another one.
+async fn following<T>(redis: &Redis, up: impl Future<Output = T>) -> T {
+    let follow = pin!(async {
+        let connect_params = &redis.shared.connect_params;
+        let mut seen = connect_params.seen();
+        loop {
+            connect_params.changed(&mut seen).await;
+            redis.address().do_send(VerifyEndpoint);
+        }
+    });
+    match select(pin!(up), follow).await {
+        Either::Left((up, _)) => up,
+        Either::Right((never, _)) => never,
+    }
 }
 
 /// Waits until commands flow on the link, and returns how the server greeted it.
