@@ -226,18 +226,16 @@ async fn a_provider_is_asked_at_every_dial_and_its_failures_are_retried() {
     let server = locked("one");
     let vault = Vault::new(Says::Error);
     let config = config(server.port()).connect_timeout(ms(200));
-    let redis = hasty(config).credentials(vault.clone()).start().expect("started");
+    let (builder, diary) = Diary::of(hasty(config).credentials(vault.clone()));
+    let redis = builder.start().expect("started");
     let waits = redis.send(Incr::new("k"));
     for (says, words) in [(Says::Error, "the vault is sealed"), (Says::Panic, "panicked"), (Says::Nothing, "no answer")]
     {
         vault.says(says);
-        let said = |status: &redis_actix::Status| {
-            status
-                .cause
-                .as_ref()
-                .is_some_and(|cause| cause.kind() == CauseKind::NotReady && cause.to_string().contains(words))
-        };
-        until(&redis, words, said).await;
+        // The status shows each cause for milliseconds only.
+        let is_cause =
+            |cause: &redis_actix::Cause| cause.kind() == CauseKind::NotReady && cause.to_string().contains(words);
+        diary.entry(words, |event| matches!(event, ConnectionEvent::Retrying { cause, .. } if is_cause(cause))).await;
     }
     vault.says(Says::Login("default", "one"));
     assert_eq!(waits.await.expect("served when the vault opened"), 1);
