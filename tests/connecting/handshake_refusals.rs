@@ -162,6 +162,8 @@ async fn without_client_commands_a_wait_that_is_given_up_sends_none() {
     let server = server(|name, _| match name {
         "HELLO" => Some(Answer::raw("%2\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n")),
         "BLPOP" => Some(Answer::Silence),
+        // Without it the waiting client would be left alone for another reason.
+        "INFO" => Some(Answer::raw("$12\r\nrun_id:abcde\r\n")),
         _ => None,
     });
     let redis = hasty(config(server.port()).client_commands(false)).start().expect("started");

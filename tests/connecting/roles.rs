@@ -66,7 +66,7 @@ async fn the_role_is_taken_from_hello_then_from_info_and_else_not_asked_for() {
     connects(SILENT, DENIED).await.expect("used, with a warning");
 }
 
-/// Ablation (expected, not run yet): with the role that HELLO tells taken for enough, the replica without a link to its master is read from.
+/// Ablation: where the role that HELLO reports is enough, INFO is never sent: `no INFO came`.
 #[actix::test]
 async fn a_replica_that_refuses_role_is_asked_for_the_state_of_its_link_by_info() {
     for (link, read) in [("up", "r"), ("down", "m")] {

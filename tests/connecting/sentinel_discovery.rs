@@ -35,7 +35,7 @@ async fn a_sentinel_that_is_known_by_two_addresses_is_watched_once() {
 
 /// A message that was long under way. In RESP2 the link on which it arrives cannot ask, so another one does.
 ///
-/// Ablation: where the message counts as it is in RESP2, the link to the master is lost: "left: 1, right: 0".
+/// Ablation: where the message counts as it is in RESP2, the link to the master is lost: "left: 2, right: 0".
 #[actix::test]
 async fn a_late_announcement_is_checked_in_resp2_before_it_counts() {
     let (master, earlier) = (support::server(), support::server());

@@ -68,7 +68,7 @@ async fn a_higher_configuration_epoch_wins_over_a_majority() {
 /// Their user may not read the epochs. Two are frozen, and the third is configured again, with another server.
 ///
 /// Ablation: where the sentinels that answer decide, the third moves the healthy link once the reports of the others are
-/// too old: "left: 1, right: 0". Where it is never believed, nothing is served once the master is killed.
+/// too old, and the second write is counted there: "left: 1, right: 2". Where it is never believed, nothing is served once the master is killed.
 #[actix::test]
 async fn silent_sentinels_keep_their_word_as_long_as_their_master_answers() {
     let set = set().await;
