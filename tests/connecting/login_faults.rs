@@ -229,7 +229,8 @@ async fn a_provider_is_asked_at_every_dial_and_its_failures_are_retried() {
     let (builder, diary) = Diary::of(hasty(config).credentials(vault.clone()));
     let redis = builder.start().expect("started");
     let waits = redis.send(Incr::new("k"));
-    for (says, words) in [(Says::Error, "the vault is sealed"), (Says::Panic, "panicked"), (Says::Nothing, "no answer")]
+    for (says, words) in
+        [(Says::Error, "the vault is sealed"), (Says::Panic, "panicked"), (Says::Nothing, "within the connect timeout")]
     {
         vault.says(says);
         // The status shows each cause for milliseconds only.
