@@ -151,6 +151,12 @@ impl Error {
         error
     }
 
+    /// Whether the server has no such command for this user: it is forbidden, renamed or missing.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        let code = self.code();
+        code == Some("NOPERM") || (code == Some("ERR") && self.message().starts_with("unknown command"))
+    }
+
     /// Appends what to do about the error.
     #[must_use]
     pub(crate) fn with_advice(mut self, advice: &str) -> Self {

@@ -1,22 +1,23 @@
 //! Internal Lua scripts of the crate. Their sources are in `src/scripts`.
 
 use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use redis::Value;
 
 use crate::client::Redis;
 use crate::clock::FOREVER;
-use crate::error::{Error, Result};
-use crate::frame::Frame;
+use crate::error::Result;
+use crate::frame::{Extra, Frame, Source};
 use crate::messages::internal::Internal;
 
-/// A script, and its digest on the server.
+/// A script of the crate's own. It runs as scripts of users do: by its digest, and with its source where the server does not know
+/// it. Only the server that has its keys is asked.
 pub(crate) struct Lua {
     text: &'static str,
-    digest: Mutex<Option<String>>,
+    forms: OnceLock<Arc<Extra>>,
 }
 
 /// Renews, delays and releases leases.
@@ -51,7 +52,7 @@ pub(crate) static APPEND: Lua = Lua::new(include_str!("scripts/append.lua"));
 
 impl Lua {
     const fn new(text: &'static str) -> Self {
-        Self { text, digest: Mutex::new(None) }
+        Self { text, forms: OnceLock::new() }
     }
 
     /// Runs the script on `keys` with the arguments that `args` adds.
@@ -64,7 +65,7 @@ impl Lua {
         self.run_within(redis, keys, args, None).await
     }
 
-    /// Like [`run`](Self::run), with one time limit for all steps instead of the connection's timeout for each.
+    /// As [`run`](Self::run), with a time limit of its own instead of the connection's.
     pub(crate) async fn run_within<K: AsRef<[u8]>>(
         &self,
         redis: &Redis,
@@ -72,35 +73,13 @@ impl Lua {
         args: impl Fn(Frame) -> Frame,
         limit: Option<Duration>,
     ) -> Result<Value> {
-        let until = limit.map(|limit| Instant::now() + limit.min(FOREVER));
-        let timed = |frame: Frame| match until {
-            Some(until) => frame.timeout(until.saturating_duration_since(Instant::now())),
-            None => frame,
-        };
-        let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let digest = match digest {
-            Some(digest) => digest,
-            None => self.load(redis, timed).await?,
-        };
-        let call = |digest: &str| {
-            let frame = Frame::known("EVALSHA").arg(digest).arg(keys.len()).keys(keys);
-            Internal(timed(args(frame)))
-        };
-        match redis.send(call(&digest)).await {
-            // Another server, or the same one after a restart.
-            Err(error) if error.code() == Some("NOSCRIPT") => {
-                let digest = self.load(redis, timed).await?;
-                redis.send(call(&digest)).await
-            }
-            answer => answer,
-        }
-    }
-
-    async fn load(&self, redis: &Redis, timed: impl Fn(Frame) -> Frame) -> Result<String> {
-        let load = timed(Frame::known("SCRIPT LOAD").arg(self.text).idempotent());
-        let answer = redis.send(Internal(load)).await?;
-        let digest: String = redis::from_redis_value(answer).map_err(Error::from)?;
-        *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest.clone());
-        Ok(digest)
+        let forms = self.forms.get_or_init(|| Arc::new(Extra::Script(Source::new(self.text, false))));
+        let call = args(Frame::of_script(forms).arg(keys.len()).keys(keys));
+        redis
+            .send(Internal(match limit {
+                Some(limit) => call.timeout(limit.min(FOREVER)),
+                None => call,
+            }))
+            .await
     }
 }

@@ -153,6 +153,10 @@ impl<T> XAdd<T> {
         self
     }
 
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.rest.once.is_some()
+    }
+
     pub(crate) fn has_own_id(&self) -> bool {
         !matches!(self.rest.id, NewId::Next)
     }

@@ -1,11 +1,13 @@
 -- Adds a message, unless one with the same id was added lately; and trims, but nothing that a group still needs.
--- KEYS: the stream, and to remember ids: their times, their entries. ARGV: the id or '', how many milliseconds and how
--- many ids are remembered, 'keep' to trim no further than the groups are or '', how many entries stay or '', from which
--- id on entries stay or '', then the fields. Without fields nothing is added.
--- Answers the entry's id, whether it was there before (1 or 0), and how many entries were trimmed.
+-- KEYS: the stream, and to remember ids: their times, their entries. ARGV: the id or '', what tells this call from others,
+-- how many milliseconds and how many ids are remembered, 'keep' to trim no further than the groups are or '', how many
+-- entries stay or '', from which id on entries stay or '', then the fields. Without fields nothing is added.
+-- Answers the entry's id, whether it was there before (1 or 0), and how many entries were trimmed. Nil and an error where
+-- nothing was added because a command of the script failed.
 local stream, seen, entries = KEYS[1], KEYS[2], KEYS[3]
-local once, lasts, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local keep, length, from = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local once, token, lasts, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local keep, length, from = ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local FIELDS = 8
 
 -- Ids as two numbers, of which the second may be too large for Lua: compared digit by digit.
 local function before(a, b)
@@ -20,22 +22,25 @@ local function before(a, b)
   return a1 < b1
 end
 
--- The first id that a group still needs: pending, or not delivered yet. Nil where there is no group: who comes first
--- may want everything.
+-- The first id that a group still needs: the lowest of what is pending in a group and of what comes behind the last entry
+-- that was delivered to it, which may be before that after XGROUP SETID. Nil where there is no group: who comes first may
+-- want everything.
 local function needed()
   local lowest, exclusive = nil, false
+  local function need(id, behind)
+    if not lowest or before(id, lowest) or (id == lowest and not behind) then
+      lowest, exclusive = id, behind
+    end
+  end
   local groups = redis.call('XINFO', 'GROUPS', stream)
   for i = 1, #groups do
     local group = {}
     for j = 1, #groups[i], 2 do
       group[groups[i][j]] = groups[i][j + 1]
     end
-    local first, behind = group['last-delivered-id'], true
+    need(group['last-delivered-id'], true)
     if group.pending > 0 then
-      first, behind = redis.call('XPENDING', stream, group.name)[2], false
-    end
-    if not lowest or before(first, lowest) or (first == lowest and not behind) then
-      lowest, exclusive = first, behind
+      need(redis.call('XPENDING', stream, group.name)[2], false)
     end
   end
   return lowest, exclusive
@@ -80,13 +85,22 @@ local function trim(coming)
   return trimmed
 end
 
-if once ~= '' then
+local id
+local function append_once()
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  -- The longest window that a producer of this name has asked for counts. No id is empty, so this is none.
+  local window = redis.call('HGET', entries, '')
+  if window then
+    local other_lasts, other_most = string.match(window, '^(%d+) (%d+)$')
+    lasts, most = math.max(lasts, tonumber(other_lasts)), math.max(most, tonumber(other_most))
+  end
   -- Looked for before others are forgotten: a repeated id needs no room, and must not be the one that makes it.
   local known, added = redis.call('HGET', entries, once), redis.call('ZSCORE', seen, once)
   if known and added and tonumber(added) > now - lasts then
-    return { known, 1, 0 }
+    local entry, by = string.match(known, '^(%S+) ?(%S*)$')
+    -- A call that is repeated because its reply was lost is answered as it would have been.
+    return { entry, by == token and 0 or 1, 0 }
   end
   local stale = redis.call('ZRANGEBYSCORE', seen, '-inf', string.format('%.0f', now - lasts), 'LIMIT', 0, 64)
   local surplus = redis.call('ZCARD', seen) - #stale - most + 1
@@ -101,15 +115,34 @@ if once ~= '' then
     redis.call('HDEL', entries, unpack(stale))
   end
   local trimmed = trim(1)
-  local id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
+  id = redis.call('XADD', stream, '*', unpack(ARGV, FIELDS))
   redis.call('ZADD', seen, string.format('%.0f', now), once)
-  redis.call('HSET', entries, once, id)
-  redis.call('PEXPIRE', seen, lasts)
-  redis.call('PEXPIRE', entries, lasts)
+  redis.call('HSET', entries, once, id .. ' ' .. token, '', string.format('%.0f %.0f', lasts, most))
+  redis.call('PEXPIRE', seen, string.format('%.0f', lasts))
+  redis.call('PEXPIRE', entries, string.format('%.0f', lasts))
   return { id, 0, trimmed }
 end
-if not ARGV[7] then
-  return { '', 0, trim(0) }
+
+local function append()
+  if once ~= '' then
+    return append_once()
+  end
+  if not ARGV[FIELDS] then
+    return { '', 0, trim(0) }
+  end
+  local trimmed = trim(1)
+  id = redis.call('XADD', stream, '*', unpack(ARGV, FIELDS))
+  return { id, 0, trimmed }
 end
-local trimmed = trim(1)
-return { redis.call('XADD', stream, '*', unpack(ARGV, 7)), 0, trimmed }
+
+local done, answer = pcall(append)
+if done then
+  return answer
+end
+local text = type(answer) == 'table' and answer.err or answer
+-- What the client acts on is an error of the script: another server, no memory, no replicas.
+local code = string.match(text, '^%-?(%u+) ')
+if not id and (code == 'ERR' or code == 'WRONGTYPE' or code == 'NOPERM') then
+  return { false, text }
+end
+return redis.error_reply(text)

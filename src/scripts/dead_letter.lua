@@ -1,6 +1,7 @@
 -- Moves an entry that is still ours to the dead letters. The order matters: an error of XADD ends the script before
 -- XACK, so a message is never acknowledged without being there. (MULTI would run XACK all the same.)
--- KEYS: the stream, its dead letters. ARGV: group, consumer, id, pairs of names and values to add to the entry's own.
+-- KEYS: the stream, its dead letters. ARGV: group, consumer, id, about how many dead letters are kept or '', pairs of names
+-- and values to add to the entry's own.
 -- Answers 1, or 0 where the entry is no longer ours, or 2 where it was removed from the stream.
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if not pending[1] or pending[1][2] ~= ARGV[2] then
@@ -14,9 +15,9 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- The first pair says how many of them are ours: the entry may have such names of its own.
-local fields = { 'dead:meta', (#ARGV - 3) / 2 + 4, 'dead:deliveries', pending[1][4],
+local fields = { 'dead:meta', (#ARGV - 4) / 2 + 4, 'dead:deliveries', pending[1][4],
   'dead:first_seen', string.match(ARGV[3], '^%d+'), 'dead:last_seen', string.format('%.0f', now - pending[1][3]) }
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   fields[#fields + 1] = ARGV[i]
 end
 -- unpack has a limit of some thousand values.
@@ -26,6 +27,10 @@ end
 for i = 1, #entry[1][2] do
   fields[#fields + 1] = entry[1][2][i]
 end
-redis.call('XADD', KEYS[2], '*', unpack(fields))
+if ARGV[4] == '' then
+  redis.call('XADD', KEYS[2], '*', unpack(fields))
+else
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 return 1

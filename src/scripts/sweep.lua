@@ -24,7 +24,13 @@ end
 if count <= #returned then
   return { now, returned, ARGV[4], {}, {} }
 end
-local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', count - #returned, 'JUSTID')
+-- A call looks at ten times as many entries as it may claim: with room for one, thousands that are not idle would take as
+-- many commands of the client.
+local cursor, rounds, claimed = ARGV[4], 0, nil
+repeat
+  claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', count - #returned, 'JUSTID')
+  cursor, rounds = claimed[1], rounds + 1
+until cursor == '0-0' or claimed[2][1] or (claimed[3] and claimed[3][1]) or rounds * (count - #returned) >= 64
 local entries = {}
 for i = 1, #claimed[2] do
   local entry = redis.call('XPENDING', KEYS[1], ARGV[1], claimed[2][i], claimed[2][i], 1)

@@ -243,6 +243,13 @@ impl<L> StreamConsumerBuilder<L> {
         self
     }
 
+    /// Trims the stream of dead letters to about that many whenever one is added, the oldest first: those are lost then.
+    /// Default: it grows until [`DeadLetters::purge`](crate::DeadLetters::purge) or `XTRIM` is called.
+    pub fn dead_letter_max_len(mut self, letters: u64) -> Self {
+        self.extras.dead_letter_max_len = Some(letters);
+        self
+    }
+
     /// How long the group may have entries to read while a read waits in vain, at least 10 ms, before that is told
     /// and the link given up for a new one; ever longer when that does not help. Default 60 s.
     pub fn stall_after(mut self, limit: Duration) -> Self {

@@ -40,6 +40,8 @@ pub(crate) struct ConsumerCommands {
     pub(crate) reader_name: String,
     /// Entries go when every group has acknowledged them.
     pub(crate) delete_acknowledged: bool,
+    /// About how many dead letters are kept.
+    pub(crate) dead_letter_max_len: Option<u64>,
     pub(crate) denials: Denials,
     /// After it a handler's entry is not kept for it any more.
     pub(crate) handler_deadline: Duration,
@@ -284,6 +286,10 @@ impl ConsumerCommands {
     ) -> Result<DeadLetterOutcome, Failure> {
         let args = |frame: Frame| {
             let frame = frame.arg(self.group()).arg(self.consumer()).arg(dead_letter_request.id);
+            let frame = match self.dead_letter_max_len {
+                Some(letters) => frame.arg(letters),
+                None => frame.arg(""),
+            };
             self.dead_letter_fields(&dead_letter_request, frame)
         };
         let answer = match self.scripted(&DEAD_LETTER, &[self.stream(), &self.dead_letters], args).await {
@@ -291,11 +297,23 @@ impl ConsumerCommands {
             Err(error) if error.message().contains("too many fields") => None,
             answer => answer?,
         };
-        let Some(answer) = answer else { return self.dead_letter_without_scripts(&dead_letter_request).await };
-        match decode::<i64>(answer)? {
-            1 => Ok(DeadLetterOutcome::Written),
-            0 => Ok(DeadLetterOutcome::NotOurs),
-            _ => Ok(DeadLetterOutcome::Gone),
+        let outcome = match answer.map(decode::<i64>).transpose()? {
+            None => self.dead_letter_without_scripts(&dead_letter_request).await?,
+            Some(1) => DeadLetterOutcome::Written,
+            Some(0) => DeadLetterOutcome::NotOurs,
+            Some(_) => DeadLetterOutcome::Gone,
+        };
+        if self.delete_acknowledged && matches!(outcome, DeadLetterOutcome::Written) {
+            self.delete_unneeded(dead_letter_request.id).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Removes a dead entry from its stream as soon as no group needs it, as entries that were handled are.
+    async fn delete_unneeded(&self, id: StreamId) {
+        let args = |frame: Frame| frame.arg(self.group()).arg(id).idempotent();
+        if let Err(error) = self.scripted(&ACK_DELETE, &[self.stream()], args).await {
+            tracing::debug!(stream = self.stream(), %id, %error, "a dead entry stays in its stream");
         }
     }
 
@@ -310,7 +328,9 @@ impl ConsumerCommands {
 
 /// Whether it is about running scripts: the server names the command that is forbidden.
 fn names_scripts(error: &Error) -> bool {
-    error.code() == Some("NOPERM") && ["'eval", "'script"].iter().any(|name| error.message().contains(name))
+    let words = error.message().to_ascii_lowercase();
+    // Older servers quote by backticks.
+    error.is_forbidden() && ["'eval", "`eval"].iter().any(|name| words.contains(name))
 }
 
 /// What an entry is known again by.

@@ -70,7 +70,7 @@ impl DeadLetters {
         self
     }
 
-    /// How many there are, those of other groups that have the same place included.
+    /// How many there are, those of other groups and streams that have the same place included.
     ///
     /// # Errors
     /// Those of the command.
@@ -127,7 +127,8 @@ impl DeadLetters {
     /// Deletes those that the filter lets through, and returns how many.
     ///
     /// # Errors
-    /// Those of the commands. Some may be deleted.
+    /// Those of the commands. Some may be deleted. A page whose reply is lost is an error, because a second try could not say
+    /// how many it had.
     ///
     /// # Cancel safety
     /// Dropping the future stops between two pages of 128.
@@ -137,7 +138,7 @@ impl DeadLetters {
         while let Some(page) = pages.next().await? {
             if !page.is_empty() {
                 let ids = page.iter().map(|letter| letter.id);
-                deleted += self.redis.send(XDel::new(&*self.place, ids).idempotent()).await?;
+                deleted += self.redis.send(XDel::new(&*self.place, ids)).await?;
             }
         }
         Ok(deleted)
@@ -181,7 +182,7 @@ impl Pages<'_> {
         let read = XRange::new(&*letters.place, next..=self.last).count(PAGE as u64);
         let page = letters.redis.send(read).await?;
         self.next = if page.len() < PAGE { None } else { page.last().and_then(|entry| entry.id.next()) };
-        let wanted = |letter: &DeadLetter| self.filter.lets_through(letter, &letters.group);
+        let wanted = |letter: &DeadLetter| self.filter.lets_through(letter, &letters.stream, &letters.group);
         let page: Vec<_> = page.into_iter().map(DeadLetter::read).filter(wanted).take(self.left).collect();
         self.left -= page.len();
         Ok(Some(page))
@@ -285,12 +286,13 @@ pub struct DeadLetterFilter {
 }
 
 impl DeadLetterFilter {
-    /// All dead letters of the group.
+    /// All dead letters of the group, and scheduled messages of the stream that were refused.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Only those with this reason: `rejected`, `max_deliveries` or `decode`.
+    /// Only those with this reason: `rejected`, `max_deliveries`, `decode`, or `schedule` for a scheduled message that the server
+    /// refused.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
@@ -326,8 +328,10 @@ impl DeadLetterFilter {
         self
     }
 
-    fn lets_through(&self, letter: &DeadLetter, group: &str) -> bool {
-        letter.group == group
+    fn lets_through(&self, letter: &DeadLetter, stream: &str, group: &str) -> bool {
+        // Several streams may have one place. A scheduled message that was refused belongs to no group.
+        letter.stream == stream
+            && (letter.group == group || letter.group.is_empty())
             && self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&letter.id))
             && self.matching.as_ref().is_none_or(|wanted| wanted(letter))

@@ -96,7 +96,9 @@ impl Deduplicate {
     ///
     /// # Errors
     /// Those of the commands and those of `effect`; and [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when
-    /// somebody else is at it.
+    /// somebody else is at it, or when the claim had ended before `effect` did, with
+    /// [`Fate::Unknown`](crate::Fate::Unknown): the effect is there, and others may have caused it too. Then give
+    /// [`claim_for`](Self::claim_for) more time.
     pub async fn once<V>(&self, id: impl AsRef<[u8]>, effect: impl Future<Output = Result<V>>) -> Result<Option<V>> {
         match self.claim(id).await? {
             Claim::Done => Ok(None),
@@ -107,7 +109,14 @@ impl Deduplicate {
             )),
             Claim::Ours(claim) => match effect.await {
                 Ok(value) => {
-                    claim.done().await?;
+                    if !claim.done().await? {
+                        return Err(Error::new(
+                            crate::error::ErrorKind::Conflict,
+                            crate::error::Fate::Unknown,
+                            "the effect was caused, but its claim had ended before: others may have caused it too; give \
+                             claim_for(..) longer than the effect takes",
+                        ));
+                    }
                     Ok(Some(value))
                 }
                 Err(error) => {

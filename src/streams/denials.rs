@@ -30,7 +30,7 @@ impl Denials {
         self.state().denied.iter().any(|(denied, at)| *denied == missing && at.elapsed() < AGAIN)
     }
 
-    /// Takes note of an answer: `None` where the server forbids it.
+    /// Takes note of an answer: `None` where the server forbids the command, or has none of that name.
     ///
     /// # Errors
     /// Every other error.
@@ -40,7 +40,7 @@ impl Denials {
                 self.state().denied.retain(|(denied, _)| *denied != missing);
                 Ok(Some(answer))
             }
-            Err(error) if error.code() == Some("NOPERM") => {
+            Err(error) if error.is_forbidden() => {
                 let mut state = self.state();
                 if !state.denied.iter().any(|(denied, _)| *denied == missing) {
                     state.news.push(missing);

@@ -172,6 +172,7 @@ static FRAMED: Mutex<Option<HashMap<Vec<u8>, Arc<Extra>>>> = Mutex::new(None);
 
 /// The user's script between what checks and what acknowledges.
 fn framed(script: &[u8]) -> Arc<Extra> {
+    let key = script.to_vec();
     let mut framed = FRAMED.lock().unwrap_or_else(PoisonError::into_inner);
     let framed = framed.get_or_insert_default();
     if let Some(known) = framed.get(script) {
@@ -181,8 +182,42 @@ fn framed(script: &[u8]) -> Arc<Extra> {
         framed.clear();
     }
     let (before, after) = (include_str!("../scripts/ack_before.lua"), include_str!("../scripts/ack_after.lua"));
-    let whole = format!("{before}{}{after}", String::from_utf8_lossy(script));
+    let script = String::from_utf8_lossy(script);
+    let (shebang, script) = split_shebang(&script);
+    let whole = format!("{shebang}{before}{script}{after}");
     let whole = Arc::new(Extra::Script(Source::new(&whole, false)));
-    framed.insert(script.to_vec(), whole.clone());
+    framed.insert(key, whole.clone());
     whole
+}
+
+/// The first line of a script with `#!lua`, which has to come first in the whole as well, and the rest. The whole acknowledges, so
+/// it writes whatever the script does.
+fn split_shebang(script: &str) -> (String, &str) {
+    if !script.starts_with("#!") {
+        return (String::new(), script);
+    }
+    let (line, rest) = script.split_once('\n').unwrap_or((script, ""));
+    let words = line.split_whitespace().map(|word| match word.strip_prefix("flags=") {
+        Some(flags) => {
+            let flags: Vec<&str> = flags.split(',').filter(|flag| *flag != "no-writes").collect();
+            if flags.is_empty() { String::new() } else { format!("flags={}", flags.join(",")) }
+        }
+        None => word.to_owned(),
+    });
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+    (format!("{}\n", words.join(" ")), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_shebang;
+
+    #[test]
+    fn the_first_line_of_a_script_comes_first_and_may_write() {
+        assert_eq!(split_shebang("return 1"), (String::new(), "return 1"));
+        assert_eq!(split_shebang("#!lua\nreturn 1"), ("#!lua\n".into(), "return 1"));
+        assert_eq!(split_shebang("#!lua flags=no-writes\nreturn 1"), ("#!lua\n".into(), "return 1"));
+        let flags = "#!lua flags=no-writes,allow-stale\nreturn 1";
+        assert_eq!(split_shebang(flags), ("#!lua flags=allow-stale\n".into(), "return 1"));
+    }
 }

@@ -61,7 +61,7 @@ pub enum StreamEventKind {
         /// For how long.
         lasts: Duration,
     },
-    /// The server forbids a command, and the consumer makes do without. It says so once, until it is allowed.
+    /// The server forbids a command or has none of that name, and the consumer makes do without. It says so once, until it is allowed.
     Degraded {
         /// What is missing, and what that means.
         missing: Missing,
@@ -139,6 +139,14 @@ pub enum StreamEventKind {
         /// Which.
         id: StreamId,
         /// Why.
+        error: Error,
+    },
+    /// Scheduled messages were refused by the server when their time had come. They are among the dead letters, with the
+    /// reason `schedule`; where those cannot be written they are tried again a minute later.
+    ScheduleRefused {
+        /// How many.
+        messages: u64,
+        /// What it said of the last of them.
         error: Error,
     },
     /// The server refuses what the consumer needs; tried again, ever slower.
@@ -271,6 +279,9 @@ impl StreamEvent {
             }
             Kind::DeadLetterFailed { id, error } => {
                 tracing::error!(%consumer, %id, %error, "a dead letter could not be written");
+            }
+            Kind::ScheduleRefused { messages, error } => {
+                tracing::error!(%consumer, messages, %error, "scheduled messages were refused by the server");
             }
             Kind::Trouble { error } => tracing::error!(%consumer, %error, "the stream cannot be consumed"),
             Kind::Paused { lasts } => tracing::info!(%consumer, ?lasts, "paused"),

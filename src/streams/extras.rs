@@ -7,6 +7,7 @@ pub(crate) struct Extras {
     pub(super) weight: u32,
     pub(super) more: Vec<(String, u32)>,
     pub(crate) delete_acknowledged: bool,
+    pub(crate) dead_letter_max_len: Option<u64>,
     pub(crate) scheduled_every: Option<Duration>,
     /// The user has not said how often.
     pub(crate) scheduled_by_default: bool,
@@ -18,6 +19,7 @@ impl Default for Extras {
             weight: 1,
             more: Vec::new(),
             delete_acknowledged: false,
+            dead_letter_max_len: None,
             scheduled_every: Some(Duration::from_millis(500)),
             scheduled_by_default: true,
         }

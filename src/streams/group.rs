@@ -48,7 +48,7 @@ impl ConsumerGroup {
     }
 
     async fn make(&self, create: XGroupCreate) -> Result<bool> {
-        match self.redis.send(create.mkstream().idempotent()).await {
+        match self.redis.send(create.mkstream()).await {
             Ok(()) => Ok(true),
             Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
             Err(error) => Err(error),

@@ -116,8 +116,9 @@ impl Lease {
         self.0.progress.store(since + 1, Ordering::Release);
     }
 
-    /// Whether somebody else has taken the entry over, because this process or its link was stalled for
-    /// longer than `min_idle`. What the handler does from now on may be done twice.
+    /// Whether the entry is not this handler's any more: somebody else has taken it over, because this process or its link was
+    /// stalled for longer than `min_idle`, or the handler's deadline has passed. What the handler does from now on may be done
+    /// twice, and its answer counts no more.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.word().load(Ordering::Acquire) & (1 << (self.1 % 64)) != 0

@@ -204,7 +204,7 @@ impl ConsumerCommands {
         let key = self.name_key(self.consumer());
         let holder = match NAME.run(redis, &[&key], args).await {
             Ok(answer) => decode(answer)?,
-            Err(error) if error.code() == Some("NOPERM") => {
+            Err(error) if error.is_forbidden() => {
                 let holder = self.name_without_scripts(redis, &key, time, dead).await;
                 let Some(holder) = self.denials.note(Missing::Names, holder)? else { return Ok(None) };
                 holder
@@ -241,7 +241,7 @@ impl ConsumerCommands {
     pub(crate) async fn forget(self: Arc<Self>, idle: Duration) -> Result<Vec<String>, Failure> {
         match self.forget_idle(idle).await {
             // Who may not do this does not need it done.
-            Err(error) if error.code() == Some("NOPERM") => Ok(Vec::new()),
+            Err(error) if error.is_forbidden() => Ok(Vec::new()),
             removed => Ok(removed?),
         }
     }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use redis::Value;
 use serde::Serialize;
 
 use super::trace::TraceParent;
@@ -17,10 +18,18 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::lua::APPEND;
 use crate::messages::internal::Internal;
-use crate::messages::{Command, decode, stream_id::StreamId, streams::XAdd, unix_millis};
+use crate::messages::{
+    Command, decode,
+    stream_id::StreamId,
+    streams::{XAdd, XTrim},
+    unix_millis,
+};
 
 /// The part of a message's fields that a script can take.
 const MOST_ARGUMENTS: usize = 7000;
+
+/// The name of producers that were given none.
+const USUAL_NAME: &str = "redis-actix";
 
 /// Adds messages to one stream; cheap to clone.
 ///
@@ -59,12 +68,12 @@ impl Producer {
         Self {
             redis: redis.at_primary(),
             stream: stream.into(),
-            name: "redis-actix".into(),
+            name: USUAL_NAME.into(),
             max_len: None,
             max_age: None,
             keep_needed: false,
-            remember: Duration::from_secs(100),
-            remember_ids: 100,
+            remember: Duration::from_secs(3600),
+            remember_ids: 10_000,
             warned: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -84,16 +93,18 @@ impl Producer {
     }
 
     /// Never trims what a group still needs, what is pending in it or was not delivered to it, however long the
-    /// stream gets; and nothing while the stream has no group. Adding is then a script, which asks every group when
-    /// there is something to trim, and trims at most 64 entries at a time by length.
+    /// stream gets; and nothing while the stream has no group. After [`ConsumerGroup::seek`](crate::ConsumerGroup::seek) the
+    /// group needs everything behind that id. Adding is then a script, which asks every group when
+    /// there is something to trim, and trims at most 64 entries at a time by length. Its only key is the stream.
     #[must_use]
     pub fn keep_needed(mut self) -> Self {
         self.keep_needed = true;
         self
     }
 
-    /// The name under which a server with `XADD IDMP` remembers ids of [`Entry::once`]. Producers with the same name
-    /// share them. Default `redis-actix`.
+    /// The name under which ids of [`Entry::once`] are remembered. Producers of a stream with the same name share them: an id
+    /// that one has added is known to all. Two that number their messages independently of each other need names of their
+    /// own, or the second one's message is not added. Default `redis-actix`.
     #[must_use]
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = name.into();
@@ -101,8 +112,9 @@ impl Producer {
     }
 
     /// For how long, at least 1 ms, and how many ids of [`Entry::once`] are remembered, at least 1, on servers
-    /// without `XADD IDMP`. Default 100 seconds and 100 ids, as servers with it do; theirs is changed by
-    /// [`configure_server`](Self::configure_server).
+    /// without `XADD IDMP`. Default an hour and 10,000 ids, whichever ends first; one id takes about 200 bytes of the server.
+    /// Among producers of one name the longest and largest window counts, until none has added a message for that long.
+    /// Servers with `XADD IDMP` remember 100 seconds and 100 ids, which [`configure_server`](Self::configure_server) changes.
     #[must_use]
     pub fn remember(mut self, lasts: Duration, ids: u64) -> Self {
         (self.remember, self.remember_ids) = (lasts.max(Duration::from_millis(1)), ids.max(1));
@@ -130,7 +142,8 @@ impl Producer {
     ///
     /// # Errors
     /// When the message has no field, and those of the command. With [`Fate::Unknown`](crate::Fate::Unknown) it may
-    /// have been added; one with [`Entry::once`] can simply be appended again.
+    /// have been added; one with [`Entry::once`] can simply be appended again. On a cluster [`Entry::once`] needs a stream with a
+    /// hash tag in its name, as `{orders}`, where the server has no `XADD IDMP`.
     pub async fn append(&self, message: Entry) -> Result<Appended> {
         if message.once.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::invalid_command("XADD: the id of a message that is added once may not be empty"));
@@ -148,16 +161,27 @@ impl Producer {
 
     async fn add(&self, Entry { add, once }: Entry) -> Result<Appended> {
         let add = XAdd::at(&*self.stream, add);
-        let add = match (&once, self.oldest(), self.max_len) {
-            (_, None, Some(length)) => add.max_len_approx(length),
-            (_, Some(oldest), _) => add.min_id_approx(oldest),
-            _ => add,
+        let oldest = self.oldest();
+        let add = match (oldest, self.max_len) {
+            (_, Some(length)) => add.max_len_approx(length),
+            (Some(oldest), None) => add.min_id_approx(oldest),
+            (None, None) => add,
         };
         let (add, by) = match once {
             Some(id) => (add.idempotency(&*self.name, id), Some(OnceBy::Server)),
             None => (add, None),
         };
-        Ok(Appended { id: self.redis.send(add).await?, by, trimmed: None })
+        let added = self.redis.send(add);
+        // XADD trims in one way only. The second follows on the same link at once; the next message makes up for one that fails.
+        let aged = oldest.filter(|_| self.max_len.is_some());
+        let aged = aged.map(|oldest| self.redis.send(XTrim::min_id_approx(&*self.stream, oldest).idempotent()));
+        let id = added.await?;
+        if let Some(aged) = aged
+            && let Err(error) = aged.await
+        {
+            tracing::warn!(stream = &*self.stream, %error, "entries that are too old were not trimmed");
+        }
+        Ok(Appended { id, by, trimmed: None })
     }
 
     async fn add_by_script(&self, Entry { add, once }: Entry, by_server: bool) -> Result<Appended> {
@@ -180,6 +204,12 @@ impl Producer {
         if fields.len() > MOST_ARGUMENTS {
             return Err(Error::invalid_command("XADD: a script can add a message of at most 3,500 fields"));
         }
+        if once.is_some() && self.redis.slot_of(&*self.stream) != self.redis.slot_of(self.seen()) {
+            return Err(Error::invalid_command(
+                "XADD: a message that is added once needs two keys beside its stream, on a cluster in the same slot; name the \
+                 stream with a hash tag, as {orders}",
+            ));
+        }
         let by = once.as_ref().map(|_| OnceBy::Script);
         let (id, known, trimmed) = self.call(once.as_deref().unwrap_or_default(), fields).await?;
         let id: StreamId = id.parse()?;
@@ -195,20 +225,40 @@ impl Producer {
         self.call(b"", &[]).await.map(|(_, _, trimmed)| trimmed)
     }
 
+    /// Where ids are remembered.
+    fn seen(&self) -> String {
+        match &*self.name {
+            USUAL_NAME => format!("{}:once", self.stream),
+            // With its length no name is the beginning of another key.
+            name => format!("{}:once:{}:{name}", self.stream, name.len()),
+        }
+    }
+
     async fn call(&self, once: &[u8], fields: &[&[u8]]) -> Result<(String, bool, u64)> {
-        let seen = format!("{}:once", self.stream);
+        let seen = self.seen();
         let entries = format!("{seen}:entries");
+        let keys = [&*self.stream, &seen, &entries];
+        let keys = if once.is_empty() { &keys[..1] } else { &keys[..] };
         let lasts = u64::try_from(self.remember.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 53);
+        let ids = self.remember_ids.min(1 << 53);
         let from = self.oldest().map(|id| id.to_string()).unwrap_or_default();
         let length = self.max_len.map(|length| length.to_string()).unwrap_or_default();
         let keep = if self.keep_needed { "keep" } else { "" };
+        let token = format!("{:016x}", fastrand::u64(..));
         let args = |call: Frame| {
-            let call = call.arg(once).arg(lasts).arg(self.remember_ids).arg(keep).arg(&length).arg(&from);
+            let call = call.arg(once).arg(&token).arg(lasts).arg(ids).arg(keep).arg(&length).arg(&from);
             let call = fields.iter().fold(call, |call, word| call.arg(*word));
-            // What is remembered or only trimmed may be asked for twice.
-            if once.is_empty() && !fields.is_empty() { call } else { call.idempotent() }
+            // The script knows a call that is repeated by its token, if it remembers ids.
+            if once.is_empty() { call } else { call.idempotent() }
         };
-        let answer = APPEND.run(&self.redis, &[&*self.stream, &seen, &entries], args).await?;
+        let answer = APPEND.run(&self.redis, keys, args).await?;
+        if let Value::Array(parts) = &answer
+            && let [Value::Nil, Value::BulkString(text)] = &parts[..]
+        {
+            let text = String::from_utf8_lossy(text);
+            let (code, words) = text.trim_start_matches('-').split_once(' ').unwrap_or(("ERR", &text));
+            return Err(Error::server(code, Some(words)));
+        }
         decode(answer)
     }
 
@@ -272,9 +322,11 @@ impl Entry {
         self
     }
 
-    /// Says which message it is: one with an id that the stream has got lately is not added again. By `XADD IDMP` where
-    /// the server has it (Redis 8.6), else by a script, which remembers ids in two keys beside the stream
-    /// ([`Producer::remember`]); [`Appended::by`] tells.
+    /// Says which message it is: one with an id that a producer of the same [`name`](Producer::name) has added to the stream
+    /// lately is not added again. Lately is what [`Producer::remember`] says, an hour and 10,000 ids by default: an id that
+    /// comes again later is added again. By `XADD IDMP` where the server has it (Redis 8.6; 100 seconds and 100 ids unless
+    /// [`Producer::configure_server`] was called), else by a script, which remembers ids in two keys beside the stream;
+    /// [`Appended::by`] tells.
     pub fn once(mut self, id: impl AsRef<[u8]>) -> Self {
         self.once = Some(id.as_ref().to_vec());
         self

@@ -10,6 +10,11 @@ use std::{
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
+use actix::Recipient;
+use futures_util::future::join_all;
+
+use super::dead_letters::DeadLetters;
+use super::events::{ConsumerName, StreamEvent, StreamEventKind};
 use crate::lua::{CANCEL, DUE, SCHEDULE};
 use crate::messages::{Command, decode, sorted_sets::ZCard, streams::XAdd, unix_millis};
 
@@ -57,10 +62,12 @@ impl Redis {
     ///
     /// The message waits in two keys with the stream's name and `:scheduled`, `:scheduled:messages` after it. On a
     /// cluster all must be in one slot: name the stream with a hash tag, as `{orders}`. A timeout of the message holds
-    /// for all of this.
+    /// for all of this. One that the server refuses when its time has come goes to the dead letters of the stream, with the
+    /// reason `schedule`.
     ///
     /// # Errors
-    /// When the message has an id of its own or no field, and those of the script. With
+    /// When the message has an id of its own or no field, when it has [`idempotency`](XAdd::idempotency) and the server has no
+    /// `XADD IDMP`, on a cluster when the stream has no hash tag, and those of the script. With
     /// [`Fate::Unknown`](crate::Fate::Unknown) it may be scheduled, and nobody has its ticket.
     pub async fn schedule(&self, message: XAdd, at: SystemTime) -> Result<ScheduleId> {
         self.keep(message, "at", unix_millis(at)).await
@@ -80,12 +87,25 @@ impl Redis {
         if message.has_own_id() {
             return Err(Error::invalid_command("XADD: a scheduled message gets its id when its time has come"));
         }
+        let idempotent = message.is_idempotent();
         let frame = message.into_frame();
         frame.check()?;
         let words = frame.argv();
         let stream = words.get(1).copied().unwrap_or_default();
         if words.len() > MOST_ARGUMENTS {
             return Err(Error::invalid_command("XADD: a scheduled message has at most 3,490 fields"));
+        }
+        if self.slot_of(stream) != self.slot_of(times(stream)) {
+            return Err(Error::invalid_command(
+                "XADD: a scheduled message waits in keys beside its stream, on a cluster in the same slot; name the stream with a \
+                 hash tag, as {orders}",
+            ));
+        }
+        if idempotent && !self.stream_features().await?.idempotent_add {
+            return Err(Error::invalid_command(
+                "XADD: this server has no IDMP (Redis 8.6), and would refuse the message when its time has come; leave the \
+                 idempotency out",
+            ));
         }
         let ticket = ScheduleId::new();
         // Beyond what a double holds exactly, half a million years from now.
@@ -119,13 +139,23 @@ fn messages(stream: &[u8]) -> Vec<u8> {
 pub struct Scheduled {
     redis: Redis,
     stream: Arc<str>,
+    dead_letters: Arc<str>,
 }
 
 impl Scheduled {
     /// What [`Redis::schedule`] keeps for this stream.
     #[must_use]
     pub fn new(redis: &Redis, stream: impl Into<Arc<str>>) -> Self {
-        Self { redis: redis.at_primary(), stream: stream.into() }
+        let stream = stream.into();
+        Self { redis: redis.at_primary(), dead_letters: DeadLetters::usual_place(&stream).into(), stream }
+    }
+
+    /// With messages that the server refuses going to `place`, if that is where the script can reach it.
+    pub(crate) fn with_dead_letters(mut self, place: &str) -> Self {
+        if self.redis.slot_of(place) == self.redis.slot_of(&*self.stream) {
+            self.dead_letters = place.into();
+        }
+        self
     }
 
     fn keys(&self) -> [Vec<u8>; 3] {
@@ -144,32 +174,42 @@ impl Scheduled {
     /// Forgets a message. False when its time has come already, or there never was such a message.
     ///
     /// # Errors
-    /// Those of the script.
+    /// Those of the script. With [`Fate::Unknown`](crate::Fate::Unknown) it may be forgotten; asked again, the answer is false
+    /// then.
     pub async fn cancel(&self, ticket: &ScheduleId) -> Result<bool> {
         let [_, times, messages] = self.keys();
-        let answer = CANCEL.run(&self.redis, &[times, messages], |call| call.arg(&ticket.0).idempotent()).await?;
+        // Not idempotent: after a lost reply the second answer would be no.
+        let answer = CANCEL.run(&self.redis, &[times, messages], |call| call.arg(&ticket.0)).await?;
         decode(answer)
     }
 
     /// Moves what is due to the stream, and returns how many messages that was. Consumers do this by themselves.
     ///
     /// # Errors
-    /// Those of the script; what was not moved stays.
+    /// Those of the script; what was not moved stays. A message that the server refuses is no error: it goes to the dead
+    /// letters, or is tried again a minute later where they cannot be written.
     pub async fn move_due(&self) -> Result<u64> {
         let mut moved = 0;
         loop {
             let page = self.move_page(WhenDown::Queue).await?;
             moved += page.moved;
-            if page.moved < PAGE {
+            if page.moved + page.refused < PAGE {
                 return Ok(moved);
             }
         }
     }
 
     async fn move_page(&self, when_down: WhenDown) -> Result<Page> {
-        let answer = DUE.run(&self.redis, &self.keys(), |call| call.arg(PAGE).when_down(when_down)).await?;
-        let (moved, wait): (u64, i64) = decode(answer)?;
-        Ok(Page { moved, next: u64::try_from(wait).ok().map(Duration::from_millis) })
+        let [stream, times, messages] = self.keys();
+        let keys = [stream, times, messages, self.dead_letters.as_bytes().to_vec()];
+        let args = |call: Frame| call.arg(PAGE).arg(&*self.stream).when_down(when_down);
+        let answer = DUE.run(&self.redis, &keys, args).await?;
+        let (moved, wait, refused, why): (u64, i64, u64, String) = decode(answer)?;
+        let error = (refused > 0).then(|| {
+            let (code, words) = why.trim_start_matches('-').split_once(' ').unwrap_or(("ERR", &why));
+            Error::server(code, Some(words))
+        });
+        Ok(Page { moved, refused, error, next: u64::try_from(wait).ok().map(Duration::from_millis) })
     }
 }
 
@@ -181,58 +221,74 @@ impl fmt::Debug for Scheduled {
 
 struct Page {
     moved: u64,
+    /// Messages that the server will never take.
+    refused: u64,
+    error: Option<Error>,
     /// When the next one is due.
     next: Option<Duration>,
 }
 
 /// What a consumer does about the schedules of its streams, for as long as it lives.
 pub(crate) struct Mover {
-    schedules: Vec<Scheduled>,
+    schedules: Vec<(Scheduled, ConsumerName)>,
     every: Option<Duration>,
     /// Looks less often while nothing is scheduled.
     lazy: bool,
+    events: Vec<Recipient<StreamEvent>>,
 }
 
 impl Mover {
-    pub(crate) fn new(schedules: Vec<Scheduled>, every: Option<Duration>, lazy: bool) -> Self {
-        Self { schedules, every, lazy }
+    pub(crate) fn new(
+        schedules: Vec<(Scheduled, ConsumerName)>,
+        every: Option<Duration>,
+        lazy: bool,
+        events: Vec<Recipient<StreamEvent>>,
+    ) -> Self {
+        Self { schedules, every, lazy, events }
     }
 
-    pub(crate) async fn run(mut self) {
-        let Some(every) = self.every else { return std::future::pending().await };
-        while !self.schedules.is_empty() {
-            let mut pause = every;
-            let mut hopeless = None;
-            let mut waits = false;
-            for (nth, schedule) in self.schedules.iter().enumerate() {
-                match schedule.move_page(WhenDown::FailFast).await {
-                    Ok(page) if page.moved == PAGE => (pause, waits) = (Duration::ZERO, true),
-                    Ok(page) => {
-                        waits |= page.moved > 0 || page.next.is_some();
-                        pause = page.next.map_or(pause, |next| pause.min(next));
+    /// Each schedule by itself: one that fails does not hold up the others.
+    pub(crate) async fn run(self) {
+        if let Some(every) = self.every {
+            join_all(self.schedules.iter().map(|(schedule, name)| self.watch(schedule, name, every))).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn watch(&self, schedule: &Scheduled, name: &ConsumerName, every: Duration) {
+        loop {
+            let (mut pause, mut waits) = (every, false);
+            match schedule.move_page(WhenDown::FailFast).await {
+                Ok(page) => {
+                    waits = page.moved > 0 || page.refused > 0 || page.next.is_some();
+                    pause = page.next.map_or(pause, |next| pause.min(next));
+                    if page.moved + page.refused >= PAGE {
+                        pause = Duration::ZERO;
                     }
-                    // Then nothing can be scheduled either.
-                    Err(error) if error.code() == Some("CROSSSLOT") => hopeless = Some(nth),
-                    Err(error) => {
-                        tracing::debug!(stream = %schedule.stream, %error, "scheduled messages could not be looked for");
-                        pause = pause.max(AFTER_FAILURE);
+                    if let Some(error) = page.error {
+                        self.publish(name, StreamEventKind::ScheduleRefused { messages: page.refused, error });
                     }
                 }
-            }
-            if let Some(nth) = hopeless {
-                self.schedules.swap_remove(nth);
+                // Then nothing can be scheduled either.
+                Err(error) if error.code() == Some("CROSSSLOT") => return,
+                Err(error) => {
+                    tracing::debug!(stream = %schedule.stream, %error, "scheduled messages could not be looked for");
+                    pause = pause.max(AFTER_FAILURE);
+                }
             }
             if self.lazy && !waits {
                 // Most streams never have anything scheduled.
                 pause = pause.max(UNUSED);
             }
             // A little later rather than a little earlier, and not all consumers at once.
-            let jitter = every.mul_f64(fastrand::f64() / 8.0);
-            tokio::time::sleep(
-                pause.max(Duration::from_millis(1)) + if pause < every { Duration::ZERO } else { jitter },
-            )
-            .await;
+            let jitter = if pause < every { Duration::ZERO } else { every.mul_f64(fastrand::f64() / 8.0) };
+            tokio::time::sleep(pause.max(Duration::from_millis(1)) + jitter).await;
         }
-        std::future::pending().await
+    }
+
+    fn publish(&self, name: &ConsumerName, kind: StreamEventKind) {
+        let event = StreamEvent { consumer: name.clone(), kind };
+        event.log();
+        self.events.iter().filter(|events| events.connected()).for_each(|events| events.do_send(event.clone()));
     }
 }

@@ -143,6 +143,7 @@ impl<L> StreamConsumerBuilder<L> {
                 start: self.start.map_or(Start::End, Start::After),
                 reader_name,
                 delete_acknowledged: self.extras.delete_acknowledged,
+                dead_letter_max_len: self.extras.dead_letter_max_len,
                 denials: Denials::default(),
                 handler_deadline: terms.handler_deadline,
             };
@@ -152,8 +153,13 @@ impl<L> StreamConsumerBuilder<L> {
         let Some((first, _)) = streams.first() else { return Err(config_error("a consumer needs a stream")) };
         let name = first.name.clone();
         let dead_letters = DeadLetters::new(redis, &*name.stream, &*name.group).stored_in(&first.dead_letters);
-        let scheduled = streams.iter().map(|(commands, _)| Scheduled::new(redis, &*commands.name.stream)).collect();
-        let mover = Mover::new(scheduled, self.extras.scheduled_every, self.extras.scheduled_by_default);
+        let schedule = |(commands, _): &(Arc<ConsumerCommands>, u32)| {
+            let schedule = Scheduled::new(redis, &*commands.name.stream).with_dead_letters(&commands.dead_letters);
+            (schedule, commands.name.clone())
+        };
+        let schedules = streams.iter().map(schedule).collect();
+        let (every, lazy) = (self.extras.scheduled_every, self.extras.scheduled_by_default);
+        let mover = Mover::new(schedules, every, lazy, self.events.clone());
         let parts = ConsumerParts { terms, streams, inbox: Box::new(handler), order_key, events: self.events };
         // Zero makes the mailbox unbounded: orders are few, and must keep their order.
         let (sender, receiver) = channel::channel::<ConsumerActor>(0);

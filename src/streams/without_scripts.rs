@@ -145,7 +145,12 @@ impl ConsumerCommands {
             self.control.send(Internal(self.ack(id))).await?;
             return Ok(DeadLetterOutcome::Gone);
         };
-        let add = Frame::known("XADD").key(&self.dead_letters).arg("*");
+        let add = Frame::known("XADD").key(&self.dead_letters);
+        let add = match self.dead_letter_max_len {
+            Some(letters) => add.arg("MAXLEN").arg("~").arg(letters),
+            None => add,
+        };
+        let add = add.arg("*");
         // Without the first pair, which says how many of them are ours, it would be nobody's letter.
         let own = self.dead_letter_fields(dead_letter_request, Frame::default()).len() / 2 + 4;
         let add = add.arg("dead:meta").arg(own).arg("dead:deliveries").arg(count);

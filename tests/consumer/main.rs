@@ -30,6 +30,7 @@ mod newer;
 mod order;
 mod process;
 mod producer;
+mod records;
 mod replaced;
 mod rights;
 mod schedule;

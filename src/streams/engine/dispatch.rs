@@ -100,6 +100,8 @@ impl<T: FromEntry> ConsumerEngine<T> {
             }
             Action::GiveUp { id } => {
                 if let Some(lease) = engine_state.leases.remove(&id) {
+                    // Another attempt may begin while this handler works on.
+                    lease.lose();
                     lease.give_up();
                 }
                 return;
