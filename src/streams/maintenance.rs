@@ -48,7 +48,7 @@ impl ConsumerCommands {
         let pending = self.control.send(XPending::new(self.stream(), self.group()));
         let (groups, pending) = (groups.await, pending.await);
         let groups = match groups {
-            Err(error) if error.code() == Some("ERR") => return Ok(GroupState::NoStream),
+            Err(error) if error.code() == Some("ERR") && !error.is_forbidden() => return Ok(GroupState::NoStream),
             groups => groups,
         };
         let Some(groups) = self.denials.note(Missing::Info, groups)? else { return Ok(GroupState::Unknown) };

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::stream_support::*;
 use actix::prelude::*;
 use redis_actix::prelude::*;
-use redis_actix::{Entry, OnceBy, Outcome, Producer, Scheduled};
+use redis_actix::{Entry, OnceBy, Outcome, Producer};
 
 fn entry(n: u64) -> Entry {
     Entry::new(&Job { n }).unwrap()
@@ -54,26 +54,6 @@ async fn an_id_whose_time_has_passed_is_forgotten_among_many() {
     assert_eq!(tell(&fixture.server, ["ZCARD", "t:orders:once"]).int().unwrap(), 201, "all of them are there still");
     let again = producer.append(entry(199).once("199")).await.unwrap();
     assert_eq!(again.by, Some(OnceBy::Script), "its two seconds are over");
-}
-
-#[actix::test]
-async fn a_message_that_can_never_be_moved_keeps_no_other_from_its_stream() {
-    let fixture = StreamFixture::start();
-    let redis = fixture.redis();
-    let poison = XAdd::new("orders").entry(&Job { n: 0 }).unwrap().idempotency("p", "1");
-    redis.schedule(poison, SystemTime::now()).await.unwrap();
-    redis.schedule(XAdd::new("orders").entry(&Job { n: 1 }).unwrap(), SystemTime::now()).await.unwrap();
-    let scheduled = Scheduled::new(&redis, "orders");
-    let by_server = redis.stream_features().await.unwrap().idempotent_add;
-    // With the script ended by the first error none was moved, ever.
-    assert_eq!(scheduled.move_due().await.unwrap(), if by_server { 2 } else { 1 });
-    let entries = redis.send(XRange::new("orders", ..)).await.unwrap();
-    let numbers: Vec<u64> = entries.iter().map(|entry| entry.decode::<Job>().unwrap().n).collect();
-    assert!(numbers.contains(&1), "{numbers:?}");
-    if !by_server {
-        assert_eq!(scheduled.move_due().await.unwrap_err().code(), Some("ERR"), "it is told, and kept");
-        assert_eq!(scheduled.count().await.unwrap(), 1);
-    }
 }
 
 /// One effect, and one that is too long.

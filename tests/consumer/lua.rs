@@ -73,7 +73,7 @@ fn take_counts_once_however_often_it_is_repeated() {
 fn a_dead_letter_is_written_before_its_entry_is_acknowledged() {
     let server = fixture();
     let script = include_str!("../../src/scripts/dead_letter.lua");
-    let bury = |id| shown(&eval(&server, script, &["s", "s:dlq"], &["g", "us", id, "dead:reason", "rejected"]));
+    let bury = |id| shown(&eval(&server, script, &["s", "s:dlq"], &["g", "us", id, "", "dead:reason", "rejected"]));
     assert_eq!((bury("1-0"), bury("1-0"), bury("4-0")), ("1".to_owned(), "0".to_owned(), "0".to_owned()));
     tell(&server, &["XDEL", "s", "2-0"]);
     assert_eq!(bury("2-0"), "2", "removed from the stream");
@@ -82,7 +82,7 @@ fn a_dead_letter_is_written_before_its_entry_is_acknowledged() {
     assert!(dead.ends_with(" dead:reason rejected n 1]]]"), "{dead}");
     tell(&server, &["DEL", "s:dlq"]);
     tell(&server, &["SET", "s:dlq", "no stream"]);
-    let words = ["EVAL", script, "2", "s", "s:dlq", "g", "us", "3-0", "dead:reason", "rejected"];
+    let words = ["EVAL", script, "2", "s", "s:dlq", "g", "us", "3-0", "", "dead:reason", "rejected"];
     assert!(matches!(server.command(words).unwrap(), Reply::Error(_)));
     assert_eq!(pending(&server), "3-0 us 1, 4-0 them 1", "it stays");
 }

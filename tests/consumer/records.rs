@@ -54,8 +54,10 @@ async fn a_producer_with_two_bounds_keeps_both() {
     }
     let length = len(&redis, "orders").await;
     assert!((100..=200).contains(&length), "{length}");
-    let old = XAdd::new("orders2").id(StreamId::new(1, 1)).entry(&Job { n: 0 }).unwrap();
-    redis.send(old).await.unwrap();
+    for n in 1..=150 {
+        let old = XAdd::new("orders2").id(StreamId::new(1, n)).entry(&Job { n }).unwrap();
+        redis.send(old).await.unwrap();
+    }
     let producer = Producer::new(&redis, "orders2").max_len(1000).max_age(secs(3600));
     for n in 0..200 {
         producer.append(job(n)).await.unwrap();
@@ -401,7 +403,7 @@ async fn a_consumer_of_a_type_without_fields_is_not_started() {
 #[actix::test]
 async fn a_dead_shard_does_not_concern_streams_of_the_others() {
     let servers = aside(|| {
-        let servers = cluster(RedisCluster::builder().primaries(3).arg("cluster-require-full-coverage", "no"));
+        let servers = cluster(RedisCluster::builder().primaries(3).arg("--cluster-require-full-coverage", "no"));
         Arc::new(servers)
     })
     .await;
