@@ -412,7 +412,7 @@ async fn a_dead_shard_does_not_concern_streams_of_the_others() {
         let owner = |key: &str| servers.owner(servers.slot_of(key).unwrap()).unwrap().port();
         owner(key) != owner(stream)
     });
-    servers.kill_owner(servers.slot_of(other.unwrap()).unwrap()).unwrap();
+    servers.owner(servers.slot_of(other.unwrap()).unwrap()).unwrap().kill().unwrap();
     let redis = crate::support::hasty(config(&servers).command_timeout(secs(15))).start().unwrap();
     let handler = Recorder::start_with(|job| if job.attempt() == 1 { Outcome::Retry } else { Outcome::Ack });
     let consumer = quick(stream, "billing").start::<Job>(&redis, handler.recipient()).unwrap();
