@@ -9,7 +9,7 @@ use redis_actix::{ErrorKind, MSet};
 use redis_actix_test::{RedisCluster, RedisServer, Reply};
 
 use super::{count, fill, keys, missing, take, text};
-use crate::cluster_support::{aside, cluster, fail_over, joined, slot_of};
+use crate::cluster_support::{aside, cluster, joined, slot_of};
 use crate::support::TIME_LIMIT;
 
 const KEYS: usize = 3_000;
@@ -168,7 +168,7 @@ async fn a_walk_ends_with_an_error_while_a_slot_moves_to_a_node_without_slots_an
     assert_eq!(lost, (0, 0), "keys are missing");
 }
 
-/// Slots move, and a primary is replaced, at random. Every key that is there all the time is returned, or the walk says that
+/// Slots move at random. Every key that is there all the time is returned, or the walk says that
 /// it is not complete.
 ///
 /// Ablation: slots judged by the topology alone fail with "keys are missing".
@@ -198,7 +198,7 @@ async fn walks_of_a_cluster_are_complete_whatever_moves_meanwhile() {
             moves
         }
     });
-    let (clock, mut walks, mut errors, mut dead) = (Instant::now(), 0, 0, Vec::new());
+    let (clock, mut walks, mut errors) = (Instant::now(), 0, 0);
     while clock.elapsed() < Duration::from_secs(20) {
         let (mut walk, mut seen, mut is_complete) = (keys(&redis), Vec::new(), true);
         while let Some(item) = walk.next().await {
@@ -213,9 +213,6 @@ async fn walks_of_a_cluster_are_complete_whatever_moves_meanwhile() {
     }
     is_over.store(true, Ordering::SeqCst);
     let moves = moving.await.expect("no panic");
-    fail_over(&cluster, 0, &mut dead).await;
-    let seen = text(take(&mut keys(&redis), usize::MAX).await);
-    assert_eq!((missing(KEYS, seen.clone()), missing_of(&tag, &seen)), (0, 0), "behind a failover, seed {seed}");
     println!("{walks} walks, {errors} of them incomplete by their own word, {moves} moves");
     assert!(walks > errors, "none was complete");
 }
