@@ -15,6 +15,8 @@ pub struct Account {
     /// When the arbiter's thread was delayed, and for how long.
     stalls: Mutex<VecDeque<(Instant, Duration)>>,
     worst_stall: Mutex<Duration>,
+    /// When the arbiter's thread ran last, as far as its timer knows.
+    last_run: Mutex<Option<Instant>>,
     current_fault: Mutex<String>,
 }
 
@@ -26,6 +28,7 @@ impl Account {
     /// Records the delay of a timer of the arbiter's thread: calls may be late by that time. The watchdog checks that the
     /// thread runs at all.
     pub fn stalled(&self, late: Duration) {
+        *lock(&self.last_run) = Some(Instant::now());
         let mut stalls = lock(&self.stalls);
         stalls.push_back((Instant::now(), late));
         while stalls.front().is_some_and(|(at, _)| at.elapsed() > Duration::from_secs(30)) {
@@ -35,9 +38,12 @@ impl Account {
         *worst = late.max(*worst);
     }
 
-    /// The time for which the arbiter's thread did not run since `since`.
+    /// The time for which the arbiter's thread did not run since `since`. A stall that has just ended counts: the caller may
+    /// be polled before the timer that records it.
     pub fn stalled_since(&self, since: Instant) -> Duration {
-        lock(&self.stalls).iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).sum()
+        let recorded: Duration = lock(&self.stalls).iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).sum();
+        let last_run = lock(&self.last_run).map_or(since, |last| last.max(since));
+        recorded + last_run.elapsed()
     }
 
     /// Records the start of a fault; violations name the last one.

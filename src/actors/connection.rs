@@ -16,7 +16,7 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
-use crate::client::submit_queue::{Callers, CommandsQueued, Submit, SubmitReceiver, UnbatchedSubmit};
+use crate::client::submit_queue::{Callers, CommandsQueued, Submit, SubmitReceiver, UnbatchedSubmit, UnbatchedTurn};
 use crate::cluster::topology::RefreshTopology;
 use crate::connection::driver::ShutdownReport;
 use crate::connection::driver::login::LoginSent;
@@ -91,20 +91,28 @@ impl RedisActor {
         // One message with all that has gathered is no flood.
         if messages > 1 && since >= COMMANDS_PER_TURN {
             self.since_turn = (0, 0);
+            // Commands of handles that are behind so many messages may be late. The engine answers them as expired.
+            self.submit_receiver.0.take_expired(Instant::now(), &mut self.taken);
+            self.submit_taken();
             // It has the runtime look at its sockets and timers, which a plain wake-up does not.
             ctx.wait(tokio::task::yield_now().into_actor(self));
         }
     }
 
-    /// Submits what has gathered. One by one, so that a panic costs no more than the command it comes from.
+    /// Submits what has gathered.
     fn take_in(&mut self) -> usize {
         self.callers = self.submit_receiver.0.take(&mut self.taken);
         let taken = self.taken.len();
+        self.submit_taken();
+        taken
+    }
+
+    /// One by one, so that a panic costs no more than the command it comes from.
+    fn submit_taken(&mut self) {
         let mut engine = self.engine.borrow_mut();
         while let Some(submit) = self.taken.pop_front() {
             engine.submit(submit.ticket, Some(submit.asked));
         }
-        taken
     }
 }
 
@@ -194,13 +202,13 @@ impl<M: Command> Handler<M> for RedisActor {
     }
 }
 
-impl Handler<UnbatchedSubmit> for RedisActor {
+impl Handler<UnbatchedTurn> for RedisActor {
     type Result = ();
 
-    fn handle(&mut self, unbatched: UnbatchedSubmit, ctx: &mut Context<Self>) {
+    fn handle(&mut self, turn: UnbatchedTurn, ctx: &mut Context<Self>) {
         self.count(1, ctx);
-        self.callers = unbatched.callers();
-        self.engine.borrow_mut().submit(unbatched.submit.ticket, Some(unbatched.submit.asked));
+        self.callers = self.submit_receiver.0.take_unbatched(&turn, &mut self.taken);
+        self.submit_taken();
     }
 }
 

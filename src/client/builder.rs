@@ -312,7 +312,7 @@ impl ConnectionSpec {
             announced = Some((seeds, announce));
         }
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
-        let submit_queue = Arc::new(SubmitQueue::default());
+        let submit_queue = Arc::new(SubmitQueue::new(config.command_timeout()));
         let gauges = Arc::new(Gauges::new());
         let in_flight_limit = in_flight_limit(&config);
         let links = auxiliary.as_ref().map(|auxiliary| auxiliary.links.clone());

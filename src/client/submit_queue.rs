@@ -8,11 +8,12 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, ThreadId},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
 
+use crate::connection::deadline_queue::{Deadline, DeadlineQueue};
 use crate::connection::request::BoxedTicket;
 
 /// The capacity that is kept between batches; more is released after a burst.
@@ -22,6 +23,17 @@ const KEEP: usize = 4096;
 pub(crate) struct Submit {
     pub(crate) ticket: BoxedTicket,
     pub(crate) asked: Instant,
+}
+
+/// The place in the mailbox of the command with this number, which lies in [`SubmitQueue`] until it is its turn: there the
+/// actor finds it at its deadline, however many messages are before it.
+pub(crate) struct UnbatchedTurn {
+    number: u64,
+    sender: ThreadId,
+}
+
+impl Message for UnbatchedTurn {
+    type Result = ();
 }
 
 /// A command that is a separate message in the mailbox, and the thread of its caller.
@@ -53,20 +65,30 @@ impl Message for CommandsQueued {
 }
 
 /// The queued commands of one actor.
-#[derive(Default)]
 pub(crate) struct SubmitQueue {
+    /// Of commands that have none of their own.
+    timeout: Duration,
     state: Mutex<SubmitState>,
     /// Set after the actor's address was used directly: see [`SubmitQueue::send_unbatched`].
     unbatched: AtomicBool,
 }
 
-#[derive(Default)]
 struct SubmitState {
     /// If it is not empty, an unhandled [`CommandsQueued`] is in the mailbox.
     waiting: VecDeque<Submit>,
-    /// The thread on which the first of them was sent.
+    /// The thread that sent the first of them.
     sender: Option<ThreadId>,
+    /// Each with its number: the commands whose [`UnbatchedTurn`] has not been handled.
+    unbatched: DeadlineQueue<(u64, Submit)>,
+    last_number: u64,
     closed: bool,
+}
+
+impl Default for SubmitState {
+    fn default() -> Self {
+        let (waiting, unbatched) = (VecDeque::new(), DeadlineQueue::new());
+        Self { waiting, sender: None, unbatched, last_number: 0, closed: false }
+    }
 }
 
 /// The threads of the callers: that of the last caller, or of the first one for queued commands.
@@ -86,21 +108,30 @@ impl Callers {
 }
 
 impl SubmitQueue {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { timeout, state: Mutex::default(), unbatched: AtomicBool::default() }
+    }
+
     /// Sends a command, after everything that was sent before.
     pub(crate) fn send<A>(&self, addr: &Addr<A>, submit: Submit)
     where
-        A: Actor + Handler<UnbatchedSubmit> + Handler<CommandsQueued>,
-        A::Context: ToEnvelope<A, UnbatchedSubmit> + ToEnvelope<A, CommandsQueued>,
+        A: Actor + Handler<UnbatchedTurn> + Handler<CommandsQueued>,
+        A::Context: ToEnvelope<A, UnbatchedTurn> + ToEnvelope<A, CommandsQueued>,
     {
-        if self.unbatched.load(Ordering::Acquire) {
-            addr.do_send(UnbatchedSubmit::new(submit));
-            return;
-        }
+        let unbatched = self.unbatched.load(Ordering::Acquire);
         let mut state = self.lock();
         if state.closed {
             // Dropped outside of the lock, because this wakes the waiting caller.
             drop(state);
             drop(submit);
+            return;
+        }
+        if unbatched {
+            state.last_number += 1;
+            let (number, deadline) = (state.last_number, self.deadline(&submit));
+            state.unbatched.push_back((number, submit), deadline);
+            // Under the lock: numbers have to be in the mailbox in their order.
+            addr.do_send(UnbatchedTurn { number, sender: thread::current().id() });
             return;
         }
         state.waiting.push_back(submit);
@@ -131,12 +162,38 @@ impl SubmitQueue {
         state.sender.map_or(Callers::Here, Callers::of)
     }
 
+    /// Moves the command whose turn it is behind what is in `taken`, unless it has expired before, and says where it came from.
+    pub(crate) fn take_unbatched(&self, turn: &UnbatchedTurn, taken: &mut VecDeque<Submit>) -> Callers {
+        let mut state = self.lock();
+        // An older one is here only if a panic has cost its turn.
+        while state.unbatched.front().is_some_and(|(number, _)| *number <= turn.number)
+            && let Some(((_, submit), _)) = state.unbatched.pop_front()
+        {
+            taken.push_back(submit);
+        }
+        Callers::of(turn.sender)
+    }
+
+    /// Moves the commands whose deadline has passed while they waited in the mailbox behind what is in `taken`.
+    pub(crate) fn take_expired(&self, now: Instant, taken: &mut VecDeque<Submit>) {
+        self.lock().unbatched.expire(now, |(_, submit)| taken.push_back(submit));
+    }
+
+    fn deadline(&self, submit: &Submit) -> Deadline {
+        let frame = submit.ticket.frame();
+        match frame.own_timeout() {
+            Some(timeout) => Deadline::Own(submit.asked + timeout),
+            None if frame.longest_hold().is_zero() => Deadline::Common(submit.asked + self.timeout),
+            None => Deadline::Own(submit.asked + self.timeout + frame.longest_hold()),
+        }
+    }
+
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
+        let left = (std::mem::take(&mut state.waiting), std::mem::replace(&mut state.unbatched, DeadlineQueue::new()));
         drop(state);
-        drop(waiting);
+        drop(left);
     }
 
     fn lock(&self) -> MutexGuard<'_, SubmitState> {

@@ -307,6 +307,8 @@ impl Driver {
             && state == ConnectionState::Ready
             && established.wire.has_room()
             && self.admission.may_send(ticket.frame().size())
+            // One that has waited too long before it came here goes to the queue, which answers it.
+            && deadline.at() > *self.now.get_or_insert_with(Instant::now)
         {
             match self.prefix.seal(ticket.frame()) {
                 Ok(sealed) => {

@@ -173,7 +173,7 @@ async fn a_command_of_a_pipeline_behind_which_another_of_its_slot_ran_is_refused
 
 /// The whole pipeline is refused, and then the element that is sent alone to find out whether the slot is served again.
 ///
-/// Ablation: with one order for all elements (`SendOrder::part` returns `self`) fails with `[1, 2, 0]`.
+/// Ablation: with one order for all elements (`SendOrder::part` returns `self`) fails with `[2, 0, 1]`.
 #[actix::test]
 async fn elements_of_a_pipeline_keep_their_order_when_one_is_refused_twice() {
     let (ran, refused): (Ran, _) = (Arc::default(), AtomicUsize::new(0));
