@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::client::submit_queue::{Callers, CommandsQueued, Submit, SubmitReceiver, UnbatchedSubmit, UnbatchedTurn};
 use crate::cluster::topology::RefreshTopology;
-use crate::connection::driver::ShutdownReport;
 use crate::connection::driver::login::LoginSent;
+use crate::connection::driver::{Driver, ShutdownReport};
 use crate::connection::endpoint::Master;
 use crate::connection::engine::Engine;
 use crate::connection::request::{BoxedTicket, Unawaited, Waiter};
@@ -93,7 +93,10 @@ impl RedisActor {
             self.since_turn = (0, 0);
             // Commands of handles that are behind so many messages may be late. The engine answers them as expired.
             self.submit_receiver.0.take_expired(Instant::now(), &mut self.taken);
-            self.submit_taken();
+            if !self.taken.is_empty() {
+                self.engine.borrow_mut().each_driver(Driver::reset_clock);
+                self.submit_taken();
+            }
             // It has the runtime look at its sockets and timers, which a plain wake-up does not.
             ctx.wait(tokio::task::yield_now().into_actor(self));
         }
@@ -199,6 +202,16 @@ impl<M: Command> Handler<M> for RedisActor {
         self.count(1, ctx);
         let (engine, dedicated_runner) = (self.engine.clone(), self.dedicated_runner.clone());
         Deferred { engine, dedicated_runner, reads: self.reads, message }
+    }
+}
+
+impl Handler<UnbatchedSubmit> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, unbatched: UnbatchedSubmit, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
+        self.callers = unbatched.callers();
+        self.engine.borrow_mut().submit(unbatched.submit.ticket, Some(unbatched.submit.asked));
     }
 }
 

@@ -233,6 +233,11 @@ impl Driver {
         *self.now.get_or_insert_with(Instant::now)
     }
 
+    /// Has the clock read anew: a turn that takes many messages goes on while deadlines pass.
+    pub(crate) fn reset_clock(&mut self) {
+        self.now = None;
+    }
+
     /// Makes a connection if there is none and none is on the way.
     pub(crate) fn connect(&mut self) {
         self.feed(Event::Demand);
