@@ -186,7 +186,9 @@ async fn walks_of_a_cluster_are_complete_whatever_moves_meanwhile() {
         let (cluster, is_over, mut chance) = (cluster.clone(), is_over.clone(), fastrand::Rng::with_seed(seed));
         move || {
             let mut moves = 0;
-            while !is_over.load(Ordering::SeqCst) {
+            // A scan cannot end while the topology is outdated by the next move each time: then moves end before it.
+            let clock = Instant::now();
+            while !is_over.load(Ordering::SeqCst) && clock.elapsed() < Duration::from_secs(20) {
                 // A node that is being replaced refuses: then another slot follows.
                 let first = chance.u16(..16_300);
                 let slots = if chance.bool() { slot..=slot } else { first..=first + 20 };
