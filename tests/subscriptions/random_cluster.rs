@@ -136,11 +136,9 @@ async fn every_message_is_delivered_or_covered_by_a_gap_whatever_a_cluster_does(
         channels.push(Channel { shard, notes, published: 0 });
     }
     let (clock, mut log) = (Instant::now(), Vec::new());
-    for round in 0.. {
-        if clock.elapsed() > DURATION {
-            break;
-        }
-        let what = if round < CHANGES.len() { CHANGES[round] } else { CHANGES[chance.usize(..CHANGES.len())] };
+    let mut each_once = CHANGES.iter().copied();
+    while clock.elapsed() < DURATION {
+        let what = each_once.next().unwrap_or_else(|| CHANGES[chance.usize(..CHANGES.len())]);
         log.push(what);
         let (at, mut own) = (cluster.clone(), chance.fork());
         let changing = aside(move || change(&at, what, &mut own));
