@@ -202,6 +202,9 @@ fn info_says(node: &mut Connection, section: &str, what: &str) -> io::Result<boo
     Ok(node.command(["INFO", section])?.text()?.contains(what))
 }
 
+/// How long the nodes may take to agree on the owner of slots that were moved. A node that is cut off never does.
+const AGREEMENT: Duration = Duration::from_secs(5);
+
 fn until(deadline: Instant, what: &str, mut seen: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
     while !seen()? {
         if Instant::now() > deadline {
@@ -318,18 +321,23 @@ impl RedisCluster {
     }
 
     fn ranges(&self) -> io::Result<Vec<(u16, u16, u16)>> {
+        let answered = self.nodes.iter().find_map(|node| Self::slots_of(node).ok());
+        let slots = answered.ok_or_else(|| io::Error::other("no node of the cluster answers"))?;
+        Self::ranges_in(&slots)
+    }
+
+    fn slots_of(node: &RedisServer) -> io::Result<Reply> {
+        let mut connection = node.connect()?;
+        connection.set_timeout(Duration::from_millis(300));
+        connection.command(["CLUSTER", "SLOTS"])
+    }
+
+    /// The first and last slot and the port of the primary of each range in a reply to CLUSTER SLOTS.
+    fn ranges_in(slots: &Reply) -> io::Result<Vec<(u16, u16, u16)>> {
         let number = |reply: Option<&Reply>| {
             let number = reply.ok_or_else(|| io::Error::other("no number"))?.int()?;
             u16::try_from(number).map_err(io::Error::other)
         };
-        let answered = self.nodes.iter().find_map(|node| {
-            let reply = node.connect().and_then(|mut connection| {
-                connection.set_timeout(Duration::from_millis(300));
-                connection.command(["CLUSTER", "SLOTS"])
-            });
-            reply.ok()
-        });
-        let slots = answered.ok_or_else(|| io::Error::other("no node of the cluster answers"))?;
         let range = |range: &Reply| {
             let range = range.array()?;
             let port = range.get(2).map(Reply::array).transpose()?.and_then(|primary| primary.get(1));
@@ -403,7 +411,19 @@ impl RedisCluster {
         Ok(())
     }
 
-    /// Moves slots with their keys to another node, one slot after the other, as an operator's tool does.
+    /// Whether every node that replies names `to` as the owner of these slots.
+    fn agrees(&self, slots: &RangeInclusive<u16>, to: &RedisServer) -> bool {
+        let views = self.nodes.iter().filter(|node| node.is_running()).filter_map(|node| Self::slots_of(node).ok());
+        views.filter_map(|reply| Self::ranges_in(&reply).ok()).all(|ranges| {
+            slots.clone().all(|slot| {
+                let owner = ranges.iter().find(|(from, last, _)| (*from..=*last).contains(&slot));
+                owner.and_then(|(_, _, port)| self.announced_by(*port)).is_some_and(|owner| owner.port() == to.port())
+            })
+        })
+    }
+
+    /// Moves slots with their keys to another node, one slot after the other, as an operator's tool does, and gives the
+    /// nodes five seconds to agree. A move that begins before they do can leave slots that no node claims.
     ///
     /// # Errors
     ///
@@ -411,7 +431,7 @@ impl RedisCluster {
     pub fn migrate(&self, slots: RangeInclusive<u16>, to: &RedisServer) -> io::Result<()> {
         let mut target = to.connect()?;
         let target_id = target.command(["CLUSTER", "MYID"])?.text()?;
-        for slot in slots {
+        for slot in slots.clone() {
             let from = self.owner(slot)?;
             if from.port() == to.port() {
                 continue;
@@ -440,6 +460,10 @@ impl RedisCluster {
                     other.command(["CLUSTER", "SETSLOT", &slot, "NODE", &target_id])?;
                 }
             }
+        }
+        let deadline = Instant::now() + AGREEMENT;
+        while !self.agrees(&slots, to) && Instant::now() < deadline {
+            thread::sleep(POLL);
         }
         Ok(())
     }

@@ -145,7 +145,8 @@ fn assert_refused<T: std::fmt::Debug>(outcome: redis_actix::Result<T>) {
     assert_eq!((error.code(), error.fate()), (Some("CLUSTERDOWN"), Fate::Rejected), "{error}");
 }
 
-/// Ablation (expected, not run yet): marking the slot as closed when the router sees the refusal fails with "overtaken: 1".
+/// The order of requests covers this case as well: marking the slot as closed only when the router sees the refusal does
+/// not make it fail.
 #[actix::test]
 async fn a_command_that_was_overtaken_in_the_same_read_is_refused() {
     // Callers of the same thread are told in turns of half of what is in flight.

@@ -32,7 +32,7 @@ const CODES: [&str; 12] = [
 
 static RUN: Script<i64> = Script::new("redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])");
 
-/// Ablation (expected, not run yet): judging by the code alone fails with "MOVED ran 17 times"; without the comparison of slots the first two codes fail
+/// Ablation: judging by the code alone fails with "MOVED ran 17 times"; without the comparison of slots the first two codes fail
 /// with Timeout and NotSent.
 #[actix::test]
 async fn a_command_that_ran_and_answers_like_a_node_runs_once() {
@@ -105,7 +105,7 @@ fn runs(nodes: &Scripted) -> usize {
 
 /// The node that is named proves it: it runs the script, or it sends it back.
 ///
-/// Ablation (expected, not run yet): without `redirected_by` the script runs 9 times at the first node.
+/// Ablation: without `redirected_by` the script runs three times, and its fate is unknown.
 #[actix::test]
 async fn a_script_that_writes_the_redirect_of_its_own_slot_runs_once() {
     for code in ["MOVED", "ASK"] {
@@ -128,7 +128,7 @@ async fn a_script_that_writes_the_redirect_of_its_own_slot_runs_once() {
 
 /// A real migration: keys of a script are at two nodes for a while.
 ///
-/// Ablation (expected, not run yet): `redirected_by` that TRYAGAIN does not clear fails with "two nodes redirect it to each other".
+/// Its ablation, `redirected_by` that TRYAGAIN does not clear, was not run.
 #[actix::test]
 async fn a_script_follows_a_slot_that_moves() {
     static TRIES: AtomicUsize = AtomicUsize::new(0);

@@ -138,7 +138,8 @@ async fn zero_and_huge_waits_are_bounded_and_asked_for_in_pieces() {
         sum += pop.await.expect("answered").1;
     }
     assert_eq!(sum, 10);
-    for (line, words) in [("BLPOP soon", "no time"), ("BLPOP -1", "no time")] {
+    for (line, words) in [("BLPOP soon", "not a number of zero or more"), ("BLPOP -1", "not a number of zero or more")]
+    {
         let (name, time) = line.split_once(' ').expect("two words");
         let error = redis.send(Raw::<Value>::new(name).key("a").arg(time)).await.expect_err("refused");
         assert_eq!((error.refusal(), error.fate()), (Some(RefusalClass::Arguments), Fate::NotSent));

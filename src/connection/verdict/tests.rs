@@ -48,7 +48,7 @@ fn texts_of_servers_prove_that_nothing_ran() {
     }
 }
 
-/// Ablation (expected, not run yet): without the comparison of slots the first assertion finds `NotRun(Moved)`.
+/// Ablation: without the comparison of slots the first assertion finds `NotRun(Moved)`.
 #[test]
 fn a_redirect_of_another_slot_is_what_a_script_wrote() {
     for code in ["MOVED", "ASK"] {
