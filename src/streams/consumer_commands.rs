@@ -186,7 +186,7 @@ impl ConsumerCommands {
 
     /// Where the server runs no script for us, nothing is deleted.
     async fn acknowledge_and_delete(&self, ids: &[StreamId]) -> Result<(), Failure> {
-        if self.control.stream_features().await?.xackdel {
+        if self.control.features_for(self.stream().as_bytes()).await?.xackdel {
             let frame = Frame::known("XACKDEL").key(self.stream()).arg(self.group()).arg("ACKED");
             let frame = ids.iter().fold(frame.arg("IDS").arg(ids.len()), |frame, id| frame.arg(*id));
             self.control.send(Internal(frame.idempotent())).await?;
@@ -202,7 +202,7 @@ impl ConsumerCommands {
     /// Tells the terms, and returns what is no longer ours, or no longer there.
     pub(crate) async fn lease(self: Arc<Self>, terms: Vec<LeaseTerm>) -> Result<LeaseReply, Failure> {
         let releases = terms.iter().any(|term| term.returned && term.count == Some(0) && !term.forced);
-        let by_nack = releases && self.control.stream_features().await?.xnack;
+        let by_nack = releases && self.control.features_for(self.stream().as_bytes()).await?.xnack;
         let args = |frame: Frame| {
             terms.iter().fold(frame.arg(self.group()).arg(self.consumer()), |frame, term| {
                 let frame = frame.arg(term.id);

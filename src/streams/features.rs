@@ -21,7 +21,20 @@ impl Redis {
     /// # Errors
     /// Those of `COMMAND INFO`. A server that does not let us ask is taken for one that has none of it.
     pub async fn stream_features(&self) -> Result<StreamFeatures> {
+        self.features_of_server(None).await
+    }
+
+    /// What the server of a stream can do. In a cluster its own node is asked: another one may be down.
+    pub(crate) async fn features_for(&self, stream: &[u8]) -> Result<StreamFeatures> {
+        self.features_of_server(self.slot_of(stream)).await
+    }
+
+    async fn features_of_server(&self, slot: Option<u16>) -> Result<StreamFeatures> {
         let ask = ASKED.iter().fold(Frame::known("COMMAND INFO"), |ask, name| ask.arg(*name)).read_only();
+        let ask = match slot {
+            Some(slot) => ask.on_slot(slot),
+            None => ask,
+        };
         loop {
             let (before, connected) = {
                 let status = self.shared.status.borrow();

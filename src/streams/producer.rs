@@ -128,7 +128,7 @@ impl Producer {
     /// # Errors
     /// Those of the command.
     pub async fn configure_server(&self) -> Result<bool> {
-        if !self.redis.stream_features().await?.idempotent_add {
+        if !self.redis.features_for(self.stream.as_bytes()).await?.idempotent_add {
             return Ok(false);
         }
         let configure = Frame::known("XCFGSET").key(&*self.stream);
@@ -149,7 +149,7 @@ impl Producer {
             return Err(Error::invalid_command("XADD: the id of a message that is added once may not be empty"));
         }
         let by_server = match message.once {
-            Some(_) => self.redis.stream_features().await?.idempotent_add,
+            Some(_) => self.redis.features_for(self.stream.as_bytes()).await?.idempotent_add,
             None => true,
         };
         if by_server && !self.keep_needed {

@@ -101,7 +101,7 @@ impl Redis {
                  hash tag, as {orders}",
             ));
         }
-        if idempotent && !self.stream_features().await?.idempotent_add {
+        if idempotent && !self.features_for(stream).await?.idempotent_add {
             return Err(Error::invalid_command(
                 "XADD: this server has no IDMP (Redis 8.6), and would refuse the message when its time has come; leave the \
                  idempotency out",
