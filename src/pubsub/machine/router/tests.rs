@@ -246,6 +246,38 @@ fn a_stale_topology_moves_no_confirmed_topic() {
     assert!(world.subscription_router.tick(world.now + GRACE).is_empty());
 }
 
+/// A former owner that is cut off from the others keeps its clients, and the topology calls it a replica of the new one.
+///
+/// Ablation: a replica that keeps its topics leaves the subscriber where nothing arrives.
+#[test]
+fn a_former_owner_that_is_a_replica_is_left_after_the_grace_period() {
+    let mut world = World::new();
+    world.snapshot([0, 1, 2]);
+    world.subscription_router.join(1, &name(0), world.now);
+    for _ in 0..3 {
+        world.news();
+        for link_id in world.links.keys().copied().collect::<Vec<_>>() {
+            world.link(link_id);
+        }
+        world.ask();
+        for link_id in world.links.keys().copied().collect::<Vec<_>>() {
+            world.answer(link_id);
+        }
+    }
+    world.news();
+    let here = *world.links.keys().last().expect("a link");
+    assert!(world.subscription_router.is_at(&name(0), here) && here != ANYWHERE);
+    let at = |nth: u16| {
+        let HostPort { host, port } = node(nth);
+        Value::Array(vec![Value::BulkString(host.into_bytes()), Value::Int(port.into())])
+    };
+    let replaced = Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(16_383), at(3), at(0)])]);
+    let replaced = Map::read(&replaced, &node(0), |node| node).expect("an answer");
+    assert!(world.subscription_router.apply_topology(&replaced, world.now).is_empty());
+    assert_eq!(world.subscription_router.tick(world.now + GRACE), BTreeSet::from([1]), "a gap");
+    assert!(!world.subscription_router.is_at(&name(0), here));
+}
+
 /// Nodes that redirect to each other are not asked forever, nor as fast as they answer.
 #[test]
 fn a_repeatedly_redirected_topic_is_reported_and_retried_later() {
