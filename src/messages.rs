@@ -80,13 +80,42 @@ pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + '
 /// # Errors
 /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the answer does not fit `T`. The text does not quote the
 /// answer, because it is the caller's data.
+#[inline]
 pub fn decode<T: redis::FromRedisValue>(value: Value) -> Result<T> {
+    // Every reply is decoded here, and hardly any has booleans.
+    let is_spelled = match &value {
+        Value::BulkString(text) => is_spelled_bool(text),
+        Value::Array(_) | Value::Map(_) => has_spelled_bool(&value),
+        _ => false,
+    };
+    if is_spelled { decode_spelled(value) } else { Ok(T::from_redis_value(value)?) }
+}
+
+#[cold]
+fn decode_spelled<T: redis::FromRedisValue>(value: Value) -> Result<T> {
     let spelled = spelled_bools(&value);
     match (T::from_redis_value(value), spelled) {
         (Ok(decoded), _) => Ok(decoded),
         (Err(error), Some(spelled)) => T::from_redis_value(spelled).map_err(|_| error.into()),
         (Err(error), None) => Err(error.into()),
     }
+}
+
+/// Whether [`spelled_bools`] finds any.
+fn has_spelled_bool(value: &Value) -> bool {
+    match value {
+        Value::BulkString(text) => is_spelled_bool(text),
+        Value::Array(items) => {
+            items.iter().any(|item| matches!(item, Value::BulkString(text) if is_spelled_bool(text)))
+        }
+        Value::Map(pairs) => pairs.iter().any(|(_, value)| has_spelled_bool(value)),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn is_spelled_bool(text: &[u8]) -> bool {
+    matches!(text.len(), 4 | 5) && matches!(text, b"true" | b"false")
 }
 
 /// The reply with `true` and `false` as booleans instead of text, if there are any. redis-rs knows `1` and `0` only; structs

@@ -259,7 +259,7 @@ impl<R: Queueable> Admission<R> {
     }
 
     /// A command was encoded for the link, at this place in its stream of bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sent(&mut self, ticket: R, deadline: Deadline, span: Range<u64>) {
         let size = Size::of(ticket.frame());
         self.put_in_flight(ticket, size, 0, deadline, span);
@@ -272,7 +272,7 @@ impl<R: Queueable> Admission<R> {
         self.put_in_flight(ticket, size, lost_links, deadline, span);
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_in_flight(&mut self, ticket: R, size: Size, mut lost_links: u16, deadline: Deadline, span: Range<u64>) {
         let (frame, mut runs_at) = (ticket.frame(), span.end);
         let repeatable = frame.is_repeatable();

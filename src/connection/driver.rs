@@ -350,6 +350,7 @@ impl Driver {
         room && self.admission.may_send(frame.size())
     }
 
+    #[inline(always)]
     fn note_sent(&mut self, hold: Duration) {
         let now = self.now();
         if let Some(established) = &mut self.established {

@@ -48,15 +48,6 @@ struct Batch {
     now: Instant,
 }
 
-/// What comes next in a batch.
-enum Next {
-    Reply(Value),
-    /// The batch is decoded as far as it goes.
-    End,
-    /// The budget for messages is spent.
-    Paused,
-}
-
 /// The cause of a link's end over a value that answers no command. A server that closes a connection may say why.
 #[cold]
 fn unsolicited(value: &Value) -> Cause {
@@ -154,11 +145,7 @@ impl Driver {
     /// Delivers a batch as far as the budget goes. Returns whether that is the whole batch.
     fn deliver_batch(&mut self, batch: &mut Batch, budget: &mut ReadBudget) -> Result<bool, Cause> {
         loop {
-            let value = match self.next(batch, budget)? {
-                Next::Reply(value) => value,
-                Next::End => return Ok(true),
-                Next::Paused => return Ok(false),
-            };
+            let Some(value) = self.next(batch, budget)? else { return Ok(budget.messages > 0) };
             if batch.owed == 0 {
                 return Err(unsolicited(&value));
             }
@@ -175,14 +162,15 @@ impl Driver {
         }
     }
 
-    /// The next reply of a batch. Published messages before it go to the listener.
+    /// The next reply of a batch. Published messages before it go to the listener. `None`: the batch is decoded as far as it
+    /// goes, or the budget for messages is spent.
     #[inline]
-    fn next(&mut self, batch: &mut Batch, budget: &mut ReadBudget) -> Result<Next, Cause> {
-        let Some(established) = &mut self.established else { return Ok(Next::End) };
+    fn next(&mut self, batch: &mut Batch, budget: &mut ReadBudget) -> Result<Option<Value>, Cause> {
+        let Some(established) = &mut self.established else { return Ok(None) };
         loop {
             let value = match established.wire.next_reply() {
                 Ok(Some(value)) => value,
-                Ok(None) => return Ok(Next::End),
+                Ok(None) => return Ok(None),
                 Err(error) => {
                     if batch.owed > 0 && established.wire.oversized_reply().is_some() {
                         self.admission.fail_oldest(oversized(error));
@@ -195,17 +183,17 @@ impl Driver {
                     batch.received.other = true;
                     continue;
                 }
-                return Ok(Next::Reply(value));
+                return Ok(Some(value));
             };
             match sort(value, &self.prefix, self.admission.oldest().filter(|_| batch.owed > 0)) {
-                ClassifiedFrame::Answer(value) => return Ok(Next::Reply(value)),
+                ClassifiedFrame::Answer(value) => return Ok(Some(value)),
                 ClassifiedFrame::Nothing => batch.received.other = true,
                 ClassifiedFrame::PushMessage(message) => {
                     batch.received.other = true;
                     listener.heard(message);
                     budget.messages = budget.messages.saturating_sub(1);
                     if budget.messages == 0 {
-                        return Ok(Next::Paused);
+                        return Ok(None);
                     }
                 }
             }
