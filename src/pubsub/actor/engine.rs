@@ -234,6 +234,8 @@ impl Engine {
     /// Handles a published message.
     pub(super) fn heard(&mut self, link_id: LinkId, heard: PushMessage) {
         match heard {
+            // A former owner that became a replica delivers what the new one delivers, until it has unsubscribed.
+            PushMessage::Message { topic, .. } if !self.subscription_router.is_at(&topic, link_id) => {}
             PushMessage::Message { topic, channel, payload } => self.published(&topic, channel, payload),
             PushMessage::Foreign { topic } => {
                 for id in self.subscription_router.holders(&topic) {
