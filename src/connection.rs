@@ -4,6 +4,7 @@
 pub(crate) mod admission;
 pub(crate) mod busy_poll;
 pub(crate) mod deadline_queue;
+pub(crate) mod deadline_timer;
 pub(crate) mod demotion;
 pub(crate) mod driver;
 pub(crate) mod endpoint;

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::Sleep};
+use tokio::sync::oneshot;
 
 use crate::client::gauges::Gauges;
 use crate::client::submit_queue::Callers;
@@ -40,6 +40,7 @@ use crate::cluster::topology_vote::TopologyVote;
 use crate::config::HostPort;
 use crate::connection::admission::{Admission, Limits, RefusalPolicy, waiting_phase};
 use crate::connection::deadline_queue::Deadline;
+use crate::connection::deadline_timer::DeadlineTimer;
 use crate::connection::driver::{Driver, ShutdownReport};
 use crate::connection::params::{ConnectParams, Replica};
 use crate::connection::request::BoxedTicket;
@@ -107,8 +108,7 @@ pub(crate) struct Router {
     announce: TopologyPublisher,
     /// What the nodes have told and nobody was told yet.
     node_events: Receiver<ConnectionEvent>,
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    timer: DeadlineTimer,
     draining: Option<Instant>,
     closed: Option<Cause>,
     at_start: ShutdownReport,
@@ -155,8 +155,7 @@ impl Router {
             gauges,
             announce,
             node_events,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: None,
+            timer: DeadlineTimer::new(),
             draining: None,
             closed: None,
             at_start: ShutdownReport::default(),
@@ -334,7 +333,7 @@ impl Router {
 
     /// The supervisor restarts the actor: its futures are gone.
     pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
-        self.armed = None;
+        self.timer.disarm();
         if self.looking.take().is_some() {
             self.refresh.dropped(Instant::now());
         }
@@ -488,14 +487,9 @@ impl Router {
         let farewell = self.nodes.next_grace_end().into_iter().chain(self.replicas.next_grace_end()).min();
         let all = [delayed, refresh, self.pending.next_deadline(), self.draining, farewell, self.present.due()];
         let Some(next) = all.into_iter().flatten().min() else { return false };
-        if self.armed.is_none_or(|armed| next < armed) {
-            self.timer.as_mut().reset(next.into());
-            self.armed = Some(next);
-        }
-        if self.timer.as_mut().poll(cx).is_pending() {
+        if !self.timer.poll(next, cx) {
             return false;
         }
-        self.armed = None;
         let now = Instant::now();
         self.pending.expire(now, self.present.state);
         self.wake_delayed(now);

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::Sleep};
+use tokio::sync::oneshot;
 
 pub use report::ShutdownReport;
 
@@ -22,6 +22,7 @@ use crate::config::Address;
 use crate::connection::admission::{Admission, AdmissionCounters, Limits, Queueable, waiting_phase};
 use crate::connection::busy_poll::BusyPoll;
 use crate::connection::deadline_queue::{Deadline, Stamp};
+use crate::connection::deadline_timer::DeadlineTimer;
 use crate::connection::endpoint::Master;
 use crate::connection::link_state::{Action, Event, LinkState};
 use crate::connection::liveness::{Liveness, Received};
@@ -105,8 +106,7 @@ pub(crate) struct Driver {
     /// Who is told what comes unasked. Without one it is dropped.
     listener: Option<Box<dyn Listener>>,
     gauges: Arc<Gauges>,
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    timer: DeadlineTimer,
     /// This turn's clock, if it was read already.
     now: Option<Instant>,
     since_flush: u32,
@@ -155,8 +155,7 @@ impl Driver {
             fanout,
             listener: None,
             gauges,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: None,
+            timer: DeadlineTimer::new(),
             now: None,
             since_flush: 0,
             turn_budget: 1,
@@ -406,7 +405,7 @@ impl Driver {
     /// The supervisor restarts the actor: its futures are gone, and whatever was half done is suspect.
     pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
         self.now = None;
-        self.armed = None;
+        self.timer.disarm();
         // A panic in the middle of a read leaves them here, where no deadline would find them.
         self.put_back();
         self.emit(ConnectionEvent::Restarted { restarts, cause: cause.clone() });

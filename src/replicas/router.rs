@@ -12,10 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{oneshot, watch},
-    time::Sleep,
-};
+use tokio::sync::{oneshot, watch};
 
 use super::pool::{Replicas, ReturnedRead};
 use crate::client::gauges::Gauges;
@@ -24,6 +21,7 @@ use crate::clock::FOREVER;
 use crate::cluster::refresh::Refresh;
 use crate::cluster::topology::NodeStatus;
 use crate::config::HostPort;
+use crate::connection::deadline_timer::DeadlineTimer;
 use crate::connection::driver::{Driver, ShutdownReport};
 use crate::connection::endpoint::{Locate, Master};
 use crate::connection::request::BoxedTicket;
@@ -65,8 +63,7 @@ pub(crate) struct Replicated {
     wanted: bool,
     refresh: Refresh,
     looking: Option<ReplicaQuery>,
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    timer: DeadlineTimer,
     /// The outcomes that the error rate already includes.
     measured: ShutdownReport,
     closing: Option<Closing>,
@@ -101,8 +98,7 @@ impl Replicated {
             wanted: false,
             refresh: Refresh::new(fastrand::Rng::new()),
             looking: None,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: None,
+            timer: DeadlineTimer::new(),
             measured: ShutdownReport::default(),
             closing: None,
         }
@@ -167,7 +163,7 @@ impl Replicated {
 
     /// The supervisor restarts the actor: its futures were dropped.
     pub(crate) fn restarted(&mut self, restarts: u64, cause: Cause) {
-        self.armed = None;
+        self.timer.disarm();
         if self.looking.take().is_some() {
             self.refresh.dropped(Instant::now());
         }
@@ -287,14 +283,9 @@ impl Replicated {
         let Some(next) = [refresh, closing, self.replicas.next_grace_end()].into_iter().flatten().min() else {
             return false;
         };
-        if self.armed.is_none_or(|armed| next < armed) {
-            self.timer.as_mut().reset(next.into());
-            self.armed = Some(next);
-        }
-        if self.timer.as_mut().poll(cx).is_pending() {
+        if !self.timer.poll(next, cx) {
             return false;
         }
-        self.armed = None;
         self.replicas.evict_departed(Instant::now());
         true
     }

@@ -9,8 +9,6 @@ mod stats;
 use std::{
     cell::RefCell,
     collections::HashMap,
-    future::Future,
-    pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -19,7 +17,7 @@ use std::{
 
 use actix::Recipient;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use tokio::{sync::oneshot, time::Sleep};
+use tokio::sync::oneshot;
 
 use super::consumer_commands::ConsumerCommands;
 use super::lease_renewer;
@@ -27,6 +25,7 @@ use super::meters::Meters;
 use crate::actors::connection::Disconnect;
 use crate::actors::stream_consumer::{DrainReport, Engine, Order};
 use crate::clock::FOREVER;
+use crate::connection::deadline_timer::DeadlineTimer;
 use crate::messages::stream_id::StreamId;
 use crate::messages::streams_replies::StreamEntry;
 use crate::streams::delivery::{FromEntry, RawFields};
@@ -106,8 +105,7 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
     acking: HashMap<u64, Instant>,
     meters: Meters,
     delivered: u64,
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    timer: DeadlineTimer,
     drains: Vec<oneshot::Sender<DrainReport>>,
     drain_until: Option<Instant>,
     paused: bool,
@@ -144,8 +142,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             acking: HashMap::new(),
             meters: Meters::new(now),
             delivered: 0,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: None,
+            timer: DeadlineTimer::new(),
             drains: Vec::new(),
             drain_until: None,
             paused: false,
@@ -250,15 +247,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
     /// Arms the one timer. Returns whether it has fired.
     fn poll_timer(&mut self, engine_state: &EngineState<T>, cx: &mut Context<'_>) -> bool {
         let Some(next) = engine_state.machine.wake_at() else { return false };
-        if self.armed != Some(next) {
-            self.timer.as_mut().reset(next.into());
-            self.armed = Some(next);
-        }
-        let fired = self.timer.as_mut().poll(cx).is_ready();
-        if fired {
-            self.armed = None;
-        }
-        fired
+        self.timer.poll(next, cx)
     }
 }
 

@@ -175,14 +175,9 @@ impl Driver {
         let Some(next) = next else {
             return false;
         };
-        if self.armed.is_none_or(|armed| next < armed) {
-            self.timer.as_mut().reset(next.into());
-            self.armed = Some(next);
-        }
-        if self.timer.as_mut().poll(cx).is_pending() {
+        if !self.timer.poll(next, cx) {
             return false;
         }
-        self.armed = None;
         self.now = None;
         // Where this thread stood still, what lies there unread was answered in time.
         if self.is_partially_read() {

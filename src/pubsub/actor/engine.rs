@@ -11,7 +11,7 @@ use std::{
 
 use actix::WeakAddr;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::{sync::oneshot, time::Sleep};
+use tokio::sync::oneshot;
 
 use super::member::{EventDelivery, Member};
 use super::{NodeConnections, Order};
@@ -19,6 +19,7 @@ use crate::actors::connection::{Connect, Disconnect, RedisActor};
 use crate::client::Redis;
 use crate::client::builder::PreparedActor;
 use crate::clock::FOREVER;
+use crate::connection::deadline_timer::DeadlineTimer;
 use crate::connection::driver::listening::PushMessage;
 use crate::error::{Error, Result};
 use crate::events::{Cause, CauseKind};
@@ -64,8 +65,7 @@ pub(crate) struct Engine {
     questions: FuturesUnordered<Pin<Box<dyn Future<Output = QueryOutcome>>>>,
     in_delivery: FuturesUnordered<EventDelivery>,
     unreported: Option<Loss>,
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    timer: DeadlineTimer,
     sweep_at: Option<Instant>,
     retry_at: Option<Instant>,
     /// All addresses were dropped: the time at which the engine ends.
@@ -98,8 +98,7 @@ impl Engine {
             questions: FuturesUnordered::new(),
             in_delivery: FuturesUnordered::new(),
             unreported: None,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: None,
+            timer: DeadlineTimer::new(),
             sweep_at: None,
             retry_at: None,
             linger_until: None,
@@ -225,7 +224,7 @@ impl Engine {
     /// Handles a restart of the actor: the subscriptions on the server are suspect, and are renewed on another link.
     pub(super) fn restarted(&mut self, reason: &str) {
         tracing::error!(reason, "the subscription actor was restarted");
-        self.armed = None;
+        self.timer.disarm();
         for place in self.places.values() {
             place.redis.address().do_send(Disconnect("the subscription actor was restarted"));
         }
@@ -234,9 +233,7 @@ impl Engine {
     /// Handles a published message.
     pub(super) fn heard(&mut self, link_id: LinkId, heard: PushMessage) {
         match heard {
-            // A former owner that became a replica delivers what the new one delivers, until it has unsubscribed.
-            PushMessage::Message { topic, .. } if !self.subscription_router.is_at(&topic, link_id) => {}
-            PushMessage::Message { topic, channel, payload } => self.published(&topic, channel, payload),
+            PushMessage::Message { topic, channel, payload } => self.published(link_id, &topic, channel, payload),
             PushMessage::Foreign { topic } => {
                 for id in self.subscription_router.holders(&topic) {
                     if let Some(member) = self.members.get(&id) {
@@ -251,12 +248,13 @@ impl Engine {
         }
     }
 
-    fn published(&mut self, name: &Name, channel: Vec<u8>, payload: Vec<u8>) {
+    fn published(&mut self, link_id: LinkId, name: &Name, channel: Vec<u8>, payload: Vec<u8>) {
         let size = channel.len() + payload.len();
         let key = key_event(&channel, &payload);
         let (channel, payload) = (channel.into(), payload.into());
         let mut too_slow = Vec::new();
-        for id in self.subscription_router.holders(name) {
+        // A former owner that became a replica delivers what the new one delivers, until it has unsubscribed.
+        for id in self.subscription_router.holders_at(name, link_id) {
             let Some(member) = self.members.get_mut(&id) else { continue };
             let Some(topic) = member.topics.get(name) else { continue };
             let event = match &key {
@@ -368,14 +366,9 @@ impl Engine {
         let due =
             [self.sweep_at, self.retry_at, self.linger_until, self.checks.due, self.subscription_router.wake_at()];
         let Some(next) = due.into_iter().flatten().min() else { return false };
-        if self.armed != Some(next) {
-            self.timer.as_mut().reset(next.into());
-            self.armed = Some(next);
-        }
-        if self.timer.as_mut().poll(cx).is_pending() {
+        if !self.timer.poll(next, cx) {
             return false;
         }
-        self.armed = None;
         let now = Instant::now();
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.subscription_router.retry();

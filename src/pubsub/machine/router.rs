@@ -406,6 +406,12 @@ impl SubscriptionRouter {
         self.topics.get(name).into_iter().flat_map(|topic| topic.holders.iter().copied())
     }
 
+    /// The subscribers of this topic, if this link serves it.
+    pub(crate) fn holders_at(&self, name: &Name, link_id: LinkId) -> impl Iterator<Item = Id> {
+        let served = self.topics.get(name).filter(|topic| topic.at.contains(&link_id));
+        served.into_iter().flat_map(|topic| topic.holders.iter().copied())
+    }
+
     /// Whether this link serves the topic.
     pub(crate) fn is_at(&self, name: &Name, link_id: LinkId) -> bool {
         self.topics.get(name).is_some_and(|topic| topic.at.contains(&link_id))
