@@ -2,6 +2,7 @@
 //! "not here" or "not now", and when the picture of the cluster is drawn anew.
 
 pub(crate) mod merge;
+pub(crate) mod node_table;
 pub(crate) mod redirect;
 pub(crate) mod refresh;
 pub(crate) mod route;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use crate::cluster::node_table::NodeLine;
 use crate::cluster::slot::SLOTS;
 use crate::cluster::slot_map::Map;
 use crate::cluster::topology::TopologySnapshot;
@@ -26,20 +27,14 @@ impl OwnSlots {
     /// Reads the answer to CLUSTER NODES; `None` when it is no such answer. `reachable`: the address under which a node that
     /// announces this one is known here.
     pub(super) fn read(answer: &str, reachable: impl Fn(HostPort) -> HostPort) -> Option<Self> {
-        // id, address, flags, primary, ping, pong, epoch, link state, slots
-        let lines = || answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let own =
-            lines().find(|line| line.get(2).is_some_and(|flags| flags.split(',').any(|flag| flag == "myself")))?;
+        let nodes = || answer.lines().filter_map(NodeLine::read);
+        let own = nodes().find(|node| node.has_flag("myself"))?;
         let addresses_of = |id: &str| {
-            let line = lines().find(|line| line.first() == Some(&id));
-            line.and_then(|line| Some(addresses(line.get(1)?)))
-                .unwrap_or_default()
-                .into_iter()
-                .map(&reachable)
-                .collect()
+            let node = nodes().find(|node| node.id == id);
+            node.map(|node| addresses(node.address)).unwrap_or_default().into_iter().map(&reachable).collect()
         };
         let mut slots = Self::none();
-        for field in own.iter().skip(8) {
+        for field in own.slots() {
             if let Some(open) = field.strip_prefix('[') {
                 let open = open.trim_end_matches(']');
                 if let Some((slot, target)) = open.split_once("->-") {
@@ -47,7 +42,7 @@ impl OwnSlots {
                 } else if let Some((slot, _)) = open.split_once("-<-") {
                     slots.importing.insert(slot.parse().ok()?);
                 }
-            } else if !field.is_empty() {
+            } else {
                 let (first, last) = field.split_once('-').unwrap_or((field, field));
                 slots.own(first.parse().ok()?..=last.parse().ok()?);
             }

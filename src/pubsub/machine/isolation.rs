@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::cluster::node_table::NodeLine;
+
 /// One node's view of the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
@@ -21,20 +23,18 @@ impl View {
     pub(crate) fn read(answer: &str) -> Option<Self> {
         let (mut voters, mut reached, mut own, mut failed) = (0_usize, 0_usize, None, BTreeSet::new());
         for line in answer.lines() {
-            // id, address, flags, primary, ping, pong, epoch, link state, slots
-            let fields: Vec<&str> = line.split(' ').collect();
-            let (id, flags) = (*fields.first()?, fields.get(2)?.split(',').collect::<Vec<_>>());
-            if flags.contains(&"myself") {
-                own = Some(id.to_owned());
+            let node = NodeLine::read(line)?;
+            if node.has_flag("myself") {
+                own = Some(node.id.to_owned());
             }
-            if flags.contains(&"fail") {
-                failed.insert(id.to_owned());
+            if node.has_flag("fail") {
+                failed.insert(node.id.to_owned());
             }
             // A moving slot is in brackets, and does not make the node an owner.
-            let has_slots = fields.iter().skip(8).any(|slot| !slot.is_empty() && !slot.starts_with('['));
-            if flags.contains(&"master") && has_slots {
+            let has_slots = node.slots().any(|slot| !slot.starts_with('['));
+            if node.has_flag("master") && has_slots {
                 voters += 1;
-                reached += usize::from(!flags.iter().any(|flag| matches!(*flag, "fail" | "fail?")));
+                reached += usize::from(!node.has_flag("fail") && !node.has_flag("fail?"));
             }
         }
         let id = own.filter(|_| voters > 0)?;
