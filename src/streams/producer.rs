@@ -326,7 +326,7 @@ impl Entry {
     /// lately is not added again. Lately is what [`Producer::remember`] says, an hour and 10,000 ids by default: an id that
     /// comes again later is added again. By `XADD IDMP` where the server has it (Redis 8.6; 100 seconds and 100 ids unless
     /// [`Producer::configure_server`] was called), else by a script, which remembers ids in two keys beside the stream;
-    /// [`Appended::by`] tells.
+    /// [`Appended::by`] says which.
     pub fn once(mut self, id: impl AsRef<[u8]>) -> Self {
         self.once = Some(id.as_ref().to_vec());
         self

@@ -186,7 +186,7 @@ impl Scheduled {
     /// Moves what is due to the stream, and returns how many messages that was. Consumers do this by themselves.
     ///
     /// # Errors
-    /// Those of the script; what was not moved stays. A message that the server refuses is no error: it goes to the dead
+    /// Those of the script; messages that were not moved stay scheduled. A message that the server refuses is no error: it goes to the dead
     /// letters, or is tried again a minute later where they cannot be written.
     pub async fn move_due(&self) -> Result<u64> {
         let mut moved = 0;
@@ -247,7 +247,7 @@ impl Mover {
         Self { schedules, every, lazy, events }
     }
 
-    /// Each schedule by itself: one that fails does not hold up the others.
+    /// Runs each schedule separately: a failure of one does not delay the others.
     pub(crate) async fn run(self) {
         if let Some(every) = self.every {
             join_all(self.schedules.iter().map(|(schedule, name)| self.watch(schedule, name, every))).await;
@@ -272,7 +272,7 @@ impl Mover {
                 // Then nothing can be scheduled either.
                 Err(error) if error.code() == Some("CROSSSLOT") => return,
                 Err(error) => {
-                    tracing::debug!(stream = %schedule.stream, %error, "scheduled messages could not be looked for");
+                    tracing::debug!(stream = %schedule.stream, %error, "scheduled messages could not be moved");
                     pause = pause.max(AFTER_FAILURE);
                 }
             }

@@ -102,13 +102,7 @@ async fn a_script_waits_for_a_server_that_is_busy() {
     let server = RedisServer::builder().arg("--busy-reply-threshold", "50").start().expect("a server");
     let redis = hasty(config(server.port())).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
-    server.connect().expect("connected").send(["EVAL", "while true do end", "0"]).expect("sent");
-    let mut looking = server.connect().expect("connected");
-    let mut is_busy = || {
-        looking.set_timeout(ms(1_000));
-        looking.command(["GET", "x"]).is_ok_and(|reply| reply.error().is_some_and(|text| text.starts_with("BUSY")))
-    };
-    support::eventually("the server busy", || is_busy().then_some(())).await;
+    support::keep_busy(&server).await;
     let waits = redis.send(COUNTS_AND_ANSWERS.invoke().key("k").arg("DONE x"));
     let late = redis.send(COUNTS_AND_ANSWERS.invoke().key("k").arg("DONE x").timeout(ms(250))).await;
     let late = late.expect_err("busy beyond its deadline");

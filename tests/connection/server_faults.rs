@@ -74,13 +74,7 @@ async fn row_10_a_busy_server_is_waited_for_until_the_deadline() {
     let server = RedisServer::builder().arg("--busy-reply-threshold", "50").start().expect("a server");
     let redis = hasty(config(server.port())).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
-    server.connect().expect("connected").send(["EVAL", "while true do end", "0"]).expect("sent");
-    let mut looking = server.connect().expect("connected");
-    let mut is_busy = || {
-        looking.set_timeout(ms(1_000));
-        looking.command(["GET", "x"]).is_ok_and(|reply| reply.error().is_some_and(|text| text.starts_with("BUSY")))
-    };
-    eventually("the server busy", || is_busy().then_some(())).await;
+    crate::support::keep_busy(&server).await;
     let waits = redis.send(Incr::new("k"));
     let error = redis.send(Incr::new("k").timeout(ms(250))).await.expect_err("busy beyond its deadline");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::NotSent), "{error}");

@@ -176,6 +176,17 @@ pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
+/// Runs a script that does not end until SCRIPT KILL, and returns when the server replies BUSY.
+pub async fn keep_busy(server: &RedisServer) {
+    server.connect().expect("connected").send(["EVAL", "while true do end", "0"]).expect("sent");
+    let mut other = server.connect().expect("connected");
+    let mut is_busy = || {
+        other.set_timeout(ms(1_000));
+        other.command(["GET", "x"]).is_ok_and(|reply| reply.error().is_some_and(|text| text.starts_with("BUSY")))
+    };
+    eventually("the server busy", || is_busy().then_some(())).await;
+}
+
 /// Runs a test in a process of its own, for what is counted per process. True in that process.
 pub fn alone(test: &str) -> bool {
     const ALONE: &str = "FAULTS_ALONE";
