@@ -53,7 +53,9 @@ pub enum SubscriptionEvent {
     ///
     /// In a cluster it is also sent if another node now serves a topic. While one node is unreachable, messages of
     /// other nodes are held back for up to five seconds. Then they follow the gap, and another gap is sent after that
-    /// node has recovered.
+    /// node has recovered. A message from right before a gap can arrive again behind it, because the nodes pass messages
+    /// on to each other, and the node that is subscribed at now may receive one later. A node that the others lose for a
+    /// moment, as by `CLUSTER RESET`, delivers nothing meanwhile; no gap is sent if it is back before a check.
     Gap {
         /// The number of consecutive losses without a message in between; usually 1.
         losses: u32,
