@@ -38,12 +38,12 @@ async fn row_12_callers_who_keep_sending_to_a_frozen_server_cost_a_bounded_amoun
     }
 }
 
-/// Row 12, small commands. Ablation: counting the arguments alone and not what is kept beside them.
+/// Row 12, small commands. Ablation: counting the arguments alone and not the bookkeeping.
 #[actix::test]
 async fn row_12_small_commands_count_with_what_is_kept_about_them() {
-    let nobody = redis_actix_test::free_port().expect("a port");
-    let redis = hasty(config(nobody).max_queued_bytes(100 * 400)).start().expect("started");
-    redis.ready(ms(30)).await.expect_err("nobody there");
+    let unused_port = redis_actix_test::free_port().expect("a port");
+    let redis = hasty(config(unused_port).max_queued_bytes(100 * 400)).start().expect("started");
+    redis.ready(ms(30)).await.expect_err("no server");
     let calls: Vec<_> = (0..1_000).map(|_| redis.addr().send(Incr::new("k").timeout(ms(300)))).collect();
     let answers = futures_util::future::join_all(calls).await;
     let waited = answers.into_iter().map(|answer| answer.expect("alive").expect_err("down"));
@@ -113,7 +113,7 @@ async fn row_12_a_handle_waits_for_room_where_an_address_is_refused() {
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Overloaded, Fate::NotSent));
     let error = redis.send(Incr::new("k").when_down(WhenDown::FailFast)).await.expect_err("no room and no link");
     assert_eq!(error.kind(), ErrorKind::Overloaded);
-    // Those who leave make no room before their commands are gone, or leaving callers could fill all memory.
+    // Leaving callers make no room before their commands are gone, or they could fill all memory.
     drop(calls.split_off(50));
     proxy.pass();
     for call in calls {
@@ -125,7 +125,7 @@ async fn row_12_a_handle_waits_for_room_where_an_address_is_refused() {
 /// There is room for two. Ablation: with the room of a command held until its caller looks at the reply, the second PING
 /// finds none.
 #[actix::test]
-async fn a_reply_that_nobody_has_looked_at_takes_no_room() {
+async fn an_unread_reply_takes_no_room() {
     let server = support::server();
     let redis = hasty(config(server.port()).max_in_flight(1).max_queued(1)).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
@@ -146,8 +146,8 @@ async fn memory_of_a_queued_command() {
         return;
     }
     const COMMANDS: usize = 100_000;
-    let nobody = redis_actix_test::free_port().expect("a port");
-    let config = config(nobody).max_queued(COMMANDS).command_timeout(TIME_LIMIT);
+    let unused_port = redis_actix_test::free_port().expect("a port");
+    let config = config(unused_port).max_queued(COMMANDS).command_timeout(TIME_LIMIT);
     let redis = hasty(config).start().expect("started");
     let _ = redis.ready(ms(20)).await;
     let mut calls = Vec::with_capacity(COMMANDS);
@@ -205,7 +205,7 @@ async fn row_13_hundreds_of_reconnects_leave_nothing_behind() {
     eventually("one client on the server", || (server.clients().expect("listed").len() == 1).then_some(())).await;
 }
 
-/// Row 17. Ablation: a decoder that reserves what is announced, or calls itself for what is nested.
+/// Row 17. Ablation: a decoder that reserves the announced size, or recurses into nested values.
 #[actix::test]
 async fn row_17_hostile_replies_cost_an_error_and_no_memory() {
     if !alone("row_17_hostile_replies_cost_an_error_and_no_memory") {

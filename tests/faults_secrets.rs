@@ -1,4 +1,4 @@
-//! Row 24: what is secret is seen nowhere. One test, for the log belongs to the whole process.
+//! Row 24: secrets appear in no output. One test, because the log belongs to the whole process.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use support::{Diary, Own, TIME_LIMIT, config, eventually, hasty, ms, until};
 /// In every password, key, value and malformed variable of this test.
 const CANARY: &str = "canary7Hq";
 
-/// Everything that was logged, or would have been shown to somebody.
+/// Everything that was logged, or would have been shown to a user.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<u8>>>);
 
@@ -70,7 +70,7 @@ async fn row_24_secrets_are_seen_nowhere() {
     let seen = Seen::default();
     let log = seen.clone();
     tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || log.clone()).init();
-    // A panic of somebody's decoder is written by the hook of the process.
+    // A panic of a user's decoder is written by the hook of the process.
     let hook = seen.clone();
     std::panic::set_hook(Box::new(move |info| hook.debug(&info.to_string())));
 
@@ -248,7 +248,7 @@ async fn commands(seen: &Seen) {
     seen.debug(&redis.status().borrow().clone());
 }
 
-/// What the peer says may be somebody's data as well.
+/// Texts of the peer may contain user data as well.
 async fn hostile(seen: &Seen) {
     let server = FakeServer::builder()
         .on(|argv| match &argv[0][..] {

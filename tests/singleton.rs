@@ -55,8 +55,8 @@ fn one_connection_is_shared_and_a_new_one_follows_a_closed_one() {
         close_redis(Duration::from_secs(5)).await.expect("a report");
         let closed = same.send(Incr::new("hits")).await.expect_err("closed for every holder");
         assert_eq!(closed.kind(), ErrorKind::Closed);
-        let anew = get_redis().expect("configured");
-        assert_eq!(anew.send(Incr::new("hits")).await.expect("counted"), 2);
+        let again = get_redis().expect("configured");
+        assert_eq!(again.send(Incr::new("hits")).await.expect("counted"), 2);
         close_redis(Duration::from_secs(5)).await.expect("a report");
         get_redis().expect("configured").shutdown(Duration::from_secs(5)).await.expect("a report");
         assert_eq!(get_redis().expect("configured").send(Incr::new("hits")).await.expect("a new one"), 3);

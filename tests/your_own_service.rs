@@ -30,13 +30,13 @@ async fn a_visitor_is_never_counted_twice() {
     proxy.cut_after(Direction::ToClient, 0);
     assert_eq!(visit(&redis, "home").await.expect("not an error of the service"), None);
 
-    // Nobody listens for a while: who asks meanwhile waits, and is served.
+    // The server is down for a while: callers wait, and are served.
     proxy.refuse();
     let waiting = visit(&redis, "home");
     let mending = async {
         let mut status = redis.status();
         let down = status.wait_for(|status| !status.is_available());
-        tokio::time::timeout(Duration::from_secs(5), down).await.expect("in time").expect("told");
+        tokio::time::timeout(Duration::from_secs(5), down).await.expect("in time").expect("received");
         proxy.pass();
     };
     proxy.reset_all();
@@ -46,5 +46,5 @@ async fn a_visitor_is_never_counted_twice() {
     // What the server holds, looked at beside the client under test.
     let counted = server.command(["GET", "shop:test:visits:home"]).expect("asked").text().expect("a number");
     assert_eq!(counted, visits.to_string());
-    assert!(visits <= 3, "somebody was counted twice");
+    assert!(visits <= 3, "a visit was counted twice");
 }

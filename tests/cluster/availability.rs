@@ -93,14 +93,14 @@ async fn expired_commands_leave_a_cluster_without_a_map() {
     for _ in 0..4 {
         let sent = join_all((0..500).map(|nth| addr.send(Incr::new(format!("k{nth}"))))).await;
         for outcome in sent {
-            let error = outcome.expect("there").expect_err("nobody there");
+            let error = outcome.expect("there").expect_err("no server");
             assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::NotSent), "{error}");
         }
     }
     let late = redis.send(Incr::new("k"));
     let asked = Instant::now();
     eventually("the last one expired", || (asked.elapsed() > ms(400)).then_some(())).await;
-    late.await.expect_err("nobody there");
+    late.await.expect_err("no server");
     let asked = Instant::now();
     let report = redis.shutdown(Duration::from_secs(20)).await.expect("a report");
     assert!(asked.elapsed() < Duration::from_secs(10), "nothing was left to wait for");
@@ -172,7 +172,7 @@ async fn draining_does_not_use_the_processor() {
 
 /// What this thread has used of its processor.
 fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("this system tells");
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("this system has it");
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
     // In hundredths of a second: user and system.

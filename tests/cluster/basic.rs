@@ -145,10 +145,10 @@ async fn what_came_before_the_first_look_is_served_and_a_shutdown_answers_everyb
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::NotSent));
 }
 
-/// They are more than are told in one turn. Ablation: without a last look at what a node has sent, the fate of the rest is
+/// They are more than one turn completes. Ablation: without a last look at what a node has sent, the fate of the rest is
 /// unknown.
 #[actix::test]
-async fn a_shutdown_tells_all_that_was_answered_while_its_thread_stood_still() {
+async fn a_shutdown_reports_replies_that_arrived_while_its_thread_was_stalled() {
     let cluster = cluster(RedisCluster::builder());
     let redis = joined(&cluster).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
@@ -232,7 +232,7 @@ async fn watched_keys_are_watched_where_they_are() {
 }
 
 #[actix::test]
-async fn the_nodes_are_told_with_their_roles_and_slots() {
+async fn nodes_are_listed_with_their_roles_and_slots() {
     let cluster = cluster(RedisCluster::builder().replicas(1));
     let redis = joined(&cluster).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");

@@ -28,7 +28,7 @@ async fn who_waits_waits_where_the_key_is_and_is_let_go_there() {
         let popped = pop.await.expect("popped").expect("a value");
         assert_eq!(popped.value, nth.to_string());
     }
-    // Nobody waits any more: the server is told, at the node where it waits.
+    // The caller has left: CLIENT UNBLOCK goes to the node where the command waits.
     drop(redis.send(BLPop::new(["queue1"], Duration::from_secs(60)).typed::<String>()));
     let waiting = redis.send(BLPop::new(["queue2"], Duration::from_secs(60)).typed::<String>());
     eventually("one that waits", || (cluster.nodes().iter().map(blocked).sum::<usize>() == 1).then_some(())).await;
@@ -41,7 +41,7 @@ async fn who_waits_waits_where_the_key_is_and_is_let_go_there() {
     let popped = tokio::time::timeout(Duration::from_secs(15), waiting).await.expect("in time");
     match popped {
         Ok(popped) => assert_eq!(popped.expect("a value").value, "late"),
-        // Some servers let go of those who wait when the slot moves, and say so.
+        // Some servers unblock waiting clients when the slot moves, with an error.
         Err(error) => assert_eq!(error.code(), Some("UNBLOCKED"), "{error}"),
     }
 }

@@ -33,7 +33,7 @@ impl Account {
     }
 }
 
-/// Callers that count up until they are told to stop.
+/// Callers that count up until they are stopped.
 struct Load {
     accounts: Rc<RefCell<Vec<Account>>>,
     over: Rc<Cell<bool>>,
@@ -124,7 +124,7 @@ async fn row_25_two_primaries_are_killed_and_every_counter_is_accounted_for() {
     }
     let refused: i64 = accounts.iter().map(|account| account.refused).sum();
     println!("{} acknowledged, {unknown} unknown, {refused} refused", sums.iter().sum::<i64>());
-    assert!(unknown > 0, "the kills hit nobody");
+    assert!(unknown > 0, "the kills hit no command");
     assert_eq!(refused, 0, "commands that could have waited were refused");
 }
 
@@ -197,7 +197,7 @@ async fn row_25_a_slot_that_is_half_moved_is_served_by_both_nodes() {
     };
     set_slot(target, "IMPORTING", &id(source));
     set_slot(source, "MIGRATING", &id(target));
-    // What is not at the one node is at the other.
+    // Keys that are missing at one node are at the other.
     assert_eq!(redis.send(Incr::new("{t}here")).await.expect("at the old one"), 2);
     assert_eq!(redis.send(Incr::new("{t}new")).await.expect("at the new one"), 1);
     let (a, b) = redis.send(Pipeline::new((Incr::new("{t}here"), Incr::new("{t}new")))).await.expect("at both");
@@ -236,7 +236,7 @@ async fn latencies(redis: &Redis, keys: &[String], last: Duration) -> Vec<Durati
 
 /// What keeps the others going is that each node has a queue and a link of its own, which no switch turns off.
 #[actix::test]
-async fn row_25_a_frozen_node_slows_nobody_else_down() {
+async fn row_25_a_frozen_node_does_not_slow_others_down() {
     let cluster = aside(|| {
         cluster(
             RedisCluster::builder().arg("--cluster-require-full-coverage", "no").node_timeout(Duration::from_secs(60)),
@@ -300,7 +300,7 @@ async fn nodes_come_and_go() {
     let read = redis.send(MGet::<u64>::new((0..100).map(|nth| format!("n{nth}")).collect::<Vec<_>>())).await;
     assert_eq!(read.expect("read"), (0..100).map(Some).collect::<Vec<_>>());
     let address = fourth.addr();
-    eventually("the new node in the picture", || {
+    eventually("the new node in the topology", || {
         let nodes = redis.connection_info().nodes;
         nodes.iter().any(|node| node.address == address && node.state.is_some()).then_some(())
     })

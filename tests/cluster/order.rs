@@ -25,7 +25,7 @@ fn numbers(ran: &Ran) -> Vec<usize> {
     ran.lock().expect("no panic").iter().map(|value| value.parse().expect("a number")).collect()
 }
 
-/// Node 0 moves its slots to node 1 in the middle of what is in flight; what comes meanwhile goes to node 1 at once.
+/// Node 0 moves its slots to node 1 while commands are in flight; new commands go to node 1 at once.
 ///
 /// Without the queue of the slot the order depends on how the replies come together; its proof is the test of CLUSTERDOWN below
 /// and the property test of `SlotQueues`.
@@ -149,7 +149,7 @@ fn assert_refused<T: std::fmt::Debug>(outcome: redis_actix::Result<T>) {
 /// not make it fail.
 #[actix::test]
 async fn a_command_that_was_overtaken_in_the_same_read_is_refused() {
-    // Callers of the same thread are told in turns of half of what is in flight.
+    // Callers of the same thread are completed in turns of half of the commands in flight.
     let (nodes, ran) = refusing(&[false, true, true, true, true, true, true, true]);
     let redis = nodes.ready().await;
     let mut outcomes = push_all(&redis, 0, 8).await;

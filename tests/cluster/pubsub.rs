@@ -9,7 +9,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, LinkLimit, LinkRole, SPublish};
 use redis_actix_test::{RedisCluster, RedisServer};
 
-/// What is published at any node reaches every node, so one link hears it all; it goes to another when its node dies.
+/// A message published at any node reaches every node, so one link receives all; the link moves to another node when its node dies.
 #[actix::test]
 async fn what_is_published_anywhere_is_heard() {
     let cluster = cluster(RedisCluster::builder());
@@ -58,7 +58,7 @@ async fn publish_until_heard(redis: &Redis, notes: &Notes, channel: &str, payloa
     let deadline = std::time::Instant::now() + TIME_LIMIT;
     while !notes.payloads().iter().any(|seen| seen == payload) {
         assert!(std::time::Instant::now() < deadline, "{payload} is never heard: {:?}", notes.events());
-        // At a node that is frozen nobody answers.
+        // A frozen node does not answer.
         let _ = tokio::time::timeout(ms(100), redis.send(SPublish::new(channel, payload))).await;
         tokio::time::sleep(ms(5)).await;
     }
@@ -85,7 +85,7 @@ fn old() -> redis_actix_test::RedisClusterBuilder {
 
 /// Ablation: with one link for all topics the owners of other slots refuse them.
 #[actix::test]
-async fn shard_channels_are_told_by_the_owners_of_their_slots() {
+async fn shard_channels_are_received_from_the_owners_of_their_slots() {
     for builder in [RedisCluster::builder(), old()] {
         let cluster = aside(|| cluster(builder)).await;
         let redis = joined(&cluster).start().expect("started");
@@ -129,7 +129,7 @@ async fn shard_channels_are_told_by_the_owners_of_their_slots() {
     }
 }
 
-/// A node link that nobody needs ends, and the others do not.
+/// A node link without topics ends, and the others do not.
 #[actix::test]
 async fn a_link_to_a_node_ends_when_nothing_of_it_is_wanted() {
     let cluster = aside(|| cluster(RedisCluster::builder())).await;
@@ -203,7 +203,7 @@ async fn a_slot_that_moves_takes_its_channels_along_with_one_gap() {
 }
 
 /// Publishes for longer than a node is believed that has confirmed something, and until the last of it is heard: by then
-/// whatever was to be told is told.
+/// every pending event is delivered.
 async fn publish_on(redis: &Redis, notes: &Notes, channel: &str) {
     const BELIEVED: Duration = Duration::from_secs(1);
     let begun = std::time::Instant::now();
@@ -215,7 +215,7 @@ async fn publish_on(redis: &Redis, notes: &Notes, channel: &str) {
     publish_until_heard(redis, notes, channel, "the last").await;
 }
 
-/// The picture is up to ten seconds old, and says otherwise. Ablation: taken for a refusal, MOVED is what the caller gets.
+/// The topology is up to ten seconds old and still names the old owner. Ablation: taken for a refusal, MOVED is what the caller gets.
 #[actix::test]
 async fn who_is_sent_elsewhere_looks_and_goes_there() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
@@ -230,7 +230,7 @@ async fn who_is_sent_elsewhere_looks_and_goes_there() {
         let errors = node.command(["INFO", "errorstats"]).expect("asked").text().expect("text");
         errors.contains("errorstat_MOVED")
     };
-    assert!(cluster.nodes().iter().any(refused), "nobody was asked who did not have it");
+    assert!(cluster.nodes().iter().any(refused), "no node was asked that did not have it");
     assert_eq!(redis.send(SPublish::new("{t}", "x")).await.expect("sent"), 1);
     notes.payload("x").await;
     assert_eq!((gaps(&notes), shard_subscribers(&cluster, "test:{t}")), (0, 1));
@@ -254,7 +254,7 @@ async fn a_primary_that_is_replaced_costs_one_gap() {
         .await;
     let is_gap = |event: &ConnectionEvent| matches!(event, ConnectionEvent::Gap { subscriptions: 1, .. });
     eventually("the event", || (diary.count(is_gap) == 1).then_some(())).await;
-    // Come back, it is a replica, and nobody asks it for anything.
+    // It comes back as a replica, and receives no command.
     old.restart().expect("restarted");
     aside({
         let cluster = cluster.clone();
@@ -270,8 +270,8 @@ async fn a_primary_that_is_replaced_costs_one_gap() {
 #[actix::test]
 async fn a_primary_that_is_frozen_and_replaced_is_not_waited_for() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().replicas(1)))).await;
-    let patient = config(&cluster).command_timeout(ms(1_000)).liveness(TIME_LIMIT * 2);
-    let redis = crate::support::hasty(patient).start().expect("started");
+    let long_timeouts = config(&cluster).command_timeout(ms(1_000)).liveness(TIME_LIMIT * 2);
+    let redis = crate::support::hasty(long_timeouts).start().expect("started");
     let (inbox, notes) = Notes::inbox();
     let (inbox2, notes2) = Notes::inbox();
     let _subscription = redis.subscribe([Topic::shard("{t}")], inbox.recipient()).await.expect("confirmed");
@@ -350,7 +350,7 @@ async fn events_of_keys_come_from_every_primary_without_the_prefix() {
             redis.send(Set::new(format!("user:{nth}"), nth)).await.expect("set");
         }
         redis.send(Del::new((0..30).map(|nth| format!("user:{nth}")))).await.expect("deleted");
-        // Somebody else's.
+        // Of another tenant.
         let foreign = redis.unprefixed();
         for nth in 0..9 {
             foreign.send(Raw::<()>::new("SET").arg(format!("other:{nth}")).arg("x")).await.expect("set");
@@ -405,7 +405,7 @@ async fn events_of_keys_go_on_at_the_replica_of_a_dead_primary() {
     eventually("an event", || (notes.keys().len() == 1).then_some(())).await;
     fail_over(&cluster, slot_of(&redis, "k"), &mut Vec::new()).await;
     notes.event("the gap", is_gap).await;
-    // Whoever reads at the gap has missed nothing that comes from now on.
+    // A caller that reads at the gap misses nothing from now on.
     redis.send(Set::new("k", 2).idempotent()).await.expect("set");
     eventually("an event", || (notes.keys().len() == 2).then_some(())).await;
     assert_eq!(gaps(&notes), 1, "{:?}", notes.events());
@@ -414,7 +414,7 @@ async fn events_of_keys_go_on_at_the_replica_of_a_dead_primary() {
 }
 
 #[actix::test]
-async fn nodes_that_send_no_events_of_keys_are_told_by_name() {
+async fn nodes_without_keyspace_notifications_are_reported_by_name() {
     let cluster = aside(|| cluster(RedisCluster::builder().arg("--notify-keyspace-events", "KEA"))).await;
     let off = &cluster.nodes()[1];
     off.command(["CONFIG", "SET", "notify-keyspace-events", ""]).expect("set").ok().expect("set");
@@ -422,8 +422,8 @@ async fn nodes_that_send_no_events_of_keys_are_told_by_name() {
     let (inbox, notes) = Notes::inbox();
     let _subscription = redis.subscribe([Topic::keyspace("*")], inbox.recipient()).await.expect("confirmed");
     let is_off = |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::NotificationsOff { .. });
-    let told = notes.event("that they are off", is_off).await;
-    let SubscriptionEvent::NotificationsOff { node, setting } = told else { panic!("another event") };
+    let event = notes.event("that they are off", is_off).await;
+    let SubscriptionEvent::NotificationsOff { node, setting } = event else { panic!("another event") };
     assert_eq!((node, setting.as_str()), (Some(off.addr()), ""));
     assert_eq!(notes.events().len(), 1);
 }
@@ -431,7 +431,7 @@ async fn nodes_that_send_no_events_of_keys_are_told_by_name() {
 /// SUNSUBSCRIBE meets a slot that is on its way. Ablation: with each MOVED taken for an answer some link ends, and costs a
 /// gap in a subscription that has nothing to do with it.
 #[actix::test]
-async fn leaving_a_channel_whose_slot_moves_costs_nobody_else() {
+async fn leaving_a_channel_whose_slot_moves_does_not_affect_others() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
     let redis = joined(&cluster).start().expect("started");
     let (inbox, notes) = Notes::inbox();

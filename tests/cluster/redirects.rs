@@ -1,4 +1,4 @@
-//! MOVED, ASK and their kin: what is sent again, where, and what is not.
+//! MOVED, ASK and other refusals: which commands are sent again, where, and which are not.
 
 use std::sync::{
     Arc,
@@ -19,7 +19,7 @@ const CODES: [&str; 12] = [
     "MOVED 3999 127.0.0.1:6381",
     "ASK 3999 127.0.0.1:6381",
     "MOVED the account to another bank",
-    "ASK somebody else",
+    "ASK another node",
     "TRYAGAIN later",
     "CLUSTERDOWN is what the script calls it",
     "MASTERDOWN is what the script calls it",
@@ -68,7 +68,7 @@ const FORGED: [&str; 6] = [
     "NOSCRIPT No matching script. Please use EVAL.",
 ];
 
-/// Nothing tells these from the server's own. What is left of the fault is bounded by the deadline, and others go on.
+/// Nothing distinguishes these from the server's own. The remaining fault is bounded by the deadline, and others go on.
 #[actix::test]
 async fn a_script_that_writes_the_text_of_a_server_ends_at_its_deadline() {
     let cluster = aside(|| cluster(RedisCluster::builder())).await;
@@ -225,7 +225,7 @@ async fn a_node_that_redirects_to_itself_gets_a_new_link() {
     let nodes = Scripted::start(1, {
         let links = links.clone();
         move |asked| match asked.name().as_str() {
-            // Which of its connections this is, the handler cannot see: it is well after so many.
+            // The handler cannot see which of its connections this is: it recovers after this number.
             "INCR" if links.fetch_add(1, Ordering::SeqCst) < 3 => asked.moved("test:k", 0),
             "INCR" => int(1),
             _ => Answer::Default,

@@ -1,4 +1,4 @@
-//! Reads that replicas of a cluster answer, and what becomes of them when those cannot.
+//! Reads that replicas of a cluster answer, and their outcome when the replicas fail.
 
 use std::{
     cell::{Cell, RefCell},
@@ -48,7 +48,7 @@ fn sum(servers: &[RedisServer], command: &str) -> u64 {
     servers.iter().map(|server| calls(server, command)).sum()
 }
 
-/// Reads every key over and over until it is told to stop, and counts.
+/// Reads every key repeatedly until it is stopped, and counts.
 struct Readers {
     over: Rc<Cell<bool>>,
     right: Rc<RefCell<Vec<u64>>>,
@@ -84,7 +84,7 @@ impl Readers {
         Self { over, right, missing, errors, tasks }
     }
 
-    /// Every one of them gets answers, none waits for somebody who is gone.
+    /// Every one of them gets answers, none waits for a lost replica.
     async fn go_on(&self) {
         let before = self.right.borrow().clone();
         let all = |right: &[u64]| right.iter().zip(&before).all(|(now, before)| *now > before + 20);
@@ -109,7 +109,7 @@ impl Readers {
     }
 }
 
-/// Ablation: without READONLY in the greeting every read is sent on by MOVED, and the primary answers all of them.
+/// Ablation: without READONLY in the handshake every read is redirected by MOVED, and the primary answers all of them.
 #[actix::test]
 async fn replicas_answer_in_turn_and_are_connected_for_the_first_read() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder().primaries(1).replicas(2)))).await;
@@ -118,7 +118,7 @@ async fn replicas_answer_in_turn_and_are_connected_for_the_first_read() {
     redis.send(Set::new("k0", 0)).await.expect("written");
     let [primary, others @ ..] = cluster.nodes() else { panic!("nodes") };
     replicated(primary, "2");
-    assert!(others.iter().all(|replica| reading_links(replica).is_empty()), "nobody has asked for one");
+    assert!(others.iter().all(|replica| reading_links(replica).is_empty()), "no caller has asked for one");
     assert!(replicas(&redis).iter().all(|node| node.state.is_none()));
     // The first one goes to the primary, which is there.
     assert_eq!(redis.send(from_replica("k0")).await.expect("read"), Some(0));
@@ -134,7 +134,7 @@ async fn replicas_answer_in_turn_and_are_connected_for_the_first_read() {
         assert!(links.len() == 1 && links[0].contains("name=reader"), "{links:?}");
     }
     assert!(reading_links(primary).is_empty(), "the link to the primary is as it was");
-    // Whoever says nothing gets what is true.
+    // Without the option the reply comes from the primary.
     assert_eq!(redis.send(Get::<u64>::new("k0")).await.expect("read"), Some(0));
     assert_eq!(calls(primary, "get"), 1);
     let nodes = redis.health().await.expect("well").nodes;
@@ -188,7 +188,7 @@ async fn what_is_no_read_of_keys_goes_to_the_primaries_and_a_write_is_not_sent()
     assert!(sum(primaries, "hscan") > 0 && sum(others, "hscan") == 0, "a cursor of another server");
 }
 
-/// Ablation: without taking back what waits for a link that is lost, those who read at the dead replica wait for it.
+/// Ablation: without taking back commands that wait for a lost link, reads at the dead replica wait for it.
 #[actix::test]
 async fn a_replica_that_is_killed_and_comes_back_is_not_noticed() {
     // The cluster goes on naming it.
@@ -218,7 +218,7 @@ async fn a_replica_that_is_killed_and_comes_back_is_not_noticed() {
     assert_eq!(readers.end().await, 0);
 }
 
-/// Ablation: without letting go of what is no replica any more, the server that was promoted keeps the link for reads.
+/// Ablation: without closing links to former replicas, the server that was promoted keeps the link for reads.
 #[actix::test]
 async fn a_primary_is_replaced_by_the_replica_that_is_read_from() {
     let cluster = three_and_three().await;
@@ -229,7 +229,7 @@ async fn a_primary_is_replaced_by_the_replica_that_is_read_from() {
     fail_over(&cluster, 0, &mut dead).await;
     readers.go_on().await;
     let promoted = &cluster.nodes()[3];
-    eventually("the new primary in the picture", || {
+    eventually("the new primary in the topology", || {
         let nodes = redis.connection_info().nodes;
         nodes.iter().any(|node| node.role == "primary" && node.address == promoted.addr()).then_some(())
     })
@@ -285,7 +285,7 @@ async fn a_replica_without_its_primary_is_left_alone() {
     let redis = filled(&cluster, config(&cluster), 1).await;
     let [primary, replica] = cluster.nodes() else { panic!("two nodes") };
     replica.command(["CONFIG", "SET", "replica-serve-stale-data", "no"]).expect("asked").ok().expect("set");
-    // It cannot log in any more, and those who have stay.
+    // New logins fail; links that are logged in stay.
     primary.set_password(Some("new")).expect("set");
     primary.command(["CLIENT", "KILL", "TYPE", "replica"]).expect("asked");
     let mut links = replica.connect().expect("connected");

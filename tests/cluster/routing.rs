@@ -13,7 +13,7 @@ use crate::support::{TIME_LIMIT, eventually};
 
 /// Ablation: `any` without `turns` fails: node 0 has all.
 #[actix::test]
-async fn commands_without_keys_are_spread_over_the_nodes() {
+async fn commands_without_keys_are_distributed_over_the_nodes() {
     let nodes = Scripted::start(3, |asked| match asked.name().as_str() {
         "EVALSHA" | "EVAL" | "FCALL" => int(i64::try_from(asked.node).expect("few")),
         _ => Answer::Default,
@@ -96,7 +96,7 @@ async fn shard_channels_named_like_notifications_have_the_slot_of_their_whole_na
     drop(subscription);
 }
 
-/// What is published in one channel goes by one node while that is well.
+/// Messages of one channel are published at one node while it is available.
 #[actix::test]
 async fn messages_of_one_channel_take_one_way() {
     let nodes = Scripted::start(3, |asked| match asked.name().as_str() {

@@ -47,7 +47,7 @@ impl Asked<'_> {
 type Handler = Arc<dyn Fn(&Asked<'_>) -> Answer + Send + Sync>;
 
 impl Scripted {
-    /// So many nodes; the first one has all slots. CLUSTER SLOTS they answer themselves.
+    /// `count` nodes; the first one has all slots. They answer CLUSTER SLOTS themselves.
     pub fn start(count: usize, handler: impl Fn(&Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
         let (slots, handler): (Arc<Mutex<String>>, Handler) = (Arc::default(), Arc::new(handler));
         let ports: Arc<OnceLock<Vec<u16>>> = Arc::default();

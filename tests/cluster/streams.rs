@@ -146,13 +146,13 @@ fn said_down(node: &redis_actix_test::RedisServer) -> u64 {
 }
 
 /// Scenario 27, its third part: a primary that has no replica is gone, and all others answer CLUSTERDOWN, to the read that
-/// waits, to acknowledgements and to what is added. Entries are in hand all the while. Ablation: with CLUSTERDOWN given to
+/// waits, to acknowledgements and to appends. Entries are in flight all the time. Ablation: with CLUSTERDOWN given to
 /// callers what could have waited is refused.
 #[actix::test]
 async fn scenario_27_the_cluster_goes_down_under_a_consumer_and_comes_back() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
     let handler = Recorder::working(|_| async {
-        // Slower than entries are added, so that some are in hand whenever the cluster goes down.
+        // Slower than entries are added, so that some are in flight whenever the cluster goes down.
         tokio::time::sleep(ms(20)).await;
         Outcome::Ack
     });
@@ -183,9 +183,9 @@ async fn scenario_27_the_cluster_goes_down_under_a_consumer_and_comes_back() {
         let before = said_down(owner);
         other.kill().expect("killed");
         eventually("that the cluster is down", async || said_down(owner) > before + 10).await;
-        // For longer than `min_idle`, after which another consumer could take what is in hand.
+        // For longer than `min_idle`, after which another consumer could claim the entries in flight.
         let (down, handled) = (Instant::now(), handler.distinct());
-        eventually("what is in hand being old", async || down.elapsed() > ms(900)).await;
+        eventually("the entries in flight being old", async || down.elapsed() > ms(900)).await;
         other.restart().expect("restarted");
         eventually("more of them", async || handler.distinct() > handled + 50).await;
         over.set(true);

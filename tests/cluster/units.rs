@@ -1,4 +1,4 @@
-//! Commands that go to several nodes: what becomes of each part, and the fate of the whole.
+//! Commands that go to several nodes: the outcome of each part, and the fate of the whole.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use redis_actix::{RedisBuilder, RedisConfig, RedisConfigBuilder};
 use redis_actix_test::{RedisCluster, RedisClusterBuilder};
 
-/// A cluster, or one line that says what is missing.
+/// A cluster, or one line that names the missing program.
 pub fn cluster(builder: RedisClusterBuilder) -> RedisCluster {
     builder.start().unwrap_or_else(|error| panic!("{error}"))
 }

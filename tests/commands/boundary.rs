@@ -105,7 +105,7 @@ async fn state_of_the_connection_cannot_be_changed_under_eight_readers() {
                 let mine = format!("reader:{number}");
                 redis.send(Set::new(&mine, number)).await.expect("written");
                 while !stop.load(Ordering::SeqCst) {
-                    // Nobody else's reply, from database 0, as nobody else.
+                    // The caller's own reply, from database 0, with the caller's own user.
                     let own: Option<usize> = redis.send(Get::new(&mine)).await.expect("read");
                     assert_eq!(own, Some(number));
                     rounds[number].fetch_add(1, Ordering::SeqCst);
@@ -150,7 +150,7 @@ async fn state_of_the_connection_cannot_be_changed_under_eight_readers() {
 
 /// The commands that the server has run, but for those of readers and of this look.
 fn calls(server: &RedisServer) -> BTreeSet<String> {
-    let stats = server.command(["INFO", "commandstats"]).expect("told").text().expect("text");
+    let stats = server.command(["INFO", "commandstats"]).expect("answered").text().expect("text");
     let names = stats.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next().map(str::to_owned));
     names.filter(|name| !matches!(name.as_str(), "get" | "set" | "info")).collect()
 }
@@ -196,7 +196,7 @@ async fn commands_of_the_redis_crate_are_marked_by_the_table() {
 }
 
 #[actix::test]
-async fn a_server_is_asked_about_commands_that_nobody_here_knows() {
+async fn a_server_is_asked_about_commands_that_the_table_lacks() {
     let renamed =
         ["GETSET", "MY.SET", "ZUNION", "MY.UNION", "FLUSHALL", "MY.FLUSH", "BLPOP", "MY.POP", "TIME", "MY.TIME"];
     let options = renamed.chunks(2).flat_map(|pair| ["--rename-command", pair[0], pair[1]]);
@@ -205,13 +205,13 @@ async fn a_server_is_asked_about_commands_that_nobody_here_knows() {
     let error = Raw::<Value>::from_cmd(cmd("MY.SET k v")).expect_err("unknown to the table");
     assert_eq!(error.refusal(), Some(RefusalClass::Unknown));
     for value in ["one", "two"] {
-        let set = redis.resolve::<Option<String>>(cmd("my.set").arg("k").arg(value)).await.expect("told");
+        let set = redis.resolve::<Option<String>>(cmd("my.set").arg("k").arg(value)).await.expect("received");
         redis.send(set).await.expect("set");
     }
     assert_eq!(server.command(["GET", "test:k"]).expect("read").text().expect("text"), "two");
     redis.send(ZAdd::new("a", [(1, "x")])).await.expect("added");
     redis.send(ZAdd::new("b", [(2, "y")])).await.expect("added");
-    let union = redis.resolve::<Vec<String>>(cmd("MY.UNION 2 a b")).await.expect("told");
+    let union = redis.resolve::<Vec<String>>(cmd("MY.UNION 2 a b")).await.expect("received");
     assert_eq!(redis.send(union).await.expect("read"), ["x", "y"]);
     for (line, class) in [
         ("MY.FLUSH", RefusalClass::Wide),
@@ -228,11 +228,11 @@ async fn a_server_is_asked_about_commands_that_nobody_here_knows() {
         assert!(error.command().is_some(), "{line}");
     }
     // A caller who knows better says so.
-    redis.send(Raw::<Value>::new("MY.TIME").without_keys()).await.expect("told");
+    redis.send(Raw::<Value>::new("MY.TIME").without_keys()).await.expect("received");
     assert_eq!(names(&server), ["test:a", "test:b", "test:k"].map(str::to_owned).into());
-    let asked = server.command(["INFO", "commandstats"]).expect("told").text().expect("text");
+    let asked = server.command(["INFO", "commandstats"]).expect("answered").text().expect("text");
     let info = asked.lines().find(|line| line.starts_with("cmdstat_command|info")).expect("asked");
-    // Twice for what is there and unchanged, once for each that was refused: remembered for my.set.
+    // Twice for commands that exist and are unchanged, once for each that was refused: cached for my.set.
     assert!(info.contains("calls=6,"), "{info}");
 }
 
@@ -247,9 +247,9 @@ async fn operators_have_a_way_out() {
     keys.sort();
     assert_eq!(keys, ["outside", "test:inside"]);
     assert_eq!(operator.send(Raw::<u64>::new("DBSIZE")).await.expect("counted"), 2);
-    let config: Vec<String> = operator.send(Raw::new("CONFIG GET").arg("databases")).await.map(flat).expect("told");
+    let config: Vec<String> = operator.send(Raw::new("CONFIG GET").arg("databases")).await.map(flat).expect("received");
     assert_eq!(config, ["databases", "16"]);
-    let clients: String = operator.send(Raw::new("CLIENT LIST")).await.expect("told");
+    let clients: String = operator.send(Raw::new("CLIENT LIST")).await.expect("received");
     assert!(clients.contains("id="), "{clients}");
     let error = operator.send(Raw::<Value>::new("XREADGROUP").arg(("GROUP", "g", "c", "STREAMS", "x", ">"))).await;
     assert!(error.expect_err("no group").to_string().contains("'x'"), "nothing is stripped");
@@ -283,11 +283,11 @@ async fn wide_operations_stay_inside() {
     let mut seen = BTreeSet::new();
     let mut walk = redis.scan_keys(ScanKeys::new("k*").count(100));
     while let Some(key) = walk.next().await {
-        seen.insert(String::from_utf8(key.expect("told")).expect("text"));
+        seen.insert(String::from_utf8(key.expect("received")).expect("text"));
     }
     assert_eq!(seen, keys.iter().cloned().collect());
     let hashes = redis.scan_keys(ScanKeys::new("*").of_type(KeyType::Hash)).next().await;
-    assert_eq!(hashes.expect("one").expect("told"), b"h?sh");
+    assert_eq!(hashes.expect("one").expect("received"), b"h?sh");
     assert_eq!(redis.count_keys(CountKeys::new("*")).await.expect("counted"), 3003);
     assert_eq!(redis.count_keys(CountKeys::new("k299?")).await.expect("counted"), 10);
     let mut listed: Vec<Vec<u8>> = redis.send(Keys::new("[hs]*")).await.expect("listed");
@@ -297,7 +297,7 @@ async fn wide_operations_stay_inside() {
     let mut sum = 0;
     let mut fields = redis.scan_hash::<String, u64>(ScanHash::new("h?sh").matching("f1*").count(50));
     while let Some(field) = fields.next().await {
-        let (name, value) = field.expect("told");
+        let (name, value) = field.expect("received");
         assert_eq!(name, format!("f{value}"));
         sum += 1;
     }
@@ -334,7 +334,7 @@ async fn a_clearing_goes_on_where_it_broke() {
     let redis = hasty(config(server.port())).start().expect("started");
     redis.send(MSet::new((0..1000).map(|n| (format!("k{n}"), n)))).await.expect("written");
     let mut clearing = redis.clear_prefix(ClearPrefix::everything().batch(10)).expect("a prefix");
-    // The user may not unlink: the first batch fails, and nothing is lost or repeated for ever.
+    // The user may not unlink: the first batch fails, and nothing is lost or repeated without end.
     server.command(["ACL", "SETUSER", "default", "-unlink"]).expect("changed").ok().expect("changed");
     let error = clearing.next().await.expect("an outcome").expect_err("forbidden");
     assert_eq!((error.code(), error.command()), (Some("NOPERM"), Some("UNLINK")));
@@ -348,7 +348,7 @@ async fn a_clearing_goes_on_where_it_broke() {
 #[actix::test]
 async fn everybodys_keys_are_not_cleared() {
     let server = crate::support::server();
-    server.command(["SET", "somebody's", "x"]).expect("written");
+    server.command(["SET", "foreign", "x"]).expect("written");
     let everybody = RedisConfig::builder().host("127.0.0.1").port(server.port()).without_key_prefix();
     let redis = hasty(everybody).start().expect("started");
     let error = redis.clear_prefix(ClearPrefix::everything()).expect_err("no prefix");

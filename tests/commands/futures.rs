@@ -1,7 +1,7 @@
 //! Everything public that is a future is polled once and dropped, and polled once and kept: no other caller notices.
 //!
 //! Not in the list: `close_redis`, which is `shutdown` of the connection of the process; `Claimed::{done, release}`,
-//! `Lease::lost` and `StreamConsumer::{stats, redrive}`, which need a handler and send what is in the list;
+//! `Lease::lost` and `StreamConsumer::{stats, redrive}`, which need a handler and send commands of the list;
 //! `Subscription::close`, which takes the subscription along.
 
 use std::{future::Future, pin::Pin, time::Duration};
@@ -116,7 +116,7 @@ async fn in_time<T>(after: &str, what: &str, work: impl Future<Output = T>) -> T
 }
 
 #[actix::test]
-async fn a_future_that_is_polled_once_and_dropped_is_noticed_by_nobody() {
+async fn a_future_that_is_polled_once_and_dropped_does_not_affect_others() {
     let server = server();
     // Room for the probe alone: what a dropped future keeps would be missing.
     let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).links(LinkLimit::new(1)).start().unwrap();
@@ -129,7 +129,7 @@ async fn a_future_that_is_polled_once_and_dropped_is_noticed_by_nobody() {
 }
 
 #[actix::test]
-async fn a_future_that_is_polled_once_and_kept_is_noticed_by_nobody() {
+async fn a_future_that_is_polled_once_and_kept_does_not_affect_others() {
     let server = server();
     // One for BLPOP and one for the watch that has begun, which have a right to them, and one for the others.
     let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).links(LinkLimit::new(3)).start().unwrap();
@@ -145,7 +145,7 @@ async fn a_future_that_is_polled_once_and_kept_is_noticed_by_nobody() {
 
 /// Ablation: with the gate of before, whose first waiter holds a lock, the second watch never begins.
 #[actix::test]
-async fn a_watch_that_waits_for_a_connection_and_is_not_polled_holds_up_nobody() {
+async fn a_watch_that_waits_for_a_connection_and_is_not_polled_does_not_delay_others() {
     let server = server();
     let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT)).links(LinkLimit::new(1)).start().unwrap();
     let attempt = |_| async { Ok(Some(Transaction::new((Incr::new("n"),)))) };

@@ -16,7 +16,7 @@ use crate::support::{TIME_LIMIT, config};
 
 /// Ablation: with the first waiter holding a lock over the whole wait (the gate of before) all others fail as overloaded.
 #[actix::test]
-async fn a_send_that_is_not_polled_blocks_nobody() {
+async fn a_send_that_is_not_polled_does_not_block_others() {
     let answering = Arc::new(AtomicBool::new(false));
     let held = answering.clone();
     let answer = move |argv: &[Vec<u8>]| match argv[0].as_slice() {

@@ -162,8 +162,8 @@ async fn an_answer_too_many_or_too_few_never_shifts_replies() {
     assert_eq!((a, b), (Some(1), 1));
     let mut status = redis.status();
     let lost = status.wait_for(|status| status.disconnects == 1);
-    tokio::time::timeout(TIME_LIMIT, lost).await.expect("a link that answers unasked is closed").expect("told");
-    // Ablation: where what was read may answer what was asked after it came, the second of them gets the other answer of
+    tokio::time::timeout(TIME_LIMIT, lost).await.expect("a link that answers unasked is closed").expect("received");
+    // Ablation: where bytes that were read may answer a later command, the second command gets the other answer of
     // the first.
     let caller = actix::spawn(async move {
         for _ in 0..3 {

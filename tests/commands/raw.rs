@@ -10,7 +10,7 @@ use redis_actix_test::{Answer, FakeServer};
 
 use crate::support::{TIME_LIMIT, config, hasty, server};
 
-/// Ablation: without the look at marks that the table does not know, the SET stores `test:b` and ZREVRANK finds nobody.
+/// Ablation: without the check of marks that the table does not have, the SET stores `test:b` and ZREVRANK finds no member.
 #[actix::test]
 async fn a_value_that_is_marked_as_a_key_is_refused_and_nothing_is_sent() {
     let server = server();

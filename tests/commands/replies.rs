@@ -65,7 +65,7 @@ async fn attributes_change_no_reply_error_or_push() {
 
 /// Ablation: with the server's words as they are the error has a line feed and 60 KiB.
 #[actix::test]
-async fn words_of_a_server_are_printable_and_short_wherever_they_go() {
+async fn server_texts_are_printable_and_short_in_every_output() {
     const FORGED: &str = "!41\r\nERR no\r\n2026 INFO all is well \u{1b}[31m\u{7}\u{202e} !\r\n";
     let answer = |argv: &[Vec<u8>]| match argv[0].as_slice() {
         b"GET" => Answer::raw(FORGED),

@@ -70,7 +70,7 @@ async fn a_flush_between_two_calls_is_not_seen() {
 }
 
 /// They fit into the window without their source, and only six at a time with it. Ablation: with a turn that ends in their
-/// middle, the second half of them is put in front of what is left of the first.
+/// middle, the second half of them is put in front of the rest of the first.
 #[actix::test]
 async fn a_flush_does_not_change_the_order_of_many() {
     let server = crate::support::server();
@@ -126,7 +126,7 @@ async fn restart(server: &RedisServer, redis: &Redis, nth: u64) {
     server.restart().expect("restarted");
     let mut status = redis.status();
     let back = status.wait_for(|status| status.disconnects == nth && status.state == ConnectionState::Ready);
-    tokio::time::timeout(TIME_LIMIT, back).await.expect("in time").expect("told");
+    tokio::time::timeout(TIME_LIMIT, back).await.expect("in time").expect("received");
 }
 
 #[actix::test]
@@ -145,7 +145,7 @@ async fn a_restart_between_two_calls_is_not_seen() {
 }
 
 #[actix::test]
-async fn while_somebody_flushes_all_the_time_every_call_runs_once() {
+async fn while_scripts_are_flushed_all_the_time_every_call_runs_once() {
     let server = crate::support::server();
     let redis = hasty(config(server.port())).start().expect("started");
     let callers: Vec<_> = (0..32)
@@ -188,7 +188,7 @@ async fn errors_of_a_script_are_its_own() {
     assert_eq!(error.fate(), Fate::Rejected);
 }
 
-/// A server that says so for ever must not be asked for ever.
+/// A server that always answers so is asked a bounded number of times.
 #[actix::test]
 async fn a_server_that_never_knows_the_script_is_asked_twice() {
     let server = FakeServer::builder()

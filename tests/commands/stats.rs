@@ -48,8 +48,8 @@ async fn stats_tell_what_became_of_commands_and_links_also_during_an_outage() {
     let error = redis.send(Get::<String>::new("a").timeout(ms(20))).await.unwrap_err();
     assert_eq!(error.fate(), Fate::NotSent);
     // While a dial is under way there is no cause.
-    let is_told = |stats: &redis_actix::Stats| stats.abandoned == 1 && stats.cause.is_some();
-    let down = eventually("the timeout and a cause", || Some(redis.stats()).filter(is_told)).await;
+    let is_reported = |stats: &redis_actix::Stats| stats.abandoned == 1 && stats.cause.is_some();
+    let down = eventually("the timeout and a cause", || Some(redis.stats()).filter(is_reported)).await;
     assert!(down.links.is_empty() && down.nodes.is_empty());
     assert_eq!(down.unknown + down.replays, 3, "EXISTS waits for the next link");
     redis.shutdown(ms(0)).await.unwrap();

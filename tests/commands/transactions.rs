@@ -47,7 +47,7 @@ async fn a_command_refused_in_the_queue_is_named_and_nothing_runs() {
 }
 
 #[actix::test]
-async fn nobody_comes_in_between() {
+async fn no_command_of_others_runs_in_between() {
     let server = crate::support::server();
     let redis = hasty(config(server.port())).start().expect("started");
     let other = hasty(config(server.port())).start().expect("started");

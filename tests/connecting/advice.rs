@@ -1,4 +1,4 @@
-//! What users are told, and what they can do about it.
+//! Error messages and their advice.
 
 use redis_actix::prelude::*;
 use redis_actix::{CauseKind, RedisConfig};
@@ -36,7 +36,7 @@ async fn a_node_of_a_cluster_in_single_mode_says_which_setting_is_missing() {
     assert!(error.to_string().contains("REDIS_CLUSTER_HOSTS"), "{error}");
 }
 
-/// Ablation: without its words the cause is a reply that nobody had asked for.
+/// Ablation: without the server's text the cause is an unsolicited reply.
 #[actix::test]
 async fn the_reason_that_a_server_gives_before_it_hangs_up_is_the_cause() {
     let server = FakeServer::builder().on(|_| Answer::raw(":1\r\n")).start().expect("started");
@@ -50,7 +50,7 @@ async fn the_reason_that_a_server_gives_before_it_hangs_up_is_the_cause() {
         redis_actix::ConnectionEvent::Disconnected { cause, .. } => Some(cause.clone()),
         _ => None,
     };
-    let cause = diary.events().iter().find_map(lost).expect("told");
+    let cause = diary.events().iter().find_map(lost).expect("received");
     assert_eq!(cause.kind(), CauseKind::NotReady, "{cause}");
     assert!(cause.to_string().contains("ERR: maintenance, come back later"), "{cause}");
 }

@@ -48,7 +48,7 @@ fn secure(port: u16, ca: &Path) -> RedisConfigBuilder {
     RedisConfig::builder().host("localhost").port(port).key_prefix("test:").tls(true).tls_ca(ca)
 }
 
-/// Callers that write and read all the time, and what they were told.
+/// Callers that write and read all the time, and their outcomes.
 struct Load {
     over: Rc<Cell<bool>>,
     errors: Rc<RefCell<Vec<String>>>,
@@ -97,7 +97,7 @@ async fn redialled(redis: &Redis, server: &Arc<RedisServer>, load: &Load) {
     let generation = redis.status().borrow().generation;
     let killing = server.clone();
     aside(move || killing.command(["CLIENT", "KILL", "TYPE", "normal"]).expect("asked").int().expect("killed")).await;
-    until(redis, "connected anew", |status| status.generation > generation && status.state == ConnectionState::Ready)
+    until(redis, "reconnected", |status| status.generation > generation && status.state == ConnectionState::Ready)
         .await;
     load.goes_on().await;
 }

@@ -29,7 +29,7 @@ impl CredentialsProvider for Slow {
     }
 }
 
-/// Ablation: where each look at the cluster asks anew and its time covers the credentials, no look ever ends, and the
+/// Ablation: where each topology query requests new credentials within its own time, no query ever ends, and the
 /// command times out.
 #[actix::test]
 async fn a_provider_slower_than_a_look_at_the_cluster_works_and_is_asked_once_for_all() {

@@ -1,4 +1,4 @@
-//! Greeting servers of every kind, byte by byte where it matters.
+//! Handshakes with servers of every kind, byte by byte where it matters.
 
 use crate::support::{TIME_LIMIT, config, hasty};
 use redis_actix::prelude::*;
@@ -13,7 +13,7 @@ fn words(commands: &[Vec<Vec<u8>>]) -> Vec<String> {
 }
 
 #[actix::test]
-async fn a_modern_server_is_greeted_in_resp3_and_told_who_we_are() {
+async fn a_modern_server_is_addressed_in_resp3_with_the_client_name() {
     let server = RedisServer::builder().requirepass("secret").start().unwrap_or_else(|error| panic!("{error}"));
     let redis = hasty(config(server.port()).password("secret").db(3).client_name("billing")).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");

@@ -83,7 +83,7 @@ async fn only_an_answer_to_the_login_parks() {
     });
     let redis = hasty(config(proxy.port()).password("secret")).start().expect("started");
     let waits = redis.send(Incr::new("k"));
-    let status = until(&redis, "told why", |status| status.cause.is_some()).await;
+    let status = until(&redis, "the cause", |status| status.cause.is_some()).await;
     let cause = status.cause.expect("a cause");
     assert_eq!((status.state, cause.kind()), (ConnectionState::Backoff, CauseKind::NotReady), "{cause}");
     assert!(cause.to_string().contains("PING") && cause.to_string().contains("Connection refused"), "{cause}");

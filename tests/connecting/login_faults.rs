@@ -74,7 +74,7 @@ async fn row_07_a_rotated_password_parks_and_the_right_one_heals() {
         assert!(between && error.fate() == Fate::NotSent, "{error}");
         assert!(asked.elapsed() < ms(500), "not fast: {:?}", asked.elapsed());
         assert!(!error.to_string().contains("old"), "{error}");
-        // The pace of those who ask meanwhile.
+        // The pace of the other callers.
         actix::clock::sleep(ms(1)).await;
     }
     let logins = proxy.connections() - dials;
@@ -109,7 +109,7 @@ async fn row_07_a_disabled_user_is_parked_until_it_is_enabled() {
     assert_eq!(redis.send(Incr::new("k")).await.expect("healthy"), 1);
 }
 
-/// Row 7, a login forgotten while the link lived. Ablation: every command fails with NOAUTH for ever.
+/// Row 7, a login forgotten while the link lived. Ablation: every command fails with NOAUTH without end.
 #[actix::test]
 async fn row_07_a_link_that_lost_its_login_is_replaced() {
     let links = Arc::new(AtomicUsize::new(0));
@@ -183,7 +183,7 @@ async fn row_11_a_full_server_is_no_refusal_and_keeps_its_words() {
     assert_eq!(waits.await.expect("let in"), 1);
 }
 
-/// What the next login is told, and how often it was asked.
+/// The answer to the next login, and the number of logins.
 #[derive(Clone)]
 struct Vault {
     says: Arc<Mutex<Says>>,
@@ -250,7 +250,7 @@ async fn a_provider_is_asked_at_every_dial_and_its_failures_are_retried() {
 }
 
 #[actix::test]
-async fn a_live_link_can_log_in_anew_without_losing_a_command() {
+async fn a_live_link_can_reauthenticate_without_losing_a_command() {
     let server = crate::support::server();
     for (user, password) in [("one", "1"), ("two", "2")] {
         let password = format!(">{password}");
@@ -287,7 +287,7 @@ async fn a_live_link_can_log_in_anew_without_losing_a_command() {
     assert!(slow.reauthenticate().await.is_err(), "bounded by the connect timeout");
 }
 
-/// Ablation: without the hurry it waits out the minute of a refusal.
+/// Ablation: without the immediate retry it waits out the minute of a refusal.
 #[actix::test]
 async fn a_parked_connection_is_healed_at_once_on_request() {
     let server = locked("right");
@@ -299,7 +299,7 @@ async fn a_parked_connection_is_healed_at_once_on_request() {
     redis.reauthenticate().await.expect("right");
     assert_eq!(redis.send(Incr::new("k")).await.expect("healthy"), 1);
     let open = crate::support::server();
-    let nobody = hasty(config(open.port())).start().expect("started");
-    nobody.ready(TIME_LIMIT).await.expect("ready");
-    assert_eq!(nobody.reauthenticate().await.expect_err("no credentials").kind(), ErrorKind::Config);
+    let without_login = hasty(config(open.port())).start().expect("started");
+    without_login.ready(TIME_LIMIT).await.expect("ready");
+    assert_eq!(without_login.reauthenticate().await.expect_err("no credentials").kind(), ErrorKind::Config);
 }

@@ -1,4 +1,4 @@
-//! What was reported of other clients.
+//! Public reports about other clients.
 
 use std::{
     collections::HashMap,
@@ -89,7 +89,7 @@ fn running_master(set: &SentinelSet) -> &RedisServer {
     }
 }
 
-/// Until so many replicas have what this connection of the kit did not write: INFO tells who is up to date.
+/// Until `count` replicas have the writes of other connections: INFO shows which are up to date.
 fn eventually_replicated(master: &RedisServer, replicas: &str) {
     let deadline = std::time::Instant::now() + TIME_LIMIT;
     loop {

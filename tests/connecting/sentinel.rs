@@ -80,7 +80,7 @@ async fn a_killed_master_is_replaced_and_nothing_runs_twice() {
         master.kill().expect("killed");
     })
     .await;
-    // What is written to a link before its end is noticed may have run, for all that is known.
+    // A command written to a link before its end is noticed may have run.
     until(&redis, "without its master", |status| status.disconnects > 0).await;
     // It waits for the new master.
     assert_eq!(redis.send(Incr::new("once")).await.expect("served by the new one"), 1);
@@ -98,8 +98,8 @@ async fn sentinels_that_know_no_such_master_are_named() {
     eventually("the reason", || {
         let status = redis.status();
         let status = status.borrow();
-        let told = status.cause.as_ref().is_some_and(|cause| cause.to_string().contains("REDIS_SENTINEL_MASTER"));
-        (status.state == ConnectionState::Backoff && told).then_some(())
+        let is_named = status.cause.as_ref().is_some_and(|cause| cause.to_string().contains("REDIS_SENTINEL_MASTER"));
+        (status.state == ConnectionState::Backoff && is_named).then_some(())
     })
     .await;
 }

@@ -101,7 +101,7 @@ async fn silent_sentinels_keep_their_word_as_long_as_their_master_answers() {
     assert_eq!(other.command(["GET", "test:n"]).expect("asked").text().expect("written"), "1");
 }
 
-/// Ablation: without the others that it named nobody is left to ask, and the killed master is never replaced.
+/// Ablation: without the others that it named no sentinel is left to ask, and the killed master is never replaced.
 #[actix::test]
 async fn the_other_sentinels_are_discovered_and_replace_the_configured_one() {
     let set = set().await;

@@ -64,12 +64,12 @@ async fn the_replicas_that_sentinels_name_answer_in_turn() {
     let report = redis.shutdown(TIME_LIMIT).await.expect("ended");
     assert_eq!((report.failed, report.unknown), (0, 0), "{report:?}");
     for read in reads {
-        assert!(read.await.is_ok(), "what was admitted is answered");
+        assert!(read.await.is_ok(), "admitted commands are answered");
     }
     assert!(redis.send(from_replica("k")).await.is_err(), "over");
 }
 
-/// Reads until it is told to stop.
+/// Reads until it is stopped.
 struct Reader {
     over: Rc<Cell<bool>>,
     answered: Rc<RefCell<Vec<u64>>>,
@@ -116,7 +116,7 @@ impl Reader {
     }
 }
 
-/// Two look after it: what waits for the lost link goes to the master at once, and so does what is left when the sentinels
+/// Two mechanisms: commands that wait for the lost link go to the master at once, and so do the others when the sentinels
 /// stop naming the replica. Without the first alone this passes still, but see the same on a cluster.
 #[actix::test]
 async fn a_replica_that_is_killed_and_comes_back_is_not_noticed() {
@@ -139,7 +139,7 @@ async fn a_replica_that_is_killed_and_comes_back_is_not_noticed() {
     reader.end().await;
 }
 
-/// Ablation: without looking for the replicas anew the one that was promoted is kept for one, and never answers as such.
+/// Ablation: without asking for the replicas again the one that was promoted is kept for one, and never answers as such.
 #[actix::test]
 async fn the_replica_that_is_read_from_becomes_the_master() {
     let set = start(SentinelSet::builder().replicas(2)).await;
@@ -170,27 +170,27 @@ async fn the_replica_that_is_read_from_becomes_the_master() {
     reader.end().await;
 }
 
-/// Ablation: without asking for its role the server is read from, which follows nobody: 50 reads find nothing.
+/// Ablation: without asking for its role reads go to the server that has no master: 50 reads find nothing.
 #[actix::test]
-async fn a_named_replica_that_follows_nobody_is_not_read_from() {
+async fn a_named_replica_without_a_master_is_not_read_from() {
     let set = start(SentinelSet::builder()).await;
     let redis = hasty(config(&set)).start().expect("started");
     redis.send(Set::new("k", 7)).await.expect("written");
     let [master, replica] = set.servers() else { panic!("two servers") };
     replicated(master, "1");
-    // The sentinels go on naming it, and mend it only after some time.
+    // The sentinels go on naming it, and repair it only after some time.
     replica.command(["REPLICAOF", "NO", "ONE"]).expect("asked").ok().expect("a master of its own");
     replica.command(["FLUSHALL"]).expect("asked").ok().expect("empty");
     redis.send(from_replica("k")).await.expect("read");
     eventually("an attempt to reach it", || replicas(&redis).iter().any(|node| node.state.is_some()).then_some(()))
         .await;
     for _ in 0..50 {
-        assert_eq!(redis.send(from_replica("k")).await.expect("read"), Some(7), "of a server that follows nobody");
+        assert_eq!(redis.send(from_replica("k")).await.expect("read"), Some(7), "of a server without a master");
         tokio::task::yield_now().await;
     }
 }
 
-/// Ablation: without counting what is given up, the report knows of no unknown one.
+/// Ablation: without counting abandoned commands, the report knows of no unknown one.
 #[actix::test]
 async fn a_shutdown_waits_for_a_frozen_replica_until_its_deadline() {
     let set = start(SentinelSet::builder()).await;
@@ -200,7 +200,7 @@ async fn a_shutdown_waits_for_a_frozen_replica_until_its_deadline() {
     let report = redis.shutdown(ms(300)).await.expect("ended");
     assert!((ms(300)..ms(5_000)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     assert_eq!((report.completed, report.failed, report.unknown, report.abandoned), (0, 0, 1, 0));
-    let error = read.await.expect_err("nobody has answered");
+    let error = read.await.expect_err("no server has answered");
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::Unknown), "{error}");
 }
 
@@ -225,9 +225,9 @@ async fn sentinels_with_a_password_are_asked_and_listened_to() {
     .await;
     let listening =
         |sentinel: &RedisServer| sentinel.clients().expect("asked").iter().any(|line| line.contains("cmd=subscribe"));
-    eventually("somebody who listens at each of them", || set.sentinels().iter().all(listening).then_some(())).await;
+    eventually("a subscriber at each of them", || set.sentinels().iter().all(listening).then_some(())).await;
     assert!(redis.config().describe().to_string().contains("sentinel password"));
-    // Frozen, so that nothing but the announcement tells of the new master.
+    // Frozen, so that only the announcement names the new master.
     let old = set.master().expect("a master");
     old.stop_process().expect("frozen");
     let deadline = Instant::now() + TIME_LIMIT;

@@ -127,7 +127,7 @@ async fn a_name_may_be_given_where_servers_are_known_by_their_address() {
     named.send(Set::new("k", "v")).await.expect("over tls");
 }
 
-/// Ablation: with the configuration built once for ever the new authority is never read: "unknown issuer" until a restart.
+/// Ablation: with the configuration built only once the new authority is never read: "unknown issuer" until a restart.
 #[actix::test]
 async fn files_that_have_changed_are_read_again() {
     let files = Files(crate::support::server());
@@ -156,7 +156,7 @@ async fn files_that_have_changed_are_read_again() {
             Err(error) => assert!(started.elapsed() < TIME_LIMIT, "never trusted: {error}"),
         }
     }
-    // Nonsense in the place of what was good changes nothing.
+    // Invalid content in the place of a valid file changes nothing.
     files.write("ca.pem", "half of a file".to_owned());
     redis.send(Get::<String>::new("k")).await.expect("the link is there");
     restarting.command(["CLIENT", "KILL", "TYPE", "normal"]).expect("asked").int().expect("killed");

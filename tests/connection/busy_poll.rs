@@ -1,4 +1,4 @@
-//! An answer that comes soon is looked for without sleeping, one that does not come is not, and whoever has something better
+//! A reply that comes soon is busy-polled, one that does not come is not, and a thread that has something better
 //! to do with a core is left it.
 
 use std::sync::{
@@ -50,7 +50,7 @@ async fn most_sleeps(enough: u64, mut round: impl AsyncFnMut() -> u64) -> u64 {
     most
 }
 
-/// A connection whose answers are seen to be looked for, and how many cores there are; nothing where looking leaves no
+/// A connection whose replies are busy-polled, and the number of cores; nothing where polling leaves no
 /// core to the server.
 async fn looking(port: u16) -> Option<(Redis, usize)> {
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
@@ -62,7 +62,7 @@ async fn looking(port: u16) -> Option<(Redis, usize)> {
     // A machine that is busy with other things may be slow for some rounds.
     let deadline = Instant::now() + TIME_LIMIT;
     while sleeps_during(ask(&redis, 100)).await > 50 {
-        assert!(Instant::now() < deadline, "never looked for");
+        assert!(Instant::now() < deadline, "never busy-polled");
     }
     Some((redis, cores))
 }
@@ -178,7 +178,7 @@ impl Drop for Others {
     }
 }
 
-/// Ablation: with nobody counted all of them look, and no more than half of the answers are slept for.
+/// Ablation: with no thread counted all of them poll, and no more than half of the answers are slept for.
 #[actix::test]
 async fn as_many_threads_as_cores_sleep_all_of_them() {
     if !alone("busy_poll::as_many_threads_as_cores_sleep_all_of_them") {
@@ -188,7 +188,7 @@ async fn as_many_threads_as_cores_sleep_all_of_them() {
     let Some((redis, cores)) = looking(server.port()).await else { return };
     if cores > 4 {
         println!(
-            "{cores} cores: one server does not answer so many threads each millisecond, and then they are not counted"
+            "{cores} cores: one server does not answer that number of threads each millisecond, and then they are not counted"
         );
         return;
     }

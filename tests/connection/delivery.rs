@@ -44,7 +44,7 @@ async fn incr_from_64_callers_while_the_server_is_killed_three_times() {
 async fn noticed(redis: &Redis) {
     let mut status = redis.status();
     let lost = status.wait_for(|status| status.state != ConnectionState::Ready);
-    tokio::time::timeout(crate::support::TIME_LIMIT, lost).await.expect("in time").expect("told");
+    tokio::time::timeout(crate::support::TIME_LIMIT, lost).await.expect("in time").expect("received");
 }
 
 #[actix::test]
@@ -67,7 +67,7 @@ async fn a_deadline_holds_while_there_is_no_server() {
     server.kill().expect("killed");
     noticed(&redis).await;
     let asked = Instant::now();
-    let error = redis.send(Incr::new("k").timeout(ms(200))).await.expect_err("nobody answers");
+    let error = redis.send(Incr::new("k").timeout(ms(200))).await.expect_err("no server");
     assert!(asked.elapsed() >= ms(200) && asked.elapsed() < ms(1200), "{:?}", asked.elapsed());
     assert_eq!((error.kind(), error.command()), (ErrorKind::Timeout, Some("INCR")));
     assert_eq!((error.fate(), error.phase()), (Fate::NotSent, Some(Phase::Connecting)));

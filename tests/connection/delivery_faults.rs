@@ -1,4 +1,4 @@
-//! Delivery: a reply reaches its asker or nobody, and nothing runs twice.
+//! Delivery: a reply reaches its own caller or none, and nothing runs twice.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -13,10 +13,10 @@ fn load_time() -> Duration {
     Duration::from_secs(seconds.unwrap_or(2))
 }
 
-/// Row 1. Ablation: when a command that timed out gives up its place in the line of those who wait, the
+/// Row 1. Ablation: when a command that timed out gives up its place in the queue, the
 /// next in line gets its late reply.
 #[actix::test]
-async fn row_01_a_late_reply_reaches_its_asker_or_nobody() {
+async fn row_01_a_late_reply_reaches_its_own_caller_or_none() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).command_timeout(ms(20))).start().expect("started");
@@ -39,7 +39,7 @@ async fn row_01_a_late_reply_reaches_its_asker_or_nobody() {
                 // Some are dropped at once, some while the reply is on its way, some run into their deadline.
                 match tokio::time::timeout(Duration::from_micros(chance.u64(0..40_000)), read).await {
                     Ok(Ok(found)) => {
-                        assert_eq!(found.as_deref(), Some(&*value), "somebody else's reply");
+                        assert_eq!(found.as_deref(), Some(&*value), "the reply of another caller");
                         answered.set(answered.get() + 1);
                     }
                     Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::Timeout, "{error}"),
@@ -64,7 +64,7 @@ async fn proxy_noise(redis: &Redis) {
     }
 }
 
-/// Row 2. Ablation: without judging what is built by hand `CLIENT REPLY SKIP` gives the readers each
+/// Row 2. Ablation: without checking commands built by hand `CLIENT REPLY SKIP` gives the readers each
 /// other's values.
 #[actix::test]
 async fn row_02_commands_that_change_the_connection_are_refused_before_they_are_sent() {
@@ -132,7 +132,7 @@ async fn row_02_commands_that_change_the_connection_are_refused_before_they_are_
     assert!(redis.send(Own(Frame::new("CLIENT ID"))).await.is_ok(), "asking is harmless");
 }
 
-/// Row 4. Ablation: sending commands of unknown fate again makes the counter exceed what was acknowledged
+/// Row 4. Ablation: sending commands of unknown fate again makes the counter exceed the acknowledged number
 /// or unknown; failing the queue on a lost link fails callers who could have been served.
 #[actix::test]
 async fn row_04_a_killed_server_runs_nothing_twice_and_serves_those_who_waited() {
@@ -155,10 +155,10 @@ async fn row_04_a_killed_server_runs_nothing_twice_and_serves_those_who_waited()
     let counted = load.finish().await;
     let counter = server.command(["GET", "test:counter"]).expect("asked").text().expect("a number");
     counted.check(counter.parse().expect("a number"));
-    assert!(counted.unknown > 0, "the faults hit nobody");
+    assert!(counted.unknown > 0, "the faults hit no command");
 }
 
-/// Ablation: putting what is sent again behind the queue instead of in front of it.
+/// Ablation: putting retried commands behind the queue instead of in front of it.
 #[actix::test]
 async fn order_is_kept_across_lost_links() {
     let server = crate::support::server();
@@ -215,7 +215,7 @@ async fn errors_name_the_phase_and_the_state() {
     assert!(sent.to_string().starts_with("INCR: ") && sent.to_string().contains("connection ready"), "{sent}");
     proxy.refuse();
     proxy.reset_all();
-    let connecting = redis.send(Incr::new("k")).await.expect_err("nobody there");
+    let connecting = redis.send(Incr::new("k")).await.expect_err("no server");
     assert_eq!((connecting.phase(), connecting.fate()), (Some(Phase::Connecting), Fate::NotSent), "{connecting}");
     assert!(connecting.to_string().contains("may have run") ^ connecting.to_string().contains("was not sent"));
 }
@@ -226,20 +226,20 @@ async fn each_message_says_what_becomes_of_it_without_a_link() {
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     proxy.refuse();
     let port = proxy.port();
-    let patient = hasty(config(port)).start().expect("started");
+    let queueing = hasty(config(port)).start().expect("started");
     let hasty_one = hasty(config(port).when_down(WhenDown::FailFast)).start().expect("started");
-    for redis in [&patient, &hasty_one] {
-        redis.ready(ms(50)).await.expect_err("nobody there");
+    for redis in [&queueing, &hasty_one] {
+        redis.ready(ms(50)).await.expect_err("no server");
     }
     let started = tokio::time::Instant::now();
     for error in [
-        patient.send(Incr::new("k").when_down(WhenDown::FailFast)).await.expect_err("down"),
+        queueing.send(Incr::new("k").when_down(WhenDown::FailFast)).await.expect_err("down"),
         hasty_one.send(Incr::new("k")).await.expect_err("down"),
     ] {
         assert_eq!((error.kind(), error.fate()), (ErrorKind::Disconnected, Fate::NotSent), "{error}");
     }
     assert!(started.elapsed() < ms(1_000));
-    let waiting = [patient.send(Incr::new("k")), hasty_one.send(Incr::new("k").when_down(WhenDown::Queue))];
+    let waiting = [queueing.send(Incr::new("k")), hasty_one.send(Incr::new("k").when_down(WhenDown::Queue))];
     proxy.pass();
     for waits in waiting {
         waits.await.expect("served when the server came");

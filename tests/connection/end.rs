@@ -7,7 +7,7 @@ use redis_actix_test::{Direction, Proxy};
 
 use crate::support::{self, TIME_LIMIT, aside, config, eventually, hasty};
 
-/// Ablations: without `settle` in the drop of the driver what was written is NotSent; with the fate of a dropped reply channel
+/// Ablations: without `settle` in the drop of the driver a written command is NotSent; with the fate of a dropped reply channel
 /// fixed to Unknown, that of commands which were never sent is.
 #[actix::test]
 async fn commands_that_were_never_sent_say_so_after_their_arbiter_has_ended() {
@@ -25,11 +25,11 @@ async fn commands_that_were_never_sent_say_so_after_their_arbiter_has_ended() {
     aside(move || arbiter.join()).await.expect("ended");
     let mut fates = Vec::new();
     for call in calls {
-        let error = call.await.expect_err("nobody is there");
+        let error = call.await.expect_err("no server");
         fates.push((error.kind(), error.fate()));
     }
     let (sent, unsent) = ((ErrorKind::Closed, Fate::Unknown), (ErrorKind::Closed, Fate::NotSent));
     assert_eq!(fates, [sent, sent, unsent, unsent]);
-    let late = redis.send(Incr::new("k")).await.expect_err("nobody is there");
+    let late = redis.send(Incr::new("k")).await.expect_err("no server");
     assert_eq!((late.kind(), late.fate()), unsent, "{late}");
 }

@@ -92,9 +92,9 @@ async fn row_18_a_panic_over_a_reply_is_that_of_its_caller() {
 }
 
 /// Row 18, in the middle of telling of a lost link. Ablation: with the rest of them left in flight, one takes the next
-/// link's reply to somebody else for its own.
+/// link's reply to another caller for its own.
 #[actix::test]
-async fn row_18_a_panic_while_a_lost_link_is_settled_gives_nobody_the_reply_of_another() {
+async fn row_18_a_panic_while_a_lost_link_is_settled_gives_no_caller_the_reply_of_another() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).liveness(None)).start().expect("started");
@@ -147,7 +147,7 @@ async fn row_26_what_is_in_flight_is_finished_before_the_end() {
     eventually("no client left", || server.clients().expect("listed").is_empty().then_some(())).await;
 }
 
-/// Row 26, at the deadline. Ablation: an estimate of what was abandoned instead of a count.
+/// Row 26, at the deadline. Ablation: an estimate of the abandoned commands instead of a count.
 #[actix::test]
 async fn row_26_at_the_deadline_all_are_answered_and_counted() {
     let server = crate::support::server();
@@ -187,9 +187,9 @@ async fn row_26_at_the_deadline_all_are_answered_and_counted() {
     assert!(matches!(diary.events().last(), Some(ConnectionEvent::Closed { .. })));
 }
 
-/// Row 26. Those who wait for room are told, too.
+/// Row 26. Callers that wait for room are completed, too.
 #[actix::test]
-async fn row_26_nobody_who_waits_for_room_is_forgotten() {
+async fn row_26_no_caller_that_waits_for_room_is_forgotten() {
     let server = crate::support::server();
     let redis = hasty(config(server.port()).max_in_flight(5).max_queued(5).liveness(None)).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
@@ -269,7 +269,7 @@ async fn who_comes_late_hears_first_what_is() {
 }
 
 #[actix::test]
-async fn the_rate_of_errors_tells_when_to_shed_load() {
+async fn the_rate_of_errors_shows_when_to_shed_load() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).command_timeout(ms(50)).liveness(None)).start().expect("started");

@@ -22,7 +22,7 @@ const ANSWERS: [&str; 12] = [
     "MASTERDOWN x",
     "NOSCRIPT x",
     "MOVED out of town",
-    "ASK somebody else",
+    "ASK another node",
     "READONLY account is frozen",
     "NOAUTH who are you",
     "WRONGTYPE x",

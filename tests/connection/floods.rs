@@ -1,4 +1,4 @@
-//! More than a connection can do, for as long as somebody likes.
+//! Sustained load beyond the capacity of a connection.
 
 use std::{
     sync::{

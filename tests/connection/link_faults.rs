@@ -56,7 +56,7 @@ async fn one_client_is_left(server: &redis_actix_test::RedisServer) {
     eventually("exactly one client", || (server.clients().expect("listed").len() == 1).then_some(())).await;
 }
 
-/// Row 3, busy. Ablation: without the look at the link it times out for ever and is never replaced.
+/// Row 3, busy. Ablation: without the check of the link it times out without end and is never replaced.
 #[actix::test]
 async fn row_03_a_half_open_link_in_use_is_replaced() {
     let server = crate::support::server();
@@ -77,9 +77,9 @@ async fn row_03_a_half_open_link_in_use_is_replaced() {
     one_client_is_left(&server).await;
 }
 
-/// Row 3, idle. Ablation: without the PING nobody notices before the next command.
+/// Row 3, idle. Ablation: without the PING it is noticed only by the next command.
 #[actix::test]
-async fn row_03_a_half_open_link_that_nobody_uses_is_replaced() {
+async fn row_03_an_idle_half_open_link_is_replaced() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let config = config(proxy.port()).liveness(ms(200)).connect_timeout(ms(400));
@@ -141,7 +141,7 @@ async fn a_stalled_thread_does_not_take_its_own_silence_for_the_servers() {
     let reads: Vec<_> = (0..10).map(|_| redis.send(Incr::new("k"))).collect();
     tokio::task::yield_now().await;
     server.cont_process().expect("thawed");
-    // The fault itself: nothing on this thread runs for many times the patience, while the answers come.
+    // The fault itself: nothing on this thread runs for many times the liveness limit, while replies arrive.
     std::thread::sleep(liveness * 5);
     for read in reads {
         read.await.expect("answered");
@@ -149,10 +149,10 @@ async fn a_stalled_thread_does_not_take_its_own_silence_for_the_servers() {
     assert_eq!(diary.count(is_lost), 0);
 }
 
-/// They are more than are told in one turn. Ablation: with deadlines judged before the rest is read, all
+/// They are more than one turn completes. Ablation: with deadlines judged before the rest is read, all
 /// but the first turn's time out.
 #[actix::test]
-async fn a_stalled_thread_tells_all_that_were_answered_before_it_judges_deadlines() {
+async fn a_stalled_thread_completes_answered_commands_before_it_checks_deadlines() {
     let server = crate::support::server();
     let time_limit = ms(500);
     let redis = hasty(config(server.port()).command_timeout(time_limit).liveness(None)).start().expect("started");
@@ -167,10 +167,10 @@ async fn a_stalled_thread_tells_all_that_were_answered_before_it_judges_deadline
 }
 
 /// One server and one thread of callers work at the same time only where neither waits for all of the other. The last of
-/// 64 callers, when it is told, finds the server busy with what the first half of them has asked next. Ablation: with all
-/// told in one turn, nothing of that has been written.
+/// 64 callers, when it is completed, finds the server busy with the next commands of the first half. Ablation: with all
+/// completed in one turn, nothing of that has been written.
 #[actix::test]
-async fn the_server_works_on_one_half_while_the_other_is_told() {
+async fn the_server_works_on_one_half_while_the_other_is_completed() {
     let server = Rc::new(crate::support::server());
     let redis = hasty(config(server.port()).command_timeout(TIME_LIMIT * 2)).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
@@ -200,10 +200,10 @@ async fn the_server_works_on_one_half_while_the_other_is_told() {
     }
 }
 
-/// What came in one piece is more than is told in one turn, and those who are told ask again, which the link does not
+/// One read has more replies than one turn completes, and the completed callers send again, which the link does not
 /// survive. Ablation: without a last look at what it had brought, the fate of all but the first turn's is unknown.
 #[actix::test]
-async fn a_link_that_goes_has_told_all_that_it_brought() {
+async fn a_link_that_ends_has_completed_every_reply_it_received() {
     let server = crate::support::server();
     let redis = hasty(config(server.port())).start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
@@ -265,7 +265,7 @@ async fn row_06_a_server_that_accepts_and_closes_is_not_hammered() {
     assert!((3..=30).contains(&proxy.connections()), "{} dials", proxy.connections());
 }
 
-/// Row 6, after the handshake. Ablation: starting the delays anew with every connection instead of with
+/// Row 6, after the handshake. Ablation: restarting the delays with every connection instead of with
 /// every stable one.
 #[actix::test]
 async fn row_06_a_server_that_greets_and_closes_sees_growing_delays() {
@@ -291,7 +291,7 @@ async fn row_06_a_server_that_greets_and_closes_sees_growing_delays() {
             _ => None,
         })
         .collect();
-    assert!(attempts.iter().zip(1..).all(|(attempt, nth)| *attempt == nth), "started anew: {attempts:?}");
+    assert!(attempts.iter().zip(1..).all(|(attempt, nth)| *attempt == nth), "restarted: {attempts:?}");
 }
 
 /// Row 16. Ablation: going on after bytes that make no sense.
@@ -335,7 +335,7 @@ async fn row_16_garbage_costs_one_link_and_one_error() {
     }
 }
 
-/// Row 16. A frame that nobody asked for would make every later reply belong to somebody else.
+/// Row 16. An unsolicited frame would shift every later reply to another caller.
 #[actix::test]
 async fn row_16_a_reply_to_nothing_closes_the_link() {
     let server = crate::support::server();
@@ -364,8 +364,8 @@ async fn row_16_replies_in_pieces_of_one_byte_are_whole() {
     assert_eq!(redis.status().borrow().disconnects, 0);
 }
 
-/// Row 19. Ablation: writing to the end before reading. This server stops reading when nobody takes its
-/// replies, and both wait for ever.
+/// Row 19. Ablation: writing to the end before reading. This server stops reading when the client does not take its
+/// replies, and both wait without end.
 #[actix::test]
 async fn row_19_a_server_that_answers_before_it_reads_on_is_no_deadlock() {
     const MIB: usize = 1 << 20;

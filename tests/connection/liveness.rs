@@ -34,7 +34,7 @@ async fn is_redialled(begin: &'static str, trickle: &'static [u8]) {
     };
     let answer = tokio::select! {
         answer = answer => answer,
-        () = trickling => unreachable!("for ever"),
+        () = trickling => unreachable!("it never ends"),
         () = tokio::time::sleep(TIME_LIMIT / 2) => panic!("the dead link was never given up"),
     };
     assert_eq!(answer.expect("answered on the next link").as_deref(), Some("v"));

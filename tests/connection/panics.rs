@@ -60,7 +60,7 @@ fn poll_fatally<F: Future>(future: &mut Pin<Box<F>>) {
 
 /// Ablation: without `catch_unwind` around the delivery others fail with "it panicked: injected while a caller is woken".
 #[actix::test]
-async fn a_caller_whose_waker_or_reply_panics_harms_nobody_else() {
+async fn a_caller_whose_waker_or_reply_panics_does_not_affect_others() {
     injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");
@@ -108,7 +108,7 @@ impl Command for Defect {
 
 /// Ablation: without `catch_unwind` around `into_frame` others fail with `MailboxError(Mailbox has closed)`.
 #[actix::test]
-async fn a_message_that_panics_while_it_is_built_in_the_actor_harms_nobody_else() {
+async fn a_message_that_panics_while_it_is_built_in_the_actor_does_not_affect_others() {
     injected_panics_are_quiet();
     let server = support::server();
     let redis = hasty(config(server.port())).start().expect("started");

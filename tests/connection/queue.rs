@@ -23,7 +23,7 @@ async fn expired_commands_leave_the_queue() {
         }
     }
     // Among others that live on, from the middle as well.
-    let patient: Vec<_> = (0..50).map(|_| redis.addr().send(Incr::new("k"))).collect();
+    let waiting: Vec<_> = (0..50).map(|_| redis.addr().send(Incr::new("k"))).collect();
     let hasty: Vec<_> = (0..50).map(|_| later(ms(30))).collect();
     for call in hasty {
         let error = call.await.expect("the actor is there").expect_err("no server");
@@ -33,8 +33,8 @@ async fn expired_commands_leave_the_queue() {
     for call in again {
         assert_eq!(call.await.expect("there").expect_err("no server").kind(), ErrorKind::Timeout);
     }
-    drop(patient);
-    // Nothing waits but what nobody waits for: half of the time would be enough.
+    drop(waiting);
+    // Only abandoned commands wait: half of the time would be enough.
     let report = tokio::time::timeout(TIME_LIMIT, redis.shutdown(TIME_LIMIT * 2))
         .await
         .expect("nothing was left")

@@ -13,9 +13,9 @@ use redis_actix_test::{Direction, Proxy, RedisServer};
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Sends so many of each: increments, reads of what only this caller may see, pushes onto a list.
+    /// Sends `count` of each: increments, reads of this caller's own values, pushes onto a list.
     Send(u8),
-    /// Sends increments that nobody waits for any more by the time they are answered.
+    /// Sends increments whose callers have left by the time they are answered.
     SendAndLeave(u8),
     SendInAHurry(u8),
     CutToServer(u16),
@@ -84,8 +84,8 @@ async fn run(server: &RedisServer, steps: Vec<Step>) {
             }
             Step::SendInAHurry(times) => {
                 for nth in 0..times {
-                    let hurry = Incr::new("counter").timeout(ms(u64::from(nth) + 1));
-                    counts.push(actix::spawn(redis.send(hurry)));
+                    let short = Incr::new("counter").timeout(ms(u64::from(nth) + 1));
+                    counts.push(actix::spawn(redis.send(short)));
                 }
             }
             Step::CutToServer(bytes) => proxy.cut_after(Direction::ToServer, bytes.into()),
@@ -119,7 +119,7 @@ struct Calls {
     left: i64,
 }
 
-/// Every call is answered by its deadline, by its own reply, and did what it was told to have done.
+/// Every call is answered by its deadline, by its own reply, and did what its outcome says.
 async fn check(redis: &Redis, (server, proxy): (&RedisServer, &Proxy), calls: Calls, prefix: &str) {
     let in_time = Duration::from_secs(3);
     let (mut acknowledged, mut unknown) = (0, 0);
@@ -132,7 +132,7 @@ async fn check(redis: &Redis, (server, proxy): (&RedisServer, &Proxy), calls: Ca
     }
     for (nth, call) in calls.reads {
         if let Ok(value) = tokio::time::timeout(in_time, call).await.expect("answered").expect("no panic") {
-            assert_eq!(value, Some(format!("value {nth}")), "somebody else's reply");
+            assert_eq!(value, Some(format!("value {nth}")), "the reply of another caller");
         }
     }
     let mut pushed = Vec::new();

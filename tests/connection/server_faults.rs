@@ -83,12 +83,13 @@ async fn row_10_a_busy_server_is_waited_for_until_the_deadline() {
     assert_eq!(redis.status().borrow().disconnects, 0);
 }
 
-/// Row 10, a replica without its primary. It is no refusal, and it mends itself.
+/// Row 10, a replica without its primary. It is temporary, not a refusal.
 #[actix::test]
 async fn row_10_a_replica_without_its_primary_is_waited_for() {
-    let nobody = redis_actix_test::free_port().expect("a port").to_string();
+    let unused_port = redis_actix_test::free_port().expect("a port").to_string();
     let server = crate::support::server();
-    for words in [vec!["CONFIG", "SET", "replica-serve-stale-data", "no"], vec!["REPLICAOF", "127.0.0.1", &nobody]] {
+    for words in [vec!["CONFIG", "SET", "replica-serve-stale-data", "no"], vec!["REPLICAOF", "127.0.0.1", &unused_port]]
+    {
         server.command(words).expect("set").ok().expect("set");
     }
     let redis = hasty(config(server.port()).connect_timeout(ms(300))).start().expect("started");
@@ -114,7 +115,7 @@ async fn row_20_slow_is_not_dead() {
     for count in counts {
         count.await.expect("late, but in time");
     }
-    // Beyond every deadline, and not yet beyond the patience with the link.
+    // Beyond every deadline, and not yet beyond the liveness limit of the link.
     server.connect().expect("connected").send(["DEBUG", "SLEEP", "0.8"]).expect("sent");
     let error = eventually_late(&redis).await;
     assert_eq!(error.fate(), Fate::Unknown, "{error}");
@@ -141,7 +142,7 @@ async fn row_20_a_large_request_on_a_slow_line_is_no_silence() {
     redis.ready(TIME_LIMIT).await.expect("ready");
     proxy.split(64 * 1024);
     proxy.delay(ms(3));
-    // The buffers of the system hold half a second of it, which nobody sees going out.
+    // The buffers of the system hold half a second of it, so the write looks complete.
     let started = tokio::time::Instant::now();
     redis.send(Set::new("k", vec![b'x'; 48 << 20])).await.expect("written");
     assert!(started.elapsed() > ms(1_800), "not slow: {:?}", started.elapsed());

@@ -1,4 +1,4 @@
-//! Commands gather on their way to the actor: they keep their order, and nobody is forgotten when it goes.
+//! Commands gather on their way to the actor: they keep their order, and every one is completed when it ends.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn handle_and_address_keep_one_order() {
 }
 
 #[actix::test]
-async fn whoever_waits_hears_of_the_arbiters_end() {
+async fn waiting_callers_are_completed_when_the_arbiter_ends() {
     let server = RedisServer::start().unwrap();
     let arbiter = Arbiter::new();
     let redis = Redis::builder(config(server.port())).arbiter(arbiter.handle()).start().unwrap();
@@ -76,7 +76,7 @@ async fn whoever_waits_hears_of_the_arbiters_end() {
     arbiter.join().unwrap();
     let after = redis.send(Push(0));
     for sending in before.into_iter().chain(during).chain([after]) {
-        let outcome = tokio::time::timeout(Duration::from_secs(3), sending).await.expect("told at once");
+        let outcome = tokio::time::timeout(Duration::from_secs(3), sending).await.expect("answered at once");
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Closed);
     }
     server.cont_process().unwrap();

@@ -56,7 +56,7 @@ async fn an_actor_that_falls_over_and_over_ends_visibly() {
     }
     let mut status = redis.status();
     let closed = status.wait_for(|status| status.state == ConnectionState::Closed);
-    let status = tokio::time::timeout(TIME_LIMIT, closed).await.expect("in time").expect("told").clone();
+    let status = tokio::time::timeout(TIME_LIMIT, closed).await.expect("in time").expect("received").clone();
     assert_eq!(status.restarts, 3);
     assert!(status.cause.expect("a cause").to_string().contains("injected in a log"));
     let error = redis.send(Incr::new("k")).await.expect_err("closed");
@@ -71,7 +71,7 @@ async fn the_actor_and_its_link_end_with_the_last_handle() {
     let mut status = redis.status();
     drop(redis);
     let closed = status.wait_for(|status| status.state == ConnectionState::Closed);
-    tokio::time::timeout(TIME_LIMIT, closed).await.expect("in time").expect("told");
+    tokio::time::timeout(TIME_LIMIT, closed).await.expect("in time").expect("received");
     crate::support::eventually("no client left", || server.clients().expect("listed").is_empty().then_some(())).await;
 }
 
@@ -83,7 +83,7 @@ async fn a_given_arbiter_runs_the_actor_and_takes_it_along_when_it_ends() {
     assert_eq!(redis.send(Incr::new("k")).await.expect("counted"), 1);
     arbiter.stop();
     arbiter.join().expect("ended");
-    let error = redis.send(Incr::new("k")).await.expect_err("nobody is there");
+    let error = redis.send(Incr::new("k")).await.expect_err("no server");
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert_eq!(redis.status().borrow().state, ConnectionState::Closed);
     assert!(hasty(config(server.port())).arbiter(actix::Arbiter::new().handle()).start().is_ok());

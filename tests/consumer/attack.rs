@@ -46,7 +46,7 @@ async fn an_id_whose_time_has_passed_is_forgotten_among_many() {
         producer.append(entry(n).once(n.to_string())).await.unwrap();
     }
     let until = SystemTime::now() + ms(2_050);
-    // Somebody keeps the keys alive beyond that.
+    // Another client keeps the keys alive beyond that.
     let left = || tell(&fixture.server, ["PTTL", "t:orders:once"]).int().unwrap();
     eventually("half of it is left", async || left() < 1_000).await;
     producer.append(entry(200).once("200")).await.unwrap();
@@ -67,11 +67,11 @@ impl Handler<Delivery<Job>> for Long {
     type Result = ResponseFuture<Outcome>;
 
     fn handle(&mut self, job: Delivery<Job>, _: &mut Self::Context) -> Self::Result {
-        let (redis, told) = (self.0.clone(), self.1.clone());
+        let (redis, outcomes) = (self.0.clone(), self.1.clone());
         Box::pin(async move {
             let effects = Transaction::new((Incr::new("n"), RPush::new("l", vec!["x"; 9_000])));
             let answer = job.ack_with(&redis, effects).await;
-            told.send(answer.err().map(|error| error.kind())).unwrap();
+            outcomes.send(answer.err().map(|error| error.kind())).unwrap();
             Outcome::reject("too long")
         })
     }
@@ -83,15 +83,15 @@ async fn a_command_too_long_for_the_script_leaves_nothing_half_done() {
     let fixture = StreamFixture::start();
     let redis = fixture.redis();
     add(&redis, [7]).await;
-    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
-    let handler = Long(redis.clone(), told).start();
+    let (outcomes, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let handler = Long(redis.clone(), outcomes).start();
     let _consumer = quick("orders", "billing").start::<Job>(&redis, handler.recipient()).unwrap();
-    let kind = tokio::time::timeout(TIME_LIMIT, tells.recv()).await.unwrap().unwrap();
+    let kind = tokio::time::timeout(TIME_LIMIT, received.recv()).await.unwrap().unwrap();
     assert_eq!(kind, Some(ErrorKind::InvalidCommand));
     assert_eq!(redis.send(Exists::new(["n", "l"])).await.unwrap(), 0);
 }
 
-/// A user who may not run scripts buries by commands; whoever may looks after the letter.
+/// A user without the right to run scripts dead-letters by commands; a user with it uses the script.
 #[actix::test]
 async fn a_letter_that_was_written_without_scripts_is_found_and_sent_back() {
     let fixture = StreamFixture::start();

@@ -157,7 +157,7 @@ async fn what_a_drained_consumer_hands_over_goes_at_full_width() {
 
 /// Ablation: with a slot that a suspect keeps until its letter is written one of 20 is handled.
 #[actix::test]
-async fn a_dead_letter_that_cannot_be_written_holds_nobody_up() {
+async fn a_dead_letter_that_cannot_be_written_does_not_delay_others() {
     let fixture = StreamFixture::start();
     let redis = fixture.redis();
     tell(&fixture.server, ["SET", "t:orders:dlq", "no stream"]);
@@ -178,7 +178,7 @@ async fn a_dead_letter_that_cannot_be_written_holds_nobody_up() {
     assert!(started.elapsed() < secs(12), "{:?}", started.elapsed());
 }
 
-/// Ablation: with all that is pending for nobody taken for lost, 2 of 20 are handled.
+/// Ablation: with all pending entries without an owner taken for lost, 2 of 20 are handled.
 #[actix::test]
 async fn what_is_in_memory_is_handled_when_the_consumer_is_removed_from_the_group() {
     let fixture = StreamFixture::start();
@@ -238,7 +238,7 @@ async fn a_window_of_one_has_one_entry_in_hand() {
     settled(&redis).await;
 }
 
-/// Ablation: with a first page of full width 40 entries of 1 MB are in hand; with entries delivered again beside the bound
+/// Ablation: with a first page of full width 40 entries of 1 MB are in memory; with entries delivered again beside the bound
 /// all of them.
 #[actix::test]
 async fn large_entries_stay_within_the_bound_of_bytes() {
@@ -311,7 +311,7 @@ fn leases_of_handlers_that_block_their_thread_again_and_again_hold() {
             redis.send(XPending::new("orders", "billing")).await.is_ok_and(|pending| pending.count >= 1)
         })
         .await;
-        // It takes over what others left, and leaves what is new to the other one.
+        // It takes over what others left, and leaves new entries to the other one.
         let peer = quick("orders", "billing").consumer("peer").min_idle(min_idle).sweep_every(ms(50));
         let peer = peer.max_in_flight(1).start::<Job>(&redis, handler.recipient()).unwrap();
         settled(&redis).await;
@@ -321,7 +321,7 @@ fn leases_of_handlers_that_block_their_thread_again_and_again_hold() {
     assert_eq!((taken, lost), (0, 0), "{handled} handled");
 }
 
-/// Ablation: with the script alone it stays pending for ever.
+/// Ablation: with the script alone it stays pending.
 #[actix::test]
 async fn an_entry_of_thousands_of_fields_gets_its_dead_letter() {
     let fixture = StreamFixture::start();

@@ -143,8 +143,8 @@ async fn the_window_is_bounded_in_count_and_in_bytes() {
     handler.handled(1).await;
     let pending = redis.send(XPending::new("orders", "billing")).await.unwrap().count;
     // The first page is as large as `batch`, for nothing is known of the entries; with `max_bytes(usize::MAX)` the
-    // second one was read too: "100 of 100 in hand".
-    assert!(pending <= 64 + 16, "{pending} of 100 in hand, of ten thousand bytes each");
+    // second one was read too: "100 of 100 in memory".
+    assert!(pending <= 64 + 16, "{pending} of 100 in memory, of ten thousand bytes each");
     drop(consumer);
 }
 

@@ -18,7 +18,7 @@ async fn looked(fixture: &StreamFixture) {
     eventually("two looks of two consumers", async || looks() >= before + 4).await;
 }
 
-/// When the renewal of a lease did not ask whether the entry is there, the server forgot them without a word: not told
+/// When the renewal of a lease did not ask whether the entry is there, the server removed them silently: not reported
 /// within 20 s.
 #[actix::test]
 async fn scenario_12_trimmed_while_pending() {
@@ -32,7 +32,7 @@ async fn scenario_12_trimmed_while_pending() {
     handler.handled(5).await;
     tell(&fixture.server, ["XTRIM", "t:orders", "MAXLEN", "0"]);
     let trimmed = |kind: &Kind| matches!(kind, Kind::Trimmed { .. });
-    events.saw("the loss is told", trimmed).await;
+    events.saw("the loss is reported", trimmed).await;
     settled(&redis).await;
     add(&redis, 5..10).await;
     handler.all_of(10).await;
@@ -71,10 +71,10 @@ async fn scenario_13_stream_deleted_flushed_expired() {
         handler.all_of(added).await;
     }
     settled(&redis).await;
-    assert_eq!(handler.seen().len() as u64, added, "what was acknowledged went with the stream");
+    assert_eq!(handler.seen().len() as u64, added, "acknowledged entries went with the stream");
 }
 
-/// Made again at `$`, the group skipped what was added while it was away: not all of the next within 20 s. Made again at 0,
+/// Made again at `$`, the group skipped entries added while it was missing: not all of the next within 20 s. Made again at 0,
 /// it delivered all that had been acknowledged once more.
 #[actix::test]
 async fn scenario_14_group_destroyed_under_load() {
@@ -82,7 +82,7 @@ async fn scenario_14_group_destroyed_under_load() {
     let redis = fixture.redis();
     let events = Events::watch();
     let (gate, passed) = tokio::sync::watch::channel(true);
-    // Some are in hand whenever the group goes.
+    // Some are in flight whenever the group is destroyed.
     let handler = Recorder::working(move |job| {
         let (held, mut passed) = (job.n % 50 == 0, passed.clone());
         async move {
@@ -126,7 +126,7 @@ async fn scenario_14_group_destroyed_under_load() {
     let after = |kind: &Kind| matches!(kind, Kind::Healed { after } if *after > StreamId::MIN);
     assert!(events.count(after) >= 1, "{:?}", events.all());
     let again = handler.seen().iter().filter(|seen| seen.n < 1_900).count();
-    assert_eq!(again, 1_900, "what was acknowledged long ago is not delivered again");
+    assert_eq!(again, 1_900, "entries acknowledged long ago are not delivered again");
 }
 
 /// Made again at the lowest unacknowledged id of the old stream, the group skipped the new one: not all of 200 within 20 s.
@@ -172,7 +172,7 @@ async fn scenario_16_wrong_type() {
     add(&redis, 10..20).await;
     handler.all_of(20).await;
     settled(&redis).await;
-    assert!(events.count(wrong) <= 3, "told, but not at every attempt: {:?}", events.all());
+    assert!(events.count(wrong) <= 3, "reported, but not at every attempt: {:?}", events.all());
 }
 
 /// With XACK before XADD in the script the entry was gone when XADD found no memory: no dead letter waited within 20 s.

@@ -23,7 +23,7 @@ async fn some_dead(fixture: &StreamFixture, entries: u64) -> (Redis, redis_actix
 }
 
 #[actix::test]
-async fn a_dead_letter_tells_all_about_its_message() {
+async fn a_dead_letter_describes_its_message() {
     let fixture = StreamFixture::start();
     let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::Failed("no stock".to_owned()));
@@ -68,7 +68,7 @@ async fn letters_are_chosen_listed_sent_back_and_purged() {
     assert_eq!(other.purge(DeadLetterFilter::all()).await.unwrap(), 0, "those of another group are not its own");
     let one = DeadLetterFilter::all().ids([rejected[3].id]);
     assert_eq!(dead.purge(one).await.unwrap(), 1);
-    // All others die again at once: with a redrive that goes on with what is new this would not end.
+    // All others die again at once: with a redrive that continues with new letters this would not end.
     let chosen = DeadLetterFilter::all().matching(|letter| letter.reason == "max_deliveries");
     assert_eq!(consumer.redrive(chosen).await.unwrap(), 150);
     handler.handled(450).await;
@@ -92,7 +92,7 @@ async fn two_that_redrive_the_same_letters_send_each_back_once() {
 }
 
 #[actix::test]
-async fn what_cannot_be_buried_or_redriven_stays_where_it_is() {
+async fn entries_that_cannot_be_dead_lettered_or_redriven_stay_where_they_are() {
     let fixture = StreamFixture::start();
     let redis = fixture.redis();
     redis.send(Set::new("orders:dlq", "no stream")).await.unwrap();
@@ -106,7 +106,7 @@ async fn what_cannot_be_buried_or_redriven_stays_where_it_is() {
     // message was acknowledged, and nowhere.
     assert_eq!(redis.send(XPending::new("orders", "billing")).await.unwrap().count, 1);
     redis.send(Del::key("orders:dlq")).await.unwrap();
-    eventually("buried", async || consumer.stats().await.unwrap().dead_lettered == 1).await;
+    eventually("dead-lettered", async || consumer.stats().await.unwrap().dead_lettered == 1).await;
 
     fixture.server.command(["CONFIG", "SET", "maxmemory", "1"]).unwrap().ok().unwrap();
     let full = consumer.redrive(DeadLetterFilter::all()).await.unwrap_err();
@@ -135,6 +135,6 @@ async fn without_memory_a_message_stays_pending_until_there_is_some() {
     events.saw("out of memory", out_of_memory).await;
     assert_eq!(redis.send(XPending::new("orders", "billing")).await.unwrap().count, 1);
     server.server.command(["CONFIG", "SET", "maxmemory", "0"]).unwrap().ok().unwrap();
-    eventually("buried", async || consumer.stats().await.unwrap().dead_lettered == 1).await;
+    eventually("dead-lettered", async || consumer.stats().await.unwrap().dead_lettered == 1).await;
     assert_eq!(redis.send(XPending::new("orders", "billing")).await.unwrap().count, 0);
 }

@@ -69,7 +69,7 @@ async fn sum_of(how: How) -> i64 {
         .retry([Duration::from_millis(10)])
         .start::<Job>(&redis, handler.recipient())
         .unwrap();
-    eventually("nothing pending, nothing in hand", async || {
+    eventually("nothing pending, nothing in flight", async || {
         let stats = consumer.stats().await.unwrap();
         let group = redis.send(XInfoGroups::new("orders")).await.unwrap();
         stats.delivered >= 100 && group[0].pending == 0 && stats.in_flight + stats.waiting + stats.delayed == 0
@@ -132,7 +132,7 @@ async fn what_is_not_ours_or_fails_is_neither_done_nor_acknowledged() {
     let walks = Transaction::new((Keys::new("u*"),));
     assert_eq!(job.ack_with(&redis, walks).await.unwrap_err().kind(), ErrorKind::InvalidCommand);
 
-    // Somebody else takes it over, and keeps it.
+    // Another consumer takes it over, and keeps it.
     redis.send(XClaim::new("orders", "billing", "other", Duration::ZERO, [job.id()])).await.unwrap();
     let lost = job.ack_with(&redis, Transaction::new((Incr::new("b"),))).await.unwrap();
     assert_eq!(lost, None);
@@ -153,12 +153,12 @@ async fn an_effect_elsewhere_happens_once_and_a_dead_claim_ends() {
     let fixture = StreamFixture::start();
     let redis = fixture.redis();
     let mails = Deduplicate::new(&redis, "mails").claim_for(Duration::from_millis(300));
-    let Claim::Ours(claim) = mails.claim("17").await.unwrap() else { panic!("nobody else is there") };
+    let Claim::Ours(claim) = mails.claim("17").await.unwrap() else { panic!("no other consumer is there") };
     assert!(matches!(mails.claim("17").await.unwrap(), Claim::Taken));
     assert!(claim.release().await.unwrap());
     let Claim::Ours(dies) = mails.claim("17").await.unwrap() else { panic!("it was released") };
     eventually("the claim ends", async || matches!(mails.claim("17").await.unwrap(), Claim::Ours(_))).await;
-    assert!(!dies.done().await.unwrap(), "its time had passed: somebody else has it");
+    assert!(!dies.done().await.unwrap(), "its time had passed: another consumer has it");
 
     let mut sent = Vec::new();
     for attempt in 1..=3 {

@@ -66,7 +66,7 @@ async fn scenario_09_handler_hangs() {
     assert_eq!(handler.attempts(0), [1, 2]);
 }
 
-/// Without the renewal of leases, neither by the consumer nor by the keeper, there were 15 calls for 12 entries.
+/// Without the renewal of leases, neither by the consumer nor by the lease renewer, there were 15 calls for 12 entries.
 #[actix::test]
 async fn scenario_10_handler_slower_than_min_idle() {
     let fixture = StreamFixture::start();
@@ -89,7 +89,7 @@ async fn scenario_10_handler_slower_than_min_idle() {
     assert!(consumers.0.stats().await.unwrap().lease_lost == 0);
 }
 
-/// As before with a handler that never yields, so that its thread renews nothing. Without the keeper the other consumer
+/// As before with a handler that never yields, so that its thread renews nothing. Without the lease renewer the other consumer
 /// handled the entry too: (1, 1).
 #[test]
 fn scenario_10_handler_that_blocks_its_thread() {
@@ -128,7 +128,7 @@ fn scenario_10_handler_that_blocks_its_thread() {
     assert_eq!((blocked.join().unwrap(), taken), (1, 0));
 }
 
-/// The keeper stops at the handler's deadline: without that the entry was the hung one's still after 20 s.
+/// The lease renewer stops at the handler's deadline: without that the entry was the hung one's still after 20 s.
 #[test]
 fn scenario_09_handler_hangs_with_its_thread() {
     let fixture = StreamFixture::start();
@@ -165,7 +165,7 @@ fn scenario_09_handler_hangs_with_its_thread() {
     hung.join().unwrap();
 }
 
-/// When what cannot be decoded was put down instead of buried, there was no dead letter within 20 s.
+/// When an entry that cannot be decoded was released instead of dead-lettered, there was no dead letter within 20 s.
 #[actix::test]
 async fn scenario_19_undecodable_entry() {
     let fixture = StreamFixture::start();
@@ -215,7 +215,7 @@ async fn scenario_21_dead_letter_write_fails() {
     assert_eq!(handler.attempts(0), [1], "not handled again meanwhile");
 }
 
-/// Handed back without letting others have it at once, it was pending still after 20 s.
+/// Released without making it available to others at once, it was pending still after 20 s.
 #[actix::test]
 async fn scenario_24_scale_down() {
     let fixture = StreamFixture::start();
@@ -248,7 +248,7 @@ async fn scenario_24_scale_down() {
     assert!(started.elapsed() < secs(15), "not after min_idle: {:?}", started.elapsed());
     let (slow, fast) = (slow.seen(), fast.seen());
     assert_eq!(slow.len() + fast.len(), 40, "each once");
-    assert!(fast.iter().all(|seen| seen.attempt == 1), "what was not started is not counted");
+    assert!(fast.iter().all(|seen| seen.attempt == 1), "entries that were not started are not counted");
     let names = || redis.send(XInfoConsumers::new("orders", "billing"));
     let names: Vec<_> = names().await.unwrap().into_iter().map(|consumer| consumer.name).collect();
     assert_eq!(names, [b"staying".to_vec()], "it was empty, and is removed");

@@ -38,9 +38,9 @@ async fn scenario_05_link_half_open_during_block() {
     assert!(events.count(|kind| matches!(kind, Kind::Disconnected { .. })) >= 1);
 }
 
-/// Without killing it the old reader was still there after 20 s, and took entries for nobody.
+/// Without killing it the old reader was still there after 20 s, and took entries without handling them.
 #[actix::test]
-async fn scenario_06_zombie_reader_takes_entries() {
+async fn scenario_06_a_stale_reader_takes_entries() {
     let fixture = StreamFixture::start();
     let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let events = Events::watch();
@@ -62,7 +62,7 @@ async fn scenario_06_zombie_reader_takes_entries() {
         let added = Instant::now();
         add(&direct, [n]).await;
         handler.all_of(n + 1).await;
-        assert!(added.elapsed() < secs(5), "{n} went to nobody first");
+        assert!(added.elapsed() < secs(5), "{n} went to no consumer first");
     }
     settled(&direct).await;
     assert_eq!(consumer.stats().await.unwrap().disconnects, 1);
@@ -138,7 +138,7 @@ async fn scenario_30_connected_but_silent_with_lag() {
         assert_eq!(consumer.stats().await.unwrap().lag, None, "such a server knows no lag");
         return;
     }
-    // A group that is set back wakes nobody up that waits in a BLOCK.
+    // Setting a group back does not wake clients that wait in BLOCK.
     redis.send(XGroupSetId::new("orders", "billing", StreamId::MIN).entries_read(0)).await.unwrap();
     events.saw("the stall", |kind| matches!(kind, Kind::Stalled { lag: 5, .. })).await;
     events.saw("a new link", |kind| matches!(kind, Kind::Disconnected { .. })).await;
@@ -157,8 +157,8 @@ async fn the_reader_is_dialled_as_soon_as_the_connection_is_back() {
     let config = RedisConfig::builder().host("127.0.0.1").port(proxy.port()).key_prefix("t:");
     // The default user has no password, so that any is right.
     let config = config.username("default").password("any").build().unwrap();
-    let patient = ReconnectPolicy::exponential(secs(3_000)..=secs(3_000));
-    let redis = Redis::builder(config).reconnect(patient).start().unwrap();
+    let slow_retry = ReconnectPolicy::exponential(secs(3_000)..=secs(3_000));
+    let redis = Redis::builder(config).reconnect(slow_retry).start().unwrap();
     let events = Events::watch();
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let consumer = quick("orders", "billing").on_event(events.recipient());

@@ -2,7 +2,7 @@
 
 use redis_actix_test::{RedisServer, Reply};
 
-/// Five entries `1-0` to `5-0`: the first three are pending for `us`, the fourth for `them`, the fifth for nobody.
+/// Five entries `1-0` to `5-0`: the first three are pending for `us`, the fourth for `them`, the fifth not.
 fn fixture() -> RedisServer {
     let server = RedisServer::start().unwrap();
     for n in 1..=5 {
@@ -46,7 +46,7 @@ fn pending(server: &RedisServer) -> String {
 }
 
 #[test]
-fn lease_renews_what_is_ours_and_tells_the_rest() {
+fn lease_renews_own_entries_and_reports_the_others() {
     let server = fixture();
     tell(&server, &["XDEL", "s", "2-0"]);
     let args = ["g", "us", "1-0", "90000", "0", "2-0", "0", "-1", "3-0", "90000", "-1", "4-0", "90000", "7"];
@@ -73,10 +73,14 @@ fn take_counts_once_however_often_it_is_repeated() {
 fn a_dead_letter_is_written_before_its_entry_is_acknowledged() {
     let server = fixture();
     let script = include_str!("../../src/scripts/dead_letter.lua");
-    let bury = |id| shown(&eval(&server, script, &["s", "s:dlq"], &["g", "us", id, "", "dead:reason", "rejected"]));
-    assert_eq!((bury("1-0"), bury("1-0"), bury("4-0")), ("1".to_owned(), "0".to_owned(), "0".to_owned()));
+    let dead_letter =
+        |id| shown(&eval(&server, script, &["s", "s:dlq"], &["g", "us", id, "", "dead:reason", "rejected"]));
+    assert_eq!(
+        (dead_letter("1-0"), dead_letter("1-0"), dead_letter("4-0")),
+        ("1".to_owned(), "0".to_owned(), "0".to_owned())
+    );
     tell(&server, &["XDEL", "s", "2-0"]);
-    assert_eq!(bury("2-0"), "2", "removed from the stream");
+    assert_eq!(dead_letter("2-0"), "2", "removed from the stream");
     let dead = shown(&tell(&server, &["XRANGE", "s:dlq", "-", "+"]));
     assert!(dead.contains("[dead:meta 5 dead:deliveries 1 dead:first_seen 1 dead:last_seen "), "{dead}");
     assert!(dead.ends_with(" dead:reason rejected n 1]]]"), "{dead}");

@@ -1,4 +1,4 @@
-//! Stream consumers: what is delivered, in which order, and at which cost.
+//! Stream consumers: delivery, order and cost.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -10,7 +10,7 @@ use crate::cluster_support::{aside, cluster, config};
 use crate::stream_support::*;
 
 /// Ablation: asked at any node, CLIENT LIST finds no reader of the first, and both are live ("not within 20s: the second is
-/// told of 6 streams").
+/// reported for 6 streams").
 #[actix::test]
 async fn a_second_process_of_one_name_is_noticed_on_every_node_of_a_cluster() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;
@@ -26,8 +26,8 @@ async fn a_second_process_of_one_name_is_noticed_on_every_node_of_a_cluster() {
         let consumer = quick(&stream, "billing").on_event(events.recipient());
         held.push(consumer.start::<Job>(&second, handler.recipient()).unwrap());
     }
-    let told = || events.count(|kind| matches!(kind, Kind::NameTaken { .. }));
-    eventually("the second is told of 6 streams", async || told() == 6).await;
+    let reported = || events.count(|kind| matches!(kind, Kind::NameTaken { .. }));
+    eventually("the second is reported for 6 streams", async || reported() == 6).await;
     assert_eq!(events.count(|kind| matches!(kind, Kind::Connected { .. })), 0, "{:?}", events.all());
 }
 

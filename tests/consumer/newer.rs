@@ -31,7 +31,7 @@ fn came(server: &FakeServer, name: &str) -> Vec<String> {
     server.received().iter().map(|argv| line(argv)).filter(|line| line.starts_with(name)).collect()
 }
 
-/// A stream with one entry, 5-1, that goes to whoever reads first. Scripts are known by what their first line says.
+/// A stream with one entry, 5-1, that goes to the first reader. Scripts are known by what their first line says.
 fn newest() -> FakeServer {
     let reads = AtomicUsize::new(0);
     let entry = format!("*2\r\n{}*2\r\n{}{}", bulk("5-1"), bulk("n"), bulk("7"));
@@ -67,7 +67,7 @@ fn newest() -> FakeServer {
         // Each call comes with its source, which says what it is.
         ("EVALSHA", _) => Answer::raw("-NOSCRIPT No matching script\r\n"),
         ("EVAL", text) if text.contains("Sets the idle time") => Answer::raw("*3\r\n*0\r\n*0\r\n*0\r\n"),
-        // The name is held by the one who asks.
+        // The caller holds the name.
         ("EVAL", text) if text.contains("Holds a consumer's name") => Answer::raw(bulk(&word(argv, 4))),
         ("EVAL", text) if text.contains("Claims entries") => Answer::raw("*2\r\n:1\r\n*0\r\n"),
         ("EVAL", text) if text.contains("Moves messages") => Answer::raw("*4\r\n:0\r\n:-1\r\n:0\r\n$0\r\n\r\n"),
@@ -123,7 +123,7 @@ async fn what_is_released_goes_back_by_xnack() {
         let calls = came(&server, "EVAL ");
         calls.into_iter().filter(|call| call.contains("Sets the idle time")).collect::<Vec<_>>()
     };
-    eventually("told", async || !leases().await.is_empty()).await;
+    eventually("reported", async || !leases().await.is_empty()).await;
     // On a server without XNACK it is `5-1 300 0`: idle for as long as others wait, and not counted.
     assert!(leases().await[0].ends_with(" 1 t:orders billing c1 5-1 -1 0"), "{:?}", leases().await);
 }

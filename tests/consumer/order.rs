@@ -9,7 +9,7 @@ fn numbers(handler: &Recording) -> Vec<u64> {
     handler.seen().into_iter().map(|seen| seen.n).collect()
 }
 
-/// Ablation: handed back by a pause, entries of a key come back behind those that were read meanwhile.
+/// Ablation: released by a pause, entries of a key come back behind those that were read meanwhile.
 #[actix::test]
 async fn the_order_of_a_key_holds_over_pause_resume_release_and_retry() {
     let fixture = StreamFixture::start();

@@ -33,12 +33,12 @@ async fn scenario_07_consumer_killed_mid_batch() {
     let seen = handler.seen();
     let again: Vec<_> = seen.iter().filter(|seen| left.iter().any(|left| left.id == seen.id)).collect();
     assert_eq!(again.len(), left.len());
-    // Which of them the dead process had begun nobody knows.
+    // It is unknown which of them the dead process had begun.
     assert!(again.iter().all(|seen| seen.attempt == 2), "attempts are counted: {again:?}");
     // What ended was acknowledged; what had only started runs twice.
     for n in 0..60 {
         let started = worker.lines().iter().any(|line| line.starts_with(&format!("start {n} ")));
-        assert!(started || seen.iter().any(|seen| seen.n == n), "{n} was handled by nobody");
+        assert!(started || seen.iter().any(|seen| seen.n == n), "{n} was not handled");
     }
 }
 
@@ -97,14 +97,14 @@ async fn scenario_11_process_stopped_and_continued() {
     let peer = peer.start::<Job>(&redis, handler.recipient()).unwrap();
     handler.handled(1).await;
     worker.signal("CONT");
-    eventually("it is told", async || worker.count("event LeaseLost") >= 1).await;
+    eventually("it is reported", async || worker.count("event LeaseLost") >= 1).await;
     eventually("its handler ends", async || worker.count("end 0") == 1).await;
     // What it would have done about the first one it has done before it buries the next, over the same connection.
     peer.pause();
     add(&redis, 1..2).await;
     let dead = || redis.send(XRange::new("orders:dlq", ..));
-    let buried = async || dead().await.is_ok_and(|dead| dead.iter().any(|dead| dead.get("n") == Some(b"1")));
-    eventually("the next one is buried", buried).await;
+    let dead_lettered = async || dead().await.is_ok_and(|dead| dead.iter().any(|dead| dead.get("n") == Some(b"1")));
+    eventually("the next one is dead-lettered", dead_lettered).await;
     assert_eq!(dead().await.unwrap().len(), 1, "{:?}", worker.lines());
     gate.send(true).unwrap();
     settled(&redis).await;
@@ -113,7 +113,7 @@ async fn scenario_11_process_stopped_and_continued() {
     assert_eq!(peer.stats().await.unwrap().acked, 1);
 }
 
-/// A machine that stood still, and all that runs on it. Swept as soon as it went on, the first one took over what the other
+/// A machine that was stalled, and all that runs on it. Swept as soon as it went on, the first one took over what the other
 /// one works on: 5 starts, not 4, in three runs of three.
 #[actix::test]
 async fn scenario_11_all_processes_stopped_and_continued() {
@@ -181,7 +181,7 @@ async fn scenario_20_entry_that_aborts_the_process() {
     assert!((0..100).all(|n| n == 37 || ended(n)));
 }
 
-/// Without a lease on the name nobody was told within 20 s, and both read.
+/// Without a lease on the name there was no event within 20 s, and both read.
 #[actix::test]
 async fn scenario_23_two_processes_one_name() {
     if is_child().await {
@@ -197,7 +197,7 @@ async fn scenario_23_two_processes_one_name() {
     let handler = Recorder::start_with(|_| Outcome::Ack);
     let second = quick("orders", "billing").consumer("c1").min_idle(secs(2)).on_event(events.recipient());
     let second = second.start::<Job>(&redis, handler.recipient()).unwrap();
-    events.saw("the second is told", |kind| matches!(kind, Kind::NameTaken { .. })).await;
+    events.saw("the second is reported", |kind| matches!(kind, Kind::NameTaken { .. })).await;
     add(&redis, 0..50).await;
     eventually("all handled by the first", async || first.count("end") == 50).await;
     settled(&redis).await;
@@ -206,10 +206,10 @@ async fn scenario_23_two_processes_one_name() {
     add(&redis, 50..100).await;
     handler.handled(50).await;
     settled(&redis).await;
-    assert_eq!(events.count(|kind| matches!(kind, Kind::NameTaken { .. })), 1, "told once");
+    assert_eq!(events.count(|kind| matches!(kind, Kind::NameTaken { .. })), 1, "reported once");
 }
 
-/// A consumer that died is removed when it has left nothing; removed with what was pending for it, the server
+/// A consumer that died is removed when it has left nothing; removed with its pending entries, the server
 /// dropped that without a word.
 #[actix::test]
 async fn dead_consumers_are_removed_when_they_left_nothing() {

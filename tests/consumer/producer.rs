@@ -42,7 +42,7 @@ async fn trimming_stops_at_what_a_group_still_needs() {
     assert_eq!(numbers(&redis, "orders").await, (20..100).collect::<Vec<_>>());
     redis.send(XAck::new("orders", "slow", [first[20]])).await.unwrap();
     let appended = producer.append(entry(100)).await.unwrap();
-    assert_eq!(appended.trimmed, Some(10), "up to what was delivered last");
+    assert_eq!(appended.trimmed, Some(10), "up to the entry delivered last");
     assert_eq!(numbers(&redis, "orders").await, (30..101).collect::<Vec<_>>());
     let rest = read("slow", 1_000).await;
     redis.send(XAck::new("orders", "slow", rest)).await.unwrap();
@@ -100,7 +100,7 @@ async fn no_message_is_lost_to_trimming_while_consumers_are_behind() {
 }
 
 #[actix::test]
-async fn what_is_trimmed_before_it_is_handled_is_told() {
+async fn entries_trimmed_before_they_are_handled_are_reported() {
     let fixture = StreamFixture::start();
     let redis = fixture.redis();
     let handler = Recorder::start_with(|_| Outcome::RetryAfter(Duration::from_millis(300)));
@@ -130,12 +130,12 @@ async fn a_message_with_an_id_is_added_once_whatever_is_sent_twice() {
         .iter()
         .flat_map(|producer| (0..50_u64).map(move |n| producer.append(entry(n).once(format!("many-{n}")))));
     let ids: BTreeSet<_> = futures_util::future::join_all(all).await.into_iter().map(|done| done.unwrap().id).collect();
-    // Without the look at what is known each was added: `again` was a new entry, too.
+    // Without the check of remembered ids each was added: `again` was a new entry, too.
     assert_eq!((ids.len(), redis.send(XLen::new("orders")).await.unwrap()), (50, 51));
     assert!(producer.append(entry(1).once("")).await.is_err());
     assert!(!producer.configure_server().await.unwrap());
 
-    // What is remembered is bounded in number and in time.
+    // Remembered ids are bounded in number and in time.
     for n in 0..200 {
         producer.append(entry(n).once(n.to_string())).await.unwrap();
         assert!(redis.send(ZCard::new("orders:once")).await.unwrap() <= 50);
@@ -227,8 +227,8 @@ async fn only_consumers_with_nothing_pending_that_do_nothing_are_removed() {
         redis.send(XGroupCreateConsumer::new("orders", "billing", name)).await.unwrap();
     }
     let none = Duration::ZERO;
-    assert_eq!(group.remove_consumer("nobody", none).await.unwrap(), Removal::NotThere);
-    // Without the look at what is pending it was removed, and with it the message from what is pending.
+    assert_eq!(group.remove_consumer("absent", none).await.unwrap(), Removal::NotThere);
+    // Without the check for pending entries it was removed, and its pending message with it.
     assert_eq!(group.remove_consumer("holds", none).await.unwrap(), Removal::Pending(1));
     assert_eq!(group.remove_consumer("busy", Duration::from_secs(3600)).await.unwrap(), Removal::Active);
     assert_eq!(group.remove_consumer("busy", none).await.unwrap(), Removal::Removed);

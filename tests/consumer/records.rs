@@ -40,7 +40,7 @@ async fn entries_that_a_group_was_sought_back_to_are_kept() {
     assert_eq!(len(&redis, "orders").await, 110);
     group.seek(ids[49]).await.unwrap();
     producer.append(job(110)).await.unwrap();
-    assert_eq!(len(&redis, "orders").await, 61, "what was delivered and acknowledged before that went");
+    assert_eq!(len(&redis, "orders").await, 61, "entries delivered and acknowledged before that went");
 }
 
 /// Ablation: with `max_len` left out where `max_age` is set all 3,000 stay.
@@ -63,7 +63,7 @@ async fn a_producer_with_two_bounds_keeps_both() {
         producer.append(job(n)).await.unwrap();
     }
     let first = redis.send(XRange::new("orders2", ..).count(1)).await.unwrap();
-    assert_ne!(first[0].id, StreamId::new(1, 1), "what is too old went");
+    assert_ne!(first[0].id, StreamId::new(1, 1), "entries that are too old went");
 }
 
 /// Ablation: with one key for all producers the second message of `b` is dropped; with the window of each call 8 appends of
@@ -118,7 +118,7 @@ async fn an_id_is_known_behind_more_than_a_hundred_others() {
 /// Ablation: `cancel` marked as idempotent says false though it has cancelled; `once` without a token says that a new message
 /// was known.
 #[actix::test]
-async fn a_script_that_is_repeated_for_a_lost_reply_tells_what_the_first_has_done() {
+async fn a_script_that_is_repeated_for_a_lost_reply_returns_the_first_result() {
     let fixture = StreamFixture::start();
     let proxy = Proxy::start(fixture.server.addr()).unwrap();
     let (redis, direct) = (connect(proxy.port()), fixture.redis());
@@ -338,7 +338,7 @@ async fn an_effect_that_outlives_its_claim_is_no_silent_success() {
     assert_eq!((error.kind(), error.fate()), (ErrorKind::Conflict, Fate::Unknown), "{error}");
 }
 
-/// Ablation: without `lose` where a handler is given up `lost` waits for ever ("not within 20s: the handler has learned it").
+/// Ablation: without `lose` where a handler is given up `lost` never completes ("not within 20s: the handler has learned it").
 #[actix::test]
 async fn a_handler_learns_that_its_deadline_has_passed() {
     let fixture = StreamFixture::start();

@@ -30,7 +30,7 @@ async fn a_stream_that_is_renamed_onto_the_key_is_read_from_its_beginning() {
     // It knows its position, and would go on behind it.
     looked_again(&fixture).await;
     for n in 0..50_u64 {
-        // 40 of them are older than what was read.
+        // 40 of them are older than the entries read.
         let id = if n < 40 { format!("{}-1", n + 1) } else { format!("{}-1", 9_000_000_000_000 + n) };
         tell(&fixture.server, ["XADD", "t:prepared", &id, "n", &(100 + n).to_string()]).ok().unwrap();
     }

@@ -15,7 +15,7 @@ fn allow<const N: usize>(fixture: &StreamFixture, rules: [&str; N]) {
     fixture.server.command(words).unwrap().ok().unwrap();
 }
 
-/// With the refusal taken for the end, nobody was told within 20 s, and the consumer was gone.
+/// With the refusal taken for the end, there was no event within 20 s, and the consumer was gone.
 #[actix::test]
 async fn scenario_28_noperm_mid_run() {
     let fixture = StreamFixture::start();
@@ -38,11 +38,11 @@ async fn scenario_28_noperm_mid_run() {
         handler.all_of(n + 10).await;
         settled(&redis).await;
     }
-    assert!(events.count(denied) <= 6, "told, but not at every attempt: {:?}", events.all());
+    assert!(events.count(denied) <= 6, "reported, but not at every attempt: {:?}", events.all());
     assert_eq!(consumer.stats().await.unwrap().state, "live");
 }
 
-/// With the refusal taken for the end, nobody was told within 20 s, and the consumer was gone.
+/// With the refusal taken for the end, there was no event within 20 s, and the consumer was gone.
 #[actix::test]
 async fn scenario_28_noauth_mid_run() {
     let server = RedisServer::builder().requirepass("one").start().unwrap();
@@ -59,7 +59,7 @@ async fn scenario_28_noauth_mid_run() {
     settled(&redis).await;
     fixture.server.set_password(Some("two")).unwrap();
     tell(&fixture.server, ["CLIENT", "KILL", "TYPE", "normal"]);
-    events.saw("it is told", |kind| matches!(kind, Kind::Trouble { .. })).await;
+    events.saw("it is reported", |kind| matches!(kind, Kind::Trouble { .. })).await;
     tell(&fixture.server, ["XADD", "t:orders", "*", "n", "10"]);
     fixture.server.set_password(Some("one")).unwrap();
     handler.all_of(11).await;
@@ -68,7 +68,7 @@ async fn scenario_28_noauth_mid_run() {
 }
 
 /// Every way of an entry where scripts are forbidden: retried, dead-lettered, taken over from others, given back.
-/// Without the plain commands none of this came to its end, and nobody was told.
+/// Without the plain commands none of this came to its end, and there was no event.
 #[actix::test]
 async fn scenario_28_without_scripts() {
     let fixture = StreamFixture::start();
@@ -102,7 +102,7 @@ async fn scenario_28_without_scripts() {
     let (first, second) = (consume("c1"), consume("c2"));
     events.saw("it says so", |kind| matches!(kind, Kind::Degraded { missing: Missing::Scripts })).await;
     handler.all_of(30).await;
-    // Released entries are not counted; the third time it is somebody's by chance.
+    // Released entries are not counted; the third time its owner is random.
     tell(&fixture.server, ["XADD", "t:orders", "*", "n", "30"]);
     handler.all_of(31).await;
     let dead = || redis.send(XRange::new("orders:dlq", ..));
@@ -146,7 +146,7 @@ async fn scenario_28_without_client() {
     assert_eq!((report.unfinished, report.unacknowledged), (0, 0), "the read ends by itself");
 }
 
-/// The wall clock of a server, which jumps when it is told to.
+/// The wall clock of a server, which jumps on request.
 struct Clock(PathBuf);
 
 impl Clock {
@@ -155,7 +155,7 @@ impl Clock {
         std::fs::create_dir(&dir).unwrap();
         let (library, offset) = (dir.join("clock.so"), dir.join("offset"));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stream_support/clock.c");
-        // Wherever Rust links there is a C compiler.
+        // A system that links Rust programs has a C compiler.
         let cc = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
         assert!(cc.unwrap().success());
         let clock = Self(dir);
@@ -239,7 +239,7 @@ async fn scenario_22_server_clock_jumps() {
         gate.send_replace(true);
         settled(&redis).await;
     }
-    assert_eq!(handler.seen().len() as u64, added, "whoever had a lease kept it: {:?}", handler.seen());
+    assert_eq!(handler.seen().len() as u64, added, "every lease was kept: {:?}", handler.seen());
     for consumer in consumers {
         let stats = consumer.stats().await.unwrap();
         assert_eq!((stats.state, stats.lease_lost), ("live", 0));

@@ -95,7 +95,7 @@ async fn what_cannot_be_moved_waits() {
 }
 
 #[actix::test]
-async fn messages_outlive_whoever_scheduled_them_and_the_server() {
+async fn messages_outlive_their_scheduler_and_the_server() {
     let fixture = StreamFixture::persistent();
     let redis = fixture.redis();
     for n in 0..50 {

@@ -14,7 +14,7 @@ fn made_again(kind: &Kind) -> bool {
     matches!(kind, Kind::GroupCreated | Kind::Healed { .. })
 }
 
-/// Adds until it is told to stop, and returns how many numbers from 0 on the server has acknowledged. A number whose
+/// Adds until it is stopped, and returns how many numbers from 0 on the server has acknowledged. A number whose
 /// addition was not answered is added again.
 fn produce(redis: &Redis, over: &Rc<Cell<bool>>) -> actix_rt::task::JoinHandle<u64> {
     let (redis, over) = (redis.clone(), over.clone());
@@ -24,14 +24,14 @@ fn produce(redis: &Redis, over: &Rc<Cell<bool>>) -> actix_rt::task::JoinHandle<u
             if redis.send(XAdd::new("orders").entry(&Job { n }).unwrap().idempotent()).await.is_ok() {
                 n += 1;
             }
-            // Its pace: what runs twice can be told from what was handled long before a kill.
+            // Its pace: repeated entries are distinguishable from those handled long before a kill.
             sleep(ms(1)).await;
         }
         n
     })
 }
 
-/// Without the list of what is pending after a reconnect, what was read and not answered waited for `min_idle`: not all of
+/// Without the list of pending entries after a reconnect, unacknowledged entries waited for `min_idle`: not all of
 /// 1,013 within 20 s.
 #[actix::test]
 async fn scenario_01_server_killed_under_load() {
@@ -139,7 +139,7 @@ impl Pair {
     }
 }
 
-/// Without the list of what is pending after a reconnect, nothing of what the replica had not heard of came back before
+/// Without the list of pending entries after a reconnect, no entry that the replica had missed came back before
 /// `min_idle`: not 100 calls within 20 s.
 #[actix::test]
 async fn scenario_03_failover_acks_lost() {
@@ -202,8 +202,8 @@ async fn scenario_04_primary_demoted_under_block() {
     assert_eq!(consumer.stats().await.unwrap().state, "live");
 }
 
-/// CLUSTERDOWN, the third of this scenario, is in `cluster_streams`. The connection puts off what is answered BUSY or LOADING,
-/// and the group is looked for before it is made: no single line of the consumer makes this fail.
+/// CLUSTERDOWN, the third of this scenario, is in `cluster_streams`. The connection defers commands that are answered BUSY or LOADING,
+/// and the group is searched before it is created: no single line of the consumer makes this fail.
 #[actix::test]
 async fn scenario_27_loading_and_busy() {
     let server = RedisServer::builder().appendonly(true).fsync_always();
@@ -235,7 +235,7 @@ async fn scenario_27_loading_and_busy() {
         // These are acknowledged in vain meanwhile.
         let answered = proxy.bytes_to_client();
         gate.send_replace(true);
-        eventually("told several times that it is busy", async || proxy.bytes_to_client() > answered + 500).await;
+        eventually("answered BUSY several times", async || proxy.bytes_to_client() > answered + 500).await;
         tell(&fixture.server, ["SCRIPT", "KILL"]).ok().unwrap();
         let seen = handler.distinct() as u64;
         handler.all_of(seen + 200).await;

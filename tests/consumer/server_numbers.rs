@@ -26,7 +26,7 @@ async fn a_negative_lag_of_another_group_stops_no_consumer() {
 
 /// Ablation: with the lag alone believed the link is given up again and again ("Stalled").
 #[actix::test]
-async fn a_lag_that_nobody_can_read_is_no_stall() {
+async fn an_unreadable_lag_is_no_stall() {
     let fixture = StreamFixture::start();
     let redis = fixture.redis();
     add(&redis, 0..20).await;

@@ -88,7 +88,7 @@ async fn waits_watches_and_pipelines_follow_ask_to_the_importing_node() {
     let (_, _, seen) = redis.send(both).await.expect("run");
     assert_eq!(seen, Some(5));
 
-    // The move ends, and what is leased for the slot goes to its owner.
+    // The move ends, and connections leased for the slot go to its owner.
     for node in [to, from] {
         ask(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
     }

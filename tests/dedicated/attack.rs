@@ -1,4 +1,4 @@
-//! Commands that wait, whatever becomes of those who wait for them.
+//! Blocking commands whose callers leave or fail.
 
 use std::{
     cell::RefCell,
@@ -145,7 +145,7 @@ async fn chaos(seed: u64, resp2: bool, resets: bool) {
     if resets {
         let unknown: usize =
             errors.borrow().iter().filter(|(words, _)| words.contains("Unknown")).map(|(_, n)| n).sum();
-        assert!(N - all.len() <= 3 * (lost + unknown), "{} missing, {lost} reported, {unknown} told", N - all.len());
+        assert!(N - all.len() <= 3 * (lost + unknown), "{} missing, {lost} reported, {unknown} unknown", N - all.len());
     } else {
         assert_eq!((all.len(), lost), (N, 0), "conserved");
     }
@@ -229,8 +229,8 @@ async fn a_shutdown_of_a_silent_server_ends_in_time() {
     let report = redis.shutdown(ms(500)).await;
     assert!(report.is_ok(), "{report:?}");
     for wait in waits {
-        let answer = tokio::time::timeout(ms(5000), wait).await.expect("told in time");
-        let error = answer.expect_err("nobody knows what it took");
+        let answer = tokio::time::timeout(ms(5000), wait).await.expect("answered in time");
+        let error = answer.expect_err("it is unknown what it took");
         assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::Unknown));
     }
     assert!(begun.elapsed() < ms(5000));
@@ -246,14 +246,14 @@ async fn the_last_handle_goes_while_a_command_waits() {
     waiting(&server, 2).await;
     drop(redis);
     server.command(["RPUSH", "test:a", "1"]).expect("pushed");
-    let answer = tokio::time::timeout(ms(5000), pop).await.expect("told");
+    let answer = tokio::time::timeout(ms(5000), pop).await.expect("received");
     let kept = held(&server, "test:a");
     assert!(matches!(&answer, Ok(Some(_))) != (kept.len() == 1), "{answer:?} {kept:?}");
     drop(dropped);
     eventually("no client", || server.clients().ok()?.is_empty().then_some(())).await;
 }
 
-/// Watchers and those who wait share few connections, and nobody waits for ever.
+/// Watches and blocking commands share few connections, and none waits without end.
 #[actix::test]
 async fn watches_and_waits_share_one_link_without_a_deadlock() {
     let server = crate::support::server();

@@ -20,7 +20,7 @@ fn held(server: &RedisServer, key: &str) -> Vec<String> {
     answer.array().expect("a list").iter().map(|one| one.text().expect("text")).collect()
 }
 
-/// Waits until so many clients wait at the server.
+/// Waits until `count` clients wait at the server.
 async fn waiting(server: &RedisServer, count: usize) {
     let is_waiting = |client: &String| client.contains(" flags=b");
     eventually("clients that wait", || {
@@ -30,7 +30,7 @@ async fn waiting(server: &RedisServer, count: usize) {
 }
 
 fn calls(server: &RedisServer, command: &str) -> usize {
-    let stats = server.command(["INFO", "commandstats"]).expect("told").text().expect("text");
+    let stats = server.command(["INFO", "commandstats"]).expect("answered").text().expect("text");
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |line| line.split(',').next().expect("a count").parse().expect("a number"))
 }
@@ -89,7 +89,7 @@ async fn handles_addresses_recipients_and_raw_commands_go_the_same_way() {
     let read = redis.send(Raw::<HashMap<String, Value>>::from_cmd(read).expect("known"));
     let operators = redis.unprefixed().send(Raw::<(String, String)>::new("BLPOP").arg("f").arg(15));
     waiting(&server, 6).await;
-    // Nobody of them stands in the way of another.
+    // None of them delays another.
     redis.send(Pipeline::new((Incr::new("n"), Get::<i64>::new("n")))).await.expect("served");
     for key in ["test:a", "test:b", "test:c", "test:d", "f"] {
         server.command(["RPUSH", key, key]).expect("pushed");
@@ -148,7 +148,7 @@ async fn zero_and_huge_waits_are_bounded_and_asked_for_in_pieces() {
 }
 
 #[actix::test]
-async fn with_all_connections_busy_it_waits_for_one_and_is_told() {
+async fn with_all_connections_busy_it_waits_for_one_and_fails_at_its_deadline() {
     let server = crate::support::server();
     let builder = hasty(config(server.port()).command_timeout(ms(300))).links(LinkLimit::new(1));
     let redis = builder.start().expect("started");
@@ -161,10 +161,10 @@ async fn with_all_connections_busy_it_waits_for_one_and_is_told() {
     let error = redis.send(BLPop::new(["b"], LONG).timeout(ms(50))).await.expect_err("no room");
     assert_eq!(error.fate(), Fate::NotSent, "{error}");
     assert!(begun.elapsed() < ms(250), "its own deadline");
-    let patient = redis.send(BLPop::new(["b"], LONG).timeout(LONG));
+    let waiting = redis.send(BLPop::new(["b"], LONG).timeout(LONG));
     server.command(["RPUSH", "test:b", "x"]).expect("pushed");
     drop(first);
-    assert_eq!(patient.await.expect("its turn").expect("popped").value, b"x");
+    assert_eq!(waiting.await.expect("its turn").expect("popped").value, b"x");
 }
 
 /// They leave when it is too late to call it off. Ablation: without the word that the reply was seen, nothing goes back.
@@ -179,7 +179,7 @@ async fn what_was_taken_for_a_caller_who_left_goes_back_where_it_was() {
     async fn unread<M: Command>(redis: &Redis, server: &RedisServer, message: M, taken: impl Fn() -> bool) {
         let sending = redis.send(message);
         eventually("it taken", || taken().then_some(())).await;
-        // Time for the reply to lie where nobody reads it: whatever is sent behind it is answered behind it.
+        // Time for the reply to arrive unread: a command sent after it is answered after it.
         redis.health().await.expect("alive");
         assert!(server.is_running());
         drop(sending);
@@ -213,20 +213,20 @@ async fn what_was_taken_for_a_caller_who_left_goes_back_where_it_was() {
     assert_eq!((held(&server, "test:l"), held(&server, "test:z")), (strings(full.0), strings(full.1)));
     assert_eq!(held(&server, "test:m"), Vec::<String>::new());
 
-    // What a group has delivered cannot be taken back, and is told.
+    // An entry that a group has delivered cannot be taken back, and is reported.
     redis.send(XGroupCreate::new("s", "g").mkstream()).await.expect("made");
     redis.send(XAdd::new("s").field("f", 1)).await.expect("added");
     let pending = || {
         server
             .command(["XPENDING", "test:s", "g"])
-            .is_ok_and(|told| told.array().is_ok_and(|told| told[0].int().is_ok_and(|count| count == 1)))
+            .is_ok_and(|reply| reply.array().is_ok_and(|items| items[0].int().is_ok_and(|count| count == 1)))
     };
     unread(&redis, &server, XReadGroup::new("g", "c", ["s"]).block(LONG), pending).await;
-    let told = diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
-    let ConnectionEvent::MayBeLost { command, elements, reason } = told else { panic!("{told:?}") };
+    let event = diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
+    let ConnectionEvent::MayBeLost { command, elements, reason } = event else { panic!("{event:?}") };
     assert_eq!((command.as_str(), elements), ("XREADGROUP", Some(1)));
     assert!(reason.contains("pending"), "{reason}");
-    // Nothing is put back that somebody has in hand.
+    // Elements that a caller has received are not put back.
     assert!(redis.send(BLPop::new(["l"], LONG)).await.expect("answered").is_some());
     assert_eq!(held(&server, "test:l").len(), 3);
 }
@@ -249,7 +249,7 @@ async fn a_dropped_wait_is_called_off_at_the_server_and_its_connection_is_used_a
         assert!(begun.elapsed() < LONG / 3);
     }
     server.command(["RPUSH", "test:a", "x"]).expect("pushed");
-    assert_eq!(held(&server, "test:a"), ["x"], "nobody waits for it");
+    assert_eq!(held(&server, "test:a"), ["x"], "no caller waits for it");
     assert_eq!(server.clients().expect("listed").len(), 2, "the same connection each time");
     // An operator may end a wait as well.
     let ended = redis.send(BLPop::new(["c"], Duration::MAX));
@@ -257,7 +257,7 @@ async fn a_dropped_wait_is_called_off_at_the_server_and_its_connection_is_used_a
     let clients = server.clients().expect("listed");
     let client = clients.iter().find(|client| client.contains(" flags=b")).expect("it waits");
     let id = client.split([' ', '=']).nth(1).expect("an id");
-    assert_eq!(server.command(["CLIENT", "UNBLOCK", id]).expect("asked").int().expect("told"), 1);
+    assert_eq!(server.command(["CLIENT", "UNBLOCK", id]).expect("asked").int().expect("received"), 1);
     assert_eq!(ended.await.expect("answered"), None);
     // The deadline of a command calls it off too, and says that nothing was taken.
     let error = redis.send(BLPop::new(["c"], LONG).timeout(ms(100))).await.expect_err("late");
@@ -274,8 +274,8 @@ async fn without_the_right_to_unblock_the_link_is_closed_and_the_doubt_reported(
     let sending = redis.send(BLPop::new(["a"], LONG));
     waiting(&server, 1).await;
     drop(sending);
-    let told = diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
-    let ConnectionEvent::MayBeLost { command, elements, reason } = told else { panic!("{told:?}") };
+    let event = diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
+    let ConnectionEvent::MayBeLost { command, elements, reason } = event else { panic!("{event:?}") };
     assert_eq!((command.as_str(), elements), ("BLPOP", None));
     assert!(reason.contains("CLIENT UNBLOCK") && reason.contains("NOPERM"), "{reason}");
     waiting(&server, 0).await;
@@ -357,12 +357,12 @@ async fn every_connection_is_seen_and_new_credentials_reach_all() {
     std::fs::write(&directory, "two").expect("written");
     let before: Vec<String> = server.clients().expect("listed").iter().map(id).collect();
     redis.reauthenticate().await.expect("logged in");
-    // The shared one stays, all others are made anew, the one that waits between two pieces.
+    // The shared one stays, all others are replaced, the waiting one between two pieces.
     let renewed = || {
         let after: Vec<String> = server.clients().ok()?.iter().map(id).collect();
         (after.len() == 2 && after.iter().filter(|one| before.contains(one)).count() == 1).then_some(())
     };
-    eventually("the links made anew", renewed).await;
+    eventually("the links replaced", renewed).await;
     waiting(&server, 1).await;
     server.command(["RPUSH", "test:a", "x"]).expect("pushed");
     assert!(pop.await.expect("answered").is_some());

@@ -47,7 +47,7 @@ async fn a_wait_that_an_operator_ends_with_an_error_is_over() {
     assert_eq!(pop.await.expect_err("ended").code(), Some("UNBLOCKED"));
 }
 
-/// Where no other server takes over, the refusal is told after the command timeout, not after the whole wait.
+/// Where no other server takes over, the refusal is returned after the command timeout, not after the whole wait.
 #[actix::test]
 async fn a_wait_at_a_replica_ends_with_its_refusal() {
     let (server, other) = (crate::support::server(), crate::support::server());

@@ -39,7 +39,7 @@ async fn fail_over(set: &Arc<SentinelSet>) -> Instant {
     .await
 }
 
-/// Waits until the shared connection has left the old master: what is written before that is lost with it.
+/// Waits until the shared connection has left the old master: writes before that are lost with it.
 async fn moved(redis: &Redis) {
     until(redis, "at the new master", |status| status.disconnects > 0 && status.is_available()).await;
 }
@@ -119,12 +119,12 @@ async fn subscriptions_move_to_the_new_master_behind_a_gap() {
     assert!(format!("{gap:?}").contains("the master is at"), "{gap:?}");
     let deadline = Instant::now() + TIME_LIMIT;
     while redis.send(Publish::new("c", "after")).await.expect("sent") == 0 {
-        assert!(Instant::now() < deadline, "nobody hears it at the new master");
+        assert!(Instant::now() < deadline, "it has no subscriber at the new master");
     }
     notes.payload("after").await;
 }
 
-/// Issue 17, row 1. Whatever the reader had in hand comes again: at least once.
+/// Issue 17, row 1. Entries that the reader had received come again: at least once.
 ///
 /// Ablation: a reader that does not follow the master fails with `its reader stayed there`.
 #[actix::test]

@@ -73,7 +73,7 @@ async fn row_14_callers_who_leave_lose_nothing() {
                             count.send_modify(|count| *count += 1);
                         }
                     });
-                    // Not sooner: a slow core that is busy with those who leave answers nobody else.
+                    // Not sooner: a slow core that is busy with leaving callers answers no others.
                     tokio::time::sleep(ms(random.u64(1..500))).await;
                     if !pop.is_finished() {
                         aborted.set(aborted.get() + 1);
@@ -92,7 +92,7 @@ async fn row_14_callers_who_leave_lose_nothing() {
         let pushed = batch.last().map_or(0, |last| last + 1);
         eventually("callers leave", || (aborted.get() * 8 >= pushed).then_some(())).await;
     }
-    // If some never come, the account below tells more.
+    // If some never come, the account below shows it.
     let _ = tokio::time::timeout(TIME_LIMIT * 2, counted.wait_for(|count| *count >= ELEMENTS)).await;
     over.set(true);
     for caller in callers {
@@ -114,7 +114,7 @@ async fn row_14_callers_who_leave_lose_nothing() {
 }
 
 /// Row 14, the delivery contract. Ablation: sent again on the next link (not pinned), it would take another element for
-/// one caller, who is told nothing of the first.
+/// one caller, which does not receive the first.
 #[actix::test]
 async fn row_14_a_wait_whose_link_died_may_have_taken_something() {
     let server = crate::support::server();
@@ -130,8 +130,8 @@ async fn row_14_a_wait_whose_link_died_may_have_taken_something() {
     // A read goes on at the new one.
     server.command(["XADD", "test:s", "*", "f", "v"]).expect("added");
     assert_eq!(read.await.expect("read")[0].entries.len(), 1);
-    assert_eq!(diary.count(|event| matches!(event, ConnectionEvent::MayBeLost { .. })), 0, "the caller was told");
-    // Nobody there to be told.
+    assert_eq!(diary.count(|event| matches!(event, ConnectionEvent::MayBeLost { .. })), 0, "the caller received it");
+    // No caller is left.
     let gone = redis.send(BLPop::new(["a"], LONG));
     waiting(&server, 1).await;
     server.kill().expect("killed");
@@ -142,7 +142,7 @@ async fn row_14_a_wait_whose_link_died_may_have_taken_something() {
     assert_eq!(redis.send(BLPop::new(["a"], LONG)).await.expect("answered").expect("popped").value, b"x");
 }
 
-/// Row 14, half-open: silence beyond what was asked for. Ablation: without pieces it goes on for 49 days.
+/// Row 14, half-open: silence beyond the requested time. Ablation: without pieces it goes on for 49 days.
 #[actix::test]
 async fn row_14_a_dead_link_under_an_endless_wait_is_noticed_and_its_remains_are_ended() {
     let server = FakeServer::builder()

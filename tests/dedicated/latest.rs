@@ -14,7 +14,7 @@ fn read_from(id: &str) -> Raw<redis_actix::Value> {
 
 /// Issue 16, row 10.
 ///
-/// Ablation: `$` asked anew fails with `in time: Elapsed`.
+/// Ablation: `$` sent again fails with `in time: Elapsed`.
 #[actix::test]
 async fn entries_that_come_during_an_outage_are_read_from_dollar() {
     let server = crate::support::server();
@@ -33,7 +33,7 @@ async fn entries_that_come_during_an_outage_are_read_from_dollar() {
     assert!(page.contains("during") && !page.contains("before"), "{page}");
 }
 
-/// A user who may not ask for the last entry reads from `$` all the same, and is told when a link was lost meanwhile.
+/// A user who may not ask for the last entry reads from `$` all the same, and gets an error when a link was lost meanwhile.
 #[actix::test]
 async fn a_read_from_dollar_that_could_not_be_resolved_fails_with_its_link() {
     let server = crate::support::server();

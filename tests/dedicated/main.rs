@@ -33,7 +33,7 @@ mod watch;
 
 use redis_actix_test::RedisServer;
 
-/// Waits until so many clients wait at the server.
+/// Waits until `count` clients wait at the server.
 async fn waiting(server: &RedisServer, count: usize) {
     let is_waiting = |client: &String| client.contains(" flags=b");
     support::eventually("clients that wait", || {
@@ -44,7 +44,7 @@ async fn waiting(server: &RedisServer, count: usize) {
 
 /// How often the server has run a command, as INFO commandstats names it.
 fn calls(server: &RedisServer, command: &str) -> usize {
-    let stats = server.command(["INFO", "commandstats"]).expect("told").text().expect("text");
+    let stats = server.command(["INFO", "commandstats"]).expect("answered").text().expect("text");
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |line| line.split(',').next().expect("a count").parse().expect("a number"))
 }

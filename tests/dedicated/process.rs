@@ -24,7 +24,7 @@ async fn a_client_is_let_go_at_its_own_server_process_or_not_at_all() {
     let redis = builder.start().expect("started");
     redis.ready(TIME_LIMIT).await.expect("ready");
     assert_eq!(redis.send(BLPop::new(["l"], ms(1))).await.expect("answered"), None);
-    // The address leads elsewhere from now on, and the shared connection is made anew.
+    // The address leads elsewhere from now on, and the shared connection is replaced.
     proxy.set_upstream(other.addr());
     let clients = server.clients().expect("listed");
     let shared = clients.iter().min_by_key(|client| id_of(client)).expect("the first");
@@ -43,15 +43,15 @@ async fn a_client_is_let_go_at_its_own_server_process_or_not_at_all() {
     let pop = redis.send(BLPop::new(["l"], TIME_LIMIT));
     waiting(&server, 1).await;
     drop(pop);
-    let told = diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
-    let ConnectionEvent::MayBeLost { reason, .. } = told else { panic!("{told:?}") };
+    let event = diary.entry("the report", |event| matches!(event, ConnectionEvent::MayBeLost { .. })).await;
+    let ConnectionEvent::MayBeLost { reason, .. } = event else { panic!("{event:?}") };
     assert!(reason.contains("same server process"), "{reason}");
     waiting(&server, 0).await;
     assert_eq!((calls(&other, "client|unblock"), calls(&other, "client|kill")), (0, 0));
     waiting(&other, strangers.len()).await;
 }
 
-/// The same for the end of a client whose link broke here: nobody else's client is killed.
+/// The same for the end of a client whose link broke here: no other client is killed.
 ///
 /// Ablation: CLIENT KILL without a look at the process fails with `left: 1, right: 0` for `client|kill`.
 #[actix::test]

@@ -89,7 +89,7 @@ async fn every_link_of_a_cluster_changes_its_user() {
     assert_eq!(redis.status().borrow().disconnects, 0);
 }
 
-/// Issue 17, row 8, on one server: subscription, reader, a wait under way, and what is made later.
+/// Issue 17, row 8, on one server: subscription, reader, a wait under way, and connections made later.
 ///
 /// Ablation: without the connections beside the shared one it fails with clients of the old user left.
 #[actix::test]
@@ -125,7 +125,7 @@ async fn subscriptions_readers_and_waits_change_their_user() {
     assert!(done.is_complete(), "{done:?}");
 }
 
-/// A server that does not accept the credentials is told of by its name; the others are logged in.
+/// A server that does not accept the credentials is reported by its name; the others are logged in.
 #[actix::test]
 async fn a_node_that_refuses_the_new_user_is_reported_and_keeps_the_old_one() {
     let cluster = aside(|| Arc::new(cluster(RedisCluster::builder()))).await;

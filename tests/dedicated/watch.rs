@@ -61,7 +61,7 @@ async fn sixty_four_tasks_move_amounts_and_the_sum_never_changes() {
 }
 
 #[actix::test]
-async fn who_loses_every_time_is_told() {
+async fn a_watch_that_loses_every_time_fails() {
     let server = crate::support::server();
     let redis = hasty(config(server.port())).start().expect("started");
     let attempts = Cell::new(0);
@@ -158,7 +158,7 @@ async fn what_would_end_the_watch_or_hold_it_up_is_refused() {
 }
 
 #[actix::test]
-async fn links_are_bounded_and_end_when_nobody_needs_them() {
+async fn links_are_bounded_and_end_when_idle() {
     let server = crate::support::server();
     let config = config(server.port()).command_timeout(ms(300));
     let redis = hasty(config).links(LinkLimit::new(1).idle(ms(50))).start().expect("started");
@@ -173,7 +173,7 @@ async fn links_are_bounded_and_end_when_nobody_needs_them() {
     held.abort();
     redis.watch(["k"], |_| async { Ok(None::<Transaction<(Incr,)>>) }).await.expect("room again");
     eventually("the idle link gone", || (server.clients().ok()?.len() == 1).then_some(())).await;
-    redis.watch(["k"], |_| async { Ok(None::<Transaction<(Incr,)>>) }).await.expect("made anew");
+    redis.watch(["k"], |_| async { Ok(None::<Transaction<(Incr,)>>) }).await.expect("a new link");
 }
 
 #[actix::test]

@@ -65,12 +65,12 @@ impl Handler<Die> for Inbox {
 impl Notes {
     pub fn inbox() -> (Addr<Inbox>, Self) {
         let (inbox, notes, gate) = Self::gated();
-        // Nobody closes it any more.
+        // No test closes it any more.
         gate.send_replace(true);
         (inbox, notes)
     }
 
-    /// An inbox that handles nothing until it is told to.
+    /// An inbox that handles nothing until it is released.
     pub fn gated() -> (Addr<Inbox>, Self, watch::Sender<bool>) {
         let notes = Self::default();
         let (gate, open) = watch::channel(false);

@@ -34,7 +34,7 @@ fn names(count: usize) -> BTreeSet<String> {
     (0..count).map(|n| format!("k{n}")).collect()
 }
 
-/// Takes items until there are so many, or none is left. Errors of the connection are resumed.
+/// Takes items until there are `count`, or none is left. Errors of the connection are resumed.
 async fn take<T>(stream: &mut ScanStream<T>, most: usize) -> Vec<T> {
     let mut items = Vec::new();
     while items.len() < most {

@@ -48,7 +48,7 @@ impl<'a> Move<'a> {
         node.command(command).expect("asked").ok().expect("set");
     }
 
-    /// Moves all keys but so many.
+    /// Moves all keys but `count`.
     fn keys(&self, but: usize) {
         let keys = self.from.command(["CLUSTER", "GETKEYSINSLOT", &self.slot, "100000"]).expect("asked");
         let keys: Vec<_> = keys.array().expect("keys").iter().filter_map(Reply::bytes).skip(but).collect();
@@ -121,7 +121,7 @@ async fn every_key_of_a_half_moved_slot_is_returned() {
     seen.extend(text(take(&mut walk, usize::MAX).await));
     let lost = (missing(KEYS, seen.clone()), missing_of(&tag, &seen));
     assert_eq!(lost, (0, 0), "keys are missing");
-    // What is half moved all the time is counted once.
+    // Keys of a half-moved slot are counted once.
     assert_eq!(count(&redis).await.expect("counted"), (KEYS + MOVING) as u64);
 }
 

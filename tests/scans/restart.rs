@@ -80,8 +80,8 @@ async fn clearing_leaves_no_key_when_the_server_restarts_meanwhile() {
     assert_eq!(left, 0, "{left} keys are left");
 }
 
-/// What was counted before the restart is counted again, and once. The walk is slowed down so that the restart comes in its
-/// middle. Ablation: without forgetting what was counted before fails with a count of 28,001 for 20,000 keys.
+/// Keys counted before the restart are counted again, and once. The walk is slowed down so that the restart comes in its
+/// middle. Ablation: without forgetting the earlier count fails with a count of 28,001 for 20,000 keys.
 #[actix::test]
 async fn a_count_is_exact_when_the_server_restarts_meanwhile() {
     let server = std::sync::Arc::new(aside(durable).await);
@@ -104,7 +104,7 @@ async fn a_count_is_exact_when_the_server_restarts_meanwhile() {
 }
 
 /// The same process at the other end of a new link: the cursor holds. Ablation: without asking for the run id more
-/// are returned: `6012 keys: the walk began anew`. Without `own` on that question it is counted as a command of the caller.
+/// are returned: `6012 keys: the walk restarted`. Without `own` on that question it is counted as a command of the caller.
 #[actix::test]
 async fn a_lost_link_to_the_same_process_costs_nothing() {
     let server = aside(durable).await;
@@ -116,7 +116,7 @@ async fn a_lost_link_to_the_same_process_costs_nothing() {
     lose_link(&server, &redis).await;
     seen.extend(take(&mut walk, usize::MAX).await);
     assert_eq!(redis.stats().answered - answered, calls(&server, "scan"), "a command that is no SCAN was counted");
-    assert!(seen.len() < KEYS + KEYS / 4, "{} keys: the walk began anew", seen.len());
+    assert!(seen.len() < KEYS + KEYS / 4, "{} keys: the walk restarted", seen.len());
     assert_eq!(missing(KEYS, text(seen)), 0);
 }
 
@@ -136,10 +136,10 @@ async fn lose_link(server: &RedisServer, redis: &Redis) {
     until_state(redis, ConnectionState::Ready).await;
 }
 
-/// Nobody can say whether it is the same process then.
+/// It is unknown then whether it is the same process.
 /// Ablation: a cursor that is kept fails with `4000 keys: the walk went on`.
 #[actix::test]
-async fn where_info_is_forbidden_a_lost_link_begins_the_walk_anew() {
+async fn where_info_is_forbidden_a_lost_link_restarts_the_walk() {
     let server = aside(durable).await;
     server.command(["ACL", "SETUSER", "default", "-info"]).expect("asked").ok().expect("forbidden");
     let config = config(server.port()).command_timeout(TIME_LIMIT).build().expect("valid");

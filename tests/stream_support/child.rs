@@ -14,9 +14,9 @@ use super::{Events, Recorder, connect, ms, quick, secs};
 /// What a child does with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Does {
-    /// Acknowledges it after so many milliseconds.
+    /// Acknowledges it after this number of milliseconds.
     AckAfter(u64),
-    /// Rejects it after so many milliseconds.
+    /// Rejects it after this number of milliseconds.
     RejectAfter(u64),
     /// Acknowledges it at once, and aborts the process on this one.
     AbortOn(u64),
@@ -144,13 +144,13 @@ pub async fn is_child() -> bool {
         .start(&redis, handler.recipient())
         .unwrap();
     let parent = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-    let mut told = 0;
+    let mut printed = 0;
     while !parent.is_finished() {
         let all = events.all();
-        for event in all.iter().skip(told) {
+        for event in all.iter().skip(printed) {
             write(&log, &format!("event {event:?}"));
         }
-        told = all.len();
+        printed = all.len();
         // Until it is looked again whether the parent is there.
         sleep(ms(5)).await;
     }

@@ -79,7 +79,7 @@ pub fn connect(port: u16) -> Redis {
     Redis::builder(config).reconnect(quick).start().unwrap()
 }
 
-/// A consumer with the patience of a test.
+/// A consumer with the timeouts of a test.
 pub fn quick(stream: &str, group: &str) -> StreamConsumerBuilder {
     StreamConsumer::builder(stream, group)
         .consumer("c1")
@@ -109,7 +109,7 @@ pub struct Seen {
 type Answering = Pin<Box<dyn Future<Output = Outcome>>>;
 type Answer = Box<dyn FnMut(&Delivery<Job>) -> Answering>;
 
-/// A handler that remembers what it was given, and answers as it is told.
+/// A handler that remembers its deliveries, and answers as configured.
 pub struct Recorder {
     answer: Answer,
     seen: Arc<Mutex<Vec<Seen>>>,

@@ -6,7 +6,7 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionEvent, ErrorKind};
 use redis_actix_test::{Direction, Proxy};
 
-/// Counted as messages, the word ended the first subscription before it was confirmed, and the second one was never told.
+/// Counted as messages, the word ended the first subscription before it was confirmed, and the second one was never confirmed.
 #[actix::test]
 async fn a_word_about_the_server_takes_no_room_from_messages() {
     let server = crate::support::server();
@@ -104,9 +104,9 @@ async fn churn_resp2() {
     churn(true).await;
 }
 
-/// Handles, subscriptions and futures go in any order, and nobody hangs.
+/// Handles, subscriptions and futures are dropped in any order, and none hangs.
 #[actix::test]
-async fn handles_go_while_somebody_subscribes() {
+async fn handles_are_dropped_while_others_subscribe() {
     let server = crate::support::server();
     let proxy = Proxy::start(server.addr()).expect("a proxy");
     let redis = hasty(config(proxy.port()).command_timeout(ms(2000))).start().expect("started");
@@ -118,7 +118,7 @@ async fn handles_go_while_somebody_subscribes() {
     drop(redis);
     publish(&server, "test:a", "1");
     notes.payload("1").await;
-    // A link that says nothing, a shutdown, and somebody who adds.
+    // A silent link, a shutdown, and a caller that adds topics.
     proxy.hold_only(Direction::ToClient);
     let adding = actix::spawn(async move {
         let added = subscription.add([Topic::channel("b")]).await;
@@ -128,7 +128,7 @@ async fn handles_go_while_somebody_subscribes() {
     let begun = std::time::Instant::now();
     let report = tokio::time::timeout(TIME_LIMIT, other.shutdown(ms(200))).await.expect("in time");
     assert!(report.is_ok() && begun.elapsed() < TIME_LIMIT / 2, "{report:?} after {:?}", begun.elapsed());
-    let (added, subscription) = tokio::time::timeout(ms(3000), adding).await.expect("told").expect("no panic");
+    let (added, subscription) = tokio::time::timeout(ms(3000), adding).await.expect("received").expect("no panic");
     assert_eq!(added.expect_err("over").kind(), ErrorKind::Closed);
     notes.event("the end", |event| matches!(event, SubscriptionEvent::Ended { .. })).await;
     let error = subscription.add([Topic::channel("c")]).await.expect_err("over");

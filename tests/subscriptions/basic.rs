@@ -27,7 +27,7 @@ async fn channels_patterns_and_shard_channels_reach_their_inbox_without_the_pref
         assert_eq!(redis.send(Publish::new("news:a", "2")).await.expect("sent"), 1);
         assert_eq!(redis.send(SPublish::new("orders", "3")).await.expect("sent"), 1);
         assert_eq!(redis.send(Publish::new("other", "4")).await.expect("sent"), 0);
-        // Somebody else's.
+        // Of another tenant.
         assert_eq!((publish(&server, "alerts", "5"), publish(&server, "x:news:a", "6")), (0, 0));
         notes.payload("3").await;
         let seen: Vec<_> = notes
@@ -104,7 +104,7 @@ async fn a_hundred_subscriptions_to_a_channel_are_one_on_the_server() {
     until_subscribers(&server, "test:a", 0).await;
 }
 
-/// Ablation: without taking back what nobody waits for any more the server has what nobody wants.
+/// Ablation: without withdrawing abandoned topics the server keeps subscriptions without a subscriber.
 #[actix::test]
 async fn whatever_joins_and_leaves_the_server_ends_up_with_what_is_wanted() {
     for (_, server) in both() {
@@ -122,7 +122,7 @@ async fn whatever_joins_and_leaves_the_server_ends_up_with_what_is_wanted() {
             let asked = subscriptions[who].add([topic(what)]);
             match chance.u8(..4) {
                 0 => (asked.await.expect("confirmed"), wanted[who][what] = true).1,
-                // On its way, and nobody waits any more: nothing has changed.
+                // On its way, and the caller has left: nothing has changed.
                 1 => assert!(asked.now_or_never().is_none()),
                 _ => {
                     subscriptions[who].remove([topic(what)]).await.expect("removed");
@@ -222,7 +222,7 @@ async fn a_channel_that_is_forbidden_is_an_error_in_words_and_costs_no_other() {
     }
 }
 
-/// Ablation: without the prefix taken off and looked for, everybody's keys come.
+/// Ablation: without the check of the prefix, the keys of all tenants come.
 #[actix::test]
 async fn events_of_keys_are_typed_and_only_those_inside_the_prefix_come() {
     for (protocol, server) in both() {
@@ -251,7 +251,7 @@ async fn events_of_keys_are_typed_and_only_those_inside_the_prefix_come() {
         redis.send(Del::new(["user:2"])).await.expect("deleted");
         redis.send(Set::new("tmp", 1).expire(ms(5))).await.expect("set");
         let seen = eventually("three events", || {
-            // Nobody else asks for the key that has expired.
+            // No other client reads the expired key.
             let _ = server.command(["PING"]);
             let keys = notes.keys();
             keys.iter().any(|key| key.event == "expired").then_some(keys)
@@ -266,9 +266,9 @@ async fn events_of_keys_are_typed_and_only_those_inside_the_prefix_come() {
     }
 }
 
-/// Ablation: without asking nobody is told, and waits for events for ever.
+/// Ablation: without asking there is no report, and the caller waits for events without end.
 #[actix::test]
-async fn notifications_that_are_off_are_told_where_the_server_lets_itself_be_asked() {
+async fn notifications_that_are_off_are_reported_where_config_get_is_allowed() {
     let off = |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::NotificationsOff { setting, node: None } if setting.is_empty());
     for (_, server) in both() {
         let redis = hasty(config(server.port())).start().expect("started");
@@ -289,9 +289,9 @@ async fn notifications_that_are_off_are_told_where_the_server_lets_itself_be_ask
     assert_eq!(notes.events().len(), 1, "{:?}", notes.events());
 }
 
-/// Ablation: told as soon as it is known, it comes to an inbox that has nothing to do with it.
+/// Ablation: reported as soon as it is known, it reaches an unrelated inbox.
 #[actix::test]
-async fn notifications_that_are_off_are_not_told_to_who_is_refused() {
+async fn notifications_that_are_off_are_not_reported_to_refused_callers() {
     for (_, server) in both() {
         let rules = ["ACL", "SETUSER", "svc", "on", ">secret", "+@all", "~*", "resetchannels", "&test:ok"];
         server.command(rules).expect("set").ok().expect("set");
@@ -347,7 +347,7 @@ async fn without_a_server_it_waits_for_one_and_gives_up_in_time() {
     });
     server.restart().expect("restarted");
     let subscription = waiting.await.expect("no panic").expect("confirmed");
-    // What was given up is not there.
+    // The abandoned topic is not there.
     assert_eq!((subscribers(&server, "test:a"), subscribers(&server, "test:b")), (0, 1));
     assert_eq!(notes.events().len(), 0, "nothing was confirmed before, so nothing can be missing");
     drop(subscription);
@@ -367,7 +367,7 @@ async fn a_refused_login_fails_fast() {
 }
 
 #[actix::test]
-async fn a_connection_that_nobody_subscribes_on_any_more_is_closed_and_made_again() {
+async fn a_connection_without_subscriptions_is_closed_and_made_again() {
     let server = crate::support::server();
     let links = LinkLimit::new(1).idle(ms(50));
     let redis = hasty(config(server.port())).links(links).start().expect("started");
@@ -383,7 +383,7 @@ async fn a_connection_that_nobody_subscribes_on_any_more_is_closed_and_made_agai
     }
 }
 
-/// Ablation: with what found no room put off for a fixed while only, this takes 20 ms for each topic, and outlasts its deadline.
+/// Ablation: with topics without room deferred for a fixed time, this takes 20 ms for each topic, and outlasts its deadline.
 #[actix::test]
 async fn a_narrow_window_is_no_reason_to_wait() {
     let server = crate::support::server();

@@ -24,12 +24,12 @@ fn words(notes: &Notes) -> Vec<String> {
     notes.events().iter().map(word).collect()
 }
 
-/// Publishes until somebody gets it: in between there is nobody.
+/// Publishes until a subscriber gets it: in between there is none.
 async fn publish_until_heard(server: &RedisServer, channel: &str, payload: &str) {
     eventually("a subscriber", || (publish(server, channel, payload) == 1).then_some(())).await;
 }
 
-/// Row 15. Ablation: without subscribing anew on the next link there is never a subscriber after the kill.
+/// Row 15. Ablation: without subscribing again on the next link there is never a subscriber after the kill.
 #[actix::test]
 async fn row_15_a_killed_server_costs_one_gap_and_one_subscription_is_there_after_it() {
     for server in both() {
@@ -68,7 +68,7 @@ async fn row_15_a_killed_server_costs_one_gap_and_one_subscription_is_there_afte
     }
 }
 
-/// Row 15, half-open. Ablation: without the PING on an idle link nobody ever notices; with the gap told when the link is
+/// Row 15, half-open. Ablation: without the PING on an idle link it is never noticed; with the gap reported when the link is
 /// lost it comes while messages are still missed.
 #[actix::test]
 async fn row_15_a_half_open_link_of_a_subscriber_is_replaced_and_costs_one_gap() {
@@ -82,14 +82,14 @@ async fn row_15_a_half_open_link_of_a_subscriber_is_replaced_and_costs_one_gap()
         let _subscription = redis.subscribe([Topic::channel("a")], inbox.recipient()).await.expect("confirmed");
         publish(&server, "test:a", "before");
         notes.payload("before").await;
-        // Nobody uses it for some times its patience: each PING is answered, and that is all that comes.
+        // It is idle for some times its liveness limit: each PING is answered, and that is all that comes.
         let answered = proxy.bytes_to_client();
         eventually("PINGs answered", || (proxy.bytes_to_client() >= answered + 60).then_some(())).await;
         assert_eq!((notes.gaps(), proxy.connections()), (0, 2));
         proxy.hold();
         let silent = || redis.connection_info().subscriptions.is_some_and(|state| state != ConnectionState::Ready);
         eventually("that it is silent", || silent().then_some(())).await;
-        assert_eq!(notes.gaps(), 0, "told too early: whoever reads now misses what comes before the next link");
+        assert_eq!(notes.gaps(), 0, "reported too early: a caller that reads now misses messages before the next link");
         proxy.pass();
         notes.event("the gap", |event| matches!(event, SubscriptionEvent::Gap { .. })).await;
         // The server hears of the end of the old link when the proxy lets it through.
@@ -117,14 +117,14 @@ async fn row_15_a_busy_link_is_not_taken_for_dead_and_costs_no_ping() {
     while started.elapsed() < liveness * 4 {
         redis.send(Publish::new("a", "x")).await.expect("sent");
     }
-    // What the link was told meanwhile is in the inbox once this is.
+    // Messages that the link received meanwhile are in the inbox once this one is.
     redis.send(Publish::new("a", "the last")).await.expect("sent");
     notes.payload("the last").await;
     assert_eq!((proxy.bytes_to_server(), notes.gaps()), (asked, 0));
 }
 
-/// A link that breaks in the middle of subscribing again is a loss for those who had something on it by then, and each is
-/// told of each. Ablation: forgetting a loss that comes before the last one was told leaves too few events.
+/// A link that breaks in the middle of subscribing again is a loss for the subscriptions on it by then, and each is
+/// notified of each. Ablation: forgetting a loss that comes before the last one was reported leaves too few events.
 #[actix::test]
 async fn row_15_losses_in_a_row_lose_no_topic_and_no_gap() {
     let server = crate::support::server();
@@ -149,7 +149,7 @@ async fn row_15_losses_in_a_row_lose_no_topic_and_no_gap() {
     }
     publish_until_heard(&server, "test:c7", "after").await;
     notes.payload("after").await;
-    let told: u64 = notes
+    let reported: u64 = notes
         .events()
         .iter()
         .map(|event| match event {
@@ -158,13 +158,13 @@ async fn row_15_losses_in_a_row_lose_no_topic_and_no_gap() {
         })
         .sum();
     let gaps = subscription.stats().gaps;
-    assert!((5..=60).contains(&gaps) && told == gaps, "{told} told of {gaps}");
+    assert!((5..=60).contains(&gaps) && reported == gaps, "{reported} reported of {gaps}");
     eventually("an event for each", || (diary.count(is_gap) as u64 == gaps).then_some(())).await;
 }
 
-/// What is held back until every topic is there comes behind the gap, and a topic that is refused by then holds nobody up.
+/// Messages held back until every topic is there come behind the gap, and a topic that is refused by then delays no other.
 #[actix::test]
-async fn row_15_a_topic_that_is_refused_after_the_loss_is_told_and_the_others_go_on() {
+async fn row_15_a_topic_that_is_refused_after_the_loss_is_reported_and_the_others_go_on() {
     let server = crate::support::server();
     let rules = ["ACL", "SETUSER", "svc", "on", ">secret", "+@all", "~*", "resetchannels", "&test:*"];
     server.command(rules).expect("set").ok().expect("set");
@@ -197,7 +197,7 @@ async fn row_16_garbage_among_messages_costs_one_link_and_one_gap() {
         publish_until_heard(&server, "test:a", &nth.to_string()).await;
         notes.payload(&nth.to_string()).await;
     }
-    // Messages that nobody subscribed to, and kinds that nobody knows: dropped, and the link stays.
+    // Messages without a subscription, and unknown kinds: dropped, and the link stays.
     for odd in [
         &b">3\r\n$7\r\nmessage\r\n$1\r\nz\r\n$1\r\nx\r\n"[..],
         b">3\r\n$7\r\nmessage\r\n$6\r\ntest:z\r\n$1\r\nx\r\n",
@@ -236,7 +236,7 @@ async fn a_subscription_that_the_server_ends_is_made_again_with_a_gap() {
 }
 
 /// A node whose slot moves away ends a subscription in the words of a confirmation, and says MOVED behind it to who asked it
-/// to. Ablation: taken for the answer to what was asked after it had come, that MOVED is one too many, and the link ends
+/// to. Ablation: taken for the answer to a later command, that MOVED is one too many, and the link ends
 /// with a gap.
 #[actix::test]
 async fn a_late_moved_is_no_answer_to_what_was_asked_after_it_came() {

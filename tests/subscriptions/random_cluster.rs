@@ -1,4 +1,4 @@
-//! Subscriptions while a cluster changes in every way that it can: what is published is delivered, or a gap says that some is
+//! Subscriptions while a cluster changes in every way that it can: every published message is delivered, or a gap says that some is
 //! missing.
 
 use std::sync::Arc;
@@ -165,7 +165,7 @@ async fn every_message_is_delivered_or_covered_by_a_gap_whatever_a_cluster_does(
             }
         }
     }
-    // What is published from now on comes through, once the subscriptions are back.
+    // Messages published from now on arrive, once the subscriptions are back.
     for channel in &mut channels {
         let last = channel.published;
         let arrived = |channel: &Channel| {

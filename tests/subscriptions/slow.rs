@@ -6,7 +6,7 @@ use actix::prelude::*;
 use redis_actix::ErrorKind;
 use redis_actix::prelude::*;
 
-/// Ablation: without the sweep nobody notices the end of an actor on a quiet channel.
+/// Ablation: without the sweep the end of an actor on a quiet channel is not noticed.
 #[actix::test]
 async fn an_inbox_that_has_died_is_unsubscribed() {
     injected_panics_are_quiet();
@@ -33,9 +33,9 @@ async fn an_inbox_that_has_died_is_unsubscribed() {
     }
 }
 
-/// Ablation: with a bound on what waits and none on what is handed over, everything is in the mailbox.
+/// Ablation: with a bound on waiting messages and none on delivered ones, everything is in the mailbox.
 #[actix::test]
-async fn a_slow_inbox_costs_bounded_memory_by_its_policy_and_nobody_else_anything() {
+async fn a_slow_inbox_costs_bounded_memory_by_its_policy_and_does_not_affect_others() {
     const SENT: u64 = 2_000;
     let server = crate::support::server();
     let redis = hasty(config(server.port())).start().expect("started");
@@ -73,14 +73,14 @@ async fn a_slow_inbox_costs_bounded_memory_by_its_policy_and_nobody_else_anythin
             _ => 0,
         };
         let (payloads, dropped) = (notes.payloads(), notes.events().iter().map(dropped).sum::<u64>());
-        assert_eq!((payloads.len() as u64, dropped), (100, SENT - 100), "told of each that was dropped");
+        assert_eq!((payloads.len() as u64, dropped), (100, SENT - 100), "each dropped message is reported");
         assert_eq!(payloads.last() == Some(&last), overflow == Overflow::DropOldest);
         assert!(payloads.is_sorted());
     }
     until_subscribers(&server, "test:a", 1).await;
 }
 
-/// Ablation: without giving way after some messages, or with no more in hand than come in one turn, the inbox loses a
+/// Ablation: without yielding after some messages, or with no more buffered than one turn receives, the inbox loses a
 /// part of the burst.
 #[actix::test]
 async fn a_burst_reaches_a_fast_inbox_whole_and_in_order() {

@@ -54,7 +54,7 @@ impl IncrLoad {
         Self { account, callers }
     }
 
-    /// Waits until so many more were acknowledged.
+    /// Waits until `count` more were acknowledged.
     pub async fn goes_on(&self, more: i64) {
         let before = self.account.acknowledged.get();
         let going = || (self.account.acknowledged.get() > before + more).then_some(());

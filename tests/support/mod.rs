@@ -31,7 +31,7 @@ pub fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A server, or one line that says what is missing.
+/// A server, or one line that names the missing program.
 pub fn server() -> RedisServer {
     RedisServer::start().unwrap_or_else(|error| panic!("{error}"))
 }
@@ -46,7 +46,7 @@ pub fn hasty(config: RedisConfigBuilder) -> RedisBuilder {
     Redis::builder(config).reconnect(ReconnectPolicy::exponential(ms(5)..=ms(100)).stable_after(ms(500)))
 }
 
-/// So many INCRs of `k{a}`, the first of it, on their way to a server that is frozen.
+/// INCRs of `k{a}`, the first of its kind, on their way to a frozen server.
 pub async fn ask_the_frozen(
     redis: &Redis,
     server: &RedisServer,
@@ -187,7 +187,7 @@ pub async fn keep_busy(server: &RedisServer) {
     eventually("the server busy", || is_busy().then_some(())).await;
 }
 
-/// Runs a test in a process of its own, for what is counted per process. True in that process.
+/// Runs a test in a process of its own, for values that are counted per process. True in that process.
 pub fn alone(test: &str) -> bool {
     const ALONE: &str = "FAULTS_ALONE";
     if std::env::var(ALONE).is_ok_and(|name| name == test) {
@@ -260,7 +260,7 @@ impl tracing::Subscriber for FatalLog {
 
 /// Sends a message whose caller panics when it is woken, and a log that panics over that, on the actor's way through replies:
 /// takes the actor down in the middle of them, without its address, from whose first use on commands do not gather in the
-/// intake any more. For binaries with no log of their own.
+/// submit queue any more. For binaries with no log of their own.
 pub async fn fall_over<M: Command>(redis: &Redis, message: M) -> redis_actix::Result<M::Reply> {
     #[derive(Default)]
     struct Fatal(tokio::sync::Notify);

@@ -43,7 +43,7 @@ pub fn replicas(redis: &Redis) -> Vec<NodeInfo> {
     redis.connection_info().nodes.into_iter().filter(|node| node.role == "replica").collect()
 }
 
-/// Asks for replicas by reads, until so many links to them are ready.
+/// Asks for replicas by reads, until `count` links to them are ready.
 pub async fn replicas_ready(redis: &Redis, keys: &[String], count: usize) {
     let ready = || replicas(redis).iter().filter(|node| node.state == Some(ConnectionState::Ready)).count();
     for key in keys {
