@@ -16,6 +16,7 @@ use crate::frame::Frame;
 use crate::prefix::refusal::RefusalClass;
 use crate::prefix::waits::LONGEST;
 use call::Call;
+use cancel::is_unblocked;
 use shared::Shared;
 use stop::{Stop, Why};
 
@@ -35,7 +36,10 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, dedicated: Ru
         Ok(begun) => begun,
         Err(error) => return dedicated.ticket.complete(Err(error)),
     };
-    let own = frame.own_timeout().map(|own| dedicated.asked + own);
+    // A pipeline that waits for the replication of its writes has the deadline of its commands, extended by that wait. The
+    // time for a connection counts, because its callers wait for an ordinary write and not for an event.
+    let of_unit = || frame.is_unit().then(|| links.config().command_timeout().saturating_add(frame.longest_wait()));
+    let own = frame.own_timeout().or_else(of_unit).map(|limit| dedicated.asked + limit);
     let stop =
         Stop::new(dedicated, own.unwrap_or_else(|| Instant::now() + LONGEST * 2), links.blocking_calls().called_off());
     let mut call = Call::new(Shared { addr: main, links, slot }, frame, own, stop);
@@ -130,9 +134,12 @@ fn keys_of(frame: &Frame) -> Vec<Vec<u8>> {
 
 /// What somebody is told whose wait was ended for a reason of ours. What came all the same is theirs.
 fn explained(outcome: Result<Value>, kind: ErrorKind, words: &'static str) -> Result<Value> {
+    let unblocked = is_unblocked(&outcome);
     match outcome {
+        // A pipeline whose WAIT was ended. Its writes have run, or the server had postponed them.
+        Ok(_) if unblocked => Err(ended(kind, words, Fate::Unknown)),
         Ok(value) if is_nothing(&value) => Err(ended(kind, words, Fate::Rejected)),
-        Err(error) if error.code().is_some_and(|code| code == "UNBLOCKED") => Err(ended(kind, words, Fate::Rejected)),
+        Err(_) if unblocked => Err(ended(kind, words, Fate::Rejected)),
         Err(error) if error.code().is_none() => Err(ended(kind, words, error.fate())),
         other => other,
     }
@@ -142,7 +149,7 @@ fn ended(kind: ErrorKind, words: &'static str, fate: Fate) -> Error {
     let became = match fate {
         Fate::Rejected => "it was called off, and took nothing",
         Fate::NotSent => "it was never sent",
-        Fate::Unknown => "its link did not answer, so that it may have taken something",
+        Fate::Unknown => "it may have taken or written something",
     };
     Error::new(kind, fate, format!("{words}; {became}"))
 }

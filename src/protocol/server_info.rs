@@ -33,11 +33,29 @@ impl ServerInfo {
             _ => has_written,
         }
     }
+
+    /// Whether a client that CLIENT UNBLOCK has released runs its command no more. Before Redis 7.2 a command that was
+    /// postponed by CLIENT PAUSE or a failover is answered with UNBLOCKED and runs all the same when the pause ends.
+    pub(crate) fn unblock_is_final(&self) -> bool {
+        let version = self.version.as_deref().unwrap_or_default();
+        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+        (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= (7, 2)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unblock_is_final_from_version_7_2_on() {
+        let is_final = |version: Option<&str>| {
+            ServerInfo { version: version.map(str::to_owned), ..ServerInfo::default() }.unblock_is_final()
+        };
+        assert!(["7.2.0", "7.4.1", "8.0.2", "10.1"].iter().all(|version| is_final(Some(version))));
+        assert!(["7.0.15", "6.2.14", "7", "unstable"].iter().all(|version| !is_final(Some(version))));
+        assert!(!is_final(None));
+    }
 
     /// Ablation: where a server that reports no role counts as a master, the first assertion fails.
     #[test]

@@ -88,7 +88,8 @@ impl ConsumerCommands {
     }
 
     pub(crate) async fn unblock(self: Arc<Self>, client: i64) {
-        let frame = self.beside(Frame::known("CLIENT UNBLOCK").arg(client).idempotent());
+        // With ERROR: the default mode crashes servers whose writes are paused, for example during CLUSTER FAILOVER.
+        let frame = self.beside(Frame::known("CLIENT UNBLOCK").arg(client).arg("ERROR").idempotent());
         let answer = self.control.send(Internal(frame)).await;
         if let Err(error) = self.denials.note(Missing::Client, answer) {
             tracing::debug!(%error, "a blocked read could not be let go");

@@ -169,3 +169,64 @@ async fn row_14_a_dead_link_under_an_endless_wait_is_noticed_and_its_remains_are
     };
     eventually("the client at the server ended", killed).await;
 }
+
+/// The time of a pipeline with WAIT begins when it is sent, not when a connection is free for it.
+///
+/// Ablation: without the deadline of units it fails with `1.6 s behind the connection`.
+#[actix::test]
+async fn the_deadline_of_a_wait_for_replication_includes_the_time_for_a_connection() {
+    const HOLD: Duration = Duration::from_millis(300);
+    const COMMAND_TIMEOUT: Duration = Duration::from_millis(1_300);
+    let server = crate::support::server();
+    let redis = hasty(config(server.port()).command_timeout(COMMAND_TIMEOUT)).links(LinkLimit::new(1));
+    let redis = redis.start().expect("started");
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let (leased, has_lease) = tokio::sync::oneshot::channel::<()>();
+    let mut once = Some((leased, released));
+    let watcher = redis.clone();
+    let watching = actix::spawn(async move {
+        let watch = watcher.watch(["k"], move |_| {
+            let once = once.take();
+            async move {
+                if let Some((leased, released)) = once {
+                    leased.send(()).expect("the test waits");
+                    released.await.expect("the test releases");
+                }
+                Ok(None::<Transaction<(Incr,)>>)
+            }
+        });
+        watch.await.map(drop)
+    });
+    has_lease.await.expect("the only connection is leased");
+    server.command(["CLIENT", "PAUSE", "60000", "WRITE"]).expect("asked").ok().expect("paused");
+    let sending = actix::spawn(redis.send(Pipeline::new((Set::new("k", 1), Wait::new(1, HOLD)))));
+    let sent = Instant::now();
+    eventually("most of the time gone", || (sent.elapsed() > ms(900)).then_some(())).await;
+    release.send(()).expect("the watch waits");
+    watching.await.expect("no panic").expect("nothing to do");
+    let free = Instant::now();
+    let error = sending.await.expect("no panic").expect_err("writes are paused");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(free.elapsed() < HOLD + COMMAND_TIMEOUT - ms(300), "{:?} behind the connection", free.elapsed());
+    server.command(["CLIENT", "UNPAUSE"]).expect("the server has not crashed").ok().expect("resumed");
+}
+
+/// FAILOVER, CLUSTER FAILOVER and CLIENT PAUSE postpone writes, blocking ones included.
+///
+/// Ablation: CLIENT UNBLOCK without ERROR fails with `the server has not crashed: .. ConnectionRefused`. Where the link is
+/// used again on Redis 7.0, the element is taken without a caller.
+#[actix::test]
+async fn a_caller_that_leaves_while_the_server_postpones_writes_neither_crashes_it_nor_loses_an_element() {
+    let server = crate::support::server();
+    let redis = hasty(config(server.port())).start().expect("started");
+    redis.send(Ping::new()).await.expect("ready");
+    server.command(["CLIENT", "PAUSE", "60000", "WRITE"]).expect("asked").ok().expect("paused");
+    let pop = actix::spawn(redis.send(BLPop::new(["l"], LONG)));
+    waiting(&server, 1).await;
+    pop.abort();
+    waiting(&server, 0).await;
+    server.command(["CLIENT", "UNPAUSE"]).expect("the server has not crashed").ok().expect("resumed");
+    server.command(["RPUSH", "test:l", "x"]).expect("asked").int().expect("pushed");
+    let popped = redis.send(BLPop::new(["l"], LONG)).await.expect("answered");
+    assert_eq!(popped.expect("an element").value, b"x");
+}

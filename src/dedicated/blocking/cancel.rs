@@ -57,6 +57,18 @@ enum Over {
     Its,
 }
 
+/// Whether CLIENT UNBLOCK ended the command, or the WAIT of a pipeline.
+pub(super) fn is_unblocked(answer: &Result<Value>) -> bool {
+    let is_code = |error: &redis::ServerError| error.code() == "UNBLOCKED";
+    match answer {
+        Err(error) => error.code() == Some("UNBLOCKED"),
+        Ok(Value::Array(replies)) => {
+            replies.iter().any(|reply| matches!(reply, Value::ServerError(error) if is_code(error)))
+        }
+        Ok(_) => false,
+    }
+}
+
 impl Shared {
     /// Has the server let go, and returns what it answered; closes the link where it does not.
     pub(super) async fn cancel(&self, blocked: Blocked<'_>, why: Why) -> Result<Value> {
@@ -100,7 +112,8 @@ impl Shared {
             }
         };
         if let Some(answer) = answer {
-            if matches!(over, Over::Its) {
+            let may_run_later = is_unblocked(&answer) && !blocked.server_info.unblock_is_final();
+            if may_run_later || matches!(over, Over::Its) {
                 blocked.link.discard();
             }
             return answer;

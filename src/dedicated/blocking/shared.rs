@@ -136,8 +136,10 @@ impl Shared {
     }
 }
 
+/// With ERROR, because the default mode makes servers crash when the command is postponed by CLIENT PAUSE, FAILOVER or
+/// CLUSTER FAILOVER (seen with Redis 7.0.15 and 8.0.2 and Valkey 8.1.1): they have no timeout reply for such a command.
 pub(super) fn unblock(client: i64) -> Frame {
-    Frame::known("CLIENT UNBLOCK").arg(client).idempotent()
+    Frame::known("CLIENT UNBLOCK").arg(client).arg("ERROR").idempotent()
 }
 
 fn may_come(error: &Error) -> bool {
