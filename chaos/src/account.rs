@@ -18,6 +18,8 @@ pub struct Account {
     /// When the arbiter's thread ran last, as far as its timer knows.
     last_run: Mutex<Option<Instant>>,
     current_fault: Mutex<String>,
+    /// The last faults, with the time at which each began.
+    recent: Mutex<VecDeque<(String, Instant)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -50,6 +52,18 @@ impl Account {
     pub fn fault(&self, name: &str) {
         *lock(&self.faults).entry(name.to_owned()).or_default() += 1;
         name.clone_into(&mut lock(&self.current_fault));
+        let mut recent = lock(&self.recent);
+        recent.push_back((name.to_owned(), Instant::now()));
+        if recent.len() > 100 {
+            recent.pop_front();
+        }
+    }
+
+    /// The faults that began within this time, in milliseconds ago.
+    pub fn recent_faults(&self, within: Duration) -> String {
+        let recent = lock(&self.recent);
+        let recent = recent.iter().filter(|(_, at)| at.elapsed() < within);
+        recent.map(|(name, at)| format!("{name} {}", at.elapsed().as_millis())).collect::<Vec<_>>().join(", ")
     }
 
     pub fn count(&self, outcome: &str) {

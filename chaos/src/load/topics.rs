@@ -20,17 +20,31 @@ enum Came {
     Gap,
 }
 
+/// A published message, for the diagnosis of a loss.
+#[derive(Debug, Clone, Copy)]
+struct Published {
+    reported: Reported,
+    asked: Instant,
+    ended: Instant,
+    /// The number of subscribers that the server reported.
+    receivers: Option<u64>,
+}
+
 /// Events of the inbox, and published messages.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    came: RefCell<Vec<Came>>,
-    published: RefCell<BTreeMap<u64, (Reported, Instant)>>,
+    came: RefCell<Vec<(Came, Instant)>>,
+    published: RefCell<BTreeMap<u64, Published>>,
     sharded: Cell<bool>,
 }
 
 impl Heard {
+    fn add(&self, came: Came) {
+        self.came.borrow_mut().push((came, Instant::now()));
+    }
+
     fn has(&self, number: u64) -> bool {
-        self.came.borrow().contains(&Came::Message(number))
+        self.came.borrow().iter().any(|(came, _)| *came == Came::Message(number))
     }
 }
 
@@ -48,13 +62,13 @@ impl Handler<SubscriptionEvent> for Inbox {
         match event {
             SubscriptionEvent::Message(message) => {
                 shared.served("subscription");
-                shared.heard.came.borrow_mut().push(Came::Message(message.decode().unwrap_or_default()));
+                shared.heard.add(Came::Message(message.decode().unwrap_or_default()));
             }
             SubscriptionEvent::Gap { .. } => {
                 shared.account.count("subscription gaps");
-                shared.heard.came.borrow_mut().push(Came::Gap);
+                shared.heard.add(Came::Gap);
             }
-            SubscriptionEvent::Dropped { .. } => shared.heard.came.borrow_mut().push(Came::Gap),
+            SubscriptionEvent::Dropped { .. } => shared.heard.add(Came::Gap),
             other => {
                 let words = || format!("{other:?}");
                 shared.account.check(false, "an unexpected event of a subscription", words);
@@ -82,15 +96,17 @@ async fn one(shared: &Shared) -> Option<u64> {
     let (number, asked) = (shared.ledger.number(), Instant::now());
     let payload = number.to_string();
     let sent = if shared.heard.sharded.get() {
-        shared.redis.send(SPublish::new(TOPIC, payload)).await.map(drop)
+        shared.redis.send(SPublish::new(TOPIC, payload)).await
     } else {
-        shared.redis.send(Publish::new(TOPIC, payload)).await.map(drop)
+        shared.redis.send(Publish::new(TOPIC, payload)).await
     };
     shared.in_time("publish", asked, shared.deadline);
-    let reported = sent.as_ref().map_or_else(Reported::from, |()| Reported::Acknowledged);
-    shared.heard.published.borrow_mut().insert(number, (reported, Instant::now()));
+    let reported = sent.as_ref().map_or_else(Reported::from, |_| Reported::Acknowledged);
+    let receivers = sent.as_ref().ok().copied();
+    let published = Published { reported, asked, ended: Instant::now(), receivers };
+    shared.heard.published.borrow_mut().insert(number, published);
     match sent {
-        Ok(()) => Some(number),
+        Ok(_) => Some(number),
         Err(error) => {
             shared.failed("publish", &error);
             None
@@ -116,7 +132,7 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
     // Messages arrive in the order of publication; a gap stands between two that arrived.
     let mut covered: Vec<(u64, u64)> = Vec::new();
     let (mut last, mut gap, mut seen) = (0, false, BTreeSet::new());
-    for event in &came {
+    for (event, _) in &came {
         match *event {
             Came::Gap => gap = true,
             Came::Message(number) => {
@@ -132,13 +148,13 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
         covered.push((last, u64::MAX));
     }
     let mut holes = BTreeSet::new();
-    for (number, (reported, _)) in &published {
-        let (came, gap) = (seen.contains(number), covered.iter().any(|(from, to)| (from..to).contains(&number)));
+    for (number, Published { reported, .. }) in &published {
+        let (has_come, gap) = (seen.contains(number), covered.iter().any(|(from, to)| (from..to).contains(&number)));
         match reported {
             Reported::NotSent | Reported::Rejected => {
-                shared.account.check(!came, "a fate denies what ran", || format!("message {number}, {reported:?}"));
+                shared.account.check(!has_come, "a fate denies what ran", || format!("message {number}, {reported:?}"));
             }
-            Reported::Acknowledged if came => {
+            Reported::Acknowledged if has_come => {
                 tally.acknowledged += 1;
                 shared.account.count("subscription came");
             }
@@ -147,10 +163,11 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
                 let new = holes.insert(hole);
                 shared.account.check(gap || !new, "messages are missing without a gap", || {
                     let next = seen.range(number..).next().copied().unwrap_or(u64::MAX);
-                    let of = published.range(hole + 1..next);
-                    let times = of.clone().map(|(_, (_, at))| at.elapsed());
-                    let (first, last) = (times.clone().max(), times.min());
-                    format!("{} messages, published {first:?} to {last:?} ago", of.count())
+                    format!(
+                        "{}; faults: {}",
+                        timeline(&came, &published, (hole, next)),
+                        shared.account.recent_faults(Duration::from_secs(60))
+                    )
                 });
                 tally.acknowledged += 1;
                 tally.lost_by_server += u64::from(gap);
@@ -161,4 +178,21 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
         }
     }
     tally
+}
+
+/// The messages between two that arrived, and the events of the inbox around them, in milliseconds ago.
+fn timeline(came: &[(Came, Instant)], published: &BTreeMap<u64, Published>, (from, to): (u64, u64)) -> String {
+    const SHOWN: usize = 10;
+    let ago = |at: Instant| at.elapsed().as_millis();
+    let lost = published.range(from + 1..to).take(SHOWN).map(|(number, message)| {
+        let Published { reported, asked, ended, receivers } = message;
+        format!("{number} {reported:?} asked {} ended {} receivers {receivers:?}", ago(*asked), ago(*ended))
+    });
+    let lost: Vec<_> = lost.collect();
+    let at = came.iter().position(|(came, _)| *came == Came::Message(from)).unwrap_or_default();
+    let around = came.iter().skip(at.saturating_sub(SHOWN)).take(2 * SHOWN);
+    let around: Vec<_> = around.map(|(came, when)| format!("{came:?} {}", ago(*when))).collect();
+    let gaps = came.iter().filter(|(came, _)| *came == Came::Gap).map(|(_, when)| ago(*when).to_string());
+    let gaps: Vec<_> = gaps.collect();
+    format!("{} lost: [{}]; inbox: [{}]; gaps: {}", lost.len(), lost.join(", "), around.join(", "), gaps.join(", "))
 }
