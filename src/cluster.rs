@@ -1,6 +1,7 @@
-//! What a client of a cluster decides: which node a command belongs to, what becomes of it when that node says
-//! "not here" or "not now", and when the picture of the cluster is drawn anew.
+//! What a client of a cluster decides: which node a command belongs to, what follows when that node refuses it, and when the
+//! topology is refreshed.
 
+pub(crate) mod key_split;
 pub(crate) mod merge;
 pub(crate) mod node_table;
 pub(crate) mod redirect;

@@ -22,7 +22,25 @@ pub(crate) enum Merge {
     /// Names, each with a number behind it, which are added.
     SumByName,
     /// Lists whose items belong at these places.
-    Places(Vec<Vec<usize>>),
+    Places(Places),
+}
+
+/// Where the items of each part belong in the whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Of each item, part by part, its index in the whole.
+    pub(crate) order: Vec<u32>,
+    /// Where the items of each part end in `order`.
+    pub(crate) ends: Vec<u32>,
+}
+
+impl Places {
+    /// The indexes of the items of one part.
+    pub(crate) fn of_part(&self, nth: usize) -> &[u32] {
+        let end_of = |nth: usize| self.ends.get(nth).map(|end| *end as usize);
+        let start = nth.checked_sub(1).and_then(end_of).unwrap_or_default();
+        self.order.get(start..end_of(nth).unwrap_or(start)).unwrap_or_default()
+    }
 }
 
 impl Merge {
@@ -70,10 +88,10 @@ impl Merge {
                 Value::Array(sums.into_iter().flat_map(|(name, sum)| [name, Value::Int(sum)]).collect())
             }
             Self::Places(places) => {
-                let mut whole = vec![Value::Nil; places.iter().map(Vec::len).sum()];
-                for (places, reply) in places.iter().zip(replies) {
-                    for (place, item) in places.iter().zip(items(reply)) {
-                        if let Some(gap) = whole.get_mut(*place) {
+                let mut whole = vec![Value::Nil; places.order.len()];
+                for (nth, reply) in replies.into_iter().enumerate() {
+                    for (place, item) in places.of_part(nth).iter().zip(items(reply)) {
+                        if let Some(gap) = whole.get_mut(*place as usize) {
                             *gap = item;
                         }
                     }
@@ -143,7 +161,7 @@ mod tests {
             ]),
             array([text("a"), Value::Int(5), text("b"), Value::Int(1)])
         );
-        let places = Merge::Places(vec![vec![1, 3], vec![0, 2]]);
+        let places = Merge::Places(Places { order: vec![1, 3, 0, 2], ends: vec![2, 4] });
         assert_eq!(
             places.apply(vec![array([text("b"), Value::Nil]), array([text("a"), text("c")])]),
             array([text("a"), text("b"), text("c"), Value::Nil])

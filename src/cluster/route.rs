@@ -2,10 +2,11 @@
 
 use smallvec::SmallVec;
 
+use super::key_split::KeySplit;
 use super::merge::Merge;
-use super::slot::{SLOTS, Slots};
+use super::slot::Slots;
 use crate::error::Error;
-use crate::frame::{Frame, View};
+use crate::frame::{Frame, Unit, View};
 use crate::prefix::marks::Form;
 use crate::prefix::positions::positions;
 
@@ -83,6 +84,12 @@ pub(crate) fn of_pipeline(frame: &Frame, slots: &Slots, same: impl Fn(u16, u16) 
     }
     let list = distinct(list);
     (!list.is_empty()).then_some(list)
+}
+
+/// The slots of the elements of a pipeline; none of another frame.
+pub(crate) fn slots_of_pipeline(frame: &Frame, slots: &Slots) -> SlotList {
+    let elements = frame.unit().into_iter().flat_map(|unit| (0..unit.len()).filter_map(|at| unit.view(at)));
+    distinct(elements.filter_map(|view| slot_of_view(&view, slots)).collect())
 }
 
 /// The slot of a command, if all its keys are in one.
@@ -174,42 +181,39 @@ fn of_view(view: &View<'_>, own: Option<u16>, slots: &Slots) -> Way {
     })
 }
 
-/// The parts of a command that means the same in parts, in the order in which their slots come first.
+/// The parts of a command that means the same in parts.
 fn split(frame: &Frame, slots: &Slots) -> Option<Route> {
-    let name = frame.name();
-    let (merge, step) = match name.as_str() {
-        "MGET" => (Merge::Places(Vec::new()), 1),
-        "DEL" | "UNLINK" | "EXISTS" | "TOUCH" => (Merge::Sum, 1),
-        "MSET" => (Merge::First, 2),
-        _ => return None,
-    };
-    let mut parts: Vec<(u16, Frame)> = Vec::new();
-    let mut places: Vec<Vec<usize>> = Vec::new();
-    // By slot, as a table: with a search in the list of parts, as many steps as keys times parts.
-    let mut part_of = vec![usize::MAX; usize::from(SLOTS)];
-    let mut words = frame.args().skip(1);
-    let mut at = 0;
-    while let Some(key) = words.next() {
-        let slot = slots.of(key);
-        let known = part_of.get_mut(usize::from(slot))?;
-        if *known == usize::MAX {
-            *known = parts.len();
-            parts.push((slot, Frame::known(&name)));
-            places.push(Vec::new());
-        }
-        let (_, part) = parts.get_mut(*known)?;
-        let mut whole = std::mem::take(part).key(key);
-        for _ in 1..step {
-            whole = whole.arg(words.next()?);
-        }
-        *part = whole;
-        places.get_mut(*known)?.push(at);
-        at += 1;
+    let mut keys = KeySplit::of(frame)?;
+    keys.read(frame, slots, usize::MAX)?;
+    let parts = keys.into_parts();
+    let frames = (0..parts.len()).filter_map(|nth| parts.part(nth, frame)).collect();
+    Some(Route::Scattered(frames, parts.to_merge()))
+}
+
+/// What an element of a pipeline needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ElementWay {
+    /// The owner of this slot.
+    Slot(u16),
+    /// Any node.
+    Any,
+    /// Several nodes.
+    Several,
+}
+
+/// Where the element at `index` of a pipeline goes.
+///
+/// # Errors
+/// When no node could run it.
+pub(crate) fn way_of_element(unit: &Unit, index: usize, slots: &Slots) -> Result<ElementWay, Error> {
+    let Some(view) = unit.view(index) else { return Ok(ElementWay::Any) };
+    match of_view(&view, None, slots) {
+        Way::Route(Route::Slot(slot)) => return Ok(ElementWay::Slot(slot)),
+        Way::Route(Route::Any | Route::Prefer(_)) => return Ok(ElementWay::Any),
+        _ => {}
     }
-    for (_, part) in &mut parts {
-        *part = std::mem::take(part).like(frame);
-    }
-    Some(Route::Scattered(parts, if matches!(merge, Merge::Places(_)) { Merge::Places(places) } else { merge }))
+    unit.command(index).map_or(Ok(()), |frame| route(&frame, slots).map(drop))?;
+    Ok(ElementWay::Several)
 }
 
 fn refuse(frame: &Frame, why: &'static str) -> Error {

@@ -4,9 +4,11 @@
 //! Every link keeps the delivery contract by itself. What a node did not run, by its own word, comes back here and is
 //! sent where it belongs.
 
+mod backlog;
 mod gather;
 mod nodes;
 mod redirects;
+mod refusal_check;
 mod replica_reads;
 mod routed_request;
 mod scatter;
@@ -16,7 +18,7 @@ mod topology_query;
 use std::{
     collections::BTreeMap,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::Ordering,
@@ -31,7 +33,7 @@ use tokio::sync::oneshot;
 use crate::client::gauges::Gauges;
 use crate::client::submit_queue::Callers;
 use crate::cluster::refresh::Refresh;
-use crate::cluster::route::{Route, SlotList, of_pipeline, route};
+use crate::cluster::route::{Route, SlotList, of_pipeline, route, slots_of_pipeline};
 use crate::cluster::slot::Slots;
 use crate::cluster::slot_map::Map;
 use crate::cluster::slot_queue::{SendOrder, SlotQueues};
@@ -50,10 +52,12 @@ use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout};
 use crate::frame::WhenDown;
 use crate::protocol::server_info::ServerInfo;
 use crate::replicas::pool::Replicas;
+use backlog::Backlog;
 use nodes::Nodes;
 use redirects::DelayedRequest;
+use refusal_check::OpenQuestion;
 pub(crate) use routed_request::Routed;
-use routed_request::{RouteState, RoutedRequests};
+use routed_request::{Destination, RouteState, RoutedRequests};
 use status::PublishedStatus;
 use topology_query::refresh_topology;
 
@@ -92,6 +96,10 @@ pub(crate) struct Router {
     /// Those that wait by themselves: when they are sent again, and a number.
     delayed: BTreeMap<(Instant, u64), DelayedRequest>,
     delays: u64,
+    /// Refusals of commands that must not run twice, about which a node is asked.
+    questions: Vec<OpenQuestion>,
+    /// New commands behind one that is being taken apart.
+    backlog: Backlog,
     /// How many commands came so far.
     orders: u64,
     /// A redirect has changed the map, and the handles were not told.
@@ -143,6 +151,8 @@ impl Router {
             queues: SlotQueues::new(),
             delayed: BTreeMap::new(),
             delays: 0,
+            questions: Vec::new(),
+            backlog: Backlog::default(),
             orders: 0,
             has_moved: false,
             book: Arc::new(RoutedRequests::new(slots)),
@@ -240,7 +250,7 @@ impl Router {
         if self.map.is_empty() {
             self.pending.enqueue(ticket, deadline, state);
         } else {
-            self.dispatch(ticket);
+            self.enter(ticket);
         }
     }
 
@@ -253,6 +263,14 @@ impl Router {
     /// Sends a command where it belongs.
     fn dispatch(&mut self, ticket: Box<Routed>) {
         use crate::connection::request::Pending as _;
+        if let Some(Destination { node, slot }) = ticket.route_state.destination {
+            let node = Some(node).filter(|node| self.nodes.is_primary(*node)).or_else(|| self.nodes.owner(slot));
+            let slots = slots_of_pipeline(ticket.frame(), &self.slots);
+            return match node {
+                Some(node) => self.send(ticket, node, slots),
+                None => self.no_node_error(ticket),
+            };
+        }
         if let Some(slot) = ticket.route_state.slot {
             return self.send_to_slot(ticket, slot);
         }
@@ -266,12 +284,7 @@ impl Router {
                 Some(node) => self.send(ticket, node, SlotList::new()),
                 None => self.no_node_error(ticket),
             },
-            Ok(Route::Primaries(merge)) => {
-                let frame = ticket.frame();
-                let slots = self.nodes.first_slots();
-                let parts = slots.iter().map(|slot| (*slot, frame.clone().on_slot(*slot))).collect();
-                self.scatter(ticket, parts, merge);
-            }
+            Ok(Route::Primaries(merge)) => self.send_to_primaries(ticket, merge),
             Ok(Route::Scattered(parts, merge)) => self.scatter(ticket, parts, merge),
             Ok(Route::Each) => {
                 let (nodes, queues) = (&self.nodes, &self.queues);
@@ -353,6 +366,7 @@ impl Router {
         self.nodes.each(|driver| driver.abort(cause.clone()));
         self.take_returned();
         self.pending.fail_queued(&cause, ConnectionState::Closed);
+        self.end_backlog(&cause.error(Fate::NotSent));
         let delayed = std::mem::take(&mut self.delayed).into_values();
         for DelayedRequest { ticket, .. } in delayed.chain(self.queues.take_all()) {
             ticket.finish(Err(cause.error(Fate::NotSent)));
@@ -384,6 +398,10 @@ impl Router {
 
     /// One turn: bounded work, then `Pending` with wakers set for the sockets, the looks and the clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
+        if self.closed.is_none() && self.poll_backlog() {
+            // Behind a plain wake-up the runtime looks at its timers and sockets only after 61 turns like this.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
         for round in 0.. {
             if self.closed.is_some() {
                 break;
@@ -410,7 +428,7 @@ impl Router {
             }
         }
         let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
-        let waiting = self.pending.queued() + self.delayed.len() + self.queues.len();
+        let waiting = self.pending.queued() + self.delayed.len() + self.queues.len() + self.backlog.len();
         self.gauges.set(queued + reads + waiting, in_flight + reading);
         let now = Instant::now();
         let report = self.book.report();
@@ -473,7 +491,7 @@ impl Router {
             self.pending.explain(None);
             for (ticket, _, _) in self.pending.take_queued() {
                 if let Ok(ticket) = Routed::of(ticket) {
-                    self.dispatch(ticket);
+                    self.enter(ticket);
                 }
             }
         }

@@ -95,6 +95,8 @@ struct Sent<R> {
     owed: u32,
     lost_links: u16,
     repeatable: bool,
+    /// It was refused, but its own code may have written that answer after it ran. See [`replies`].
+    is_unconfirmed: bool,
 }
 
 impl Limits {
@@ -147,6 +149,10 @@ pub(crate) struct Admission<R> {
     flight_bytes: usize,
     /// What the server said to the oldest commands of the flight, none of which it executed.
     refusals: Vec<Error>,
+    /// How many of these may have run all the same.
+    unconfirmed: usize,
+    /// The connection has to ask the server whether it is ready.
+    asks: bool,
     /// The replies that came so far for the unit at the front of the flight.
     partial: Vec<Value>,
 }
@@ -163,6 +169,8 @@ impl<R: Queueable> Admission<R> {
             flight: DeadlineQueue::new(),
             flight_bytes: 0,
             refusals: Vec::new(),
+            unconfirmed: 0,
+            asks: false,
             partial: Vec::new(),
         }
     }
@@ -238,8 +246,13 @@ impl<R: Queueable> Admission<R> {
             return None;
         }
         loop {
-            let size = self.queue.front()?.size;
-            if !self.has_window(size.get()) {
+            let front = self.queue.front()?;
+            if !self.has_window(front.size.get()) {
+                return None;
+            }
+            if self.window == 0 && !self.leaving && replies::may_forge(front.ticket.frame()) {
+                // Of a server that may not be ready, a command is asked whose refusal can be believed.
+                self.asks = true;
                 return None;
             }
             let (queued, deadline) = self.queue.pop_front()?;
@@ -286,15 +299,21 @@ impl<R: Queueable> Admission<R> {
             runs_at = span.start + 1;
         }
         self.flight_bytes += size.get();
-        let sent = Sent { ticket: Some(ticket), runs_at, size, owed, lost_links, repeatable };
+        let is_unconfirmed = false;
+        let sent = Sent { ticket: Some(ticket), runs_at, size, owed, lost_links, repeatable, is_unconfirmed };
         self.flight.push_back(sent, deadline);
     }
 
     /// A question of the connection's own was encoded: its reply finds nobody.
     pub(crate) fn sent_own(&mut self, now: Instant) {
-        let (size, lost_links, repeatable) = (Size::default(), 0, false);
-        let sent = Sent { ticket: None, runs_at: OWN, size, owed: 1, lost_links, repeatable };
+        let (size, lost_links, repeatable, is_unconfirmed) = (Size::default(), 0, false, false);
+        let sent = Sent { ticket: None, runs_at: OWN, size, owed: 1, lost_links, repeatable, is_unconfirmed };
         self.flight.push_back(sent, Deadline::Common(now + self.limits.timeout));
+    }
+
+    /// Whether the connection has to ask the server whether it is ready, and to note that as [`sent_own`](Self::sent_own).
+    pub(crate) fn take_question(&mut self) -> bool {
+        std::mem::take(&mut self.asks)
     }
 
     /// Puts a command that was answered, and has to be sent once more for that, ahead of all that wait. It was
@@ -327,7 +346,7 @@ impl<R: Queueable> Admission<R> {
         self.flight.expire_in_place(now, |sent| {
             if let Some(ticket) = sent.ticket.take() {
                 *abandoned += ticket.weight();
-                let fate = if sent.owed == 0 { Fate::NotSent } else { Fate::Unknown };
+                let fate = if sent.owed == 0 && !sent.is_unconfirmed { Fate::NotSent } else { Fate::Unknown };
                 ticket.complete(Err(timed_out(fate).in_phase(Phase::Sent, state.as_str())));
             }
         });

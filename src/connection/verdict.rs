@@ -45,6 +45,19 @@ impl ErrorVerdict {
         }
     }
 
+    /// As [`fate`](Self::fate), where this reply is all that will be known. A script that ran can have written the text of a
+    /// server that is not ready. Of a script that the server does not have, callers rely on the reply.
+    pub(crate) fn final_fate(self, command: CommandFacts<'_>) -> Fate {
+        let may_be_written = |refusal: ServerRefusal| match refusal {
+            ServerRefusal::NoScript => !command.is_by_digest(),
+            refusal => refusal.is_not_now(),
+        };
+        match self {
+            Self::NotRun(refusal) if command.may_forge() && may_be_written(refusal) => Fate::Unknown,
+            verdict => verdict.fate(),
+        }
+    }
+
     pub(crate) fn not_run(self) -> Option<ServerRefusal> {
         match self {
             Self::NotRun(refusal) => Some(refusal),
@@ -94,6 +107,11 @@ impl<'a> CommandFacts<'a> {
         Self { slot, ..self }
     }
 
+    /// Whether it names a script that the server may not have.
+    fn is_by_digest(self) -> bool {
+        self.name.eq_ignore_ascii_case(b"EVALSHA") || self.name.eq_ignore_ascii_case(b"EVALSHA_RO")
+    }
+
     /// Whether it must not run a second time, and its own code could have written any error reply to it.
     pub(crate) fn may_forge(self) -> bool {
         self.user_code && !self.reads
@@ -119,7 +137,7 @@ pub(crate) fn final_error(frame: &Frame, error: Error) -> Error {
 /// The error of one command of a pipeline or a transaction that was executed, as its caller gets it.
 pub(crate) fn part_error(frame: &Frame, unit: &Unit, index: usize, error: &ServerError) -> Error {
     let facts = CommandFacts::of_part(unit, index);
-    let fate = verdict(error.code(), error.details().unwrap_or_default(), facts).fate();
+    let fate = verdict(error.code(), error.details().unwrap_or_default(), facts).final_fate(facts);
     let fate = if frame.may_have_run() && !facts.reads { Fate::Unknown } else { fate };
     Error::server(error.code(), error.details()).with_fate(fate)
 }

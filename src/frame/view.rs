@@ -56,6 +56,18 @@ impl Frame {
         View { words: &self.encoded, encoded: &self.encoded, marks: &self.marks }
     }
 
+    /// The word that begins at this offset, 0 for the name, and the offset of the next one.
+    pub(crate) fn word_at(&self, offset: usize) -> Option<(&[u8], usize)> {
+        let mut words = Words(self.encoded.get(offset..)?);
+        let word = words.next()?;
+        Some((word, self.encoded.len() - words.0.len()))
+    }
+
+    /// How many names it has that get the prefix.
+    pub(crate) fn count_names(&self) -> usize {
+        self.marks.len()
+    }
+
     /// Sends the frame to the owner of this slot, regardless of its keys.
     pub(crate) fn on_slot(mut self, slot: u16) -> Self {
         self.traits.slot = NonZeroU16::new(slot + 1);

@@ -35,9 +35,11 @@ use crate::frame::{Extra, Frame, Source};
 ///
 /// A script can access any key that it names itself. Only keys added with [`key`](Invocation::key) have the prefix.
 ///
-/// Errors of a script are passed on with their code, and do not repeat it, with one exception: an error with exactly the text of the
-/// server's own LOADING, BUSY, MASTERDOWN, TRYAGAIN, CLUSTERDOWN or NOSCRIPT cannot be distinguished from the server's, so the
-/// script is sent again until its deadline. Do not let a script return these texts.
+/// Errors of a script are passed on with their code, and do not repeat it. A script that replies with exactly the text of a server
+/// that is loading, busy or without a master is sent again only if the server refuses the next command as well, or a PING; one
+/// that replies with the text of CLUSTERDOWN or TRYAGAIN, only if the node refuses EXISTS of the same keys. Otherwise the error
+/// has [`Fate::Unknown`](crate::Fate::Unknown), because the script has run. One exception is left: a script that replies with
+/// exactly the server's NOSCRIPT runs twice.
 pub struct Script<T> {
     source: &'static str,
     read_only: bool,

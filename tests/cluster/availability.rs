@@ -230,3 +230,24 @@ async fn a_cluster_all_of_whose_nodes_have_new_addresses_is_found_by_its_seed() 
     drop(before);
     assert_eq!(redis.send(Incr::new("k").idempotent()).await.expect("at the new node"), 2);
 }
+
+/// Its CLUSTER NODES says that another node owns all slots, as behind an address that leads to two nodes in turn.
+///
+/// Ablation: a scan that counts no such answer does not end.
+#[actix::test]
+async fn a_scan_ends_where_a_node_and_the_topology_contradict_each_other_for_good() {
+    let nodes = Scripted::start(1, |asked| match asked.name().as_str() {
+        "CLUSTER" => {
+            let lines =
+                "a 127.0.0.1:1@2 myself,master - 0 0 1 connected\nb 127.0.0.1:3@4 master - 0 0 2 connected 0-16383\n";
+            Answer::raw(format!("${}\r\n{lines}\r\n", lines.len()))
+        }
+        _ => Answer::Default,
+    });
+    let redis = nodes.ready().await;
+    let mut scan = redis.scan_keys(redis_actix::ScanKeys::new("*"));
+    let error = tokio::time::timeout(TIME_LIMIT * 3, scan.next()).await.expect("it ends").expect("an error");
+    let error = error.expect_err("no node has the keys");
+    assert!(error.to_string().contains("resume it when the nodes agree"), "{error}");
+    assert!(scan.next().await.is_none());
+}

@@ -7,8 +7,8 @@ use redis_actix::prelude::*;
 use redis_actix::{ConnectionState, SubscriptionEvent, Topic};
 use redis_actix_test::{Answer, RedisCluster};
 
-use crate::cluster_support::{aside, cluster, joined, slot_of};
-use crate::scripted::{Scripted, int};
+use crate::cluster_support::{aside, cluster, joined, slot_of, slot_of_name};
+use crate::scripted::{Scripted, error, int};
 use crate::support::{TIME_LIMIT, eventually};
 
 /// Ablation: `any` without `turns` fails: node 0 has all.
@@ -124,4 +124,34 @@ async fn messages_of_one_channel_take_one_way() {
         used.insert(owner);
     }
     assert!(used.len() > 1);
+}
+
+/// The slot by which a primary was found waits for its cluster, and then moves to the other node.
+///
+/// Ablation: a part that waits for that slot fails with the keys of the second node twice, and none of the first one.
+#[actix::test]
+async fn a_command_for_all_primaries_reaches_each_of_them_whatever_its_slots_do() {
+    let slot = slot_of_name("test:k");
+    let nodes = Scripted::start(2, |asked| match (asked.name().as_str(), asked.node) {
+        ("INCR", 0) => error("CLUSTERDOWN The cluster is down"),
+        ("INCR", _) => int(1),
+        ("KEYS", node) => Answer::raw(format!("*1\r\n$6\r\ntest:{node}\r\n")),
+        _ => Answer::Default,
+    });
+    // Node 0 has this slot and those behind it.
+    let assign = |owner: usize| nodes.assign([(0, slot - 1, 1), (slot, slot, owner), (slot + 1, 16_383, 0)]);
+    assign(0);
+    let redis = nodes.ready().await;
+    let keys = async {
+        eventually("a refused command", || (nodes.count(0, "INCR") >= 2).then_some(())).await;
+        let keys = redis.send(Keys::new("*"));
+        let piped = redis.send(Pipeline::new((Keys::new("*"), Incr::new("k"))));
+        assign(1);
+        (keys.await.expect("answered"), piped.await.expect("answered").0)
+    };
+    let (count, (mut keys, mut piped)) = tokio::join!(redis.send(Incr::new("k")), keys);
+    assert_eq!(count.expect("at the second node"), 1);
+    keys.sort();
+    piped.sort();
+    assert_eq!((keys, piped), (vec![b"0".to_vec(), b"1".to_vec()], vec![b"0".to_vec(), b"1".to_vec()]));
 }

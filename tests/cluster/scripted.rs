@@ -47,7 +47,7 @@ impl Asked<'_> {
 type Handler = Arc<dyn Fn(&Asked<'_>) -> Answer + Send + Sync>;
 
 impl Scripted {
-    /// `count` nodes; the first one has all slots. They answer CLUSTER SLOTS themselves.
+    /// `count` nodes; the first one has all slots. They answer CLUSTER themselves, except for CLUSTER NODES.
     pub fn start(count: usize, handler: impl Fn(&Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
         let (slots, handler): (Arc<Mutex<String>>, Handler) = (Arc::default(), Arc::new(handler));
         let ports: Arc<OnceLock<Vec<u16>>> = Arc::default();
@@ -55,7 +55,8 @@ impl Scripted {
             .map(|number| {
                 let (slots, handler, ports) = (slots.clone(), handler.clone(), ports.clone());
                 let on = move |argv: &[Vec<u8>]| {
-                    if argv[0].eq_ignore_ascii_case(b"CLUSTER") {
+                    let is_nodes = argv.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"NODES"));
+                    if argv[0].eq_ignore_ascii_case(b"CLUSTER") && !is_nodes {
                         return Answer::raw(slots.lock().expect("no panic").as_str());
                     }
                     let ports = ports.get().map(Vec::as_slice).unwrap_or_default();

@@ -83,6 +83,41 @@ impl Gather {
         Self(Arc::new(Mutex::new(GatheredReply { asked: Some(asked), places, left: parts })))
     }
 
+    /// For a command whose parts are made one after the other: its answer waits for [`end`](Self::end).
+    pub(super) fn begin(asked: Box<Routed>, places: Vec<ReplyPlace>) -> Self {
+        Self::new(asked, places, 1)
+    }
+
+    /// Adds parts that will come back.
+    pub(super) fn expect(&self, parts: usize) {
+        self.lock().left += parts;
+    }
+
+    pub(super) fn add_places(&self, places: Vec<ReplyPlace>) {
+        self.lock().places.extend(places);
+    }
+
+    /// All parts of a command that was [begun](Self::begin) were made.
+    pub(super) fn end(&self) {
+        self.came(&[], std::iter::empty());
+    }
+
+    /// As [`end`](Self::end), where the parts from `nth` on of its only place were not made for this reason.
+    pub(super) fn end_without(&self, nth: usize, error: &Error) {
+        let parts = self.lock().places.first().map_or(0, |place| place.replies.len());
+        let missing: Vec<_> = (nth..parts).map(|nth| (0, nth)).collect();
+        self.came(&missing, std::iter::repeat_n(Err(error.clone()), missing.len()));
+    }
+
+    /// What `read` makes of the whole command, which waits for this.
+    pub(super) fn with_frame<T>(&self, read: impl FnOnce(&Frame) -> Option<T>) -> Option<T> {
+        read(self.lock().asked.as_ref()?.frame())
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().asked.as_ref().is_none_or(|asked| asked.is_abandoned())
+    }
+
     fn lock(&self) -> MutexGuard<'_, GatheredReply> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,7 +191,7 @@ impl Pending for PartRequest {
     }
 
     fn is_abandoned(&self) -> bool {
-        self.gather.lock().asked.as_ref().is_none_or(|asked| asked.is_abandoned())
+        self.gather.is_abandoned()
     }
 
     /// Whoever let the whole in has let in its parts.

@@ -153,6 +153,10 @@ impl Nodes {
         self.owners.get(usize::from(slot)).copied().filter(|node| *node != NOBODY)
     }
 
+    pub(super) fn is_primary(&self, node: usize) -> bool {
+        self.nodes.get(node).and_then(Option::as_ref).is_some_and(|node| node.stay == KeepReason::Owner)
+    }
+
     /// A primary for what any of them can do: those that are well in turn, so that no node has all of it and a frozen one
     /// holds up nothing. If none is, one that has a link, or else any.
     pub(super) fn any(&mut self) -> Option<usize> {
@@ -357,7 +361,7 @@ pub(super) fn cause_of_leaving() -> Cause {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::RedisConfig;
     use crate::connection::endpoint::Endpoint;
@@ -367,8 +371,9 @@ mod tests {
         HostPort { host: "127.0.0.1".to_owned(), port }
     }
 
-    fn nodes() -> Nodes {
-        let connect_params = ConnectParams {
+    /// Of a server that is not there.
+    pub(in crate::cluster::router) fn connect_params() -> ConnectParams {
+        ConnectParams {
             config: RedisConfig::builder().build().expect("valid"),
             target: Target { address: Address::Tcp(at(1)), tls: None, user_timeout: None },
             client_name: None,
@@ -380,8 +385,11 @@ mod tests {
             replica: None,
             password_reads: Arc::default(),
             optional: Arc::default(),
-        };
-        Nodes::new(Arc::new(connect_params), ReconnectPolicy::default(), std::sync::mpsc::channel().0)
+        }
+    }
+
+    fn nodes() -> Nodes {
+        Nodes::new(Arc::new(connect_params()), ReconnectPolicy::default(), std::sync::mpsc::channel().0)
     }
 
     /// Ablation: `ensure_redirected` that sets no new time fails behind the second redirect.

@@ -8,6 +8,7 @@ use redis::Value;
 use super::Router;
 use super::gather::{Gather, ReplyPlace};
 use super::nodes::Displaced;
+use super::refusal_check::Belief;
 use super::routed_request::{ReturnedRequest, RouteState, Routed, error_of, redirects, refusal};
 use crate::cluster::merge::Merge;
 use crate::cluster::redirect;
@@ -92,11 +93,14 @@ impl Router {
             }
         }
         let route_state = ticket.route_state;
-        let gather = Gather::new(ticket, places, again.len());
+        // There may be none that goes on.
+        let gather = Gather::begin(ticket, places);
+        gather.expect(again.len());
         for (at, frame, why) in again {
             let part = gather.part(frame, vec![(at, 0)]);
             self.redirect(Routed::part(part, route_state.of_element(at), &self.book), why, Err);
         }
+        gather.end();
     }
 
     /// A node did not run it: sends it where that node says, or somewhere else later. After too many of these it gets
@@ -109,6 +113,13 @@ impl Router {
         };
         let may_forge = !ticket.frame().is_unit() && CommandFacts::of(ticket.frame()).may_forge();
         let must_run_once = may_forge && !ticket.frame().is_repeatable();
+        if must_run_once && matches!(redirect, Redirect::Down | Redirect::TryAgain) {
+            match self.check_refusal(ticket, &why, &redirect) {
+                Belief::True(refused) => ticket = refused,
+                Belief::Settled => return,
+            }
+        }
+        let from = self.nodes.address(ticket.route_state.node);
         if matches!(&redirect, Redirect::Moved { to, .. } if Some(to) == from) {
             if must_run_once {
                 return ticket.finish(Err(why.with_fate(Fate::Unknown)));
@@ -163,7 +174,7 @@ impl Router {
     }
 
     /// The slot of a command that has one.
-    fn slot_of(&self, ticket: &Routed) -> Option<u16> {
+    pub(super) fn slot_of(&self, ticket: &Routed) -> Option<u16> {
         ticket.route_state.slot.or_else(|| slot_of(ticket.frame(), &self.slots))
     }
 
@@ -213,6 +224,7 @@ impl Router {
     /// A node has run a command of this slot and order: answers the older ones that a node has refused. Sent again they
     /// would run behind it.
     fn refuse_overtaken(&mut self, slot: u16, order: SendOrder) {
+        self.note_overtaken(slot, order);
         for DelayedRequest { ticket, why, .. } in self.queues.overtaken(slot, order) {
             ticket.finish(Err(why.unwrap_or_else(has_no_owner)));
         }
@@ -329,7 +341,7 @@ fn has_no_owner() -> Error {
     Error::server("CLUSTERDOWN", Some("no node owns the slot"))
 }
 
-fn too_many() -> Error {
+pub(super) fn too_many() -> Error {
     let words = "too many commands wait for the cluster; send fewer at once or raise max_queued";
     Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
 }

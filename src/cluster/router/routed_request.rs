@@ -42,6 +42,10 @@ pub(crate) struct RouteState {
     pub(super) at_primary: bool,
     /// Its bytes left on a link that broke: it is sent again because it may run twice.
     pub(super) may_have_run: bool,
+    /// The primary that it is for, if there is a part of it for each primary.
+    pub(super) destination: Option<Destination>,
+    /// Whether its node has confirmed that it was refused, if that was asked.
+    pub(super) confirmed: Option<bool>,
     /// It runs code of users, and these nodes have redirected it. Sent to one of them again it might run a second time.
     pub(super) redirected_by: Redirectors,
 }
@@ -86,13 +90,15 @@ impl RouteState {
             asking,
             at_primary,
             may_have_run,
+            destination: None,
+            confirmed: None,
             redirected_by: Redirectors::default(),
         }
     }
 
     /// That of a part of this command, or of one that has to find its way anew.
     pub(super) fn reset(self) -> Self {
-        Self { slot: None, asking: false, ..self }
+        Self { slot: None, asking: false, destination: None, ..self }
     }
 
     /// As [`reset`](Self::reset), for the element at `index` of this pipeline.
@@ -104,6 +110,14 @@ impl RouteState {
     pub(super) fn is_first(&self) -> bool {
         self.hops == 0 && self.waits == 0 && !self.asking && !self.at_primary && !self.may_have_run
     }
+}
+
+/// Where a part goes of a command that is for all primaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Destination {
+    pub(super) node: usize,
+    /// A slot of that node: when the node has been replaced, its owner is the one that has replaced it.
+    pub(super) slot: u16,
 }
 
 /// The slot is closed: its commands wait in the router.
@@ -341,6 +355,17 @@ impl Routed {
         asked.deliver_each(outcomes);
     }
 
+    /// Gives it to the router with this answer of its node, which did not run it, or not all of it.
+    pub(super) fn go_back(mut self: Box<Self>, answer: Result<Value>) {
+        let (book, slots) = (self.account.book.clone(), self.account.slots.clone());
+        // From here on, not when the router sees it: a later command may be answered in the same read, and that it ran has to
+        // be noted.
+        slots.iter().for_each(|slot| book.close(*slot));
+        self.left_node();
+        let mut back = book.back.lock().unwrap_or_else(PoisonError::into_inner);
+        back.push(ReturnedRequest { ticket: self, answer, slots });
+    }
+
     /// As [`finish`](Self::finish), and returns whether somebody was still there.
     fn complete_with(self, outcome: Result<Value>) -> bool {
         let Self { asked, mut account, .. } = self;
@@ -383,7 +408,7 @@ impl Pending for Routed {
         self.asked.poll_abandoned(cx)
     }
 
-    fn deliver(mut self: Box<Self>, outcome: Result<Value>) -> bool {
+    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         let is_back = match &outcome {
             Err(error) if error.kind() == ErrorKind::Server => {
                 let facts = CommandFacts::of(self.frame()).in_slot(self.route_state.slot);
@@ -395,13 +420,7 @@ impl Pending for Routed {
             Ok(_) => false,
         };
         if is_back {
-            let (book, slots) = (self.account.book.clone(), self.account.slots.clone());
-            // From here on, not when the router sees it: a younger command may be answered in the same read, and that
-            // it ran has to be noted.
-            slots.iter().for_each(|slot| book.close(*slot));
-            self.left_node();
-            let mut back = book.back.lock().unwrap_or_else(PoisonError::into_inner);
-            back.push(ReturnedRequest { ticket: self, answer: outcome, slots });
+            self.go_back(outcome);
             true
         } else {
             self.complete_with(outcome)

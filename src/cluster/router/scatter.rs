@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::Router;
 use super::gather::{Gather, ReplyPlace};
-use super::routed_request::Routed;
+use super::routed_request::{Destination, RouteState, Routed};
 use crate::cluster::merge::Merge;
 use crate::cluster::route::{Route, SlotList, distinct, route};
 use crate::connection::request::Pending as _;
+use crate::error::Result;
 use crate::frame::Frame;
 
 /// Where a part goes.
@@ -25,16 +26,22 @@ struct Group {
     /// Where in the answer each reply belongs.
     places: Vec<(usize, usize)>,
     slots: SlotList,
+    /// One of them is for all primaries: the slot by which this one was found.
+    found_by: Option<u16>,
 }
 
 /// The groups in the order in which their first commands come.
 #[derive(Default)]
-struct Groups {
+pub(super) struct Groups {
     groups: Vec<(To, Group)>,
     of_node: HashMap<usize, usize>,
 }
 
 impl Groups {
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     fn push(&mut self, to: To, frame: Frame, place: (usize, usize), slot: Option<u16>) {
         let at = match to {
             To::Slot(_) => self.groups.len(),
@@ -53,6 +60,29 @@ impl Groups {
 }
 
 impl Router {
+    /// Sends a command to all primaries.
+    pub(super) fn send_to_primaries(&mut self, ticket: Box<Routed>, merge: Merge) {
+        let (frame, mut groups) = (ticket.frame().clone(), Groups::default());
+        let parts = self.place_at_primaries(0, &frame, &mut groups);
+        self.send_groups(ticket, vec![ReplyPlace::new(parts, merge)], groups);
+    }
+
+    /// Puts the element at this index into the groups of all primaries, and returns how many these are. It has no keys, so it
+    /// waits for no slot, and goes to each of these nodes whatever becomes of their slots.
+    fn place_at_primaries(&mut self, at: usize, frame: &Frame, groups: &mut Groups) -> usize {
+        let slots = self.nodes.first_slots();
+        for (nth, slot) in slots.iter().copied().enumerate() {
+            let to = self.nodes.owner(slot).map_or(To::Slot(slot), To::Node);
+            groups.push(to, frame.clone().on_slot(slot), (at, nth), None);
+            if let To::Node(node) = to
+                && let Some(group) = groups.of_node.get(&node).and_then(|at| groups.groups.get_mut(*at))
+            {
+                group.1.found_by = Some(slot);
+            }
+        }
+        slots.len()
+    }
+
     /// Takes a command apart: those parts that go to one node go there together.
     pub(super) fn scatter(&mut self, ticket: Box<Routed>, parts: Vec<(u16, Frame)>, merge: Merge) {
         let places = vec![ReplyPlace::new(parts.len(), merge)];
@@ -66,39 +96,55 @@ impl Router {
     /// Takes a pipeline apart: what goes to one node goes there together.
     pub(super) fn scatter_pipeline(&mut self, ticket: Box<Routed>) {
         let Some(unit) = ticket.frame().unit() else { return };
-        let mut places = Vec::with_capacity(unit.len());
-        let mut groups = Groups::default();
+        let (mut places, mut groups) = (Vec::with_capacity(unit.len()), Groups::default());
         let any = self.nodes.any();
         for at in 0..unit.len() {
             let Some(frame) = unit.command(at).map(|frame| frame.like(ticket.frame())) else { continue };
-            let (parts, merge) = match route(&frame, &self.slots) {
-                Ok(Route::Slot(slot)) => {
-                    places.push(ReplyPlace::new(1, Merge::Only));
-                    groups.push(self.way_to(slot), frame, (at, 0), Some(slot));
-                    continue;
-                }
-                Ok(way @ (Route::Any | Route::Each | Route::Prefer(_))) => {
-                    let preferred = match way {
-                        Route::Prefer(slot) => self.nodes.prefer(slot),
-                        _ => any,
-                    };
-                    places.push(ReplyPlace::new(1, Merge::Only));
-                    groups.push(preferred.map_or(To::Slot(0), To::Node), frame, (at, 0), None);
-                    continue;
-                }
-                Ok(Route::Scattered(parts, merge)) => (parts, merge),
-                Ok(Route::Primaries(merge)) => {
-                    let slots = self.nodes.first_slots();
-                    (slots.iter().map(|slot| (*slot, frame.clone().on_slot(*slot))).collect(), merge)
-                }
+            match self.place_element(at, frame, any, &mut groups) {
+                Ok(place) => places.push(place),
                 Err(error) => return ticket.finish(Err(error)),
-            };
-            places.push(ReplyPlace::new(parts.len(), merge));
-            for (nth, (slot, frame)) in parts.into_iter().enumerate() {
-                groups.push(self.way_to(slot), frame, (at, nth), Some(slot));
             }
         }
         self.send_groups(ticket, places, groups);
+    }
+
+    /// Puts the element at this index of a pipeline into the groups of its nodes; `any` is the node for what any can do.
+    pub(super) fn place_element(
+        &mut self,
+        at: usize,
+        frame: Frame,
+        any: Option<usize>,
+        groups: &mut Groups,
+    ) -> Result<ReplyPlace> {
+        let (parts, merge) = match route(&frame, &self.slots)? {
+            Route::Slot(slot) => {
+                groups.push(self.way_to(slot), frame, (at, 0), Some(slot));
+                return Ok(ReplyPlace::new(1, Merge::Only));
+            }
+            way @ (Route::Any | Route::Each | Route::Prefer(_)) => {
+                let preferred = match way {
+                    Route::Prefer(slot) => self.nodes.prefer(slot),
+                    _ => any,
+                };
+                groups.push(preferred.map_or(To::Slot(0), To::Node), frame, (at, 0), None);
+                return Ok(ReplyPlace::new(1, Merge::Only));
+            }
+            Route::Scattered(parts, merge) => (parts, merge),
+            Route::Primaries(merge) => {
+                let parts = self.place_at_primaries(at, &frame, groups);
+                return Ok(ReplyPlace::new(parts, merge));
+            }
+        };
+        let place = ReplyPlace::new(parts.len(), merge);
+        for (nth, (slot, frame)) in parts.into_iter().enumerate() {
+            groups.push(self.way_to(slot), frame, (at, nth), Some(slot));
+        }
+        Ok(place)
+    }
+
+    /// Puts a part of a command of many keys into the group of its node.
+    pub(super) fn place_part(&self, nth: usize, slot: u16, frame: Frame, groups: &mut Groups) {
+        groups.push(self.way_to(slot), frame, (0, nth), Some(slot));
     }
 
     fn way_to(&self, slot: u16) -> To {
@@ -107,27 +153,37 @@ impl Router {
     }
 
     fn send_groups(&mut self, ticket: Box<Routed>, places: Vec<ReplyPlace>, groups: Groups) {
-        let Groups { groups, .. } = groups;
-        if groups.is_empty() {
+        if groups.len() == 0 {
             // All primaries are meant, and none is known.
             return self.no_node_error(ticket);
         }
         let route_state = ticket.route_state;
         let like = Frame::default().like(ticket.frame());
         let gather = Gather::new(ticket, places, groups.len());
-        for (to, Group { mut frames, places, slots }) in groups {
+        self.send_parts(&gather, route_state, &like, groups);
+    }
+
+    /// Sends groups of parts of one command. `like` has the options of the whole.
+    pub(super) fn send_parts(&mut self, gather: &Gather, route_state: RouteState, like: &Frame, groups: Groups) {
+        for (to, Group { mut frames, places, slots, found_by }) in groups.groups {
             let frame = match frames.pop() {
                 // Of several, a pipeline; alone it need not be one.
                 Some(only) if frames.is_empty() => only,
-                Some(last) => Frame::join(frames.into_iter().chain([last])).like(&like),
+                Some(last) => Frame::join(frames.into_iter().chain([last])).like(like),
                 None => continue,
             };
             // Elements of one slot are in one group, or each in one of its own because the slot is closed.
-            let route_state = route_state.of_element(places.first().map_or(0, |(at, _)| *at));
+            let mut route_state = route_state.of_element(places.first().map_or(0, |(at, _)| *at));
+            route_state.destination = match to {
+                To::Node(node) => found_by.map(|slot| Destination { node, slot }),
+                To::Slot(_) => None,
+            };
             let part = Routed::part(gather.part(frame, places), route_state, &self.book);
             match (to, &*slots) {
                 (To::Slot(slot), _) => self.send_to_slot(part, slot),
-                (To::Node(_), [slot]) if !part.frame().is_unit() => self.send_to_slot(part, *slot),
+                (To::Node(_), [slot]) if !part.frame().is_unit() && found_by.is_none() => {
+                    self.send_to_slot(part, *slot)
+                }
                 (To::Node(node), _) => self.send(part, node, distinct(slots)),
             }
         }

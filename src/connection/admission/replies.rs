@@ -3,6 +3,11 @@
 //! A server that is loading, busy or without a primary executes nothing of what it refuses. Such commands stay in the flight
 //! until all behind them are answered, because one that ran must not be followed by an older one. If none ran, all of them go
 //! back to the queue, in order, and are sent again at a polite pace.
+//!
+//! A script, a function or a module command can answer with the very text of the server after it has run. Nothing in that reply
+//! is evidence, but the reply to the next command is: a server that is busy or loading refuses that one too. So such a command
+//! is unconfirmed until a command behind it, whose reply comes from the server itself, is refused with the same code. Where none is
+//! in flight the connection asks with a PING. An unconfirmed command that the next reply contradicts is not sent again.
 
 use std::time::Instant;
 
@@ -12,7 +17,7 @@ use super::queue::{Queued, RETRY_AFTER, Trouble};
 use super::{Admission, OWN, Queueable, RefusalPolicy, Unasked};
 use crate::connection::deadline_queue::Stamp;
 use crate::connection::verdict::{CommandFacts, ServerRefusal, is_error, not_run, unit_errors};
-use crate::error::Error;
+use crate::error::{Error, Fate};
 use crate::frame::{Frame, Unit};
 
 impl<R: Queueable> Admission<R> {
@@ -25,6 +30,7 @@ impl<R: Queueable> Admission<R> {
     pub(crate) fn replied(&mut self, value: Value, now: Instant) -> Result<Option<(R, Value, Stamp)>, Unasked> {
         let front = self.flight.get_mut(self.refusals.len()).ok_or(Unasked)?;
         front.owed -= 1;
+        let is_own = front.runs_at == OWN;
         let frame = front.ticket.as_ref().map(Queueable::frame);
         if let Some(unit) = frame.and_then(Frame::unit) {
             self.partial.push(value);
@@ -35,7 +41,8 @@ impl<R: Queueable> Admission<R> {
                 .filter(|frame| !frame.is_pinned())
                 .and_then(|_| unit_refusal(unit, &self.partial, self.limits.time_limit));
             if let Some(refusal) = refusal {
-                self.refuse_front(refusal, now);
+                let evidence = Evidence::of_unit(unit, &self.partial);
+                self.refuse_front(refusal, evidence, now);
                 return Ok(None);
             }
             self.server_is_ready();
@@ -50,13 +57,11 @@ impl<R: Queueable> Admission<R> {
             && self.partial.iter().all(is_error)
             && let Some(refusal) = refusal(frame, &value, self.limits.time_limit)
         {
-            self.refuse_front(refusal, now);
+            let evidence = if is_own { Evidence::Proof } else { frame.map_or(Evidence::None, Evidence::of) };
+            self.refuse_front(refusal, evidence, now);
             return Ok(None);
         }
-        if self.window != self.limits.in_flight
-            && let Some(said) = self.refusal_before_own()
-        {
-            self.refuse_front(said, now);
+        if is_own && self.window != self.limits.in_flight && self.own_is_answered(now) {
             return Ok(None);
         }
         self.server_is_ready();
@@ -66,12 +71,15 @@ impl<R: Queueable> Admission<R> {
         }))
     }
 
-    /// What the server said last, where the reply to a question of the connection's own followed it: that changed nothing, so
-    /// what was refused before it can be sent again.
+    /// A question of the connection's own is answered, while the server was not ready. Returns whether it stays in the
+    /// flight, behind refused commands.
     #[cold]
-    fn refusal_before_own(&self) -> Option<Error> {
-        let own = self.flight.get(self.refusals.len()).is_some_and(|sent| sent.runs_at == OWN);
-        self.refusals.last().filter(|_| own).cloned()
+    fn own_is_answered(&mut self, now: Instant) -> bool {
+        self.answer_unconfirmed();
+        // It changed nothing, so the commands refused before it can be sent again.
+        let Some(said) = self.refusals.last().cloned() else { return false };
+        self.refuse_front(said, Evidence::None, now);
+        true
     }
 
     #[inline]
@@ -87,17 +95,54 @@ impl<R: Queueable> Admission<R> {
     /// The server did not execute the oldest command that is owed an answer. Nothing more is sent until the rest of the
     /// flight is answered.
     #[cold]
-    fn refuse_front(&mut self, refusal: Error, now: Instant) {
+    fn refuse_front(&mut self, refusal: Error, evidence: Evidence, now: Instant) {
         self.window = 0;
         self.partial.clear();
+        match evidence {
+            Evidence::Proof => self.confirm(refusal.code()),
+            Evidence::Unconfirmed => {
+                if let Some(sent) = self.flight.get_mut(self.refusals.len()) {
+                    sent.is_unconfirmed = true;
+                    self.unconfirmed += 1;
+                }
+            }
+            Evidence::None => {}
+        }
         self.refusals.push(refusal);
         if self.refusals.len() < self.flight.len() {
+            return;
+        }
+        if self.unconfirmed > 0 {
+            self.asks = true;
             return;
         }
         let Some(refusal) = self.refusals.pop() else { return };
         self.trouble = Some(Trouble::NotReady(refusal));
         self.requeue_refused();
         self.queue.retry_at(now + RETRY_AFTER);
+    }
+
+    /// The server itself has refused a command with this code: it did so with the unconfirmed ones before.
+    fn confirm(&mut self, code: Option<&str>) {
+        if self.unconfirmed == 0 {
+            return;
+        }
+        for (index, said) in self.refusals.iter().enumerate() {
+            if let Some(sent) = self.flight.get_mut(index)
+                && sent.is_unconfirmed
+                && said.code() == code
+            {
+                sent.is_unconfirmed = false;
+                self.unconfirmed -= 1;
+            }
+        }
+    }
+
+    /// Answers the unconfirmed commands, and those before them, which would run behind.
+    fn answer_unconfirmed(&mut self) {
+        while self.unconfirmed > 0 && !self.refusals.is_empty() {
+            self.answer_oldest_refused();
+        }
     }
 
     /// Puts the refused commands in front of the queue, in order.
@@ -139,14 +184,59 @@ impl<R: Queueable> Admission<R> {
 
     /// Answers the refused commands with what the server said.
     pub(super) fn answer_refused(&mut self) {
-        for refusal in std::mem::take(&mut self.refusals) {
-            let Some(sent) = self.flight.pop_front().map(|(sent, _)| sent) else { return };
-            self.flight_bytes -= sent.size.get();
-            if let Some(ticket) = sent.ticket {
-                self.tally.completed += ticket.weight();
-                ticket.complete(Err(refusal));
-            }
+        while !self.refusals.is_empty() {
+            self.answer_oldest_refused();
         }
+    }
+
+    fn answer_oldest_refused(&mut self) {
+        let refusal = self.refusals.remove(0);
+        let Some(sent) = self.flight.pop_front().map(|(sent, _)| sent) else { return };
+        self.flight_bytes -= sent.size.get();
+        self.unconfirmed -= usize::from(sent.is_unconfirmed);
+        if let Some(ticket) = sent.ticket {
+            self.tally.completed += ticket.weight();
+            ticket.complete(Err(if sent.is_unconfirmed { refusal.with_fate(Fate::Unknown) } else { refusal }));
+        }
+    }
+}
+
+/// What the refusal of a command says of those that were refused before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Evidence {
+    /// It comes from the server itself.
+    Proof,
+    /// The command may have written it, and must not run twice.
+    Unconfirmed,
+    None,
+}
+
+/// Whether a command must not run twice, and can answer with any text of a server.
+pub(super) fn may_forge(frame: &Frame) -> bool {
+    match frame.unit() {
+        Some(unit) if !unit.is_atomic() => {
+            !frame.is_repeatable() && (0..unit.len()).all(|index| CommandFacts::of_part(unit, index).may_forge())
+        }
+        Some(_) => false,
+        None => !frame.is_repeatable() && CommandFacts::of(frame).may_forge(),
+    }
+}
+
+impl Evidence {
+    /// `frame` is a single command.
+    fn of(frame: &Frame) -> Self {
+        match CommandFacts::of(frame).may_forge() {
+            false => Self::Proof,
+            true if frame.is_repeatable() => Self::None,
+            true => Self::Unconfirmed,
+        }
+    }
+
+    /// One reply of the server itself is evidence for all of a pipeline, whose commands reach it together. Without MULTI the
+    /// commands of a transaction are executed one by one.
+    fn of_unit(unit: &Unit, replies: &[Value]) -> Self {
+        let is_proof = unit_errors(unit, replies).any(|(_, facts)| !facts.may_forge());
+        if is_proof { Self::Proof } else { Self::Unconfirmed }
     }
 }
 

@@ -34,10 +34,13 @@ impl<R: Queueable> Admission<R> {
         let mut may_be_overtaken = false;
         let mut refusals = std::mem::take(&mut self.refusals).into_iter();
         self.partial.clear();
-        self.flight_bytes = 0;
+        (self.flight_bytes, self.unconfirmed, self.asks) = (0, 0, false);
         while let Some((sent, deadline)) = self.flight.pop_front() {
             if let Some(refusal) = refusals.next() {
+                // An unconfirmed one may have run, and older ones must not run behind it.
+                may_be_overtaken |= sent.is_unconfirmed;
                 let Some(ticket) = sent.ticket else { continue };
+                let refusal = if sent.is_unconfirmed { refusal.with_fate(Fate::Unknown) } else { refusal };
                 let queued = Queued { lost_links: sent.lost_links, ..Queued::new(ticket, sent.size) };
                 refused.push((queued, deadline, refusal));
                 continue;

@@ -230,6 +230,76 @@ fn a_part_of_an_expired_pipeline_that_ran_counts_for_the_order() {
     assert_eq!((model.fates(first), model.admission.queued()), (vec![Some(Fate::Rejected)], 0));
 }
 
+const FORGED: &str = "CLUSTERDOWN Hash slot not served";
+
+/// Ablation: a script whose refusal counts as proof fails: no PING is on the link.
+#[test]
+fn a_script_that_answers_like_the_server_runs_once() {
+    let mut model = LinkModel::new();
+    model.up = true;
+    model.server = Server::RunsAndForges(FORGED);
+    let script = model.submit(Kind::Script.frame());
+    model.write(SIZE);
+    model.reply();
+    assert_eq!(model.on_link.len(), 2, "the connection asks with a PING");
+    model.write(SIZE);
+    model.reply();
+    assert_eq!((model.fates(script), model.admission.queued()), (vec![Some(Fate::Unknown)], 0));
+    let next = model.submit(Kind::Script.frame());
+    model.write(SIZE);
+    assert_eq!(model.runs.len(), 2);
+    // The link is lost before anything says whether it ran.
+    model.reply();
+    model.lose();
+    assert_eq!(model.fates(next), [Some(Fate::Unknown)]);
+}
+
+/// Ablation: a script that is used to ask the server again fails with `[script, script]`.
+#[test]
+fn a_script_waits_for_a_server_that_refuses_a_ping_too() {
+    let mut model = LinkModel::new();
+    model.up = true;
+    model.server = LOADING;
+    let script = model.submit(Kind::Script.frame());
+    model.write(SIZE);
+    model.reply();
+    model.write(SIZE);
+    model.reply();
+    assert_eq!((model.fates(script), model.admission.queued()), (vec![], 1), "it waits");
+    for _ in 0..3 {
+        model.now += Duration::from_secs(1);
+        model.release();
+        model.write(SIZE);
+        model.reply();
+    }
+    assert_eq!(model.sent_order, [script], "only PING is sent meanwhile");
+    model.server = Server::Ready;
+    model.now += Duration::from_millis(500);
+    model.release();
+    model.write(SIZE);
+    model.reply();
+    model.write(SIZE);
+    model.reply();
+    assert_eq!((model.fates(script), model.sent_order.clone()), (vec![None], vec![script; 2]));
+}
+
+/// Ablation: evidence that is not asked for before a PING fails with a PING on the link.
+#[test]
+fn a_command_behind_a_script_says_whether_its_refusal_is_true() {
+    for (server, fate, queued) in [(LOADING, None, 2), (Server::RunsAndForges(FORGED), Some(Fate::Unknown), 0)] {
+        let mut model = LinkModel::new();
+        model.up = true;
+        model.server = server;
+        let script = model.submit(Kind::Script.frame());
+        model.submit(Kind::Write.frame());
+        model.write(2 * SIZE);
+        model.reply();
+        model.reply();
+        assert_eq!(model.fates(script), fate.map(Some).into_iter().collect::<Vec<_>>());
+        assert_eq!((model.admission.queued(), model.on_link.len()), (queued, 2));
+    }
+}
+
 /// Ablations: with an own question that counts as a command that ran, the refused command is answered `Rejected`, when the
 /// link is lost as well as when the question is answered.
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn answer(
                 }
                 _ => said,
             };
-            (Err(said.with_fate(judged.fate())), leaves_link(&Value::ServerError(error), facts))
+            (Err(said.with_fate(judged.final_fate(facts))), leaves_link(&Value::ServerError(error), facts))
         }
         value => {
             let refusal = match (&value, frame.unit()) {

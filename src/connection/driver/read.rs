@@ -71,6 +71,10 @@ impl Driver {
     pub(super) fn read(&mut self, cx: &mut Context<'_>, budget: ReadBudget) -> Result<(), Cause> {
         let outcome = self.read_batches(cx, budget);
         self.put_back();
+        if self.admission.take_question() {
+            let now = self.now();
+            self.ping(now);
+        }
         outcome
     }
 

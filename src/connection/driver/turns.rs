@@ -166,6 +166,9 @@ impl Driver {
             established.liveness.sent(frame.longest_hold(), now);
             self.admission.sent_from_queue(next, span);
         }
+        if self.admission.take_question() {
+            self.ping(now);
+        }
     }
 
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
@@ -201,7 +204,7 @@ impl Driver {
         }
     }
 
-    fn ping(&mut self, now: Instant) {
+    pub(super) fn ping(&mut self, now: Instant) {
         let ping = Frame::known("PING");
         if let Some(established) = &mut self.established
             && let Ok(sealed) = self.prefix.seal(&ping)

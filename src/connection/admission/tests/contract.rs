@@ -40,6 +40,9 @@ fn servers() -> impl Strategy<Value = Server> {
         "LOADING Redis is loading the dataset in memory",
         "BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
         "TRYAGAIN Multiple keys request during rehashing of slot",
+    ]);
+    // Word for word, from scripts that ran. A server that refuses with the same code at the same time would be evidence.
+    let forged = prop::sample::select(vec![
         "CLUSTERDOWN Hash slot not served",
         "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
     ]);
@@ -69,6 +72,7 @@ fn servers() -> impl Strategy<Value = Server> {
         1 => not_now.prop_map(Server::Refuses),
         1 => refused.prop_map(Server::Refuses),
         1 => ran.prop_map(Server::RunsAndAnswers),
+        1 => forged.prop_map(Server::RunsAndForges),
     ]
 }
 
@@ -77,7 +81,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Kind::Write),
         2 => Just(Kind::Read),
         2 => Just(Kind::Idempotent),
-        1 => Just(Kind::Script),
+        2 => Just(Kind::Script),
         2 => Just(Kind::Pipeline),
         1 => Just(Kind::Transaction),
     ];

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     rc::Rc,
     time::{Duration, Instant},
@@ -69,6 +69,8 @@ pub(super) enum Server {
     Refuses(&'static str),
     /// It runs them, and they answer with a code of the server.
     RunsAndAnswers(&'static str),
+    /// It runs them, and scripts answer with the very text of a server.
+    RunsAndForges(&'static str),
 }
 
 /// A link reduced to its count of bytes, and a server that runs what it has seen whole.
@@ -89,6 +91,8 @@ pub(super) struct LinkModel {
     /// What it answers to the commands that it has seen on this link, and in which order it ran commands.
     pub(super) answers: VecDeque<Value>,
     pub(super) run_order: Vec<(u32, Part)>,
+    /// The commands that are scripts.
+    pub(super) scripts: BTreeSet<u32>,
 }
 
 /// What the server sees of a frame: a command, or one of a unit.
@@ -132,6 +136,7 @@ impl LinkModel {
             multi: None,
             answers: VecDeque::new(),
             run_order: Vec::new(),
+            scripts: BTreeSet::new(),
         }
     }
 
@@ -142,6 +147,9 @@ impl LinkModel {
     pub(super) fn submit(&mut self, frame: Frame) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
+        if frame.name() == "EVAL" {
+            self.scripts.insert(id);
+        }
         let probe = Probe { id, frame, abandoned: false, outcomes: self.outcomes.clone() };
         let deadline = self.admission.deadline(&probe.frame, self.now);
         self.submit_by(probe, deadline);
@@ -182,6 +190,9 @@ impl LinkModel {
             let span = self.encode(id, next.frame());
             self.admission.sent_from_queue(next, span);
         }
+        if self.admission.take_question() {
+            self.ping();
+        }
     }
 
     /// The socket takes up to `bytes`; the server runs whatever is whole.
@@ -207,7 +218,7 @@ impl LinkModel {
     pub(super) fn serve(&mut self, sent: OnLink) -> Value {
         let refused = match self.server {
             Server::Refuses(line) => Some(line),
-            Server::Ready | Server::RunsAndAnswers(_) => None,
+            Server::Ready | Server::RunsAndAnswers(_) | Server::RunsAndForges(_) => None,
         };
         match (sent.part, self.multi, refused) {
             // It is taken while the server loads, is busy or has no master.
@@ -239,7 +250,8 @@ impl LinkModel {
         *self.runs.entry((id, part)).or_default() += 1;
         match self.server {
             Server::RunsAndAnswers(line) => error(line),
-            Server::Ready | Server::Refuses(_) => Value::Int(id.into()),
+            Server::RunsAndForges(line) if self.scripts.contains(&id) => error(line),
+            Server::Ready | Server::Refuses(_) | Server::RunsAndForges(_) => Value::Int(id.into()),
         }
     }
 
