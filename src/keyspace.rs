@@ -208,8 +208,8 @@ impl Redis {
         )
     }
 
-    /// Counts keys of this prefix with a scan: exact if nothing is written meanwhile, else as exact as
-    /// [`scan_keys`](Self::scan_keys).
+    /// Counts keys of this prefix with a scan: exact if nothing is written and no slot of a cluster moves meanwhile, else as exact
+    /// as [`scan_keys`](Self::scan_keys).
     ///
     /// ```no_run
     /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {

@@ -25,6 +25,8 @@ use crate::messages::scan::Page;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The maximum number of refreshes while slots have no owner, as can happen during a failover.
 const MOST_LOOKS: u32 = 6;
+/// The same while a node says that it does not own a slot which the topology gives to it: about 10 s.
+const MOST_CONTRADICTIONS: u32 = 10;
 
 /// Keys or members, page by page; see [`Redis::scan_keys`].
 ///
@@ -36,6 +38,8 @@ const MOST_LOOKS: u32 = 6;
 /// source was walked and then its target. A target that owns no slots yet cannot be walked; the walk ends with an error then, and
 /// goes on when it is resumed behind the move. Where the user may not send CLUSTER NODES, keys of a slot that moves may be missed,
 /// as they may where the move of a slot is cancelled in the middle of the walk.
+///
+/// A node that does not own the slots which the topology gives to it ends the walk with an error after 10 s.
 ///
 /// An error ends it; [`resume`](Self::resume) goes on where it was. A member that does not fit the requested type is an
 /// error of its own, and the next one follows.
@@ -230,8 +234,17 @@ impl<T> ScanStream<T> {
         let node = node_of(origin);
         match (last_page, &mut self.walk) {
             (None, Some(walk)) => {
-                self.state = if walk.inspected(own, node) { ScanState::At(0) } else { self.fetching_again() };
-                Ok(None)
+                if walk.inspected(own, node) {
+                    self.state = ScanState::At(0);
+                    return Ok(None);
+                }
+                self.state = self.fetching_again();
+                if self.looks <= MOST_CONTRADICTIONS {
+                    return Ok(None);
+                }
+                self.looks = 0;
+                let words = "a node of the cluster does not own the slots that other nodes give to it, so the scan is incomplete; resume it when the nodes agree";
+                Err(Error::new(ErrorKind::Disconnected, Fate::Unknown, words))
             }
             (Some(page), _) if node == node_of(&page.origin) => self.take_page(page, own).map(Some),
             _ => self.restart_scan().map(|()| None),
