@@ -106,7 +106,7 @@ impl<M: Command> Unpin for SendFuture<M> {}
 
 impl<M: Command> fmt::Debug for SendFuture<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").finish_non_exhaustive()
+        f.debug_struct("SendFuture").finish_non_exhaustive()
     }
 }
 

@@ -170,6 +170,6 @@ impl Stream for ClearFuture {
 
 impl fmt::Debug for ClearFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clearing").field("progress", &self.progress).finish_non_exhaustive()
+        f.debug_struct("ClearFuture").field("progress", &self.progress).finish_non_exhaustive()
     }
 }

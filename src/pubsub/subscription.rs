@@ -227,7 +227,7 @@ impl IntoFuture for SubscribeFuture {
 
 impl fmt::Debug for SubscribeFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscribing").field("topics", &self.topics.len()).finish_non_exhaustive()
+        f.debug_struct("SubscribeFuture").field("topics", &self.topics.len()).finish_non_exhaustive()
     }
 }
 

@@ -14,6 +14,7 @@ mod boundary;
 mod codes;
 mod futures;
 mod kept_futures;
+mod listed_futures;
 mod memory;
 mod pipelines;
 mod raw;
