@@ -15,7 +15,7 @@ pub(crate) enum Merge {
     Sum,
     /// Lists are put behind each other.
     Concat,
-    /// Lists of names, each of which is told once.
+    /// Lists of names, each of which is returned once.
     Union,
     /// Lists of numbers, of which the least counts at each place.
     Least,
@@ -44,7 +44,7 @@ impl Places {
 }
 
 impl Merge {
-    /// The whole reply. One part that failed is the reply: what the others did is no answer to what was asked.
+    /// The whole reply. If a part failed, its error is the reply.
     pub(crate) fn apply(&self, replies: Vec<Value>) -> Value {
         if let Some(error) = replies.iter().find(|reply| matches!(reply, Value::ServerError(_))) {
             return error.clone();

@@ -1,4 +1,4 @@
-//! What a node means when it does not run a command, and what is done about it.
+//! The refusals of a cluster node, and how long a command waits before it is sent again.
 //!
 //! All of these answers prove that the command did not run, so it may be sent again whatever it is.
 
@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::config::{HostPort, RedisConfig};
 use crate::error::Error;
 
-/// So many times one command is sent elsewhere. Nodes that disagree for longer will not agree soon.
+/// The maximum number of redirects of one command. Nodes that disagree for longer will not agree soon.
 pub(crate) const MOST_HOPS: u8 = 16;
-/// So many of them at once; behind these each waits a little longer, so that nodes that point at each other are
-/// not kept busy by it.
+/// The number of redirects that are followed at once. Each further one waits longer, so that nodes that redirect to each other
+/// are not kept busy.
 const AT_ONCE: u8 = 4;
 
 /// Why a node did not run a command.

@@ -1,13 +1,13 @@
-//! When the picture of the cluster is drawn anew: now and then, and soon after somebody was told that it is wrong.
+//! When the topology is refreshed: periodically, and soon after a reason to think that it is wrong.
 
 use std::time::{Duration, Instant};
 
-/// Between two looks without a reason, on average; drawn between three and five quarters of it, so that many
-/// clients do not look at once.
+/// The average time between two refreshes without a reason. It is drawn between three and five quarters of this, so that many
+/// clients do not refresh at once.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Between two looks with a reason: however many commands are told that a slot has moved, it is one look.
+/// The time between two refreshes with a reason: many commands that receive MOVED cause one refresh.
 const GAP: Duration = Duration::from_millis(100);
-/// While something is wrong, and looking has not mended it, looks become this rare.
+/// The longest time between refreshes while they find no complete topology.
 const RAREST: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -15,14 +15,14 @@ const RAREST: Duration = Duration::from_secs(2);
 pub(crate) struct Refresh {
     chance: fastrand::Rng,
     period: Duration,
-    /// The next look, unless one is under way.
+    /// The next refresh, unless one is under way.
     due: Option<Instant>,
     last: Option<Instant>,
-    /// Somebody found it wrong while a look was under way: what that brings may be older.
+    /// It was found wrong during a refresh, whose result may be older.
     again: bool,
-    /// Somebody found it wrong since the last look began.
+    /// It was found wrong since the last refresh began.
     is_doubted: bool,
-    /// Looks in a row that did not mend it.
+    /// Refreshes in a row that found no complete topology.
     in_vain: u32,
 }
 
@@ -31,7 +31,7 @@ impl Refresh {
         Self { chance, period: PERIOD, due: None, last: None, again: false, is_doubted: false, in_vain: 0 }
     }
 
-    /// Something is not as the picture has it.
+    /// The topology was found wrong.
     pub(crate) fn wanted(&mut self, now: Instant) {
         self.is_doubted = true;
         match self.due {
@@ -52,12 +52,12 @@ impl Refresh {
         self.due
     }
 
-    /// Whether somebody found the topology wrong since the last look, so that one node is not enough to confirm it.
+    /// Whether the topology was found wrong since the last refresh, so that one node is not enough to confirm it.
     pub(crate) fn take_doubt(&mut self) -> bool {
         std::mem::take(&mut self.is_doubted)
     }
 
-    /// Whether a look begins now.
+    /// Whether a refresh begins now.
     pub(crate) fn starts(&mut self, now: Instant) -> bool {
         if self.due.is_none_or(|due| due > now) {
             return false;
@@ -66,7 +66,7 @@ impl Refresh {
         true
     }
 
-    /// A look has ended. `well`: the picture is there, and nobody is missing in it.
+    /// A refresh has ended. `well`: the topology is known and complete.
     pub(crate) fn ended(&mut self, well: bool, now: Instant) {
         self.in_vain = if well { 0 } else { self.in_vain.saturating_add(1) };
         let share = 0.75 + self.chance.f64() / 2.0;
@@ -81,7 +81,7 @@ impl Refresh {
         self.due = Some(now + after);
     }
 
-    /// A look was dropped: the next one begins at once.
+    /// A refresh was dropped: the next one begins at once.
     pub(crate) fn dropped(&mut self, now: Instant) {
         if self.due.is_none() && self.last.is_some() {
             self.due = Some(now);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_looks_before_somebody_asks() {
+    fn nothing_is_refreshed_before_it_is_requested() {
         let mut refresh = Refresh::new(fastrand::Rng::with_seed(1));
         let now = Instant::now();
         assert!(!refresh.starts(now + ms(100_000)));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_reasons_are_one_look() {
+    fn a_thousand_reasons_are_one_refresh() {
         let mut refresh = Refresh::new(fastrand::Rng::with_seed(1));
         let start = Instant::now();
         let mut attempts = 0;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_during_a_look_is_looked_into_afterwards() {
+    fn a_reason_during_a_refresh_causes_another_one() {
         let mut refresh = Refresh::new(fastrand::Rng::with_seed(1));
         let now = Instant::now();
         refresh.wanted(now);
@@ -138,10 +138,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes: there is always a next look, it is not sooner than the gap allows, and while all is well it
-        /// is not later than the period.
+        /// There is always a next refresh, it is not sooner than the gap allows, and without a reason it is not later than the period.
         #[test]
-        fn looks_go_on_and_are_never_hurried(seed: u64, steps in proptest::collection::vec((0..3_u8, any::<bool>(), 0..3000_u64), 1..200)) {
+        fn refreshes_go_on_and_keep_their_distance(seed: u64, steps in proptest::collection::vec((0..3_u8, any::<bool>(), 0..3000_u64), 1..200)) {
             let mut refresh = Refresh::new(fastrand::Rng::with_seed(seed));
             let mut now = Instant::now();
             refresh.wanted(now);

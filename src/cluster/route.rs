@@ -23,11 +23,11 @@ pub(crate) enum Route {
     Slot(u16),
     /// To any primary.
     Any,
-    /// To any primary, if possible to the owner of this slot: what is published in one channel keeps its order.
+    /// To any primary, if possible to the owner of this slot: messages of one channel keep their order.
     Prefer(u16),
     /// To every primary.
     Primaries(Merge),
-    /// In parts, each to the owner of its slot. Nobody sees them at one moment.
+    /// In parts, each to the owner of its slot. They are not atomic together.
     Scattered(Vec<(u16, Frame)>, Merge),
     /// A pipeline, whose commands may have ways of their own.
     Each,

@@ -61,9 +61,9 @@ use routed_request::{Destination, RouteState, RoutedRequests};
 use status::PublishedStatus;
 use topology_query::refresh_topology;
 
-/// So many rounds before other actors of this thread get their turn.
+/// The maximum number of rounds per poll, so that other actors of this thread can run.
 const ROUNDS: usize = 4;
-/// So many nodes are asked at once how the cluster looks, beside those of the configuration.
+/// How many nodes are asked for the topology, in addition to those of the configuration.
 const ASKED: usize = 4;
 /// How many of them are asked without waiting for one another when the topology is in doubt: two have to agree, and one may not
 /// answer.
@@ -89,7 +89,7 @@ pub(crate) struct Router {
     map: Map,
     nodes: Nodes,
     replicas: Replicas,
-    /// Commands that wait for the first picture of the cluster.
+    /// Commands that wait for the first topology.
     pending: Admission<BoxedTicket>,
     /// Commands that wait while their slot is redirected.
     queues: SlotQueues<DelayedRequest>,
@@ -102,19 +102,19 @@ pub(crate) struct Router {
     backlog: Backlog,
     /// How many commands came so far.
     orders: u64,
-    /// A redirect has changed the map, and the handles were not told.
+    /// A redirect has changed the map, and that was not published.
     has_moved: bool,
     book: Arc<RoutedRequests>,
     refresh: Refresh,
     looking: Option<TopologyQuery>,
-    /// Why the last look failed, if it did.
+    /// Why the last refresh failed, if it did.
     trouble: Option<Cause>,
     demanded: bool,
     present: PublishedStatus,
     fanout: Fanout,
     gauges: Arc<Gauges>,
     announce: TopologyPublisher,
-    /// What the nodes have told and nobody was told yet.
+    /// Events of the nodes that were not published yet.
     node_events: Receiver<ConnectionEvent>,
     timer: DeadlineTimer,
     draining: Option<Instant>,
@@ -189,14 +189,14 @@ impl Router {
         self.fanout.subscribe(recipient);
     }
 
-    /// Looks for the cluster, if nobody did so far.
+    /// Requests the first topology, if that was not done.
     pub(crate) fn connect(&mut self) {
         if !std::mem::replace(&mut self.demanded, true) {
             self.refresh.wanted(Instant::now());
         }
     }
 
-    /// Looks at the cluster soon.
+    /// Requests a refresh of the topology.
     pub(crate) fn refresh_topology(&mut self) {
         self.demanded = true;
         self.refresh.wanted(Instant::now());
@@ -306,7 +306,7 @@ impl Router {
         if !self.queues.is_closed(slot) {
             return self.send_to_owner(ticket, slot);
         }
-        // A read that a replica may answer sees what is old, in whatever order.
+        // A read at a replica may be stale, in whatever order it is sent.
         let (owner, deadline) = (self.nodes.owner(slot), ticket.route_state.deadline);
         let waits = match owner {
             Some(node) => self.try_replica(ticket, node, deadline),
@@ -356,7 +356,7 @@ impl Router {
         self.emit(ConnectionEvent::Restarted { restarts, cause });
     }
 
-    /// It is over, and everybody who waits is told.
+    /// Ends the engine, and completes all waiting commands.
     pub(crate) fn abort(&mut self, cause: Cause) {
         if self.closed.is_some() {
             return;
@@ -381,7 +381,7 @@ impl Router {
         self.fanout.release();
     }
 
-    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
+    /// Admits no more commands, and reports the outcome of the others to `done`, no later than the deadline.
     pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
         if self.closed.is_some() {
             let _ = done.send(self.book.report().since(self.at_start));
@@ -502,8 +502,8 @@ impl Router {
         let delayed =
             self.delayed.first_key_value().map(|((at, _), _)| *at).into_iter().chain(self.queues.next()).min();
         let refresh = self.refresh.due().filter(|_| self.looking.is_none() && self.demanded);
-        let farewell = self.nodes.next_grace_end().into_iter().chain(self.replicas.next_grace_end()).min();
-        let all = [delayed, refresh, self.pending.next_deadline(), self.draining, farewell, self.present.due()];
+        let grace_end = self.nodes.next_grace_end().into_iter().chain(self.replicas.next_grace_end()).min();
+        let all = [delayed, refresh, self.pending.next_deadline(), self.draining, grace_end, self.present.due()];
         let Some(next) = all.into_iter().flatten().min() else { return false };
         if !self.timer.poll(next, cx) {
             return false;
@@ -521,7 +521,7 @@ impl Router {
     }
 }
 
-/// An arbiter that ends drops the actor without a word; whoever reads the status is told.
+/// An arbiter that ends drops the actor without any event, so the status is set here.
 impl Drop for Router {
     fn drop(&mut self) {
         self.fanout.update(|status| {

@@ -1,4 +1,4 @@
-//! Which node has which slots, as a node of the cluster tells it.
+//! Which node has which slots, from the reply to CLUSTER SLOTS.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use crate::config::HostPort;
 
 /// More nodes than any cluster has.
 const MOST_NODES: usize = 16_384;
-const NOBODY: u16 = u16::MAX;
+const NO_OWNER: u16 = u16::MAX;
 
 /// One primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct Map {
 impl Default for Map {
     /// Nothing is known.
     fn default() -> Self {
-        Self { shards: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)].into(), owned: 0 }
+        Self { shards: Vec::new(), owners: vec![NO_OWNER; usize::from(SLOTS)].into(), owned: 0 }
     }
 }
 
@@ -86,13 +86,13 @@ impl Map {
             self.shards.push(Shard { primary, replicas: Vec::new() });
             self.shards.len() - 1
         });
-        u16::try_from(at).unwrap_or(NOBODY)
+        u16::try_from(at).unwrap_or(NO_OWNER)
     }
 
     fn give(&mut self, slots: RangeInclusive<u16>, shard: u16) {
         let slots = usize::from(*slots.start())..=usize::from(*slots.end());
         if let Some(owners) = self.owners.get_mut(slots) {
-            let fresh = owners.iter().filter(|owner| **owner == NOBODY).count();
+            let fresh = owners.iter().filter(|owner| **owner == NO_OWNER).count();
             owners.fill(shard);
             self.owned += u16::try_from(fresh).unwrap_or_default();
         }

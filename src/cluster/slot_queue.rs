@@ -1,8 +1,8 @@
 //! Commands that wait while their slot is redirected, in the order in which their callers sent them.
 //!
 //! A node that answers MOVED or CLUSTERDOWN refuses the commands in flight one by one. If each were sent on by itself, a
-//! command that comes later and goes to the new owner at once would overtake them. So the slot is closed: what is refused
-//! and what comes new waits here, until nothing of the slot is in flight any more. Then the first one is sent alone, and
+//! command that comes later and goes to the new owner at once would overtake them. So the slot is closed: refused
+//! and new commands wait here until no command of the slot is in flight any more. Then the first one is sent alone, and
 //! when a node has run it the others follow.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,7 +28,7 @@ impl SendOrder {
     }
 }
 
-/// Its place among the commands of a slot. The number of its arrival tells commands apart that are taken over from a node
+/// Its place among the commands of a slot. The number of its arrival distinguishes commands that are taken over from a node
 /// without an order of their own.
 type Turn = (SendOrder, u64);
 
@@ -58,7 +58,7 @@ pub(crate) struct SlotEntry<T> {
     pub(crate) was_refused: bool,
 }
 
-/// What is to be sent for a slot.
+/// The commands to send for a slot.
 pub(crate) enum Release<T> {
     /// This one alone; the slot stays closed.
     Probe(T),
@@ -114,7 +114,7 @@ impl<T> SlotQueues<T> {
         let Some(queue) = self.queues.get_mut(&slot) else { return };
         self.arrivals += 1;
         let turn = (order, self.arrivals);
-        // What was refused was the probe, or was in flight beside it.
+        // The refused command was the probe, or was in flight beside it.
         queue.probing &= !waiting.was_refused;
         self.deadlines.insert((waiting.deadline, slot, turn));
         self.len += 1;
@@ -129,10 +129,10 @@ impl<T> SlotQueues<T> {
         due.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    /// Nothing of the slot is in flight: what is sent now, if its pause is over.
+    /// No command of the slot is in flight: the commands to send now, if its pause is over.
     pub(crate) fn release(&mut self, slot: u16, now: Instant) -> Option<Release<T>> {
         let queue = self.queues.get_mut(&slot).filter(|queue| queue.retry_at <= now)?;
-        // Where none was refused, the slot was closed only for what was in flight at another node.
+        // Where none was refused, the slot was closed only for commands in flight at another node.
         let proven = queue.probing || !queue.waiting.values().any(|one| one.was_refused);
         if proven {
             let queue = self.queues.remove(&slot)?;
@@ -145,7 +145,7 @@ impl<T> SlotQueues<T> {
         Some(Release::Probe(self.forget(slot, turn, first)))
     }
 
-    /// What was sent alone came to no node.
+    /// The probe came to no node.
     pub(crate) fn probe_dropped(&mut self, slot: u16) {
         if let Some(queue) = self.queues.get_mut(&slot) {
             queue.probing = false;
@@ -299,7 +299,7 @@ mod tests {
                     }
                     next += 1;
                 }
-                // A node refuses for as long as it refuses: of those in flight the first so many run.
+                // A node that begins to refuse goes on: of those in flight the first ones run.
                 let mut refused = false;
                 while let Some(order) = flight.pop_front() {
                     refused |= refusals.next().unwrap_or(false);

@@ -22,14 +22,13 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{Cause, CauseKind, ConnectionState, Status};
 use crate::frame::Frame;
 
-/// Pictures of a cluster come out of order while nodes disagree. A node that has a slot by none of them for so long has
-/// lost it.
+/// Topologies come out of order while nodes disagree. A node that owns a slot in none of them for this time has lost it.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// How long a node that is cut off from the others is avoided where any will do.
 const AVOIDED: Duration = Duration::from_secs(30);
 
-/// Asks how the cluster looks, which somebody found to be otherwise than it was.
+/// Requests a refresh of the topology, which was found wrong.
 pub(crate) struct RefreshTopology;
 
 impl Message for RefreshTopology {
@@ -39,10 +38,10 @@ impl Message for RefreshTopology {
 /// A node, which of the links of its router it has, and what that is doing.
 pub(crate) type NodeStatus = (HostPort, u32, watch::Receiver<Status>);
 
-/// How a cluster looked last.
+/// The last topology of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct TopologySnapshot {
-    /// Counts the pictures.
+    /// Counts the topologies.
     pub(crate) version: u64,
     pub(crate) map: Map,
     nodes: Vec<NodeStatus>,
@@ -111,7 +110,7 @@ impl Topology {
         self.slots
     }
 
-    /// The picture, now and whenever it changes.
+    /// The topology, now and whenever it changes.
     pub(crate) fn topology_changes(&self) -> watch::Receiver<Arc<TopologySnapshot>> {
         self.snapshot.clone()
     }
@@ -148,7 +147,7 @@ impl Topology {
             let mut whole = None;
             for part in slots {
                 match (self.slot_of(&part)?, whole) {
-                    (Some(slot), Some(other)) if slot != other => return Err(spread_over_nodes(frame)),
+                    (Some(slot), Some(other)) if slot != other => return Err(needs_one_node(frame)),
                     (Some(slot), _) => whole = Some(slot),
                     (None, _) => {}
                 }
@@ -158,18 +157,18 @@ impl Topology {
         match route(frame, &self.slots)? {
             Route::Slot(slot) => Ok(Some(slot)),
             Route::Any | Route::Prefer(_) => Ok(None),
-            Route::Scattered(..) | Route::Each | Route::Primaries(_) => Err(spread_over_nodes(frame)),
+            Route::Scattered(..) | Route::Each | Route::Primaries(_) => Err(needs_one_node(frame)),
         }
     }
 
-    /// Asks the cluster's actor to look at it soon.
+    /// Asks the cluster's actor to refresh the topology soon.
     pub(crate) fn refresh_topology(&self) {
         if let Some(cluster) = self.cluster.upgrade() {
             cluster.do_send(RefreshTopology);
         }
     }
 
-    /// How it looks. Somebody asks because a link was lost, or there was none, so it is looked at anew as well.
+    /// The topology. A link was lost or has to be made, so a refresh is requested as well.
     async fn refresh_unless(&self) -> std::result::Result<Arc<TopologySnapshot>, Cause> {
         self.refresh_topology();
         let mut snapshot = self.snapshot.clone();
@@ -188,7 +187,7 @@ impl Topology {
         avoided.filter(|(_, since)| since.elapsed() < AVOIDED).map(|(node, _)| node)
     }
 
-    /// Waits until the picture is another one than `seen`, and has had the time to be corrected.
+    /// Waits until the topology is another one than `seen`, and had time to be corrected.
     async fn changed(&self, seen: u64) -> u64 {
         let mut snapshot = self.snapshot.clone();
         if snapshot.wait_for(|snapshot| snapshot.version != seen).await.is_err() {
@@ -210,7 +209,7 @@ impl Topology {
     }
 }
 
-fn spread_over_nodes(frame: &Frame) -> Error {
+fn needs_one_node(frame: &Frame) -> Error {
     let words = "it needs a connection to one node of the cluster: give its keys one hash tag, as in `{user:1}:name`";
     Error::invalid_command(words).of_command(frame.name())
 }
@@ -221,7 +220,7 @@ impl fmt::Debug for Topology {
     }
 }
 
-/// Where the owner of a slot is. The slot may change while nobody uses the connection, to another one of the same node.
+/// Where the owner of a slot is. While the connection is unused the slot may change to another one of the same node.
 pub(crate) struct Owner {
     slot: AtomicU16,
     topology: Arc<Topology>,

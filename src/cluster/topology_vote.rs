@@ -47,7 +47,7 @@ pub(crate) enum Tally {
     Open,
 }
 
-/// Nodes that agree and do not say that they are cut off: so many decide.
+/// The number of votes that decide, of nodes that agree and do not report `fail`.
 const CONFIRMED: usize = 2;
 
 /// The answers of several nodes about one cluster.
@@ -130,7 +130,7 @@ impl TopologyVote {
         self.candidates.iter().rev().max_by_key(|one| one.rank())
     }
 
-    /// One node that says of itself that it reaches no majority does not change what is known.
+    /// One node that reports of itself that it reaches no majority does not change the known topology.
     fn is_lone_minority(&self, candidate: &Candidate) -> bool {
         candidate.votes == 1 && candidate.ok_votes == 0 && !self.known.is_empty()
     }
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn two_nodes_that_agree_decide() {
         let mut vote = TopologyVote::new(map(OLD), true, 6);
-        assert_eq!(vote.add(view(OLD, Some((true, 1)))), Tally::Contested, "one vote for what is doubted");
+        assert_eq!(vote.add(view(OLD, Some((true, 1)))), Tally::Contested, "one vote for a doubted topology");
         assert_eq!(vote.add(view(NEW, Some((true, 1)))), Tally::Contested);
         // The same owners, which it lists in another order.
         let mut other_order = view(NEW, Some((true, 1)));
@@ -228,7 +228,7 @@ mod tests {
         for ports in [OLD, NEW] {
             vote.add(view(ports, None));
         }
-        assert_eq!(vote.close(), Some(map(NEW)), "what is known");
+        assert_eq!(vote.close(), Some(map(NEW)), "the known one");
         assert_eq!(TopologyVote::new(map(OLD), true, 3).close(), None);
     }
 
@@ -255,7 +255,7 @@ mod tests {
             let by_votes_alone = !may_ask && (others < 2 || !is_doubted && !knows_new);
             if decided.is_some() || !by_votes_alone {
                 let winner = decided.or_else(|| vote.close());
-                // Without CLUSTER INFO it confirms what is known and not doubted.
+                // Without CLUSTER INFO it confirms a known topology that is not doubted.
                 prop_assert!(winner == Some(map(NEW)) || by_votes_alone);
             }
         }

@@ -125,7 +125,7 @@ async fn a_script_that_was_refused_waits_and_runs_once() {
 
 /// A server that is busy with the script of another client.
 ///
-/// Ablation: a script that is answered at once when it was refused fails with BUSY.
+/// Ablation: without `Admission::confirm` the script never gets back into the queue: one PING follows the other.
 #[actix::test]
 async fn a_script_waits_for_a_busy_server_and_runs_once() {
     let server = aside(|| RedisServer::builder().arg("--busy-reply-threshold", "20").start().expect("started")).await;

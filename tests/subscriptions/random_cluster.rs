@@ -125,7 +125,7 @@ fn leave_and_join(cluster: &RedisCluster) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ablation: without gaps for links that are lost (`Listener` that does not report them) fails with "is missing without a gap".
+/// Ablation: without the gap for a lost link (`Member::lost`) fails with "event 46 is 60, 46 is missing without a gap".
 #[actix::test]
 async fn every_message_is_delivered_or_covered_by_a_gap_whatever_a_cluster_does() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));

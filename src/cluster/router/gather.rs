@@ -78,7 +78,7 @@ impl Drop for GatheredReply {
 pub(super) struct Gather(Arc<Mutex<GatheredReply>>);
 
 impl Gather {
-    /// `asked` is answered when so many parts have come back.
+    /// `asked` is answered when this number of parts has come back.
     pub(super) fn new(asked: Box<Routed>, places: Vec<ReplyPlace>, parts: usize) -> Self {
         Self(Arc::new(Mutex::new(GatheredReply { asked: Some(asked), places, left: parts })))
     }
@@ -174,7 +174,7 @@ impl PartRequest {
     }
 }
 
-/// Where there is nobody left to run it, as at the end of the thread.
+/// Dropped without an outcome, as at the end of the thread.
 impl Drop for PartRequest {
     fn drop(&mut self) {
         if self.frame.may_have_run()
@@ -194,7 +194,7 @@ impl Pending for PartRequest {
         self.gather.is_abandoned()
     }
 
-    /// Whoever let the whole in has let in its parts.
+    /// The whole was admitted, and so are its parts.
     fn is_let_in(&self) -> bool {
         true
     }
@@ -204,7 +204,7 @@ impl Pending for PartRequest {
     }
 
     fn poll_abandoned(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        // Whoever asked for the whole is asked.
+        // The caller of the whole is polled instead.
         Poll::Pending
     }
 

@@ -23,13 +23,13 @@ use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Fanout, Status};
 use crate::replicas::verdict::{RoundRobin, SILENCE};
 
-/// How long a node that has no slots any more may take to answer what is in flight there. One that was replaced because
-/// it is frozen never will.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// The grace period in which a node without slots may answer the commands in flight there. A frozen node that was replaced never
+/// will.
+const GRACE_PERIOD: Duration = Duration::from_millis(500);
 /// How long a node that no slot belongs to is kept after the last redirect to it. While a slot moves there, commands are sent
 /// to it one by one, for as long as the operator takes.
 const REDIRECTED: Duration = Duration::from_secs(10);
-const NOBODY: usize = usize::MAX;
+const NO_OWNER: usize = usize::MAX;
 
 /// Tickets that have to go elsewhere, with their deadlines and whether they may have run.
 pub(super) type Displaced = Vec<(BoxedTicket, Deadline, bool)>;
@@ -51,7 +51,7 @@ enum KeepReason {
     Owner,
     /// Redirects name it, the last one so long before this time.
     Redirected(Instant),
-    /// It has lost its slots, and may answer what is in flight there.
+    /// It has lost its slots, and may answer the commands in flight there.
     Displaced(Instant),
 }
 
@@ -82,10 +82,10 @@ impl Node {
         let is_ready = self.driver.state() == ConnectionState::Ready;
         match &mut self.stay {
             // Commands in flight have an answer to come.
-            KeepReason::Redirected(until) if !is_idle => *until = now + FAREWELL,
+            KeepReason::Redirected(until) if !is_idle => *until = now + GRACE_PERIOD,
             // One that was replaced because it is frozen must not run, when it wakes, what the cluster will not keep.
-            KeepReason::Displaced(until) if !is_idle && is_ready && self.driver.silent_for().0 < FAREWELL => {
-                *until = now + FAREWELL
+            KeepReason::Displaced(until) if !is_idle && is_ready && self.driver.silent_for().0 < GRACE_PERIOD => {
+                *until = now + GRACE_PERIOD
             }
             _ => return true,
         }
@@ -113,7 +113,7 @@ impl Nodes {
         policy: ReconnectPolicy,
         node_events: Sender<ConnectionEvent>,
     ) -> Self {
-        let owners = vec![NOBODY; usize::from(SLOTS)].into();
+        let owners = vec![NO_OWNER; usize::from(SLOTS)].into();
         let (nodes, numbers, first_slots, turns) = (Vec::new(), 0, None, RoundRobin::beginning_at(fastrand::u16(..)));
         Self { connect_params, policy, node_events, nodes, numbers, owners, first_slots, turns }
     }
@@ -150,15 +150,15 @@ impl Nodes {
 
     /// The node that has this slot.
     pub(super) fn owner(&self, slot: u16) -> Option<usize> {
-        self.owners.get(usize::from(slot)).copied().filter(|node| *node != NOBODY)
+        self.owners.get(usize::from(slot)).copied().filter(|node| *node != NO_OWNER)
     }
 
     pub(super) fn is_primary(&self, node: usize) -> bool {
         self.nodes.get(node).and_then(Option::as_ref).is_some_and(|node| node.stay == KeepReason::Owner)
     }
 
-    /// A primary for what any of them can do: those that are well in turn, so that no node has all of it and a frozen one
-    /// holds up nothing. If none is, one that has a link, or else any.
+    /// A primary for commands that any of them can run: those that are well in turn, so that no node has all of the load and a
+    /// frozen one delays nothing. If none is well, one that has a link, or else any.
     pub(super) fn any(&mut self) -> Option<usize> {
         let (nodes, turns) = (&mut self.nodes, &mut self.turns);
         let mut next = |can: fn(&mut Node) -> bool| {
@@ -213,7 +213,7 @@ impl Nodes {
         }
     }
 
-    /// Gives up the link to a node as soon as what is in flight there is answered, and dials anew.
+    /// Replaces the link to a node as soon as the commands in flight there are answered.
     pub(super) fn replace_link(&mut self, node: usize, cause: Cause) {
         if let Some(Some(node)) = self.nodes.get_mut(node) {
             node.driver.replace_link(cause);
@@ -275,7 +275,7 @@ impl Nodes {
     /// The cluster looks like this now. Returns what waits at a node that has lost slots, in order, and the slots that have
     /// another owner.
     pub(super) fn adopt(&mut self, map: &Map, now: Instant) -> (Displaced, Vec<u16>) {
-        let before = std::mem::replace(&mut self.owners, vec![NOBODY; usize::from(SLOTS)].into());
+        let before = std::mem::replace(&mut self.owners, vec![NO_OWNER; usize::from(SLOTS)].into());
         self.first_slots = None;
         let mut staying = vec![false; self.nodes.len()];
         for primary in map.shards().map(|shard| shard.primary.clone()).collect::<Vec<_>>() {
@@ -306,7 +306,7 @@ impl Nodes {
             let stays = staying.get(at).copied().unwrap_or_default();
             node.stay = match node.stay {
                 _ if stays => KeepReason::Owner,
-                KeepReason::Owner => KeepReason::Displaced(now + FAREWELL),
+                KeepReason::Owner => KeepReason::Displaced(now + GRACE_PERIOD),
                 stay => stay,
             };
             if lost.get(at).copied().unwrap_or_default() || matches!(node.stay, KeepReason::Displaced(_)) {

@@ -125,7 +125,7 @@ impl Router {
                 return ticket.finish(Err(why.with_fate(Fate::Unknown)));
             }
             // Another process has the name and address of this node now, or the name leads to another address.
-            let words = "the node says that the slot is at its own address: its name is resolved anew";
+            let words = "the node says that the slot is at its own address: its name is resolved again";
             self.nodes.replace_link(ticket.route_state.node, Cause::new(CauseKind::Broken, words));
             redirect = Redirect::Down;
         }
@@ -201,7 +201,7 @@ impl Router {
         );
     }
 
-    /// What comes for this slot waits, until what is at the nodes has come back.
+    /// Closes a slot: new commands wait until those at the nodes have come back.
     pub(super) fn close_slot(&mut self, slot: u16, retry_at: Instant) {
         if self.queues.close(slot, retry_at) {
             self.book.close(slot);
@@ -286,7 +286,7 @@ impl Router {
         }
     }
 
-    /// Nobody owns its slot, so far as is known.
+    /// No known node owns its slot.
     pub(super) fn no_node_error(&mut self, mut ticket: Box<Routed>) {
         self.refresh.wanted(Instant::now());
         match (ticket.route_state.slot, ticket.route_state.pause(&Redirect::Down)) {
@@ -306,7 +306,7 @@ impl Router {
             .map(|(mut ticket, deadline, may_have_run)| {
                 let deadline = Deadline::Own(deadline.at());
                 ticket.left_node();
-                // What is in the middle of something is older than what waits.
+                // A command that is being sent again is older than those that wait.
                 let route_state = RouteState::new(deadline, SendOrder::new(0));
                 let mut ticket =
                     Routed::of(ticket).unwrap_or_else(|ticket| Routed::part(ticket, route_state, &self.book));

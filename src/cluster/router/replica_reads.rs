@@ -9,7 +9,7 @@ use crate::connection::deadline_queue::Deadline;
 use crate::connection::request::Pending as _;
 
 impl Router {
-    /// Sends a read to a replica of the node that it is for. What is no such read, or finds no replica, comes back.
+    /// Sends a read to a replica of its node. Other commands, and reads without an available replica, are returned.
     pub(super) fn try_replica(
         &mut self,
         ticket: Box<Routed>,
@@ -33,7 +33,7 @@ impl Router {
         if back.is_empty() {
             return false;
         }
-        // Whatever the reason is, the replicas may be others by now.
+        // The replicas may have changed.
         self.refresh.wanted(Instant::now());
         for back in back {
             let route_state = RouteState::new(back.deadline, SendOrder::new(0));
@@ -55,7 +55,7 @@ impl Router {
         self.replicas.adopt(shards.collect::<Vec<_>>(), now);
     }
 
-    /// Tells the handles how the cluster looks, and what the links are doing.
+    /// Publishes the topology and the states of the links to the handles.
     pub(super) fn announce(&mut self) {
         let mut statuses = self.nodes.statuses();
         // Behind the primaries: one that was promoted has a link as each for a while.

@@ -96,7 +96,7 @@ impl RouteState {
         }
     }
 
-    /// That of a part of this command, or of one that has to find its way anew.
+    /// The state of a part of this command, or of one that is routed again.
     pub(super) fn reset(self) -> Self {
         Self { slot: None, asking: false, destination: None, ..self }
     }
@@ -106,7 +106,7 @@ impl RouteState {
         Self { order: self.order.part(index), ..self.reset() }
     }
 
-    /// Whether it was sent to where it belongs, so far as was known, and nobody has sent it elsewhere.
+    /// Whether it was sent to the known owner of its slot, and was not sent on since.
     pub(super) fn is_first(&self) -> bool {
         self.hops == 0 && self.waits == 0 && !self.asking && !self.at_primary && !self.may_have_run
     }
@@ -123,7 +123,7 @@ pub(super) struct Destination {
 /// The slot is closed: its commands wait in the router.
 const CLOSED: u32 = 1 << 31;
 
-/// What becomes of the commands of one cluster, whichever nodes they are at.
+/// The commands of one cluster, at whichever nodes, and their outcomes.
 #[derive(Debug)]
 pub(super) struct RoutedRequests {
     slots: Slots,
@@ -132,7 +132,7 @@ pub(super) struct RoutedRequests {
     failed: AtomicU64,
     unknown: AtomicU64,
     abandoned: AtomicU64,
-    /// Somebody got no answer in time.
+    /// A command was not answered in time.
     pub(super) silence: AtomicBool,
     /// How many commands of each slot are at a node, queued or in flight, and whether the slot is closed.
     at_nodes: Box<[AtomicU32]>,
@@ -304,7 +304,7 @@ impl Routed {
         Box::new(Self { asked, route_state, account })
     }
 
-    /// What was made here of a ticket, out of the ticket.
+    /// The routed request in a ticket.
     ///
     /// # Errors
     /// The ticket, if it was not made here.
@@ -366,7 +366,7 @@ impl Routed {
         back.push(ReturnedRequest { ticket: self, answer, slots });
     }
 
-    /// As [`finish`](Self::finish), and returns whether somebody was still there.
+    /// As [`finish`](Self::finish), and returns whether its caller still waited.
     fn complete_with(self, outcome: Result<Value>) -> bool {
         let Self { asked, mut account, .. } = self;
         account.end(Some(&outcome));

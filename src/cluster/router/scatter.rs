@@ -15,7 +15,7 @@ use crate::frame::Frame;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum To {
     Node(usize),
-    /// Alone: the slot is closed, or nobody owns it.
+    /// Alone: the slot is closed, or has no owner.
     Slot(u16),
 }
 

@@ -6,10 +6,10 @@ use super::Router;
 use crate::events::{Cause, CauseKind, ConnectionEvent, ConnectionState};
 
 /// How long the first dials to the other nodes may take when commands flow to one. A node that swallows packets takes the
-/// whole connect timeout, and keeps nobody from the others.
+/// whole connect timeout, and must not delay the others.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What was told last.
+/// The state that was published last.
 pub(super) struct PublishedStatus {
     pub(super) state: ConnectionState,
     generation: u64,
@@ -17,7 +17,7 @@ pub(super) struct PublishedStatus {
     lost_at: Option<Instant>,
     /// The first node is ready: when the cluster is said to be, whatever the others do.
     ready_at: Option<Instant>,
-    /// The last look failed, and nobody was told.
+    /// The last refresh failed, and that was not published.
     news: Option<Cause>,
 }
 
@@ -30,11 +30,11 @@ impl Default for PublishedStatus {
 impl PublishedStatus {
     /// When the state may change for no other reason than the time.
     pub(super) fn due(&self) -> Option<Instant> {
-        // A time that nothing consumes would be a timer that fires for ever.
+        // A time that nothing consumes would be a timer that fires in every poll.
         self.ready_at.filter(|_| self.state == ConnectionState::Connecting)
     }
 
-    /// A look failed.
+    /// A refresh failed.
     pub(super) fn failed(&mut self, cause: &Cause) {
         self.news = Some(cause.clone());
         self.attempt = self.attempt.saturating_add(1);
@@ -90,7 +90,7 @@ impl Router {
         self.closed.clone().or_else(|| self.trouble.clone().filter(|_| self.map.is_empty())).or_else(node)
     }
 
-    /// Tells what has changed.
+    /// Publishes the changes of the state.
     pub(super) fn present(&mut self) {
         let now = Instant::now();
         let (before, state) = (self.present.state, self.state(now));
@@ -148,7 +148,7 @@ impl Router {
         self.fanout.publish(&event);
     }
 
-    /// Passes on what the nodes have told. One that is lost may have been replaced.
+    /// Publishes the events of the nodes. A node whose link is lost may have been replaced.
     pub(super) fn publish_now(&mut self) {
         while let Ok(event) = self.node_events.try_recv() {
             if let ConnectionEvent::Node { event, .. } = &event
