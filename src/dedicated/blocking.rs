@@ -1,5 +1,5 @@
-//! A command that waits, on a connection of its own: asked for piece by piece, called off for real when nobody waits for
-//! it any more, and what it took for nobody put back.
+//! Blocking commands, each on a dedicated connection: the wait is divided into pieces, it is cancelled at the server when its
+//! caller is gone, and elements that were taken for no caller are put back.
 
 use std::{sync::Arc, time::Instant};
 
@@ -72,7 +72,7 @@ pub(crate) async fn run(links: Arc<Links>, main: Addr<RedisActor>, dedicated: Ru
         return caller.notify(outcome);
     }
     if why == Some(Why::Gone) {
-        // A shutdown waits for what is put back.
+        // A shutdown waits until the elements are put back.
         settle(&shared, frame.name(), loss, words, left).await;
     } else {
         // It need not wait for a caller who leaves the reply where it is.
@@ -114,10 +114,10 @@ fn count_of<'a>(report: &'a mut ShutdownReport, why: Option<Why>, outcome: &Resu
     }
 }
 
-/// Nobody has taken what was or may have been taken.
+/// Handles elements that were or may have been taken and that no caller received.
 async fn settle(shared: &Shared, command: String, loss: Compensation, unknown: Option<String>, left: Option<Leaving>) {
     if let Some(left) = &left {
-        // Those who left at the same moment are counted first; and a server that does not answer holds nobody up.
+        // Callers that left at the same moment are counted first; a server that does not answer delays no other command.
         tokio::task::yield_now().await;
         let _ = timeout(shared.links.config().command_timeout(), left.turn()).await;
     }
@@ -132,7 +132,7 @@ fn keys_of(frame: &Frame) -> Vec<Vec<u8>> {
     frame.view().keys().map(<[u8]>::to_vec).collect()
 }
 
-/// What somebody is told whose wait was ended for a reason of ours. What came all the same is theirs.
+/// The outcome for a caller whose wait this crate has ended. An element that came nevertheless is delivered.
 fn explained(outcome: Result<Value>, kind: ErrorKind, words: &'static str) -> Result<Value> {
     let unblocked = is_unblocked(&outcome);
     match outcome {

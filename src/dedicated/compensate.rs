@@ -1,4 +1,4 @@
-//! How to put back what a command took for somebody who has gone.
+//! How to put back the elements that a command took for a caller that is gone.
 
 use redis::Value;
 
@@ -20,7 +20,7 @@ pub(crate) enum Compensation {
     },
     /// It cannot be put back.
     Never {
-        /// How many there are, if that can be told.
+        /// How many there are, if that is known.
         elements: Option<usize>,
         /// Why.
         why: &'static str,
@@ -69,7 +69,7 @@ pub(crate) fn compensate(frame: &Frame, answer: &Value) -> Compensation {
             let frame = if frame.is_unprefixed() { frame_back.unprefixed() } else { frame_back };
             Compensation::By { frame, elements }
         }
-        None => Compensation::Never { elements: None, why: "nobody here knows how to put back what it took" },
+        None => Compensation::Never { elements: None, why: "this crate cannot put back what the command took" },
     }
 }
 
@@ -109,7 +109,7 @@ fn push(name: &str, answer: &Value) -> Option<(Frame, usize)> {
     Some((frame, taken.len()))
 }
 
-/// `[key, member, score]`, or `[key, [[member, score], ...]]`. A member that came anew meanwhile is newer.
+/// `[key, member, score]`, or `[key, [[member, score], ...]]`. A member that was added meanwhile is newer.
 fn add(answer: &Value) -> Option<(Frame, usize)> {
     let parts = items(answer)?;
     let frame = |key: &Value| Some(Frame::known("ZADD").key(bytes(key)?).arg("NX"));
@@ -211,8 +211,8 @@ mod tests {
             ("XREAD BLOCK 1 STREAMS s 0", &entries, "nothing"),
             ("WAIT 1 1", &Value::Int(1), "nothing"),
             ("BLPOP a 1", &Value::Nil, "nothing"),
-            ("MY.POP a 1", &text("x"), "None: nobody here knows how to put back what it took"),
-            ("BLPOP a 1", &Value::Int(3), "None: nobody here knows how to put back what it took"),
+            ("MY.POP a 1", &text("x"), "None: this crate cannot put back what the command took"),
+            ("BLPOP a 1", &Value::Int(3), "None: this crate cannot put back what the command took"),
         ] {
             assert_eq!(compensated(line, answer), back, "{line}");
         }

@@ -39,7 +39,7 @@ impl BlockingCalls {
         self.0.now.send_if_modified(one_more).then(|| BlockingCallGuard(self.clone()))
     }
 
-    /// Tells all of them to end.
+    /// Requests all of them to end.
     pub(crate) fn cancel(&self) {
         self.0.called_off.send_replace(true);
     }
@@ -48,7 +48,7 @@ impl BlockingCalls {
         *self.0.called_off.borrow()
     }
 
-    /// Turns true when all are told to end.
+    /// Turns true when all are requested to end.
     pub(crate) fn called_off(&self) -> watch::Receiver<bool> {
         self.0.called_off.subscribe()
     }

@@ -1,8 +1,8 @@
 //! Further connections beside the shared one, for whatever needs one to itself: watched keys belong to the
-//! connection that watches them, and a command that waits holds up everything behind it.
+//! connection that watches them, and a blocking command delays everything behind it.
 //!
-//! Each is an actor like the shared one, from the same recipe and under the same supervision. They are made
-//! when they are needed, up to a bound, and end when nobody needed them for a while. Connections that the crate
+//! Each is an actor like the shared one, from the same specification and under the same supervision. They are made
+//! when they are needed, up to a bound, and end when they were unused for a while. Connections that the crate
 //! makes for good, as that of a stream consumer's reader, are made here too, and stand beside the bound.
 
 use std::{
@@ -68,8 +68,8 @@ impl Default for LinkLimit {
 }
 
 impl LinkLimit {
-    /// At most `most` connections at once, at least 1. Whoever needs one more waits for one of them: so many
-    /// commands that wait and [watches](crate::Redis::watch) run at the same time.
+    /// A maximum of `most` connections at once, at least 1. It limits how many blocking commands and
+    /// [watches](crate::Redis::watch) run at the same time; further ones wait.
     pub fn new(most: usize) -> Self {
         Self { most: most.max(1), idle: Duration::from_secs(30) }
     }
@@ -78,7 +78,7 @@ impl LinkLimit {
         self.idle
     }
 
-    /// Closes a connection that nobody needed for so long, at least 1 ms. Default 30 s.
+    /// Closes a connection that was unused for this time, at least 1 ms. Default 30 s.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle.max(Duration::from_millis(1));
         self
@@ -124,7 +124,7 @@ struct PooledLink {
     id: u64,
     redis: Redis,
     made: Instant,
-    /// `None` while somebody has it.
+    /// `None` while it is in use.
     free_since: Option<Instant>,
     /// What it is or was last used for, and since when.
     purpose: Purpose,
@@ -244,7 +244,7 @@ impl Links {
         &self.blocking_calls
     }
 
-    /// The order in which they give back what nobody waits for any more.
+    /// The order in which elements without a caller are put back.
     pub(crate) fn return_order(&self) -> &ReturnOrder {
         &self.return_order
     }
@@ -371,8 +371,7 @@ impl Links {
         state.open.retain(|link| !(link.outdated && link.free_since.is_some()));
     }
 
-    /// The credentials have changed: whoever takes a connection from now on takes one that has logged in with those
-    /// of now.
+    /// The credentials have changed: from now on only connections are leased that have logged in with the new ones.
     pub(crate) fn outdate(&self) {
         let mut state = self.state();
         state.open.iter_mut().for_each(|link| link.outdated = true);
@@ -396,7 +395,7 @@ impl Links {
         self.state().closed = true;
     }
 
-    /// Lets go of a link that was free for long enough. Returns when to look again, if it is still there.
+    /// Closes a link that was idle for too long. Returns when to check it again, if it is still there.
     fn maintain(&self, id: u64) -> Option<Duration> {
         let mut state = self.state();
         let link = state.open.iter().find(|link| link.id == id)?;
@@ -423,7 +422,8 @@ impl Links {
     }
 }
 
-/// A link whose last handle goes ends by itself; this lets go of it, and has it leave a server that is not the right one.
+/// A link whose last handle is dropped ends by itself; this drops the handle of an idle link, and has a link leave a server that
+/// is not the right one any more.
 async fn tend(links: Weak<Links>, id: u64, connect_params: Arc<ConnectParams>) {
     let mut seen = connect_params.seen();
     while let Some(wait) = links.upgrade().and_then(|links| links.maintain(id)) {

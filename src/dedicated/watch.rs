@@ -1,4 +1,4 @@
-//! Optimistic transactions: read, decide, and write only if nobody changed what was read.
+//! Optimistic transactions: read, decide, and write only if no other client changed the watched keys.
 
 use std::{
     fmt,
@@ -21,8 +21,8 @@ use crate::events::ConnectionState;
 use crate::frame::Frame;
 use crate::messages::{Command, batch::Bundle, decode, transaction::Transaction};
 
-/// The pause before another attempt grows up to this; it is drawn at random, so that those who met once do
-/// not meet again.
+/// The pause before another attempt grows up to this. It is drawn at random, so that clients that collided once do not
+/// collide again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
 /// The keys that an optimistic transaction depends on, and how often it may be tried; for
@@ -120,10 +120,10 @@ impl fmt::Debug for Watched {
 }
 
 impl Redis {
-    /// Reads, decides, and writes only if nobody has changed the watched keys meanwhile; else tries again.
+    /// Reads, decides, and writes only if no other client has changed the watched keys meanwhile; else tries again.
     ///
     /// `attempt` gets the connection to read with, and returns the transaction to run, or `None` to leave
-    /// everything as it is. It runs anew after each conflict and after a lost link, so it must have no other
+    /// everything as it is. It runs again after each conflict and after a lost link, so it must have no other
     /// effects. Reply is that of the transaction.
     ///
     /// It has a connection of its own for as long as it takes (see [`LinkLimit`](crate::LinkLimit)), so
@@ -192,10 +192,8 @@ impl Redis {
         if last.kind() != ErrorKind::Conflict {
             return Err(last);
         }
-        let words = format!(
-            "a watched key was changed by somebody else in each of {} attempts; nothing was done",
-            watch.attempts
-        );
+        let words =
+            format!("another client changed a watched key in each of {} attempts; nothing was done", watch.attempts);
         Err(Error::new(ErrorKind::Conflict, Fate::Rejected, words).of_command("EXEC"))
     }
 }
@@ -206,7 +204,7 @@ enum Round<T> {
     Failed(Error),
 }
 
-/// A lease that leaves no watched keys behind, wherever its owner gives up.
+/// A lease that leaves no watched keys behind, at whichever point it is dropped.
 #[derive(Default)]
 struct Session {
     lease: Option<LeasedConnection>,
@@ -259,7 +257,7 @@ impl Session {
         }
     }
 
-    /// An attempt failed before its transaction ran: another one mends it if the link was lost meanwhile.
+    /// An attempt failed before its transaction ran: another one is made if the link was lost meanwhile.
     fn unsettled<T>(&mut self, watched: &Watched, error: Error) -> Round<T> {
         watched.over.store(true, Ordering::Release);
         if error.kind() == ErrorKind::Disconnected && watched.is_lost() {
@@ -269,7 +267,7 @@ impl Session {
         Round::Failed(error)
     }
 
-    /// Whoever came next would wait for the answer that this one did not get in time.
+    /// The next user would wait for the answer that did not come in time.
     fn discard_busy(&mut self, error: &Error) {
         if error.kind() == ErrorKind::Timeout
             && let Some(lease) = self.lease.take()

@@ -166,7 +166,7 @@ impl Walk {
         !self.half_walked.is_empty()
     }
 
-    /// Forgets which sources were walked: what was being moved may stay where it was.
+    /// Forgets which sources were walked: the move of their slots may be cancelled.
     pub(super) fn unblock(&mut self) {
         self.half_walked.clear();
     }
@@ -218,7 +218,7 @@ impl Walk {
     /// A page has come.
     pub(super) fn came(&mut self, at: Position<'_>, now: &Arc<TopologySnapshot>) -> Next {
         let Some(stage) = &mut self.stage else { return Next::Done };
-        // Commands follow a slot that has moved before the topology does: what is walked is the node that answers.
+        // Commands follow a slot that has moved before the topology does: the node that answers is the one that is walked.
         if let Some(node) = at.node.filter(|node| **node != stage.node && (at.is_first || at.cursor == 0)) {
             if stage.own.is_some() {
                 self.stage = None;

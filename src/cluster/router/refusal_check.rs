@@ -1,7 +1,9 @@
 //! Whether a node has refused a script, or the script has run and has written that answer itself.
 //!
 //! CLUSTERDOWN and TRYAGAIN do not come from the command that is refused only: the node refuses every command of these keys. So it
-//! is asked about them with EXISTS, which proves the refusal of a script, a function or a module command, or contradicts it.
+//! is asked with the same keys and a command that changes nothing, which confirms the refusal of a script, a function or a module
+//! command, or contradicts it. For a script this is EVAL as well: its user has the right to run it, and what the node refuses of
+//! scripts it refuses of this one.
 
 use std::any::Any;
 use std::task::{Context, Poll};
@@ -62,7 +64,10 @@ impl Router {
         self.questions.push(OpenQuestion { slot, order: ticket.route_state.order, until, is_overtaken: false });
         ticket.enter(std::iter::once(slot).collect());
         let node = ticket.route_state.node;
-        let frame = Frame::known("EXISTS").keys(keys).read_only().own();
+        let is_script = ticket.frame().name().starts_with("EVAL");
+        let question =
+            if is_script { Frame::known("EVAL").arg("return 0").arg(keys.len()) } else { Frame::known("EXISTS") };
+        let frame = question.keys(keys).read_only().own();
         let question = Box::new(Question { asked: ticket, why: why.clone(), frame });
         if let Some(question) = self.nodes.submit(node, question, Deadline::Own(until)) {
             question.complete(Err(super::nodes::cause_of_leaving().error(Fate::NotSent)));

@@ -40,7 +40,7 @@ pub(super) struct Call {
     /// When it has waited for long enough, once that is known.
     until: Option<Instant>,
     pub(super) stop: Stop,
-    /// It reads from no id that the server would have to work out anew.
+    /// It reads from no id that the server would have to resolve again.
     resolved: bool,
     /// It was sent on a link that was lost before it was answered, and sent again because that does no harm.
     pub(super) may_have_run: bool,

@@ -97,7 +97,7 @@ impl Shared {
                     Over::Its => self.unblock_there(&blocked, client, until).await,
                 }
             };
-            // Its answer is waited for: when the link is free again, it must not hit whoever has it next.
+            // Its answer is waited for: when the link is free again, it must not hit the next command on it.
             match timeout_at(until.into(), unblocked).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => trouble = Some(error.to_string()),

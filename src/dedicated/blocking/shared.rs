@@ -22,7 +22,7 @@ use crate::events::ConnectionEvent;
 use crate::frame::{Frame, WhenDown};
 use crate::messages::internal::Internal;
 
-/// For how long a server that cannot be reached is tried, before what was taken is reported as lost.
+/// For how long a server that cannot be reached is tried, before the elements are reported as lost.
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(60);
 const OTHER_PROCESS: &str =
     "CLIENT UNBLOCK was not sent, because the shared connection does not lead to the same server process";
@@ -64,7 +64,7 @@ impl Shared {
     async fn link_to(&self, process: &ProcessId) -> Result<u64> {
         loop {
             let Some(link) = self.links.main_link(self.slot) else {
-                // Nothing but commands that wait was sent so far, or the link is being made anew.
+                // Only blocking commands were sent so far, or the link is being replaced.
                 self.send(self.beside(Frame::known("PING").read_only()), None).await?;
                 continue;
             };
@@ -92,7 +92,7 @@ impl Shared {
         }
     }
 
-    /// Ends a client whose link broke here: on a server that has not noticed it would go on taking. Nobody waits for it.
+    /// Ends a client whose link broke here: on a server that has not noticed it would go on taking. The reply is dropped.
     pub(super) fn kill(&self, client: Option<i64>, process: ProcessId) {
         let Some(client) = client.filter(|_| process.is_some()) else { return };
         let shared = self.clone();
@@ -114,7 +114,7 @@ impl Shared {
         self.notify(ConnectionEvent::MayBeLost { command, elements, reason });
     }
 
-    /// Puts back what was taken for nobody, or says that it cannot be.
+    /// Puts back elements that no caller received, or reports that this is not possible.
     pub(super) async fn put_back(&self, command: String, compensate: Compensation) {
         let (frame, elements) = match compensate {
             Compensation::Nothing => return,
@@ -126,7 +126,7 @@ impl Shared {
             let left = until.saturating_duration_since(Instant::now());
             let again = frame.clone().timeout(left).when_down(WhenDown::Queue);
             match self.send(again, None).await {
-                // Somebody has taken it from where it was moved to.
+                // Another client has taken it from its destination.
                 Ok(Value::Int(0)) if frame.name() == "EVAL" => return,
                 Ok(_) => return self.notify(ConnectionEvent::PutBack { command, elements }),
                 Err(error) if may_come(&error) && !left.is_zero() => sleep(PAUSE).await,

@@ -28,7 +28,7 @@ pub(super) enum Why {
     Closing,
 }
 
-/// Who waits for the outcome.
+/// The caller that waits for the outcome.
 pub(super) struct Caller {
     ticket: BoxedTicket,
     seen: Option<oneshot::Receiver<()>>,
@@ -43,12 +43,12 @@ impl Caller {
         }
     }
 
-    /// Tells the outcome, and does not wait until it was taken.
+    /// Delivers the outcome, and does not wait until it was taken.
     pub(super) fn notify(self, outcome: Result<Value>) {
         self.ticket.complete(outcome);
     }
 
-    /// Tells the outcome. False if nobody took it: the caller may go while it is on its way.
+    /// Delivers the outcome. False if it was not taken: the caller may leave while it is on its way.
     pub(super) async fn take(self, outcome: Result<Value>) -> bool {
         let delivered = self.ticket.deliver(outcome);
         match self.seen {

@@ -9,7 +9,7 @@ use crate::events::ConnectionState;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LinkRole {
-    /// Nobody uses it now.
+    /// It is not in use.
     Idle,
     /// A command that waits, such as `BLPOP`, or a pipeline with `WAIT`.
     Blocking,

@@ -77,7 +77,7 @@ impl LeasedConnection {
         }
     }
 
-    /// Nobody shall have it after this one: what it is still busy with would be in the way.
+    /// Closes it instead of returning it to the pool: the next user would wait for a command that it still runs.
     pub(crate) fn discard(self) {
         self.links.give_back(self.id, false);
     }

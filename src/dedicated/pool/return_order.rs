@@ -36,7 +36,7 @@ impl ReturnOrder {
         self.0.begun.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Nobody waits any more for what the wait of this number takes from these keys.
+    /// The caller of the wait of this number, which takes from these keys, is gone.
     pub(crate) fn leave(&self, number: u64, keys: Vec<Vec<u8>>) -> Leaving {
         self.leaving().insert(number, keys);
         Leaving { order: self.clone(), number }
