@@ -325,11 +325,6 @@ impl Subscriptions {
         self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Confirmed)
     }
 
-    /// Whether the server has not answered the request for it yet.
-    fn is_asked(&self, name: &Name) -> bool {
-        self.topics.get(name).is_some_and(|topic| topic.stage == TopicStage::Asked)
-    }
-
     /// Whether any subscriber is recovering from a loss.
     pub(crate) fn is_recovering(&self) -> bool {
         self.members.values().any(|member| member.recovering)

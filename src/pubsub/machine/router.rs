@@ -2,9 +2,9 @@
 //! node receives them. Messages of a shard channel are available only from the owner of its slot, and key events only
 //! from the primary that has the key, so these need a link to each such node.
 //!
-//! A topic that a node has confirmed stays there: while a cluster changes, topology updates arrive out of order, and
-//! the node itself ends subscriptions that it no longer serves. The topic moves if it is lost there, or if the
-//! topology has named another node for [`GRACE`](placement::GRACE). So one change costs one gap.
+//! A topic of one owner moves as soon as the topology names another primary, with a gap. The former owner does not always
+//! end the subscription itself: as a replica of the new one it delivers what is published from then on, but not what was
+//! published meanwhile.
 
 mod placement;
 
@@ -52,8 +52,6 @@ struct Topic {
     hops: u8,
     /// The time of the next check without an update.
     due: Option<Instant>,
-    /// The topology names another node, and the topic is still where it was confirmed.
-    is_away: bool,
 }
 
 struct RouterLink {
@@ -137,15 +135,7 @@ impl SubscriptionRouter {
     pub(crate) fn join(&mut self, id: Id, name: &Name, now: Instant) {
         if !self.topics.contains_key(name) {
             let reach = self.reach(name);
-            let topic = Topic {
-                reach,
-                holders: BTreeSet::new(),
-                at: BTreeSet::new(),
-                tries: 0,
-                hops: 0,
-                due: None,
-                is_away: false,
-            };
+            let topic = Topic { reach, holders: BTreeSet::new(), at: BTreeSet::new(), tries: 0, hops: 0, due: None };
             self.topics.insert(name.clone(), topic);
             if reach == Reach::Any {
                 self.put(name, ANYWHERE, &BTreeSet::new());
@@ -308,7 +298,7 @@ impl SubscriptionRouter {
             && matches!(answer, Answer::Done)
             && let Some(topic) = self.topics.get_mut(&ask.name)
         {
-            (topic.tries, topic.hops, topic.is_away) = (0, 0, false);
+            (topic.tries, topic.hops) = (0, 0);
             self.due(&ask.name, None);
         }
         let Some(link) = self.links.get_mut(&link_id) else { return };

@@ -7,9 +7,8 @@ use super::{LinkChange, LinkId, Reach, RouterLink, SubscriptionRouter};
 use crate::config::HostPort;
 use crate::pubsub::machine::{Id, Name, News, Subscriptions};
 
-/// How long a node that confirmed a topic is preferred over the topology. A frozen node does not end subscriptions
-/// itself.
-pub(super) const GRACE: Duration = Duration::from_secs(1);
+/// How long a node that confirmed key events and has no slots any more keeps the subscription: the topology may change again.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl SubscriptionRouter {
     /// Places a topic according to the topology. With `by_force` a node that confirmed it is no longer preferred.
@@ -38,41 +37,16 @@ impl SubscriptionRouter {
             if by_force {
                 link.machine.check_again(name);
             }
-            return if self.was_away(name) && is_confirmed { self.hurt_in_place(holders) } else { none };
-        }
-        // The former owner may be a replica of the new one. It does not serve the same messages: cut off from the
-        // others it keeps its clients and receives nothing.
-        if !by_force && (is_confirmed || link.machine.is_asked(name)) {
-            if is_confirmed {
-                self.set_away(name);
-                self.due_within(name, now + GRACE);
-            }
             return none;
         }
-        self.was_away(name);
+        // At once: a former owner may deliver again as a replica of the new one, and does not deliver what was published
+        // before it was one. The gap must come before those messages.
         let hurt = if is_confirmed { holders } else { none };
         let there = self.link_id(&shard.primary);
         self.put(name, there, &hurt);
         self.take_away(name, here, now);
         self.due(name, None);
         hurt
-    }
-
-    /// Another node owns the slot of a confirmed topic, and the topic has not moved yet.
-    fn set_away(&mut self, name: &Name) {
-        if let Some(topic) = self.topics.get_mut(name) {
-            topic.is_away = true;
-        }
-    }
-
-    fn was_away(&mut self, name: &Name) -> bool {
-        self.topics.get_mut(name).is_some_and(|topic| std::mem::take(&mut topic.is_away))
-    }
-
-    /// The slot is back before the topic has moved. Messages may have been published at the other node meanwhile.
-    fn hurt_in_place(&mut self, holders: BTreeSet<Id>) -> BTreeSet<Id> {
-        self.news.extend(holders.iter().map(|id| News::Recovered { id: *id }));
-        holders
     }
 
     fn settle_everywhere(&mut self, name: &Name, now: Instant, by_force: bool) -> BTreeSet<Id> {
