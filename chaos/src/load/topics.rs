@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use redis_actix::prelude::*;
 
+use super::super::account::Account;
 use super::super::deployment::Mode;
 use super::super::ledger::{Reported, Tally};
 use super::{Shared, eventually, pause};
@@ -129,27 +130,11 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
     }
     let came = std::mem::take(&mut *shared.heard.came.borrow_mut());
     let published = std::mem::take(&mut *shared.heard.published.borrow_mut());
-    // Messages arrive in the order of publication; a gap stands between two that arrived.
-    let mut covered: Vec<(u64, u64)> = Vec::new();
-    let (mut last, mut gap, mut seen) = (0, false, BTreeSet::new());
-    for (event, _) in &came {
-        match *event {
-            Came::Gap => gap = true,
-            Came::Message(number) => {
-                shared.account.check(seen.insert(number), "a message came twice", || number.to_string());
-                if std::mem::take(&mut gap) {
-                    covered.push((last, number));
-                }
-                last = last.max(number);
-            }
-        }
-    }
-    if gap {
-        covered.push((last, u64::MAX));
-    }
+    let inbox = Order::of(&came, &shared.account);
+    let seen = &inbox.seen;
     let mut holes = BTreeSet::new();
-    for (number, Published { reported, .. }) in &published {
-        let (has_come, gap) = (seen.contains(number), covered.iter().any(|(from, to)| (from..to).contains(&number)));
+    for (number, Published { reported, asked, .. }) in &published {
+        let (has_come, gap) = (seen.contains(number), inbox.explains(*number, *asked));
         match reported {
             Reported::NotSent | Reported::Rejected => {
                 shared.account.check(!has_come, "a fate denies what ran", || format!("message {number}, {reported:?}"));
@@ -178,6 +163,60 @@ pub(super) async fn verify(shared: &Shared, mode: Mode) -> Tally {
         }
     }
     tally
+}
+
+/// The inbox as a subscriber sees it.
+struct Order {
+    seen: BTreeSet<u64>,
+    /// For each message its position, and for each gap its position and time.
+    positions: BTreeMap<u64, usize>,
+    gaps: Vec<(usize, Instant)>,
+    /// From the message before a gap to the one behind it.
+    covered: Vec<(u64, u64)>,
+}
+
+impl Order {
+    /// Messages arrive once, in the order of publication. Behind a gap, nodes may pass on messages from before it, some of
+    /// them for the second time.
+    fn of(came: &[(Came, Instant)], account: &Account) -> Self {
+        let mut order =
+            Self { seen: BTreeSet::new(), positions: BTreeMap::new(), gaps: Vec::new(), covered: Vec::new() };
+        let (mut last, mut gap) = (0, false);
+        for (at, (event, when)) in came.iter().enumerate() {
+            match *event {
+                Came::Gap => {
+                    gap = true;
+                    order.gaps.push((at, *when));
+                }
+                Came::Message(number) => {
+                    let before = order.positions.insert(number, at);
+                    let is_behind_gap = |before| order.gaps.iter().any(|(gap, _)| (before..at).contains(gap));
+                    let comes_again = before.is_some_and(is_behind_gap);
+                    if comes_again {
+                        account.count("subscription came again behind a gap");
+                    }
+                    account
+                        .check(order.seen.insert(number) || comes_again, "a message came twice", || number.to_string());
+                    if std::mem::take(&mut gap) {
+                        order.covered.push((last, number));
+                    }
+                    last = last.max(number);
+                }
+            }
+        }
+        if gap {
+            order.covered.push((last, u64::MAX));
+        }
+        order
+    }
+
+    /// Whether a gap says that a message may be missing: it lies where the message would be, or came after the publication and
+    /// before every later message. At a gap, a subscriber reads the current state.
+    fn explains(&self, number: u64, asked: Instant) -> bool {
+        let next = self.positions.range(number + 1..).map(|(_, at)| *at).min().unwrap_or(usize::MAX);
+        self.covered.iter().any(|(from, to)| (from..to).contains(&&number))
+            || self.gaps.iter().any(|(at, when)| *when >= asked && *at < next)
+    }
 }
 
 /// The messages between two that arrived, and the events of the inbox around them, in milliseconds ago.
