@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::config::{Address, HostPort};
-use crate::connection::endpoint::{AddressLookup, Endpoint, Locate, Master, ReplicaLookup};
+use crate::connection::endpoint::{AddressLookup, Endpoint, LinkToken, Locate, Master, ReplicaLookup};
 use crate::connection::params::ConnectParams;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
@@ -250,6 +250,10 @@ impl Locate for Sentinels {
 
     fn dialled(&self, address: &Address, failed: bool) {
         self.state().dialled(address, failed);
+    }
+
+    fn link_token(&self, address: &Address) -> Option<LinkToken> {
+        self.state().link_token(address)
     }
 
     fn master(&self) -> Option<watch::Receiver<Option<Master>>> {

@@ -23,7 +23,7 @@ use crate::connection::admission::{Admission, AdmissionCounters, Limits, Queueab
 use crate::connection::busy_poll::BusyPoll;
 use crate::connection::deadline_queue::{Deadline, Stamp};
 use crate::connection::deadline_timer::DeadlineTimer;
-use crate::connection::endpoint::Master;
+use crate::connection::endpoint::{LinkToken, Master};
 use crate::connection::link_state::{Action, Event, LinkState};
 use crate::connection::liveness::{Liveness, Received};
 use crate::connection::params::ConnectParams;
@@ -65,6 +65,8 @@ struct Established {
     has_written: bool,
     /// No other link of this process has it.
     number: u64,
+    /// Tells the search for the master that a link to its server is up.
+    _token: Option<LinkToken>,
     /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.
     partial_read: Option<usize>,
 }

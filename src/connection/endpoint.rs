@@ -38,6 +38,9 @@ impl Master {
 /// A change of where a server is that is being waited for; the outcome is the version of what is known by then.
 pub(crate) type AddressChange<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
 
+/// Kept by each link that is up; see [`Locate::link_token`].
+pub(crate) type LinkToken = Arc<()>;
+
 /// Knows where to dial, and is asked before every dial.
 pub(crate) trait Locate: Send + Sync {
     fn locate(&self) -> AddressLookup<'_>;
@@ -48,6 +51,12 @@ pub(crate) trait Locate: Send + Sync {
     /// A dial to `address` has ended. It has `failed` where no server of the right kind was ready there; one that refuses the
     /// login is there.
     fn dialled(&self, _address: &Address, _failed: bool) {}
+
+    /// What a link to `address` keeps while it is up. While one is kept, failed dials to that address are no evidence that the
+    /// server is lost.
+    fn link_token(&self, _address: &Address) -> Option<LinkToken> {
+        None
+    }
 
     /// The master and its changes; `None` before it is known for the first time, and where there is no such thing.
     fn master(&self) -> Option<watch::Receiver<Option<Master>>> {

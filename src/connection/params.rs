@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 use futures_util::future::{Either, select};
 
 use super::demotion::Demotions;
-use super::endpoint::{Endpoint, Master};
+use super::endpoint::{Endpoint, LinkToken, Master};
 use crate::client::gauges::Losses;
 use crate::config::credentials::Provider;
 use crate::config::{Address, RedisConfig, Secret};
@@ -152,6 +152,14 @@ impl ConnectParams {
         if let Endpoint::Found(found) = &self.place {
             let not_there = [CauseKind::Unreachable, CauseKind::Broken, CauseKind::Stalled, CauseKind::NotReady];
             found.dialled(address, failure.is_some_and(|kind| not_there.contains(&kind)));
+        }
+    }
+
+    /// What a link to `address` keeps while it is up.
+    pub(crate) fn link_token(&self, address: &Address) -> Option<LinkToken> {
+        match &self.place {
+            Endpoint::Found(found) => found.link_token(address),
+            Endpoint::Fixed | Endpoint::Sentinel => None,
         }
     }
 

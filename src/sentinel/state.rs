@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::replies::Peer;
 use super::view::{Report, View};
 use crate::config::{Address, HostPort};
-use crate::connection::endpoint::Master;
+use crate::connection::endpoint::{LinkToken, Master};
 
 /// Sentinels that are watched at most: sets have three to seven.
 const MAX_SENTINELS: usize = 32;
@@ -60,6 +60,11 @@ impl SentinelState {
     /// Records the outcome of a dial to a server.
     pub(super) fn dialled(&mut self, address: &Address, failed: bool) {
         self.view.dialled(address, failed);
+    }
+
+    /// What a link to a server keeps while it is up; see [`Locate::link_token`](crate::connection::endpoint::Locate::link_token).
+    pub(super) fn link_token(&self, address: &Address) -> Option<LinkToken> {
+        self.view.link_token(address)
     }
 
     /// Peers may announce addresses that cannot be reached from here: those never answer, and are not waited for.

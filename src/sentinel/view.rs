@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::config::{Address, HostPort};
-use crate::connection::endpoint::Master;
+use crate::connection::endpoint::{LinkToken, Master};
 
 /// A report that is older than this says nothing about the present: sentinels are polled more often than that.
 const REPORT_TTL: Duration = Duration::from_secs(20);
@@ -54,8 +55,10 @@ pub(super) struct View {
     epoch: Option<u64>,
     /// The majority of the known sentinels has named it.
     confirmed: bool,
-    /// How many dials to it have failed in a row.
+    /// How many dials to it have failed in a row while no link to it was up.
     failed_dials: u32,
+    /// Each link to it that is up keeps a copy.
+    links: LinkToken,
     version: u64,
 }
 
@@ -71,11 +74,22 @@ impl View {
         self.reports.remove(sentinel);
     }
 
-    /// Records the outcome of a dial. A server that refuses the login or is not trusted is there, so that is no failure.
+    /// Records the outcome of a dial. A server that refuses the login or is not trusted is there, so that is no failure. Nor is
+    /// one beside a link that is up: that connection has a reason of its own.
     pub(super) fn dialled(&mut self, address: &Address, failed: bool) {
-        if self.elected.as_ref().is_some_and(|elected| Address::Tcp(elected.address.clone()) == *address) {
-            self.failed_dials = if failed { self.failed_dials.saturating_add(1) } else { 0 };
+        if self.is_elected(address) {
+            let is_up = Arc::strong_count(&self.links) > 1;
+            self.failed_dials = if failed && !is_up { self.failed_dials.saturating_add(1) } else { 0 };
         }
+    }
+
+    /// What a link to the elected server keeps while it is up.
+    pub(super) fn link_token(&self, address: &Address) -> Option<LinkToken> {
+        self.is_elected(address).then(|| self.links.clone())
+    }
+
+    fn is_elected(&self, address: &Address) -> bool {
+        self.elected.as_ref().is_some_and(|elected| Address::Tcp(elected.address.clone()) == *address)
     }
 
     /// The master, as far as it is known.
@@ -122,6 +136,8 @@ impl View {
             return None;
         }
         (self.elected, self.epoch, self.confirmed, self.failed_dials) = (Some(server), epoch, is_confirmed, 0);
+        // Links to the former master are no evidence about this one.
+        self.links = LinkToken::default();
         self.version += 1;
         self.master()
     }
@@ -321,6 +337,27 @@ mod tests {
             lost(&mut view);
             assert_eq!(view.record(&host(103), report(2, epoch), 3, now).is_some(), moves, "{epoch:?}");
         }
+    }
+
+    /// Ablation: where every failed dial counts, the connections leave a server to which the shared link is up.
+    #[test]
+    fn failed_dials_beside_a_link_that_is_up_do_not_count() {
+        let (mut view, start) = (View::default(), Instant::now());
+        let address = Address::Tcp(host(1));
+        view.record(&host(101), report(1, None), 3, start);
+        view.record(&host(102), report(1, None), 3, start);
+        let link = view.link_token(&address);
+        assert!(link.is_some() && view.link_token(&Address::Tcp(host(2))).is_none());
+        let now = start + REPORT_TTL + Duration::from_secs(1);
+        for _ in 0..5 {
+            view.dialled(&address, true);
+        }
+        assert!(view.record(&host(103), report(2, None), 3, now).is_none(), "the link is up");
+        drop(link);
+        for _ in 0..LOST_AFTER {
+            view.dialled(&address, true);
+        }
+        assert!(view.record(&host(103), report(2, None), 3, now).is_some(), "no link is up");
     }
 
     /// Ablation: where the first report confirms the server, the stale sentinel that answered first is believed: "two of the

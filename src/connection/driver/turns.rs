@@ -83,6 +83,7 @@ impl Driver {
                 Ok(Session { wire, mut server_info, address, peer }) => {
                     (server_info.generation, server_info.demotions) = (generation, self.demotions);
                     (server_info.address, server_info.peer) = (Some(address.clone()), peer);
+                    let token = self.connect_params.link_token(&address);
                     (self.located, self.peer) = (Some(address), peer);
                     let time_limit = self.connect_params.config.liveness().unwrap_or(NEVER);
                     let liveness = Liveness::new(time_limit, self.now());
@@ -97,6 +98,7 @@ impl Driver {
                         has_written: false,
                         number,
                         partial_read: None,
+                        _token: token,
                     });
                     self.server_info = server_info;
                     self.answer_logins(&Ok(()));
