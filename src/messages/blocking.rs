@@ -136,6 +136,8 @@ command! {
     /// `Duration::MAX`. It is split into server-side waits of the connection's `liveness` each, so that a dead
     /// connection is detected. After each of them the command is queued again behind the other clients that wait for
     /// the same list. The deadline is the wait plus the `command_timeout`, unless the command has its own timeout.
+    /// At the deadline it is cancelled, and the caller learns whether it took a value. Where the server does not confirm that,
+    /// this takes up to one second, or the `command_timeout` if that is shorter.
     ///
     /// # Cancel safety
     /// Dropping the future, or the request to an address, cancels the command with CLIENT UNBLOCK. If a value was

@@ -12,6 +12,8 @@ use super::super::ledger::{Reported, Tally};
 use super::{Shared, eventually, pause};
 
 const KEYS: [&str; 2] = ["queue:a", "queue:b"];
+/// How long the cancellation may take behind the deadline.
+const CANCELLATION: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_millis(700);
 
 /// Pushed and popped elements.
@@ -67,7 +69,7 @@ pub(super) async fn pops(shared: Rc<Shared>) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        shared.in_time("blocking", asked, WAIT + shared.deadline);
+        shared.in_time("blocking", asked, WAIT + shared.deadline + CANCELLATION);
     }
 }
 
