@@ -41,6 +41,16 @@ impl Places {
         let start = nth.checked_sub(1).and_then(end_of).unwrap_or_default();
         self.order.get(start..end_of(nth).unwrap_or(start)).unwrap_or_default()
     }
+
+    /// Puts the items of one part into their places. `whole` is empty before the first part.
+    pub(crate) fn fill(&self, nth: usize, part: Value, whole: &mut Vec<Value>) {
+        whole.resize(self.order.len(), Value::Nil);
+        for (place, item) in self.of_part(nth).iter().zip(items(part)) {
+            if let Some(gap) = whole.get_mut(*place as usize) {
+                *gap = item;
+            }
+        }
+    }
 }
 
 impl Merge {
@@ -88,13 +98,9 @@ impl Merge {
                 Value::Array(sums.into_iter().flat_map(|(name, sum)| [name, Value::Int(sum)]).collect())
             }
             Self::Places(places) => {
-                let mut whole = vec![Value::Nil; places.order.len()];
+                let mut whole = Vec::new();
                 for (nth, reply) in replies.into_iter().enumerate() {
-                    for (place, item) in places.of_part(nth).iter().zip(items(reply)) {
-                        if let Some(gap) = whole.get_mut(*place as usize) {
-                            *gap = item;
-                        }
-                    }
+                    places.fill(nth, reply, &mut whole);
                 }
                 Value::Array(whole)
             }

@@ -398,9 +398,8 @@ impl Router {
 
     /// One turn: bounded work, then `Pending` with wakers set for the sockets, the looks and the clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
-        if self.closed.is_none() && self.poll_backlog() {
-            // Behind a plain wake-up the runtime looks at its timers and sockets only after 61 turns like this.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        if self.closed.is_none() {
+            self.poll_backlog();
         }
         for round in 0.. {
             if self.closed.is_some() {
@@ -426,6 +425,10 @@ impl Router {
                 cx.waker().wake_by_ref();
                 break;
             }
+        }
+        if self.backlog.len() > 0 {
+            // Behind a plain wake-up the runtime looks at its timers and sockets only after 61 turns like this.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
         let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
         let waiting = self.pending.queued() + self.delayed.len() + self.queues.len() + self.backlog.len();

@@ -107,6 +107,11 @@ impl<'a> CommandFacts<'a> {
         Self { slot, ..self }
     }
 
+    /// Whether it runs code of users or modules, which can write any error reply.
+    pub(crate) fn is_user_code(self) -> bool {
+        self.user_code
+    }
+
     /// Whether it names a script that the server may not have.
     fn is_by_digest(self) -> bool {
         self.name.eq_ignore_ascii_case(b"EVALSHA") || self.name.eq_ignore_ascii_case(b"EVALSHA_RO")

@@ -103,8 +103,8 @@ impl Router {
         self.backlog.waiting.push_back(ticket);
     }
 
-    /// One turn. Returns whether anything is left for the next one.
-    pub(super) fn poll_backlog(&mut self) -> bool {
+    /// Handles the commands of one turn. The others are left for the next one.
+    pub(super) fn poll_backlog(&mut self) {
         let mut left = PER_TURN;
         while left > 0 {
             if let Some(split) = self.backlog.split.take() {
@@ -132,7 +132,6 @@ impl Router {
                 }
             };
         }
-        !self.backlog.is_empty()
     }
 
     /// Goes on with a command, by up to about `most` keys or elements. Returns how many these were.

@@ -18,22 +18,36 @@ pub(super) struct ReplyPlace {
     /// What the parts of this place have answered.
     replies: Vec<Option<Result<Value>>>,
     merge: Merge,
+    /// The items of the parts so far, at their places. Put there as the parts come, the last one needs no long turn.
+    items: Vec<Value>,
 }
 
 impl ReplyPlace {
     pub(super) fn new(parts: usize, merge: Merge) -> Self {
-        Self { replies: vec![None; parts], merge }
+        Self { replies: vec![None; parts], merge, items: Vec::new() }
     }
 
     /// A place whose answer is known.
     pub(super) fn answered(reply: Result<Value>) -> Self {
-        Self { replies: vec![Some(reply)], merge: Merge::Only }
+        Self { replies: vec![Some(reply)], merge: Merge::Only, items: Vec::new() }
+    }
+
+    /// The answer of a part.
+    fn set(&mut self, number: usize, outcome: Result<Value>) {
+        let Some(reply) = self.replies.get_mut(number) else { return };
+        *reply = Some(match (&self.merge, outcome) {
+            (Merge::Places(places), Ok(value)) if !matches!(value, Value::ServerError(_)) => {
+                places.fill(number, value, &mut self.items);
+                Ok(Value::Nil)
+            }
+            (_, outcome) => outcome,
+        });
     }
 
     /// The answer out of those of its parts. One part that failed is the answer; then what the others did decides
     /// whether the whole may be repeated.
     fn outcome(self, is_read: bool) -> Result<Value> {
-        let Self { replies, merge } = self;
+        let Self { replies, merge, items } = self;
         let replies: Vec<_> = replies.into_iter().map(|reply| reply.unwrap_or(Ok(Value::Nil))).collect();
         let may_have_run = !is_read && replies.len() > 1 && replies.iter().any(ran);
         let judged = |error: Error| if may_have_run { error.with_fate(Fate::Unknown) } else { error };
@@ -46,7 +60,15 @@ impl ReplyPlace {
                 Err(error) => return Err(judged(error)),
             }
         }
-        refused.map_or_else(|| Ok(merge.apply(values)), |error| Err(judged(error)))
+        if let Some(error) = refused {
+            return Err(judged(error));
+        }
+        match merge {
+            Merge::Places(_) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
+                Ok(Value::Array(items))
+            }
+            merge => Ok(merge.apply(values)),
+        }
     }
 }
 
@@ -131,8 +153,8 @@ impl Gather {
         let mut whole = self.lock();
         whole.left = whole.left.saturating_sub(1);
         for ((place, number), outcome) in at.iter().zip(outcomes) {
-            if let Some(gap) = whole.places.get_mut(*place).and_then(|place| place.replies.get_mut(*number)) {
-                *gap = Some(outcome);
+            if let Some(place) = whole.places.get_mut(*place) {
+                place.set(*number, outcome);
             }
         }
         if whole.left > 0 {

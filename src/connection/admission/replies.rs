@@ -41,7 +41,7 @@ impl<R: Queueable> Admission<R> {
                 .filter(|frame| !frame.is_pinned())
                 .and_then(|_| unit_refusal(unit, &self.partial, self.limits.time_limit));
             if let Some(refusal) = refusal {
-                let evidence = Evidence::of_unit(unit, &self.partial);
+                let evidence = Evidence::of_unit(unit, frame.is_some_and(Frame::is_repeatable), &self.partial);
                 self.refuse_front(refusal, evidence, now);
                 return Ok(None);
             }
@@ -225,18 +225,22 @@ pub(super) fn may_forge(frame: &Frame) -> bool {
 impl Evidence {
     /// `frame` is a single command.
     fn of(frame: &Frame) -> Self {
-        match CommandFacts::of(frame).may_forge() {
+        let facts = CommandFacts::of(frame);
+        match facts.is_user_code() {
             false => Self::Proof,
-            true if frame.is_repeatable() => Self::None,
+            true if frame.is_repeatable() || !facts.may_forge() => Self::None,
             true => Self::Unconfirmed,
         }
     }
 
     /// One reply of the server itself is evidence for all of a pipeline, whose commands reach it together. Without MULTI the
     /// commands of a transaction are executed one by one.
-    fn of_unit(unit: &Unit, replies: &[Value]) -> Self {
-        let is_proof = unit_errors(unit, replies).any(|(_, facts)| !facts.may_forge());
-        if is_proof { Self::Proof } else { Self::Unconfirmed }
+    fn of_unit(unit: &Unit, is_repeatable: bool, replies: &[Value]) -> Self {
+        match (unit_errors(unit, replies).any(|(_, facts)| !facts.is_user_code()), is_repeatable) {
+            (true, _) => Self::Proof,
+            (false, true) => Self::None,
+            (false, false) => Self::Unconfirmed,
+        }
     }
 }
 
