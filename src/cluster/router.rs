@@ -326,7 +326,7 @@ impl Router {
     }
 
     fn send(&mut self, mut ticket: Box<Routed>, node: usize, slots: SlotList) {
-        if ticket.route_state.redirected_by.has(node) {
+        if ticket.route_state.redirected_by.has(self.nodes.number(node)) {
             return ticket.finish(Err(redirects::redirected_back()));
         }
         ticket.route_state.node = node;

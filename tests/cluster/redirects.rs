@@ -130,6 +130,28 @@ async fn a_script_that_was_refused_waits_and_runs_once() {
     }
 }
 
+/// A command behind a refused script runs, and then the node confirms the refusal.
+///
+/// Ablation: `take_overtaken` that is always false fails with 7: the script runs behind the command that was sent after it.
+#[actix::test]
+async fn a_refused_script_that_was_overtaken_is_not_sent_again() {
+    let scripts = Arc::new(AtomicUsize::new(0));
+    let tries = scripts.clone();
+    let nodes = Scripted::start(1, move |asked| match asked.name().as_str() {
+        "EVAL" if is_question(asked) => error("CLUSTERDOWN The cluster is down"),
+        "EVAL" | "EVALSHA" if tries.fetch_add(1, Ordering::SeqCst) == 0 => error("CLUSTERDOWN The cluster is down"),
+        "EVAL" | "EVALSHA" => int(7),
+        "INCR" => int(1),
+        _ => Answer::Default,
+    });
+    let redis = nodes.ready().await;
+    let (script, incr) = (redis.send(RUN.invoke().key("k").arg("x")), redis.send(Incr::new("k")));
+    let (script, incr) = tokio::join!(script, incr);
+    let error = script.expect_err("overtaken");
+    assert_eq!((error.code(), error.fate(), incr.expect("ran")), (Some("CLUSTERDOWN"), Fate::Rejected, 1));
+    assert_eq!(scripts.load(Ordering::SeqCst), 1);
+}
+
 /// A server that is busy with the script of another client.
 ///
 /// Ablation: without `Admission::confirm` the script never gets back into the queue: one PING follows the other.

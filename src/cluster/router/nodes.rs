@@ -153,6 +153,11 @@ impl Nodes {
         self.owners.get(usize::from(slot)).copied().filter(|node| *node != NO_OWNER)
     }
 
+    /// The number of a node, which no other one gets; 0 where there is none.
+    pub(super) fn number(&self, node: usize) -> u32 {
+        self.nodes.get(node).and_then(Option::as_ref).map_or(0, |node| node.number)
+    }
+
     pub(super) fn is_primary(&self, node: usize) -> bool {
         self.nodes.get(node).and_then(Option::as_ref).is_some_and(|node| node.stay == KeepReason::Owner)
     }
@@ -404,6 +409,17 @@ pub(super) mod tests {
         assert!(nodes.next_grace_end().is_some_and(|end| end == seconds(18)));
         nodes.evict_departed(seconds(19));
         assert_eq!((nodes.address(node), nodes.next_grace_end()), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_node_at_the_index_of_one_that_has_left_has_another_number() {
+        let (mut nodes, now) = (nodes(), Instant::now());
+        let first = nodes.ensure_redirected(&at(2), now);
+        let number = nodes.number(first);
+        nodes.evict_departed(now + REDIRECTED * 2);
+        assert_eq!(nodes.number(first), 0);
+        assert_eq!(nodes.ensure(&at(3)), first);
+        assert!(nodes.number(first) > number && number > 0);
     }
 
     #[tokio::test]

@@ -134,7 +134,8 @@ impl Router {
         };
         let now = Instant::now();
         ticket.route_state.asking = false;
-        if must_run_once && !ticket.note_redirected(&redirect) {
+        let number = self.nodes.number(ticket.route_state.node);
+        if must_run_once && !ticket.note_redirected(&redirect, number) {
             return ticket.finish(Err(redirected_back()));
         }
         match &redirect {

@@ -50,19 +50,19 @@ pub(crate) struct RouteState {
     pub(super) redirected_by: Redirectors,
 }
 
-/// The nodes that have redirected a command, or `None`.
+/// The numbers of the nodes that have redirected a command, or 0. An index would be used again when a node has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Redirectors([Option<u16>; 4]);
+pub(super) struct Redirectors([u32; 4]);
 
 impl Redirectors {
-    pub(super) fn has(self, node: usize) -> bool {
-        self.0.into_iter().flatten().any(|known| usize::from(known) == node)
+    pub(super) fn has(self, number: u32) -> bool {
+        number != 0 && self.0.contains(&number)
     }
 
     /// Returns whether there was room for one more. Nodes that agree about a slot redirect a command once or twice.
-    fn push(&mut self, node: usize) -> bool {
-        let free = self.0.iter_mut().find(|known| known.is_none());
-        free.zip(u16::try_from(node).ok()).map(|(free, node)| *free = Some(node)).is_some()
+    fn push(&mut self, number: u32) -> bool {
+        let free = self.0.iter_mut().find(|known| **known == 0);
+        free.map(|free| *free = number).is_some()
     }
 }
 
@@ -317,7 +317,7 @@ impl Routed {
     /// running it that it did not run so far. One that sends it back proves nothing.
     ///
     /// Returns whether it may be sent on.
-    pub(super) fn note_redirected(&mut self, redirect: &Redirect) -> bool {
+    pub(super) fn note_redirected(&mut self, redirect: &Redirect, node: u32) -> bool {
         match redirect {
             Redirect::Moved { .. } | Redirect::Ask { .. } => {}
             Redirect::TryAgain => {
@@ -328,7 +328,7 @@ impl Routed {
             Redirect::Down => return true,
         }
         self.note_may_have_run();
-        self.route_state.redirected_by.push(self.route_state.node)
+        self.route_state.redirected_by.push(node)
     }
 
     /// It goes to a node, and has these slots.
