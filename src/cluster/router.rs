@@ -426,7 +426,7 @@ impl Router {
                 break;
             }
         }
-        if self.backlog.len() > 0 {
+        if !self.backlog.is_empty() {
             // Behind a plain wake-up the runtime looks at its timers and sockets only after 61 turns like this.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }

@@ -20,6 +20,7 @@ const PURE: &[&str] = &[
     "cluster::route",
     "cluster::slot",
     "cluster::slot_map",
+    "cluster::key_split",
     "cluster::slot_queue",
     "connection::admission",
     "connection::busy_poll",

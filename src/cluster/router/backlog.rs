@@ -74,7 +74,7 @@ impl Sending {
 }
 
 impl Backlog {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.split.is_none()
     }
 
