@@ -5,6 +5,9 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use crate::prefix::refusal::RefusalClass;
 use crate::printable::printable;
 
+#[cfg(feature = "actix-web")]
+mod response;
+
 /// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -42,7 +42,8 @@
 //!
 //! # Features
 //!
-//! `tls` (default): TLS with rustls.
+//! - `tls` (default): TLS with rustls.
+//! - `actix-web`: `actix_web::ResponseError` for [`Error`], so that handlers can return it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
