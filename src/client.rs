@@ -24,7 +24,7 @@ pub(crate) mod submit_queue;
 pub use cluster::NodeInfo;
 pub use reauthenticate::{ConnectionLogin, Reauthentication};
 pub use send_future::SendFuture;
-use send_future::no_room;
+use send_future::turn_away;
 pub use stats::Stats;
 
 use crate::actors::connection::{Connect, GetServerInfo, RedisActor, Run, RunDedicated, ShutDown, SubmitOn, Subscribe};
@@ -38,7 +38,7 @@ use crate::cluster::topology::Topology;
 use crate::config::{Mode, RedisConfig};
 use crate::connection::driver::ShutdownReport;
 use crate::connection::params::ConnectParams;
-use crate::connection::request::{Pending, ReplySender, Unawaited, Waiter};
+use crate::connection::request::{ReplySender, Unawaited, Waiter};
 use crate::dedicated::pool::{Asking, Connector, LinkInfo, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
@@ -148,7 +148,7 @@ impl Redis {
             // An executor without tokio's timer cannot wait for a deadline.
             || tokio::runtime::Handle::try_current().is_err()
         {
-            ticket.complete(Err(no_room("the connection has no room for another command")));
+            turn_away(&self.shared, ticket, "the connection has no room for another command");
             return SendFuture::under(answer);
         }
         SendFuture::for_room(answer, self.clone(), ticket, size, asked, limit)

@@ -57,6 +57,13 @@ pub(crate) enum ActorFailure {
     GiveUp(String),
 }
 
+/// The result of one poll of the actor.
+enum Progress {
+    Runs,
+    Stopped,
+    HasNoAddress,
+}
+
 /// Runs an actor in place of `Context::run`.
 pub(crate) struct Guardian<A: Actor<Context = Context<A>> + Supervised> {
     actor: ContextFut<A, Context<A>>,
@@ -64,6 +71,7 @@ pub(crate) struct Guardian<A: Actor<Context = Context<A>> + Supervised> {
     failures: VecDeque<Instant>,
     restarts: u64,
     pausing: Option<Pin<Box<Sleep>>>,
+    is_to_restart: bool,
     on_failure: Box<dyn FnMut(ActorFailure)>,
 }
 
@@ -73,7 +81,23 @@ impl<A: Actor<Context = Context<A>> + Supervised> Guardian<A> {
         limit: RestartLimit,
         on_failure: impl FnMut(ActorFailure) + 'static,
     ) -> Self {
-        Self { actor, limit, failures: VecDeque::new(), restarts: 0, pausing: None, on_failure: Box::new(on_failure) }
+        let on_failure = Box::new(on_failure);
+        let (failures, restarts) = (VecDeque::new(), 0);
+        Self { actor, limit, failures, restarts, pausing: None, is_to_restart: false, on_failure }
+    }
+
+    /// Both run code of the actor's author, `Supervised::restarting` included.
+    fn restart_and_poll(&mut self, cx: &mut TaskContext<'_>) -> Progress {
+        if self.is_to_restart {
+            if !self.actor.restart() {
+                return Progress::HasNoAddress;
+            }
+            self.is_to_restart = false;
+        }
+        match Pin::new(&mut self.actor).poll(cx) {
+            Poll::Pending => Progress::Runs,
+            Poll::Ready(()) => Progress::Stopped,
+        }
     }
 
     /// Records a failure. Returns `false` if it exceeds the limit.
@@ -95,16 +119,15 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guardian<A> {
                     return Poll::Pending;
                 }
                 this.pausing = None;
-                if !this.actor.restart() {
-                    return Poll::Ready(());
-                }
+                this.is_to_restart = true;
             }
             // The actor is not polled again before `restart` has dropped its futures, and `on_failure` updates the
             // state outside of them, so that no partial work is continued.
-            let reason = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.actor).poll(cx))) {
-                Ok(Poll::Pending) => return Poll::Pending,
+            let reason = match catch_unwind(AssertUnwindSafe(|| this.restart_and_poll(cx))) {
+                Ok(Progress::Runs) => return Poll::Pending,
+                Ok(Progress::HasNoAddress) => return Poll::Ready(()),
                 // All addresses were dropped, or the actor stopped.
-                Ok(Poll::Ready(())) => "it stopped".to_owned(),
+                Ok(Progress::Stopped) => "it stopped".to_owned(),
                 Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
             };
             if !this.actor.ctx().connected() {

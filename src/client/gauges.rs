@@ -15,8 +15,12 @@ pub(crate) struct Gauges {
     queued: AtomicUsize,
     in_flight: AtomicUsize,
     ended: [AtomicU64; 4],
+    /// Commands that a handle refused because there was no room. The actor never gets them.
+    turned_away: AtomicU64,
     started: Instant,
     window: Window,
+    /// The recent part of `turned_away`, which has many writers.
+    turned_away_window: Window,
 }
 
 impl Gauges {
@@ -25,8 +29,10 @@ impl Gauges {
             queued: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             ended: Default::default(),
+            turned_away: AtomicU64::new(0),
             started: Instant::now(),
             window: Window::default(),
+            turned_away_window: Window::default(),
         }
     }
 
@@ -45,14 +51,24 @@ impl Gauges {
         self.window.record(completed, failed + unknown + abandoned, now.saturating_duration_since(self.started));
     }
 
+    /// Counts a command that a handle refused. Any thread may call it.
+    #[cold]
+    pub(crate) fn count_turned_away(&self, now: Instant) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.turned_away_window.record_failure(now.saturating_duration_since(self.started));
+    }
+
     /// The outcomes of all commands so far.
     pub(crate) fn ended(&self) -> AdmissionCounters {
         let [completed, failed, unknown, abandoned] = self.ended.each_ref().map(|total| total.load(Ordering::Relaxed));
+        let failed = failed + self.turned_away.load(Ordering::Relaxed);
         AdmissionCounters { completed, failed, unknown, abandoned }
     }
 
     pub(crate) fn error_rate(&self, now: Instant) -> ErrorRate {
-        self.window.read(now.saturating_duration_since(self.started))
+        let at = now.saturating_duration_since(self.started);
+        let rate = self.window.read(at);
+        ErrorRate { failed: rate.failed + self.turned_away_window.read(at).failed, ..rate }
     }
 
     pub(crate) fn queued(&self) -> usize {

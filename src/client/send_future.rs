@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::Sleep};
 
-use super::{Redis, gone};
+use super::{Redis, Shared, gone};
 use crate::client::in_flight_limit::AcquireFuture;
 use crate::client::submit_queue::Submit;
 use crate::connection::request::{Answered, Pending, ReplySender, Waiter};
@@ -72,7 +72,7 @@ impl<M: Command> ForRoom<M> {
         if self.deadline.as_mut().poll(cx).is_ready() {
             if let Some(ticket) = self.ticket.take() {
                 let words = "the deadline passed while the connection had no room for another command";
-                ticket.complete(Err(no_room(words)));
+                turn_away(&self.redis.shared, ticket, words);
             }
             return Poll::Ready(());
         }
@@ -110,6 +110,11 @@ impl<M: Command> fmt::Debug for SendFuture<M> {
     }
 }
 
-pub(super) fn no_room(words: &'static str) -> Error {
-    Error::new(ErrorKind::Overloaded, Fate::NotSent, words)
+/// Fails a command that found no room, and counts it.
+#[cold]
+pub(super) fn turn_away<M: Command>(shared: &Shared, ticket: Box<Waiter<M, ReplySender<M>>>, words: &'static str) {
+    if !ticket.frame().is_own() {
+        shared.gauges.count_turned_away(Instant::now());
+    }
+    ticket.complete(Err(Error::new(ErrorKind::Overloaded, Fate::NotSent, words)));
 }

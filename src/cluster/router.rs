@@ -120,6 +120,8 @@ pub(crate) struct Router {
     draining: Option<Instant>,
     closed: Option<Cause>,
     at_start: ShutdownReport,
+    /// What a shutdown has left behind. A router that ends by itself was not shut down.
+    report: ShutdownReport,
     /// What the rate of errors knows already.
     measured: ShutdownReport,
     waiting: Vec<oneshot::Sender<ShutdownReport>>,
@@ -169,6 +171,7 @@ impl Router {
             draining: None,
             closed: None,
             at_start: ShutdownReport::default(),
+            report: ShutdownReport::default(),
             measured: ShutdownReport::default(),
             waiting: Vec::new(),
             connect_params,
@@ -374,17 +377,21 @@ impl Router {
         self.closed = Some(cause);
         self.publish_now();
         self.present();
-        let report = self.book.report().since(self.at_start);
+        if self.draining.is_some() {
+            self.report = self.book.report().since(self.at_start);
+        }
         for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(report);
+            let _ = waiting.send(self.report);
         }
         self.fanout.release();
+        // The actor may not be polled again.
+        self.measure();
     }
 
     /// Admits no more commands, and reports the outcome of the others to `done`, no later than the deadline.
     pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
         if self.closed.is_some() {
-            let _ = done.send(self.book.report().since(self.at_start));
+            let _ = done.send(self.report);
             return;
         }
         self.waiting.push(done);
@@ -430,6 +437,11 @@ impl Router {
             // Behind a plain wake-up the runtime looks at its timers and sockets only after 61 turns like this.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
+        self.measure();
+    }
+
+    /// Updates the gauges.
+    fn measure(&mut self) {
         let ((queued, in_flight), (reads, reading)) = (self.nodes.load(), self.replicas.load());
         let waiting = self.pending.queued() + self.delayed.len() + self.queues.len() + self.backlog.len();
         self.gauges.set(queued + reads + waiting, in_flight + reading);
@@ -524,14 +536,9 @@ impl Router {
     }
 }
 
-/// An arbiter that ends drops the actor without any event, so the status is set here.
+/// An arbiter that ends drops the actor. The commands, the status and the gauges are completed nevertheless.
 impl Drop for Router {
     fn drop(&mut self) {
-        self.fanout.update(|status| {
-            if status.state != ConnectionState::Closed {
-                status.state = ConnectionState::Closed;
-                status.cause = Some(Cause::new(CauseKind::Shutdown, "the thread of the connection has ended"));
-            }
-        });
+        self.abort(Cause::new(CauseKind::Shutdown, "the thread of the connection has ended"));
     }
 }

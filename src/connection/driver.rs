@@ -1,5 +1,5 @@
-//! The engine behind a connection actor: it moves bytes and asks the machines of [`crate::clock`] what that
-//! means. It knows neither mailbox nor supervisor.
+//! The engine behind a connection actor: it moves bytes, and feeds [`LinkState`], [`Admission`] and [`Liveness`] with what
+//! happened. It depends on neither mailbox nor supervisor.
 
 use std::{
     cell::OnceCell,
@@ -51,8 +51,8 @@ mod turns;
 /// the turn lets the server idle, and fills the wire: large commands are written before that.
 const BATCH: u32 = 256;
 
-/// The patience of somebody who has none to lose.
-const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// Effectively no timeout.
+const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
 
 struct Established {
     wire: Wire,
@@ -427,6 +427,8 @@ impl Driver {
     pub(crate) fn abort(&mut self, cause: Cause) {
         self.complete_received();
         self.feed(Event::Abort { cause });
+        // The actor may not be polled again.
+        self.measure();
     }
 
     fn lose(&mut self, cause: Cause) {
@@ -525,6 +527,7 @@ impl Drop for Driver {
         let written = self.established.take().map_or(u64::MAX, |established| established.wire.written());
         self.admission.settle(written, &cause);
         self.admission.fail_queued(&cause, ConnectionState::Closed);
+        self.measure();
         self.fanout.update(|status| {
             if status.state != ConnectionState::Closed {
                 status.state = ConnectionState::Closed;

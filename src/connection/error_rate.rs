@@ -43,14 +43,15 @@ impl Window {
         let number = number(at);
         let Some(slot) = self.slot(number) else { return };
         let held = slot.load(Ordering::Relaxed);
-        let (before, answered_before, failed_before) = unpack(held);
-        let (answered, failed) = if before == stamp(number) {
-            (answered + answered_before, failed + failed_before)
-        } else {
-            (answered, failed)
-        };
-        let packed = stamp(number) << (2 * COUNT_BITS) | answered.min(MOST) << COUNT_BITS | failed.min(MOST);
-        slot.store(packed, Ordering::Relaxed);
+        slot.store(added(held, number, answered, failed), Ordering::Relaxed);
+    }
+
+    /// Adds one failure to the present slot, for any number of writers.
+    pub(crate) fn record_failure(&self, at: Duration) {
+        let number = number(at);
+        let Some(slot) = self.slot(number) else { return };
+        let one_more = |held| Some(added(held, number, 0, 1));
+        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
     }
 
     pub(crate) fn read(&self, at: Duration) -> ErrorRate {
@@ -79,6 +80,14 @@ fn number(at: Duration) -> u64 {
 
 fn stamp(number: u64) -> u64 {
     number & (u64::MAX >> (2 * COUNT_BITS))
+}
+
+/// The slot that holds `held` with more counts of the second with this number.
+fn added(held: u64, number: u64, answered: u64, failed: u64) -> u64 {
+    let (before, answered_before, failed_before) = unpack(held);
+    let (answered, failed) =
+        if before == stamp(number) { (answered + answered_before, failed + failed_before) } else { (answered, failed) };
+    stamp(number) << (2 * COUNT_BITS) | answered.min(MOST) << COUNT_BITS | failed.min(MOST)
 }
 
 fn unpack(held: u64) -> (u64, u64, u64) {

@@ -184,6 +184,8 @@ impl Replicated {
             Some(ShutdownStage::Reads) => self.finish(ShutdownReport::default()),
             Some(ShutdownStage::Over(_)) | None => {}
         }
+        // The actor may not be polled again.
+        self.measure();
     }
 
     /// Accepts no more commands, and reports the outcome of the others to `done`, no later than the deadline.

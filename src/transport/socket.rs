@@ -21,6 +21,9 @@ pub(crate) enum Transport {
     // Boxed: a TLS session has a kilobyte, the others have thirty bytes.
     #[cfg(feature = "tls")]
     Tls(Box<TlsStream<TcpStream>>),
+    /// Its reads bring as much as there is room for.
+    #[cfg(test)]
+    Pipe(tokio::io::DuplexStream),
 }
 
 impl Transport {
@@ -31,6 +34,8 @@ impl Transport {
             Self::Unix(_) => None,
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Some(stream.get_ref().0),
+            #[cfg(test)]
+            Self::Pipe(_) => None,
         }
     }
 
@@ -56,6 +61,8 @@ macro_rules! inside {
             Transport::Unix($stream) => $call,
             #[cfg(feature = "tls")]
             Transport::Tls($stream) => $call,
+            #[cfg(test)]
+            Transport::Pipe($stream) => $call,
         }
     };
 }
@@ -86,6 +93,8 @@ impl AsyncWrite for Transport {
             Self::Unix(stream) => stream.is_write_vectored(),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.is_write_vectored(),
+            #[cfg(test)]
+            Self::Pipe(stream) => stream.is_write_vectored(),
         }
     }
 

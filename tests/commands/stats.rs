@@ -1,7 +1,8 @@
 //! Numbers of a connection that need no server.
 
 use std::{
-    pin::pin,
+    future::Future,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,10 +11,10 @@ use std::{
 
 use futures_util::poll;
 use redis_actix::prelude::*;
-use redis_actix::{CauseKind, ConnectionState, Fate};
+use redis_actix::{CauseKind, ConnectionState, ErrorKind, Fate, ReconnectPolicy, RestartLimit, ShutdownReport};
 use redis_actix_test::{Answer, FakeServer};
 
-use crate::support::{TIME_LIMIT, config, eventually, hasty, ms, until};
+use crate::support::{TIME_LIMIT, aside, config, eventually, fall_over, hasty, injected_panics_are_quiet, ms, until};
 
 /// Ablation: with `Losses::count` left out of the driver there are no disconnects and no replays.
 #[actix::test]
@@ -55,4 +56,74 @@ async fn stats_tell_what_became_of_commands_and_links_also_during_an_outage() {
     redis.shutdown(ms(0)).await.unwrap();
     let closed = redis.stats();
     assert_eq!((closed.state, closed.queued, closed.in_flight, closed.bytes), (ConnectionState::Closed, 0, 0, 0));
+}
+
+/// Ablation: without `Gauges::count_turned_away` fails with `left: (0, 0) right: (2, 2)`.
+#[actix::test]
+async fn commands_that_find_no_room_are_counted_as_not_sent() {
+    let answer = |argv: &[Vec<u8>]| if argv[0] == b"GET" { Answer::Silence } else { Answer::Default };
+    let server = FakeServer::builder().on(answer).start().unwrap();
+    let config = config(server.port()).max_in_flight(1).max_queued(1).command_timeout(TIME_LIMIT);
+    let redis = hasty(config).start().unwrap();
+    redis.ready(TIME_LIMIT).await.unwrap();
+    let _held: Vec<_> = (0..2).map(|_| redis.send(Get::<String>::new("a"))).collect();
+    let late = redis.send(Get::<String>::new("late").timeout(ms(5))).await.unwrap_err();
+    assert_eq!((late.kind(), late.fate()), (ErrorKind::Overloaded, Fate::NotSent), "{late}");
+    // Outside of tokio nobody can wait for room.
+    let other = redis.clone();
+    let outside =
+        std::thread::spawn(move || futures_util::FutureExt::now_or_never(other.send(Get::<String>::new("a"))));
+    assert_eq!(outside.join().unwrap().unwrap().unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!((redis.stats().not_sent, redis.error_rate().failed), (2, 2));
+}
+
+/// Ablations: without `measure` in `Driver::abort` and in its destructor fails with one in flight and none unknown.
+#[actix::test]
+async fn stats_are_final_when_the_actor_was_given_up_or_its_thread_has_ended() {
+    injected_panics_are_quiet();
+    for given_up in [true, false] {
+        let is_held = |argv: &[Vec<u8>]| matches!(argv[0].as_slice(), b"GET" | b"EXISTS");
+        let answer = move |argv: &[Vec<u8>]| if is_held(argv) { Answer::Silence } else { Answer::Default };
+        let server = FakeServer::builder().on(answer).start().unwrap();
+        let arbiter = actix::Arbiter::new();
+        let config = config(server.port()).command_timeout(TIME_LIMIT * 10).max_in_flight(2).liveness(None);
+        let builder = hasty(config).restarts(RestartLimit::new(0, TIME_LIMIT));
+        let redis = if given_up { builder } else { builder.arbiter(arbiter.handle()) }.start().unwrap();
+        redis.ready(TIME_LIMIT).await.unwrap();
+        let get = Get::<String>::new("a");
+        // In the first case its reply ends the actor.
+        let mut first: Pin<Box<dyn Future<Output = _>>> =
+            if given_up { Box::pin(fall_over(&redis, get)) } else { Box::pin(redis.send(get)) };
+        assert!(poll!(first.as_mut()).is_pending());
+        let calls: Vec<_> = (0..2).map(|_| redis.send(Exists::new(["b"]))).collect();
+        let is_busy = |stats: &redis_actix::Stats| (stats.in_flight, stats.queued) == (2, 1);
+        eventually("two in flight", || Some(redis.stats()).filter(is_busy)).await;
+        if given_up {
+            server.send(b"$-1\r\n");
+            first.await.unwrap();
+        }
+        arbiter.stop();
+        aside(move || arbiter.join()).await.unwrap();
+        for call in calls {
+            call.await.unwrap_err();
+        }
+        let ended = redis.stats();
+        assert_eq!((ended.state, ended.in_flight, ended.queued), (ConnectionState::Closed, 0, 0));
+        let (answered, unknown) = if given_up { (1, 1) } else { (0, 2) };
+        assert_eq!((ended.answered, ended.unknown, ended.not_sent), (answered, unknown, 1));
+    }
+}
+
+/// Ablation: with the report since the start of the connection fails with `completed: 3`.
+#[actix::test]
+async fn a_shutdown_after_the_end_of_a_connection_completes_nothing() {
+    let server = FakeServer::builder().start().unwrap();
+    let config = config(server.port()).build().unwrap();
+    let redis = Redis::builder(config).reconnect(ReconnectPolicy::default().give_up_after(1)).start().unwrap();
+    for _ in 0..3 {
+        redis.send(Ping::new()).await.unwrap();
+    }
+    drop(server);
+    until(&redis, "closed", |status| status.state == ConnectionState::Closed).await;
+    assert_eq!(redis.shutdown(TIME_LIMIT).await.unwrap(), ShutdownReport::default());
 }

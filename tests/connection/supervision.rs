@@ -113,3 +113,42 @@ fn plain_tokio_uses_a_thread_of_its_own() {
         assert_eq!((report.failed, report.unknown), (0, 0));
     });
 }
+
+/// Panics when it is restarted for the first time.
+struct Clumsy(u32);
+
+impl actix::Actor for Clumsy {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Supervised for Clumsy {
+    fn restarting(&mut self, _: &mut actix::Context<Self>) {
+        self.0 += 1;
+        assert!(self.0 > 1, "injected while it is restarted");
+    }
+}
+
+#[derive(actix::Message)]
+#[rtype(result = "u32")]
+struct Restarts {
+    panics: bool,
+}
+
+impl actix::Handler<Restarts> for Clumsy {
+    type Result = u32;
+
+    fn handle(&mut self, message: Restarts, _: &mut actix::Context<Self>) -> u32 {
+        assert!(!message.panics, "injected in a handler");
+        self.0
+    }
+}
+
+/// Ablation: with `restart` outside of `catch_unwind` fails with "the same address: Closed".
+#[actix::test]
+async fn a_panic_while_an_actor_is_restarted_counts_as_a_failure_and_is_retried() {
+    crate::support::injected_panics_are_quiet();
+    let addr = redis_actix::supervise(Clumsy(0), RestartLimit::new(3, TIME_LIMIT).pause(ms(1)));
+    addr.send(Restarts { panics: true }).await.expect_err("no reply");
+    let restarts = tokio::time::timeout(TIME_LIMIT, addr.send(Restarts { panics: false })).await.expect("in time");
+    assert_eq!(restarts.expect("the same address"), 2);
+}

@@ -250,3 +250,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

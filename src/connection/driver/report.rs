@@ -59,7 +59,8 @@ impl ShutdownReport {
 #[derive(Default)]
 pub(super) struct Drain {
     report: ShutdownReport,
-    at_start: AdmissionCounters,
+    /// The outcomes before the shutdown began, if it has.
+    at_start: Option<AdmissionCounters>,
     waiting: Vec<oneshot::Sender<ShutdownReport>>,
 }
 
@@ -76,16 +77,18 @@ impl Driver {
     }
 
     pub(super) fn start_draining(&mut self) {
-        self.drain.at_start = self.admission.tally();
+        self.drain.at_start = Some(self.admission.tally());
         self.emit(ConnectionEvent::Draining);
     }
 
     pub(super) fn finish(&mut self, cause: Cause) {
         self.dialling = None;
         self.admission.fail_queued(&cause, ConnectionState::Closed);
-        let AdmissionCounters { completed, failed, unknown, abandoned } =
-            self.admission.tally().since(self.drain.at_start);
-        self.drain.report = ShutdownReport { completed, failed, unknown, abandoned, called_off: 0 };
+        // A connection that ends by itself was not shut down: a later shutdown finds nothing to complete.
+        if let Some(at_start) = self.drain.at_start {
+            let AdmissionCounters { completed, failed, unknown, abandoned } = self.admission.tally().since(at_start);
+            self.drain.report = ShutdownReport { completed, failed, unknown, abandoned, called_off: 0 };
+        }
         self.emit(ConnectionEvent::Closed { cause });
         for waiting in self.drain.waiting.drain(..) {
             let _ = waiting.send(self.drain.report);

@@ -8,7 +8,7 @@ use std::{
 
 use super::looking::polls_its_sockets;
 use super::read::ReadBudget;
-use super::{Driver, Established, NEVER, left};
+use super::{Driver, Established, NO_TIMEOUT, left};
 use crate::client::submit_queue::Callers;
 use crate::connection::busy_poll::BusyPoll;
 use crate::connection::link_state::Event;
@@ -85,7 +85,7 @@ impl Driver {
                     (server_info.address, server_info.peer) = (Some(address.clone()), peer);
                     let token = self.connect_params.link_token(&address);
                     (self.located, self.peer) = (Some(address), peer);
-                    let time_limit = self.connect_params.config.liveness().unwrap_or(NEVER);
+                    let time_limit = self.connect_params.config.liveness().unwrap_or(NO_TIMEOUT);
                     let liveness = Liveness::new(time_limit, self.now());
                     let asked_for = self.connect_params.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
                     let busy_poll = (asked_for && polls_its_sockets()).then(BusyPoll::new);
