@@ -24,6 +24,7 @@ mod liveness;
 mod panics;
 mod queue;
 mod random_faults;
+mod reports;
 mod server_faults;
 mod submit_queue;
 mod supervision;
