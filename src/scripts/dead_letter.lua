@@ -12,6 +12,16 @@ if not entry[1] then
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
   return 2
 end
+-- Two consumers whose dead letters go to each other's streams would move an entry round without end. Each move adds one pair.
+local moves = 0
+for i = 1, #entry[1][2], 2 do
+  if entry[1][2][i] == 'dead:meta' then
+    moves = moves + 1
+  end
+end
+if moves >= 16 then
+  return redis.error_reply('ERR the entry was a dead letter 16 times: consumers move their dead letters to each other')
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- The first pair says how many of them are ours: the entry may have such names of its own.

@@ -15,6 +15,10 @@ use crate::messages::{decode, stream_id::StreamId, streams_pending::XAutoClaim, 
 use crate::streams::machine::failure::Failure;
 use crate::streams::machine::{ClaimReply, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply};
 
+/// How often an entry becomes a dead letter, as in `dead_letter.lua`: two consumers whose dead letters go to each other's
+/// streams would move it round without end.
+const MOST_MOVES: usize = 16;
+
 impl ConsumerCommands {
     pub(crate) async fn all(&self, frames: impl IntoIterator<Item = Frame>) -> Result<Vec<Value>, Failure> {
         all(&self.control, frames).await
@@ -145,6 +149,10 @@ impl ConsumerCommands {
             self.control.send(Internal(self.ack(id))).await?;
             return Ok(DeadLetterOutcome::Gone);
         };
+        if found.fields.iter().filter(|(name, _)| name == b"dead:meta").count() >= MOST_MOVES {
+            let words = "the entry was a dead letter 16 times: consumers move their dead letters to each other";
+            return Err(Error::server("ERR", Some(words)).into());
+        }
         let add = Frame::known("XADD").key(&self.dead_letters);
         let add = match self.dead_letter_max_len {
             Some(letters) => add.arg("MAXLEN").arg("~").arg(letters),

@@ -138,3 +138,29 @@ async fn without_memory_a_message_stays_pending_until_there_is_some() {
     eventually("dead-lettered", async || consumer.stats().await.unwrap().dead_lettered == 1).await;
     assert_eq!(redis.send(XPending::new("orders", "billing")).await.unwrap().count, 0);
 }
+
+/// Ablation: without the count of moves it goes on until the entry has too many fields for a script, after 300 and more moves.
+#[actix::test]
+async fn an_entry_that_consumers_move_to_each_other_stops_after_16_moves() {
+    let fixture = StreamFixture::start();
+    let redis = fixture.redis();
+    let events = Events::watch();
+    let rejects = || Recorder::start_with(|_| Outcome::reject("no"));
+    let (one, other) = (rejects(), rejects());
+    let start = |stream: &str, letters: &str, handler: Recording| {
+        let consumer = quick(stream, "billing").dead_letter(letters).on_event(events.recipient());
+        consumer.start::<Job>(&redis, handler.recipient()).unwrap()
+    };
+    let consumers = [start("orders", "letters", one.clone()), start("letters", "orders", other.clone())];
+    add(&redis, 0..1).await;
+    events
+        .saw("the end of the moves", |kind| matches!(kind, redis_actix::StreamEventKind::DeadLetterFailed { .. }))
+        .await;
+    let moved: usize = one.seen().len() + other.seen().len();
+    assert!((17..=20).contains(&moved), "{moved} deliveries");
+    let pending = async |stream: &str| redis.send(XPending::new(stream, "billing")).await.unwrap().count;
+    assert_eq!(pending("orders").await + pending("letters").await, 1, "it is not lost");
+    for consumer in consumers {
+        consumer.drain(secs(5)).await.unwrap();
+    }
+}
