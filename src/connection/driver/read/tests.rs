@@ -59,6 +59,7 @@ fn driver(wire: Wire) -> Driver {
         has_written: false,
         number: 0,
         partial_read: None,
+        _token: None,
     });
     driver
 }
