@@ -251,3 +251,26 @@ async fn a_scan_ends_where_a_node_and_the_topology_contradict_each_other_for_goo
     assert!(error.to_string().contains("resume it when the nodes agree"), "{error}");
     assert!(scan.next().await.is_none());
 }
+
+/// Ablation: without `abort` in the destructor of the router fails with one in flight and none unknown.
+#[actix::test]
+async fn stats_are_final_when_the_thread_of_a_cluster_has_ended() {
+    let nodes = Scripted::start(2, |asked| match asked.name().as_str() {
+        "EXISTS" => Answer::Silence,
+        _ => Answer::Default,
+    });
+    nodes.assign([(0, 8_000, 0), (8_001, 16_383, 1)]);
+    let arbiter = actix::Arbiter::new();
+    let builder = support::hasty(nodes.config().command_timeout(TIME_LIMIT * 10).liveness(None));
+    let redis = builder.arbiter(arbiter.handle()).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    let call = redis.send(Exists::new(["k"]));
+    eventually("one in flight", || (redis.stats().in_flight == 1).then_some(())).await;
+    arbiter.stop();
+    aside(move || arbiter.join()).await.expect("ended");
+    let error = call.await.expect_err("no thread");
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Closed, Fate::Unknown), "{error}");
+    let ended = redis.stats();
+    assert_eq!((ended.state, ended.in_flight, ended.queued), (ConnectionState::Closed, 0, 0));
+    assert_eq!((ended.unknown, ended.not_sent), (1, 0));
+}
