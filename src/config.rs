@@ -1,12 +1,13 @@
 //! The configuration, from environment variables or from code. It is validated as a whole before it is used.
 //!
-//! `env` and `builder` collect the settings, `fold_url` merges a URL into them, `resolve` and `naming` validate them.
+//! `env` and `builder` collect the settings, `fold_url` merges a URL into them, `resolve`, `deployment` and `naming` validate them.
 //! Errors name variables and never quote a value, because a value may be a secret in the wrong variable.
 
 mod address;
 mod address_map;
 mod builder;
 pub(crate) mod credentials;
+mod deployment;
 mod describe;
 mod draft;
 mod env;

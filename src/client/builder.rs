@@ -129,21 +129,7 @@ impl RedisBuilder {
     }
 
     fn prepare(self) -> Result<(Redis, PreparedActor)> {
-        let (address, seeds) = match self.config.mode() {
-            Mode::Single(address) => (address.clone(), Vec::new()),
-            Mode::Cluster(seeds) => match &**seeds {
-                [first, ..] => (Address::Tcp(first.clone()), seeds.clone()),
-                [] => {
-                    return Err(config_error(
-                        "a cluster needs at least one node for its discovery; set REDIS_CLUSTER_HOSTS",
-                    ));
-                }
-            },
-            Mode::Sentinel { hosts, .. } => match &**hosts {
-                [first, ..] => (Address::Tcp(first.clone()), Vec::new()),
-                [] => return Err(config_error("sentinel mode needs at least one sentinel; set REDIS_SENTINEL_HOSTS")),
-            },
-        };
+        let (address, seeds) = first_address(&self.config)?;
         let target = Target {
             address,
             tls: self.config.tls().map(|settings| Arc::new(Tls::new(tls_options(settings)))),
@@ -191,6 +177,21 @@ impl RedisBuilder {
         links.beside(redis.status());
         prepared.sentinels = sentinels;
         Ok((redis, prepared))
+    }
+}
+
+/// The address of the configuration, and the seeds of a cluster.
+fn first_address(config: &RedisConfig) -> Result<(Address, Vec<HostPort>)> {
+    match config.mode() {
+        Mode::Single(address) => Ok((address.clone(), Vec::new())),
+        Mode::Cluster(seeds) => match &**seeds {
+            [first, ..] => Ok((Address::Tcp(first.clone()), seeds.clone())),
+            [] => Err(config_error("a cluster needs at least one node for its discovery; set REDIS_CLUSTER_HOSTS")),
+        },
+        Mode::Sentinel { hosts, .. } => match &**hosts {
+            [first, ..] => Ok((Address::Tcp(first.clone()), Vec::new())),
+            [] => Err(config_error("sentinel mode needs at least one sentinel; set REDIS_SENTINEL_HOSTS")),
+        },
     }
 }
 
@@ -301,15 +302,11 @@ impl ConnectionSpec {
         let addr = Addr::new(sender);
         let (mut topology, mut announced) = (None, None);
         if let Some((seeds, limit)) = cluster {
-            let (announce, snapshot) = TopologyPublisher::new();
-            let slots = Slots::new(self.connect_params.config.key_prefix().as_str().as_bytes());
-            let known = Topology::new(snapshot, slots, addr.downgrade().recipient());
+            let (announce, known) = topology_of(&config, &addr);
             // Commands without keys may be sent to any node.
             let beside = self.found(known.anywhere()).auxiliary(limit);
             beside.links.in_cluster(known.clone());
-            auxiliary = Some(beside);
-            topology = Some(known);
-            announced = Some((seeds, announce));
+            (auxiliary, topology, announced) = (Some(beside), Some(known), Some((seeds, announce)));
         }
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let submit_queue = Arc::new(SubmitQueue::new(config.command_timeout()));
@@ -350,6 +347,13 @@ impl ConnectionSpec {
         };
         (Redis::assemble(addr, shared, reads), prepared)
     }
+}
+
+/// The topology of a cluster, and where the actor at `addr` publishes it.
+fn topology_of(config: &RedisConfig, addr: &Addr<RedisActor>) -> (TopologyPublisher, Arc<Topology>) {
+    let (announce, snapshot) = TopologyPublisher::new();
+    let slots = Slots::new(config.key_prefix().as_str().as_bytes());
+    (announce, Topology::new(snapshot, slots, addr.downgrade().recipient()))
 }
 
 /// The bounds of all commands that wait for a reply or in the queue.

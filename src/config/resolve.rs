@@ -2,15 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use super::address::{Address, HOST_WORDS, HostPort, Mode, PORT_WORDS, REDIS_PORT, host};
+use super::address::{Address, HOST_WORDS, Mode, host};
 use super::address_map::AddressMap;
+use super::deployment::mode;
 use super::describe::{Description, milliseconds};
 use super::draft::{Draft, Given, MAX_DB, Origin};
-use super::pem::Content;
+use super::pem::{Content, Pem};
 use super::problem::ConfigError;
 use super::secret::{PasswordSource, Secret};
 use super::tls::TlsSettings;
-use super::{Inner, Limits, Username, fold_url, naming};
+use super::{Inner, Limits, Protocol, Username, fold_url, naming};
+use crate::frame::{ReadFrom, WhenDown};
 
 pub(super) const DB_WORDS: &str = "must be a database number from 0 to 2147483647";
 pub(super) const RETRIES_WORDS: &str = "must be a number from 0 to 1000";
@@ -42,18 +44,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     let environment = naming::environment(&mut draft, &mut rows);
     let prefix = naming::key_prefix(&mut draft, &environment, &mut rows);
     let client_name = naming::client_name(&mut draft, &mut rows);
-    let given = draft.when_down.take();
-    let (when_down, origin) = or_default(given, crate::frame::WhenDown::default());
-    rows.row("when down", format!("{when_down:?}"), origin);
-    let (read_from, origin) = or_default(draft.read_from.take(), crate::frame::ReadFrom::default());
-    rows.row("read from", format!("{read_from:?}"), origin);
-    let given = draft.busy_poll.take();
-    let (busy_poll, origin) = given.map_or((None, Origin::Default), |given| (Some(given.value), given.origin));
-    rows.row("busy poll", busy_poll.map_or("this machine", |on| if on { "on" } else { "off" }), origin);
-    let (protocol, origin) = or_default(draft.protocol.take(), super::Protocol::default());
-    rows.row("protocol", protocol.to_string(), origin);
-    let (client_commands, origin) = or_default(draft.client_commands.take(), true);
-    rows.row("client commands", if client_commands { "on" } else { "off" }, origin);
+    let Choices { when_down, read_from, busy_poll, protocol, client_commands } = choices(&mut draft, &mut rows);
     let address_map = address_map(&mut draft, &mode, &mut rows);
     let limits = limits(&mut draft, &mut rows);
 
@@ -87,12 +78,37 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     })
 }
 
-fn or_default<T>(given: Option<Given<T>>, default: T) -> (T, Origin) {
+/// Settings that are valid whatever the others are.
+struct Choices {
+    when_down: WhenDown,
+    read_from: ReadFrom,
+    busy_poll: Option<bool>,
+    protocol: Protocol,
+    client_commands: bool,
+}
+
+fn choices(draft: &mut Draft, rows: &mut Description) -> Choices {
+    let given = draft.when_down.take();
+    let (when_down, origin) = or_default(given, WhenDown::default());
+    rows.row("when down", format!("{when_down:?}"), origin);
+    let (read_from, origin) = or_default(draft.read_from.take(), ReadFrom::default());
+    rows.row("read from", format!("{read_from:?}"), origin);
+    let given = draft.busy_poll.take();
+    let (busy_poll, origin) = given.map_or((None, Origin::Default), |given| (Some(given.value), given.origin));
+    rows.row("busy poll", busy_poll.map_or("this machine", |on| if on { "on" } else { "off" }), origin);
+    let (protocol, origin) = or_default(draft.protocol.take(), Protocol::default());
+    rows.row("protocol", protocol.to_string(), origin);
+    let (client_commands, origin) = or_default(draft.client_commands.take(), true);
+    rows.row("client commands", if client_commands { "on" } else { "off" }, origin);
+    Choices { when_down, read_from, busy_poll, protocol, client_commands }
+}
+
+pub(super) fn or_default<T>(given: Option<Given<T>>, default: T) -> (T, Origin) {
     given.map_or((default, Origin::Default), |given| (given.value, given.origin))
 }
 
 /// The given value if it is valid, else the default; in both cases a row of the description.
-fn settle<T: fmt::Display>(
+pub(super) fn settle<T: fmt::Display>(
     draft: &mut Draft,
     rows: &mut Description,
     setting: &'static str,
@@ -148,23 +164,7 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
     if on && matches!(mode, Mode::Single(Address::Unix(_))) {
         draft.problem(origin.name(), "enables TLS, which a unix socket does not support: remove one of the two");
     }
-    match (&draft.tls_cert, &draft.tls_key) {
-        (Some(cert), None) => {
-            let text = format!(
-                "also needs the private key of the certificate: set {}",
-                cert.origin.connector("REDIS_TLS_KEY", "tls_key")
-            );
-            draft.problem(cert.name(), text);
-        }
-        (None, Some(key)) => {
-            let text = format!(
-                "also needs the certificate of the key: set {}",
-                key.origin.connector("REDIS_TLS_CERT", "tls_cert")
-            );
-            draft.problem(key.name(), text);
-        }
-        _ => {}
-    }
+    check_client_certificate(draft);
     let (ca, cert, key) = (draft.tls_ca.take(), draft.tls_cert.take(), draft.tls_key.take());
     let server_name = draft.tls_server_name.take();
     let verify = draft.tls_verify.take();
@@ -184,16 +184,7 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
             );
         }
     }
-    let contents = [Content::Certificates, Content::Certificates, Content::PrivateKey];
-    for ((setting, pem), content) in [("tls ca", &ca), ("tls cert", &cert), ("tls key", &key)].into_iter().zip(contents)
-    {
-        if let Some(Given { value, origin }) = pem {
-            if let Some(words) = value.problem(content) {
-                draft.problem(origin.name(), words);
-            }
-            rows.row(setting, value.shown(), *origin);
-        }
-    }
+    describe_files(draft, rows, [&ca, &cert, &key]);
     if let Some(name) = &server_name {
         rows.row("tls server name", name.value.clone(), name.origin);
     }
@@ -209,92 +200,38 @@ fn tls(draft: &mut Draft, mode: &Mode, rows: &mut Description) -> Option<TlsSett
     })
 }
 
-/// The deployment: one server, a cluster or sentinels.
-fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
-    let (cluster, hosts, master) =
-        (draft.cluster_hosts.take(), draft.sentinel_hosts.take(), draft.sentinel_master.take());
-    let (socket, server, port) = (draft.unix_socket.take(), draft.host.take(), draft.port.take());
-
-    let lists = [&cluster, &hosts].into_iter().flatten().map(Given::name);
-    if let Some(list) = lists.chain(master.as_ref().map(Given::name)).next() {
-        let places =
-            [server.as_ref().map(Given::name), port.as_ref().map(Given::name), socket.as_ref().map(Given::name)];
-        for place in places.into_iter().flatten() {
-            draft.problem(
-                place,
-                format!("cannot be used together with {list}, which sets the addresses of the servers: remove one of the two"),
+/// A certificate and its private key belong together.
+fn check_client_certificate(draft: &mut Draft) {
+    match (&draft.tls_cert, &draft.tls_key) {
+        (Some(cert), None) => {
+            let text = format!(
+                "also needs the private key of the certificate: set {}",
+                cert.origin.connector("REDIS_TLS_KEY", "tls_key")
             );
+            draft.problem(cert.name(), text);
         }
-    }
-    if let (Some(cluster), Some(other)) =
-        (&cluster, hosts.as_ref().map(Given::name).or(master.as_ref().map(Given::name)))
-    {
-        draft.problem(other, format!("cannot be used together with {}: remove one of the two", cluster.name()));
-    }
-    if let Some(master) = &master
-        && !draft.holds_url_or_key(master)
-        && (master.value.is_empty() || master.value.chars().any(|c| c.is_control() || c.is_whitespace()))
-    {
-        draft.problem(
-            master.name(),
-            "must be the name of the server in the configuration of the sentinels, without white space",
-        );
-    }
-    match (hosts, master, cluster) {
-        (Some(hosts), Some(master), None) => {
-            rows.row("sentinel hosts", list(&hosts.value), hosts.origin);
-            rows.row("sentinel master", master.value.clone(), master.origin);
-            return Mode::Sentinel { hosts: hosts.value, master: master.value };
-        }
-        (None, None, Some(cluster)) => {
-            rows.row("cluster hosts", list(&cluster.value), cluster.origin);
-            return Mode::Cluster(cluster.value);
-        }
-        (Some(hosts), None, _) => {
-            draft.problem(
-                hosts.name(),
-                "also needs the name of the server that the sentinels monitor: set REDIS_SENTINEL_MASTER",
+        (None, Some(key)) => {
+            let text = format!(
+                "also needs the certificate of the key: set {}",
+                key.origin.connector("REDIS_TLS_CERT", "tls_cert")
             );
-        }
-        (None, Some(master), _) if !draft.reported("REDIS_SENTINEL_HOSTS") && !draft.reported(master.name()) => {
-            draft.problem(master.name(), "also needs the addresses of the sentinels: set REDIS_SENTINEL_HOSTS");
+            draft.problem(key.name(), text);
         }
         _ => {}
     }
-    if let Some(socket) = socket {
-        for place in [server.as_ref().map(Given::name), port.as_ref().map(Given::name)].into_iter().flatten() {
-            draft.problem(
-                place,
-                format!("cannot be used together with the unix socket of {}: remove one of the two", socket.name()),
-            );
-        }
-        if cfg!(not(unix)) {
-            draft.problem(socket.name(), "is a unix socket, which this system does not support: use a host and a port");
-        }
-        if socket.value.as_os_str().is_empty() {
-            draft.problem(socket.name(), "must be the path of a unix socket");
-        }
-        if socket.value.to_str().is_some_and(|path| path.contains("://")) {
-            draft.problem(socket.name(), "must be the path of a unix socket and not a URL: use url(..) for a URL");
-        }
-        rows.row("unix socket", socket.value.display().to_string(), socket.origin);
-        return Mode::Single(Address::Unix(socket.value));
-    }
-    let (server, origin) = or_default(server, "localhost".to_owned());
-    let server = match host(&server) {
-        Some(name) => name.to_owned(),
-        None => {
-            draft.problem(origin.name(), HOST_WORDS);
-            server
-        }
-    };
-    rows.row("host", server.clone(), origin);
-    let port = settle(draft, rows, "port", port, REDIS_PORT, |&port| port != 0, PORT_WORDS);
-    Mode::Single(Address::Tcp(HostPort { host: server, port }))
 }
 
-fn list(hosts: &[HostPort]) -> String {
-    hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
+/// A row for each file, and the problems of its content.
+fn describe_files(draft: &mut Draft, rows: &mut Description, [ca, cert, key]: [&Option<Given<Pem>>; 3]) {
+    let contents = [Content::Certificates, Content::Certificates, Content::PrivateKey];
+    for ((setting, pem), content) in [("tls ca", ca), ("tls cert", cert), ("tls key", key)].into_iter().zip(contents) {
+        if let Some(Given { value, origin }) = pem {
+            if let Some(words) = value.problem(content) {
+                draft.problem(origin.name(), words);
+            }
+            rows.row(setting, value.shown(), *origin);
+        }
+    }
 }
 
 fn credentials(draft: &mut Draft, rows: &mut Description) -> (Option<Username>, Option<PasswordSource>) {
