@@ -18,6 +18,7 @@ mod problem;
 mod protocol;
 mod resolve;
 mod secret;
+mod settle;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 mod tls;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::address::{Address, HOST_WORDS, HostPort, Mode, PORT_WORDS, REDIS_PORT, host};
 use super::describe::Description;
 use super::draft::{Draft, Given};
-use super::resolve::{or_default, settle};
+use super::settle::{or_default, settle};
 
 pub(super) fn mode(draft: &mut Draft, rows: &mut Description) -> Mode {
     let (cluster, hosts, master) =

@@ -1,6 +1,6 @@
 //! Validates a draft: contradictions, ranges, defaults.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use super::address::{Address, HOST_WORDS, Mode, host};
 use super::address_map::AddressMap;
@@ -10,6 +10,7 @@ use super::draft::{Draft, Given, MAX_DB, Origin};
 use super::pem::{Content, Pem};
 use super::problem::ConfigError;
 use super::secret::{PasswordSource, Secret};
+use super::settle::{or_default, settle};
 use super::tls::TlsSettings;
 use super::{Inner, Limits, Protocol, Username, fold_url, naming};
 use crate::frame::{ReadFrom, WhenDown};
@@ -101,28 +102,6 @@ fn choices(draft: &mut Draft, rows: &mut Description) -> Choices {
     let (client_commands, origin) = or_default(draft.client_commands.take(), true);
     rows.row("client commands", if client_commands { "on" } else { "off" }, origin);
     Choices { when_down, read_from, busy_poll, protocol, client_commands }
-}
-
-pub(super) fn or_default<T>(given: Option<Given<T>>, default: T) -> (T, Origin) {
-    given.map_or((default, Origin::Default), |given| (given.value, given.origin))
-}
-
-/// The given value if it is valid, else the default; in both cases a row of the description.
-pub(super) fn settle<T: fmt::Display>(
-    draft: &mut Draft,
-    rows: &mut Description,
-    setting: &'static str,
-    given: Option<Given<T>>,
-    default: T,
-    accept: impl FnOnce(&T) -> bool,
-    words: &'static str,
-) -> T {
-    let (value, origin) = or_default(given, default);
-    if !accept(&value) {
-        draft.problem(origin.name(), words);
-    }
-    rows.row(setting, value.to_string(), origin);
-    value
 }
 
 fn timeout(
