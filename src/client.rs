@@ -246,6 +246,9 @@ impl Redis {
     /// # Errors
     /// [`ErrorKind::Refused`] as soon as the server refuses the login, [`ErrorKind::Disconnected`] with the last
     /// cause after `within`, [`ErrorKind::Closed`] after a shutdown.
+    ///
+    /// # Panics
+    /// When it is awaited outside of a tokio runtime, because it needs a timer.
     pub async fn ready(&self, within: Duration) -> Result<()> {
         let mut status = self.status();
         self.addr.do_send(Connect);

@@ -47,23 +47,23 @@ use crate::protocol::server_info::ServerInfo;
 pub struct RedisActor {
     engine: Rc<RefCell<Engine>>,
     submit_receiver: SubmitReceiver,
-    /// Taken from the intake. Empty between messages, unless one panicked.
+    /// Commands from the submit queue. Empty between messages, unless one panicked.
     taken: VecDeque<Submit>,
-    /// Who sends to the address does not say where it is; it is taken to be here, as actors of one arbiter are.
+    /// The threads of the callers. Senders to the address are assumed to be on this thread, like actors of one arbiter.
     callers: Callers,
-    /// Where commands go that wait; `None` for a connection that is one's own already.
+    /// Runs blocking commands on connections of their own; `None` for such a connection.
     dedicated_runner: Option<DedicatedRunner>,
-    /// Who answers reads that do not say so themselves.
+    /// The default server for reads.
     reads: ReadFrom,
     /// Messages with commands, and the commands in them, since the engine was polled.
     since_turn: (usize, usize),
 }
 
-/// So many commands are taken from the mailbox before the engine is polled and the other actors of this thread get their turn.
+/// The maximum number of commands that are taken from the mailbox before the engine and the other actors of this thread are polled.
 /// actix leaves a mailbox only when it is empty, which one that several threads send to need never be.
 const COMMANDS_PER_TURN: usize = 256;
 
-/// Takes over a command that waits; the address is that of the actor which was asked.
+/// Runs a blocking command; the address is that of the actor that received it.
 pub(crate) type DedicatedRunner = Rc<dyn Fn(RunDedicated, Addr<RedisActor>)>;
 
 impl RedisActor {
@@ -84,7 +84,7 @@ impl RedisActor {
         }
     }
 
-    /// So many commands came with one message. Leaves the mailbox when that was enough.
+    /// Counts the commands of one message. Leaves the mailbox after enough of them.
     fn count(&mut self, commands: usize, ctx: &mut Context<Self>) {
         let (messages, since) = (self.since_turn.0 + 1, self.since_turn.1 + commands);
         self.since_turn = (messages, since);
@@ -102,7 +102,7 @@ impl RedisActor {
         }
     }
 
-    /// Submits what has gathered.
+    /// Submits all queued commands.
     fn take_in(&mut self) -> usize {
         self.callers = self.submit_receiver.0.take(&mut self.taken);
         let taken = self.taken.len();
@@ -126,12 +126,12 @@ impl Actor for RedisActor {
         // The one future of this actor. Nothing else is spawned: actix polls every spawned future at every
         // wake-up, so one for each command would cost more than the command.
         ctx.spawn(EngineFuture);
-        // What a panic has left, if this is a restart.
+        // After a restart: the commands that a panic has left.
         self.take_in();
     }
 }
 
-/// Restarting drops the futures and keeps the mailbox; the driver was told by the supervisor.
+/// Restarting drops the futures and keeps the mailbox; the supervisor has notified the driver.
 impl Supervised for RedisActor {}
 
 /// Polls the driver after each draining of the mailbox.
@@ -225,12 +225,12 @@ impl Handler<UnbatchedTurn> for RedisActor {
     }
 }
 
-/// A command that waits, for a connection of its own.
+/// A blocking command, for a connection of its own.
 pub(crate) struct RunDedicated {
     pub(crate) ticket: BoxedTicket,
     pub(crate) asked: Instant,
-    /// Told when the caller has taken the reply out of its channel; closed when the caller goes. Without it a reply
-    /// that was sent counts as taken.
+    /// Completed when the caller has received the reply; closed when the caller is gone. Without it a reply that was
+    /// sent counts as received.
     pub(crate) seen: Option<oneshot::Receiver<()>>,
 }
 
@@ -250,7 +250,7 @@ impl Handler<RunDedicated> for RedisActor {
     }
 }
 
-/// Something to tell those who listen to the events of the connection.
+/// An event for the subscribers of the connection.
 pub(crate) struct PublishEvent(pub(crate) ConnectionEvent);
 
 impl Message for PublishEvent {
@@ -273,7 +273,7 @@ pub(crate) struct SubmitOn {
 }
 
 impl SubmitOn {
-    /// To be made on the thread of whoever waits for the answer.
+    /// Must be created on the thread of the caller that waits for the reply.
     pub(crate) fn new(generation: u64, submit: Submit) -> Self {
         Self { generation, unbatched: UnbatchedSubmit::new(submit) }
     }
@@ -394,7 +394,7 @@ impl Handler<Retarget> for RedisActor {
     }
 }
 
-/// Has a link looked at that may lead to another server than it should; see
+/// Checks a link that may lead to the wrong server; see
 /// [`Driver::recheck`](crate::connection::driver::Driver::recheck).
 pub(crate) struct VerifyEndpoint;
 
@@ -411,7 +411,7 @@ impl Handler<VerifyEndpoint> for RedisActor {
     }
 }
 
-/// Gives the link up, as if it had broken: for those who know that it is dead before it shows.
+/// Disconnects the link, as if it had broken: for callers that know of the failure before the driver does.
 pub(crate) struct Disconnect(pub(crate) &'static str);
 
 impl Message for Disconnect {
@@ -443,7 +443,7 @@ impl Handler<Subscribe> for RedisActor {
     }
 }
 
-/// Tells what happened to a connection that belongs to this one.
+/// Forwards an event of an auxiliary connection.
 pub(crate) struct ForwardEvent(pub(crate) ConnectionEvent);
 
 impl Message for ForwardEvent {
@@ -459,7 +459,7 @@ impl Handler<ForwardEvent> for RedisActor {
     }
 }
 
-/// Asks what the server said of itself when it was greeted last.
+/// Returns what the server reported in the last handshake.
 pub(crate) struct GetServerInfo;
 
 impl Message for GetServerInfo {

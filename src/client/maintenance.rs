@@ -41,6 +41,9 @@ impl Redis {
     /// }
     /// ```
     ///
+    /// # Panics
+    /// When it is awaited outside of a tokio runtime while the connection is lost, because it needs a timer.
+    ///
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn lost(&self, longer_than: Duration) -> Status {

@@ -46,8 +46,8 @@ mod read;
 mod report;
 mod turns;
 
-/// So many commands are gathered before the socket is written to in the middle of a turn. It is more than those who are
-/// told in one turn ask: a fifth of the time of busy clients goes into these system calls. In a burst, waiting for the end of
+/// The number of commands after which the socket is written to during a poll. It is more than the callers that are answered in
+/// one poll send: a fifth of the time of busy clients goes into these system calls. In a burst, waiting for the end of
 /// the turn lets the server idle, and fills the wire: large commands are written before that.
 const BATCH: u32 = 256;
 
@@ -105,14 +105,14 @@ pub(crate) struct Driver {
     /// How many demotions were known when the last dial began.
     demotions: u64,
     fanout: Fanout,
-    /// Who is told what comes unasked. Without one it is dropped.
+    /// Receives unsolicited messages. Without it they are dropped.
     listener: Option<Box<dyn Listener>>,
     gauges: Arc<Gauges>,
     timer: DeadlineTimer,
     /// This turn's clock, if it was read already.
     now: Option<Instant>,
     since_flush: u32,
-    /// So many answers are told in one turn.
+    /// The maximum number of replies of this poll.
     turn_budget: usize,
     /// Commands that a reply of this turn sends out once more.
     again: Vec<(BoxedTicket, Stamp)>,
@@ -423,7 +423,7 @@ impl Driver {
         }
     }
 
-    /// It is over, and everybody who waits is told.
+    /// Ends the connection, and fails all waiting commands.
     pub(crate) fn abort(&mut self, cause: Cause) {
         self.complete_received();
         self.feed(Event::Abort { cause });

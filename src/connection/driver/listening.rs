@@ -1,4 +1,4 @@
-//! What comes on a link without having been asked for: published messages, in the words of either protocol.
+//! Unsolicited messages of a link: published messages, in either protocol.
 
 use redis::{PushKind, ServerError, Value};
 
@@ -10,11 +10,10 @@ use crate::prefix::KeyPrefix;
 use crate::prefix::replies::strip_push;
 use crate::pubsub::machine::{Kind, Name};
 
-/// So many messages are taken off a link in one turn. Others of this thread come in between: those that the messages
-/// are for, and the callers of the shared connection.
+/// The maximum number of messages per poll, so that their receivers and the callers of the shared connection run in between.
 pub(super) const MESSAGES_PER_TURN: usize = 32;
 
-/// Who is told what a link brings.
+/// Receives the events and messages of a link.
 pub(crate) trait Listener {
     /// Something happened to the link, which speaks this version of RESP with the server at `address`.
     fn on_event(&mut self, event: &ConnectionEvent, protocol: u8, address: Option<&Address>);
@@ -23,7 +22,7 @@ pub(crate) trait Listener {
     fn heard(&mut self, heard: PushMessage);
 }
 
-/// What came. All names are as callers know them, without the prefix.
+/// A message. All names are without the prefix.
 pub(crate) enum PushMessage {
     Message {
         topic: Name,
@@ -40,7 +39,7 @@ pub(crate) enum PushMessage {
     },
 }
 
-/// What a frame turned out to be.
+/// The kind of a received frame.
 pub(super) enum ClassifiedFrame {
     /// The answer to the oldest question.
     Answer(Value),

@@ -17,21 +17,21 @@ use crate::connection::session::Session;
 use crate::events::{Cause, CauseKind};
 use crate::frame::Frame;
 
-/// How many links there were so far in this process.
+/// The number of links that this process has established.
 static LINKS: AtomicU64 = AtomicU64::new(0);
 
-/// So many times in one turn a timer may fire before other actors of this thread get their turn.
+/// The maximum number of timer expirations per poll, before other actors of this thread run.
 const ROUNDS_PER_TURN: u32 = 8;
 
-/// So many callers at most before those who were answered get their turn, and the server what they ask next. With all of
-/// 2,000 told at once the throughput is the same, but the slowest wait longer (p99 half as long again), and so does every
-/// other actor of this thread.
+/// The maximum number of replies per poll, so that the answered callers run and the server gets their next commands. With all
+/// of 2,000 delivered at once the throughput is the same, but the slowest callers wait longer (p99 half as long again), and so
+/// does every other actor of this thread.
 const ANSWERS_PER_TURN: usize = 128;
 
-/// With callers on this thread half of what is in flight: the server works on one half while the other is told and asks
-/// anew. All at once, server and callers would wait for each other by turns, and 64 callers get little more than half of
-/// what both can do together. Callers elsewhere ask while others are told as it is, and every part of them costs one more
-/// wake-up.
+/// With callers on this thread half of what is in flight: the server works on one half while the callers of the other half
+/// receive their replies and send again. With all at once, server and callers would wait for each other in turns, and 64
+/// callers get little more than half of the throughput. Callers on other threads send meanwhile anyway, and every part would
+/// cost one more wake-up.
 fn answers_per_turn(in_flight: usize, callers: Callers) -> usize {
     match callers {
         Callers::Here => in_flight.div_ceil(2).clamp(1, ANSWERS_PER_TURN),
@@ -45,7 +45,7 @@ impl Driver {
         self.now = None;
         self.since_flush = 0;
         let turn_budget = answers_per_turn(self.admission.in_flight(), callers);
-        // Not half of the rest: where those who were told ask nothing more, the last would be told in ever smaller parts.
+        // Not half of the rest: if the answered callers send no further commands, the last would be delivered in ever smaller parts.
         self.turn_budget = if self.is_partially_read() { turn_budget.max(self.turn_budget) } else { turn_budget };
         for round in 1.. {
             self.poll_dial(cx);
