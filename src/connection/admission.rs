@@ -95,7 +95,8 @@ struct Sent<R> {
     owed: u32,
     lost_links: u16,
     repeatable: bool,
-    /// It was refused, but its own code may have written that answer after it ran. See [`replies`].
+    /// It was refused, but its own code may have written that answer after it ran. See [`replies`]. Of an expired command
+    /// that is still owed a reply: it may write such an answer.
     is_unconfirmed: bool,
 }
 
@@ -347,6 +348,9 @@ impl<R: Queueable> Admission<R> {
             if let Some(ticket) = sent.ticket.take() {
                 *abandoned += ticket.weight();
                 let fate = if sent.owed == 0 && !sent.is_unconfirmed { Fate::NotSent } else { Fate::Unknown };
+                if sent.owed > 0 {
+                    sent.is_unconfirmed = replies::may_forge(ticket.frame());
+                }
                 ticket.complete(Err(timed_out(fate).in_phase(Phase::Sent, state.as_str())));
             }
         });

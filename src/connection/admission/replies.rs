@@ -30,7 +30,7 @@ impl<R: Queueable> Admission<R> {
     pub(crate) fn replied(&mut self, value: Value, now: Instant) -> Result<Option<(R, Value, Stamp)>, Unasked> {
         let front = self.flight.get_mut(self.refusals.len()).ok_or(Unasked)?;
         front.owed -= 1;
-        let is_own = front.runs_at == OWN;
+        let (is_own, may_forge_late) = (front.runs_at == OWN, front.is_unconfirmed);
         let frame = front.ticket.as_ref().map(Queueable::frame);
         if let Some(unit) = frame.and_then(Frame::unit) {
             self.partial.push(value);
@@ -57,7 +57,12 @@ impl<R: Queueable> Admission<R> {
             && self.partial.iter().all(is_error)
             && let Some(refusal) = refusal(frame, &value, self.limits.time_limit)
         {
-            let evidence = if is_own { Evidence::Proof } else { frame.map_or(Evidence::None, Evidence::of) };
+            let evidence = match frame {
+                _ if is_own => Evidence::Proof,
+                Some(frame) => Evidence::of(frame),
+                None if may_forge_late => Evidence::Unconfirmed,
+                None => Evidence::None,
+            };
             self.refuse_front(refusal, evidence, now);
             return Ok(None);
         }
