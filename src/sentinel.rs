@@ -84,12 +84,12 @@ impl Sentinels {
         Frame::known("SENTINEL").arg(subcommand).arg(self.master.as_str())
     }
 
-    /// Records a report, and tells the connections if the master is another server now.
+    /// Records a report, and notifies the connections if the master is another server now.
     fn record(&self, sentinel: &HostPort, report: Report) {
         let mut state = self.state();
         if let Some(master) = state.record(sentinel, report, Instant::now()) {
             tracing::debug!(%sentinel, address = %master.address, version = master.version, "the sentinels name another master");
-            // Under the lock, so that the last one told is the last one elected.
+            // Under the lock, so that the last published master is the last one elected.
             self.changes.send_replace(Some(master));
         }
     }

@@ -91,7 +91,7 @@ impl RedisActor {
         // One message with all that has gathered is no flood.
         if messages > 1 && since >= COMMANDS_PER_TURN {
             self.since_turn = (0, 0);
-            // Commands of handles that are behind so many messages may be late. The engine answers them as expired.
+            // Commands of handles that wait behind these messages may be late. The engine answers them as expired.
             self.submit_receiver.0.take_expired(Instant::now(), &mut self.taken);
             if !self.taken.is_empty() {
                 self.engine.borrow_mut().each_driver(Driver::reset_clock);

@@ -30,7 +30,7 @@ impl Message for Order {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Entries that stay pending: their handler had not answered at the deadline, the server could not be told that
+    /// Entries that stay pending: their handler had not answered at the deadline, the server did not confirm that
     /// they are given back, or refused their dead letter.
     pub unfinished: usize,
     /// Entries that were handled, but whose acknowledgement the server had not confirmed. They may be
@@ -55,7 +55,7 @@ impl DrainReport {
 pub(crate) trait Engine {
     fn poll(&mut self, cx: &mut TaskContext<'_>);
     fn order(&mut self, order: Order);
-    /// Nobody holds a handle any more.
+    /// All handles were dropped.
     fn abandoned(&mut self);
     fn restarted(&mut self, reason: String);
     /// The supervisor gave up.
@@ -80,7 +80,7 @@ impl Actor for ConsumerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // One future for all handlers and errands: actix polls every spawned future at every wake-up, so one
+        // One future for all handlers and commands: actix polls every spawned future at every wake-up, so one
         // for each message would make each cost as much as all.
         ctx.spawn(EngineFuture);
     }

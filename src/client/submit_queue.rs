@@ -162,7 +162,7 @@ impl SubmitQueue {
         state.sender.map_or(Callers::Here, Callers::of)
     }
 
-    /// Moves the command whose turn it is behind what is in `taken`, unless it has expired before, and says where it came from.
+    /// Moves the command whose turn it is behind the commands in `taken`, unless it has expired before, and says where it came from.
     pub(crate) fn take_unbatched(&self, turn: &UnbatchedTurn, taken: &mut VecDeque<Submit>) -> Callers {
         let mut state = self.lock();
         // An older one is here only if a panic has cost its turn.
@@ -174,7 +174,7 @@ impl SubmitQueue {
         Callers::of(turn.sender)
     }
 
-    /// Moves the commands whose deadline has passed while they waited in the mailbox behind what is in `taken`.
+    /// Moves the commands whose deadline has passed while they waited in the mailbox behind the commands in `taken`.
     pub(crate) fn take_expired(&self, now: Instant, taken: &mut VecDeque<Submit>) {
         self.lock().unbatched.expire(now, |(_, submit)| taken.push_back(submit));
     }

@@ -1,4 +1,4 @@
-//! What is admitted, what is in flight, and what becomes of both when the link breaks.
+//! The commands that are admitted or in flight, and their outcome when the link breaks.
 
 use std::{
     ops::Range,
@@ -13,14 +13,14 @@ use crate::events::{Cause, ConnectionState};
 use crate::frame::{Frame, WhenDown};
 use queue::{PendingQueue, Queued, Trouble};
 
-/// A command with somebody who waits for its outcome.
+/// A command with a caller that waits for its outcome.
 pub(crate) trait Queueable {
     fn frame(&self) -> &Frame;
 
-    /// Nobody waits any more.
+    /// The caller has left.
     fn is_abandoned(&self) -> bool;
 
-    /// Somebody bounds these already, by waiting: the queue does not turn them away.
+    /// Their number is bounded by callers that wait: the queue does not refuse them.
     fn is_let_in(&self) -> bool {
         false
     }
@@ -56,15 +56,15 @@ pub(crate) struct Limits {
     pub(crate) time_limit: RefusalPolicy,
 }
 
-/// Which refusals a link waits out by itself, rather than tell whoever asked.
+/// The refusals after which a link retries a command instead of failing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum RefusalPolicy {
-    /// All that mean "not now".
+    /// All temporary refusals.
     #[default]
     All,
-    /// Those of a node of a cluster that are not about a slot: what it says for one slot, holds up no other slot.
+    /// The temporary refusals of a cluster node that are not about a slot: a refusal for one slot must not delay other slots.
     ButSlots,
-    /// None: whoever asked has somebody else to ask.
+    /// None: the caller can ask another server.
     None,
 }
 
@@ -189,7 +189,7 @@ impl<R: Queueable> Admission<R> {
         self.flight.len() - self.refusals.len()
     }
 
-    /// The command that is answered next, if somebody still waits for it.
+    /// The command that is answered next, if its caller still waits.
     pub(crate) fn oldest(&self) -> Option<&Frame> {
         self.flight.get(self.refusals.len())?.ticket.as_ref().map(Queueable::frame)
     }
@@ -209,12 +209,12 @@ impl<R: Queueable> Admission<R> {
         }
     }
 
-    /// Whether a command may go to the link now, ahead of nobody.
+    /// Whether a command may go to the link now, without overtaking another.
     pub(crate) fn may_send(&self, size: usize) -> bool {
         self.queue.is_empty() && self.has_window(size)
     }
 
-    /// One command is always let through: one that is larger than the window must not wait for ever.
+    /// One command is always let through: one that is larger than the window must not wait without end.
     fn has_window(&self, size: usize) -> bool {
         self.flight.is_empty()
             || (self.flight.len() < self.window && self.flight_bytes + size <= self.limits.in_flight_bytes)
@@ -233,7 +233,7 @@ impl<R: Queueable> Admission<R> {
             return;
         }
         let (beyond, size) = (self.limits.beyond(ticket.frame()), Size::of(ticket.frame()));
-        let queued = Queued { hurried: beyond > 0, ..Queued::new(ticket, size) };
+        let queued = Queued { expedited: beyond > 0, ..Queued::new(ticket, size) };
         self.queue.push_back(queued, deadline.earlier(beyond));
     }
 
@@ -241,7 +241,7 @@ impl<R: Queueable> Admission<R> {
         self.queue.is_empty()
     }
 
-    /// Takes the next command that somebody still waits for and that the window has room for.
+    /// Takes the next command whose caller still waits and that fits into the window.
     pub(crate) fn next_to_send(&mut self, now: Instant) -> Option<Next<R>> {
         if self.queue.is_paused(now) {
             return None;
@@ -305,7 +305,7 @@ impl<R: Queueable> Admission<R> {
         self.flight.push_back(sent, deadline);
     }
 
-    /// A question of the connection's own was encoded: its reply finds nobody.
+    /// A command of the connection itself was encoded: its reply has no caller.
     pub(crate) fn sent_own(&mut self, now: Instant) {
         let (size, lost_links, repeatable, is_unconfirmed) = (Size::default(), 0, false, false);
         let sent = Sent { ticket: None, runs_at: OWN, size, owed: 1, lost_links, repeatable, is_unconfirmed };
@@ -334,8 +334,8 @@ impl<R: Queueable> Admission<R> {
         self.trouble = trouble.map(Trouble::NoLink);
     }
 
-    /// Answers everything whose deadline has come. What is in flight keeps its place: its reply will come
-    /// and must find nobody, rather than the next in line. Nothing that waits does: it leaves the queue.
+    /// Fails every command whose deadline has passed. A command in flight keeps its place, because its reply will come
+    /// and must not complete the next one. Waiting commands leave the queue.
     pub(crate) fn expire(&mut self, now: Instant, state: ConnectionState) {
         let abandoned = &mut self.tally.abandoned;
         let trouble = self.trouble.as_ref();
@@ -370,7 +370,7 @@ impl<R: Queueable> Admission<R> {
         self.queue.next_deadline().into_iter().chain(self.flight.next_deadline()).min()
     }
 
-    /// Sends nothing more on this link: what is in flight is answered, the rest waits for the next one.
+    /// Sends nothing more on this link: commands in flight are answered, the others wait for the next link.
     pub(crate) fn shut_window(&mut self) {
         (self.window, self.leaving) = (0, true);
     }

@@ -1,16 +1,16 @@
 //! Whether to look for an answer once more instead of sleeping until the socket wakes the thread.
 //!
-//! A server on the same machine answers within less time than it takes to fall asleep and be woken, and whoever sleeps has
+//! A server on the same machine answers within less time than it takes to fall asleep and be woken, and a sleeping thread has
 //! the server pay for the waking as well. One that is further away does not, and then looking is for nothing: after each
 //! miss more waits are slept through, one, two, four, seven, up to [`MOST_SLEPT`], until one look pays again.
 
 use std::time::{Duration, Instant};
 
-/// So long a wait is looked through at most. A local server answers within 30 microseconds while it is awake. One that has
+/// The longest wait that is busy-polled. A local server answers within 30 microseconds while it is awake. One that has
 /// fallen asleep takes twice as long, and is never awake again where that counts as a miss.
 const LONGEST: Duration = Duration::from_micros(100);
 
-/// So many waits in a row are slept through at most. A server that is never as fast costs one look in so many commands.
+/// The maximum number of waits in a row that are slept through. A server that is never as fast costs one poll in that number of commands.
 const MOST_SLEPT: u32 = 1023;
 
 /// Where the present wait stands.
@@ -26,7 +26,7 @@ enum Wait {
 #[derive(Debug)]
 pub(crate) struct BusyPoll {
     wait: Wait,
-    /// So many waits will be slept through.
+    /// The number of waits that will be slept through.
     to_sleep: u32,
     /// The last such row.
     row: u32,
@@ -125,7 +125,7 @@ mod tests {
         );
     }
 
-    /// Ablation: with each look that something ends taken for one that paid, a slow server is looked for every other time.
+    /// Ablation: with each interrupted poll counted as a success, a slow server is busy-polled every other time.
     #[test]
     fn a_look_that_is_broken_off_does_not_pay() {
         let mut busy = BusyPoll::new();
@@ -157,6 +157,6 @@ mod tests {
         let mut busy = BusyPoll::new();
         let now = Instant::now();
         assert!(busy.nothing_yet(|| now) && !busy.nothing_yet(|| now + LONGEST));
-        assert!((0..10).all(|_| !busy.nothing_yet(|| now)), "asked anew within it");
+        assert!((0..10).all(|_| !busy.nothing_yet(|| now)), "polled again within it");
     }
 }

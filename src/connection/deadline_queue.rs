@@ -180,7 +180,7 @@ impl<T> DeadlineQueue<T> {
         Some((item, self.deadline(stamp)?))
     }
 
-    /// As [`pop_front`](Self::pop_front), for those who will hardly ask for the deadline: see [`deadline`](Self::deadline).
+    /// As [`pop_front`](Self::pop_front), for callers that rarely need the deadline: see [`deadline`](Self::deadline).
     #[inline]
     pub(crate) fn pop_stamped(&mut self) -> Option<(T, Stamp)> {
         let slot = self.slots.pop_front()?;
@@ -254,8 +254,8 @@ impl<T> DeadlineQueue<T> {
         }
     }
 
-    /// So many entries have left, from anywhere. What they took is given back: with an outage behind it, a queue of a
-    /// million slots would keep tens of megabytes for ever.
+    /// Counts entries that have left, from any position. Their memory is freed: after an outage, a queue of a
+    /// million slots would keep tens of megabytes.
     fn left(&mut self, entries: usize) {
         if entries == 0 {
             return;
@@ -308,7 +308,7 @@ impl<T> DeadlineQueue<T> {
         }
         let stamp = self.at(self.cursor).map(|slot| slot.stamp);
         let common = stamp.zip(self.origin).map(|(stamp, origin)| stamp.deadline(origin).at());
-        // Those that left would have somebody look at the clock for nothing.
+        // Entries that left would cause a useless reading of the clock.
         while let Some(&Reverse((at, number))) = self.own.peek()
             && !self.is_held(number, at)
         {
@@ -323,7 +323,7 @@ impl<T> DeadlineQueue<T> {
     }
 }
 
-/// Counts the entries that leave, also when whoever they are shown to panics.
+/// Counts the entries that leave, also when the visitor panics.
 struct Leaving<'a, T> {
     queue: &'a mut DeadlineQueue<T>,
     entries: usize,

@@ -57,22 +57,22 @@ const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
 struct Established {
     wire: Wire,
     liveness: Liveness,
-    /// Of a link whose answers may be looked for instead of slept for.
+    /// Of a link whose replies may be busy-polled.
     busy_poll: Option<BusyPoll>,
     /// Why no more commands go to this link; it is dropped when those on it are answered.
     leaving: Option<Cause>,
-    /// The server has taken a write; only noted where it tells no role.
+    /// The server has taken a write; only recorded where the server reports no role.
     has_written: bool,
     /// No other link of this process has it.
     number: u64,
-    /// Tells the search for the master that a link to its server is up.
+    /// Shows the search for the master that a link to its server is up.
     _token: Option<LinkToken>,
-    /// Replies were left in the buffer, for the next turn: so many of those in flight were asked before they were read.
+    /// Replies were left in the buffer, for the next turn: the number of commands in flight that were sent before they were read.
     partial_read: Option<usize>,
 }
 
 impl Established {
-    /// Leaves the rest of what was read for the next turn; it may answer the `owed` oldest.
+    /// Leaves the unread rest of the buffer for the next turn; it may answer the `owed` oldest.
     fn pause(&mut self, owed: usize, received: Received, now: Instant, cx: &Context<'_>) {
         self.partial_read = Some(owed);
         self.liveness.received(received, now);
@@ -234,7 +234,7 @@ impl Driver {
         *self.now.get_or_insert_with(Instant::now)
     }
 
-    /// Has the clock read anew: a turn that takes many messages goes on while deadlines pass.
+    /// Discards the cached time: a turn that takes many messages goes on while deadlines pass.
     pub(crate) fn reset_clock(&mut self) {
         self.now = None;
     }
@@ -244,7 +244,7 @@ impl Driver {
         self.feed(Event::Demand);
     }
 
-    /// Makes an attempt that waits for its delay now: somebody has mended something.
+    /// Makes a delayed attempt now, because its cause may be fixed.
     pub(crate) fn reconnect_now(&mut self) {
         self.feed(Event::ReconnectNow);
     }
@@ -268,7 +268,7 @@ impl Driver {
         }
     }
 
-    /// Leaves a server that is not the right one any more, by what is known without asking.
+    /// Leaves a server that is not the right one any more, by the known topology.
     pub(crate) fn recheck(&mut self) {
         if let Some(master) = self.connect_params.master() {
             self.retarget(&master);
@@ -447,7 +447,7 @@ impl Driver {
         }
     }
 
-    /// Replaces the link as soon as what is in flight on it is answered: nothing more is sent on it.
+    /// Replaces the link as soon as its commands in flight are answered: nothing more is sent on it.
     pub(crate) fn replace_link(&mut self, cause: Cause) {
         if !self.link.is_ready() {
             return;
@@ -520,7 +520,7 @@ fn left() -> Cause {
     Cause::new(CauseKind::Broken, "the server of this connection is another one now")
 }
 
-/// An arbiter that ends drops the actor without a word; its callers and whoever reads the status are told.
+/// An arbiter that ends drops the actor silently; its callers and the readers of the status are notified here.
 impl Drop for Driver {
     fn drop(&mut self) {
         let cause = Cause::new(CauseKind::Shutdown, "the thread of the connection has ended");

@@ -35,7 +35,7 @@ impl Master {
     }
 }
 
-/// A change of where a server is that is being waited for; the outcome is the version of what is known by then.
+/// Waits for a change of the server's address; the outcome is the version of the new state.
 pub(crate) type AddressChange<'a> = Pin<Box<dyn Future<Output = u64> + Send + 'a>>;
 
 /// Kept by each link that is up; see [`Locate::link_token`].
@@ -45,7 +45,7 @@ pub(crate) type LinkToken = Arc<()>;
 pub(crate) trait Locate: Send + Sync {
     fn locate(&self) -> AddressLookup<'_>;
 
-    /// Whether what is found there must be a master by its own word.
+    /// Whether the server found there must report the role of a master.
     fn is_master(&self) -> bool;
 
     /// A dial to `address` has ended. It has `failed` where no server of the right kind was ready there; one that refuses the
@@ -63,7 +63,7 @@ pub(crate) trait Locate: Send + Sync {
         None
     }
 
-    /// Where those are that follow what is found there, so far as is known.
+    /// The known addresses of the replicas of the server found there.
     fn replicas(&self) -> ReplicaLookup<'_> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
@@ -83,14 +83,14 @@ pub(crate) trait Locate: Send + Sync {
             let known = master.wait_for(|master| version(master) != seen).await.ok().map(|master| version(&master));
             match known {
                 Some(version) => version,
-                // Nobody asks the sentinels any more: the connection has ended, and so does everything beside it.
+                // The sentinels are no longer asked: the connection has ended, and so do its auxiliary connections.
                 None => pending().await,
             }
         })
     }
 }
 
-/// Where the server of a recipe is.
+/// The endpoint of `ConnectParams`.
 #[derive(Clone)]
 pub(crate) enum Endpoint {
     /// Where the target says.

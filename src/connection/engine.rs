@@ -34,7 +34,7 @@ macro_rules! pass_on {
     };
 }
 
-/// As [`pass_on`], for what is about the link to the master.
+/// As [`pass_on`], for events of the link to the master.
 macro_rules! pass_to_main {
     ($self:ident, $engine:ident => $call:expr) => {
         match $self {
@@ -82,7 +82,7 @@ impl Engine {
         match self {
             Self::One(driver) => driver.recheck(),
             Self::Replicated(replicated) => replicated.main_mut().recheck(),
-            // A router follows the pictures of its cluster by itself.
+            // A router follows the topology of its cluster by itself.
             Self::Cluster(_) => {}
         }
     }

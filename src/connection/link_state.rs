@@ -1,4 +1,4 @@
-//! The connection as a machine: what is, what happened, what to do.
+//! The state machine of a connection: states, events and actions.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(crate) enum LinkPhase {
 /// What happened. Events of a connection carry its generation: one that was given up may still report.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// A command was admitted, or somebody asked to connect.
+    /// A command was admitted, or a connection was requested.
     Demand,
     /// The handshake is done and PING was answered.
     Established { generation: u64 },
@@ -32,11 +32,11 @@ pub(crate) enum Event {
     Lost { generation: u64, cause: Cause },
     /// The moment of [`LinkState::wake_at`] has come.
     Tick,
-    /// Admit nothing more, finish what is there until the deadline.
+    /// Admit nothing more, and finish the admitted commands until the deadline.
     Shutdown { deadline: Instant },
     /// Nothing is queued or in flight any more.
     Drained,
-    /// Something was mended: a waiting attempt is made now.
+    /// The cause may be fixed: a delayed attempt is made now.
     ReconnectNow,
     /// The server to dial is another one than that of the dial under way.
     Redirected,
@@ -51,11 +51,11 @@ pub(crate) enum Action {
     Dial { generation: u64, attempt: u32 },
     /// The link is up: tell, and release the queue in order.
     Release { generation: u64, attempts: u32 },
-    /// Drop the socket and settle what was in flight by the delivery contract.
+    /// Drop the socket and settle the commands in flight by the delivery contract.
     Settle { generation: u64, cause: Cause },
     /// Tell that another attempt follows.
     Retry { attempt: u32, delay: Duration, cause: Cause },
-    /// Tell that the server refuses us, and fail whoever waits for the connection.
+    /// Report that the server refuses the connection, and fail the commands that wait for it.
     Park { delay: Duration, cause: Cause },
     /// Tell that nothing more is admitted.
     Drain,
@@ -101,7 +101,7 @@ impl LinkState {
         self.draining.is_some()
     }
 
-    /// What users are told that it is doing.
+    /// The state that users see.
     pub(crate) fn state(&self) -> ConnectionState {
         match (&self.phase, self.draining) {
             (LinkPhase::Closed { .. }, _) => ConnectionState::Closed,
@@ -169,7 +169,7 @@ impl LinkState {
                     self.fresh_start();
                 } else if cause.kind() == CauseKind::IdleClosed && lived >= SERVED {
                     // A server that closes idle links does so again and again, and is well: the delays must not
-                    // grow until there is no link for half a minute. They start anew at most once in `SERVED`.
+                    // grow until there is no link for half a minute. They restart at most once in `SERVED`.
                     self.fresh_start();
                 }
                 let mut actions = vec![Action::Settle { generation, cause: cause.clone() }];

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 pub(crate) enum LivenessVerdict {
     /// Nothing to worry about before this moment.
     CheckAt(Instant),
-    /// Idle for long: ask whether somebody is there.
+    /// Idle for too long: check the peer with PING.
     Ping,
     /// Requests are out, and the oldest of them has made no progress for too long.
     Dead,
 }
 
-/// So many bytes of a reply that is still arriving are progress: a slow line takes minutes for a large one.
+/// The number of bytes of an arriving reply that count as progress: a slow line takes minutes for a large one.
 const PART_OF_REPLY: usize = 16 * 1024;
 
 /// What a read of the socket has brought.
@@ -38,7 +38,7 @@ pub(crate) struct Liveness {
     last_byte: Instant,
     /// Since when the oldest request has made no progress, if there is one.
     waiting_since: Option<Instant>,
-    /// Until when the server may be silent by design, because somebody asked it to block.
+    /// Until when the server may be silent by design, because a command asked it to block.
     held_until: Option<Instant>,
     /// No verdict before this, whatever the rest says.
     grace: Option<Instant>,
@@ -62,7 +62,7 @@ impl Liveness {
     }
 
     /// The socket is full, after `written` bytes in all. One that takes more than before has a peer that takes
-    /// them: half a gigabyte on a slow line is answered long after the patience for an answer.
+    /// them: half a gigabyte on a slow line is answered long after the time limit for a reply.
     pub(crate) fn wrote(&mut self, written: u64, now: Instant) {
         if written > self.written {
             self.written = written;
@@ -138,7 +138,7 @@ mod tests {
     fn silence_counts_while_something_is_owed() {
         let start = Instant::now();
         let mut link = Liveness::new(TIME_LIMIT, start);
-        assert_eq!(link.silent_for(start + seconds(9)), Duration::ZERO, "nobody has asked");
+        assert_eq!(link.silent_for(start + seconds(9)), Duration::ZERO, "no command is in flight");
         link.sent(Duration::ZERO, start + seconds(1));
         link.sent(Duration::ZERO, start + seconds(2));
         assert_eq!(link.silent_for(start + seconds(3)), seconds(2), "since the first of them");

@@ -41,13 +41,13 @@ pub(crate) struct ConnectParams {
 /// What a link to a replica needs before it is of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Replica {
-    /// A node of a cluster: it sends reads to its primary until it is told that READONLY is meant.
+    /// A node of a cluster: it sends reads to its primary until it receives READONLY.
     InCluster,
     /// One that sentinels name: it has to be one by its own word, and follow its master.
     Named,
 }
 
-/// Which changes of the server's place somebody has taken note of.
+/// The changes of the server's address that an observer has seen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SeenChanges {
     demotions: u64,
@@ -142,7 +142,7 @@ impl ConnectParams {
         }
     }
 
-    /// What is known now, for [`changed`](Self::changed).
+    /// The current state, for [`changed`](Self::changed).
     pub(crate) fn seen(&self) -> SeenChanges {
         SeenChanges { demotions: self.demotions_seen(), place: 0 }
     }

@@ -1,4 +1,4 @@
-//! Who waits for a command: the typed end of the reply channel, behind one erased type.
+//! The caller that waits for a command: the typed end of the reply channel, behind one erased type.
 
 use std::{
     any::Any,
@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::messages::{Command, outcomes::whole_of};
 
-const PANICKED: &str = "the command ran, and its message panicked over the reply; mend its `Command::reply`";
+const PANICKED: &str = "the command ran, and its message panicked over the reply; fix its `Command::reply`";
 
 /// A [`Queueable`] whose reply type is not known any more.
 pub(crate) trait Pending: Send {
@@ -38,16 +38,16 @@ pub(crate) trait Pending: Send {
     fn note_may_have_run(&mut self) {}
     /// It is at no node of a cluster any more, queued or in flight, and has no outcome.
     fn left_node(&mut self) {}
-    /// Ready when nobody waits any more.
+    /// Ready when the caller has left.
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Returns whether somebody was still there to be told.
+    /// Returns whether the caller was still there.
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool;
     /// As [`deliver`](Self::deliver), for a pipeline whose commands have outcomes of their own.
     fn deliver_each(self: Box<Self>, outcomes: Vec<Result<Value>>) -> bool {
         let outcome = whole_of(outcomes, self.frame().is_read());
         self.deliver(outcome)
     }
-    /// A late reply goes to nobody.
+    /// A late reply is dropped.
     fn complete(self: Box<Self>, outcome: Result<Value>) {
         self.deliver(outcome);
     }
@@ -81,7 +81,7 @@ impl Queueable for BoxedTicket {
     }
 }
 
-/// Somebody who waits for the reply of an `M`.
+/// The caller that waits for the reply of an `M`.
 pub(crate) struct Waiter<M: Command, R: ReplyTo<M>> {
     frame: Frame,
     reply: R,
@@ -108,7 +108,7 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
 impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
     fn conclude(self: Box<Self>, reply: Result<M::Reply>) -> bool {
         let reply = reply.map_err(|error| named(error, &self.frame));
-        // Completing it runs code of the caller: its waker, and the destructor of a reply that nobody takes.
+        // Completing it runs code of the caller: its waker, and the destructor of a reply that is not taken.
         let on_event = catch_unwind(AssertUnwindSafe(|| R::send_reply(self, reply)));
         on_event.unwrap_or_else(|_| caller_panicked())
     }
@@ -127,7 +127,7 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
 
 #[cold]
 fn caller_panicked() -> bool {
-    tracing::error!("a caller panicked over the reply to its command; nobody else is affected");
+    tracing::error!("a caller panicked over the reply to its command; no other caller is affected");
     true
 }
 
@@ -164,7 +164,7 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
         };
         let mut unanswered = Some(self);
         // Code of its author reads the reply, and code of its caller takes it: on the way of everybody's replies neither may
-        // take their link along. One guard for both, because every reply pays for it; who panicked shows by what is left.
+        // take their link along. One guard for both, because every reply pays for it; the remaining parts show which of them panicked.
         let on_event = catch_unwind(AssertUnwindSafe(|| {
             let waiter = unanswered.as_ref()?;
             let reply = M::reply_to(&waiter.frame, value).map_err(|error| waiter.final_error(error));
@@ -184,14 +184,14 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
     }
 }
 
-/// How a waiter is told.
+/// How a waiter is completed.
 pub(crate) trait ReplyTo<M: Command>: Send + Sized + 'static {
     fn is_closed(&self) -> bool;
     /// See [`Queueable::note_may_have_run`].
     fn note_may_have_run(&mut self) {}
-    /// Ready when nobody waits any more.
+    /// Ready when the caller has left.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Returns whether somebody was still there to be told.
+    /// Returns whether the caller was still there.
     fn send_reply(waiter: Box<Waiter<M, Self>>, reply: Result<M::Reply>) -> bool;
 }
 
@@ -224,7 +224,7 @@ impl<M: Command> Answered<M> {
     }
 }
 
-/// So many bytes a spent ticket may keep by `Frame::size`: they are in no bound any more, and its caller may
+/// The number of bytes that a spent ticket may keep by `Frame::size`: they are in no bound any more, and its caller may
 /// look at the reply much later.
 const SPENT: usize = 1024;
 
@@ -296,7 +296,7 @@ impl<M: Command> ReplyTo<M> for ReplySender<M> {
     }
 }
 
-/// A command that nobody waits for: `do_send`, or a PING of the connection's own.
+/// A command without a caller: `do_send`, or a PING of the connection's own.
 pub(crate) struct Unawaited {
     frame: Frame,
 }
@@ -331,7 +331,7 @@ impl Pending for Unawaited {
     fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
         if let Err(error) = outcome {
             let error = named(final_error(&self.frame, error), &self.frame);
-            tracing::debug!(%error, "a command that nobody waits for failed");
+            tracing::debug!(%error, "a command without a caller failed");
         }
         true
     }
@@ -363,7 +363,7 @@ fn is_unknown_script(reply: &Value) -> bool {
 
 impl Pending for ResendWithSources {
     fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
-        // Alone it is sent by its digest again, wherever it goes.
+        // Alone it is sent by its digest again, to any server.
         if self.places.is_empty() { self.asked.into_routed() } else { Err(self) }
     }
 
@@ -425,7 +425,7 @@ mod tests {
         let (reply, mut answer) = ReplySender::<Get<String>>::channel();
         let ticket = Box::new(Waiter::new(Get::<String>::new(key).into_frame(), reply));
         assert!(ticket.deliver(Ok(Value::Nil)));
-        answer.try_recv().expect("told").spent.is_some()
+        answer.try_recv().expect("completed").spent.is_some()
     }
 
     #[test]

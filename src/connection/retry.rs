@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use crate::clock::FOREVER;
 use backoff::{SystemClock, backoff::Backoff, exponential::ExponentialBackoff};
 
-/// How a lost connection is dialled again: exponentially growing delays, each drawn anew between zero and
+/// How a lost connection is dialled again: exponentially growing delays, each drawn between zero and
 /// the current step ("full jitter"), so that a thousand clients of a restarted server do not come back in
 /// one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +40,13 @@ impl ReconnectPolicy {
 
     /// How long a connection must have been healthy before the delays start from the beginning again.
     /// Default 10 s. A server that accepts and closes at once therefore sees growing delays. A link of half a second and more
-    /// that the server closed because nobody used it counts as healthy, too.
+    /// that the server closed because it was idle counts as healthy, too.
     pub fn stable_after(mut self, healthy: Duration) -> Self {
         self.stable_after = healthy.min(FOREVER);
         self
     }
 
-    /// Ends the connection for good after so many failed attempts in a row. By default it is tried for
+    /// Ends the connection for good after this number of failed attempts in a row. By default it is tried for
     /// ever: a service whose Redis was away for a night should be there in the morning.
     pub fn give_up_after(mut self, attempts: u32) -> Self {
         self.give_up_after = Some(attempts.max(1));

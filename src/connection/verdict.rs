@@ -158,7 +158,7 @@ pub(crate) fn verdict(code: &str, text: &str, command: CommandFacts<'_>) -> Erro
             may_have_run
         }
         Some(refusal) if refusal.is_text_of_servers(text) => ErrorVerdict::NotRun(refusal),
-        // From a script it is what a command in it was told, and another one may have published something before.
+        // From a script it is the reply to a command in it, and an earlier command may have published a message.
         Some(ServerRefusal::ReadOnly) if !command.user_code && READ_ONLY.contains(&text) => {
             ErrorVerdict::NotRun(ServerRefusal::ReadOnly)
         }

@@ -19,7 +19,7 @@ use crate::frame::Frame;
 /// | bytes (`serde_bytes`, not `Vec<u8>`) | the bytes |
 /// | `None` | nothing: the field is left out |
 /// | a variant without content | its name |
-/// | a newtype struct | what is in it |
+/// | a newtype struct | its content |
 /// | a `serde_json::Value` | its content; texts that look like something else in quotes (`"42"`) |
 /// | anything else: lists, structs, maps, variants with content | JSON |
 ///
@@ -183,7 +183,7 @@ macro_rules! refuse {
     };
 }
 
-/// What is neither a struct nor a map.
+/// A value that is neither a struct nor a map.
 macro_rules! compounds {
     ($ok:ty) => {
         type SerializeSeq = Impossible<$ok, Refused>;

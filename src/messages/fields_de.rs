@@ -8,7 +8,7 @@ use serde::forward_to_deserialize_any;
 use super::fields_error::{TRACE_FIELD, TextAddress, Wrong, address};
 use super::fields_looks::{Looks, looks};
 
-/// Up to so many fields, looking for a later one of the same name is cheaper than a table of names.
+/// Up to this number of fields, searching for a later one of the same name is cheaper than a table of names.
 const FEW: usize = 64;
 
 /// How a text is given to a type that does not say which type it wants.
@@ -125,7 +125,7 @@ impl<'de, N: AsRef<[u8]>, W: AsRef<[u8]>> Deserializer<'de> for WholeValue<'de, 
     }
 }
 
-/// A field with its value, for those who want a list of pairs.
+/// A field with its value, for types that want a list of pairs.
 struct Pair<'de, 'a>(&'de [u8], &'de [u8], &'a Pass<'de, 'a>);
 
 impl<'de, 'a> IntoDeserializer<'de, Wrong> for Pair<'de, 'a> {

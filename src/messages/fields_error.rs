@@ -1,4 +1,4 @@
-//! Why fields cannot be read as a type, told without what is in them.
+//! Why fields cannot be read as a type, without their content.
 
 use std::{borrow::Cow, cell::RefCell, fmt};
 
@@ -7,7 +7,7 @@ use serde::de::{self, Expected, Unexpected};
 use super::fields_looks::Key;
 
 /// Which text an error is about, by its place in memory: serde keeps borrowed text where it is, so that
-/// this tells which of the fields was wanted as something else than text.
+/// this names the fields that was wanted as something else than text.
 pub(super) type TextAddress = (usize, usize);
 
 pub(super) fn address(text: &[u8]) -> TextAddress {

@@ -19,7 +19,7 @@ pub(super) struct SentinelState {
 /// A sentinel.
 struct Known {
     host: HostPort,
-    /// Its own id, where it has told it: it may have another address with its peers than in the configuration.
+    /// Its own id, if it has reported it: it may have another address with its peers than in the configuration.
     id: Option<String>,
     configured: bool,
     /// It has answered.
@@ -133,7 +133,7 @@ mod tests {
         state.record(&host("s1"), names("stale"), now);
         assert!(state.discover(&host("s1"), Some("id1".into()), vec![peer(2), peer(3)]));
         assert_eq!(state.hosts().len(), 5);
-        // The watcher of the twin asks, the sentinel tells its id on the other link, and the answer of the first comes late.
+        // The watcher of the twin asks, the sentinel reports its id on the other link, and the answer of the first comes late.
         state.discover(&host("s2"), Some("id2".into()), vec![peer(1), peer(3)]);
         assert!(!state.is_known(&host("10.0.0.2")), "watched by its name alone");
         state.discover(&host("s3"), Some("id3".into()), Vec::new());

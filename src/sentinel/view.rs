@@ -297,9 +297,9 @@ mod tests {
         assert!(view.record(&host(103), report(1, 6), 3, now).is_none());
         assert_eq!(elected(&view), "10.0.0.2:6379");
         let later = now + REPORT_TTL + Duration::from_secs(1);
-        assert!(view.record(&host(103), report(1, 6), 3, later).is_none(), "nor with more patience");
+        assert!(view.record(&host(103), report(1, 6), 3, later).is_none(), "nor after a longer time");
         view.record(&host(102), report(1, 6), 3, later);
-        assert_eq!(elected(&view), "10.0.0.1:6379", "two of three: the sentinels were set up anew");
+        assert_eq!(elected(&view), "10.0.0.1:6379", "two of three: the sentinels were replaced");
         assert!(view.record(&host(101), report(2, 7), 3, later).is_some(), "and the later failover is known again");
     }
 

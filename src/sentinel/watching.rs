@@ -29,7 +29,7 @@ use crate::protocol::auxiliary::Auxiliary;
 const POLL: Duration = Duration::from_secs(5);
 /// Before the next attempt to watch a sentinel.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The same, when it refused us: it will until somebody changes a configuration.
+/// The same, when it refused the login: it will until the configuration changes.
 const AGAIN_REFUSED: Duration = Duration::from_secs(15);
 /// A sentinel that others named and that cannot be reached for so long is forgotten, until they name it again.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
@@ -150,7 +150,7 @@ impl Sentinels {
 pub(crate) struct Watchers(tokio::task::JoinHandle<()>);
 
 impl Watchers {
-    /// Tells a connection of every new master.
+    /// Notifies a connection of every new master.
     pub(crate) fn follow(mut master: watch::Receiver<Option<Master>>, connection: WeakAddr<RedisActor>) -> Self {
         Self(actix::spawn(async move {
             while master.changed().await.is_ok() {

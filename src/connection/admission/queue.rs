@@ -17,17 +17,17 @@ pub(super) struct Queued<R> {
     pub(super) size: Size,
     pub(super) lost_links: u16,
     /// It leaves the queue before its own deadline, by what [`Limits::beyond`] says.
-    pub(super) hurried: bool,
+    pub(super) expedited: bool,
 }
 
 impl<R: Queueable> Queued<R> {
     pub(super) fn new(ticket: R, size: Size) -> Self {
-        Self { ticket, size, lost_links: 0, hurried: false }
+        Self { ticket, size, lost_links: 0, expedited: false }
     }
 
     /// Its own deadline, where that of its place in the queue is `place`.
     pub(super) fn own_deadline(&self, place: Deadline, limits: &Limits) -> Deadline {
-        if self.hurried { place.later(limits.beyond(self.ticket.frame())) } else { place }
+        if self.expedited { place.later(limits.beyond(self.ticket.frame())) } else { place }
     }
 
     pub(super) fn fate(&self) -> Fate {
@@ -40,7 +40,7 @@ impl<R: Queueable> Queued<R> {
             Some(Trouble::NotReady(refusal)) => {
                 Error::new(ErrorKind::Timeout, fate, format!("the server was not ready: {refusal}"))
             }
-            _ if self.hurried && fate == Fate::NotSent => {
+            _ if self.expedited && fate == Fate::NotSent => {
                 let words = "it waited in the queue for longer than max_queued_time";
                 Error::new(ErrorKind::Timeout, fate, words)
             }
@@ -61,12 +61,12 @@ pub(super) enum Trouble {
     NotReady(Error),
 }
 
-/// See the module. Entries leave when they are due, so all counts are of commands that somebody may still wait for.
+/// See the module. Entries leave when they are due, so all counts are of commands whose callers may still wait.
 pub(super) struct PendingQueue<R> {
     entries: DeadlineQueue<Queued<R>>,
     bytes: usize,
-    /// When the server is asked again. `None` while nothing waits: a moment that passes with nobody to look at it would wake
-    /// the driver for ever.
+    /// When the server is asked again. `None` while nothing waits: a due time that no turn consumes would wake the driver
+    /// without end.
     retry_at: Option<Instant>,
 }
 

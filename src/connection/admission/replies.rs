@@ -22,10 +22,10 @@ use crate::frame::{Frame, Unit};
 
 impl<R: Queueable> Admission<R> {
     /// A reply came: it belongs to the oldest command in flight that is not answered. Returns that command's ticket with its
-    /// whole answer, if somebody still waits for it and nothing more is owed.
+    /// whole answer, if its caller still waits and nothing more is owed.
     ///
     /// # Errors
-    /// Nothing is in flight: the peer answers what nobody asked.
+    /// Nothing is in flight: the reply is unsolicited.
     #[inline]
     pub(crate) fn replied(&mut self, value: Value, now: Instant) -> Result<Option<(R, Value, Stamp)>, Unasked> {
         let front = self.flight.get_mut(self.refusals.len()).ok_or(Unasked)?;
@@ -49,7 +49,7 @@ impl<R: Queueable> Admission<R> {
             return Ok(self.finish_front(|partial| Value::Array(std::mem::take(partial))));
         }
         if front.owed > 0 {
-            // Of a unit that nobody waits for any more.
+            // Of a unit whose caller has left.
             self.partial.push(value);
             return Ok(None);
         }
@@ -167,7 +167,7 @@ impl<R: Queueable> Admission<R> {
         }
     }
 
-    /// Something was executed. What was refused before it cannot be sent again without changing the order, so it is answered
+    /// A command was executed. Commands refused before it cannot be sent again without changing the order, so it is answered
     /// with what the server said.
     #[inline]
     fn server_is_ready(&mut self) {
@@ -249,8 +249,8 @@ impl Evidence {
     }
 }
 
-/// What the server said to a command that it did not execute and that is to be sent to it again. `frame` is `None` where nobody
-/// waits any more.
+/// The server's refusal of a command that it did not execute and that must be sent to it again. `frame` is `None` if the caller
+/// has left.
 #[cold]
 fn refusal(frame: Option<&Frame>, reply: &Value, time_limit: RefusalPolicy) -> Option<Error> {
     let Value::ServerError(error) = reply else { return None };

@@ -1,4 +1,4 @@
-//! What becomes of commands when their link breaks, when there will be none, and when they belong elsewhere.
+//! The outcome of commands when their link breaks, when there will be no link, and when they belong to another server.
 
 use super::queue::Queued;
 use super::{Admission, Deadline, Queueable, waiting_phase};
@@ -92,7 +92,7 @@ impl<R: Queueable> Admission<R> {
         }
     }
 
-    /// Answers everybody who waits in the queue, and returns how many may have run and how many cannot.
+    /// Completes every waiting command, and returns how many may have run and how many cannot.
     pub(crate) fn fail_queued(&mut self, cause: &Cause, state: ConnectionState) -> Settlement {
         let mut settlement = Settlement::default();
         while let Some((queued, _)) = self.queue.pop_front() {

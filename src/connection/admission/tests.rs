@@ -150,7 +150,7 @@ fn what_the_server_puts_off_is_sent_again_in_order_after_a_pause() {
 }
 
 #[test]
-fn what_was_put_off_is_not_run_behind_a_later_one_that_ran() {
+fn a_deferred_command_is_not_run_after_a_later_one() {
     let mut model = LinkModel::new();
     model.up = true;
     model.server = LOADING;
@@ -303,7 +303,7 @@ fn a_command_behind_a_script_says_whether_its_refusal_is_true() {
 /// Ablations: with an own question that counts as a command that ran, the refused command is answered `Rejected`, when the
 /// link is lost as well as when the question is answered.
 #[test]
-fn a_question_of_the_connection_overtakes_nobody() {
+fn a_command_of_the_connection_overtakes_no_other() {
     for answered in [false, true] {
         let mut model = LinkModel::new();
         model.up = true;

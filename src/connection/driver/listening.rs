@@ -47,7 +47,7 @@ pub(super) enum ClassifiedFrame {
     Nothing,
 }
 
-/// Tells answers from messages. `oldest` is the question that is answered next, if a caller asked it.
+/// Distinguishes replies from messages. `oldest` is the command that is answered next, if it has a caller.
 pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> ClassifiedFrame {
     let (kind, data) = match value {
         Value::Push { kind, data } => (kind, data),
@@ -92,8 +92,8 @@ pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> 
 }
 
 /// Whether it answers an SUNSUBSCRIBE that seems to be answered. A node whose slot moves away ends the subscription in the
-/// words of a confirmation; if it was asked to at that moment, it says MOVED to that behind it, or CLUSTERDOWN where nobody
-/// has the slot.
+/// words of a confirmation; if it was asked to at that moment, it replies MOVED to that after it, or CLUSTERDOWN where no
+/// node has the slot.
 fn is_late(error: &ServerError, prefix: &KeyPrefix, oldest: Option<&Frame>) -> bool {
     if !matches!(error.code(), "MOVED" | "CLUSTERDOWN") {
         return false;
@@ -130,7 +130,7 @@ fn family(kind: &PushKind) -> Option<Kind> {
     })
 }
 
-/// What was subscribed to is named first, be it a channel or a pattern.
+/// The subscribed channel or pattern is named first.
 fn topic_of(kind: Kind, data: &[Value]) -> Option<Name> {
     match data.first() {
         Some(Value::BulkString(name)) => Some(Name { kind, bytes: name.as_slice().into() }),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_other_peoples_keys_are_told_from_leaks() {
+    fn events_of_foreign_keys_are_distinguished_from_leaks() {
         let said = |channel: &[u8], payload: &[u8]| Value::Push {
             kind: PushKind::Message,
             data: vec![bulk(channel), bulk(payload)],

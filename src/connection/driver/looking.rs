@@ -18,12 +18,12 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::Driver;
 use crate::client::submit_queue::Callers;
 
-/// So many threads of this process may wait for answers, if any of them is to look. With a connection on each of as many
+/// The maximum number of threads of this process that wait for replies while one of them may busy-poll. With a connection on each of as many
 /// threads as there are cores, those that look keep the server and the others from running. The cores are those that the
 /// first to ask may use; quotas of the kernel's control groups are counted in.
 static SPARE_CORES: LazyLock<u64> = LazyLock::new(|| available_parallelism().map_or(0, |cores| cores.get() as u64 - 1));
 
-static CROWD: ActiveThreads = ActiveThreads(AtomicU64::new(0));
+static ACTIVE_THREADS: ActiveThreads = ActiveThreads(AtomicU64::new(0));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 thread_local! {
@@ -31,7 +31,7 @@ thread_local! {
     static COUNTED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many threads wait for answers, counted anew each millisecond: its number, the count of the one before, its own.
+/// How many threads wait for answers, counted in each millisecond: its number, the count of the one before, its own.
 /// Threads that do other things are not seen, nor those that wait for longer than this, nor other processes.
 #[repr(align(64))]
 struct ActiveThreads(AtomicU64);
@@ -73,7 +73,7 @@ fn has_spare_core(now: Instant, callers: Callers) -> bool {
     };
     let running = now.saturating_duration_since(*START);
     let millisecond = running.as_secs() * 1_000 + u64::from(running.subsec_millis()) + 1;
-    let (waiting, counted) = CROWD.enter(millisecond, COUNTED.get(), threads);
+    let (waiting, counted) = ACTIVE_THREADS.enter(millisecond, COUNTED.get(), threads);
     COUNTED.set(counted);
     waiting <= *SPARE_CORES
 }
@@ -84,7 +84,7 @@ pub(super) fn polls_its_sockets() -> bool {
     Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
 }
 
-/// What is known of a wait for answers.
+/// The state of a wait for replies.
 struct ReplyWait {
     callers: Callers,
     /// Some are here already, left for the next turn.
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_has_an_end() {
+    fn the_count_of_active_threads_ends() {
         let active_threads = ActiveThreads(AtomicU64::new(0));
         assert_eq!((0..10_000).map(|_| active_threads.enter(1, 0, 1)).max(), Some((MOST, 1)));
         assert_eq!(active_threads.enter(2, 1, 1), (MOST, 2));

@@ -31,7 +31,7 @@ pub(super) struct ReadBudget {
 }
 
 impl ReadBudget {
-    /// For a link that is given up: what was read and is not delivered now is lost with it.
+    /// For a link that is closed: replies that were read and are not delivered now are lost with it.
     const ALL: Self = Self { replies: usize::MAX, messages: usize::MAX };
 
     /// This many replies. Messages are bounded also where replies are not: more at once than an inbox holds are lost.
@@ -57,7 +57,7 @@ fn unsolicited(value: &Value) -> Cause {
             let (code, words) = (error.code().unwrap_or_default(), error.message());
             Cause::new(CauseKind::NotReady, format!("the server ended the connection with {code}: {words}"))
         }
-        _ => Cause::new(CauseKind::Protocol, "the server sent a reply that nobody had asked for"),
+        _ => Cause::new(CauseKind::Protocol, "the server sent a reply without a command"),
     }
 }
 
@@ -204,7 +204,7 @@ impl Driver {
         }
     }
 
-    /// Not while the link is given up, nor in the middle of what is sent once more: the next part would be put in front of it.
+    /// Not while the link is closed, nor in the middle of commands that are sent again: the next part would be put in front of it.
     fn may_pause(&self) -> bool {
         let is_worth_it = |link: &Established| link.wire.has_unread() && link.leaving.is_none();
         self.again.is_empty() && self.established.as_ref().is_some_and(is_worth_it)
@@ -219,7 +219,7 @@ impl Driver {
             let number = self.established.as_ref().map_or(0, |link| link.number);
             note.write(number, self.located.as_ref());
         }
-        // Only needed where the server tells no role, as in RESP2.
+        // Only needed where the server reports no role, as in RESP2.
         if self.server_info.role.is_none()
             && let Some(established) = &mut self.established
         {

@@ -1,4 +1,4 @@
-//! What the driver tells: events, the status, the rate of errors, and the report of a shutdown.
+//! The reports of the driver: events, the status, the rate of errors, and the report of a shutdown.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(super) struct Drain {
 }
 
 impl Driver {
-    /// Admits nothing more, and tells `done` what became of the rest, at the deadline at the latest.
+    /// Admits nothing more, and reports the outcome of the rest to `done`, at the deadline at the latest.
     pub(crate) fn shut_down(&mut self, within: Duration, done: oneshot::Sender<ShutdownReport>) {
         if self.link.state() == ConnectionState::Closed {
             let _ = done.send(self.drain.report);
@@ -96,7 +96,7 @@ impl Driver {
         self.fanout.release();
     }
 
-    /// Logs the event, keeps the status, and hands it to whoever asked.
+    /// Logs the event, updates the status, and sends it to the subscribers.
     pub(crate) fn emit(&mut self, event: ConnectionEvent) {
         let (state, cause) = (self.link.state(), self.link.cause().cloned());
         let (generation, attempt) = (self.link.generation(), self.link.attempt());

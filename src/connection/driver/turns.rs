@@ -28,7 +28,7 @@ const ROUNDS_PER_TURN: u32 = 8;
 /// does every other actor of this thread.
 const ANSWERS_PER_TURN: usize = 128;
 
-/// With callers on this thread half of what is in flight: the server works on one half while the callers of the other half
+/// With callers on this thread half of the commands in flight: the server works on one half while the callers of the other half
 /// receive their replies and send again. With all at once, server and callers would wait for each other in turns, and 64
 /// callers get little more than half of the throughput. Callers on other threads send meanwhile anyway, and every part would
 /// cost one more wake-up.
@@ -73,7 +73,7 @@ impl Driver {
             self.dialling = None;
             self.now = None;
             match outcome {
-                // A change that came during the dial was not seen by whoever said where to dial.
+                // A change that came during the dial was not seen when the dial began.
                 Ok(Session { address, peer, .. })
                     if !self.connect_params.leads_right(&address, peer, self.demotions) =>
                 {
@@ -184,7 +184,7 @@ impl Driver {
             return false;
         }
         self.now = None;
-        // Where this thread stood still, what lies there unread was answered in time.
+        // After a stall of this thread, unread replies were in time.
         if self.is_partially_read() {
             self.poll_established(cx, ReadBudget::of(usize::MAX));
         }

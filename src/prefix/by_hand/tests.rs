@@ -174,7 +174,7 @@ fn a_frame_of_this_crate_is_checked_after_callers_add_arguments() {
         assert_eq!(judge(&held.line(&held.argv())).map_err(|e| e.to_string()), Ok(()), "{frame:?}");
     }
     let del = crate::Del::key("a").frame();
-    assert_eq!(refused(&del.clone().arg("somebody's")), Some(RefusalClass::Unmarked));
+    assert_eq!(refused(&del.clone().arg("foreign")), Some(RefusalClass::Unmarked));
     assert_eq!(refused(&del.clone().key("b")), None);
     let joined = Frame::join([del]).arg("FLUSHALL");
     assert!(words(&joined).contains("joined commands take no more arguments"));

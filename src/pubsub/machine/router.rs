@@ -3,7 +3,7 @@
 //! from the primary that has the key, so these need a link to each such node.
 //!
 //! A topic of one owner moves as soon as the topology names another primary, with a gap. The former owner does not always
-//! end the subscription itself: as a replica of the new one it delivers what is published from then on, but not what was
+//! end the subscription itself: as a replica of the new one it delivers messages published from then on, but not those
 //! published meanwhile.
 
 mod placement;

@@ -113,7 +113,7 @@ fn is_answered_by_errors(value: &Value) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// The delivery contract: everybody is answered exactly once, by nobody else's reply; what may not be repeated never runs
+    /// The delivery contract: every caller is answered exactly once, by its own reply; a command that must not be repeated never runs
     /// twice, and nothing that ran is called unsent or rejected; the bounds hold; what has expired is gone; the clock has
     /// nothing to look at that is due already.
     ///
@@ -186,7 +186,7 @@ proptest! {
             }
             match &model.outcomes.borrow()[&id][0] {
                 Ok(value) => {
-                    prop_assert!(kind.is_reply(value, id), "somebody else's reply: {:?} {} {:?}", kind, id, value);
+                    prop_assert!(kind.is_reply(value, id), "the reply of another caller: {:?} {} {:?}", kind, id, value);
                     prop_assert!(!runs.is_empty() || is_answered_by_errors(value));
                 }
                 // A read that ran has done nothing.

@@ -39,7 +39,7 @@ impl SubscriptionRouter {
             }
             return none;
         }
-        // At once: a former owner may deliver again as a replica of the new one, and does not deliver what was published
+        // At once: a former owner may deliver again as a replica of the new one, and does not deliver messages published
         // before it was one. The gap must come before those messages.
         let hurt = if is_confirmed { holders } else { none };
         let there = self.link_id(&shard.primary);
