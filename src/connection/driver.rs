@@ -427,8 +427,7 @@ impl Driver {
     pub(crate) fn abort(&mut self, cause: Cause) {
         self.complete_received();
         self.feed(Event::Abort { cause });
-        // The actor may not be polled again.
-        self.measure();
+        self.measure_at_end();
     }
 
     fn lose(&mut self, cause: Cause) {
@@ -527,7 +526,7 @@ impl Drop for Driver {
         let written = self.established.take().map_or(u64::MAX, |established| established.wire.written());
         self.admission.settle(written, &cause);
         self.admission.fail_queued(&cause, ConnectionState::Closed);
-        self.measure();
+        self.measure_at_end();
         self.fanout.update(|status| {
             if status.state != ConnectionState::Closed {
                 status.state = ConnectionState::Closed;

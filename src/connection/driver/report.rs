@@ -115,7 +115,16 @@ impl Driver {
         self.fanout.publish(&event);
     }
 
-    /// Once a turn: a thousand commands that ended in it cost one addition.
+    /// As [`measure`](Self::measure), at the end: the actor may not be polled again.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn measure_at_end(&mut self) {
+        self.measure();
+    }
+
+    /// Once a turn: a thousand commands that ended in it cost one addition. Inlined, because a caller alone has a turn for each
+    /// command.
+    #[inline(always)]
     pub(super) fn measure(&mut self) {
         self.gauges.set(self.admission.queued(), self.admission.in_flight());
         let tally = self.admission.tally();
