@@ -1,6 +1,7 @@
 //! The commands that are admitted or in flight, and their outcome when the link breaks.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -149,7 +150,7 @@ pub(crate) struct Admission<R> {
     flight: DeadlineQueue<Sent<R>>,
     flight_bytes: usize,
     /// What the server said to the oldest commands of the flight, none of which it executed.
-    refusals: Vec<Error>,
+    refusals: VecDeque<Error>,
     /// How many of these may have run all the same.
     unconfirmed: usize,
     /// The connection has to ask the server whether it is ready.
@@ -169,7 +170,7 @@ impl<R: Queueable> Admission<R> {
             queue: PendingQueue::new(),
             flight: DeadlineQueue::new(),
             flight_bytes: 0,
-            refusals: Vec::new(),
+            refusals: VecDeque::new(),
             unconfirmed: 0,
             asks: false,
             partial: Vec::new(),

@@ -82,7 +82,7 @@ impl<R: Queueable> Admission<R> {
     fn own_is_answered(&mut self, now: Instant) -> bool {
         self.answer_unconfirmed();
         // It changed nothing, so the commands refused before it can be sent again.
-        let Some(said) = self.refusals.last().cloned() else { return false };
+        let Some(said) = self.refusals.back().cloned() else { return false };
         self.refuse_front(said, Evidence::None, now);
         true
     }
@@ -113,7 +113,7 @@ impl<R: Queueable> Admission<R> {
             }
             Evidence::None => {}
         }
-        self.refusals.push(refusal);
+        self.refusals.push_back(refusal);
         if self.refusals.len() < self.flight.len() {
             return;
         }
@@ -121,7 +121,7 @@ impl<R: Queueable> Admission<R> {
             self.asks = true;
             return;
         }
-        let Some(refusal) = self.refusals.pop() else { return };
+        let Some(refusal) = self.refusals.pop_back() else { return };
         self.trouble = Some(Trouble::NotReady(refusal));
         self.requeue_refused();
         self.queue.retry_at(now + RETRY_AFTER);
@@ -145,8 +145,10 @@ impl<R: Queueable> Admission<R> {
 
     /// Answers the unconfirmed commands, and those before them, which would run behind.
     fn answer_unconfirmed(&mut self) {
-        while self.unconfirmed > 0 && !self.refusals.is_empty() {
-            self.answer_oldest_refused();
+        while self.unconfirmed > 0
+            && let Some(refusal) = self.refusals.pop_front()
+        {
+            self.answer_oldest_refused(refusal);
         }
     }
 
@@ -189,13 +191,12 @@ impl<R: Queueable> Admission<R> {
 
     /// Answers the refused commands with what the server said.
     pub(super) fn answer_refused(&mut self) {
-        while !self.refusals.is_empty() {
-            self.answer_oldest_refused();
+        while let Some(refusal) = self.refusals.pop_front() {
+            self.answer_oldest_refused(refusal);
         }
     }
 
-    fn answer_oldest_refused(&mut self) {
-        let refusal = self.refusals.remove(0);
+    fn answer_oldest_refused(&mut self, refusal: Error) {
         let Some(sent) = self.flight.pop_front().map(|(sent, _)| sent) else { return };
         self.flight_bytes -= sent.size.get();
         self.unconfirmed -= usize::from(sent.is_unconfirmed);
