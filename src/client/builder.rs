@@ -139,19 +139,8 @@ impl RedisBuilder {
         let in_cluster = !seeds.is_empty();
         let demotions = (!in_cluster).then(Demotions::default);
         let (config, credentials) = (self.config, self.credentials);
-        let mut connect_params = ConnectParams {
-            config,
-            target,
-            client_name,
-            credentials,
-            in_cluster,
-            place: Endpoint::Fixed,
-            demotions,
-            losses: Arc::default(),
-            replica: None,
-            password_reads: Arc::default(),
-            optional: Arc::default(),
-        };
+        let mut connect_params =
+            ConnectParams { client_name, credentials, in_cluster, demotions, ..ConnectParams::new(config, target) };
         let mut sentinels = None;
         if let Mode::Sentinel { hosts, master } = connect_params.config.mode() {
             let found = Sentinels::new(

@@ -55,6 +55,23 @@ pub(crate) struct SeenChanges {
 }
 
 impl ConnectParams {
+    /// For one server at a fixed address; nothing is shared with other connections.
+    pub(crate) fn new(config: RedisConfig, target: Target) -> Self {
+        Self {
+            config,
+            target,
+            client_name: None,
+            credentials: None,
+            in_cluster: false,
+            place: Endpoint::Fixed,
+            demotions: None,
+            losses: Arc::default(),
+            replica: None,
+            password_reads: Arc::default(),
+            optional: Arc::default(),
+        }
+    }
+
     /// The same for reads at a replica.
     pub(crate) fn for_replica(&self, address: Address, replica: Replica) -> Self {
         Self { replica: Some(replica), ..self.for_server(address) }

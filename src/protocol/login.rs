@@ -144,28 +144,15 @@ pub(crate) fn sentinel_cause(error: &Error, sentinel: &Target) -> Cause {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::Future, path::PathBuf, pin::pin, sync::Arc, task::Poll};
+    use std::{future::Future, path::PathBuf, pin::pin, task::Poll};
 
     use super::*;
     use crate::config::{Address, HostPort, RedisConfig};
-    use crate::connection::endpoint::Endpoint;
 
     fn connect_params(file: &std::path::Path) -> ConnectParams {
         let config = RedisConfig::builder().password_file(file).build().expect("valid");
         let address = Address::Tcp(HostPort { host: "h".to_owned(), port: 1 });
-        ConnectParams {
-            config,
-            target: Target { address, tls: None, user_timeout: None },
-            client_name: None,
-            credentials: None,
-            in_cluster: false,
-            place: Endpoint::Fixed,
-            demotions: None,
-            losses: Arc::default(),
-            replica: None,
-            password_reads: Arc::default(),
-            optional: Arc::default(),
-        }
+        ConnectParams::new(config, Target { address, tls: None, user_timeout: None })
     }
 
     /// Ablation: if the file is read on this thread, the password is available at the first poll, and a slow disk

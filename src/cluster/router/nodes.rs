@@ -369,7 +369,6 @@ pub(super) fn cause_of_leaving() -> Cause {
 pub(super) mod tests {
     use super::*;
     use crate::config::RedisConfig;
-    use crate::connection::endpoint::Endpoint;
     use crate::transport::dial::Target;
 
     fn at(port: u16) -> HostPort {
@@ -378,19 +377,8 @@ pub(super) mod tests {
 
     /// Of a server that is not there.
     pub(in crate::cluster::router) fn connect_params() -> ConnectParams {
-        ConnectParams {
-            config: RedisConfig::builder().build().expect("valid"),
-            target: Target { address: Address::Tcp(at(1)), tls: None, user_timeout: None },
-            client_name: None,
-            credentials: None,
-            in_cluster: true,
-            place: Endpoint::Fixed,
-            demotions: None,
-            losses: Arc::default(),
-            replica: None,
-            password_reads: Arc::default(),
-            optional: Arc::default(),
-        }
+        let target = Target { address: Address::Tcp(at(1)), tls: None, user_timeout: None };
+        ConnectParams { in_cluster: true, ..ConnectParams::new(RedisConfig::builder().build().expect("valid"), target) }
     }
 
     fn nodes() -> Nodes {

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use super::*;
 use crate::client::gauges::Gauges;
 use crate::config::{Address, HostPort, RedisConfig};
-use crate::connection::endpoint::Endpoint;
 use crate::connection::liveness::Liveness;
 use crate::connection::params::ConnectParams;
 use crate::connection::retry::ReconnectPolicy;
@@ -30,23 +29,9 @@ impl Wake for Wakes {
 
 /// A driver whose link leads to the other end of a pipe.
 fn driver(wire: Wire) -> Driver {
-    let connect_params = ConnectParams {
-        config: RedisConfig::builder().build().expect("valid"),
-        target: Target {
-            address: Address::Tcp(HostPort { host: "h".to_owned(), port: 1 }),
-            tls: None,
-            user_timeout: None,
-        },
-        client_name: None,
-        credentials: None,
-        in_cluster: false,
-        place: Endpoint::Fixed,
-        demotions: None,
-        losses: Arc::default(),
-        replica: None,
-        password_reads: Arc::default(),
-        optional: Arc::default(),
-    };
+    let address = Address::Tcp(HostPort { host: "h".to_owned(), port: 1 });
+    let target = Target { address, tls: None, user_timeout: None };
+    let connect_params = ConnectParams::new(RedisConfig::builder().build().expect("valid"), target);
     let now = Instant::now();
     let fanout = Fanout::new(Vec::new(), watch::channel(Status::new(now)).0);
     let gauges = Arc::new(Gauges::new());
