@@ -12,6 +12,7 @@ use redis_actix::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::scripts::{DELETE_OWN, milliseconds, unique_id};
 use flights::{Flight, Flights};
 
 /// Returns the value, or takes the right to compute it: 1 if this caller has it, 0 if another one has.
@@ -28,9 +29,6 @@ static STORE: Script<()> = Script::new(
      if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
      return redis.status_reply('OK')",
 );
-
-static GIVE_UP: Script<bool> =
-    Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0");
 
 /// Between two looks at a value that another process computes, with random variation.
 const POLL: Duration = Duration::from_millis(25);
@@ -106,7 +104,17 @@ pub struct Cache {
     flights: Flights,
 }
 
-/// What Redis has for a key.
+/// A stored value.
+enum Hit<V> {
+    Value(V),
+    /// There is one, and it is computed again: it will expire soon, or is of another version of the service.
+    Outdated,
+    Missing,
+    /// Redis cannot be asked.
+    Unknown,
+}
+
+/// What Redis has for a key whose value was missing.
 enum Found<V> {
     Value(V),
     /// This caller computes it. `is_shared`: other processes wait for it.
@@ -198,7 +206,14 @@ impl Cache {
         F: Future<Output = Result<V, E>>,
     {
         let keys = self.keys(key);
-        let owner = format!("{:032x}", fastrand::u128(..));
+        // Before callers wait for each other: values that are there are read at the same time.
+        let hit = self.read(&keys[0]).await;
+        let is_missing = match hit {
+            Hit::Value(value) => return Ok(value),
+            Hit::Missing => true,
+            Hit::Outdated | Hit::Unknown => false,
+        };
+        let owner = unique_id();
         let wait_until = Instant::now() + self.lead_time;
         let (flight, is_shared) = loop {
             let flight = match self.flights.join(&keys[0]).await {
@@ -210,6 +225,9 @@ impl Cache {
                 },
                 Flight::Lead(flight) => flight,
             };
+            if !is_missing {
+                break (flight, false);
+            }
             match self.find(&keys, &owner).await {
                 Found::Value(value) => return Ok(value),
                 Found::Lead { is_shared } => break (flight, is_shared),
@@ -225,16 +243,16 @@ impl Cache {
             Ok(value) => value,
             Err(error) => {
                 if is_shared {
-                    self.note(self.redis.send(GIVE_UP.invoke().key(&keys[1]).arg(&owner)).await);
+                    self.note(self.redis.send(DELETE_OWN.invoke().key(&keys[1]).arg(&owner)).await);
                 }
                 return Err(CacheError::Compute(error));
             }
         };
         let ttl = ttl_of(&value).max(Duration::from_millis(1));
-        let stored = Stored { v: value, e: now().saturating_add(millis(ttl)), c: millis(begun.elapsed()) };
+        let stored = Stored { v: value, e: now().saturating_add(milliseconds(ttl)), c: milliseconds(begun.elapsed()) };
         let text = Bytes::from(serde_json::to_vec(&stored).map_err(CacheError::Json)?);
         let store = STORE.invoke().key(&keys[0]).key(&keys[1]).arg(&owner).arg(&text[..]);
-        self.note(self.redis.send(store.arg(millis(ttl)).idempotent()).await);
+        self.note(self.redis.send(store.arg(milliseconds(ttl)).idempotent()).await);
         flight.land(text);
         Ok(stored.v)
     }
@@ -254,25 +272,31 @@ impl Cache {
         [format!("cache:{{{name}:{key}}}"), format!("cache:{{{name}:{key}}}:lead")]
     }
 
-    async fn find<V: DeserializeOwned>(&self, keys: &[String; 2], owner: &str) -> Found<V> {
-        let read = READ_OR_LEAD.invoke().key(&keys[0]).key(&keys[1]).arg(owner).arg(millis(self.lead_time));
-        let (stored, leads) = match self.redis.send(read.when_down(WhenDown::FailFast)).await {
-            Ok(found) => found,
+    async fn read<V: DeserializeOwned>(&self, key: &str) -> Hit<V> {
+        match self.redis.send(Get::<Vec<u8>>::new(key).when_down(WhenDown::FailFast)).await {
+            Ok(Some(stored)) => hit_of(&stored),
+            Ok(None) => Hit::Missing,
             Err(error) => {
                 self.note::<()>(Err(error));
-                return Found::Lead { is_shared: false };
+                Hit::Unknown
             }
-        };
-        let Some(stored) = stored else {
-            return if leads { Found::Lead { is_shared: true } } else { Found::Wait };
-        };
-        // A value of another version of the service is computed again.
-        let Some(stored) = decode::<V>(&stored) else { return Found::Lead { is_shared: false } };
-        let early = stored.c as f64 * EAGERNESS * -fastrand::f64().max(f64::MIN_POSITIVE).ln();
-        if now() as f64 + early >= stored.e as f64 {
-            return Found::Lead { is_shared: false };
         }
-        Found::Value(stored.v)
+    }
+
+    async fn find<V: DeserializeOwned>(&self, keys: &[String; 2], owner: &str) -> Found<V> {
+        let read = READ_OR_LEAD.invoke().key(&keys[0]).key(&keys[1]).arg(owner).arg(milliseconds(self.lead_time));
+        match self.redis.send(read.when_down(WhenDown::FailFast)).await {
+            Ok((Some(stored), _)) => match hit_of(&stored) {
+                Hit::Value(value) => Found::Value(value),
+                _ => Found::Lead { is_shared: false },
+            },
+            Ok((None, true)) => Found::Lead { is_shared: true },
+            Ok((None, false)) => Found::Wait,
+            Err(error) => {
+                self.note::<()>(Err(error));
+                Found::Lead { is_shared: false }
+            }
+        }
     }
 
     fn note<T>(&self, outcome: redis_actix::Result<T>) {
@@ -286,11 +310,14 @@ fn decode<V: DeserializeOwned>(stored: &[u8]) -> Option<Stored<V>> {
     serde_json::from_slice(stored).ok()
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(1 << 52)
+/// Whether a stored value is used. How early it is computed again depends on what it cost, and on chance.
+fn hit_of<V: DeserializeOwned>(stored: &[u8]) -> Hit<V> {
+    let Some(stored) = decode::<V>(stored) else { return Hit::Outdated };
+    let early = stored.c as f64 * EAGERNESS * -fastrand::f64().max(f64::MIN_POSITIVE).ln();
+    if now() as f64 + early >= stored.e as f64 { Hit::Outdated } else { Hit::Value(stored.v) }
 }
 
 /// In milliseconds since 1970.
 fn now() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

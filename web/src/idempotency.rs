@@ -16,6 +16,8 @@ use futures_util::future::LocalBoxFuture;
 use redis_actix::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::scripts::milliseconds;
+
 /// Returns what is stored under the key, or stores that this request is under way.
 static BEGIN: Script<Option<Vec<u8>>> = Script::new(
     "local stored = redis.call('GET', KEYS[1])
@@ -146,7 +148,7 @@ impl Idempotency {
     /// What is stored under the key, or `None` if this request is the first one.
     async fn begin(&self, key: &str, request: String) -> redis_actix::Result<Option<Stored>> {
         let pending = json(&Stored { request, response: None })?;
-        let begin = BEGIN.invoke().key(key).arg(pending).arg(millis(self.pending_ttl));
+        let begin = BEGIN.invoke().key(key).arg(pending).arg(milliseconds(self.pending_ttl));
         let stored = self.redis.send(begin.when_down(WhenDown::FailFast)).await?;
         // Of another version of this crate: as if it was under way.
         let unknown = || Stored { request: String::new(), response: None };
@@ -184,10 +186,6 @@ impl fmt::Debug for Idempotency {
 
 fn json(stored: &Stored) -> redis_actix::Result<Vec<u8>> {
     serde_json::to_vec(stored).map_err(|error| redis_actix::Error::invalid_command(error.to_string()))
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52)
 }
 
 /// Reads the body of a request; `None` if it is too large.

@@ -24,6 +24,7 @@ pub mod health;
 pub mod idempotency;
 pub mod limiter;
 pub mod lock;
+mod scripts;
 pub mod service;
 #[cfg(feature = "session")]
 pub mod session;

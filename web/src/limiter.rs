@@ -9,6 +9,7 @@ use std::time::Duration;
 use redis_actix::Result;
 use redis_actix::prelude::*;
 
+use crate::scripts::unique_id;
 use local::LocalLimits;
 pub use middleware::{RateLimit, RateLimitService};
 
@@ -194,7 +195,7 @@ impl Limiter {
         let call = match limit.algorithm {
             Algorithm::SlidingWindow => {
                 let call = SLIDING_WINDOW.invoke().key(stored).arg(limit.most).arg(limit.microseconds());
-                call.arg(format!("{:032x}", fastrand::u128(..))).idempotent()
+                call.arg(unique_id()).idempotent()
             }
             Algorithm::TokenBucket => TOKEN_BUCKET.invoke().key(stored).arg(limit.most).arg(limit.microseconds()),
         };

@@ -10,6 +10,8 @@ use redis_actix::prelude::*;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::scripts::{DELETE_OWN, milliseconds, unique_id};
+
 /// Takes the lock if it is free, or is held by this owner already (a repeated call whose reply was lost). Returns the fencing
 /// token, or 0 while another owner has the lock.
 static ACQUIRE: Script<u64> = Script::new(
@@ -24,11 +26,6 @@ static ACQUIRE: Script<u64> = Script::new(
 static RENEW: Script<bool> = Script::new(
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
      return redis.call('PEXPIRE', KEYS[1], ARGV[2])",
-);
-
-static RELEASE: Script<bool> = Script::new(
-    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-     return redis.call('DEL', KEYS[1])",
 );
 
 /// The shortest lease. A shorter one would lapse in the pauses of an ordinary machine.
@@ -103,12 +100,12 @@ impl Lock {
     /// If the future is dropped while it takes the lock, the lock stays taken until its lease ends.
     pub async fn acquire(&self, within: Duration) -> Result<Option<LockGuard>> {
         let until = Instant::now() + within;
-        let owner: Arc<str> = format!("{:032x}", fastrand::u128(..)).into();
-        let lease = self.lease.as_millis().to_string();
+        let owner: Arc<str> = unique_id().into();
+        let lease = milliseconds(self.lease);
         let [key, token] = self.keys();
         loop {
             let asked = Instant::now();
-            let acquire = ACQUIRE.invoke().key(&key).key(&token).arg(&*owner).arg(&lease).idempotent();
+            let acquire = ACQUIRE.invoke().key(&key).key(&token).arg(&*owner).arg(lease).idempotent();
             let outcome = self.redis.send(acquire).await;
             match outcome {
                 Ok(0) => {}
@@ -186,7 +183,7 @@ impl LockGuard {
 
     fn release_command(&self) -> redis_actix::Invocation<bool> {
         let [key, _] = self.lock.keys();
-        RELEASE.invoke().key(key).arg(&*self.owner)
+        DELETE_OWN.invoke().key(key).arg(&*self.owner)
     }
 }
 
@@ -220,7 +217,7 @@ async fn renew(lock: Lock, owner: Arc<str>, mut expires: Instant, lost: watch::S
         if left.is_zero() {
             break;
         }
-        let renew = RENEW.invoke().key(&key).arg(&*owner).arg(lock.lease.as_millis().to_string());
+        let renew = RENEW.invoke().key(&key).arg(&*owner).arg(milliseconds(lock.lease));
         match lock.redis.send(renew.idempotent().timeout(left)).await {
             // Counted from before the command was sent: the server's lease ends later.
             Ok(true) => expires = asked + lock.lease,

@@ -11,6 +11,8 @@ use anyhow::anyhow;
 use rand::distr::{Alphanumeric, SampleString};
 use redis_actix::prelude::*;
 
+use crate::scripts::milliseconds;
+
 type State = HashMap<String, String>;
 
 /// The length of a session key in characters of 62 kinds: 381 bits.
@@ -159,7 +161,7 @@ impl SessionStore for RedisSessionStore {
             None => 0,
             Some(key) if self.detects_conflicts => {
                 let replace = REPLACE.invoke().key(key).arg(version).arg(text);
-                let replace = replace.arg(time_to_live(ttl).as_millis().to_string());
+                let replace = replace.arg(milliseconds(time_to_live(ttl)));
                 self.redis.send(replace).await.map_err(|error| UpdateError::Other(error.into()))?
             }
             Some(key) => {

@@ -84,3 +84,21 @@ async fn without_redis_values_are_computed() {
     let value = cache.get_or_insert_with("k", MINUTE, || async { Ok::<_, Infallible>(1_u64) }).await;
     assert_eq!(value.unwrap(), 1);
 }
+
+/// Ablation: where callers wait for each other before they read, one GET is in flight.
+#[actix_web::test]
+async fn values_that_are_there_are_read_at_the_same_time() {
+    let server = server();
+    let redis = redis(&server);
+    let cache = Cache::new(redis.clone(), "c");
+    let value = || cache.get_or_insert_with("k", MINUTE, || async { Ok::<_, Infallible>(1_u64) });
+    value().await.unwrap();
+    server.stop_process().unwrap();
+    let reads = futures_util::future::join_all((0..20).map(|_| value()));
+    let all_in_flight = async {
+        eventually("all reads in flight", async || redis.stats().in_flight == 20).await;
+        server.cont_process().unwrap();
+    };
+    let (values, ()) = futures_util::future::join(reads, all_in_flight).await;
+    assert!(values.into_iter().all(|value| value.unwrap() == 1));
+}

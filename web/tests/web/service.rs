@@ -8,9 +8,10 @@ use redis_actix_web::health::Probes;
 use redis_actix_web::service::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{TIME_LIMIT, ms, redis, server};
+use crate::{TIME_LIMIT, eventually, ms, redis, server};
 
 async fn slow(redis: web::Data<Redis>) -> HttpResponse {
+    redis.send(Set::new("begun", 1)).await.unwrap();
     tokio::time::sleep(ms(300)).await;
     HttpResponse::Ok().body(redis.send(Incr::new("hits")).await.unwrap().to_string())
 }
@@ -30,8 +31,7 @@ async fn a_request_under_way_is_finished_before_the_connection_closes() {
     let running = actix_rt::spawn(service.run_until(http, async { drop(ended.await) }));
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    // Time for the request to reach its handler.
-    tokio::time::sleep(ms(100)).await;
+    eventually("the request at its handler", async || redis.send(Exists::new(["begun"])).await.unwrap() == 1).await;
     end.send(()).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
