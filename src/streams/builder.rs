@@ -237,7 +237,7 @@ impl<L> StreamConsumerBuilder<L> {
     /// The stream for entries that cannot be handled; it gets the key prefix. Default: the stream's name
     /// with `:dlq` after it, for each stream that it reads. On a cluster both must be in one slot: name the stream with a hash tag, as
     /// `{orders}`, and this one `{orders}:dlq`. A stream that the consumer reads itself is refused when it is started:
-    /// what is rejected there would come back without an end. Where several consumers move their dead letters to each other's
+    /// entries that are rejected there would come back without an end. Where several consumers move their dead letters to each other's
     /// streams, an entry stays pending after 16 moves, with the event
     /// [`DeadLetterFailed`](crate::StreamEventKind::DeadLetterFailed).
     pub fn dead_letter(mut self, stream: impl Into<String>) -> Self {

@@ -69,7 +69,7 @@ async fn commands_that_find_no_room_are_counted_as_not_sent() {
     let _held: Vec<_> = (0..2).map(|_| redis.send(Get::<String>::new("a"))).collect();
     let late = redis.send(Get::<String>::new("late").timeout(ms(5))).await.unwrap_err();
     assert_eq!((late.kind(), late.fate()), (ErrorKind::Overloaded, Fate::NotSent), "{late}");
-    // Outside of tokio nobody can wait for room.
+    // Outside of tokio a caller cannot wait for room.
     let other = redis.clone();
     let outside =
         std::thread::spawn(move || futures_util::FutureExt::now_or_never(other.send(Get::<String>::new("a"))));

@@ -15,7 +15,7 @@ fn is(argv: &[Vec<u8>], name: &str) -> bool {
     argv.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// ioredis #2193 and #2197: what was in flight when the link was lost stayed pending if no other link became ready.
+/// ioredis #2193 and #2197: commands in flight when the link was lost stayed pending if no other link became ready.
 #[actix::test]
 async fn commands_in_flight_are_answered_when_no_later_link_becomes_ready() {
     for gives_up in [true, false] {
