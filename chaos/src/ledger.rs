@@ -75,6 +75,7 @@ pub struct Tally {
     pub lost_by_server: u64,
     /// Acknowledged and lost outside of such a window.
     pub lost: u64,
+    /// Ran or came twice, though no server lost a write.
     pub repeated: u64,
 }
 
