@@ -74,7 +74,7 @@ struct Inner {
     read_from: ReadFrom,
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
-    busy_poll: Option<bool>,
+    busy_poll: Option<Duration>,
     protocol: Protocol,
     address_map: Option<AddressMap>,
     client_commands: bool,
@@ -276,9 +276,9 @@ impl RedisConfig {
         self.0.sentinel_password.as_ref()
     }
 
-    /// Whether the actor busy-polls for replies; `None`: only if the server is on this machine.
+    /// How long the actor polls the socket for replies before the thread sleeps; `None`: it sleeps at once.
     #[must_use]
-    pub fn busy_poll(&self) -> Option<bool> {
+    pub fn busy_poll(&self) -> Option<Duration> {
         self.0.busy_poll
     }
 

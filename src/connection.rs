@@ -15,5 +15,6 @@ pub(crate) mod liveness;
 pub(crate) mod params;
 pub(crate) mod request;
 pub(crate) mod retry;
+pub(crate) mod script_resend;
 pub(crate) mod session;
 pub(crate) mod verdict;

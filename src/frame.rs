@@ -31,7 +31,7 @@ use origin::Origin;
 pub(crate) use origin_note::{AnswerOrigin, OriginNote};
 pub use reads::ReadFrom;
 use reads::Reads;
-pub(crate) use script::Source;
+pub(crate) use script::{Source, UnknownScript};
 pub(crate) use sealed::Sealed;
 use sealed::put_line;
 pub(crate) use unit::{Encoding, Extra, Unit};

@@ -50,8 +50,7 @@ pub fn clients() -> Vec<(&'static str, RoundTrips)> {
         (C::NAME, round_trips::<C>)
     }
     vec![
-        // The number of polls would depend on the speed of the reply.
-        (ours::Here::NAME, round_trips::<ours::Asleep>),
+        of::<ours::Here>(),
         of::<redis_rs::Multiplexed>(),
         of::<redis_rs::Tuned>(),
         of::<redis_rs::Manager>(),
@@ -106,7 +105,7 @@ pub fn run(name: &str, n: usize, port: u16) -> Result<(), String> {
             let entry = format!("*2\r\n$15\r\n1526919030474-0\r\n*2\r\n$4\r\ndata\r\n{}", bulk(64));
             decode(&format!("*100\r\n{}", entry.repeat(100)), n)?;
         }
-        "round_trip_256" | "round_trip_1" => round_trips::<ours::Asleep>(callers(name), n, port)?,
+        "round_trip_256" | "round_trip_1" => round_trips::<ours::Here>(callers(name), n, port)?,
         _ => return Err(format!("no probe is called {name}")),
     }
     Ok(())

@@ -27,8 +27,7 @@ pub fn preamble(command: &str) -> String {
         "- machine: {model}, {cores} cores, {}\n- server: {}\n- redis-actix {}, {PEERS}, {IOREDIS}, {}\n- `{command}`\n\n\
          Operations per second are medians over interleaved rounds (lowest to highest). Ratios are medians of the\n\
          ratios within each round: redis-actix over the contender of that line. Latencies in microseconds.\n\n\
-         By default this crate busy-polls the socket for replies of a server on the same machine (`busy_poll`); \"no busy poll\" is\n\
-         this crate without it. \"Two links\" are two handles, each with its own connection.\n\n",
+         \"busy poll\" is this crate with `busy_poll` of 100 us, which is off by default. \"Two links\" are two handles, each with its own connection.\n\n",
         output("uname", &["-sr"]),
         output(&program, &["--version"]),
         env!("CARGO_PKG_VERSION"),

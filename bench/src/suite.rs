@@ -111,7 +111,7 @@ fn all(place: Place) -> Vec<Named> {
     }
     vec![
         here::<ours::Here>(),
-        here::<ours::Asleep>(),
+        here::<ours::Polling>(),
         here::<redis_rs::Multiplexed>(),
         here::<redis_rs::Tuned>(),
         here::<redis_rs::Manager>(),

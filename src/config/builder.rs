@@ -153,21 +153,18 @@ impl RedisConfigBuilder {
         /// The password of the sentinels (their `requirepass`, or that of the user above), not empty. Logins to the
         /// servers behind them use [`password`](Self::password). Default: none.
         sentinel_password(password: impl Into<Secret>) = password.into();
-        /// Enables busy polling: the actor polls the socket for replies before the thread sleeps, for up to 100
-        /// microseconds at a time. While no reply arrives within that time it polls ever less often, down to once in
-        /// 1,024 waits. With a server on the same machine a single caller gets more than twice as many replies per
-        /// second. A polling thread uses its CPU core; other tasks of the thread are not delayed.
+        /// Enables busy polling: the actor polls the socket for replies for up to this time before the thread sleeps, at
+        /// most 1 millisecond; zero disables it. 100 microseconds suit a server on the same machine, where a single
+        /// caller gets about twice as many replies per second. While no reply arrives within that time the actor polls
+        /// ever less often, down to once in 1,024 waits.
         ///
-        /// The actor does not poll for callers on other threads if it knows their thread. Commands that are sent
-        /// through an `Addr` and blocking commands count as sent on the actor's thread. It does not poll on a thread
-        /// of a multi-threaded runtime, nor while about as many threads of this process wait for replies as there are
-        /// available cores. All callers on other threads count as one, and the load of other processes is not
-        /// considered.
+        /// A polling thread uses a whole CPU core, which the server and other threads then lack: leave it off unless
+        /// there are more cores than busy threads. Other tasks of the thread are not delayed. The actor does not poll
+        /// for callers on other threads, nor on a thread of a multi-threaded runtime. Commands that are sent through
+        /// an `Addr` and blocking commands count as sent on the actor's thread.
         ///
-        /// Default: enabled for a server whose address is on this machine (a unix socket, a loopback address or one
-        /// of its own). Set `true` to enable it for any server, such as one in the next rack. Set `false` to disable
-        /// it, for example for a server behind a tunnel or a sidecar, or if CPU time matters more than latency.
-        busy_poll(on: bool) = on;
+        /// Default: off. The variable is `REDIS_BUSY_POLL`, in microseconds.
+        busy_poll(time: Duration) = time;
         /// The preferred version of RESP. Default: [`Protocol::Resp3`], which falls back to RESP2 if the server
         /// refuses HELLO.
         protocol(version: Protocol) = version;

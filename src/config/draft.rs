@@ -111,7 +111,7 @@ pub(super) struct Draft {
     pub(super) client_name: Option<Given<String>>,
     pub(super) when_down: Option<Given<WhenDown>>,
     pub(super) read_from: Option<Given<ReadFrom>>,
-    pub(super) busy_poll: Option<Given<bool>>,
+    pub(super) busy_poll: Option<Given<Duration>>,
     pub(super) protocol: Option<Given<Protocol>>,
     pub(super) address_map: Option<Given<AddressMap>>,
     pub(super) client_commands: Option<Given<bool>>,

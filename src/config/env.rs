@@ -18,7 +18,7 @@ use super::draft::{Draft, Given, Origin, PrefixChoice, database};
 use super::pem::Pem;
 use super::problem::ConfigProblem;
 use super::protocol::Protocol;
-use super::resolve::{DB_WORDS, RETRIES_WORDS, TIMEOUT_WORDS};
+use super::resolve::{BUSY_POLL_WORDS, DB_WORDS, RETRIES_WORDS, TIMEOUT_WORDS};
 use super::secret::Secret;
 use super::tls::TlsVerify;
 use super::unknown;
@@ -88,7 +88,7 @@ struct Mirror {
     #[envconfig(from = "REDIS_COMMAND_TIMEOUT")]
     command_timeout: Option<Read<Milliseconds>>,
     #[envconfig(from = "REDIS_BUSY_POLL")]
-    busy_poll: Option<Read<Switch>>,
+    busy_poll: Option<Read<Microseconds>>,
     #[envconfig(from = "REDIS_PROTOCOL")]
     protocol: Option<Read<Protocol>>,
     #[envconfig(from = "REDIS_CLIENT_COMMANDS")]
@@ -154,6 +154,7 @@ reading! {
     Database(u32) = |text| database(text).ok_or(DB_WORDS);
     Retries(u32) = |text| text.parse().map_err(|_| RETRIES_WORDS);
     Milliseconds(Duration) = |text| text.parse().map(Duration::from_millis).map_err(|_| TIMEOUT_WORDS);
+    Microseconds(Duration) = |text| text.parse().map(Duration::from_micros).map_err(|_| BUSY_POLL_WORDS);
     Switch(bool) = |text| switch(text).ok_or(SWITCH_WORDS);
 }
 

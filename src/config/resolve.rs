@@ -17,6 +17,7 @@ use crate::frame::{ReadFrom, WhenDown};
 
 pub(super) const DB_WORDS: &str = "must be a database number from 0 to 2147483647";
 pub(super) const RETRIES_WORDS: &str = "must be a number from 0 to 1000";
+pub(super) const BUSY_POLL_WORDS: &str = "must be a number of microseconds from 0 to 1000; 0 disables it";
 pub(super) const TIMEOUT_WORDS: &str = "must be a number of milliseconds from 1 to 86400000 (a day); \
      an unlimited timeout is not supported, and 0 would expire at once";
 
@@ -83,7 +84,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
 struct Choices {
     when_down: WhenDown,
     read_from: ReadFrom,
-    busy_poll: Option<bool>,
+    busy_poll: Option<Duration>,
     protocol: Protocol,
     client_commands: bool,
 }
@@ -94,14 +95,25 @@ fn choices(draft: &mut Draft, rows: &mut Description) -> Choices {
     rows.row("when down", format!("{when_down:?}"), origin);
     let (read_from, origin) = or_default(draft.read_from.take(), ReadFrom::default());
     rows.row("read from", format!("{read_from:?}"), origin);
-    let given = draft.busy_poll.take();
-    let (busy_poll, origin) = given.map_or((None, Origin::Default), |given| (Some(given.value), given.origin));
-    rows.row("busy poll", busy_poll.map_or("this machine", |on| if on { "on" } else { "off" }), origin);
+    let busy_poll = busy_poll(draft, rows);
     let (protocol, origin) = or_default(draft.protocol.take(), Protocol::default());
     rows.row("protocol", protocol.to_string(), origin);
     let (client_commands, origin) = or_default(draft.client_commands.take(), true);
     rows.row("client commands", if client_commands { "on" } else { "off" }, origin);
     Choices { when_down, read_from, busy_poll, protocol, client_commands }
+}
+
+/// The longest busy poll. A thread that polls for longer than its sleep and wake-up take gains nothing.
+const LONGEST_BUSY_POLL: Duration = Duration::from_millis(1);
+
+fn busy_poll(draft: &mut Draft, rows: &mut Description) -> Option<Duration> {
+    let (time, origin) = or_default(draft.busy_poll.take(), Duration::ZERO);
+    if time > LONGEST_BUSY_POLL {
+        draft.problem(origin.name(), BUSY_POLL_WORDS);
+    }
+    let shown = if time.is_zero() { "off".to_owned() } else { format!("{} us", time.as_micros()) };
+    rows.row("busy poll", shown, origin);
+    (!time.is_zero()).then_some(time)
 }
 
 fn timeout(

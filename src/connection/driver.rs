@@ -39,9 +39,9 @@ use listening::Listener;
 use report::Drain;
 
 mod answers;
+mod busy_polling;
 pub(crate) mod listening;
 pub(crate) mod login;
-mod looking;
 mod read;
 mod report;
 mod turns;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::client::in_flight_limit::Permit;
 use crate::connection::admission::Queueable;
-use crate::connection::verdict::{CommandFacts, ServerRefusal, final_error, not_run};
+use crate::connection::verdict::final_error;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::messages::{Command, outcomes::whole_of};
@@ -36,6 +36,11 @@ pub(crate) trait Pending: Send {
     fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket>;
     /// See [`Queueable::note_may_have_run`].
     fn note_may_have_run(&mut self) {}
+    /// The reply of a link to the question whether it has scripts, if the ticket has asked it. Returns whether the ticket is to
+    /// be sent again.
+    fn scripts_checked(&mut self, _reply: &Value, _link: u64) -> Option<bool> {
+        None
+    }
     /// It is at no node of a cluster any more, queued or in flight, and has no outcome.
     fn left_node(&mut self) {}
     /// Ready when the caller has left.
@@ -334,81 +339,6 @@ impl Pending for Unawaited {
             tracing::debug!(%error, "a command without a caller failed");
         }
         true
-    }
-}
-
-/// A command that is sent once more with the sources of the scripts that the server did not know.
-pub(crate) struct ResendWithSources {
-    asked: BoxedTicket,
-    frame: Frame,
-    /// Of a unit: the replies that came, and where those that come now belong.
-    replies: Vec<Value>,
-    places: Vec<usize>,
-}
-
-impl ResendWithSources {
-    /// The ticket in a new one, if it has to be sent once more; else the ticket and its answer.
-    pub(crate) fn of(asked: BoxedTicket, answer: Value) -> Result<BoxedTicket, (BoxedTicket, Value)> {
-        let Some((frame, places)) = asked.frame().rerun(&answer, is_unknown_script) else {
-            return Err((asked, answer));
-        };
-        let replies = if let Value::Array(replies) = answer { replies } else { Vec::new() };
-        Ok(Box::new(Self { asked, frame, replies, places }))
-    }
-}
-
-fn is_unknown_script(reply: &Value) -> bool {
-    not_run(reply, CommandFacts::UNKNOWN) == Some(ServerRefusal::NoScript)
-}
-
-impl Pending for ResendWithSources {
-    fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {
-        // Alone it is sent by its digest again, to any server.
-        if self.places.is_empty() { self.asked.into_routed() } else { Err(self) }
-    }
-
-    fn left_node(&mut self) {
-        self.asked.left_node();
-    }
-
-    fn frame(&self) -> &Frame {
-        &self.frame
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.asked.is_abandoned()
-    }
-
-    fn note_may_have_run(&mut self) {
-        self.frame.note_may_have_run();
-        self.asked.note_may_have_run();
-    }
-
-    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.asked.poll_abandoned(cx)
-    }
-
-    fn deliver(self: Box<Self>, outcome: Result<Value>) -> bool {
-        let Self { asked, mut replies, places, .. } = *self;
-        if places.is_empty() {
-            // Sent with its source it needs no script that the server has: it ran, and wrote this itself.
-            let judged = |error: Error| {
-                if error.code() == Some("NOSCRIPT") { error.with_fate(Fate::Unknown) } else { error }
-            };
-            return asked.deliver(outcome.map_err(judged));
-        }
-        match outcome {
-            Ok(Value::Array(late)) => {
-                for (place, reply) in places.into_iter().zip(late) {
-                    if let Some(gap) = replies.get_mut(place) {
-                        *gap = reply;
-                    }
-                }
-                asked.deliver(Ok(Value::Array(replies)))
-            }
-            // The others of the unit ran.
-            other => asked.deliver(other.map_err(|error| error.with_fate(Fate::Unknown))),
-        }
     }
 }
 

@@ -28,6 +28,11 @@ impl Source {
         &self.digest
     }
 
+    /// The digest in hexadecimal digits.
+    fn short_digest(&self) -> &[u8] {
+        Words(&self.short).nth(1).unwrap_or_default()
+    }
+
     /// Replaces the first [`short_len`](Self::short_len) bytes if the server may not have the script.
     pub(super) fn long(&self) -> &[u8] {
         &self.long
@@ -78,22 +83,30 @@ impl Frame {
         }
     }
 
-    /// The command to send again if the server did not know a script, as decided by `is_unknown`. That reply proves
-    /// that the command did not run. Also returns the indices of the replies in those of the unit.
-    pub(crate) fn rerun(&self, answer: &Value, is_unknown: fn(&Value) -> bool) -> Option<(Self, Vec<usize>)> {
-        match self.extra()? {
-            Extra::Origin(_) => None,
-            Extra::Script(_) => is_unknown(answer).then(|| (self.with_source(), Vec::new())),
-            Extra::Unit(unit) if unit.is_atomic() || self.is_pinned() => None,
-            Extra::Unit(unit) => {
-                let Value::Array(replies) = answer else { return None };
-                let unknown = replies.iter().enumerate().filter(|(_, reply)| is_unknown(reply));
-                let (places, commands): (Vec<_>, Vec<_>) =
-                    unknown.filter_map(|(place, _)| Some((place, unit.script_command(place)?.with_source()))).unzip();
-                (!places.is_empty()).then(|| (Self::join(commands), places))
+    /// The commands that the server refused because it does not know their scripts, as decided by `is_unknown`.
+    pub(crate) fn unknown_scripts(&self, answer: &Value, is_unknown: fn(&Value) -> bool) -> Vec<UnknownScript> {
+        let unknown = |position: usize, command: &Self| {
+            let digest = command.script()?.short_digest().to_vec();
+            Some(UnknownScript { position, digest, with_source: command.with_source() })
+        };
+        match (self.extra(), answer) {
+            (Some(Extra::Script(_)), reply) if is_unknown(reply) => unknown(0, self).into_iter().collect(),
+            (Some(Extra::Unit(unit)), Value::Array(replies)) if !unit.is_atomic() && !self.is_pinned() => {
+                let refused = replies.iter().enumerate().filter(|(_, reply)| is_unknown(reply));
+                refused.filter_map(|(position, _)| unknown(position, &unit.script_command(position)?)).collect()
             }
+            _ => Vec::new(),
         }
     }
+}
+
+/// A command whose script a server does not know.
+pub(crate) struct UnknownScript {
+    /// The position of the command in its pipeline.
+    pub(crate) position: usize,
+    /// In hexadecimal digits.
+    pub(crate) digest: Vec<u8>,
+    pub(crate) with_source: Frame,
 }
 
 #[cfg(test)]
@@ -142,17 +155,13 @@ mod tests {
         let names: Vec<_> = (0..5).map(|n| unit.unit().expect("a unit").name_of(n)).collect();
         assert_eq!(names, ["EVAL", "GET", "EVALSHA", "EVALSHA", "EVALSHA"]);
         let answer = Value::Array(vec![Value::Int(1), unknown(), unknown(), Value::Int(1), unknown()]);
-        let (again, places) = unit.rerun(&answer, is_unknown).expect("two to run again");
-        assert_eq!(places, [2, 4]);
-        let parts: Vec<_> = [2, 4].iter().map(|n| unit.unit().and_then(|unit| unit.script_command(*n))).collect();
-        assert_eq!(sealed(&parts[0].as_ref().expect("a script").with_source()).len(), LONG.len() + 5009);
-        assert_eq!(sealed(&parts[1].as_ref().expect("a script").with_source()), LONG.replace("p:k", "p:m"));
-        assert_eq!(
-            again.unit().map(|unit| (unit.len(), unit.name_of(0), unit.name_of(1))),
-            Some((2, "EVAL".into(), "EVAL".into()))
-        );
-        assert!(unit.rerun(&Value::Array(vec![Value::Int(1); 5]), is_unknown).is_none());
-        assert!(cas("k").rerun(&Value::Int(1), is_unknown).is_none());
-        assert!(cas("k").rerun(&unknown(), is_unknown).is_some());
+        let unknown_scripts = unit.unknown_scripts(&answer, is_unknown);
+        assert_eq!(unknown_scripts.iter().map(|script| script.position).collect::<Vec<_>>(), [2, 4]);
+        assert!(unknown_scripts.iter().all(|script| script.digest == b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db"));
+        assert_eq!(sealed(&unknown_scripts[0].with_source).len(), LONG.len() + 5009);
+        assert_eq!(sealed(&unknown_scripts[1].with_source), LONG.replace("p:k", "p:m"));
+        assert!(unit.unknown_scripts(&Value::Array(vec![Value::Int(1); 5]), is_unknown).is_empty());
+        assert!(cas("k").unknown_scripts(&Value::Int(1), is_unknown).is_empty());
+        assert_eq!(cas("k").unknown_scripts(&unknown(), is_unknown).len(), 1);
     }
 }

@@ -38,8 +38,8 @@ use crate::frame::{Extra, Frame, Source};
 /// Errors of a script are passed on with their code, and do not repeat it. A script that replies with exactly the text of a server
 /// that is loading, busy or without a master is sent again only if the server refuses the next command as well, or a PING; one
 /// that replies with the text of CLUSTERDOWN or TRYAGAIN, only if the node refuses an empty script with the same keys. Otherwise
-/// the error has [`Fate::Unknown`](crate::Fate::Unknown), because the script has run. One exception is left: a script that replies with
-/// exactly the server's NOSCRIPT runs twice.
+/// the error has [`Fate::Unknown`](crate::Fate::Unknown), because the script has run. One that replies with the text of NOSCRIPT is
+/// sent again only if the server does not have the script, according to SCRIPT EXISTS, or refuses that question.
 pub struct Script<T> {
     source: &'static str,
     read_only: bool,

@@ -66,11 +66,6 @@ impl Wire {
         }
     }
 
-    /// Whether the server is on this machine.
-    pub(crate) fn is_to_this_machine(&self) -> bool {
-        self.transport.is_to_this_machine()
-    }
-
     /// Whether another command should be encoded now.
     pub(crate) fn has_room(&self) -> bool {
         self.output.len() < HIGH_WATER && self.unfinished.is_none()
@@ -283,7 +278,7 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
         let (mut far, _) = listener.accept().await.expect("accepted");
         let mut wire = Wire::new(Transport::Tcp(near));
-        assert!(wire.is_to_this_machine() && !wire.is_within_reply());
+        assert!(!wire.is_within_reply());
         // In the line of a length, in a string, between the elements of an array.
         let parts: [(&[u8], bool); 5] =
             [(b"$", true), (b"5\r\nhel", true), (b"lo\r\n", false), (b"*2\r\n:1\r\n", true), (b":2\r\n", false)];

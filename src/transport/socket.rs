@@ -43,13 +43,6 @@ impl Transport {
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.tcp()?.peer_addr().ok().map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
-
-    /// Whether the peer is on this machine according to the addresses.
-    pub(crate) fn is_to_this_machine(&self) -> bool {
-        let Some(tcp) = self.tcp() else { return true };
-        let (Ok(there), Ok(here)) = (tcp.peer_addr(), tcp.local_addr()) else { return false };
-        there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
-    }
 }
 
 /// Forwards a call to the inner stream.

@@ -12,8 +12,8 @@ pub const PREFIX: &str = "bench:";
 /// The actor on the arbiter of its callers.
 pub struct Here;
 
-/// The same without busy polling.
-pub struct Asleep;
+/// The same with busy polling.
+pub struct Polling;
 
 /// The actor on its own thread.
 pub struct OwnThread;
@@ -56,12 +56,12 @@ impl Connect for Here {
     }
 }
 
-impl Connect for Asleep {
+impl Connect for Polling {
     type Client = Handle;
-    const NAME: &'static str = "redis-actix, no busy poll";
+    const NAME: &'static str = "redis-actix, busy poll";
 
     async fn connect(port: u16) -> Result<Handle, String> {
-        let config = builder(port).busy_poll(false).build().map_err(text)?;
+        let config = builder(port).busy_poll(Duration::from_micros(100)).build().map_err(text)?;
         ready(Redis::builder(config).start()).await
     }
 }

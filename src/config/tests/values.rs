@@ -57,7 +57,7 @@ fn every_variable_has_an_effect() {
         ("REDIS_MAX_RETRIES", "0"),
         ("REDIS_CONNECT_TIMEOUT", "1"),
         ("REDIS_COMMAND_TIMEOUT", "86400000"),
-        ("REDIS_BUSY_POLL", "no"),
+        ("REDIS_BUSY_POLL", "50"),
         ("REDIS_PROTOCOL", "2"),
         ("REDIS_CLIENT_COMMANDS", "no"),
         ("APP_ENV", "test"),
@@ -79,7 +79,7 @@ fn every_variable_has_an_effect() {
     assert_eq!(config.command_timeout(), Duration::from_secs(86_400));
     assert_eq!(config.liveness(), Some(Duration::from_secs(172_800)));
     assert_eq!(config.key_prefix().as_str(), "shop:test:");
-    assert_eq!((config.client_name(), config.busy_poll()), (Some("pod-1"), Some(false)));
+    assert_eq!((config.client_name(), config.busy_poll()), (Some("pod-1"), Some(Duration::from_micros(50))));
 
     let table = config.describe().to_string();
     for (setting, value, origin) in [
@@ -87,7 +87,7 @@ fn every_variable_has_an_effect() {
         ("password", "(set)", "REDIS_PASSWORD"),
         ("tls ca", "/ca.pem", "REDIS_TLS_CA"),
         ("connect timeout", "1 ms", "REDIS_CONNECT_TIMEOUT"),
-        ("busy poll", "off", "REDIS_BUSY_POLL"),
+        ("busy poll", "50 us", "REDIS_BUSY_POLL"),
         ("protocol", "2", "REDIS_PROTOCOL"),
         ("client commands", "off", "REDIS_CLIENT_COMMANDS"),
         ("environment", "test", "APP_ENV"),
@@ -159,7 +159,7 @@ fn malformed_values_are_refused_with_the_accepted_values() {
         ("REDIS_USERNAME", &["a b", "a\nb", "a\0"], "ACL user"),
         ("REDIS_DB", &["-1", "x", "2147483648", "1.0"], "0 to 2147483647"),
         ("REDIS_TLS", &["on", "2", "maybe", "truee"], "true, false, 1, 0, yes or no"),
-        ("REDIS_BUSY_POLL", &["50", "off"], "true, false, 1, 0, yes or no"),
+        ("REDIS_BUSY_POLL", &["true", "off", "1001", "-1"], "microseconds from 0 to 1000"),
         ("REDIS_CLUSTER_ADDRESS_MAP", &["a", "a=b=c", "a=b,", "a=redis://h", "a:0=b"], "announced=reachable"),
         ("REDIS_TLS_VERIFY", &["none", "yes"], "must be full"),
         ("REDIS_PROTOCOL", &["1", "4", "resp3"], "must be 2 or 3"),
@@ -301,7 +301,7 @@ fn the_builder_has_settings_without_a_variable() {
         .liveness(None)
         .when_down(WhenDown::FailFast)
         .read_from(ReadFrom::Replica)
-        .busy_poll(true)
+        .busy_poll(Duration::from_micros(100))
         .max_in_flight(1)
         .max_in_flight_bytes(2)
         .max_queued(3)
@@ -314,7 +314,7 @@ fn the_builder_has_settings_without_a_variable() {
     assert_eq!((config.when_down(), config.read_from()), (WhenDown::FailFast, ReadFrom::Replica));
     assert_eq!((config.max_in_flight(), config.max_in_flight_bytes()), (1, 2));
     assert_eq!((config.max_queued(), config.max_queued_bytes()), (3, 4));
-    assert_eq!(config.busy_poll(), Some(true));
+    assert_eq!(config.busy_poll(), Some(Duration::from_micros(100)));
     assert_eq!(config.key_prefix(), &KeyPrefix::none());
     assert!(config.describe().to_string().contains("builder"));
 

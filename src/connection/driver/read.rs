@@ -14,7 +14,8 @@ use super::{Driver, Established};
 use crate::connection::admission::Unasked;
 use crate::connection::deadline_queue::Stamp;
 use crate::connection::liveness::Received;
-use crate::connection::request::{BoxedTicket, ResendWithSources};
+use crate::connection::request::BoxedTicket;
+use crate::connection::script_resend::ResendWithSources;
 use crate::connection::verdict::is_error;
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::{Cause, CauseKind};
@@ -235,7 +236,8 @@ impl Driver {
 
     #[cold]
     fn deliver_error_or_unit(&mut self, ticket: BoxedTicket, value: Value, stamp: Stamp) {
-        let (ticket, value) = match ResendWithSources::of(ticket, value) {
+        let link = self.established.as_ref().map_or(0, |established| established.number);
+        let (ticket, value) = match ResendWithSources::of(ticket, value, link) {
             Ok(rerun) => return self.again.push((rerun, stamp)),
             Err(answered) => answered,
         };

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::looking::polls_its_sockets;
+use super::busy_polling::polls_its_sockets;
 use super::read::ReadBudget;
 use super::{Driver, Established, NO_TIMEOUT, left};
 use crate::client::submit_queue::Callers;
@@ -87,8 +87,8 @@ impl Driver {
                     (self.located, self.peer) = (Some(address), peer);
                     let time_limit = self.connect_params.config.liveness().unwrap_or(NO_TIMEOUT);
                     let liveness = Liveness::new(time_limit, self.now());
-                    let asked_for = self.connect_params.config.busy_poll().unwrap_or_else(|| wire.is_to_this_machine());
-                    let busy_poll = (asked_for && polls_its_sockets()).then(BusyPoll::new);
+                    let busy_poll =
+                        self.connect_params.config.busy_poll().filter(|_| polls_its_sockets()).map(BusyPoll::new);
                     let number = LINKS.fetch_add(1, Ordering::Relaxed);
                     self.established = Some(Established {
                         wire,
