@@ -93,6 +93,9 @@ impl Driver {
 
     /// What has to be sent again goes in front of everything, in order.
     pub(super) fn put_back(&mut self) {
+        if self.again.is_empty() {
+            return;
+        }
         for (ticket, stamp) in self.again.drain(..).rev() {
             self.admission.put_back(ticket, stamp);
         }

@@ -39,6 +39,13 @@ fn answers_per_turn(in_flight: usize, callers: Callers) -> usize {
     }
 }
 
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl Driver {
     /// One turn: bounded work, then `Pending` with wakers set for the socket, the dial and the clock.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, callers: Callers) {
@@ -176,8 +183,7 @@ impl Driver {
     /// Arms the one timer for whatever comes first. Returns whether it has fired.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let looks = self.established.as_ref().map(|established| established.liveness.next_check());
-        let next = self.link.wake_at().into_iter().chain(self.admission.next_deadline()).chain(looks).min();
-        let Some(next) = next else {
+        let Some(next) = sooner(self.admission.next_deadline(), sooner(self.link.wake_at(), looks)) else {
             return false;
         };
         if !self.timer.poll(next, cx) {
