@@ -16,6 +16,7 @@ pub(crate) mod gauges;
 pub(crate) mod in_flight_limit;
 pub(crate) mod key_resolver;
 mod maintenance;
+mod per_thread;
 mod reauthenticate;
 mod send_future;
 mod stats;
@@ -32,13 +33,14 @@ use crate::client::builder::{AuxiliaryConnections, RedisBuilder};
 use crate::client::gauges::Gauges;
 use crate::client::in_flight_limit::InFlightLimit;
 use crate::client::key_resolver::Resolver;
+use crate::client::per_thread::{ThreadConnections, ThreadTotals};
 use crate::client::submit_queue::{Submit, SubmitQueue};
 use crate::clock;
 use crate::cluster::topology::Topology;
 use crate::config::{Mode, RedisConfig};
 use crate::connection::driver::ShutdownReport;
 use crate::connection::params::ConnectParams;
-use crate::connection::request::{ReplySender, Unawaited, Waiter};
+use crate::connection::request::{Answered, ReplySender, Unawaited, Waiter};
 use crate::dedicated::pool::{Asking, Connector, LinkInfo, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
@@ -78,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) in_flight_limit: Arc<InFlightLimit>,
+    /// The connections of other threads, if each has its own.
+    pub(crate) threads: Option<ThreadConnections>,
     /// Auxiliary connections; an auxiliary connection has none itself.
     pub(crate) auxiliary: Option<AuxiliaryConnections>,
     /// The topology, for a cluster.
@@ -136,6 +140,26 @@ impl Redis {
             self.addr.do_send(RunDedicated { ticket, asked, seen: Some(reported) });
             return SendFuture::dedicated(answer, seen);
         }
+        if let Some(threads) = &self.shared.threads
+            && !frame.prefers_replica()
+            && !self.shared.submit_queue.is_unbatched()
+            && let Some(own) = threads.of_this_thread(self)
+        {
+            return own.submit(frame, reply, answer, asked, limit);
+        }
+        self.submit(frame, reply, answer, asked, limit)
+    }
+
+    /// Submits a command that needs no connection of its own.
+    #[inline]
+    fn submit<M: Command>(
+        &self,
+        frame: Frame,
+        reply: ReplySender<M>,
+        answer: oneshot::Receiver<Answered<M>>,
+        asked: Instant,
+        limit: Duration,
+    ) -> SendFuture<M> {
         let size = frame.size();
         let pass = self.shared.in_flight_limit.try_acquire(size);
         let ticket = Box::new(Waiter::new(frame, reply));
@@ -293,10 +317,11 @@ impl Redis {
         let nodes = self.nodes_with_round_trips().await;
         let server_info = self.addr.send(GetServerInfo).await.map_err(|_| gone())?;
         let status = self.shared.status.borrow().clone();
+        let threads = self.thread_totals();
         Ok(Health {
             round_trip,
-            in_flight: self.shared.gauges.in_flight(),
-            queued: self.shared.gauges.queued(),
+            in_flight: self.shared.gauges.in_flight() + threads.in_flight,
+            queued: self.shared.gauges.queued() + threads.queued,
             server: server_info.server,
             version: server_info.version,
             role: server_info.role,
@@ -306,6 +331,11 @@ impl Redis {
             nodes,
             links: self.link_infos(),
         })
+    }
+
+    /// The sums over the connections of other threads.
+    fn thread_totals(&self) -> ThreadTotals {
+        self.shared.threads.as_ref().map(ThreadConnections::totals).unwrap_or_default()
     }
 
     fn link_infos(&self) -> Vec<LinkInfo> {

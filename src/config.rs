@@ -6,6 +6,7 @@
 mod address;
 mod address_map;
 mod builder;
+mod connections;
 pub(crate) mod credentials;
 mod deployment;
 mod describe;
@@ -29,6 +30,7 @@ use std::{ffi::OsString, fmt, io, sync::Arc, time::Duration};
 
 pub use address::{Address, HostPort, Mode};
 pub use builder::RedisConfigBuilder;
+pub use connections::Connections;
 pub use describe::Description;
 pub(crate) use pem::Pem;
 pub use problem::{ConfigError, ConfigProblem};
@@ -75,6 +77,7 @@ struct Inner {
     sentinel_username: Option<String>,
     sentinel_password: Option<Secret>,
     busy_poll: Option<Duration>,
+    connections: Connections,
     protocol: Protocol,
     address_map: Option<AddressMap>,
     client_commands: bool,
@@ -282,6 +285,12 @@ impl RedisConfig {
         self.0.busy_poll
     }
 
+    /// The connections that carry the commands.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.0.connections
+    }
+
     /// The preferred version of RESP.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
@@ -360,6 +369,7 @@ impl fmt::Debug for RedisConfig {
             .field("read_from", &self.0.read_from)
             .field("sentinel_username", &self.0.sentinel_username)
             .field("sentinel_password", &if self.has_sentinel_password() { "***" } else { "none" })
+            .field("connections", &self.0.connections)
             .field("busy_poll", &self.0.busy_poll)
             .field("protocol", &self.0.protocol)
             .field("address_map", &self.0.address_map)

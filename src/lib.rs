@@ -98,8 +98,8 @@ pub use client::{
 };
 pub use config::credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use config::{
-    Address, ConfigError, ConfigProblem, Description, HostPort, Mode, Protocol, RedisConfig, RedisConfigBuilder,
-    Secret, TlsSettings, TlsVerify,
+    Address, ConfigError, ConfigProblem, Connections, Description, HostPort, Mode, Protocol, RedisConfig,
+    RedisConfigBuilder, Secret, TlsSettings, TlsVerify,
 };
 pub use connection::driver::ShutdownReport;
 pub use connection::error_rate::ErrorRate;

@@ -91,7 +91,7 @@ async fn row_24_secrets_are_seen_nowhere() {
 
 /// Each variable malformed, and the password in each place it may be put by mistake.
 fn variables(seen: &Seen) {
-    const NAMES: [&str; 31] = [
+    const NAMES: [&str; 32] = [
         "REDIS_URL",
         "REDIS_HOST",
         "REDIS_PORT",
@@ -109,6 +109,7 @@ fn variables(seen: &Seen) {
         "REDIS_COMMAND_TIMEOUT",
         "REDIS_BUSY_POLL",
         "REDIS_CLUSTER_ADDRESS_MAP",
+        "REDIS_CONNECTIONS",
         "REDIS_PROTOCOL",
         "REDIS_CLIENT_COMMANDS",
         "REDIS_CLUSTER_HOSTS",

@@ -1,6 +1,12 @@
 //! Starts a connection actor with its settings, its supervisor and its thread.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    thread::{self, ThreadId},
+    time::Instant,
+};
 
 use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::channel};
 use tokio::sync::watch;
@@ -9,13 +15,14 @@ use crate::actors::connection::{DedicatedRunner, RedisActor, VerifyEndpoint};
 use crate::client::gauges::Gauges;
 use crate::client::in_flight_limit::InFlightLimit;
 use crate::client::key_resolver::Resolver;
+use crate::client::per_thread::ThreadConnections;
 use crate::client::submit_queue::{SubmitQueue, SubmitReceiver};
 use crate::client::{Redis, Shared};
 use crate::cluster::router::{Router, RouterParts};
 use crate::cluster::slot::Slots;
 use crate::cluster::topology::{Topology, TopologyPublisher};
 use crate::config::credentials::{CredentialsProvider, Provider};
-use crate::config::{Address, HostPort, Mode, RedisConfig, TlsSettings, TlsVerify};
+use crate::config::{Address, Connections, HostPort, Mode, RedisConfig, TlsSettings, TlsVerify};
 use crate::connection::demotion::Demotions;
 use crate::connection::driver::Driver;
 use crate::connection::driver::listening::Listener;
@@ -247,7 +254,7 @@ impl ConnectionSpec {
         recipients: Vec<Recipient<ConnectionEvent>>,
         auxiliary: Option<AuxiliaryConnections>,
     ) -> (Redis, PreparedActor) {
-        self.place(recipients, auxiliary, None)
+        self.place(recipients, auxiliary, None, false)
     }
 
     /// Like [`make`](Self::make), for a cluster.
@@ -257,7 +264,14 @@ impl ConnectionSpec {
         seeds: Vec<HostPort>,
         limit: LinkLimit,
     ) -> (Redis, PreparedActor) {
-        self.place(recipients, None, Some((seeds, limit)))
+        self.place(recipients, None, Some((seeds, limit)), false)
+    }
+
+    /// Creates a connection for the commands of one thread. `seeds` are the initial nodes of a cluster.
+    pub(crate) fn make_for_thread(&self, seeds: Vec<HostPort>) -> (Redis, PreparedActor) {
+        let spec = Self { link: "thread".into(), ..self.clone() };
+        let cluster = (!seeds.is_empty()).then(|| (seeds, LinkLimit::default()));
+        spec.place(Vec::new(), None, cluster, true)
     }
 
     /// Auxiliary connections to the same server.
@@ -283,6 +297,7 @@ impl ConnectionSpec {
         recipients: Vec<Recipient<ConnectionEvent>>,
         mut auxiliary: Option<AuxiliaryConnections>,
         cluster: Option<(Vec<HostPort>, LinkLimit)>,
+        for_thread: bool,
     ) -> (Redis, PreparedActor) {
         let config = self.connect_params.config.clone();
         // Zero makes the channel unbounded from the start. A bound would reorder commands: a `send` to a full mailbox
@@ -290,18 +305,29 @@ impl ConnectionSpec {
         let (sender, receiver) = channel::channel::<RedisActor>(0);
         let addr = Addr::new(sender);
         let (mut topology, mut announced) = (None, None);
+        let seeds = cluster.as_ref().map(|(seeds, _)| seeds.clone()).unwrap_or_default();
         if let Some((seeds, limit)) = cluster {
             let (announce, known) = topology_of(&config, &addr);
-            // Commands without keys may be sent to any node.
-            let beside = self.found(known.anywhere()).auxiliary(limit);
-            beside.links.in_cluster(known.clone());
-            (auxiliary, topology, announced) = (Some(beside), Some(known), Some((seeds, announce)));
+            if !for_thread {
+                // Commands without keys may be sent to any node.
+                let beside = self.found(known.anywhere()).auxiliary(limit);
+                beside.links.in_cluster(known.clone());
+                auxiliary = Some(beside);
+            }
+            (topology, announced) = (Some(known), Some((seeds, announce)));
         }
         let (status_sender, status) = watch::channel(Status::new(Instant::now()));
         let submit_queue = Arc::new(SubmitQueue::new(config.command_timeout()));
         let gauges = Arc::new(Gauges::new());
         let in_flight_limit = in_flight_limit(&config);
         let links = auxiliary.as_ref().map(|auxiliary| auxiliary.links.clone());
+        let threads = match config.connections() {
+            Connections::PerThread(max) => {
+                links.as_ref().map(|links| ThreadConnections::new(self.clone(), seeds, max, links))
+            }
+            Connections::Shared => None,
+        };
+        let home = threads.as_ref().map(ThreadConnections::home);
         let reads = if links.is_some() { config.read_from() } else { ReadFrom::Primary };
         let (replicas, read_through) = self.read_through().filter(|_| links.is_some()).unzip();
         let shared = Shared {
@@ -313,6 +339,7 @@ impl ConnectionSpec {
             resolver: Resolver::default(),
             topology,
             replicas,
+            threads,
             auxiliary,
             features: KnownFeatures::default(),
             submit_queue: submit_queue.clone(),
@@ -332,6 +359,7 @@ impl ConnectionSpec {
             sentinels: None,
             addr: addr.downgrade(),
             links,
+            home,
             follows: true,
         };
         (Redis::assemble(addr, shared, reads), prepared)
@@ -369,6 +397,8 @@ pub(crate) struct PreparedActor {
     sentinels: Option<Arc<Sentinels>>,
     addr: WeakAddr<RedisActor>,
     links: Option<Arc<Links>>,
+    /// Where the thread of the actor is noted.
+    home: Option<Arc<OnceLock<ThreadId>>>,
     /// Whether the actor reconnects by itself if the server is no longer the right one.
     follows: bool,
 }
@@ -386,6 +416,9 @@ impl PreparedActor {
 
     /// Like [`spawn`](Self::spawn), for a link with unsolicited messages.
     pub(crate) async fn spawn_with(self, listener: Option<Box<dyn Listener>>) {
+        if let Some(home) = &self.home {
+            home.get_or_init(|| thread::current().id());
+        }
         let _follower =
             self.follows.then(|| Task(actix::spawn(follow(self.connect_params.clone(), self.addr.clone()))));
         let Self { connect_params, policy, fanout, gauges, .. } = self;

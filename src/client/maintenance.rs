@@ -13,7 +13,7 @@ impl Redis {
     /// a caller should shed load. Reading it costs ten atomic loads; no work is done per command.
     #[must_use]
     pub fn error_rate(&self) -> ErrorRate {
-        self.shared.gauges.error_rate(Instant::now())
+        self.shared.gauges.error_rate(Instant::now()) + self.thread_totals().rate
     }
 
     /// Waits until there was no working link for longer than `longer_than` without interruption, or until the

@@ -71,15 +71,16 @@ impl Redis {
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
         let status = shared.status.borrow().clone();
-        let ended = shared.gauges.ended();
+        let threads = self.thread_totals();
+        let ended = shared.gauges.ended() + threads.ended;
         Stats {
             state: status.state,
             in_state: Instant::now().saturating_duration_since(status.since),
             cause: status.cause,
-            in_flight: shared.gauges.in_flight(),
-            queued: shared.gauges.queued(),
-            waiting_for_room: shared.in_flight_limit.waiting(),
-            bytes: shared.in_flight_limit.bytes_inside(),
+            in_flight: shared.gauges.in_flight() + threads.in_flight,
+            queued: shared.gauges.queued() + threads.queued,
+            waiting_for_room: shared.in_flight_limit.waiting() + threads.waiting_for_room,
+            bytes: shared.in_flight_limit.bytes_inside() + threads.bytes,
             answered: ended.completed,
             not_sent: ended.failed,
             unknown: ended.unknown,

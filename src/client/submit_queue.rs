@@ -150,6 +150,10 @@ impl SubmitQueue {
         }
     }
 
+    pub(crate) fn is_unbatched(&self) -> bool {
+        self.unbatched.load(Ordering::Relaxed)
+    }
+
     /// Appends all queued commands to `taken`, and returns the threads of their callers.
     pub(crate) fn take(&self, taken: &mut VecDeque<Submit>) -> Callers {
         let mut state = self.lock();

@@ -4,6 +4,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use super::address::{HostPort, REDIS_PORT, SENTINEL_PORT, host_list};
 use super::address_map::AddressMap;
+use super::connections::Connections;
 use super::draft::{self, Draft, PrefixChoice};
 use super::pem::Pem;
 use super::problem::ConfigError;
@@ -165,6 +166,9 @@ impl RedisConfigBuilder {
         ///
         /// Default: off. The variable is `REDIS_BUSY_POLL`, in microseconds.
         busy_poll(time: Duration) = time;
+        /// The connections that carry the commands: one for all threads, or one per thread. Default:
+        /// [`Connections::Shared`]. The variable is `REDIS_CONNECTIONS`.
+        connections(which: Connections) = which;
         /// The preferred version of RESP. Default: [`Protocol::Resp3`], which falls back to RESP2 if the server
         /// refuses HELLO.
         protocol(version: Protocol) = version;

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use super::address::HostPort;
 use super::address_map::AddressMap;
+use super::connections::Connections;
 use super::pem::Pem;
 use super::problem::ConfigProblem;
 use super::protocol::Protocol;
@@ -112,6 +113,7 @@ pub(super) struct Draft {
     pub(super) when_down: Option<Given<WhenDown>>,
     pub(super) read_from: Option<Given<ReadFrom>>,
     pub(super) busy_poll: Option<Given<Duration>>,
+    pub(super) connections: Option<Given<Connections>>,
     pub(super) protocol: Option<Given<Protocol>>,
     pub(super) address_map: Option<Given<AddressMap>>,
     pub(super) client_commands: Option<Given<bool>>,

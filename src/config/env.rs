@@ -14,6 +14,7 @@ use envconfig::Envconfig;
 
 use super::address::{HostList, PORT_WORDS, REDIS_PORT, SENTINEL_PORT, port};
 use super::address_map::AddressMap;
+use super::connections::Connections;
 use super::draft::{Draft, Given, Origin, PrefixChoice, database};
 use super::pem::Pem;
 use super::problem::ConfigProblem;
@@ -25,7 +26,7 @@ use super::unknown;
 
 /// All known variables. Secrets and possible private keys are not part of the mirror, because it consists of plain
 /// strings that are not erased from memory.
-pub(super) const KNOWN: [&str; 30] = [
+pub(super) const KNOWN: [&str; 31] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -43,6 +44,7 @@ pub(super) const KNOWN: [&str; 30] = [
     "REDIS_CONNECT_TIMEOUT",
     "REDIS_COMMAND_TIMEOUT",
     "REDIS_BUSY_POLL",
+    "REDIS_CONNECTIONS",
     "REDIS_PROTOCOL",
     "REDIS_CLIENT_COMMANDS",
     "REDIS_CLUSTER_HOSTS",
@@ -89,6 +91,8 @@ struct Mirror {
     command_timeout: Option<Read<Milliseconds>>,
     #[envconfig(from = "REDIS_BUSY_POLL")]
     busy_poll: Option<Read<Microseconds>>,
+    #[envconfig(from = "REDIS_CONNECTIONS")]
+    connections: Option<Read<Connections>>,
     #[envconfig(from = "REDIS_PROTOCOL")]
     protocol: Option<Read<Protocol>>,
     #[envconfig(from = "REDIS_CLIENT_COMMANDS")]
@@ -256,6 +260,7 @@ impl Mirror {
         draft.connect_timeout = read("REDIS_CONNECT_TIMEOUT", self.connect_timeout, problems);
         draft.command_timeout = read("REDIS_COMMAND_TIMEOUT", self.command_timeout, problems);
         draft.busy_poll = read("REDIS_BUSY_POLL", self.busy_poll, problems);
+        draft.connections = read("REDIS_CONNECTIONS", self.connections, problems);
         draft.protocol = read("REDIS_PROTOCOL", self.protocol, problems);
         draft.client_commands = read("REDIS_CLIENT_COMMANDS", self.client_commands, problems);
         draft.cluster_hosts = read("REDIS_CLUSTER_HOSTS", self.cluster_hosts, problems);

@@ -12,7 +12,7 @@ use super::problem::ConfigError;
 use super::secret::{PasswordSource, Secret};
 use super::settle::{or_default, settle};
 use super::tls::TlsSettings;
-use super::{Inner, Limits, Protocol, Username, fold_url, naming};
+use super::{Connections, Inner, Limits, Protocol, Username, fold_url, naming};
 use crate::frame::{ReadFrom, WhenDown};
 
 pub(super) const DB_WORDS: &str = "must be a database number from 0 to 2147483647";
@@ -46,7 +46,8 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     let environment = naming::environment(&mut draft, &mut rows);
     let prefix = naming::key_prefix(&mut draft, &environment, &mut rows);
     let client_name = naming::client_name(&mut draft, &mut rows);
-    let Choices { when_down, read_from, busy_poll, protocol, client_commands } = choices(&mut draft, &mut rows);
+    let Choices { when_down, read_from, busy_poll, connections, protocol, client_commands } =
+        choices(&mut draft, &mut rows);
     let address_map = address_map(&mut draft, &mode, &mut rows);
     let limits = limits(&mut draft, &mut rows);
 
@@ -71,6 +72,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
         sentinel_username,
         sentinel_password,
         busy_poll,
+        connections,
         protocol,
         address_map,
         client_commands,
@@ -85,6 +87,7 @@ struct Choices {
     when_down: WhenDown,
     read_from: ReadFrom,
     busy_poll: Option<Duration>,
+    connections: Connections,
     protocol: Protocol,
     client_commands: bool,
 }
@@ -96,11 +99,13 @@ fn choices(draft: &mut Draft, rows: &mut Description) -> Choices {
     let (read_from, origin) = or_default(draft.read_from.take(), ReadFrom::default());
     rows.row("read from", format!("{read_from:?}"), origin);
     let busy_poll = busy_poll(draft, rows);
+    let (connections, origin) = or_default(draft.connections.take(), Connections::default());
+    rows.row("connections", connections.to_string(), origin);
     let (protocol, origin) = or_default(draft.protocol.take(), Protocol::default());
     rows.row("protocol", protocol.to_string(), origin);
     let (client_commands, origin) = or_default(draft.client_commands.take(), true);
     rows.row("client commands", if client_commands { "on" } else { "off" }, origin);
-    Choices { when_down, read_from, busy_poll, protocol, client_commands }
+    Choices { when_down, read_from, busy_poll, connections, protocol, client_commands }
 }
 
 /// The longest busy poll. A thread that polls for longer than its sleep and wake-up take gains nothing.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Add,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -124,6 +125,19 @@ pub(crate) struct AdmissionCounters {
     pub(crate) unknown: u64,
     /// Their deadline passed, or their caller went away.
     pub(crate) abandoned: u64,
+}
+
+impl Add for AdmissionCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            completed: self.completed + other.completed,
+            failed: self.failed + other.failed,
+            unknown: self.unknown + other.unknown,
+            abandoned: self.abandoned + other.abandoned,
+        }
+    }
 }
 
 impl AdmissionCounters {

@@ -1,6 +1,7 @@
 //! How many commands failed lately, in a window that anybody may read while one thread writes.
 
 use std::{
+    ops::Add,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -20,6 +21,14 @@ pub struct ErrorRate {
     pub answered: u64,
     /// Commands that failed for want of a healthy connection: timeouts, lost links, refused or full.
     pub failed: u64,
+}
+
+impl Add for ErrorRate {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { answered: self.answered + other.answered, failed: self.failed + other.failed }
+    }
 }
 
 impl ErrorRate {

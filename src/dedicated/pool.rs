@@ -418,7 +418,14 @@ impl Links {
             link.redis.address().do_send(ShutDown { within, done });
             (link.purpose.role == LinkRole::Watch, report)
         };
-        links.into_iter().map(close).collect()
+        let threads = state.attended.iter().filter(|link| link.role == LinkRole::Thread);
+        let close_thread = |addr: Addr<RedisActor>| {
+            let (done, report) = oneshot::channel();
+            addr.do_send(ShutDown { within, done });
+            (true, report)
+        };
+        let threads: Vec<_> = threads.filter_map(|link| link.addr.upgrade()).map(close_thread).collect();
+        links.into_iter().map(close).chain(threads).collect()
     }
 }
 

@@ -22,6 +22,7 @@ mod blocking;
 mod faults;
 mod order;
 mod partition;
+mod per_thread;
 mod pubsub;
 mod redirects;
 mod replicas;

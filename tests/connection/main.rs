@@ -22,6 +22,7 @@ mod floods;
 mod link_faults;
 mod liveness;
 mod panics;
+mod per_thread;
 mod queue;
 mod random_faults;
 mod reports;

@@ -7,8 +7,8 @@ use std::{
     time::Instant,
 };
 
-use redis_actix::StreamEventKind;
 use redis_actix::prelude::*;
+use redis_actix::{Connections, StreamEventKind};
 use redis_actix_test::SentinelSet;
 
 use crate::pubsub_support::Notes;
@@ -80,6 +80,33 @@ async fn optimistic_transactions_lose_nothing_in_a_planned_failover() {
     let late = lost.iter().filter(|(_, at)| *at > announced + ms(500)).count();
     println!("{} acknowledged, {} lost, {late} of them after the announcement", acknowledged.len(), lost.len());
     assert_eq!(late, 0, "acknowledged by a server that was not the master any more");
+}
+
+/// Ablation: a connection that does not follow the master writes to the old one, which is a replica then.
+#[actix::test]
+async fn connections_of_threads_move_to_the_new_master() {
+    let set = set().await;
+    let config = RedisConfig::builder().sentinel(set.hosts(), set.name()).key_prefix("test:");
+    let config = config.command_timeout(TIME_LIMIT).connections(Connections::per_thread());
+    let redis = hasty(config).start().expect("started");
+    redis.ready(TIME_LIMIT).await.expect("ready");
+    let arbiter = actix::Arbiter::new();
+    let (own, (done, outcome)) = (redis.clone(), tokio::sync::oneshot::channel());
+    let (begun, is_begun) = tokio::sync::oneshot::channel();
+    let (over, mut is_over) = tokio::sync::watch::channel(None::<u64>);
+    arbiter.spawn(async move {
+        own.send(Incr::new("k")).await.expect("counted");
+        let _ = begun.send(());
+        is_over.wait_for(Option::is_some).await.expect("told");
+        // What the old master acknowledges after the announcement is lost with it.
+        let _ = done.send(own.send(Set::new("after", "here")).await);
+    });
+    is_begun.await.expect("begun");
+    fail_over(&set).await;
+    moved(&redis).await;
+    over.send_replace(Some(1));
+    outcome.await.expect("the arbiter runs").expect("written");
+    assert_eq!(redis.send(Get::<String>::new("after")).await.expect("read").as_deref(), Some("here"));
 }
 
 /// Issue 17, row 1. The wait is let go at the old master before its link goes, so that it is known to have taken nothing.

@@ -17,6 +17,8 @@ pub enum LinkRole {
     Watch,
     /// Whatever the crate needs one for as long as that lives, as the reader of a stream consumer.
     Dedicated,
+    /// The commands of one thread; see [`Connections::PerThread`](crate::Connections::PerThread).
+    Thread,
     /// Subscriptions that one node of a cluster has to tell of: shard channels and events of keys.
     Subscriptions,
 }
@@ -28,7 +30,8 @@ pub enum LinkRole {
 pub struct LinkInfo {
     /// What it is for.
     pub role: LinkRole,
-    /// The command that has it now; of a dedicated one the name that the server knows it by; of one for subscriptions the
+    /// The command that has it now; of a dedicated one the name that the server knows it by; of one for a thread the
+    /// name of the thread; of one for subscriptions the
     /// node, as `host:port`.
     pub purpose: Option<String>,
     /// What it is doing.
