@@ -23,7 +23,7 @@
 //! | topic | see |
 //! |---|---|
 //! | configuration, from environment variables or in code | [`RedisConfig`] |
-//! | commands | the messages on this page, [`Raw`] for any other command, [`Command`] for your own messages |
+//! | commands by family | [`commands`], [`Raw`] for any other command, [`Command`] for your own messages |
 //! | outcome of a failed command | [`Error::fate`], [`Error::kind`], [`Error::code`] |
 //! | state of the connection | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
 //! | keys that commands can access | [`boundary`] |
@@ -63,6 +63,7 @@ pub mod boundary {}
 #[doc(hidden)]
 pub mod bench;
 mod clock;
+pub mod commands;
 #[doc = include_str!("../docs/coming-from.md")]
 pub mod coming_from {}
 mod client;

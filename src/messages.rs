@@ -3,10 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use actix::Message;
-use redis::{ToSingleRedisArg, Value};
+use redis::Value;
 
 use crate::error::Result;
 use crate::frame::Frame;
+use arguments::{IntoKeys, IntoValues};
 
 /// A command that a connection executes, and the type of its reply.
 ///
@@ -249,17 +250,19 @@ pub(crate) fn unix_millis(at: SystemTime) -> u64 {
 }
 
 /// Adds at least one key.
-fn some_keys<K: AsRef<[u8]>>(frame: Frame, keys: impl IntoIterator<Item = K>) -> Frame {
-    at_least_one(frame, "needs at least one key", |frame| frame.keys(keys))
+fn some_keys<M>(frame: Frame, keys: impl IntoKeys<M>) -> Frame {
+    at_least_one(frame, "needs at least one key", |frame| keys.add_keys(frame))
+}
+
+/// Adds the number of keys, and at least one key.
+fn counted_keys<M>(frame: Frame, keys: impl IntoKeys<M>) -> Frame {
+    let keys = some_keys(Frame::default(), keys);
+    frame.arg(keys.len()).concat(keys)
 }
 
 /// Adds at least one value; `none` is the error text if there is none.
-fn some_values<V: ToSingleRedisArg>(frame: Frame, values: impl IntoIterator<Item = V>, none: &'static str) -> Frame {
-    // `LPush::new("jobs", payload)` with a payload of bytes would push each byte as a number.
-    if std::any::type_name::<V>().trim_start_matches('&') == "u8" {
-        return frame.invalid("takes a list of values, not the bytes of one value: write [bytes]");
-    }
-    at_least_one(frame, none, |frame| values.into_iter().fold(frame, Frame::arg))
+fn some_values<M>(frame: Frame, values: impl IntoValues<M>, none: &'static str) -> Frame {
+    at_least_one(frame, none, |frame| values.add_values(frame))
 }
 
 fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Frame) -> Frame {
@@ -268,15 +271,21 @@ fn at_least_one(frame: Frame, none: &'static str, add: impl FnOnce(Frame) -> Fra
     if frame.len() == before { frame.invalid(none) } else { frame }
 }
 
+pub(crate) mod arguments;
 pub(crate) mod batch;
+pub(crate) mod bitmaps;
 pub(crate) mod blocking;
+pub(crate) mod bloom;
 pub(crate) mod fields;
 mod fields_de;
 pub(crate) mod fields_error;
 mod fields_looks;
 pub(crate) mod fields_search;
+pub(crate) mod geo;
 pub(crate) mod hashes;
+pub(crate) mod hyperloglog;
 pub(crate) mod internal;
+pub(crate) mod json;
 mod json_check;
 pub(crate) mod keys;
 pub(crate) mod lists;
@@ -287,6 +296,7 @@ pub(crate) mod raw;
 #[allow(dead_code, unreachable_pub, reason = "a page is an internal message with the options of every message")]
 pub(crate) mod scan;
 pub(crate) mod script;
+pub(crate) mod search;
 pub(crate) mod server;
 pub(crate) mod sets;
 mod shape;
@@ -298,8 +308,10 @@ pub(crate) mod streams_pending;
 pub(crate) mod streams_reads;
 pub(crate) mod streams_replies;
 pub(crate) mod strings;
+pub(crate) mod time_series;
 pub(crate) mod transaction;
 pub(crate) mod values;
+pub(crate) mod vectors;
 
 #[cfg(test)]
 mod fields_shapes_tests;

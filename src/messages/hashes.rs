@@ -3,7 +3,7 @@
 use redis::{FromRedisValue, ToSingleRedisArg, Value};
 use serde::Serialize;
 
-use super::{Rest, decode, fields::Fields, some_values};
+use super::{Rest, arguments::IntoValues, decode, fields::Fields, some_values};
 use crate::error::Result;
 use crate::frame::Frame;
 
@@ -121,7 +121,7 @@ command! {
 
 impl<T> HMGet<T> {
     /// Reads `fields`, at least one, of the hash at `key`.
-    pub fn new<F: ToSingleRedisArg>(key: impl AsRef<[u8]>, fields: impl IntoIterator<Item = F>) -> Self {
+    pub fn new<M>(key: impl AsRef<[u8]>, fields: impl IntoValues<M>) -> Self {
         Self::of(some_values(Frame::known("HMGET").key(key), fields, NO_FIELD).read_only())
     }
 }
@@ -133,7 +133,7 @@ command! {
 
 impl HDel {
     /// Removes `fields`, at least one, from the hash at `key`.
-    pub fn new<F: ToSingleRedisArg>(key: impl AsRef<[u8]>, fields: impl IntoIterator<Item = F>) -> Self {
+    pub fn new<M>(key: impl AsRef<[u8]>, fields: impl IntoValues<M>) -> Self {
         Self::of(some_values(Frame::known("HDEL").key(key), fields, NO_FIELD))
     }
 }

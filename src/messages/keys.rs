@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::{decode, millis, some_keys};
+use super::{arguments::IntoKeys, decode, millis, some_keys};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 
@@ -22,8 +22,8 @@ command! {
 }
 
 impl Del {
-    /// Deletes `keys`, at least one.
-    pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
+    /// Deletes one key or several, at least one.
+    pub fn new<M>(keys: impl IntoKeys<M>) -> Self {
         Self::of(some_keys(Frame::known("DEL"), keys))
     }
 
@@ -40,8 +40,8 @@ command! {
 }
 
 impl Unlink {
-    /// Deletes `keys`, at least one.
-    pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
+    /// Deletes one key or several, at least one.
+    pub fn new<M>(keys: impl IntoKeys<M>) -> Self {
         Self::of(some_keys(Frame::known("UNLINK"), keys))
     }
 
@@ -57,8 +57,8 @@ command! {
 }
 
 impl Exists {
-    /// Checks for `keys`, at least one.
-    pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
+    /// Checks for one key or several, at least one.
+    pub fn new<M>(keys: impl IntoKeys<M>) -> Self {
         Self::of(some_keys(Frame::known("EXISTS"), keys).read_only())
     }
 

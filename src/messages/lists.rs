@@ -1,8 +1,6 @@
 //! Lists.
 
-use redis::ToSingleRedisArg;
-
-use super::some_values;
+use super::{arguments::IntoValues, some_values};
 use crate::frame::Frame;
 
 const NO_VALUE: &str = "needs at least one value";
@@ -21,8 +19,8 @@ command! {
 
 impl LPush {
     /// Adds `values`, at least one, to the list at `key`. A missing key counts as empty. The last value becomes the
-    /// first element. A single value of bytes is written as `[bytes]`.
-    pub fn new<V: ToSingleRedisArg>(key: impl AsRef<[u8]>, values: impl IntoIterator<Item = V>) -> Self {
+    /// first element.
+    pub fn new<M>(key: impl AsRef<[u8]>, values: impl IntoValues<M>) -> Self {
         Self::of(some_values(Frame::known("LPUSH").key(key), values, NO_VALUE))
     }
 }
@@ -33,9 +31,8 @@ command! {
 }
 
 impl RPush {
-    /// Adds `values`, at least one, to the list at `key`. A missing key counts as empty. A single value of bytes is
-    /// written as `[bytes]`.
-    pub fn new<V: ToSingleRedisArg>(key: impl AsRef<[u8]>, values: impl IntoIterator<Item = V>) -> Self {
+    /// Adds `values`, at least one, to the list at `key`. A missing key counts as empty.
+    pub fn new<M>(key: impl AsRef<[u8]>, values: impl IntoValues<M>) -> Self {
         Self::of(some_values(Frame::known("RPUSH").key(key), values, NO_VALUE))
     }
 }

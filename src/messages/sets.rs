@@ -2,7 +2,10 @@
 
 use redis::ToSingleRedisArg;
 
-use super::some_values;
+use super::{
+    arguments::{IntoKeys, IntoValues},
+    counted_keys, some_values,
+};
 use crate::frame::Frame;
 
 const NO_MEMBER: &str = "needs at least one member";
@@ -20,9 +23,8 @@ command! {
 }
 
 impl SAdd {
-    /// Adds `members`, at least one, to the set at `key`. A missing key counts as empty. A single member of bytes is
-    /// written as `[bytes]`.
-    pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
+    /// Adds `members`, at least one, to the set at `key`. A missing key counts as empty.
+    pub fn new<M>(key: impl AsRef<[u8]>, members: impl IntoValues<M>) -> Self {
         Self::of(some_values(Frame::known("SADD").key(key), members, NO_MEMBER))
     }
 }
@@ -33,8 +35,8 @@ command! {
 }
 
 impl SRem {
-    /// Removes `members`, at least one, from the set at `key`. A single member of bytes is written as `[bytes]`.
-    pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
+    /// Removes `members`, at least one, from the set at `key`.
+    pub fn new<M>(key: impl AsRef<[u8]>, members: impl IntoValues<M>) -> Self {
         Self::of(some_values(Frame::known("SREM").key(key), members, NO_MEMBER))
     }
 }
@@ -72,5 +74,23 @@ impl SCard {
     /// Counts the members of the set at `key`.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
         Self::of(Frame::known("SCARD").key(key).read_only())
+    }
+}
+
+command! {
+    /// `SINTERCARD`: the number of members that all of several sets have. A read. Needs Redis 7.0.
+    SInterCard => u64
+}
+
+impl SInterCard {
+    /// Counts the common members of the sets at `keys`, at least one.
+    pub fn new<M>(keys: impl IntoKeys<M>) -> Self {
+        Self::of(counted_keys(Frame::known("SINTERCARD"), keys).read_only())
+    }
+
+    /// Stops counting at `members`. 0 is unlimited.
+    pub fn limit(mut self, members: u64) -> Self {
+        self.frame = self.frame.arg("LIMIT").arg(members);
+        self
     }
 }

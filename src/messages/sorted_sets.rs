@@ -5,7 +5,11 @@ use std::ops::{Bound, RangeBounds};
 
 use redis::ToSingleRedisArg;
 
-use super::{Rest, at_least_one, some_values};
+use super::{
+    Rest,
+    arguments::{IntoScored, IntoValues, Score},
+    at_least_one, some_values,
+};
 use crate::frame::Frame;
 
 const NO_MEMBER: &str = "needs at least one member";
@@ -24,16 +28,11 @@ command! {
 }
 
 impl ZAdd {
-    /// Adds pairs of score and member, at least one, to the sorted set at `key`. A missing key counts as empty.
-    /// Scores may be infinite; the server refuses NaN.
-    pub fn new<M: ToSingleRedisArg>(
-        key: impl AsRef<[u8]>,
-        members: impl IntoIterator<Item = (impl Into<f64>, M)>,
-    ) -> Self {
+    /// Adds one pair of score and member or several, at least one, to the sorted set at `key`. A missing key counts as
+    /// empty. A score is a number of any type and may be infinite; NaN is refused.
+    pub fn new<M>(key: impl AsRef<[u8]>, members: impl IntoScored<M>) -> Self {
         let mut add = Self::of(Frame::known("ZADD").key(key));
-        add.rest = at_least_one(Frame::default(), NO_MEMBER, |frame| {
-            members.into_iter().fold(frame, |frame, (score, member)| frame.arg(score.into()).arg(member))
-        });
+        add.rest = at_least_one(Frame::default(), NO_MEMBER, |frame| members.add_scored(frame));
         add
     }
 
@@ -210,9 +209,8 @@ command! {
 }
 
 impl ZRem {
-    /// Removes `members`, at least one, from the sorted set at `key`. A single member of bytes is written as
-    /// `[bytes]`.
-    pub fn new<M: ToSingleRedisArg>(key: impl AsRef<[u8]>, members: impl IntoIterator<Item = M>) -> Self {
+    /// Removes `members`, at least one, from the sorted set at `key`.
+    pub fn new<M>(key: impl AsRef<[u8]>, members: impl IntoValues<M>) -> Self {
         Self::of(some_values(Frame::known("ZREM").key(key), members, NO_MEMBER))
     }
 }
@@ -248,7 +246,7 @@ command! {
 
 impl ZIncrBy {
     /// Adds `by` to the score of `member` in the sorted set at `key`. A missing member counts as 0 and is added.
-    pub fn new(key: impl AsRef<[u8]>, by: impl Into<f64>, member: impl ToSingleRedisArg) -> Self {
-        Self::of(Frame::known("ZINCRBY").key(key).arg(by.into()).arg(member))
+    pub fn new(key: impl AsRef<[u8]>, by: impl Score, member: impl ToSingleRedisArg) -> Self {
+        Self::of(by.add_score(Frame::known("ZINCRBY").key(key)).arg(member))
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use redis::{ToSingleRedisArg, Value};
 
-use super::{at_least_one, decode, millis, some_keys, unix_millis};
+use super::{arguments::IntoKeys, at_least_one, decode, millis, some_keys, unix_millis};
 use crate::error::Result;
 use crate::frame::Frame;
 
@@ -186,7 +186,7 @@ command! {
 
 impl<T> MGet<T> {
     /// Reads `keys`, at least one.
-    pub fn new<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Self {
+    pub fn new<M>(keys: impl IntoKeys<M>) -> Self {
         Self::of(some_keys(Frame::known("MGET"), keys).read_only())
     }
 }

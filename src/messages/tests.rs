@@ -97,6 +97,7 @@ fn collections() -> Vec<Row> {
         (HExists::new("h", "f").frame(), "HEXISTS h f", &[1], READ),
         (HLen::new("h").frame(), "HLEN h", &[1], READ),
         (LPush::new("l", ["a", "b"]).frame(), "LPUSH l a b", &[1], WRITE),
+        (LPush::new("l", b"payload").frame(), "LPUSH l payload", &[1], WRITE),
         (RPush::new("l", [b"ab"]).frame(), "RPUSH l ab", &[1], WRITE),
         (LPop::<String>::new("l").frame(), "LPOP l", &[1], WRITE),
         (LPop::<String>::new("l").count(2).frame(), "LPOP l 2", &[1], WRITE),
@@ -105,6 +106,7 @@ fn collections() -> Vec<Row> {
         (LRange::<String>::new("l", 0, -1).frame(), "LRANGE l 0 -1", &[1], READ),
         (LLen::new("l").frame(), "LLEN l", &[1], READ),
         (SAdd::new("s", ["a", "b"]).frame(), "SADD s a b", &[1], WRITE),
+        (SAdd::new("s", b"ab".to_vec()).frame(), "SADD s ab", &[1], WRITE),
         (SRem::new("s", vec!["a"]).frame(), "SREM s a", &[1], WRITE),
         (SMembers::<String>::new("s").frame(), "SMEMBERS s", &[1], READ),
         (SIsMember::new("s", "a").frame(), "SISMEMBER s a", &[1], READ),
@@ -115,7 +117,7 @@ fn collections() -> Vec<Row> {
 fn sorted_sets() -> Vec<Row> {
     let z = ZRange::<String>::new("z", 0, -1);
     vec![
-        (ZAdd::new("z", [(1, "a"), (2, "b")]).if_absent().frame(), "ZADD z NX 1.0 a 2.0 b", &[1], WRITE),
+        (ZAdd::new("z", [(1, "a"), (2, "b")]).if_absent().frame(), "ZADD z NX 1 a 2 b", &[1], WRITE),
         (
             ZAdd::new("z", [(1.5, "a")]).if_present().if_greater().changed().frame(),
             "ZADD z XX GT CH 1.5 a",
@@ -137,7 +139,7 @@ fn sorted_sets() -> Vec<Row> {
         (ZRem::new("z", ["a", "b"]).frame(), "ZREM z a b", &[1], WRITE),
         (ZScore::new("z", "a").frame(), "ZSCORE z a", &[1], READ),
         (ZCard::new("z").frame(), "ZCARD z", &[1], READ),
-        (ZIncrBy::new("z", 2, "a").frame(), "ZINCRBY z 2.0 a", &[1], WRITE),
+        (ZIncrBy::new("z", 2_u64, "a").frame(), "ZINCRBY z 2 a", &[1], WRITE),
     ]
 }
 
@@ -337,14 +339,9 @@ fn invalid_arguments_fail_with_a_helpful_error() {
         (HSet::new("h").frame(), "HSET: needs at least one field"),
         (HMGet::<Value>::new("h", none).frame(), "HMGET: needs at least one field"),
         (LPush::new("l", none).frame(), "LPUSH: needs at least one value"),
-        (
-            LPush::new("l", b"payload").frame(),
-            "LPUSH: takes a list of values, not the bytes of one value: write [bytes]",
-        ),
         (BLPop::new(none, secs(1)).frame(), "BLPOP: needs at least one key"),
         (BZMPop::new(none, ScoreEnd::Min, secs(1)).frame(), "BZMPOP: needs at least one key"),
         (SAdd::new("s", none).frame(), "SADD: needs at least one member"),
-        (SAdd::new("s", vec![1_u8]).frame(), "SADD: takes a list of values, not the bytes of one value: write [bytes]"),
         (ZAdd::new("z", [(1.0, "a"); 0]).frame(), "ZADD: needs at least one member"),
         (ZAdd::new("z", [(1.0, "a"); 2]).incr().frame(), "ZADD: incr() requires exactly one member"),
         (

@@ -1,0 +1,1 @@
+//! Bloom and cuckoo filters, count-min sketches, top-k lists and t-digests.
