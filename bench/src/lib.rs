@@ -23,3 +23,4 @@ pub mod round;
 pub mod stream_limit;
 pub mod streams;
 pub mod suite;
+pub mod web;

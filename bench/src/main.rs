@@ -1,10 +1,10 @@
 //! Measures and prints Markdown. `check` counts instructions, `instructions` those of the peers as well, `bars` compares
 //! with the bars, `publish` writes `docs/performance.md`, `outstanding` measures the processor time per operation with a
-//! million outstanding commands, `promptness` the latency of entries to handlers and of commands after a restart.
+//! million outstanding commands, `web` a service under HTTP load, `promptness` the latency of entries to handlers and of commands after a restart.
 
 use std::process::ExitCode;
 
-use redis_actix_bench::{args, bars, check, outstanding, promptness, publish, report, streams, suite};
+use redis_actix_bench::{args, bars, check, outstanding, promptness, publish, report, streams, suite, web};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         Some((first, [])) if first == "instructions" => check::beside(),
         Some((first, [])) if first == "outstanding" => outstanding::run(),
         Some((first, [])) if first == "promptness" => promptness::run(),
+        Some((first, rest)) if first == "web" => web::run(rest),
+        Some((first, rest)) if first == "web-service" => web::serve(rest),
         Some((first, rest)) if first == "publish" => publish::run(rest),
         _ => measure(args),
     };

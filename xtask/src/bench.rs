@@ -64,7 +64,7 @@ fn steps(server: &Path, args: &[OsString]) -> io::Result<ExitCode> {
 
 /// What these arguments ask for.
 fn runs(args: &[String]) -> Vec<Run> {
-    for mode in ["check", "bars", "publish"] {
+    for mode in ["check", "bars", "publish", "web"] {
         if let Some(at) = args.iter().position(|arg| arg.strip_prefix("--") == Some(mode)) {
             let mut rest = args.to_vec();
             rest.remove(at);
@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(names(&["--bars"]), [(HARNESS, "bars".to_owned())]);
         assert_eq!(names(&["--quick", "--publish"]), [(HARNESS, "publish --quick".to_owned())]);
         assert_eq!(names(&["--only", "endurance", "--minutes", "5"]), [("endurance", "--minutes 5".to_owned())]);
+        assert_eq!(names(&["--web", "--rounds", "9"]), [(HARNESS, "web --rounds 9".to_owned())]);
         assert_eq!(names(&["--only", "memory"]).len(), 2);
         assert_eq!(names(&["--only", "promptness"]), [(HARNESS, "promptness".to_owned())]);
         assert_eq!(names(&["--only", "instructions"]), [(HARNESS, "instructions".to_owned())]);

@@ -26,7 +26,7 @@ usage: cargo xtask <command>
   bench [args]     measures this crate and other clients, in a minute with --quick; --only W selects a workload (get64,
                    get64/256, streams, memory, promptness, instructions, or endurance with --minutes N), --place the thread
                    of the callers (same, queue, other); --bars compares with the bars, --publish writes
-                   docs/performance.md; --check counts instructions with valgrind and compares, --update stores them
+                   docs/performance.md; --web loads an actix-web service with each client over HTTP, with wrk; --check counts instructions with valgrind and compares, --update stores them
   keytable         generates the key-position table from data/; --check compares, --from-server ADDR reads a server
   prefix-report    the effect of the prefix on every command, by server; --server ADDR or --program PATH selects one
   chaos [args]     random faults, invariants checked: --minutes N (1), --seed S; prints a summary. One server behind a

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use redis_actix::{Expire, Get, HGetAll, Incr, MGet, Pipeline, Redis, RedisConfig, RedisConfigBuilder, Set, XAdd};
+use redis_actix::{
+    Connections, Expire, Get, HGetAll, Incr, MGet, Pipeline, Redis, RedisConfig, RedisConfigBuilder, Set, XAdd,
+};
 
 use crate::client::{Client, Connect, LIFETIME, Op, STREAM, text};
 
@@ -14,6 +16,9 @@ pub struct Here;
 
 /// The same with busy polling.
 pub struct Polling;
+
+/// A connection for each thread that sends commands.
+pub struct PerThread;
 
 /// The actor on its own thread.
 pub struct OwnThread;
@@ -62,6 +67,16 @@ impl Connect for Polling {
 
     async fn connect(port: u16) -> Result<Handle, String> {
         let config = builder(port).busy_poll(Duration::from_micros(100)).build().map_err(text)?;
+        ready(Redis::builder(config).start()).await
+    }
+}
+
+impl Connect for PerThread {
+    type Client = Handle;
+    const NAME: &'static str = "redis-actix, per thread";
+
+    async fn connect(port: u16) -> Result<Handle, String> {
+        let config = builder(port).connections(Connections::per_thread()).build().map_err(text)?;
         ready(Redis::builder(config).start()).await
     }
 }
