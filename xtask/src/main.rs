@@ -9,6 +9,7 @@ mod chaos;
 mod cluster;
 mod install;
 mod keytable;
+mod package;
 mod prefix_report;
 mod server;
 mod steps;
@@ -36,6 +37,7 @@ usage: cargo xtask <command>
   fault-table      behaviour of redis-actix and redis-rs under the same faults, as a table
   failover-table   effect of failovers on callers of every kind, in a cluster and with sentinels, as a table; fails if
                    more was lost than the servers lose; sentinel, cluster or cluster:killed selects rows
+  package          packs every published crate and builds it from its archive
   structure        checks that modules import one way and that pure modules use no clock, socket or actor
   cluster up       starts a cluster of six nodes on loopback that keeps running, and prints the environment to set;
                    with --sentinel a master, a replica and three sentinels; `cluster status` shows it, `cluster down`
@@ -53,6 +55,7 @@ const CANNOT: u8 = 2;
 const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
     ("prefix-report", prefix_report::run),
+    ("package", package::run),
     ("structure", chaos::structure),
     ("chaos", chaos::run),
     ("cluster", cluster::run),

@@ -52,13 +52,14 @@ struct Outcome {
 pub(crate) fn run_all(server: &Path, quick: bool) -> ExitCode {
     println!("server: {}", server.display());
     let mut totals = Totals::default();
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut skipped) = (Vec::new(), Vec::new());
     for step in STEPS {
         if quick && step.slow {
             continue;
         }
         if step.name == "deny" && !server::on_path("cargo-deny") {
-            println!("\n== deny: skipped, cargo-deny is not installed");
+            println!("\n== deny: skipped, cargo-deny is not installed (cargo install cargo-deny --locked)");
+            skipped.push(step.name);
             continue;
         }
         println!("\n== {}: cargo {}", step.name, step.args.join(" "));
@@ -77,6 +78,9 @@ pub(crate) fn run_all(server: &Path, quick: bool) -> ExitCode {
     println!();
     for outcome in &outcomes {
         println!("{}", line(outcome));
+    }
+    for name in skipped {
+        println!("{name:<24} not run: its program is not installed");
     }
     println!("{totals}");
     if outcomes.iter().all(|outcome| outcome.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
