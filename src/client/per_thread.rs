@@ -25,13 +25,23 @@ use crate::dedicated::pool::{LinkRole, Links};
 static REGISTRIES: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// The connections of this thread, by the number of the registry. Services have one or two handles.
-    static OWN: RefCell<Vec<(u64, Option<Redis>)>> = const { RefCell::new(Vec::new()) };
+    /// The connections of this thread. Services have one or two handles.
+    static OWN: RefCell<Vec<Own>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a thread knows of one registry.
+struct Own {
+    registry: u64,
+    /// Has no owner any more when the registry is gone.
+    alive: Weak<()>,
+    /// `None`: the maximum was reached, and the thread uses the shared connection.
+    redis: Option<Redis>,
 }
 
 /// The connections of the threads that use one handle.
 pub(crate) struct ThreadConnections {
     number: u64,
+    alive: Arc<()>,
     spec: ConnectionSpec,
     /// The initial nodes of a cluster.
     seeds: Vec<HostPort>,
@@ -70,6 +80,7 @@ impl ThreadConnections {
     pub(crate) fn new(spec: ConnectionSpec, seeds: Vec<HostPort>, max: NonZeroUsize, links: &Arc<Links>) -> Self {
         Self {
             number: REGISTRIES.fetch_add(1, Ordering::Relaxed),
+            alive: Arc::default(),
             spec,
             seeds,
             max,
@@ -87,18 +98,19 @@ impl ThreadConnections {
     /// The connection of this thread. `None`: the thread uses `shared`.
     pub(crate) fn of_this_thread(&self, shared: &Redis) -> Option<Redis> {
         OWN.with_borrow_mut(|own| {
-            let place = own.iter().position(|(number, _)| *number == self.number);
-            match place.and_then(|place| own.get(place)) {
-                Some((_, Some(redis))) if redis.addr.connected() => return Some(redis.clone()),
-                Some((_, None)) => return None,
+            match own.iter().find(|own| own.registry == self.number) {
+                Some(Own { redis: Some(redis), .. }) if redis.addr.connected() => return Some(redis.clone()),
+                Some(Own { redis: None, .. }) => return None,
                 _ => {}
             }
-            own.retain(|(number, _)| *number != self.number);
             // The arbiter may be started later on this thread, and the home thread is unknown until the shared actor runs.
             Arbiter::try_current()?;
-            let home = *self.home.get()?;
-            let redis = (home != thread::current().id()).then(|| self.open(shared)).flatten();
-            own.push((self.number, redis.clone()));
+            if *self.home.get()? == thread::current().id() {
+                return None;
+            }
+            own.retain(|own| own.registry != self.number && own.alive.strong_count() > 0);
+            let redis = self.open(shared);
+            own.push(Own { registry: self.number, alive: Arc::downgrade(&self.alive), redis: redis.clone() });
             redis
         })
     }
@@ -115,7 +127,9 @@ impl ThreadConnections {
         place(Arbiter::try_current(), prepared).ok()?;
         let thread = thread::current();
         let purpose = thread.name().map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
-        links.attend(LinkRole::Thread, purpose, &redis);
+        if !links.attend(LinkRole::Thread, purpose, &redis) {
+            return None;
+        }
         registry.open.push(Entry {
             addr: redis.downgrade(),
             gauges: redis.shared.gauges.clone(),
@@ -166,6 +180,6 @@ impl Drop for ThreadConnections {
 
 fn forget(number: u64) {
     // Dropped behind the borrow, because the end of a connection runs code of its own.
-    let removed = OWN.try_with(|own| own.borrow_mut().extract_if(.., |(own, _)| *own == number).collect::<Vec<_>>());
+    let removed = OWN.try_with(|own| own.borrow_mut().extract_if(.., |own| own.registry == number).collect::<Vec<_>>());
     drop(removed);
 }

@@ -18,8 +18,9 @@ pub enum Connections {
     /// A connection for each thread with an actix arbiter that sends commands, up to this number, beside the shared one.
     ///
     /// It is made at the first command of the thread and ends with the arbiter, or with the last handle. Threads without an
-    /// arbiter, threads beyond the maximum, blocking commands, [`Redis::watch`](crate::Redis::watch), subscriptions, reads
-    /// at replicas behind sentinels, and the handle after a call of [`Redis::addr`](crate::Redis::addr) use the shared connection.
+    /// arbiter, threads beyond the maximum, reads at replicas, and the handle after a call of
+    /// [`Redis::addr`](crate::Redis::addr) use the shared connection. Blocking commands,
+    /// [`Redis::watch`](crate::Redis::watch), subscriptions and consumers have connections of their own, as without this setting.
     ///
     /// Commands of one thread keep their order. Commands of different threads have none, as they run on different connections.
     /// The limits of queued and in-flight commands apply to each connection.

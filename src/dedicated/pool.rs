@@ -254,10 +254,13 @@ impl Links {
         self.most
     }
 
-    /// Shows a connection with the others until it is closed.
-    pub(crate) fn attend(&self, role: LinkRole, purpose: String, redis: &Redis) {
+    /// Shows a connection with the others until it is closed. Returns whether a shutdown has not begun: from then on a new
+    /// connection would outlive it.
+    pub(crate) fn attend(&self, role: LinkRole, purpose: String, redis: &Redis) -> bool {
         let (status, addr) = (redis.status(), redis.downgrade());
-        self.state().attend(Attended { role, purpose, made: Instant::now(), status, addr });
+        let mut state = self.state();
+        state.attend(Attended { role, purpose, made: Instant::now(), status, addr });
+        !state.closed
     }
 
     /// Their actors, each with its purpose.
