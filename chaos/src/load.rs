@@ -112,14 +112,17 @@ const CALLERS: &[(usize, Caller)] = &[
     (2, |shared, chance| Box::pin(streams::produce(shared, chance))),
 ];
 
+/// Short, so that many attempts fit between two faults.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
+
 /// A handle that reconnects quickly.
 pub fn connect(deployment: &Deployment) -> Redis {
-    quick(deployment.config().command_timeout(DEADLINE).liveness(LIVENESS)).start().expect("started")
+    let config = deployment.config().command_timeout(DEADLINE).liveness(LIVENESS).connect_timeout(CONNECT_TIMEOUT);
+    quick(config).start().expect("started")
 }
 
 /// The same with another configuration.
 pub fn quick(config: RedisConfigBuilder) -> RedisBuilder {
-    let config = config.connect_timeout(Duration::from_millis(800));
     let delays = Duration::from_millis(5)..=Duration::from_millis(200);
     let redis = Redis::builder(config.build().expect("a valid configuration"));
     let redis = redis.reconnect(ReconnectPolicy::exponential(delays).stable_after(Duration::from_secs(1)));

