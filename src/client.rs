@@ -18,6 +18,8 @@ pub(crate) mod key_resolver;
 mod maintenance;
 mod per_thread;
 mod reauthenticate;
+#[cfg(feature = "metrics")]
+mod record_metrics;
 mod send_future;
 mod stats;
 pub(crate) mod submit_queue;
@@ -51,6 +53,7 @@ use crate::prefix::KeyPrefix;
 use crate::pubsub::PubSub;
 use crate::replicas::router::ReplicaStatuses;
 use crate::streams::known_features::KnownFeatures;
+use crate::telemetry::Observed;
 
 /// A cheap, cloneable handle to one supervised connection. All clones use the same actor.
 ///
@@ -136,7 +139,8 @@ impl Redis {
         let asked = clock::asked(limit);
         if self.shared.auxiliary.is_some() && frame.waits() {
             let (seen, reported) = oneshot::channel();
-            let ticket = Box::new(Waiter::new(frame, reply));
+            let observed = Observed::start(&frame, &self.shared.config);
+            let ticket = Box::new(Waiter::new(frame, reply).observed(observed));
             self.addr.do_send(RunDedicated { ticket, asked, seen: Some(reported) });
             return SendFuture::dedicated(answer, seen);
         }
@@ -162,7 +166,8 @@ impl Redis {
     ) -> SendFuture<M> {
         let size = frame.size();
         let pass = self.shared.in_flight_limit.try_acquire(size);
-        let ticket = Box::new(Waiter::new(frame, reply));
+        let observed = Observed::start(&frame, &self.shared.config);
+        let ticket = Box::new(Waiter::new(frame, reply).observed(observed));
         if let Some(pass) = pass {
             self.shared.submit_queue.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
             return SendFuture::under(answer);

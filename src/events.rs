@@ -1,5 +1,7 @@
 //! Connection events, and the current state of a connection.
 
+mod log;
+
 use std::{
     borrow::Cow,
     fmt,
@@ -12,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Fate};
 use crate::printable::printable;
+pub(crate) use log::millis;
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -291,42 +294,6 @@ impl Message for ConnectionEvent {
     type Result = ();
 }
 
-impl ConnectionEvent {
-    /// Logs one line with the level that operators expect.
-    pub(crate) fn log(&self) {
-        match self {
-            Self::Present { .. } => {}
-            Self::Connecting { generation, attempt } => tracing::debug!(generation, attempt, "connecting to redis"),
-            Self::Connected { generation, attempts, outage } => {
-                tracing::info!(generation, attempts, ?outage, "connected to redis");
-            }
-            Self::Disconnected { generation, cause, .. } if cause.kind() == CauseKind::Shutdown => {
-                tracing::debug!(generation, %cause, "disconnected from redis");
-            }
-            Self::Disconnected { generation, cause, replayed, failed, unknown } => {
-                tracing::warn!(generation, %cause, replayed, failed, unknown, "lost the connection to redis");
-            }
-            Self::Gap { generation, subscriptions, outage, cause } => {
-                tracing::warn!(generation, subscriptions, ?outage, %cause, "subscriptions were interrupted, published messages may be missing");
-            }
-            Self::Retrying { attempt, delay, cause } => {
-                tracing::warn!(attempt, ?delay, %cause, "no connection to redis, trying again");
-            }
-            Self::Refused { cause, retry_in } => tracing::error!(%cause, ?retry_in, "redis refuses the connection"),
-            Self::Restarted { restarts, cause } => tracing::error!(restarts, %cause, "the redis actor was restarted"),
-            Self::Node { address, event } => tracing::info_span!("node", %address).in_scope(|| event.log()),
-            Self::PutBack { command, elements } => {
-                tracing::info!(%command, elements, "put back elements that were taken after the caller was gone");
-            }
-            Self::MayBeLost { command, elements, reason } => {
-                tracing::error!(%command, ?elements, %reason, "elements that were taken after the caller was gone may be lost");
-            }
-            Self::Draining => tracing::info!("completing accepted commands before the connection to redis is closed"),
-            Self::Closed { cause } => tracing::info!(%cause, "the connection to redis is closed"),
-        }
-    }
-}
-
 /// A snapshot of the connection; see `Redis::status`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -407,10 +374,8 @@ impl Fanout {
     }
 
     pub(crate) fn log(&self, event: &ConnectionEvent) {
-        match &self.relay {
-            None => tracing::info_span!("link", name = %self.link).in_scope(|| event.log()),
-            Some(relay) => relay.of_node(event).log(),
-        }
+        // The link of a node is named by its address.
+        event.log(&self.link);
     }
 
     pub(crate) fn subscribe(&mut self, recipient: Recipient<ConnectionEvent>) {

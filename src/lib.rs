@@ -43,6 +43,7 @@
 //! # Features
 //!
 //! - `tls` (default): TLS with rustls.
+//! - `metrics`: metrics through the [`metrics`](https://docs.rs/metrics) facade.
 //! - `actix-web`: `actix_web::ResponseError` for [`Error`], so that handlers can return it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -88,6 +89,7 @@ mod sentinel;
 mod single_flight;
 mod streams;
 mod supervisor;
+mod telemetry;
 mod transport;
 
 pub use actors::connection::RedisActor;
@@ -171,6 +173,9 @@ pub use streams::scheduled::{ScheduleId, Scheduled};
 pub use streams::stats::{ConsumerStats, LatencyHistogram, Rates};
 pub use streams::trace::{InvalidTraceParent, TraceParent};
 pub use supervisor::{RestartLimit, supervise};
+#[cfg(feature = "metrics")]
+pub use telemetry::metrics::DURATION_BUCKETS;
+pub use telemetry::propagation::{TracePropagator, set_trace_propagator};
 
 /// Checks that the README's program compiles.
 #[cfg(doctest)]

@@ -261,7 +261,11 @@ impl KeyPrefix {
 /// Logs how many names were dropped, and returns the reply.
 fn warn_about_leaks((reply, leaked): (redis::Value, usize)) -> redis::Value {
     if leaked > 0 {
-        tracing::warn!(leaked, "dropped names without the key prefix from a reply");
+        tracing::warn!(
+            event = "prefix.reply_names_dropped",
+            names = leaked,
+            "dropped names without the key prefix from a reply"
+        );
     }
     reply
 }

@@ -25,6 +25,8 @@ pub(crate) mod meters;
 pub(crate) mod multi_stream;
 pub(crate) mod outcome;
 pub(crate) mod producer;
+#[cfg(feature = "metrics")]
+mod record_metrics;
 pub(crate) mod scheduled;
 mod start;
 pub(crate) mod stats;

@@ -186,8 +186,12 @@ pub fn supervise<A: Actor<Context = Context<A>> + Supervised>(actor: A, limit: R
     let (sender, receiver) = channel::channel::<A>(0);
     let actor = Context::with_receiver(receiver).into_future(actor);
     actix::spawn(Guardian::new(actor, limit, |fall| match fall {
-        ActorFailure::Restart(restarts, reason) => tracing::error!(restarts, reason, "an actor was restarted"),
-        ActorFailure::GiveUp(reason) => tracing::error!(reason, "an actor was not restarted again"),
+        ActorFailure::Restart(restarts, reason) => {
+            tracing::error!(event = "actor.restarted", restarts, reason, "an actor was restarted");
+        }
+        ActorFailure::GiveUp(reason) => {
+            tracing::error!(event = "actor.stopped", reason, "the restart limit of an actor was exceeded");
+        }
     }));
     Addr::new(sender)
 }

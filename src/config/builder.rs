@@ -65,7 +65,7 @@ impl RedisConfigBuilder {
     pub fn from_env() -> Self {
         let builder = Self::from_vars(std::env::vars_os());
         for warning in &builder.draft.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!(event = "config.warning", "{warning}");
         }
         builder
     }

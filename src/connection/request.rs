@@ -16,6 +16,7 @@ use crate::connection::verdict::final_error;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::{Frame, WhenDown};
 use crate::messages::{Command, outcomes::whole_of};
+use crate::telemetry::Observed;
 
 const PANICKED: &str = "the command ran, and its message panicked over the reply; fix its `Command::reply`";
 
@@ -93,11 +94,17 @@ pub(crate) struct Waiter<M: Command, R: ReplyTo<M>> {
     /// Held until the outcome: a caller who went away leaves the command behind, and its memory.
     pass: Option<Permit>,
     message: PhantomData<fn() -> M>,
+    observed: Observed,
 }
 
 impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
     pub(crate) fn new(frame: Frame, reply: R) -> Self {
-        Self { frame, reply, pass: None, message: PhantomData }
+        Self { frame, reply, pass: None, message: PhantomData, observed: Observed::default() }
+    }
+
+    /// With the span of the command, which ends with its reply.
+    pub(crate) fn observed(self, observed: Observed) -> Self {
+        Self { observed, ..self }
     }
 
     pub(crate) fn when_down(&self) -> Option<WhenDown> {
@@ -132,7 +139,10 @@ impl<M: Command, R: ReplyTo<M>> Waiter<M, R> {
 
 #[cold]
 fn caller_panicked() -> bool {
-    tracing::error!("a caller panicked over the reply to its command; no other caller is affected");
+    tracing::error!(
+        event = "caller.panicked",
+        "a caller panicked over the reply to its command; no other caller is affected"
+    );
     true
 }
 
@@ -156,6 +166,7 @@ impl<M: Command, R: ReplyTo<M>> Pending for Waiter<M, R> {
     fn note_may_have_run(&mut self) {
         self.frame.note_may_have_run();
         self.reply.note_may_have_run();
+        self.observed.note_lost_link();
     }
 
     fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -296,6 +307,7 @@ impl<M: Command> ReplyTo<M> for ReplySender<M> {
         let Some(UnsentReply { sender, .. }) = waiter.reply.0.take() else { return false };
         // Its room is free now, not when its caller looks.
         waiter.pass = None;
+        waiter.observed.end(reply.as_ref().err());
         let spent = (waiter.frame.size() <= SPENT).then_some(waiter);
         sender.send(Answered { reply, spent }).is_ok()
     }

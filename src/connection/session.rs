@@ -91,7 +91,7 @@ async fn dial_target(connect_params: &ConnectParams, target: &Target, limits: Li
     match attempt(connect_params, target, Omitted::ALL, limits).await {
         Ok(session) => {
             let (address, step_name) = (&target.address, step.name());
-            tracing::warn!(%address, step = step_name, "the server hangs up on an optional step: it is left out from now on");
+            tracing::warn!(event = "connection.step_omitted", %address, step = step_name, "the server hangs up on an optional step: it is left out from now on");
             connect_params.optional.omit(step, now);
             Ok(session)
         }

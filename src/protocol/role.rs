@@ -66,7 +66,7 @@ impl Handshake<'_> {
         let role = info.and_then(|info| by_info(&info)).or(from_hello);
         if role.is_none() {
             let address = &self.target.address;
-            tracing::warn!(%address, "the server does not report its role; grant its user the command ROLE, so that a stale master is detected");
+            tracing::warn!(event = "connection.role_unknown", %address, "the server does not report its role; grant its user the command ROLE, so that a stale master is detected");
         }
         Ok(role)
     }

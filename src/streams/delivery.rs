@@ -92,6 +92,7 @@ pub struct Delivery<T, R = Outcome> {
     pub(crate) fields: RawFields,
     pub(crate) payload: T,
     pub(crate) lease: Held,
+    pub(crate) span: tracing::Span,
     pub(crate) answer: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -173,6 +174,15 @@ impl<T, R> Delivery<T, R> {
         self.lease.0.clone()
     }
 
+    /// The span of this delivery, `process {stream}`. Give it to `tracing::Instrument::instrument` for the future of the
+    /// handler, so that commands and log lines of the handler belong to it. It ends when the handler has answered. It is
+    /// disabled if no subscriber records the target `redis_actix::stream` at DEBUG.
+    #[must_use]
+    pub fn span(&self) -> tracing::Span {
+        self.lease.start();
+        self.span.clone()
+    }
+
     /// Says that the handler gets on: its deadline begins anew.
     pub fn progress(&self) {
         self.lease.start();
@@ -183,8 +193,8 @@ impl<T, R> Delivery<T, R> {
 impl<T> Delivery<T> {
     /// The same for a handler that answers otherwise.
     pub(crate) fn answered_by<R>(self) -> Delivery<T, R> {
-        let Self { id, name, attempt, fields, payload, lease, .. } = self;
-        Delivery { id, name, attempt, fields, payload, lease, answer: std::marker::PhantomData }
+        let Self { id, name, attempt, fields, payload, lease, span, .. } = self;
+        Delivery { id, name, attempt, fields, payload, lease, span, answer: std::marker::PhantomData }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod delivery;
 mod dispatch;
+mod process_spans;
 mod shared_state;
 mod stats;
 
@@ -38,6 +39,7 @@ use crate::streams::machine::lease_book::EntryStage;
 use crate::streams::machine::{Arrival, Consumer, OrderPosition, TakeReply, Terms};
 use delivery::CommandsQueued;
 use dispatch::{CommandFuture, Report};
+use process_spans::ProcessSpans;
 use shared_state::{EngineState, SharedEngineState, open};
 
 /// How long a consumer whose last handle is gone takes to finish.
@@ -104,6 +106,7 @@ pub(crate) struct ConsumerEngine<T: FromEntry> {
     /// When each XACK that is under way was sent.
     acking: HashMap<u64, Instant>,
     meters: Meters,
+    process_spans: ProcessSpans,
     delivered: u64,
     timer: DeadlineTimer,
     drains: Vec<oneshot::Sender<DrainReport>>,
@@ -141,6 +144,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
             gathered: Vec::new(),
             acking: HashMap::new(),
             meters: Meters::new(now),
+            process_spans: ProcessSpans::default(),
             delivered: 0,
             timer: DeadlineTimer::new(),
             drains: Vec::new(),

@@ -1,5 +1,7 @@
 //! What happens to a stream consumer.
 
+mod log;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::Message;
@@ -241,55 +243,4 @@ impl fmt::Display for DeadLetterReason {
 
 impl Message for StreamEvent {
     type Result = ();
-}
-
-impl StreamEvent {
-    /// One line for the log, at the level an operator would want it.
-    pub(crate) fn log(&self) {
-        use StreamEventKind as Kind;
-        let consumer = &self.consumer;
-        match &self.kind {
-            Kind::GroupCreated => tracing::info!(%consumer, "made the consumer group"),
-            Kind::Healed { after } => tracing::error!(%consumer, %after, "the consumer group was lost, made it again"),
-            Kind::NameTaken { holder } => tracing::error!(%consumer, holder, "another process bears this name"),
-            Kind::Stalled { lag, lasts } => tracing::error!(%consumer, lag, ?lasts, "nothing comes, reconnecting"),
-            Kind::Degraded { missing } => {
-                tracing::warn!(%consumer, %missing, "the server forbids it, going on without")
-            }
-            Kind::ConsumerRemoved { name } => tracing::info!(%consumer, name, "removed a consumer that had died"),
-            Kind::Connected { recovered } => tracing::info!(%consumer, recovered, "reading the stream"),
-            Kind::Disconnected { cause } => tracing::warn!(%consumer, %cause, "the stream's reader lost its link"),
-            Kind::Claimed { entries } => tracing::info!(%consumer, entries, "took over what others had left"),
-            Kind::Trimmed { ids } => {
-                tracing::error!(%consumer, entries = ids.len(), "entries were trimmed before they were handled");
-            }
-            Kind::Dropped { entries } => {
-                tracing::warn!(%consumer, entries, "another client removed the consumer from its group");
-            }
-            Kind::SlowRoundTrips { round_trip, claims_after } => {
-                tracing::warn!(%consumer, ?round_trip, ?claims_after, "min_idle is too short for the round trips");
-            }
-            Kind::ManyDelayed { entries, most } => {
-                tracing::error!(%consumer, entries, most, "entries pile up that wait for another attempt");
-            }
-            Kind::LeaseLost { id } => tracing::warn!(%consumer, %id, "somebody else has taken an entry over"),
-            Kind::TimedOut { id, attempt } => tracing::warn!(%consumer, %id, attempt, "a handler took too long"),
-            Kind::DeadLettered { id, reason } => {
-                tracing::warn!(%consumer, %id, %reason, "moved an entry to the dead letters");
-            }
-            Kind::DeadLetterFailed { id, error } => {
-                tracing::error!(%consumer, %id, %error, "a dead letter could not be written");
-            }
-            Kind::ScheduleRefused { messages, error } => {
-                tracing::error!(%consumer, messages, %error, "scheduled messages were refused by the server");
-            }
-            Kind::Trouble { error } => tracing::error!(%consumer, %error, "the stream cannot be consumed"),
-            Kind::Paused { lasts } => tracing::info!(%consumer, ?lasts, "paused"),
-            Kind::Resumed => tracing::info!(%consumer, "resumed"),
-            Kind::HandlerGone => tracing::error!(%consumer, "the handler's actor has ended, so does the consumer"),
-            Kind::Restarted { reason } => tracing::error!(%consumer, reason, "the consumer was restarted"),
-            Kind::Draining => tracing::info!(%consumer, "finishing what is in hand"),
-            Kind::Closed => tracing::info!(%consumer, "closed"),
-        }
-    }
 }

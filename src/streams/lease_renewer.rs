@@ -49,7 +49,10 @@ pub(crate) fn watch(leases: Weak<impl RenewedLeases>, commands: Arc<ConsumerComm
         });
     }));
     if !placed {
-        tracing::error!("no thread could be started to renew leases: handlers that block their thread may lose theirs");
+        tracing::error!(
+            event = "lease.thread_failed",
+            "no thread could be started to renew leases: handlers that block their thread may lose theirs"
+        );
     }
 }
 
@@ -76,7 +79,7 @@ async fn keep(
         None => match connect(&commands) {
             Ok(redis) => link.insert(redis).clone(),
             Err(error) => {
-                tracing::warn!(%error, "leases could not be renewed");
+                tracing::warn!(event = "lease.renewal_failed", %error, "leases could not be renewed");
                 return true;
             }
         },

@@ -109,10 +109,10 @@ impl ConsumerCommands {
                     info.map(|info| StreamSnapshot { last_id: info.last_generated_id, added: info.entries_added });
                 match (stream_snapshot, known) {
                     (None, Some(known)) => Start::After(known.floor),
-                    (stream_snapshot, Some(known)) if !self.is_same_stream(known, sample).await? => {
+                    (_, Some(known)) if !self.is_same_stream(known, sample).await? => {
                         tracing::error!(
+                            event = "consumer.stream_replaced",
                             stream = self.stream(),
-                            ?stream_snapshot,
                             "another stream is in the place of this one"
                         );
                         Start::After(StreamId::MIN)

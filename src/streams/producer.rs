@@ -12,6 +12,8 @@ use std::{
 use redis::Value;
 use serde::Serialize;
 
+use tracing::Instrument;
+
 use super::trace::TraceParent;
 use crate::client::Redis;
 use crate::error::{Error, Result};
@@ -20,10 +22,13 @@ use crate::lua::APPEND;
 use crate::messages::internal::Internal;
 use crate::messages::{
     Command, decode,
+    fields_error::TRACE_FIELD,
     stream_id::StreamId,
     streams::{XAdd, XTrim},
     unix_millis,
 };
+use crate::telemetry::propagation::context_of;
+use crate::telemetry::stream::{send_span, sent};
 
 /// The part of a message's fields that a script can take.
 const MOST_ARGUMENTS: usize = 7000;
@@ -145,6 +150,14 @@ impl Producer {
     /// have been added; one with [`Entry::once`] can simply be appended again. On a cluster [`Entry::once`] needs a stream with a
     /// hash tag in its name, as `{orders}`, where the server has no `XADD IDMP`.
     pub async fn append(&self, message: Entry) -> Result<Appended> {
+        let span = send_span(&self.stream);
+        let message = message.in_trace(&span);
+        let appended = self.append_in_span(message).instrument(span.clone()).await;
+        sent(&span, appended.as_ref().map(|appended| appended.id));
+        appended
+    }
+
+    async fn append_in_span(&self, message: Entry) -> Result<Appended> {
         if message.once.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::invalid_command("XADD: the id of a message that is added once may not be empty"));
         }
@@ -179,7 +192,7 @@ impl Producer {
         if let Some(aged) = aged
             && let Err(error) = aged.await
         {
-            tracing::warn!(stream = &*self.stream, %error, "entries that are too old were not trimmed");
+            tracing::warn!(event = "producer.trim_failed", stream = &*self.stream, %error, "entries that are too old were not trimmed");
         }
         Ok(Appended { id, by, trimmed: None })
     }
@@ -188,13 +201,20 @@ impl Producer {
         if once.is_some() && by_server {
             // The server remembers; what it adds is trimmed in a step of its own.
             let added = Self { keep_needed: false, max_len: None, max_age: None, ..self.clone() };
-            let added = Box::pin(added.append(Entry { add, once })).await?;
+            let added = Box::pin(added.append_in_span(Entry { add, once })).await?;
             let trimmed = Some(self.trim().await?);
             return Ok(Appended { trimmed, ..added });
         }
         if once.is_some() && !self.warned.swap(true, Ordering::Relaxed) {
             let (stream, ids, lasts) = (&*self.stream, self.remember_ids, self.remember);
-            tracing::warn!(stream, ids, ?lasts, "the server has no XADD IDMP; a script remembers ids instead");
+            let remember_ms = crate::events::millis(lasts);
+            tracing::warn!(
+                event = "producer.ids_by_script",
+                stream,
+                ids,
+                remember_ms,
+                "the server has no XADD IDMP; a script remembers ids instead"
+            );
         }
         let frame = add.into_frame();
         frame.check()?;
@@ -320,6 +340,16 @@ impl Entry {
     pub fn traceparent(mut self, trace: TraceParent) -> Self {
         self.add = self.add.traceparent(trace);
         self
+    }
+
+    /// With the context of this span, unless the entry has one.
+    fn in_trace(self, span: &tracing::Span) -> Self {
+        if span.is_disabled() {
+            return self;
+        }
+        let has_context = self.add.frame().args().any(|word| word == TRACE_FIELD.as_bytes());
+        let context = if has_context { None } else { context_of(span) };
+        context.into_iter().fold(self, Self::traceparent)
     }
 
     /// Says which message it is: one with an id that a producer of the same [`name`](Producer::name) has added to the stream

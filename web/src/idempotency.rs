@@ -162,13 +162,13 @@ impl Idempotency {
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            tracing::warn!(%error, "the response to an idempotency key could not be stored");
+            tracing::warn!(event = "idempotency.store_failed", %error, "the response to an idempotency key could not be stored");
         }
     }
 
     async fn forget(&self, key: &str) {
         if let Err(error) = self.redis.send(Del::new([key]).idempotent()).await {
-            tracing::warn!(%error, "an idempotency key could not be freed");
+            tracing::warn!(event = "idempotency.release_failed", %error, "an idempotency key could not be freed");
         }
     }
 }

@@ -225,7 +225,7 @@ async fn renew(lock: Lock, owner: Arc<str>, mut expires: Instant, lost: watch::S
             Err(error) => tracing::debug!(%error, lock = &*lock.name, "a lock could not be renewed"),
         }
     }
-    tracing::warn!(lock = &*lock.name, "a lock was lost before it was released");
+    tracing::warn!(event = "lock.lost", lock = &*lock.name, "a lock was lost before it was released");
     let _ = lost.send(true);
     std::future::pending().await
 }

@@ -144,7 +144,7 @@ impl Router {
     }
 
     pub(crate) fn emit(&mut self, event: ConnectionEvent) {
-        event.log();
+        event.log("shared");
         self.fanout.publish(&event);
     }
 

@@ -65,7 +65,11 @@ pub(super) fn sort(value: Value, prefix: &KeyPrefix, oldest: Option<&Frame>) -> 
     let shared = if is_shared { topic_of(family, &data) } else { None };
     let (stripped, leaked) = strip_push(prefix.as_str().as_bytes(), Value::Push { kind, data });
     if leaked > 0 {
-        tracing::warn!(leaked, "dropped names without the key prefix from a published message");
+        tracing::warn!(
+            event = "prefix.message_names_dropped",
+            names = leaked,
+            "dropped names without the key prefix from a published message"
+        );
     }
     let Some(Value::Push { kind, mut data }) = stripped else {
         let foreign = shared.filter(|_| leaked == 0);

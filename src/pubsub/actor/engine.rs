@@ -223,7 +223,7 @@ impl Engine {
 
     /// Handles a restart of the actor: the subscriptions on the server are suspect, and are renewed on another link.
     pub(super) fn restarted(&mut self, reason: &str) {
-        tracing::error!(reason, "the subscription actor was restarted");
+        tracing::error!(event = "subscription.restarted", reason, "the subscription actor was restarted");
         self.timer.disarm();
         for place in self.places.values() {
             place.redis.address().do_send(Disconnect("the subscription actor was restarted"));

@@ -80,7 +80,8 @@ impl<T: FromEntry> ConsumerEngine<T> {
         let lease = Lease::new(now);
         engine_state.leases.insert(run.0, lease.clone());
         self.delivered += 1;
-        let Some(delivery) = owned_state.delivery(run.0, attempt, decoded_entry, lease) else { return };
+        let Some(mut delivery) = owned_state.delivery(run.0, attempt, decoded_entry, lease) else { return };
+        self.process_spans.begin(&mut delivery);
         self.handlers.push(owned_state.shared.inbox.deliver(run, delivery));
     }
 
@@ -94,7 +95,10 @@ impl<T: FromEntry> ConsumerEngine<T> {
             let lease = lease.nth(nth);
             engine_state.leases.insert(run.0, lease.clone());
             runs.push(run);
-            deliveries.extend(owned_state.delivery(run.0, attempt, decoded_entry, lease));
+            if let Some(mut delivery) = owned_state.delivery(run.0, attempt, decoded_entry, lease) {
+                self.process_spans.begin(&mut delivery);
+                deliveries.push(delivery);
+            }
         }
         self.delivered += runs.len() as u64;
         self.handlers.push(owned_state.shared.inbox.deliver_all(runs, deliveries));
@@ -147,6 +151,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
         }
         let gone = answer == Err(Unanswered::Gone)
             && self.owned_state.as_ref().is_some_and(|owned_state| owned_state.shared.inbox.is_gone());
+        self.process_spans.end(id, answer.as_ref().ok());
         let mut started = true;
         if engine_state.machine.book().stage(id) == Some(EntryStage::Running { run })
             && let Some(lease) = engine_state.leases.remove(&id)
@@ -184,6 +189,7 @@ impl<T> OwnedEngineState<T> {
             fields,
             payload,
             lease: Held(lease),
+            span: tracing::Span::none(),
             answer: std::marker::PhantomData,
         })
     }

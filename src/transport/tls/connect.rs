@@ -107,7 +107,7 @@ fn refresh(options: &TlsOptions, last: &Mutex<Option<Built>>) -> Read {
         }
         // The files may be in the middle of a replacement, and the previous configuration is still valid.
         (Err(problem), Some((_, connector))) => {
-            tracing::warn!(%problem, "the tls files have changed and are invalid, the previous ones remain in use");
+            tracing::warn!(event = "tls.files_invalid", %problem, "the tls files have changed and are invalid, the previous ones remain in use");
             Ok(connector)
         }
         (Err(problem), None) => Err(problem),

@@ -87,7 +87,11 @@ impl Engine {
         };
         place.notifications = match setting {
             Some(setting) if !sends_events(&setting) => {
-                tracing::warn!(setting, "the server sends no key events; enable them with notify-keyspace-events");
+                tracing::warn!(
+                    event = "subscription.key_events_off",
+                    setting,
+                    "the server sends no key events; enable them with notify-keyspace-events"
+                );
                 Notifications::Off(setting)
             }
             _ => Notifications::Fine,
