@@ -44,7 +44,7 @@ impl Observed {
     #[inline]
     pub(crate) fn end(&mut self, failure: Option<&Error>) {
         if let Some(observation) = self.0.take() {
-            observation.end(failure);
+            (*observation).end(failure);
         }
     }
 
@@ -92,7 +92,7 @@ fn span_of(frame: &Frame, config: &RedisConfig) -> Span {
         server.port = Empty,
     );
     if let Some(unit) = frame.unit().filter(|unit| unit.len() != 1) {
-        span.record("db.operation.batch.size", unit.len() as u64);
+        span.record("db.operation.batch.size", i64::try_from(unit.len()).unwrap_or(i64::MAX));
     }
     if let Some(procedure) = procedure_of(frame) {
         span.record("db.stored_procedure.name", procedure);
@@ -101,7 +101,7 @@ fn span_of(frame: &Frame, config: &RedisConfig) -> Span {
     match config.mode() {
         Mode::Single(Address::Tcp(host)) => {
             span.record("server.address", host.host.as_str());
-            span.record("server.port", u64::from(host.port));
+            span.record("server.port", i64::from(host.port));
         }
         Mode::Single(Address::Unix(path)) => {
             span.record("server.address", tracing::field::display(path.display()));
@@ -156,7 +156,7 @@ pub(crate) fn kind_of(error: &Error) -> &'static str {
 
 impl Observation {
     #[cold]
-    fn end(mut self: Box<Self>, failure: Option<&Error>) {
+    fn end(mut self, failure: Option<&Error>) {
         self.ended = true;
         if let Some(error) = failure {
             if let Some(code) = error.code() {

@@ -12,14 +12,14 @@ pub trait TracePropagator: Send + Sync {
     /// The context of this span, to be written to a stream entry. `None` if it belongs to no trace.
     fn context_of(&self, span: &Span) -> Option<TraceParent>;
 
-    /// Links `span`, which handles an entry, to the producer of that entry.
-    fn link(&self, span: &Span, producer: TraceParent);
+    /// Connects `span`, which handles an entry, with the span that added the entry: as its parent, by a link, or both.
+    fn continue_from(&self, span: &Span, producer: TraceParent);
 }
 
 static PROPAGATOR: OnceLock<Box<dyn TracePropagator>> = OnceLock::new();
 
 /// Sets the propagator of the process. Afterwards [`Producer::append`](crate::Producer::append) writes `traceparent` to
-/// entries that have none, if its span is recorded, and the span of a handler is linked to the span of the producer.
+/// entries that have none, if its span is recorded, and the span of a handler is connected with the span of the producer.
 /// Returns whether it was set: the first call wins.
 ///
 /// The crate has no dependency on a tracing backend. With `tracing-opentelemetry` an implementation has 20 lines; the
@@ -34,6 +34,6 @@ pub(crate) fn context_of(span: &Span) -> Option<TraceParent> {
 
 pub(crate) fn link(span: &Span, producer: Option<TraceParent>) {
     if let (Some(propagator), Some(producer)) = (PROPAGATOR.get(), producer) {
-        propagator.link(span, producer);
+        propagator.continue_from(span, producer);
     }
 }

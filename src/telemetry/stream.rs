@@ -43,7 +43,7 @@ pub(crate) fn sent(span: &Span, id: Result<StreamId, &Error>) {
     }
 }
 
-/// `process {stream}`: a handler has an entry. It is a trace of its own, linked to the producer's.
+/// `process {stream}`: a handler has an entry. The propagator connects it with the span of the producer.
 pub(crate) fn process_span(name: &ConsumerName, id: StreamId, producer: Option<TraceParent>) -> Span {
     let span = tracing::debug_span!(
         target: STREAMS,
