@@ -18,6 +18,12 @@ pub(crate) enum Policy {
     ConnectionState,
     /// Reaches keys outside the prefix.
     Wide,
+    /// Uses an index, which covers the keys of every service unless its own prefixes are limited.
+    Search,
+    /// Computes with the time series of every service before it replies.
+    Grouped,
+    /// Lists labels of every service's time series, which have no prefix.
+    Labels,
     /// Shows activity of other services.
     Observing,
     /// Changes the server for every service.
@@ -39,6 +45,15 @@ impl Policy {
                 "it changes the shared connection for every other caller: set user, database and names in the configuration, and close the connection with `Redis::shutdown`, instead"
             }
             Self::Wide => "it reaches keys of other services: use `ScanKeys`, `CountKeys` or `ClearPrefix` instead",
+            Self::Search => {
+                "an index can cover the keys of every service: use the messages of `redis_actix::commands::search`, which stay inside the prefix, instead"
+            }
+            Self::Grouped => {
+                "GROUPBY and REDUCE also count the time series of other services: read the series with WITHLABELS and combine them in your program instead"
+            }
+            Self::Labels => {
+                "it shows the labels of other services' time series: use TS.MGET with WITHLABELS, whose reply is limited to the prefix, instead"
+            }
             Self::Observing => {
                 "it shows the activity of other services: use `redis.unprefixed()` instead if you operate the server"
             }
@@ -87,10 +102,10 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
             Policy::Subscribe
         }
 
-        "randomkey" | "dbsize" | "flushdb" | "flushall" | "swapdb" | "move" | "trimslots" | "ts.mget" | "ts.mrange"
-        | "ts.mrevrange" | "ts.queryindex" | "ts.querylabels" => Policy::Wide,
-        // An index covers every key that matches the prefix of the index, and its replies contain their names.
-        command if ["ft.", "_ft."].iter().any(|p| command.starts_with(p)) => Policy::Wide,
+        "randomkey" | "dbsize" | "flushdb" | "flushall" | "swapdb" | "move" | "trimslots" => Policy::Wide,
+        "ts.querylabels" => Policy::Labels,
+        "ts.mrange" | "ts.mrevrange" if has_word(argv, "GROUPBY") => Policy::Grouped,
+        command if ["ft.", "_ft."].iter().any(|p| command.starts_with(p)) => Policy::Search,
         "copy" if names_database(argv) => Policy::Wide,
         "cluster" => match sub {
             "getkeysinslot" | "countkeysinslot" => Policy::Wide,
@@ -132,9 +147,8 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
         | "restore-asking"
         | "search.clusterinfo"
         | "search.clusterrefresh"
-        | "search.clusterset"
-        | "timeseries.clusterset"
-        | "timeseries.refreshcluster" => Policy::Administration,
+        | "search.clusterset" => Policy::Administration,
+        command if command.starts_with("timeseries.") => Policy::Administration,
         _ if entry.admin() => Policy::Administration,
 
         "xread" | "xreadgroup" => match stream_options(argv) {
@@ -146,6 +160,10 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
         _ if entry.blocks() => Policy::Blocking,
         _ => Policy::Allowed,
     }
+}
+
+fn has_word(argv: &[impl AsRef<[u8]>], word: &str) -> bool {
+    argv.iter().any(|arg| is_word(arg.as_ref(), word))
 }
 
 /// `COPY source destination [DB n] [REPLACE]`
@@ -177,16 +195,22 @@ mod tests {
             (Policy::Subscribe, "SUBSCRIBE c|UNSUBSCRIBE|PSUBSCRIBE p|PUNSUBSCRIBE|SSUBSCRIBE c|SUNSUBSCRIBE"),
             (
                 Policy::Wide,
-                "RANDOMKEY|DBSIZE|FLUSHDB|FLUSHALL|SWAPDB 0 1|MOVE k 1|COPY a b DB 1|copy a b replace db 1|CLUSTER GETKEYSINSLOT 1 1|CLUSTER COUNTKEYSINSLOT 1|FT.SEARCH i q|_FT.DEBUG x|FT._LIST|TS.MGET FILTER a=b|TS.MRANGE - + FILTER a=b|TS.QUERYINDEX a=b",
+                "RANDOMKEY|DBSIZE|FLUSHDB|FLUSHALL|SWAPDB 0 1|MOVE k 1|COPY a b DB 1|copy a b replace db 1|CLUSTER GETKEYSINSLOT 1 1|CLUSTER COUNTKEYSINSLOT 1",
             ),
+            (Policy::Search, "FT.SEARCH i q|_FT.DEBUG x|FT._LIST|FT.CREATE i SCHEMA f TEXT"),
+            (
+                Policy::Grouped,
+                "TS.MRANGE - + FILTER a=b GROUPBY a REDUCE sum|ts.mrevrange - + filter a=b groupby a reduce sum",
+            ),
+            (Policy::Labels, "TS.QUERYLABELS *"),
             (Policy::Observing, "SLOWLOG GET|CLIENT LIST|CLIENT KILL a|CLIENT UNBLOCK 1|ACL LOG|INFO|MEMORY STATS"),
             (
                 Policy::Administration,
-                "CONFIG GET x|ACL SETUSER x|DEBUG JMAP|SHUTDOWN|REPLICAOF no one|FAILOVER|MODULE LIST|MIGRATE h 1 k 0 1|SAVE|BGSAVE|SLAVEOF no one|CLUSTER MEET a 1|FUNCTION FLUSH|SCRIPT FLUSH",
+                "CONFIG GET x|ACL SETUSER x|DEBUG JMAP|SHUTDOWN|REPLICAOF no one|FAILOVER|MODULE LIST|TIMESERIES.HELLO|MIGRATE h 1 k 0 1|SAVE|BGSAVE|SLAVEOF no one|CLUSTER MEET a 1|FUNCTION FLUSH|SCRIPT FLUSH",
             ),
             (
                 Policy::Allowed,
-                "GET k|XREAD STREAMS k 0|XREAD COUNT 1 STREAMS BLOCK 0|COPY a DB|COPY a b REPLACE|EVAL s 0|FCALL f 0|PUBLISH c m|JSON.SET k . 1|BF.ADD k v|TS.ADD k 1 1|MEMORY USAGE k|CLUSTER KEYSLOT k|SCRIPT LOAD s|KEYS *|SCAN 0",
+                "GET k|XREAD STREAMS k 0|XREAD COUNT 1 STREAMS BLOCK 0|COPY a DB|COPY a b REPLACE|EVAL s 0|FCALL f 0|PUBLISH c m|JSON.SET k . 1|BF.ADD k v|TS.ADD k 1 1|TS.MGET FILTER a=b|TS.MRANGE - + FILTER a=b|TS.QUERYINDEX a=b|MEMORY USAGE k|CLUSTER KEYSLOT k|SCRIPT LOAD s|KEYS *|SCAN 0",
             ),
             (Policy::Unknown, "NOSUCH k|CLIENT NOSUCH|get\0 k"),
         ];

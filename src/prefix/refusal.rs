@@ -39,7 +39,7 @@ impl RefusalClass {
             Policy::Blocking => Self::Blocking,
             Policy::Subscribe => Self::Subscribe,
             Policy::ConnectionState => Self::ConnectionState,
-            Policy::Wide => Self::Wide,
+            Policy::Wide | Policy::Search | Policy::Grouped | Policy::Labels => Self::Wide,
             Policy::Observing => Self::Observing,
             Policy::Administration => Self::Administration,
             Policy::Unknown => Self::Unknown,

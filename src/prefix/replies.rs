@@ -22,7 +22,7 @@ pub enum ReplyKeys {
     Each,
     /// Every element of element 1, after the cursor (`SCAN`).
     ScanPage,
-    /// Element 0 of each stream; the keys of the map in RESP3 (`XREAD`).
+    /// Element 0 of each stream or time series; the keys of the map in RESP3 (`XREAD`, `TS.MGET`).
     Streams,
     /// Every element, a channel (`PUBSUB CHANNELS`).
     Channels,
@@ -41,8 +41,8 @@ pub(crate) fn reply_keys(argv: &[impl AsRef<[u8]>]) -> ReplyKeys {
         ("blpop" | "brpop" | "bzpopmin" | "bzpopmax" | "lmpop" | "blmpop" | "zmpop" | "bzmpop", None) => {
             ReplyKeys::First
         }
-        ("xread" | "xreadgroup", None) => ReplyKeys::Streams,
-        ("keys", None) => ReplyKeys::Each,
+        ("xread" | "xreadgroup" | "ts.mget" | "ts.mrange" | "ts.mrevrange", None) => ReplyKeys::Streams,
+        ("keys" | "ts.queryindex", None) => ReplyKeys::Each,
         ("scan", None) => ReplyKeys::ScanPage,
         ("pubsub", Some("channels" | "shardchannels")) => ReplyKeys::Channels,
         ("pubsub", Some("numsub" | "shardnumsub")) => ReplyKeys::ChannelCounts,

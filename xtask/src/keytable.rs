@@ -4,6 +4,7 @@
 //! cargo xtask keytable                        data/commands/*.json -> src/prefix/table/generated.in
 //! cargo xtask keytable --check                fails when that would change the file
 //! cargo xtask keytable --from-server ADDR     asks a running server first, adds data/commands/<server>-<version>.json
+//! cargo xtask keytable --modules-of ADDR      the same for the commands of its modules: <server>-<version>-modules.json
 //! ```
 
 mod server;
@@ -26,8 +27,9 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
     let outcome = match words.as_slice() {
         [] => write_table(),
         ["--check"] => check_table(),
-        ["--from-server", address] => read_server(address).and_then(|()| write_table()),
-        _ => Err("usage: cargo xtask keytable [--check | --from-server HOST:PORT]".to_owned()),
+        ["--from-server", address] => read_server(address, false).and_then(|()| write_table()),
+        ["--modules-of", address] => read_server(address, true).and_then(|()| write_table()),
+        _ => Err("usage: cargo xtask keytable [--check | --from-server HOST:PORT | --modules-of HOST:PORT]".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,8 +67,12 @@ fn check_table() -> Outcome<()> {
     }
 }
 
-fn read_server(address: &str) -> Outcome<()> {
-    let (name, commands) = server::describe(address)?;
+fn read_server(address: &str, modules: bool) -> Outcome<()> {
+    let (mut name, mut commands) = server::describe(address)?;
+    if modules {
+        name.push_str("-modules");
+        commands.retain(|_, entry| words(entry, "flags").contains(&"module"));
+    }
     let path = data().join(format!("{name}.json"));
     std::fs::write(&path, one_command_a_line(&commands)?)
         .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
@@ -115,6 +121,8 @@ struct Merged {
     described: bool,
     flags: Vec<&'static str>,
     keys: Option<Vec<Value>>,
+    /// What a module registered, for a command that the documentation does not describe.
+    registered: Option<Vec<Value>>,
     rule: bool,
 }
 
@@ -126,6 +134,22 @@ const ADDED: [(&str, &str); 6] = [
     ("pubsub", "PUBSUB"),
     ("admin", "ADMIN"),
     ("no_mandatory_keys", "NO_KEYS_OK"),
+];
+
+/// Commands that modules flag as read-only although they change an index, a dictionary or a cursor. A write that counts
+/// as a read would be repeated after a lost link, and sent to a replica.
+const FLAGGED_WRONGLY: [&str; 11] = [
+    "cf.compact",
+    "ft._aliasaddifnx",
+    "ft._aliasdelifx",
+    "ft.aliasadd",
+    "ft.aliasdel",
+    "ft.aliasupdate",
+    "ft.cursor",
+    "ft.cursor del",
+    "ft.cursor read",
+    "ft.dictadd",
+    "ft.dictdel",
 ];
 
 fn generate(sources: &[(String, Source)]) -> Outcome<String> {
@@ -167,10 +191,15 @@ fn merge(merged: &mut Merged, name: &str, entry: &Value) -> Outcome<()> {
     merged.write |= flags.contains(&"write");
     if entry.get("arity").is_some() {
         merged.described = true;
-        merged.not_readonly |= !flags.contains(&"readonly");
+        merged.not_readonly |= !flags.contains(&"readonly") || FLAGGED_WRONGLY.contains(&name);
     }
 
     let (arity, keys) = match entry.get("arity").and_then(Value::as_i64) {
+        // A module registers -1 for any command, and one range of keys even where a count follows (CMS.MERGE).
+        Some(-1) if flags.contains(&"module") => {
+            merged.registered = said_keys(entry)?;
+            return Ok(());
+        }
         Some(arity) => (arity, said_keys(entry)?),
         None => keys_from_arguments(name, entry),
     };
@@ -264,7 +293,8 @@ fn constructor(name: &str, entry: &Merged) -> String {
         flags.push("RULE");
     }
     let flags = if flags.is_empty() { "NONE".to_owned() } else { flags.join(" | ") };
-    let keys: Vec<String> = match (&entry.keys, entry.rule) {
+    let keys = entry.keys.as_ref().or(entry.registered.as_ref());
+    let keys: Vec<String> = match (keys, entry.rule) {
         (Some(keys), false) => keys.iter().map(key_spec).collect(),
         _ => Vec::new(),
     };
