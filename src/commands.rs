@@ -27,7 +27,6 @@ pub mod bitmaps {
 }
 /// Bloom and cuckoo filters, count-min sketches, top-k lists and t-digests.
 pub mod bloom {
-    #[allow(unused_imports, unreachable_pub, reason = "the family has no messages yet")]
     pub use crate::messages::bloom::*;
 }
 /// Positions on the earth.
@@ -44,7 +43,6 @@ pub mod hyperloglog {
 }
 /// JSON documents.
 pub mod json {
-    #[allow(unused_imports, unreachable_pub, reason = "the family has no messages yet")]
     pub use crate::messages::json::*;
 }
 /// Keys of any type: existence, expiry, names.
@@ -99,11 +97,9 @@ pub mod strings {
 }
 /// Time series.
 pub mod time_series {
-    #[allow(unused_imports, unreachable_pub, reason = "the family has no messages yet")]
     pub use crate::messages::time_series::*;
 }
 /// Vector sets.
 pub mod vectors {
-    #[allow(unused_imports, unreachable_pub, reason = "the family has no messages yet")]
     pub use crate::messages::vectors::*;
 }

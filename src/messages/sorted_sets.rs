@@ -195,7 +195,7 @@ fn score_bound(bound: Bound<&f64>, open: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn lex_bound<M: AsRef<[u8]>>(bound: Bound<&M>, open: &[u8]) -> Vec<u8> {
+pub(super) fn lex_bound<M: AsRef<[u8]>>(bound: Bound<&M>, open: &[u8]) -> Vec<u8> {
     match bound {
         Bound::Included(member) => [b"[", member.as_ref()].concat(),
         Bound::Excluded(member) => [b"(", member.as_ref()].concat(),

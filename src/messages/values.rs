@@ -92,6 +92,13 @@ impl<T> ToRedisArgs for Json<T> {
 
 impl<T> ToSingleRedisArg for Json<T> {}
 
+/// Writes the value alone, so that a `Json` may be part of a document.
+impl<T: Serialize> Serialize for Json<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
+    }
+}
+
 impl<T: DeserializeOwned> FromRedisValue for Json<T> {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let text = shape::bytes(value)?;

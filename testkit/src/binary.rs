@@ -49,6 +49,15 @@ pub fn find_server() -> Result<PathBuf, MissingServer> {
     find_in(configured.as_deref(), &env::var_os("PATH").unwrap_or_default())
 }
 
+/// The server with the modules of Redis Stack: `REDIS_MODULES_SERVER`, else the one that `cargo xtask modules` of
+/// redis-actix installed below `target` of this workspace. `None` where there is none.
+#[must_use]
+pub fn find_modules_server() -> Option<PathBuf> {
+    let configured = env::var_os("REDIS_MODULES_SERVER").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/redis-modules/redis-server-with-modules");
+    Some(configured.unwrap_or_else(installed)).filter(|path| is_program(path))
+}
+
 fn find_in(configured: Option<&OsStr>, path: &OsStr) -> Result<PathBuf, MissingServer> {
     match configured {
         Some(value) => {

@@ -16,7 +16,7 @@ mod sentinel;
 mod server;
 mod tally;
 
-pub use binary::{MissingServer, find_server};
+pub use binary::{MissingServer, find_modules_server, find_server};
 pub use builder::RedisServerBuilder;
 pub use cluster::{RedisCluster, RedisClusterBuilder, cluster_options, form};
 pub use connection::Connection;

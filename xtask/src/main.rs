@@ -9,6 +9,7 @@ mod chaos;
 mod cluster;
 mod install;
 mod keytable;
+mod modules;
 mod package;
 mod prefix_report;
 mod server;
@@ -29,6 +30,8 @@ usage: cargo xtask <command>
                    of the callers (same, queue, other); --bars compares with the bars, --publish writes
                    docs/performance.md; --web loads an actix-web service with each client over HTTP, with wrk; --check counts instructions with valgrind and compares, --update stores them
   keytable         generates the key-position table from data/; --check compares, --from-server ADDR reads a server
+  modules          installs the server with modules that tests of JSON, Bloom, time series, vector sets and search use,
+                   in target/redis-modules, and prints its path; `test` does so too
   prefix-report    the effect of the prefix on every command, by server; --server ADDR or --program PATH selects one
   chaos [args]     random faults, invariants checked: --minutes N (1), --seed S; prints a summary. One server behind a
                    proxy, or with --cluster or --sentinel several: failovers, partitions, moving slots
@@ -54,6 +57,7 @@ const CANNOT: u8 = 2;
 /// Commands with their own arguments.
 const TOOLS: &[(&str, Tool)] = &[
     ("keytable", keytable::run),
+    ("modules", modules::run),
     ("prefix-report", prefix_report::run),
     ("package", package::run),
     ("structure", chaos::structure),
@@ -83,7 +87,15 @@ fn main() -> ExitCode {
             Err(e) => cannot(&e),
         },
         Ok(Task::Test { quick }) => match server::ensure() {
-            Ok(server) => steps::run_all(&server, quick),
+            Ok(server) => match modules::ensure() {
+                Ok(modules) => steps::run_all(&server, Some(&modules), quick),
+                // Not everyone has Python, but the tests of modules must not be missing unnoticed.
+                Err(e) if env::var_os("CI").is_some() => cannot(&e),
+                Err(e) => {
+                    println!("tests of module commands are skipped: {e}");
+                    steps::run_all(&server, None, quick)
+                }
+            },
             Err(e) => cannot(&e),
         },
         Ok(Task::Bench(args)) => match server::ensure() {

@@ -1,7 +1,7 @@
 //! The checks, in order. All run, also after a failure.
 
 use crate::totals::Totals;
-use crate::{cargo, server};
+use crate::{cargo, modules, server};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -49,7 +49,7 @@ struct Outcome {
 }
 
 /// Runs the checks and ends with the totals as the last line.
-pub(crate) fn run_all(server: &Path, quick: bool) -> ExitCode {
+pub(crate) fn run_all(server: &Path, modules: Option<&Path>, quick: bool) -> ExitCode {
     println!("server: {}", server.display());
     let mut totals = Totals::default();
     let (mut outcomes, mut skipped) = (Vec::new(), Vec::new());
@@ -64,7 +64,7 @@ pub(crate) fn run_all(server: &Path, quick: bool) -> ExitCode {
         }
         println!("\n== {}: cargo {}", step.name, step.args.join(" "));
         let start = Instant::now();
-        let ok = match run(step, server, &mut totals) {
+        let ok = match run(step, server, modules, &mut totals) {
             Ok(ok) => ok,
             Err(e) => {
                 eprintln!("xtask: cannot run cargo: {e}");
@@ -91,8 +91,9 @@ fn line(outcome: &Outcome) -> String {
     format!("{:<24} {word:<6} {:>7.1} s", outcome.name, outcome.took.as_secs_f64())
 }
 
-fn run(step: &Step, server: &Path, totals: &mut Totals) -> io::Result<bool> {
+fn run(step: &Step, server: &Path, modules: Option<&Path>, totals: &mut Totals) -> io::Result<bool> {
     let mut command = cargo::command(server);
+    command.envs(modules.map(|modules| (modules::VARIABLE, modules)));
     command.args(step.args).stdin(Stdio::null()).envs(step.env);
     if step.name != TESTS {
         return Ok(command.status()?.success());
