@@ -65,7 +65,6 @@ pub mod scripting {
 }
 /// Full-text and vector search.
 pub mod search {
-    #[allow(unused_imports, unreachable_pub, reason = "the family has no messages yet")]
     pub use crate::messages::search::*;
 }
 /// The server and its connections.

@@ -156,6 +156,16 @@ impl Frame {
         self
     }
 
+    /// Adds a name that gets the prefix and selects no cluster slot, such as the prefixes of an index.
+    pub(crate) fn unrouted(mut self, name: impl AsRef<[u8]>) -> Self {
+        let marks = self.marks.len();
+        self.push_marked(name.as_ref(), 0, false);
+        if let Some(mark) = self.marks.get_mut(marks) {
+            *mark = mark.unrouted();
+        }
+        self
+    }
+
     /// Adds a glob pattern for keys. It gets the prefix with its glob characters escaped.
     pub fn pattern(mut self, pattern: impl AsRef<[u8]>) -> Self {
         self.push_marked(pattern.as_ref(), 0, true);

@@ -318,6 +318,8 @@ mod fields_shapes_tests;
 #[cfg(test)]
 mod fields_tests;
 #[cfg(test)]
+pub(crate) mod module_tests;
+#[cfg(test)]
 mod replies_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -254,7 +254,10 @@ impl KeyPrefix {
             },
             _ => None,
         };
-        Error::server(error.code(), text.as_deref().or(error.details()))
+        // RediSearch begins its errors with the name of the index, where others have a code.
+        let own = Some(error.code()).filter(|_| !self.as_str().is_empty());
+        let code = own.and_then(|code| code.strip_prefix(self.as_str())).unwrap_or(error.code());
+        Error::server(code, text.as_deref().or(error.details()))
     }
 }
 

@@ -46,6 +46,11 @@ pub fn lines(prefix: &[u8]) -> Vec<Line> {
         for (name, entry) in commands {
             let args = entry.get("args").map_or("[]".to_owned(), Value::to_string);
             let arity = entry.get("arity").and_then(Value::as_i64);
+            let flags = entry.get("flags").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            // A module registers -1 for any command, without arguments: that says nothing.
+            if arity == Some(-1) && flags.iter().any(|flag| flag == "module") {
+                continue;
+            }
             arities.entry(name.clone()).or_default().extend(arity);
             trees.entry(name).or_default().insert(args);
         }

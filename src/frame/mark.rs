@@ -7,18 +7,20 @@ pub(super) struct Mark {
     header: u32,
     /// The offset of the prefix; not the start of the body for `__keyspace@0__:name`.
     insert: u32,
-    /// The length of the argument in 29 bits, and two flags above.
+    /// The length of the argument in 29 bits, and three flags above.
     packed: u32,
 }
 
 const GLOB: u32 = 1 << 31;
 /// The prefix is inserted inside the body.
 const INSIDE: u32 = 1 << 30;
+/// It is no key and selects no cluster slot.
+const UNROUTED: u32 = 1 << 29;
 
 impl Mark {
     /// `None` if an offset does not fit.
     pub(super) fn of(header: usize, insert: usize, len: usize, inside: bool, glob: bool) -> Option<Self> {
-        let len = u32::try_from(len).ok().filter(|len| *len < INSIDE)?;
+        let len = u32::try_from(len).ok().filter(|len| *len < UNROUTED)?;
         let flags = if inside { INSIDE } else { 0 } | if glob { GLOB } else { 0 };
         Some(Self { header: u32::try_from(header).ok()?, insert: u32::try_from(insert).ok()?, packed: len | flags })
     }
@@ -33,7 +35,7 @@ impl Mark {
     }
 
     pub(super) fn len(self) -> u32 {
-        self.packed & !(GLOB | INSIDE)
+        self.packed & !(GLOB | INSIDE | UNROUTED)
     }
 
     /// The offset of the argument's bytes, after `$12\r\n`.
@@ -46,6 +48,16 @@ impl Mark {
 
     pub(super) fn is_glob(self) -> bool {
         self.packed & GLOB != 0
+    }
+
+    /// The same argument, which selects no cluster slot.
+    pub(super) fn unrouted(self) -> Self {
+        Self { packed: self.packed | UNROUTED, ..self }
+    }
+
+    /// The argument is a key or a channel, which selects the cluster slot.
+    pub(super) fn selects_slot(self) -> bool {
+        self.packed & (GLOB | UNROUTED) == 0
     }
 
     /// The prefix is inserted unchanged in front of the first byte.

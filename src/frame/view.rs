@@ -22,7 +22,7 @@ impl<'a> View<'a> {
     /// Its keys and channels, without the prefix.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
         let encoded = self.encoded;
-        let keys = self.marks.iter().filter(|mark| !mark.is_glob());
+        let keys = self.marks.iter().filter(|mark| mark.selects_slot());
         keys.map(move |mark| {
             encoded.get(mark.insert() as usize..mark.body() as usize + mark.len() as usize).unwrap_or_default()
         })
@@ -33,7 +33,7 @@ impl<'a> View<'a> {
     /// Its keys and channels in order, each with the offset at which the prefix is inserted.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
         let encoded = self.encoded;
-        self.marks.iter().filter(|mark| !mark.is_glob()).map(move |mark| {
+        self.marks.iter().filter(|mark| mark.selects_slot()).map(move |mark| {
             let (body, insert) = (mark.body() as usize, mark.insert() as usize);
             (encoded.get(body..body + mark.len() as usize).unwrap_or_default(), insert - body)
         })

@@ -6,6 +6,7 @@ mod checks;
 mod connection;
 mod live;
 mod messages;
+mod modules;
 mod random;
 mod replies;
 

@@ -9,6 +9,8 @@ use super::channels::{Channel, Source, channel_pattern, source};
 use super::glob::strip_escaped;
 use super::table::lookup;
 
+mod search;
+
 /// The elements of a reply that are key names and lose the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -30,6 +32,15 @@ pub enum ReplyKeys {
     ChannelCounts,
     /// `sourceKey` and the keys of `rules` (`TS.INFO`).
     TimeSeries,
+    /// The id of each document, which is followed by `width - 1` other elements in RESP2 (`FT.SEARCH`).
+    Documents {
+        /// The number of elements of each document.
+        width: u8,
+    },
+    /// The field `__key` of each row (`FT.AGGREGATE`).
+    Rows,
+    /// The name of an index and its prefixes (`FT.INFO`).
+    Index,
 }
 
 /// The rule for the reply to a command line.
@@ -196,6 +207,9 @@ impl Names<'_> {
                     })
                     .collect(),
             ),
+            (ReplyKeys::Documents { width }, value) => search::documents(self, usize::from(width.max(1)), value),
+            (ReplyKeys::Rows, value) => search::rows(self, value),
+            (ReplyKeys::Index, value) => search::index(self, value),
             (_, value) => value,
         }
     }

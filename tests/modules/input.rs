@@ -5,7 +5,6 @@ use std::time::Duration;
 use redis_actix::commands::{bloom::*, json::*, time_series::*, vectors::*};
 use redis_actix::{Command, ErrorKind, Fate, Redis, RedisConfig};
 use redis_actix_test::{Answer, FakeServer};
-use serde_json::json;
 
 /// Sends a message that must not reach the server.
 async fn refused<M: Command>(redis: &Redis, message: M, words: &str)
@@ -34,7 +33,7 @@ async fn wrong_input_is_refused_with_words_before_it_is_sent() {
     refused(&redis, JsonSet::new("k", "$", &f64::NAN), "numbers must be finite").await;
     refused(&redis, JsonSet::new("k", "$", &1).if_absent().if_present(), "exclude each other").await;
     refused(&redis, JsonMGet::<String>::new(none, "$"), "needs at least one key").await;
-    refused(&redis, JsonMSet::new([("k", "$", json!(1)); 0]), "needs at least one key").await;
+    refused(&redis, JsonMSet::new([("k", "$", 1); 0]), "needs at least one key").await;
     refused(&redis, JsonArrAppend::new("k", "$", none), "needs at least one value").await;
     refused(&redis, JsonNumIncrBy::<f64>::new("k", "$", f64::NAN), "NaN or infinite").await;
     refused(&redis, BfReserve::new("f", 1.0, 1), "greater than 0 and less than 1").await;

@@ -16,6 +16,7 @@ use redis_actix_test::{RedisServer, find_modules_server};
 mod bloom;
 mod input;
 mod json;
+mod search;
 mod time_series;
 mod vectors;
 
