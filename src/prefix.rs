@@ -254,10 +254,11 @@ impl KeyPrefix {
             },
             _ => None,
         };
-        // RediSearch begins its errors with the name of the index, where others have a code.
-        let own = Some(error.code()).filter(|_| !self.as_str().is_empty());
-        let code = own.and_then(|code| code.strip_prefix(self.as_str())).unwrap_or(error.code());
-        Error::server(code, text.as_deref().or(error.details()))
+        let of_search = error.details().and_then(|text| replies::search::error(self.as_str(), error.code(), text));
+        match of_search {
+            Some((code, text)) => Error::server(&code, Some(&text)),
+            None => Error::server(error.code(), text.as_deref().or(error.details())),
+        }
     }
 }
 

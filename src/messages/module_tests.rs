@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::tests::indices;
 use crate::Command;
-use crate::commands::{bloom::*, json::*, time_series::*, vectors::*};
+use crate::commands::{bloom::*, json::*, search::*, time_series::*, vectors::*};
 use crate::frame::Frame;
 
 /// One row of the table: the frame, its words, which of them are keys, and whether it is repeatable.
@@ -232,8 +232,101 @@ fn series() -> Vec<Row> {
     ]
 }
 
+fn indexes() -> Vec<Row> {
+    let vector = VectorIndex::hnsw(2, DistanceMetric::Cosine).links(4).of(VectorType::Float64);
+    vec![
+        (
+            FtCreate::new("i", [Field::text("t").weight(2.0).sortable(), Field::tag("g").separator(';')]).frame(),
+            "FT.CREATE i ON HASH PREFIX 1  SCHEMA t TEXT WEIGHT 2.0 SORTABLE g TAG SEPARATOR ;",
+            &[1, 6],
+            WRITE,
+        ),
+        (
+            FtCreate::new("j", [Field::numeric("$.n").alias("n"), Field::vector("v", vector).no_index()])
+                .on_json()
+                .prefix("a:")
+                .prefix("b:")
+                .stopwords(["the"])
+                .skip_initial_scan()
+                .frame(),
+            "FT.CREATE j ON JSON PREFIX 2 a: b: STOPWORDS 1 the SKIPINITIALSCAN SCHEMA $.n AS n NUMERIC v VECTOR HNSW 8 \
+             TYPE FLOAT64 DIM 2 DISTANCE_METRIC COSINE M 4 NOINDEX",
+            &[1, 6, 7],
+            WRITE,
+        ),
+        (FtAlter::new("i", Field::geo("p")).frame(), "FT.ALTER i SCHEMA ADD p GEO", &[1], WRITE),
+        (FtDropIndex::new("i").delete_documents().frame(), "FT.DROPINDEX i DD", &[1], WRITE),
+        (FtAliasAdd::new("a", "i").frame(), "FT.ALIASADD a i", &[1, 2], WRITE),
+        (FtAliasUpdate::new("a", "i").frame(), "FT.ALIASUPDATE a i", &[1, 2], WRITE),
+        (FtAliasDel::new("a").frame(), "FT.ALIASDEL a", &[1], WRITE),
+        (FtAliasList::new("i").frame(), "FT.ALIASLIST i", &[1], READ),
+        (FtList::new().frame(), "FT._LIST", &[], READ),
+        (FtInfo::new("i").frame(), "FT.INFO i", &[1], READ),
+        (FtTagVals::new("i", "g").frame(), "FT.TAGVALS i g", &[1], READ),
+        (FtExplain::new("i", "q").dialect(2).frame(), "FT.EXPLAIN i q DIALECT 2", &[1], READ),
+        (FtDictAdd::new("d", ["a", "b"]).frame(), "FT.DICTADD d a b", &[1], WRITE),
+        (FtDictDel::new("d", "a").frame(), "FT.DICTDEL d a", &[1], WRITE),
+        (FtDictDump::new("d").frame(), "FT.DICTDUMP d", &[1], READ),
+        (
+            FtSpellCheck::new("i", "q").distance(2).include("d").exclude("e").frame(),
+            "FT.SPELLCHECK i q DISTANCE 2 TERMS INCLUDE d TERMS EXCLUDE e",
+            &[1, 7, 10],
+            READ,
+        ),
+        (FtSynUpdate::new("i", "g", "a").frame(), "FT.SYNUPDATE i g a", &[1], WRITE),
+        (FtSynDump::new("i").frame(), "FT.SYNDUMP i", &[1], READ),
+        (FtSugAdd::new("s", "a", 2).increment().payload("p").frame(), "FT.SUGADD s a 2.0 INCR PAYLOAD p", &[1], WRITE),
+        (FtSugGet::new("s", "a").max(3).frame(), "FT.SUGGET s a WITHSCORES WITHPAYLOADS MAX 3", &[1], READ),
+        (FtSugLen::new("s").frame(), "FT.SUGLEN s", &[1], READ),
+        (FtSugDel::new("s", "a").frame(), "FT.SUGDEL s a", &[1], WRITE),
+    ]
+}
+
+fn queries() -> Vec<Row> {
+    let search = || FtSearch::<Value>::new("i", "q");
+    vec![
+        (
+            search().in_keys(["a", "b"]).sort_by("n", Order::Desc).limit(0, 5).fields(["t"]).param("p", 1).frame(),
+            "FT.SEARCH i q WITHSCORES INKEYS 2 a b SORTBY n DESC LIMIT 0 5 RETURN 1 t PARAMS 2 p 1 DIALECT 2",
+            &[1, 6, 7],
+            READ,
+        ),
+        (search().json::<Value>().frame(), "FT.SEARCH i q WITHSCORES RETURN 1 $", &[1], READ),
+        (search().dialect(3).ids().frame(), "FT.SEARCH i q WITHSCORES NOCONTENT DIALECT 3", &[1], READ),
+        (search().profile().frame(), "FT.PROFILE i SEARCH QUERY q WITHSCORES", &[1], READ),
+        (
+            FtAggregate::<Value>::new("i", "*")
+                .load(["a"])
+                .group_by(["a"], [Reducer::quantile("n", 0.5).named("q")])
+                .sort_by([("q", Order::Asc)])
+                .apply("@q*2", "r")
+                .filter("@r>1")
+                .limit(0, 9)
+                .cursor(5, Some(Duration::from_secs(1)))
+                .frame(),
+            "FT.AGGREGATE i * LOAD 1 @a GROUPBY 1 @a REDUCE QUANTILE 2 @n 0.5 AS q SORTBY 2 @q ASC APPLY @q*2 AS r \
+             FILTER @r>1 LIMIT 0 9 WITHCURSOR COUNT 5 MAXIDLE 1000",
+            &[1],
+            WRITE,
+        ),
+        (
+            FtAggregate::<Value>::new("i", "*").load_key().profile().frame(),
+            "FT.PROFILE i AGGREGATE QUERY * LOAD 1 @__key",
+            &[1],
+            READ,
+        ),
+        (
+            FtHybrid::<Value>::new("i", "q", "v", &[0.0]).nearest(3).linear(0.5, 0.5).load(["t"]).limit(0, 2).frame(),
+            "FT.HYBRID i SEARCH q VSIM @v $vector KNN 2 K 3 COMBINE LINEAR 4 ALPHA 0.5 BETA 0.5 LOAD 1 @t LIMIT 0 2 \
+             PARAMS 2 vector \0\0\0\0",
+            &[1],
+            READ,
+        ),
+    ]
+}
+
 fn table() -> Vec<Row> {
-    [vectors(), json(), filters(), sketches(), series()].concat()
+    [vectors(), json(), filters(), sketches(), series(), indexes(), queries()].concat()
 }
 
 /// Every message of a module, for comparison with a server.

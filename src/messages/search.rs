@@ -15,7 +15,7 @@
 use redis::{FromRedisValue, Value};
 
 use super::arguments::IntoKeys;
-use super::{decode, shape, some_keys};
+use super::{decode, shape};
 use crate::error::Result;
 use crate::frame::{Frame, ReplyKeys};
 
@@ -190,7 +190,7 @@ fn row<T: FromRedisValue>(fields: Value) -> Result<T> {
 
 /// Keys of documents after an option.
 fn add_documents<M>(frame: Frame, word: &str, keys: impl IntoKeys<M>) -> Frame {
-    let keys = some_keys(Frame::default(), keys);
-    let names: Vec<Vec<u8>> = keys.args().map(<[u8]>::to_vec).collect();
-    names.into_iter().fold(frame.arg(word).arg(keys.len()), |frame, name| frame.unrouted(name))
+    let keys = keys.add_keys(Frame::default());
+    let frame = keys.args().fold(frame.arg(word).arg(keys.len()), Frame::unrouted);
+    if keys.len() == 0 { frame.invalid("needs at least one key") } else { frame }
 }

@@ -9,7 +9,7 @@ use super::channels::{Channel, Source, channel_pattern, source};
 use super::glob::strip_escaped;
 use super::table::lookup;
 
-mod search;
+pub(crate) mod search;
 
 /// The elements of a reply that are key names and lose the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -304,10 +304,17 @@ impl Names<'_> {
         }
     }
 
-    /// NOGROUP is the only server error that quotes a key.
+    /// Only NOGROUP quotes a key, and search quotes the names of indexes.
     fn error(&mut self, error: ServerError) -> Value {
         let text = match (error.code(), error.details()) {
             ("NOGROUP", Some(text)) => text,
+            (code, Some(text)) => {
+                let prefix = String::from_utf8_lossy(self.prefix);
+                return match search::error(&prefix, code, text) {
+                    Some((code, text)) => server_error(&format!("{code} {text}"), error),
+                    None => Value::ServerError(error),
+                };
+            }
             _ => return Value::ServerError(error),
         };
         let text = match strip_quoted(self.prefix, text) {
@@ -318,11 +325,15 @@ impl Names<'_> {
                 "no such key or consumer group".to_owned()
             }
         };
-        // `ServerError` has no constructor, so the server's line is parsed.
-        match redis::parse_redis_value(format!("-NOGROUP {text}\r\n").as_bytes()) {
-            Ok(value @ Value::ServerError(_)) => value,
-            _ => Value::ServerError(error),
-        }
+        server_error(&format!("NOGROUP {text}"), error)
+    }
+}
+
+/// An error with this text. `ServerError` has no constructor, so the server's line is parsed.
+fn server_error(line: &str, error: ServerError) -> Value {
+    match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()) {
+        Ok(value @ Value::ServerError(_)) => value,
+        _ => Value::ServerError(error),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis_actix::commands::{bloom::*, json::*, time_series::*, vectors::*};
+use redis_actix::commands::{bloom::*, json::*, search::*, time_series::*, vectors::*};
 use redis_actix::{Command, ErrorKind, Fate, Redis, RedisConfig};
 use redis_actix_test::{Answer, FakeServer};
 
@@ -53,6 +53,32 @@ async fn wrong_input_is_refused_with_words_before_it_is_sent() {
     refused(&redis, TsMGet::new(["room=a"]).labels(none), "needs at least one label").await;
 }
 
+#[actix::test]
+async fn wrong_input_for_search_is_refused_with_words_before_it_is_sent() {
+    let server = FakeServer::builder().on(|argv| panic!("sent {argv:?}")).start().unwrap();
+    let config = RedisConfig::builder().host("127.0.0.1").port(server.port()).key_prefix("t:").build().unwrap();
+    let redis = Redis::builder(config).start().unwrap();
+    let none: [&str; 0] = [];
+    let glob = "must not be empty or contain `*`";
+    refused(&redis, FtCreate::new("i*", [Field::text("t")]), glob).await;
+    refused(&redis, FtSearch::<redis_actix::Value>::new("", "q"), glob).await;
+    refused(&redis, FtAliasAdd::new("a", "i[x]"), glob).await;
+    refused(&redis, FtSpellCheck::new("i", "q").include("d?"), glob).await;
+    refused(&redis, FtSpellCheck::new("i", "q").distance(9), "between 1 and 4").await;
+    refused(&redis, FtCreate::new("i", []), "needs at least one field").await;
+    refused(&redis, FtCreate::new("i", [Field::numeric("n").weight(2.0)]), "does not fit the type").await;
+    refused(&redis, FtCreate::new("i", [Field::text("t")]).score(2.0), "between 0.0 and 1.0").await;
+    let flat = VectorIndex::flat(2, DistanceMetric::L2).links(3);
+    refused(&redis, FtCreate::new("i", [Field::vector("v", flat)]), "are for VectorIndex::hnsw").await;
+    refused(&redis, FtSearch::<redis_actix::Value>::new("i", "q").fields(none), "needs at least one field").await;
+    refused(&redis, FtSearch::<redis_actix::Value>::new("i", "q").in_keys(none), "needs at least one key").await;
+    refused(&redis, FtHybrid::<redis_actix::Value>::new("i", "q", "v", &[]), "needs a vector").await;
+    let both = FtHybrid::<redis_actix::Value>::new("i", "q", "v", &[1.0]).nearest(1).within(1.0);
+    refused(&redis, both, "exclude each other").await;
+    refused(&redis, FtSugAdd::new("s", "a", f64::NAN), "must be finite").await;
+    refused(&redis, FtDictAdd::new("d", none), "needs at least one term").await;
+}
+
 /// Commands that no server here has, with replies as documented.
 #[actix::test]
 async fn newer_commands_decode_documented_replies() {
@@ -62,6 +88,15 @@ async fn newer_commands_decode_documented_replies() {
         b"TS.NRANGE" => Answer::raw("*1\r\n*2\r\n:7\r\n*2\r\n$3\r\n1.5\r\n$3\r\nnan\r\n"),
         b"TS.NREVRANGE" => Answer::raw("*1\r\n*2\r\n:7\r\n*2\r\n,1.5\r\n,nan\r\n"),
         b"TS.READ" => Answer::raw("*1\r\n*2\r\n:7\r\n,2.5\r\n"),
+        b"FT.ALIASLIST" => Answer::raw("*2\r\n$3\r\nt:a\r\n$3\r\nu:b\r\n"),
+        b"FT.HYBRID" if argv[1] == b"t:i" => Answer::raw(
+            "*6\r\n$13\r\ntotal_results\r\n:1\r\n$7\r\nresults\r\n*1\r\n*4\r\n$5\r\n__key\r\n$5\r\nt:d:1\r\n\
+             $7\r\n__score\r\n$3\r\n0.5\r\n$8\r\nwarnings\r\n*0\r\n",
+        ),
+        b"FT.HYBRID" => Answer::raw(
+            "%3\r\n$13\r\ntotal_results\r\n:1\r\n$7\r\nresults\r\n*1\r\n%2\r\n$5\r\n__key\r\n$5\r\nt:d:1\r\n\
+             $7\r\n__score\r\n$3\r\n0.5\r\n$8\r\nwarnings\r\n*0\r\n",
+        ),
         _ => Answer::Default,
     });
     let server = server.start().unwrap();
@@ -77,4 +112,10 @@ async fn newer_commands_decode_documented_replies() {
     }
     let read = redis.send(TsRead::new("s", 5).block(Duration::from_millis(5), 1)).await.unwrap();
     assert_eq!(read[0].value, 2.5);
+    assert_eq!(redis.send(FtAliasList::new("i")).await.unwrap(), ["a"], "that of another service is dropped");
+    for index in ["i", "resp3"] {
+        let hybrid = FtHybrid::<std::collections::HashMap<String, String>>::new(index, "q", "v", &[1.0]);
+        let page = redis.send(hybrid.rank_fusion(60.0, 20)).await.unwrap();
+        assert_eq!((page.total, &*page.rows[0]["__key"], &*page.rows[0]["__score"]), (1, "d:1", "0.5"));
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, ToSingleRedisArg, Value};
 
-use super::query::{add_parameters, parameter};
+use super::query::{add_tail, parameter};
 use super::replies::{self, Profiled, Rows, SearchCursor};
 use super::{Order, add_counted, of_index, property};
 use crate::error::Result;
@@ -120,13 +120,17 @@ struct Steps {
 impl Rest for Steps {
     fn finish(self, head: Frame) -> Frame {
         let mut frame = head.arg(self.query).concat(self.steps);
+        // Repeated, it would leave a cursor behind, and the next read must go to the same server.
+        if self.cursor.is_none() {
+            frame = frame.read_only();
+        }
         if let Some((count, idle)) = self.cursor {
             frame = frame.arg("WITHCURSOR").arg("COUNT").arg(count.max(1));
             if let Some(idle) = idle {
                 frame = frame.arg("MAXIDLE").arg(millis(idle));
             }
         }
-        add_parameters(frame, self.parameters, self.dialect)
+        add_tail(frame, self.parameters, self.dialect)
     }
 }
 
@@ -155,7 +159,7 @@ command! {
 impl<T> FtAggregate<T> {
     /// Aggregates the documents of `index` that match `query`; `*` matches all.
     pub fn new(index: impl AsRef<[u8]>, query: impl Into<String>) -> Self {
-        let mut aggregate = Self::of(of_index("FT.AGGREGATE", index).read_only().reply_keys(ReplyKeys::Rows));
+        let mut aggregate = Self::of(of_index("FT.AGGREGATE", index).reply_keys(ReplyKeys::Rows));
         aggregate.rest.query = query.into();
         aggregate
     }

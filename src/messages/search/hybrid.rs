@@ -59,7 +59,7 @@ impl Rest for Parts {
             }
             None => frame,
         };
-        add_parameters(frame.concat(self.options), self.parameters, None)
+        add_parameters(frame.concat(self.options), self.parameters)
     }
 }
 

@@ -34,18 +34,23 @@ impl Query {
         if !self.returned.is_empty() {
             frame = add_counted(frame, "RETURN", self.returned);
         }
-        add_parameters(frame, self.parameters, self.dialect)
+        add_tail(frame, self.parameters, self.dialect)
     }
 }
 
-/// `PARAMS` and `DIALECT`. Parameters need at least the dialect 2.
-pub(super) fn add_parameters(frame: Frame, parameters: Vec<(String, Vec<u8>)>, dialect: Option<u8>) -> Frame {
-    let dialect = dialect.or((!parameters.is_empty()).then_some(2));
-    let mut frame = frame;
-    if !parameters.is_empty() {
-        frame = frame.arg("PARAMS").arg(2 * parameters.len());
-        frame = parameters.into_iter().fold(frame, |frame, (name, value)| frame.arg(name).arg(value));
+/// `PARAMS`.
+pub(super) fn add_parameters(frame: Frame, parameters: Vec<(String, Vec<u8>)>) -> Frame {
+    if parameters.is_empty() {
+        return frame;
     }
+    let frame = frame.arg("PARAMS").arg(2 * parameters.len());
+    parameters.into_iter().fold(frame, |frame, (name, value)| frame.arg(name).arg(value))
+}
+
+/// `PARAMS` and `DIALECT`. Parameters need at least the dialect 2.
+pub(super) fn add_tail(frame: Frame, parameters: Vec<(String, Vec<u8>)>, dialect: Option<u8>) -> Frame {
+    let dialect = dialect.or((!parameters.is_empty()).then_some(2));
+    let frame = add_parameters(frame, parameters);
     match dialect {
         Some(dialect) => frame.arg("DIALECT").arg(dialect),
         None => frame,

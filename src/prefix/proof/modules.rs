@@ -14,6 +14,9 @@ use crate::messages::tests::indices;
 /// Modules register one range of keys, also for commands with keys after a count, with two keys, or with keys before a
 /// path: `COMMAND GETKEYS` returns the first key only, or also the path.
 const REGISTERED_WRONGLY: [&str; 5] = ["CMS.MERGE", "TDIGEST.MERGE", "JSON.MGET", "TS.CREATERULE", "TS.DELETERULE"];
+/// Flagged as reads, but they change an index, a dictionary or a cursor.
+const UNFLAGGED_WRITES: [&str; 6] =
+    ["FT.AGGREGATE", "FT.ALIASADD", "FT.ALIASDEL", "FT.ALIASUPDATE", "FT.DICTADD", "FT.DICTDEL"];
 /// Flagged as a write, but it changes nothing.
 const UNFLAGGED_READS: [&str; 1] = ["TOPK.COUNT"];
 
@@ -48,19 +51,20 @@ fn each_module_message_marks_the_keys_that_the_server_finds() {
         let mut flags = Vec::new();
         strings(&fields[2], &mut flags);
         let reads = flags.contains(&&b"readonly"[..]) || UNFLAGGED_READS.contains(&name.as_str());
+        let reads = reads && !UNFLAGGED_WRITES.contains(&name.as_str());
         assert_eq!(frame.is_repeatable(), reads, "{}", shown(&frame));
 
         let question: Vec<&[u8]> = [&b"COMMAND"[..], b"GETKEYS"].into_iter().chain(argv.iter().copied()).collect();
         let answer = connection.ask(&question);
         let mut keys = Vec::new();
-        strings(&answer, &mut keys);
+        if !matches!(answer, Value::ServerError(_)) {
+            strings(&answer, &mut keys);
+        }
         let marked: Vec<&[u8]> = indices(&frame).into_iter().map(|at| argv[at]).collect();
-        let differs = REGISTERED_WRONGLY.contains(&name.as_str());
-        assert!(
-            if differs { keys.first() == marked.first() } else { keys == marked || marked.is_empty() },
-            "{}: {answer:?}",
-            shown(&frame)
-        );
+        // Names of search are no keys for the server, which registers at most the first one.
+        let partly = REGISTERED_WRONGLY.contains(&name.as_str()) || name.starts_with("FT.") && keys.len() <= 1;
+        let agrees = if partly { keys.iter().all(|key| marked.contains(key)) } else { keys == marked };
+        assert!(agrees || marked.is_empty(), "{}: {answer:?}", shown(&frame));
         compared += 1;
     }
     println!("{compared} messages compared; not on this server: {newer:?}");

@@ -132,3 +132,13 @@ fn pair(names: &mut Names<'_>, name: Value, value: Value) -> (Value, Value) {
     };
     (name, value)
 }
+
+/// The code and the text of an error that names an index, without the prefix. RediSearch begins some errors with the name
+/// where others have a code.
+pub(crate) fn error(prefix: &str, code: &str, text: &str) -> Option<(String, String)> {
+    let names_index = text.contains("index") || text.contains("Index") || text.contains("INDEX");
+    if prefix.is_empty() || !names_index || !(code.contains(prefix) || text.contains(prefix)) {
+        return None;
+    }
+    Some((code.replace(prefix, ""), text.replace(prefix, "")))
+}
