@@ -123,6 +123,9 @@ mod tests {
         assert!(keys(1).is_empty() && keys(2).is_empty());
         assert_eq!(keys(3), [b"d"]);
         assert_eq!(view(2).words().next(), Some(&b"KEYS"[..]));
+        let index = Frame::known("FT.CREATE").key("e").arg("PREFIX").arg(1).unrouted("f");
+        assert_eq!(index.view().keys().collect::<Vec<_>>(), [b"e"], "a prefix selects no slot");
+        assert_eq!(index.marked().marks.len(), 2, "but takes the key prefix");
         let channel = Frame::known("PUBLISH").channel("__keyspace@0__:k").arg("x");
         assert_eq!(channel.view().keys().collect::<Vec<_>>(), [b"k"]);
     }
