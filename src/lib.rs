@@ -27,6 +27,7 @@
 //! | outcome of a failed command | [`Error::fate`], [`Error::kind`], [`Error::code`] |
 //! | state of the connection | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
 //! | keys that commands can access | [`boundary`] |
+//! | guide, from the first connection to operating it | [`guide`] |
 //! | migration | [`coming_from`] redis-rs, ioredis, actix-redis |
 //! | stream consumers | [`StreamConsumer`] |
 //! | published messages and keyspace notifications | [`Redis::subscribe`], [`Topic`] |
@@ -75,6 +76,7 @@ mod dedicated;
 mod error;
 mod events;
 mod frame;
+pub mod guide;
 mod histogram;
 mod keyspace;
 mod lua;
