@@ -151,6 +151,7 @@ async fn rows_are_grouped_and_read_by_cursor() {
     .await;
 }
 
+/// Ablation: with prefixes in FT.CREATE that lack the key prefix FT.INFO has `prefixes: []` and `documents: 0`.
 #[actix::test]
 async fn indexes_aliases_and_dictionaries_belong_to_a_tenant() {
     for_each_protocol(async |tenants| {
@@ -208,7 +209,6 @@ async fn indexes_aliases_and_dictionaries_belong_to_a_tenant() {
     .await;
 }
 
-/// Ablation: without the `PREFIX` that FT.CREATE always has, `all` finds the documents of both.
 #[actix::test]
 async fn commands_of_search_built_by_hand_are_refused_with_fitting_words() {
     for_each_protocol(async |tenants| {

@@ -78,7 +78,7 @@ async fn rules_and_properties_have_the_callers_names() {
     .await;
 }
 
-/// Ablation: without `ReplyKeys::Streams` on TS.MGET the reply has `theirs:t`.
+/// Ablation: without `ReplyKeys::Streams` TS.MGET replies with three series instead of two.
 #[actix::test]
 async fn series_of_other_tenants_are_not_found_by_label() {
     for_each_protocol(async |tenants| {
