@@ -44,9 +44,10 @@ const PURE: &[&str] = &[
     "streams::machine",
 ];
 
-/// Modules that still import each other: dedicated connections are handles themselves, and a handle has dedicated
-/// connections.
-const KNOWN_CYCLE: &[&str] = &["client", "client::builder", "dedicated::blocking", "dedicated::pool", "pubsub"];
+/// Modules that still import each other: dedicated connections and those of threads are handles themselves, and a handle has
+/// such connections.
+const KNOWN_CYCLE: &[&str] =
+    &["client", "client::builder", "client::per_thread", "dedicated::blocking", "dedicated::pool", "pubsub"];
 
 /// The crates of actors and sockets.
 const IMPURE: &[&str] = &["actix", "actix_rt", "tokio"];
