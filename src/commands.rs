@@ -36,6 +36,10 @@ pub mod geo {
 /// Hashes.
 pub mod hashes {
     pub use crate::messages::hashes::*;
+    pub use crate::messages::hashes_expiry::*;
+    pub use crate::messages::hashes_fields::*;
+    pub use crate::messages::keys::TimeToLive;
+    pub use crate::messages::keys_expiry::ExpiresAt;
 }
 /// Approximate counts of distinct elements.
 pub mod hyperloglog {
@@ -48,12 +52,15 @@ pub mod json {
 /// Keys of any type: existence, expiry, names.
 pub mod keys {
     pub use crate::messages::keys::*;
+    pub use crate::messages::keys_expiry::*;
+    pub use crate::messages::keys_values::*;
     pub use crate::messages::scan::Keys;
 }
 /// Lists.
 pub mod lists {
     pub use crate::messages::blocking::{BLMPop, BLMove, BLPop, BRPop, ListEnd, Popped};
     pub use crate::messages::lists::*;
+    pub use crate::messages::lists_elements::*;
 }
 /// Publishing messages, and the state of subscriptions.
 pub mod pubsub {
@@ -61,6 +68,7 @@ pub mod pubsub {
 }
 /// Scripts and functions that run on the server.
 pub mod scripting {
+    pub use crate::messages::functions::*;
     pub use crate::messages::script::{FCall, FunctionLoad, Invocation, Script};
 }
 /// Full-text and vector search.
@@ -70,21 +78,27 @@ pub mod search {
 /// The server and its connections.
 pub mod server {
     pub use crate::messages::blocking::{Wait, WaitAof};
+    pub use crate::messages::operators::*;
     pub use crate::messages::server::*;
+    pub use crate::messages::server_replies::*;
 }
 /// Sets.
 pub mod sets {
     pub use crate::messages::sets::*;
+    pub use crate::messages::sets_algebra::*;
 }
 /// Sorted sets.
 pub mod sorted_sets {
     pub use crate::messages::blocking::{BZMPop, BZPopMax, BZPopMin, Popped, ScoreEnd};
     pub use crate::messages::sorted_sets::*;
+    pub use crate::messages::sorted_sets_algebra::*;
+    pub use crate::messages::sorted_sets_ranges::*;
 }
 /// Streams and consumer groups.
 pub mod streams {
     pub use crate::messages::stream_id::{InvalidStreamId, StreamId};
     pub use crate::messages::streams::*;
+    pub use crate::messages::streams_deletion::*;
     pub use crate::messages::streams_groups::*;
     pub use crate::messages::streams_pending::*;
     pub use crate::messages::streams_reads::*;
@@ -93,6 +107,8 @@ pub mod streams {
 /// Strings and counters.
 pub mod strings {
     pub use crate::messages::strings::*;
+    pub use crate::messages::strings_conditions::*;
+    pub use crate::messages::strings_ranges::*;
 }
 /// Time series.
 pub mod time_series {

@@ -250,6 +250,12 @@ impl Frame {
         self
     }
 
+    /// Like [`invalid`](Self::invalid), for a text that names values.
+    pub(crate) fn refuse(mut self, why: String) -> Self {
+        self.fault.get_or_insert_with(|| Error::invalid_command(why));
+        self
+    }
+
     /// The name of the command with its subcommand, in upper case; for joined commands the name of the unit, in lower
     /// case.
     #[must_use]

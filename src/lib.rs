@@ -114,7 +114,7 @@ pub use dedicated::watch::{Watch, Watched};
 pub use error::{Error, ErrorKind, Fate, Phase, Result};
 pub use events::{Cause, CauseKind, ConnectionEvent, ConnectionState, Status};
 pub use frame::{Frame, ReadFrom, ReplyKeys, WhenDown};
-pub use keyspace::unprefixed::RawKeyspace;
+pub use keyspace::unprefixed::{RawKeyspace, Unprefixed};
 pub use keyspace::{
     ClearFuture, ClearPrefix, ClearProgress, CountKeys, ScanHash, ScanKeys, ScanSet, ScanSortedSet, ScanStream,
 };
@@ -156,6 +156,7 @@ pub use pubsub::backlog::Overflow;
 pub use pubsub::event::{ChannelMessage, KeyEvent, SubscriptionEvent};
 pub use pubsub::subscription::{SubscribeFuture, Subscription, SubscriptionStats};
 pub use pubsub::topic::{Topic, TopicKind};
+pub use redis;
 pub use redis::Value;
 pub use streams::batch::Batch;
 pub use streams::builder::{OrderedBy, Ordering, StreamConsumerBuilder, Unordered};

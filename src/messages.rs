@@ -36,6 +36,13 @@ use arguments::{IntoKeys, IntoValues};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a command that a connection executes",
+    label = "expected a message of `redis_actix::commands`, `Raw`, `Pipeline` or your own command",
+    note = "for your own command: `#[derive(actix::Message)]`, `#[rtype(result = \"redis_actix::Result<Reply>\")]`, and `impl redis_actix::Command`",
+    note = "for several commands pass one tuple: `Pipeline::new((a, b))`",
+    note = "a reply type must implement `redis::FromRedisValue`: wrap a value of serde in `Json<T>`, and the fields of a hash in `Struct<T>`"
+)]
 pub trait Command: Message<Result = Result<<Self as Command>::Reply>> + Send + 'static {
     /// The type of the reply.
     type Reply: Send + 'static;
@@ -157,6 +164,42 @@ impl Rest for Frame {
     }
 }
 
+/// The options of a message that exclude others of their group, by the name of their method.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Chosen {
+    expiry: &'static str,
+    condition: &'static str,
+}
+
+impl Rest for Chosen {
+    fn finish(self, head: Frame) -> Frame {
+        head
+    }
+}
+
+/// Options that exclude others, and the arguments behind them.
+#[derive(Clone, Default)]
+pub(crate) struct ChosenThen {
+    chosen: Chosen,
+    tail: Frame,
+}
+
+impl Rest for ChosenThen {
+    fn finish(self, head: Frame) -> Frame {
+        head.concat(self.tail)
+    }
+}
+
+/// Adds an option of a group of which a command takes one; `slot` is the method that has set one before.
+fn choose(slot: &mut &'static str, by: &'static str, frame: Frame, words: impl redis::ToRedisArgs) -> Frame {
+    let frame = match *slot {
+        "" => frame,
+        before => frame.refuse(format!("{before} and {by} exclude each other: remove one of the two")),
+    };
+    *slot = by;
+    frame.arg(words)
+}
+
 /// Declares a message: the struct, its options, and its [`Command`]. The constructors are in an `impl` next to it.
 /// `rest` is the part that is encoded last, `by` decodes the answer.
 macro_rules! command {
@@ -176,6 +219,12 @@ macro_rules! command {
         impl $(<$t>)? $name $(<$t>)? {
             fn of(frame: $crate::frame::Frame) -> Self {
                 Self { frame, rest: Default::default(), $(reply: std::marker::PhantomData::<fn() -> $t>)? }
+            }
+
+            #[allow(dead_code, reason = "not every message has options")]
+            fn opt(mut self, option: impl redis::ToRedisArgs) -> Self {
+                self.frame = self.frame.arg(option);
+                self
             }
 
             /// Sets the deadline of this command over all phases; see [`Frame::timeout`](crate::Frame::timeout).
@@ -249,6 +298,14 @@ pub(crate) fn unix_millis(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Adds a count as a negative number, which means to the server that elements may repeat or are counted from the tail.
+fn negative(frame: Frame, count: u64) -> Frame {
+    match i64::try_from(count) {
+        Ok(count) => frame.arg(-count),
+        Err(_) => frame.invalid("a count is at most 9223372036854775807"),
+    }
+}
+
 /// Adds at least one key.
 fn some_keys<M>(frame: Frame, keys: impl IntoKeys<M>) -> Frame {
     at_least_one(frame, "needs at least one key", |frame| keys.add_keys(frame))
@@ -281,14 +338,21 @@ mod fields_de;
 pub(crate) mod fields_error;
 mod fields_looks;
 pub(crate) mod fields_search;
+pub(crate) mod functions;
 pub(crate) mod geo;
 pub(crate) mod hashes;
+pub(crate) mod hashes_expiry;
+pub(crate) mod hashes_fields;
 pub(crate) mod hyperloglog;
 pub(crate) mod internal;
 pub(crate) mod json;
 mod json_check;
 pub(crate) mod keys;
+pub(crate) mod keys_expiry;
+pub(crate) mod keys_values;
 pub(crate) mod lists;
+pub(crate) mod lists_elements;
+pub(crate) mod operators;
 pub(crate) mod outcomes;
 pub(crate) mod pipeline;
 pub(crate) mod pubsub;
@@ -298,16 +362,23 @@ pub(crate) mod scan;
 pub(crate) mod script;
 pub(crate) mod search;
 pub(crate) mod server;
+pub(crate) mod server_replies;
 pub(crate) mod sets;
+pub(crate) mod sets_algebra;
 mod shape;
 pub(crate) mod sorted_sets;
+pub(crate) mod sorted_sets_algebra;
+pub(crate) mod sorted_sets_ranges;
 pub(crate) mod stream_id;
 pub(crate) mod streams;
+pub(crate) mod streams_deletion;
 pub(crate) mod streams_groups;
 pub(crate) mod streams_pending;
 pub(crate) mod streams_reads;
 pub(crate) mod streams_replies;
 pub(crate) mod strings;
+pub(crate) mod strings_conditions;
+pub(crate) mod strings_ranges;
 pub(crate) mod time_series;
 pub(crate) mod transaction;
 pub(crate) mod values;

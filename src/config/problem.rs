@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Fate};
 ///
 /// The text never contains a value, because the value of a misspelt or swapped variable may be a secret. `{}` prints
 /// one line, `{:#}` one line per problem.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
 }
@@ -22,6 +22,13 @@ impl ConfigError {
     #[must_use]
     pub fn problems(&self) -> &[ConfigProblem] {
         &self.problems
+    }
+}
+
+/// Like `{:#}`, because a `main` that returns an error shows it with `Debug`.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:#}")
     }
 }
 

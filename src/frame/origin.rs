@@ -88,6 +88,9 @@ impl Frame {
 
     /// Marks a command of an operator: neither the command nor its reply is rewritten.
     pub(crate) fn unprefixed(mut self) -> Self {
+        if self.is_unit() {
+            return self.invalid("the unprefixed handle takes single commands: send them one by one");
+        }
         if self.fault.is_none() {
             let judged = by_hand::judge_unprefixed(&self.line(&self.argv()));
             self.fault = judged.err();

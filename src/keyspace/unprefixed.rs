@@ -1,7 +1,12 @@
 //! Access without the prefix, for operators.
 
+use actix::Message;
+use redis::Value;
+
 use crate::client::{Redis, SendFuture};
-use crate::messages::raw::Raw;
+use crate::error::Result;
+use crate::frame::Frame;
+use crate::messages::Command;
 
 /// A connection without the prefix; see [`Redis::unprefixed`].
 #[derive(Debug, Clone)]
@@ -28,14 +33,53 @@ impl Redis {
 impl RawKeyspace {
     /// Sends a command unchanged. Marks have no effect: `key` adds an ordinary argument.
     ///
+    /// ```no_run
+    /// # async fn example(redis: redis_actix::Redis) -> redis_actix::Result<()> {
+    /// use redis_actix::commands::server::{ClientList, ConfigGet};
+    ///
+    /// let operator = redis.unprefixed();
+    /// let clients = operator.send(ClientList::new()).await?;
+    /// let memory = operator.send(ConfigGet::new("maxmemory*")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// See [`Redis::send`]. Commands that change the connection are refused as well, with
     /// [`Error::refusal`](crate::Error::refusal), because other callers share it. So are blocking commands without a
-    /// maximum wait; see [`Raw::hold`].
+    /// maximum wait, see [`Raw::hold`](crate::Raw::hold), and pipelines.
     ///
     /// # Cancel safety
     /// See [`Redis::send`].
-    pub fn send<T: redis::FromRedisValue + Send + 'static>(&self, command: Raw<T>) -> SendFuture<Raw<T>> {
-        self.0.send(command.unprefixed())
+    pub fn send<M: Command>(&self, message: M) -> SendFuture<Unprefixed<M>> {
+        self.0.send(Unprefixed(message))
+    }
+}
+
+/// A message without the prefix, sent by [`RawKeyspace::send`].
+#[derive(Debug, Clone)]
+pub struct Unprefixed<M>(M);
+
+impl<M: Command> Message for Unprefixed<M> {
+    type Result = Result<M::Reply>;
+}
+
+impl<M: Command> Command for Unprefixed<M> {
+    type Reply = M::Reply;
+
+    fn frame(&self) -> Frame {
+        self.0.frame().unprefixed()
+    }
+
+    fn into_frame(self) -> Frame {
+        self.0.into_frame().unprefixed()
+    }
+
+    fn reply(value: Value) -> Result<M::Reply> {
+        M::reply(value)
+    }
+
+    fn reply_to(frame: &Frame, value: Value) -> Result<M::Reply> {
+        M::reply_to(frame, value)
     }
 }

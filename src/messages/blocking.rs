@@ -29,7 +29,7 @@ pub enum ListEnd {
 }
 
 impl ListEnd {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Left => "LEFT",
             Self::Right => "RIGHT",
@@ -47,7 +47,7 @@ pub enum ScoreEnd {
 }
 
 impl ScoreEnd {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Min => "MIN",
             Self::Max => "MAX",

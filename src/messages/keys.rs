@@ -72,33 +72,29 @@ impl Exists {
 macro_rules! expiry_conditions {
     ($name:ident) => {
         impl $name {
-            fn with(mut self, condition: &str) -> Self {
-                self.frame = self.frame.arg(condition);
-                self
-            }
-
             /// Only if the key has no expiry yet. Needs Redis 7.0, like the other conditions.
             pub fn if_no_expiry(self) -> Self {
-                self.with("NX")
+                self.opt("NX")
             }
 
             /// Only if the key has an expiry.
             pub fn if_expiry(self) -> Self {
-                self.with("XX")
+                self.opt("XX")
             }
 
             /// Only if the new expiry is later; a key without expiry counts as never expiring.
             pub fn if_later(self) -> Self {
-                self.with("GT")
+                self.opt("GT")
             }
 
             /// Only if the new expiry is sooner; a key without expiry counts as never expiring.
             pub fn if_sooner(self) -> Self {
-                self.with("LT")
+                self.opt("LT")
             }
         }
     };
 }
+pub(super) use expiry_conditions;
 
 command! {
     /// `EXPIRE`: sets an expiry in whole seconds. The reply is `false` if the key does not exist or a condition was

@@ -2,7 +2,7 @@
 
 use redis::ToSingleRedisArg;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, ReplyKeys};
 use crate::prefix::channels::{Channel, ONLY_THE_SERVER, channel as rule};
 
 command! {
@@ -43,5 +43,55 @@ impl SPublish {
     /// Publishes `payload` on the shard channel `channel`, which gets the prefix like a key.
     pub fn new(channel: impl AsRef<[u8]>, payload: impl ToSingleRedisArg) -> Self {
         Self::of(Frame::known("SPUBLISH").channel(channel).arg(payload))
+    }
+}
+
+command! {
+    /// `PUBSUB CHANNELS`: the channels with subscribers that match a glob pattern.
+    PubSubChannels => Vec<Vec<u8>>
+}
+
+impl PubSubChannels {
+    /// Channels that match `pattern`. The prefix is matched literally.
+    pub fn new(pattern: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("PUBSUB CHANNELS").channel_pattern(pattern).reply_keys(ReplyKeys::Channels))
+    }
+}
+
+command! {
+    /// `PUBSUB SHARDCHANNELS`: the shard channels with subscribers that match a glob pattern. Needs Redis 7.0.
+    PubSubShardChannels => Vec<Vec<u8>>
+}
+
+impl PubSubShardChannels {
+    /// Shard channels that match `pattern`. The prefix is matched literally.
+    pub fn new(pattern: impl AsRef<[u8]>) -> Self {
+        Self::of(Frame::known("PUBSUB SHARDCHANNELS").channel_pattern(pattern).reply_keys(ReplyKeys::Channels))
+    }
+}
+
+command! {
+    /// `PUBSUB NUMSUB`: the number of subscribers of channels, without those of patterns.
+    PubSubNumSub => Vec<(Vec<u8>, u64)>
+}
+
+impl PubSubNumSub {
+    /// Counts the subscribers of `channels`.
+    pub fn new<C: AsRef<[u8]>>(channels: impl IntoIterator<Item = C>) -> Self {
+        let frame = Frame::known("PUBSUB NUMSUB").reply_keys(ReplyKeys::ChannelCounts);
+        Self::of(channels.into_iter().fold(frame, Frame::channel))
+    }
+}
+
+command! {
+    /// `PUBSUB SHARDNUMSUB`: the number of subscribers of shard channels. Needs Redis 7.0.
+    PubSubShardNumSub => Vec<(Vec<u8>, u64)>
+}
+
+impl PubSubShardNumSub {
+    /// Counts the subscribers of `channels`.
+    pub fn new<C: AsRef<[u8]>>(channels: impl IntoIterator<Item = C>) -> Self {
+        let frame = Frame::known("PUBSUB SHARDNUMSUB").reply_keys(ReplyKeys::ChannelCounts);
+        Self::of(channels.into_iter().fold(frame, Frame::channel))
     }
 }

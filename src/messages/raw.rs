@@ -69,12 +69,6 @@ impl<T> Raw<T> {
         Self::of(argv.iter().fold(Frame::known(name).read_only(), |frame, arg| frame.arg(arg.as_slice())))
     }
 
-    /// Disables the prefix, for operators.
-    pub(crate) fn unprefixed(mut self) -> Self {
-        self.frame = self.frame.unprefixed();
-        self
-    }
-
     /// Adds a key. It gets the prefix.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.frame = self.frame.key(key);

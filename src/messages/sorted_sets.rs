@@ -8,11 +8,33 @@ use redis::ToSingleRedisArg;
 use super::{
     Rest,
     arguments::{IntoScored, IntoValues, Score},
-    at_least_one, some_values,
+    at_least_one, choose, some_values,
 };
 use crate::frame::Frame;
 
 const NO_MEMBER: &str = "needs at least one member";
+pub(super) const NAN_BOUND: &str = "a score is NaN; scores must be numbers";
+
+/// The members of ZADD, behind its options.
+#[derive(Clone, Default)]
+struct Added {
+    /// The methods that were called: whether members exist, and how scores change.
+    exists: &'static str,
+    changes: &'static str,
+    members: Frame,
+}
+
+impl Rest for Added {
+    fn finish(self, head: Frame) -> Frame {
+        let head = match (self.exists, self.changes) {
+            ("if_absent()", changes) if !changes.is_empty() => {
+                head.refuse(format!("if_absent() and {changes} exclude each other: remove one of the two"))
+            }
+            _ => head,
+        };
+        head.concat(self.members)
+    }
+}
 
 command! {
     /// `ZADD`: adds members with their scores, or changes the scores of existing members. The reply is the number of
@@ -24,7 +46,7 @@ command! {
     /// let frame = ZAdd::new("board", [(10.0, "ada"), (7.5, "grace")]).if_greater().frame();
     /// assert_eq!(frame.args().nth(2), Some(&b"GT"[..]));
     /// ```
-    ZAdd<T = u64>, rest Frame => T
+    ZAdd<T = u64>, rest Added => T
 }
 
 impl ZAdd {
@@ -32,18 +54,18 @@ impl ZAdd {
     /// empty. A score is a number of any type and may be infinite; NaN is refused.
     pub fn new<M>(key: impl AsRef<[u8]>, members: impl IntoScored<M>) -> Self {
         let mut add = Self::of(Frame::known("ZADD").key(key));
-        add.rest = at_least_one(Frame::default(), NO_MEMBER, |frame| members.add_scored(frame));
+        add.rest.members = at_least_one(Frame::default(), NO_MEMBER, |frame| members.add_scored(frame));
         add
     }
 
     /// Counts members with a changed score as well as new ones.
     pub fn changed(self) -> Self {
-        self.with("CH")
+        self.opt("CH")
     }
 
     /// Adds the score to that of the one member. The reply is its new score, or `None` if a condition was not met.
     pub fn incr(self) -> ZAdd<Option<f64>> {
-        let frame = if self.rest.len() == 2 {
+        let frame = if self.rest.members.len() == 2 {
             self.frame.arg("INCR")
         } else {
             self.frame.invalid("incr() requires exactly one member")
@@ -53,35 +75,34 @@ impl ZAdd {
 }
 
 impl<T> ZAdd<T> {
-    fn with(mut self, option: &str) -> Self {
-        self.frame = self.frame.arg(option);
+    /// Only adds new members, without changing scores.
+    pub fn if_absent(mut self) -> Self {
+        self.frame = choose(&mut self.rest.exists, "if_absent()", self.frame, "NX");
         self
     }
 
-    /// Only adds new members, without changing scores.
-    pub fn if_absent(self) -> Self {
-        self.with("NX")
-    }
-
     /// Only changes scores, without adding members.
-    pub fn if_present(self) -> Self {
-        self.with("XX")
+    pub fn if_present(mut self) -> Self {
+        self.frame = choose(&mut self.rest.exists, "if_present()", self.frame, "XX");
+        self
     }
 
     /// Changes a score only to a greater one, and adds new members. Needs Redis 6.2.
-    pub fn if_greater(self) -> Self {
-        self.with("GT")
+    pub fn if_greater(mut self) -> Self {
+        self.frame = choose(&mut self.rest.changes, "if_greater()", self.frame, "GT");
+        self
     }
 
     /// Changes a score only to a lower one, and adds new members. Needs Redis 6.2.
-    pub fn if_less(self) -> Self {
-        self.with("LT")
+    pub fn if_less(mut self) -> Self {
+        self.frame = choose(&mut self.rest.changes, "if_less()", self.frame, "LT");
+        self
     }
 }
 
 /// The range between two bounds, and how it is read.
 #[derive(Clone, Default)]
-struct Span {
+pub(super) struct Span {
     from: Vec<u8>,
     to: Vec<u8>,
     by: By,
@@ -91,15 +112,34 @@ struct Span {
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
-enum By {
+pub(super) enum By {
     #[default]
     Index,
     Score,
     Lex,
 }
 
+impl Span {
+    pub(super) fn new(by: By, from: Vec<u8>, to: Vec<u8>) -> Self {
+        Self { from, to, by, ..Self::default() }
+    }
+
+    pub(super) fn reverse(&mut self) {
+        self.reverse = true;
+    }
+
+    pub(super) fn limit(&mut self, offset: u64, count: u64) {
+        self.limit = Some((offset, count));
+    }
+}
+
 impl Rest for Span {
     fn finish(self, head: Frame) -> Frame {
+        let is_nan = |bound: &[u8]| bound.ends_with(b"NaN");
+        let head = match self.by {
+            By::Score if is_nan(&self.from) || is_nan(&self.to) => head.invalid(NAN_BOUND),
+            _ => head,
+        };
         // In reverse order the server expects the upper bound of scores and texts first. Positions are counted from
         // the other end instead.
         let swap = self.reverse && self.by != By::Index;
@@ -186,13 +226,22 @@ impl<T> ZRange<T> {
     }
 }
 
-fn score_bound(bound: Bound<&f64>, open: &str) -> Vec<u8> {
+pub(super) fn score_bound(bound: Bound<&f64>, open: &str) -> Vec<u8> {
     match bound {
         Bound::Included(score) => format!("{score:?}"),
         Bound::Excluded(score) => format!("({score:?}"),
         Bound::Unbounded => open.to_owned(),
     }
     .into_bytes()
+}
+
+/// Adds both bounds of a range of scores.
+pub(super) fn score_range(frame: Frame, scores: &impl RangeBounds<f64>) -> Frame {
+    let (start, end) = (scores.start_bound(), scores.end_bound());
+    let is_nan =
+        |bound: Bound<&f64>| matches!(bound, Bound::Included(score) | Bound::Excluded(score) if f64::is_nan(*score));
+    let frame = if is_nan(start) || is_nan(end) { frame.invalid(NAN_BOUND) } else { frame };
+    frame.arg(score_bound(start, "-inf")).arg(score_bound(end, "+inf"))
 }
 
 pub(super) fn lex_bound<M: AsRef<[u8]>>(bound: Bound<&M>, open: &[u8]) -> Vec<u8> {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use redis::{ToSingleRedisArg, Value};
 
-use super::{arguments::IntoKeys, at_least_one, decode, millis, some_keys, unix_millis};
+use super::{Chosen, arguments::IntoKeys, at_least_one, choose, decode, millis, some_keys, unix_millis};
 use crate::error::Result;
 use crate::frame::Frame;
 
@@ -36,8 +36,8 @@ impl<T> GetDel<T> {
 command! {
     /// `SET`: writes a value. The reply is whether it was written, always `true` without a condition.
     ///
-    /// Without [`keep_ttl`](Self::keep_ttl) or a new expiry the key no longer expires. The server refuses two
-    /// expiries, or both conditions.
+    /// Without [`keep_ttl`](Self::keep_ttl) or a new expiry the key no longer expires. A second expiry or a
+    /// second condition is refused.
     ///
     /// ```
     /// use redis_actix::{Command, Set};
@@ -47,7 +47,7 @@ command! {
     /// let words: Vec<&[u8]> = frame.args().collect();
     /// assert_eq!(words, [&b"SET"[..], b"user:1", b"ada", b"PX", b"60000", b"NX"]);
     /// ```
-    Set => bool, by written
+    Set, rest Chosen => bool, by written
 }
 
 impl Set {
@@ -56,35 +56,61 @@ impl Set {
         Self::of(Frame::known("SET").key(key).arg(value))
     }
 
-    fn with(mut self, option: impl redis::ToRedisArgs) -> Self {
-        self.frame = self.frame.arg(option);
+    fn expiry(mut self, by: &'static str, words: impl redis::ToRedisArgs) -> Self {
+        self.frame = choose(&mut self.rest.expiry, by, self.frame, words);
+        self
+    }
+
+    fn condition(mut self, by: &'static str, words: impl redis::ToRedisArgs) -> Self {
+        self.frame = choose(&mut self.rest.condition, by, self.frame, words);
         self
     }
 
     /// Lets the key expire after `ttl` (whole milliseconds, at least 1).
     pub fn expire(self, ttl: Duration) -> Self {
-        self.with(("PX", millis(ttl)))
+        self.expiry("expire()", ("PX", millis(ttl)))
     }
 
     /// Lets the key expire at `at` (whole milliseconds, by the server's clock). A time in the past deletes the key
     /// immediately. Needs Redis 6.2.
     pub fn expire_at(self, at: SystemTime) -> Self {
-        self.with(("PXAT", unix_millis(at).max(1)))
+        self.expiry("expire_at()", ("PXAT", unix_millis(at).max(1)))
     }
 
     /// Keeps the current time to live of the key.
     pub fn keep_ttl(self) -> Self {
-        self.with("KEEPTTL")
+        self.expiry("keep_ttl()", "KEEPTTL")
     }
 
     /// Writes only if the key does not exist.
     pub fn if_absent(self) -> Self {
-        self.with("NX")
+        self.condition("if_absent()", "NX")
     }
 
     /// Writes only if the key exists.
     pub fn if_present(self) -> Self {
-        self.with("XX")
+        self.condition("if_present()", "XX")
+    }
+
+    /// Writes only if the current value is `value`. Needs Redis 8.4 or Valkey 8.1.
+    pub fn if_eq(self, value: impl ToSingleRedisArg) -> Self {
+        self.condition("if_eq()", ("IFEQ", value))
+    }
+
+    /// Writes only if the key does not exist or its value is not `value`. Needs Redis 8.4.
+    pub fn if_ne(self, value: impl ToSingleRedisArg) -> Self {
+        self.condition("if_ne()", ("IFNE", value))
+    }
+
+    /// Writes only if the [`Digest`](super::strings_conditions::Digest) of the current value is `digest`. Needs Redis 8.4.
+    pub fn if_digest_eq(self, digest: &str) -> Self {
+        self.condition("if_digest_eq()", ("IFDEQ", digest))
+    }
+
+    /// Writes only if the key does not exist or the [`Digest`](super::strings_conditions::Digest) of its value is not
+    /// `digest`. Needs Redis 8.4.
+    pub fn if_digest_ne(self, digest: &str) -> Self {
+        self.condition("if_digest_ne()", ("IFDNE", digest))
     }
 
     /// Also returns the previous value, or `None` if there was none. Together with [`if_absent`](Self::if_absent) it

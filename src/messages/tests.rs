@@ -1,5 +1,7 @@
 //! Every message with all its options, and the exact command that it sends.
 
+pub(crate) mod cases;
+
 use std::time::{Duration, SystemTime};
 
 use super::scan::{Keys, Page};

@@ -102,7 +102,9 @@ fn by_name(found: Found, argv: &[impl AsRef<[u8]>]) -> Policy {
             Policy::Subscribe
         }
 
-        "randomkey" | "dbsize" | "flushdb" | "flushall" | "swapdb" | "move" | "trimslots" => Policy::Wide,
+        "randomkey" | "dbsize" | "flushdb" | "flushall" | "swapdb" | "move" | "trimslots" | "clusterscan" => {
+            Policy::Wide
+        }
         "ts.querylabels" => Policy::Labels,
         "ts.mrange" | "ts.mrevrange" if has_word(argv, "GROUPBY") => Policy::Grouped,
         command if ["ft.", "_ft."].iter().any(|p| command.starts_with(p)) => Policy::Search,
@@ -195,7 +197,7 @@ mod tests {
             (Policy::Subscribe, "SUBSCRIBE c|UNSUBSCRIBE|PSUBSCRIBE p|PUNSUBSCRIBE|SSUBSCRIBE c|SUNSUBSCRIBE"),
             (
                 Policy::Wide,
-                "RANDOMKEY|DBSIZE|FLUSHDB|FLUSHALL|SWAPDB 0 1|MOVE k 1|COPY a b DB 1|copy a b replace db 1|CLUSTER GETKEYSINSLOT 1 1|CLUSTER COUNTKEYSINSLOT 1",
+                "RANDOMKEY|CLUSTERSCAN 0|DBSIZE|FLUSHDB|FLUSHALL|SWAPDB 0 1|MOVE k 1|COPY a b DB 1|copy a b replace db 1|CLUSTER GETKEYSINSLOT 1 1|CLUSTER COUNTKEYSINSLOT 1",
             ),
             (Policy::Search, "FT.SEARCH i q|_FT.DEBUG x|FT._LIST|FT.CREATE i SCHEMA f TEXT"),
             (

@@ -2,6 +2,7 @@
 
 mod arena;
 mod by_hand_tests;
+mod cases;
 mod checks;
 mod connection;
 mod live;

@@ -73,7 +73,8 @@ impl Connection {
             b'+' => Value::SimpleString(text),
             b'-' => redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap(),
             b':' => Value::Int(length()),
-            b',' | b'(' => Value::SimpleString(text),
+            b',' => Value::Double(text.parse().unwrap()),
+            b'(' => Value::SimpleString(text),
             b'#' => Value::Boolean(text == "t"),
             b'$' | b'=' if length() >= 0 => {
                 let mut bytes = vec![0; usize::try_from(length()).unwrap() + 2];
