@@ -18,6 +18,7 @@
 //! A command that returns your data has a type parameter: [`Get<T>`](strings::Get). The compiler infers it from the
 //! variable that receives the reply, or you write `Get::<String>::new("k")`. A command that returns facts of the server,
 //! such as a length, has a fixed type.
+#![doc = include_str!("../docs/commands.md")]
 
 pub use crate::messages::arguments::{Element, IntoKeys, IntoScored, IntoValues, Many, One, Score};
 

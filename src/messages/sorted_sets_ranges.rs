@@ -185,7 +185,9 @@ impl<T> ZMPop<T> {
     }
 }
 
-fn popped<T: FromRedisValue>(value: Value) -> Result<Option<Popped<Vec<(T, f64)>>>> {
+type Members<T> = Vec<(T, f64)>;
+
+fn popped<T: FromRedisValue>(value: Value) -> Result<Option<Popped<Members<T>>>> {
     shape::optional(value, |value| {
         let mut parts = shape::items(value)?.into_iter();
         Ok(Popped { key: shape::bytes(shape::next(&mut parts)?)?, value: scored(shape::next(&mut parts)?)? })

@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod chaos;
 mod cluster;
+mod commands;
 mod install;
 mod keytable;
 mod modules;
@@ -29,6 +30,7 @@ usage: cargo xtask <command>
                    get64/256, streams, memory, promptness, instructions, or endurance with --minutes N), --place the thread
                    of the callers (same, queue, other); --bars compares with the bars, --publish writes
                    docs/performance.md; --web loads an actix-web service with each client over HTTP, with wrk; --check counts instructions with valgrind and compares, --update stores them
+  commands         how users reach each command of each server; writes docs/commands.md; --check fails if one is missing
   keytable         generates the key-position table from data/; --check compares, --from-server ADDR reads a server
   modules          installs the server with modules that tests of JSON, Bloom, time series, vector sets and search use,
                    in target/redis-modules, and prints its path; `test` does so too
@@ -56,6 +58,7 @@ const CANNOT: u8 = 2;
 
 /// Commands with their own arguments.
 const TOOLS: &[(&str, Tool)] = &[
+    ("commands", commands::run),
     ("keytable", keytable::run),
     ("modules", modules::run),
     ("prefix-report", prefix_report::run),

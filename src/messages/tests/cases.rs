@@ -129,7 +129,7 @@ fn options_that_exclude_each_other_are_refused_with_both_names() {
     use std::time::{Duration, SystemTime};
     let second = Duration::from_secs(1);
     let point = geo::GeoPoint::new(1.0, 2.0);
-    let id = [streams::StreamId::new(1, 0); 0];
+    let id: [streams::StreamId; 0] = [];
     let none: [&str; 0] = [];
     let rows = [
         (strings::Set::new("k", 1).expire(second).keep_ttl().frame(), "expire() and keep_ttl() exclude each other"),
