@@ -20,6 +20,7 @@ pub mod promptness;
 pub mod publish;
 pub mod report;
 pub mod round;
+pub mod stream_builds;
 pub mod stream_limit;
 pub mod streams;
 pub mod suite;

@@ -1,10 +1,13 @@
 //! Measures and prints Markdown. `check` counts instructions, `instructions` those of the peers as well, `bars` compares
 //! with the bars, `publish` writes `docs/performance.md`, `outstanding` measures the processor time per operation with a
 //! million outstanding commands, `web` a service under HTTP load, `promptness` the latency of entries to handlers and of commands after a restart.
+//! `stream-builds PROGRAM [ROUNDS]` compares the stream consumer of this build with that of another one.
 
 use std::process::ExitCode;
 
-use redis_actix_bench::{args, bars, check, outstanding, promptness, publish, report, streams, suite, web};
+use redis_actix_bench::{
+    args, bars, check, outstanding, promptness, publish, report, stream_builds, streams, suite, web,
+};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -16,6 +19,8 @@ fn main() -> ExitCode {
         Some((first, [])) if first == "promptness" => promptness::run(),
         Some((first, rest)) if first == "web" => web::run(rest),
         Some((first, rest)) if first == "web-service" => web::serve(rest),
+        Some((first, [])) if first == "stream-round" => stream_builds::round(),
+        Some((first, rest)) if first == "stream-builds" => stream_builds::compare(rest),
         Some((first, rest)) if first == "publish" => publish::run(rest),
         _ => measure(args),
     };

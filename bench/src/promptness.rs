@@ -65,6 +65,16 @@ impl Handler<Delivery<Stamped>> for Clock {
 }
 
 async fn entries() -> Result<bool, String> {
+    let (trips, delays) = entry_latencies(ENTRIES).await?;
+    let bar = trips.middle * 2 + BEYOND;
+    let well = delays.high <= bar;
+    trips.print("PING, a round trip", "");
+    delays.print("an entry from before XADD to its handler, one each millisecond", &format!("p99 <= {bar:.0?}"));
+    Ok(well)
+}
+
+/// Round trips of a PING, and latencies from before XADD to the handler, of entries that come one each millisecond.
+pub(crate) async fn entry_latencies(entries: usize) -> Result<(Percentiles, Percentiles), String> {
     let server = RedisServer::builder().arg("--save", "").start().map_err(text)?;
     let redis = Redis::builder(config(server.port())?).start().map_err(text)?;
     let (took, mut taken) = mpsc::unbounded_channel();
@@ -72,11 +82,11 @@ async fn entries() -> Result<bool, String> {
     let clock = Clock { start, took }.start();
     let consumer = StreamConsumer::builder("events", "group").without_scheduled();
     let consumer = consumer.start::<Stamped>(&redis, clock.recipient()).map_err(text)?;
-    let mut round_trips = Vec::with_capacity(ENTRIES);
-    let mut delays = Vec::with_capacity(ENTRIES);
+    let mut round_trips = Vec::with_capacity(entries);
+    let mut delays = Vec::with_capacity(entries);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for _ in 0..ENTRIES {
+    for _ in 0..entries {
         ticks.tick().await;
         let asked = Instant::now();
         redis.send(Ping::new()).await.map_err(text)?;
@@ -88,12 +98,7 @@ async fn entries() -> Result<bool, String> {
     }
     consumer.drain(Duration::from_secs(5)).await.map_err(text)?;
     redis.shutdown(Duration::from_secs(5)).await.map_err(text)?;
-    let (trips, delays) = (Percentiles::of(round_trips), Percentiles::of(delays));
-    let bar = trips.middle * 2 + BEYOND;
-    let well = delays.high <= bar;
-    trips.print("PING, a round trip", "");
-    delays.print("an entry from before XADD to its handler, one each millisecond", &format!("p99 <= {bar:.0?}"));
-    Ok(well)
+    Ok((Percentiles::of(round_trips), Percentiles::of(delays)))
 }
 
 /// The last announced delay, and its time.
@@ -152,9 +157,10 @@ async fn comebacks() -> Result<bool, String> {
     Ok(well)
 }
 
-struct Percentiles {
-    middle: Duration,
-    high: Duration,
+/// Percentiles of durations.
+pub(crate) struct Percentiles {
+    pub(crate) middle: Duration,
+    pub(crate) high: Duration,
     most: Duration,
 }
 

@@ -79,7 +79,7 @@ impl Handler<Batch<Event>> for Counts {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Contender {
+pub(crate) enum Contender {
     Batches,
     Messages,
     Typed,
@@ -91,7 +91,7 @@ enum Contender {
 impl Contender {
     const ALL: [Self; 5] = [Self::Batches, Self::Messages, Self::Typed, Self::Raw, Self::Limit];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Batches => "redis-actix, a batch at a time",
             Self::Messages => "redis-actix, message by message",
@@ -104,9 +104,9 @@ impl Contender {
 
 /// The result of a round.
 #[derive(Clone, Copy)]
-struct Sample {
+pub(crate) struct Sample {
     /// Entries per second.
-    rate: f64,
+    pub(crate) rate: f64,
     /// Microseconds per entry, of this process and of the server.
     own: f64,
     server: f64,
@@ -142,7 +142,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     })
 }
 
-fn fill(server: &RedisServer) -> Result<(), String> {
+pub(crate) fn fill(server: &RedisServer) -> Result<(), String> {
     let mut connection = server.connect().map_err(text)?;
     let script = "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'payload', ARGV[2]) end return 1";
     for _ in 0..ENTRIES / 1000 {
@@ -152,7 +152,12 @@ fn fill(server: &RedisServer) -> Result<(), String> {
     Ok(())
 }
 
-async fn one(contender: Contender, server: &RedisServer, count: usize, entries: usize) -> Result<Sample, String> {
+pub(crate) async fn one(
+    contender: Contender,
+    server: &RedisServer,
+    count: usize,
+    entries: usize,
+) -> Result<Sample, String> {
     let mut admin = server.connect().map_err(text)?;
     admin.command(["XGROUP", "DESTROY", KEY, GROUP]).map_err(text)?;
     admin.command(["XGROUP", "CREATE", KEY, GROUP, "0"]).map_err(text)?;
@@ -295,7 +300,7 @@ fn table(count: usize, entries: usize, samples: &[Vec<Sample>; 5], one_by_one: &
     out
 }
 
-fn middle(mut values: Vec<f64>) -> f64 {
+pub(crate) fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);
     let at = |n: usize| values.get(n).copied().unwrap_or_default();
