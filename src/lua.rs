@@ -26,6 +26,8 @@ pub(crate) static LEASE: Lua = Lua::new(include_str!("scripts/lease.lua"));
 pub(crate) static TAKE: Lua = Lua::new(include_str!("scripts/take.lua"));
 /// Claims idle entries of other consumers.
 pub(crate) static SWEEP: Lua = Lua::new(include_str!("scripts/sweep.lua"));
+/// Renews the leases of entries that were delivered and not received yet.
+pub(crate) static RENEW_UNREAD: Lua = Lua::new(include_str!("scripts/renew_unread.lua"));
 /// Acquires a consumer name.
 pub(crate) static NAME: Lua = Lua::new(include_str!("scripts/name.lua"));
 /// Removes dead consumers.

@@ -427,6 +427,22 @@ impl Handler<Disconnect> for RedisActor {
     }
 }
 
+/// As [`Disconnect`], unless a reply is arriving on the link.
+pub(crate) struct DisconnectStalled(pub(crate) &'static str);
+
+impl Message for DisconnectStalled {
+    type Result = ();
+}
+
+impl Handler<DisconnectStalled> for RedisActor {
+    type Result = ();
+
+    fn handle(&mut self, disconnect: DisconnectStalled, ctx: &mut Context<Self>) {
+        self.count(1, ctx);
+        self.engine.borrow_mut().each_driver(|driver| driver.disconnect_stalled(disconnect.0));
+    }
+}
+
 /// Asks for the events of the connection from now on.
 pub(crate) struct Subscribe(pub(crate) Recipient<ConnectionEvent>);
 

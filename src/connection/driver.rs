@@ -446,6 +446,14 @@ impl Driver {
         }
     }
 
+    /// As [`disconnect`](Self::disconnect), unless a reply is arriving: on a slow line a large one takes minutes.
+    pub(crate) fn disconnect_stalled(&mut self, why: &'static str) {
+        let now = self.now();
+        if !self.established.as_ref().is_some_and(|link| link.liveness.is_receiving(now)) {
+            self.disconnect(why);
+        }
+    }
+
     /// Replaces the link as soon as its commands in flight are answered: nothing more is sent on it.
     pub(crate) fn replace_link(&mut self, cause: Cause) {
         if !self.link.is_ready() {

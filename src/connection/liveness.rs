@@ -19,6 +19,9 @@ pub(crate) enum LivenessVerdict {
 /// The number of bytes of an arriving reply that count as progress: a slow line takes minutes for a large one.
 const PART_OF_REPLY: usize = 16 * 1024;
 
+/// After this time without progress a reply is not arriving any more.
+const RECEIVING: Duration = Duration::from_secs(2);
+
 /// What a read of the socket has brought.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Received {
@@ -43,7 +46,7 @@ pub(crate) struct Liveness {
     /// No verdict before this, whatever the rest says.
     grace: Option<Instant>,
     written: u64,
-    /// How much of a reply came since its last progress.
+    /// How much of an incomplete reply has come.
     partial: usize,
 }
 
@@ -79,15 +82,21 @@ impl Liveness {
             return;
         }
         let is_complete = received.replied || received.other;
-        self.partial = if is_complete { 0 } else { self.partial + received.bytes };
-        if received.replied || self.partial >= PART_OF_REPLY {
-            (self.waiting_since, self.grace, self.partial) = (Some(now), None, 0);
+        let before = self.partial;
+        self.partial = if is_complete { 0 } else { before + received.bytes };
+        if received.replied || self.partial / PART_OF_REPLY > before / PART_OF_REPLY {
+            (self.waiting_since, self.grace) = (Some(now), None);
         }
     }
 
     /// For how long the oldest request has made no progress, by design or not.
     pub(crate) fn silent_for(&self, now: Instant) -> Duration {
         self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// Whether a large reply is arriving: a part of it has come lately.
+    pub(crate) fn is_receiving(&self, now: Instant) -> bool {
+        self.partial >= PART_OF_REPLY && self.silent_for(now) < RECEIVING
     }
 
     /// Whether the server may still hold an answer back by design.

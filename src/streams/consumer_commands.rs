@@ -10,7 +10,7 @@ use super::denials::Denials;
 use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, WhenDown};
-use crate::lua::{ACK_DELETE, DEAD_LETTER, LEASE, Lua, SWEEP, TAKE};
+use crate::lua::{ACK_DELETE, DEAD_LETTER, LEASE, Lua, RENEW_UNREAD, SWEEP, TAKE};
 use crate::messages::internal::Internal;
 use crate::messages::{
     decode,
@@ -22,7 +22,9 @@ use crate::messages::{
 use crate::streams::events::{ConsumerName, Missing};
 use crate::streams::machine::failure::{Failure, FailureKind};
 use crate::streams::machine::group_position::{LastEntry, Start};
-use crate::streams::machine::{ClaimReply, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply};
+use crate::streams::machine::{
+    ClaimReply, ClaimedEntry, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply, UnreadEntries,
+};
 
 /// A read has no deadline of its own; this one only says so to the connection.
 const NO_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -156,23 +158,30 @@ impl ConsumerCommands {
         count: usize,
         min_idle: Duration,
         clock: Option<(u64, Duration)>,
+        unread: Option<StreamId>,
     ) -> Result<SweepReply, Failure> {
         let args = |frame: Frame| {
             let frame = frame.arg(self.group()).arg(self.consumer()).arg(millis(min_idle)).arg(cursor).arg(count);
-            match clock {
+            let frame = match clock {
                 Some((clock, tolerance)) => frame.arg(clock).arg(millis(tolerance)),
                 None => frame.arg(-1).arg(0),
+            };
+            match unread {
+                Some(unread) => frame.arg(unread),
+                None => frame.arg(""),
             }
         };
         let Some(answer) = self.scripted(&SWEEP, &[self.stream()], args).await? else {
-            return self.sweep_without_scripts(cursor, count, min_idle, clock).await;
+            return self.sweep_without_scripts(cursor, count, min_idle, clock, unread).await;
         };
         let mut parts = items(answer)?.into_iter();
         let clock = decode(parts.next().unwrap_or(Value::Nil))?;
         let returned: Vec<(StreamId, u64, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
         let returned = returned.into_iter().map(|(id, count, idle)| (id, count, Duration::from_millis(idle))).collect();
         let Some(cursor) = parts.next() else { return Ok(SweepReply { clock, returned, claims: None }) };
-        let entries: Vec<(StreamId, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
+        let entries: Vec<(StreamId, u64, u64)> = decode(parts.next().unwrap_or(Value::Nil))?;
+        let claimed = |(id, deliveries, unread)| ClaimedEntry { id, deliveries, is_unread: unread == 1 };
+        let entries = entries.into_iter().map(claimed).collect();
         let gone: Vec<StreamId> = decode(parts.next().unwrap_or(Value::Nil))?;
         Ok(SweepReply { clock, returned, claims: Some(ClaimReply { cursor: decode(cursor)?, entries, gone }) })
     }
@@ -248,6 +257,20 @@ impl ConsumerCommands {
         } else {
             LEASE.run(redis, &[self.stream()], args).await?;
         }
+        Ok(())
+    }
+
+    /// Renews the leases of entries that were delivered to this consumer and have not arrived, over its own or another
+    /// connection.
+    pub(crate) async fn renew_unread(&self, redis: &Redis, unread: UnreadEntries) -> Result<(), Failure> {
+        let UnreadEntries { from, count, max_idle } = unread;
+        let args = |frame: Frame| {
+            frame.arg(self.group()).arg(self.consumer()).arg(from).arg(count).arg(millis(max_idle)).idempotent()
+        };
+        if self.denials.holds(Missing::Scripts) {
+            return self.renew_unread_without_scripts(redis, unread).await;
+        }
+        RENEW_UNREAD.run(redis, &[self.stream()], args).await?;
         Ok(())
     }
 

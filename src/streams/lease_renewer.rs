@@ -14,12 +14,16 @@ use actix::ArbiterHandle;
 use super::consumer_commands::ConsumerCommands;
 use crate::client::Redis;
 use crate::error::Result;
-use crate::streams::machine::{LeaseTerm, NAME_HELD};
+use crate::streams::machine::{LeaseTerm, NAME_HELD, UnreadEntries};
 
 /// What a consumer shows to the keeper.
 pub(crate) trait RenewedLeases: Send + Sync + 'static {
     /// The leases that should have been renewed by now and were not, and on which somebody still works.
     fn neglected(&self, min_idle: Duration, handler_deadline: Duration, now: Instant) -> Vec<LeaseTerm>;
+    /// The entries that were delivered, have not arrived, and whose leases should have been renewed by now.
+    fn neglected_unread(&self, handler_deadline: Duration, now: Instant) -> Option<UnreadEntries>;
+    /// The server has renewed the leases of those, by a request that was sent at `sent`.
+    fn unread_renewed(&self, sent: Instant);
     /// The server has confirmed leases that it was asked for at `sent`.
     fn renewed(&self, terms: &[LeaseTerm], sent: Instant);
     /// For how long its thread has not been seen to work, while entries are in hand.
@@ -66,11 +70,12 @@ async fn keep(
     let (Some(engine_state), Some(commands)) = (leases.upgrade(), commands.upgrade()) else { return false };
     let now = Instant::now();
     let terms = engine_state.neglected(min_idle, commands.handler_deadline, now);
+    let unread = engine_state.neglected_unread(commands.handler_deadline, now);
     let named = engine_state.needs_name(commands.handler_deadline, now);
     // A connection takes time to be made, and there will be little of it.
     let soon = engine_state.stands_still(now) > min_idle / 3;
     drop(engine_state);
-    if terms.is_empty() && !named && !soon {
+    if terms.is_empty() && unread.is_none() && !named && !soon {
         return true;
     }
     // Not the shared connection: that may be on the very thread that stands still.
@@ -86,6 +91,17 @@ async fn keep(
     };
     if named && let Err(failure) = commands.renew_name(&redis).await {
         tracing::debug!(%failure, "a consumer's name could not be renewed");
+    }
+    if let Some(unread) = unread {
+        let sent = Instant::now();
+        match commands.renew_unread(&redis, unread).await {
+            Ok(()) => {
+                if let Some(engine_state) = leases.upgrade() {
+                    engine_state.unread_renewed(sent);
+                }
+            }
+            Err(failure) => tracing::debug!(%failure, "leases could not be renewed"),
+        }
     }
     for terms in terms.chunks(CHUNK) {
         let sent = Instant::now();

@@ -22,11 +22,12 @@ mod stall;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod unread;
 
-pub(crate) use reports::{ClaimReply, DeadLetterOutcome, LeaseReply, SweepReply};
+pub(crate) use reports::{ClaimReply, ClaimedEntry, DeadLetterOutcome, LeaseReply, SweepReply};
 pub(crate) use settle::Handled;
 pub(crate) use setup::Holder;
-pub(crate) use terms::{Action, Arrival, DeadLetterRequest, LeaseTerm, OrderPosition, TakeReply, Terms};
+pub(crate) use terms::{Action, Arrival, DeadLetterRequest, LeaseTerm, OrderPosition, TakeReply, Terms, UnreadEntries};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -97,6 +98,9 @@ enum Flow {
 #[derive(Debug, Clone, Copy)]
 struct PendingRead {
     count: usize,
+    sent: Instant,
+    /// Since when it is the next one to be answered.
+    front_since: Instant,
     /// For entries to come. Whatever is sent behind it on its link waits as well.
     blocks: bool,
     look_at: Instant,
@@ -175,6 +179,7 @@ pub(crate) struct Consumer<P> {
     /// The last entry that this consumer has received, or found pending when it began. What is pending for it behind that
     /// was on its way to it: no handler can have had it.
     received: Option<StreamId>,
+    unread: unread::Unread,
     /// Parked entries whose lane is not known yet, and those that are being looked at for that.
     unkeyed: VecDeque<StreamId>,
     keying: Vec<StreamId>,
@@ -231,12 +236,15 @@ pub(crate) struct Consumer<P> {
     peek: Pace,
     ack: Pace,
     lease: Pace,
+    renew_unread: Pace,
     dead_letter: Pace,
     look: Pace,
     rename: Pace,
     forget: Pace,
     /// A typical entry's size, to keep a page within the bytes that are free.
     typical: usize,
+    /// The maximum size of a page: less than all bytes that may be in hand where pages take long to arrive.
+    page_bytes: usize,
     /// How long handlers take, on average, and when one last answered.
     handler_time: Option<Duration>,
     last_answer: Instant,
@@ -263,6 +271,7 @@ impl<P> Consumer<P> {
             recovery: Recovery::default(),
             suspect: None,
             received: None,
+            unread: unread::Unread::default(),
             unkeyed: VecDeque::new(),
             keying: Vec::new(),
             group_position: None,
@@ -304,11 +313,13 @@ impl<P> Consumer<P> {
             peek: Pace::default(),
             ack: Pace::default(),
             lease: Pace::default(),
+            renew_unread: Pace::default(),
             dead_letter: Pace::default(),
             look: Pace::default(),
             rename: Pace::default(),
             forget: Pace::default(),
             typical: 0,
+            page_bytes: terms.max_bytes,
             handler_time: None,
             last_answer: now,
             ahead: 0,

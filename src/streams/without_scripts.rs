@@ -11,9 +11,16 @@ use crate::client::Redis;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::messages::internal::Internal;
-use crate::messages::{decode, stream_id::StreamId, streams_pending::XAutoClaim, streams_replies::StreamEntry};
+use crate::messages::{
+    decode,
+    stream_id::StreamId,
+    streams_pending::{XAutoClaim, XPendingEntries},
+    streams_replies::StreamEntry,
+};
 use crate::streams::machine::failure::Failure;
-use crate::streams::machine::{ClaimReply, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply};
+use crate::streams::machine::{
+    ClaimReply, ClaimedEntry, DeadLetterOutcome, DeadLetterRequest, LeaseReply, LeaseTerm, SweepReply, UnreadEntries,
+};
 
 /// How often an entry becomes a dead letter, as in `dead_letter.lua`: two consumers whose dead letters go to each other's
 /// streams would move it round without end.
@@ -68,6 +75,7 @@ impl ConsumerCommands {
         count: usize,
         min_idle: Duration,
         expected: Option<(u64, Duration)>,
+        unread: Option<StreamId>,
     ) -> Result<SweepReply, Failure> {
         let time: (u64, u64) =
             decode(self.control.send(Internal(self.beside(Frame::known("TIME").read_only()))).await?)?;
@@ -75,10 +83,21 @@ impl ConsumerCommands {
         if expected.is_some_and(|(expected, tolerance)| clock.abs_diff(expected) > millis(tolerance)) {
             return Ok(SweepReply { clock, returned: Vec::new(), claims: None });
         }
+        let own: Vec<StreamId> = match unread {
+            Some(unread) => {
+                let pending = XPendingEntries::new(self.stream(), self.group(), unread.., count as u64);
+                let page = self.control.send(pending.consumer(self.consumer()).min_idle(min_idle)).await?;
+                page.into_iter().map(|entry| entry.id).collect()
+            }
+            None => Vec::new(),
+        };
         let claim = XAutoClaim::new(self.stream(), self.group(), self.consumer(), min_idle, cursor);
         let claimed = self.control.send(claim.just_id().count(count as u64)).await?;
         let counts = self.owned(claimed.entries.iter().copied()).await?;
-        let entries = claimed.entries.into_iter().zip(counts).filter_map(|(id, count)| Some((id, count?))).collect();
+        let claimed_entry = |(id, count): (StreamId, Option<u64>)| {
+            Some(ClaimedEntry { id, deliveries: count?, is_unread: own.contains(&id) })
+        };
+        let entries = claimed.entries.into_iter().zip(counts).filter_map(claimed_entry).collect();
         let claims = ClaimReply { cursor: claimed.cursor, entries, gone: claimed.deleted };
         // What others have handed back is taken over like what they have left: for the group's other consumers it is idle.
         Ok(SweepReply { clock, returned: Vec::new(), claims: Some(claims) })
@@ -107,6 +126,18 @@ impl ConsumerCommands {
         }
         // Whether an entry is somebody else's or nobody's is not known here.
         Ok(LeaseReply { lost: lost.into_iter().map(|(term, _)| term.id).collect(), absent: Vec::new(), gone })
+    }
+
+    pub(crate) async fn renew_unread_without_scripts(
+        &self,
+        redis: &Redis,
+        unread: UnreadEntries,
+    ) -> Result<(), Failure> {
+        let pending = XPendingEntries::new(self.stream(), self.group(), unread.from.., unread.count as u64);
+        let page = redis.send(pending.consumer(self.consumer())).await?;
+        let on_their_way = page.into_iter().filter(|entry| entry.idle <= unread.max_idle);
+        all(redis, on_their_way.map(|entry| self.claim(entry.id).arg("IDLE").arg(0).arg("JUSTID"))).await?;
+        Ok(())
     }
 
     pub(crate) async fn take_without_scripts(&self, entries: &[(StreamId, u64)]) -> Result<Vec<Counted>, Failure> {

@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 use super::delivery::size_of_fields;
 use super::shared_state::EngineState;
 use super::{ConsumerEngine, DecodedEntry, DecodedReport};
-use crate::actors::connection::{Disconnect, GetServerInfo, ReconnectNow};
+use crate::actors::connection::{DisconnectStalled, GetServerInfo, ReconnectNow};
 use crate::error::{Error, ErrorKind, Fate};
 use crate::events::Status;
 use crate::messages::{stream_id::StreamId, streams_replies::StreamEntry};
@@ -42,6 +42,7 @@ pub(super) enum Report {
     SweepReply(Result<SweepReply, Failure>),
     Acked(u64, Result<(), Failure>),
     Leased(Result<LeaseReply, Failure>),
+    RenewedUnread(Result<(), Failure>),
     DeadLetterOutcome(DeadLetterRequest, Result<DeadLetterOutcome, Failure>),
     Nothing,
 }
@@ -77,8 +78,13 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 commands.unblock(client).await;
                 Report::Nothing
             }),
-            Action::Sweep { cursor, count, min_idle, clock } => {
-                Box::pin(async move { Report::SweepReply(commands.sweep(cursor, count, min_idle, clock).await) })
+            Action::Sweep { cursor, count, min_idle, clock, unread } => {
+                Box::pin(
+                    async move { Report::SweepReply(commands.sweep(cursor, count, min_idle, clock, unread).await) },
+                )
+            }
+            Action::RenewUnread(unread) => {
+                Box::pin(async move { Report::RenewedUnread(commands.renew_unread(&commands.control, unread).await) })
             }
             Action::Ack { flight, ids } => {
                 self.acking.insert(flight, now);
@@ -89,7 +95,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 Report::DeadLetterOutcome(dead_letter_request.clone(), commands.dead_letter(dead_letter_request).await)
             }),
             Action::Disconnect { why } => {
-                commands.reader.actor().do_send(Disconnect(why));
+                commands.reader.actor().do_send(DisconnectStalled(why));
                 return;
             }
             Action::Run { id, run, attempt, alone, payload } => {
@@ -175,6 +181,7 @@ impl<T: FromEntry> ConsumerEngine<T> {
                 }
             }
             Report::Leased(answer) => machine.leased(answer, now),
+            Report::RenewedUnread(answer) => machine.renewed_unread(answer, now),
             Report::DeadLetterOutcome(dead_letter_request, answer) => {
                 machine.was_dead_lettered(dead_letter_request, answer, now)
             }

@@ -11,7 +11,7 @@ use crate::streams::delivery::FromEntry;
 use crate::streams::lease::Lease;
 use crate::streams::lease_renewer::RenewedLeases;
 use crate::streams::machine::ids::IdMap;
-use crate::streams::machine::{Consumer, LeaseTerm, NAME_HELD};
+use crate::streams::machine::{Consumer, LeaseTerm, NAME_HELD, UnreadEntries};
 
 /// What the lease renewer looks at from its own thread while this one stands still. Locked for a turn, in which no code of
 /// the user's runs but the drop of payloads.
@@ -48,14 +48,30 @@ impl<T: FromEntry> RenewedLeases for Mutex<EngineState<T>> {
         terms
     }
 
+    fn neglected_unread(&self, handler_deadline: Duration, now: Instant) -> Option<UnreadEntries> {
+        let EngineState { machine, turned, .. } = &*open(self);
+        if machine.is_closed() || now.saturating_duration_since(*turned) > handler_deadline {
+            return None;
+        }
+        machine.neglected_unread(now)
+    }
+
+    fn unread_renewed(&self, sent: Instant) {
+        open(self).machine.neglected_unread_renewed(sent);
+    }
+
     fn renewed(&self, terms: &[LeaseTerm], sent: Instant) {
         open(self).machine.renewed(terms.iter().map(|term| term.id), sent);
     }
 
     fn stands_still(&self, now: Instant) -> Duration {
         let EngineState { machine, turned, .. } = &*open(self);
-        let waits = machine.book().len() == 0 || machine.is_closed();
-        if waits { Duration::ZERO } else { now.saturating_duration_since(*turned) }
+        match machine.book().len() {
+            _ if machine.is_closed() => Duration::ZERO,
+            // It may sleep for long.
+            0 => machine.late(now),
+            _ => now.saturating_duration_since(*turned),
+        }
     }
 
     fn needs_name(&self, handler_deadline: Duration, now: Instant) -> bool {

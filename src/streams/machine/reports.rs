@@ -96,9 +96,8 @@ impl<P> Consumer<P> {
         self.tally.read += entries as u64;
         self.arriving.entries += entries;
         self.arriving.bytes += bytes;
-        // At any time since this process was last seen to look: then there was nothing.
-        let since = read.and_then(|read| read.since).or(self.looked);
-        self.arriving.since = self.arriving.since.or(since);
+        self.adapt_page_size(read, bytes, now);
+        self.arriving.since = self.arriving.since.or(self.delivered_since(read, bytes));
         self.arriving.ownership_suspect |= read.is_some_and(|read| read.ownership_suspect);
         // Who has asked for larger ones than it knew asks for fewer of them.
         self.typical = self.typical.max(bytes / entries);
@@ -112,7 +111,7 @@ impl<P> Consumer<P> {
         let answered = self.reads.pop_front();
         let look_at = self.check_read_liveness(now);
         if let Some(next) = self.reads.front_mut() {
-            next.look_at = look_at;
+            (next.look_at, next.front_since) = (look_at, now);
         }
         answered
     }
@@ -168,9 +167,11 @@ impl<P> Consumer<P> {
                 self.cursor = claims.cursor;
                 let more = claims.cursor != StreamId::MIN || returned.len() >= CHUNK;
                 let mut entries = self.took_back(returned, now);
-                for (id, deliveries) in claims.entries {
-                    entries += usize::from(self.claim(id, Attempts::unknown(deliveries), None, now));
+                for ClaimedEntry { id, deliveries, is_unread } in claims.entries {
+                    let attempts = self.attempts_of(deliveries, is_unread);
+                    entries += usize::from(self.claim(id, attempts, None, now));
                 }
+                self.unread.swept(self.swept_at, self.cursor == StreamId::MIN);
                 let pause = if more { Duration::from_millis(10) } else { self.sweep_pause() };
                 self.next_sweep = now + pause;
                 if entries > 0 {
@@ -182,6 +183,8 @@ impl<P> Consumer<P> {
             }
             Err(failure) => {
                 self.sweep.failed(now, &mut self.chance);
+                // Entries of others may be this consumer's now.
+                self.unread.sweep_failed(now + self.server_clock.claim_after(self.terms.min_idle));
                 self.command_failed(failure);
             }
         }
@@ -594,10 +597,18 @@ pub(crate) struct LeaseReply {
 #[derive(Debug, Default)]
 pub(crate) struct ClaimReply {
     pub(crate) cursor: StreamId,
-    /// With the counts of their deliveries.
-    pub(crate) entries: Vec<(StreamId, u64)>,
+    pub(crate) entries: Vec<ClaimedEntry>,
     /// Entries that were removed from the stream.
     pub(crate) gone: Vec<StreamId>,
+}
+
+/// An entry that was idle for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClaimedEntry {
+    pub(crate) id: StreamId,
+    pub(crate) deliveries: u64,
+    /// It was pending for this consumer, and its id is higher than any that this consumer has received.
+    pub(crate) is_unread: bool,
 }
 
 /// What became of a dead letter.

@@ -28,6 +28,7 @@ impl<P> Consumer<P> {
             .or_else(|| self.next_dead_letter(now))
             .or_else(|| self.next_peek(now))
             .or_else(|| self.next_take(now))
+            .or_else(|| self.next_unread_renewal(now))
             .or_else(|| self.next_upkeep(now))
             .or_else(|| self.next_sweep(now))
             .or_else(|| self.next_read(now))
@@ -56,7 +57,7 @@ impl<P> Consumer<P> {
         let may_sweep = (live || self.sweeps_early()) && self.sweep_count() > 0 && !self.sweep.is_under_way();
         let sweep = may_sweep.then(|| self.sweep.wake_at().map_or(self.next_sweep, |at| at.max(self.next_sweep)));
         let upkeep = self.upkeep_at();
-        let beat = (self.book.len() > 0).then_some(self.next_beat);
+        let beat = (self.book.len() > 0 || self.is_reading()).then_some(self.next_beat);
         let look = self.reads.front().map(|reading| reading.look_at);
         [
             self.acks.wake_at(),
@@ -164,6 +165,7 @@ impl<P> Consumer<P> {
             self.out.push_back(Action::CheckProgress { id, run });
         }
         if self.next_beat <= now {
+            self.unread.is_due = true;
             // Each lease is renewed after at most 5/12 of its time, which leaves more than half of it to answers that are late.
             self.next_beat = now + self.terms.min_idle / 4;
             if let Some(before) = now.checked_sub(self.terms.min_idle / 6) {
@@ -239,6 +241,8 @@ impl<P> Consumer<P> {
         self.read.start();
         self.reads.push_back(PendingRead {
             count,
+            sent: now,
+            front_since: now,
             blocks,
             look_at,
             unblocked: false,
@@ -283,7 +287,7 @@ impl<P> Consumer<P> {
             return None;
         }
         // One entry tells how large they are.
-        let fitting = free_bytes.checked_div(self.typical).unwrap_or(1);
+        let fitting = free_bytes.min(self.page_bytes).checked_div(self.typical).unwrap_or(1);
         Some(free.min(self.terms.batch).min(fitting).max(1))
     }
 
@@ -295,7 +299,8 @@ impl<P> Consumer<P> {
         let keeps_up = self.keeps_up && self.streak >= self.terms.backlog && self.read.wake_at().is_none();
         let behind_none = self.reads.len() < READS && self.reads.iter().all(|read| !read.blocks);
         let room = self.in_hand() + asked <= self.window()
-            && self.free_bytes() >= (asked + batch).saturating_mul(self.typical.max(1));
+            && self.free_bytes() >= (asked + batch).saturating_mul(self.typical.max(1))
+            && self.page_bytes >= batch.saturating_mul(self.typical);
         (keeps_up && behind_none && room && !self.terms.ordered).then_some(batch)
     }
 
@@ -503,7 +508,8 @@ impl<P> Consumer<P> {
         self.swept_at = now;
         let min_idle = self.server_clock.claim_after(self.terms.min_idle);
         let clock = self.server_clock.expected(self.terms.min_idle, now);
-        Some(Action::Sweep { cursor: self.cursor, count, min_idle, clock })
+        let unread = self.received.and_then(StreamId::next);
+        Some(Action::Sweep { cursor: self.cursor, count, min_idle, clock, unread })
     }
 
     fn next_upkeep(&mut self, now: Instant) -> Option<Action<P>> {

@@ -134,8 +134,8 @@ impl<P> Consumer<P> {
                 self.recovery.after = page.last().map(|(id, _)| *id).or(self.recovery.after);
                 for (id, deliveries) in page {
                     // It was on its way to this process when the link was lost.
-                    let on_its_way = self.received.is_some_and(|received| id > received) && deliveries <= 1;
-                    let attempts = if on_its_way { Attempts::NONE } else { Attempts::unknown(deliveries) };
+                    let is_unread = self.received.is_some_and(|received| id > received);
+                    let attempts = self.attempts_of(deliveries, is_unread);
                     self.recovery.recovered += u64::from(self.claim(id, attempts, None, now));
                 }
                 if self.recovery.listed_all {

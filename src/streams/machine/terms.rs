@@ -61,10 +61,19 @@ pub(crate) enum Action<P> {
     Read { count: usize, blocks: bool },
     /// Let a blocked read go.
     Unblock { client: i64 },
-    /// Give the reader's link up.
+    /// Give the reader's link up, unless a reply is arriving on it.
     Disconnect { why: &'static str },
-    /// Claim what has been idle for so long, if the server's clock is what it should be, give or take so much.
-    Sweep { cursor: StreamId, count: usize, min_idle: Duration, clock: Option<(u64, Duration)> },
+    /// Claim entries that are idle for `min_idle`, if the server's clock is what it should be, give or take so much. Entries
+    /// of this consumer from `unread` on were never received.
+    Sweep {
+        cursor: StreamId,
+        count: usize,
+        min_idle: Duration,
+        clock: Option<(u64, Duration)>,
+        unread: Option<StreamId>,
+    },
+    /// Renew the leases of entries that a read in flight has delivered.
+    RenewUnread(UnreadEntries),
     /// Find out how far the group is. `delivered` is the last entry that it had delivered at the last look.
     RefreshTopology { delivered: Option<StreamId> },
     /// Remove consumers that died and left nothing.
@@ -87,6 +96,16 @@ pub(crate) enum Action<P> {
     PublishEvent(Notice),
     /// Everything is settled, or the deadline passed.
     Finish,
+}
+
+/// The entries that a read in flight may have delivered to this consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnreadEntries {
+    /// All of them have this id or a higher one.
+    pub(crate) from: StreamId,
+    pub(crate) count: usize,
+    /// All of them were delivered within this time.
+    pub(crate) max_idle: Duration,
 }
 
 /// One line of a lease errand.

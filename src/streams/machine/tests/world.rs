@@ -102,8 +102,8 @@ pub(super) struct Test {
     /// Entries whose handlers have said their last word, whether the server knows it or not.
     pub(super) ended: BTreeSet<StreamId>,
     pub(super) lost_groups: u64,
-    /// How often it could not be known whether an attempt was started.
-    pub(super) gaps: u64,
+    /// Attempts that were recorded before they started, by a process that died in between.
+    pub(super) gaps: BTreeMap<StreamId, u64>,
     /// Nothing has happened that makes the count of attempts unclear.
     pub(super) exact: bool,
     /// Nothing has happened that lets others have entries in between.
@@ -134,7 +134,7 @@ impl Test {
             uncounted: BTreeSet::new(),
             ended: BTreeSet::new(),
             lost_groups: 0,
-            gaps: 0,
+            gaps: BTreeMap::new(),
             exact: true,
             keeps_order: true,
         }
@@ -160,7 +160,10 @@ impl Test {
     pub(super) fn crash(&mut self) {
         self.machine = Consumer::new(self.terms.clone(), self.now, fastrand::Rng::with_seed(7));
         self.exact = false;
-        self.gaps += 1;
+        for (id, pending) in &self.world.pending {
+            let started = self.started.get(id).copied().unwrap_or_default();
+            *self.gaps.entry(*id).or_default() += pending.count.saturating_sub(1 + started);
+        }
         let pending = &self.world.pending;
         self.ended.retain(|id| !pending.contains_key(id));
         self.asked.clear();
@@ -295,7 +298,6 @@ impl Test {
                         taken.push(TakeReply::Entry(Self::arrival(id, ordered)));
                     }
                 }
-                self.gaps += u64::from(!answers);
                 self.machine.took(if answers { Ok(taken) } else { Err(lost_link()) }, now);
             }
             Action::Read { count, .. } => {
@@ -312,7 +314,16 @@ impl Test {
                 });
                 self.machine.read_failed(lost_link(), now);
             }
-            Action::Sweep { count, .. } => {
+            Action::RenewUnread(unread) => {
+                for (_, pending) in world.pending.range_mut(unread.from..).take(if runs { usize::MAX } else { 0 }) {
+                    let idle = now.saturating_duration_since(pending.since);
+                    if pending.owner == LeaseOwner::Us && idle <= unread.max_idle {
+                        pending.since = now;
+                    }
+                }
+                self.machine.renewed_unread(if answers { Ok(()) } else { Err(lost_link()) }, now);
+            }
+            Action::Sweep { count, unread, .. } => {
                 let (mut swept, mut returned) = (Vec::new(), Vec::new());
                 for (id, pending) in &mut world.pending {
                     let idle = now.saturating_duration_since(pending.since);
@@ -323,13 +334,13 @@ impl Test {
                         pending.owner = LeaseOwner::Us;
                         returned.push((*id, pending.count, idle));
                     } else if idle >= terms().min_idle {
+                        let is_unread = pending.owner == LeaseOwner::Us && unread.is_some_and(|from| *id >= from);
                         *pending = Pending { owner: LeaseOwner::Us, since: now, ..*pending };
-                        swept.push((*id, pending.count));
+                        swept.push(ClaimedEntry { id: *id, deliveries: pending.count, is_unread });
                     }
                 }
-                // Whose an idle entry was, and whether its handler was started, a sweep cannot tell: the count is a bound then.
-                self.exact &= swept.is_empty();
-                self.gaps += u64::from(!swept.is_empty());
+                // Without an answer what is pending for this consumer may have been a peer's.
+                self.exact &= answers;
                 let claims = ClaimReply { entries: swept, ..ClaimReply::default() };
                 let swept = SweepReply { clock: 0, returned, claims: Some(claims) };
                 self.machine.swept(if answers { Ok(swept) } else { Err(lost_link()) }, now);
@@ -375,9 +386,10 @@ impl Test {
                     world.pending.get(&dead_letter_request.id).is_some_and(|pending| pending.owner == LeaseOwner::Us);
                 if dead_letter_request.reason == DeadLetterReason::MaxDeliveries {
                     let started = self.started.get(&dead_letter_request.id).copied().unwrap_or_default();
-                    // An attempt at a suspect is recorded before it starts, and a crash or a lost answer may come in between.
+                    // An attempt at a suspect is recorded before it starts, and a crash may come in between.
+                    let gaps = self.gaps.get(&dead_letter_request.id).copied().unwrap_or_default();
                     let most = self.terms.max_deliveries;
-                    assert!(started + self.gaps >= most, "{} is dead after {started} starts", dead_letter_request.id);
+                    assert!(started + gaps >= most, "{} is dead after {started} starts", dead_letter_request.id);
                 }
                 if runs && ours {
                     world.pending.remove(&dead_letter_request.id);
