@@ -110,6 +110,10 @@ impl<C: Bundle> sealed::Effects for Transaction<C> {
                 .of_command(frame.name()));
             }
             let argv = frame.argv();
+            if has_wide_bit_fields(&frame.name(), argv.iter().copied()) {
+                let words = "numbers of more than 53 bits are rounded in the reply of a BITFIELD beside an acknowledgement: use narrower fields, or give a script to ack_with";
+                return Err(Error::invalid_command(words).of_command(frame.name()));
+            }
             if argv.len() > MOST_WORDS {
                 let words = "a command beside an acknowledgement has at most 7,000 words: divide it, or give a script to ack_with";
                 return Err(Error::invalid_command(words).of_command(frame.name()));
@@ -135,6 +139,18 @@ impl<C: Bundle> sealed::Effects for Transaction<C> {
             _ => Err(Error::decode("the script answered no list")),
         }
     }
+}
+
+/// Whether the reply may have numbers that a script cannot tell exactly: those of Lua have 53 bits.
+fn has_wide_bit_fields<'a>(command: &str, mut words: impl Iterator<Item = &'a [u8]>) -> bool {
+    let is_type = |word: &[u8]| match word {
+        [b'i' | b'u' | b'I' | b'U', bits @ ..] => {
+            std::str::from_utf8(bits).ok().and_then(|bits| bits.parse::<u8>().ok()).is_some_and(|bits| bits > 53)
+        }
+        _ => false,
+    };
+    // A key named like a type is refused as well.
+    command.starts_with("BITFIELD") && words.any(is_type)
 }
 
 impl<T: FromRedisValue + Send + 'static> Effects for Invocation<T> {}
@@ -210,7 +226,18 @@ fn split_shebang(script: &str) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::split_shebang;
+    use super::{has_wide_bit_fields, split_shebang};
+
+    #[test]
+    fn bit_fields_that_lua_would_round_are_refused() {
+        let wide = |words: &[&str]| has_wide_bit_fields("BITFIELD", words.iter().map(|word| word.as_bytes()));
+        assert!(
+            wide(&["BITFIELD", "bits", "INCRBY", "i64", "0", "1"]) && wide(&["BITFIELD", "bits", "get", "U54", "0"])
+        );
+        assert!(
+            !wide(&["BITFIELD", "bits", "GET", "u53", "0"]) && !wide(&["BITFIELD", "bits", "SET", "i8", "#1", "100"])
+        );
+    }
 
     #[test]
     fn the_first_line_of_a_script_comes_first_and_may_write() {

@@ -6,13 +6,18 @@
 //! back: nothing is acknowledged but what a handler has acknowledged.
 
 pub(crate) mod ack_coalescer;
+mod claims;
+mod dead_lettering;
 pub(crate) mod failure;
 pub(crate) mod fair_turns;
 pub(crate) mod group_position;
 pub(crate) mod ids;
 pub(crate) mod keyed_queue;
 pub(crate) mod lease_book;
+mod leases;
 pub(crate) mod pace;
+mod reads;
+mod replies;
 mod reports;
 mod schedule;
 pub(crate) mod server_clock;
@@ -24,7 +29,7 @@ mod terms;
 mod tests;
 mod unread;
 
-pub(crate) use reports::{ClaimReply, ClaimedEntry, DeadLetterOutcome, LeaseReply, SweepReply};
+pub(crate) use replies::{ClaimReply, ClaimedEntry, DeadLetterOutcome, LeaseReply, SweepReply};
 pub(crate) use settle::Handled;
 pub(crate) use setup::Holder;
 pub(crate) use terms::{Action, Arrival, DeadLetterRequest, LeaseTerm, OrderPosition, TakeReply, Terms, UnreadEntries};
@@ -159,6 +164,34 @@ pub(crate) struct ConsumerCounters {
     pub(crate) disconnects: u64,
 }
 
+/// The pace of each kind of request.
+#[derive(Debug, Default)]
+struct Paces {
+    setup: Pace,
+    read: Pace,
+    take: Pace,
+    sweep: Pace,
+    peek: Pace,
+    ack: Pace,
+    lease: Pace,
+    renew_unread: Pace,
+    dead_letter: Pace,
+    look: Pace,
+    rename: Pace,
+    forget: Pace,
+}
+
+/// What recipients of events know already.
+#[derive(Debug, Default)]
+struct Notified {
+    /// Dead letters cannot be written.
+    stuck: bool,
+    /// So many entries wait that reading will stop.
+    backlog: bool,
+    /// Round trips are too long for `min_idle`.
+    distance: bool,
+}
+
 /// See the module.
 pub(crate) struct Consumer<P> {
     terms: Terms,
@@ -204,10 +237,6 @@ pub(crate) struct Consumer<P> {
     dead_letter_requests: VecDeque<DeadLetterRequest>,
     /// Burials that the server refuses, by the time of the next try.
     stuck: BTreeMap<(Instant, StreamId), DeadLetterRequest>,
-    /// Whoever asked for events knows that dead letters cannot be written.
-    told_stuck: bool,
-    /// And that so many entries wait that reading will stop.
-    told_backlog: bool,
     /// Whose burial is under way.
     dead_lettering: Option<StreamId>,
     /// Entries that are being taken.
@@ -221,26 +250,14 @@ pub(crate) struct Consumer<P> {
     swept_at: Instant,
     /// How many entries had been read when the group was last looked at.
     read_at_look: u64,
-    /// Whoever asked for events knows that round trips are too long for `min_idle`.
-    told_distance: bool,
     /// After a stand-still, once until the next one of them has ended.
     sweep_deferred: bool,
     next_beat: Instant,
     next_check: Instant,
     next_name: Instant,
     next_forget: Instant,
-    setup: Pace,
-    read: Pace,
-    take: Pace,
-    sweep: Pace,
-    peek: Pace,
-    ack: Pace,
-    lease: Pace,
-    renew_unread: Pace,
-    dead_letter: Pace,
-    look: Pace,
-    rename: Pace,
-    forget: Pace,
+    paces: Paces,
+    notified: Notified,
     /// A typical entry's size, to keep a page within the bytes that are free.
     typical: usize,
     /// The maximum size of a page: less than all bytes that may be in hand where pages take long to arrive.
@@ -289,8 +306,6 @@ impl<P> Consumer<P> {
             said_at: now,
             dead_letter_requests: VecDeque::new(),
             stuck: BTreeMap::new(),
-            told_stuck: false,
-            told_backlog: false,
             dead_lettering: None,
             taking: Vec::new(),
             took_at: now,
@@ -300,24 +315,13 @@ impl<P> Consumer<P> {
             next_sweep: now,
             swept_at: now,
             read_at_look: 0,
-            told_distance: false,
             sweep_deferred: false,
             next_beat: now + terms.min_idle / 4,
             next_check: now + terms.look_every,
             next_name: now + NAME_HELD / 3,
             next_forget: now + terms.forget_after.map_or(FORGET_EVERY, |idle| idle.min(FORGET_EVERY)),
-            setup: Pace::default(),
-            read: Pace::default(),
-            take: Pace::default(),
-            sweep: Pace::default(),
-            peek: Pace::default(),
-            ack: Pace::default(),
-            lease: Pace::default(),
-            renew_unread: Pace::default(),
-            dead_letter: Pace::default(),
-            look: Pace::default(),
-            rename: Pace::default(),
-            forget: Pace::default(),
+            paces: Paces::default(),
+            notified: Notified::default(),
             typical: 0,
             page_bytes: terms.max_bytes,
             handler_time: None,

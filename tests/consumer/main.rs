@@ -36,4 +36,5 @@ mod rights;
 mod schedule;
 mod server;
 mod server_numbers;
+mod unread;
 mod user_code;

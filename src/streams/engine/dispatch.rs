@@ -53,75 +53,38 @@ impl<T: FromEntry> ConsumerEngine<T> {
     pub(super) fn act(&mut self, engine_state: &mut EngineState<T>, action: Action<DecodedEntry<T>>, now: Instant) {
         let Some(owned_state) = &mut self.owned_state else { return };
         let commands = owned_state.commands.clone();
-        let command_future: CommandFuture = match action {
-            Action::Connect => Box::pin(async move { Report::Connected(connect(commands).await) }),
-            Action::Reap { client } => Box::pin(async move { Report::Reaped(commands.reap(client).await) }),
-            Action::HoldName => Box::pin(async move { Report::Named(commands.hold_name().await) }),
-            Action::EnsureGroup { known, sample } => {
-                Box::pin(async move { Report::Ensured(commands.ensure_group(known, sample).await) })
-            }
-            Action::RefreshTopology { delivered } => {
-                Box::pin(async move { Report::Looked(commands.look(delivered).await) })
-            }
-            Action::Forget { idle } => Box::pin(async move { Report::Forgot(commands.forget(idle).await) }),
-            Action::ListPending { after, count } => {
-                Box::pin(async move { Report::Listed(commands.list_pending(after, count).await) })
-            }
-            Action::Peek { ids } => Box::pin(async move { Report::OrderPosition(commands.peek(ids).await) }),
-            Action::Take { entries } => Box::pin(async move { Report::Took(commands.take(entries).await) }),
+        match action {
             Action::Read { count, blocks } => {
                 let (block, generation) = (blocks.then_some(self.terms.block), self.generation);
                 let read = async move { Report::Read(commands.read(count, block, generation).await) };
-                return self.reads.push_back(Box::pin(read));
+                self.reads.push_back(Box::pin(read));
             }
-            Action::Unblock { client } => Box::pin(async move {
-                commands.unblock(client).await;
-                Report::Nothing
-            }),
-            Action::Sweep { cursor, count, min_idle, clock, unread } => {
-                Box::pin(
-                    async move { Report::SweepReply(commands.sweep(cursor, count, min_idle, clock, unread).await) },
-                )
-            }
-            Action::RenewUnread(unread) => {
-                Box::pin(async move { Report::RenewedUnread(commands.renew_unread(&commands.control, unread).await) })
-            }
-            Action::Ack { flight, ids } => {
-                self.acking.insert(flight, now);
-                Box::pin(async move { Report::Acked(flight, commands.acknowledge(ids).await) })
-            }
-            Action::Lease { terms } => Box::pin(async move { Report::Leased(commands.lease(terms).await) }),
-            Action::DeadLetter(dead_letter_request) => Box::pin(async move {
-                Report::DeadLetterOutcome(dead_letter_request.clone(), commands.dead_letter(dead_letter_request).await)
-            }),
-            Action::Disconnect { why } => {
-                commands.reader.actor().do_send(DisconnectStalled(why));
-                return;
-            }
+            Action::Disconnect { why } => commands.reader.actor().do_send(DisconnectStalled(why)),
             Action::Run { id, run, attempt, alone, payload } => {
-                return self.run(engine_state, (id, run), attempt, alone, payload, now);
+                self.run(engine_state, (id, run), attempt, alone, payload, now);
             }
-            Action::CheckProgress { id, run } => {
-                return self.check_progress(engine_state, (id, run), now);
-            }
+            Action::CheckProgress { id, run } => self.check_progress(engine_state, (id, run), now),
             Action::GiveUp { id } => {
                 if let Some(lease) = engine_state.leases.remove(&id) {
                     // Another attempt may begin while this handler works on.
                     lease.lose();
                     lease.give_up();
                 }
-                return;
             }
             Action::SignalLost { id } => {
                 if let Some(lease) = engine_state.leases.get(&id) {
                     lease.lose();
                 }
-                return;
             }
-            Action::PublishEvent(kind) => return owned_state.publish(kind),
-            Action::Finish => return self.finish(engine_state),
-        };
-        self.commands.push(command_future);
+            Action::PublishEvent(kind) => owned_state.publish(kind),
+            Action::Finish => self.finish(engine_state),
+            action => {
+                if let Action::Ack { flight, .. } = action {
+                    self.acking.insert(flight, now);
+                }
+                self.commands.extend(command(commands, action));
+            }
+        }
     }
 
     /// Decodes what a report brings.
@@ -193,6 +156,50 @@ impl<T: FromEntry> ConsumerEngine<T> {
             }
         }
     }
+}
+
+/// The command of an action, over the connection that all actions but reads use.
+fn command<P>(commands: Arc<ConsumerCommands>, action: Action<P>) -> Option<CommandFuture> {
+    Some(match action {
+        Action::Connect => Box::pin(async move { Report::Connected(connect(commands).await) }),
+        Action::Reap { client } => Box::pin(async move { Report::Reaped(commands.reap(client).await) }),
+        Action::HoldName => Box::pin(async move { Report::Named(commands.hold_name().await) }),
+        Action::EnsureGroup { known, sample } => {
+            Box::pin(async move { Report::Ensured(commands.ensure_group(known, sample).await) })
+        }
+        Action::RefreshTopology { delivered } => {
+            Box::pin(async move { Report::Looked(commands.look(delivered).await) })
+        }
+        Action::Forget { idle } => Box::pin(async move { Report::Forgot(commands.forget(idle).await) }),
+        Action::ListPending { after, count } => {
+            Box::pin(async move { Report::Listed(commands.list_pending(after, count).await) })
+        }
+        Action::Peek { ids } => Box::pin(async move { Report::OrderPosition(commands.peek(ids).await) }),
+        Action::Take { entries } => Box::pin(async move { Report::Took(commands.take(entries).await) }),
+        Action::Unblock { client } => Box::pin(async move {
+            commands.unblock(client).await;
+            Report::Nothing
+        }),
+        Action::Sweep { cursor, count, min_idle, clock, unread } => {
+            Box::pin(async move { Report::SweepReply(commands.sweep(cursor, count, min_idle, clock, unread).await) })
+        }
+        Action::RenewUnread(unread) => {
+            Box::pin(async move { Report::RenewedUnread(commands.renew_unread(&commands.control, unread).await) })
+        }
+        Action::Ack { flight, ids } => Box::pin(async move { Report::Acked(flight, commands.acknowledge(ids).await) }),
+        Action::Lease { terms } => Box::pin(async move { Report::Leased(commands.lease(terms).await) }),
+        Action::DeadLetter(request) => {
+            Box::pin(async move { Report::DeadLetterOutcome(request.clone(), commands.dead_letter(request).await) })
+        }
+        Action::Read { .. }
+        | Action::Disconnect { .. }
+        | Action::Run { .. }
+        | Action::CheckProgress { .. }
+        | Action::GiveUp { .. }
+        | Action::SignalLost { .. }
+        | Action::PublishEvent(_)
+        | Action::Finish => return None,
+    })
 }
 
 /// Waits for the reader's link, and finds out what the server calls it.

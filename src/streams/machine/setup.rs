@@ -19,7 +19,7 @@ impl<P> Consumer<P> {
             ConsumerPhase::Live if !self.recovery.listed_all => SetupStep::List,
             ConsumerPhase::Live | ConsumerPhase::Closed => return None,
         };
-        if matches!(self.flow, Flow::Draining(_)) || !self.setup.may_start(now) {
+        if matches!(self.flow, Flow::Draining(_)) || !self.paces.setup.may_start(now) {
             return None;
         }
         let action = match (step, self.stale_client) {
@@ -37,7 +37,7 @@ impl<P> Consumer<P> {
                 Action::ListPending { after: self.recovery.after, count: LIST }
             }
         };
-        self.setup.start();
+        self.paces.setup.start();
         Some(action)
     }
 
@@ -59,8 +59,8 @@ impl<P> Consumer<P> {
         let setting_up = self.phase == ConsumerPhase::Setup(SetupStep::Name);
         if !setting_up {
             match &answer {
-                Err(_) => drop(self.rename.failed(now, &mut self.chance)),
-                Ok(_) => self.rename.succeeded(),
+                Err(_) => drop(self.paces.rename.failed(now, &mut self.chance)),
+                Ok(_) => self.paces.rename.succeeded(),
             }
         }
         match answer {
@@ -93,7 +93,7 @@ impl<P> Consumer<P> {
         }
         if !self.is_closed() {
             self.phase = ConsumerPhase::Setup(SetupStep::Name);
-            self.setup.failed(now, &mut self.chance);
+            self.paces.setup.failed(now, &mut self.chance);
         }
     }
 
@@ -129,7 +129,7 @@ impl<P> Consumer<P> {
     pub(crate) fn listed(&mut self, answer: Result<Vec<(StreamId, u64)>, Failure>, now: Instant) {
         match answer {
             Ok(page) => {
-                self.setup.succeeded();
+                self.paces.setup.succeeded();
                 self.recovery.listed_all = page.len() < LIST;
                 self.recovery.after = page.last().map(|(id, _)| *id).or(self.recovery.after);
                 for (id, deliveries) in page {
@@ -156,7 +156,7 @@ impl<P> Consumer<P> {
             !self.terms.ordered || (self.recovery.returned_all && self.unkeyed.is_empty() && self.keying.is_empty());
         if self.phase == ConsumerPhase::Setup(SetupStep::List) && listed && in_order {
             self.phase = ConsumerPhase::Live;
-            self.read.over();
+            self.paces.read.over();
             self.tally.recovered += self.recovery.recovered;
             self.notify(Notice::Connected { recovered: self.recovery.recovered });
         }
@@ -166,7 +166,7 @@ impl<P> Consumer<P> {
     pub(crate) fn looked(&mut self, answer: Result<Option<GroupPosition>, Failure>, now: Instant) {
         match answer {
             Ok(group_position) => {
-                self.look.succeeded();
+                self.paces.look.succeeded();
                 let Some(group_position) = group_position.filter(|_| self.phase == ConsumerPhase::Live) else { return };
                 self.group_position = Some(group_position);
                 let reading = !self.reads.is_empty() && self.flow == Flow::Open;
@@ -176,7 +176,7 @@ impl<P> Consumer<P> {
                 }
             }
             Err(failure) => {
-                self.look.failed(now, &mut self.chance);
+                self.paces.look.failed(now, &mut self.chance);
                 self.command_failed(failure);
             }
         }
@@ -186,25 +186,25 @@ impl<P> Consumer<P> {
     pub(crate) fn forgot(&mut self, answer: Result<Vec<String>, Failure>, now: Instant) {
         match answer {
             Ok(names) => {
-                self.forget.succeeded();
+                self.paces.forget.succeeded();
                 for name in names {
                     self.notify(Notice::ConsumerRemoved { name });
                 }
             }
             Err(failure) => {
-                self.forget.failed(now, &mut self.chance);
+                self.paces.forget.failed(now, &mut self.chance);
                 self.command_failed(failure);
             }
         }
     }
 
     fn step(&mut self, step: SetupStep) {
-        self.setup.succeeded();
+        self.paces.setup.succeeded();
         self.phase = ConsumerPhase::Setup(step);
     }
 
     fn setup_failed(&mut self, failure: Failure, now: Instant) {
-        let first = self.setup.failed(now, &mut self.chance);
+        let first = self.paces.setup.failed(now, &mut self.chance);
         match failure.kind {
             FailureKind::Closed => self.close(),
             FailureKind::NoGroup => {

@@ -21,6 +21,11 @@ enum Step {
     Resume,
     Destroy,
     Crash,
+    Fail { nth: usize, started: bool },
+    Drain(u64),
+    Jump(u64),
+    Trim(usize),
+    Seek,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -34,6 +39,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Resume),
         1 => prop_oneof![3 => Just(Step::Resume), 1 => Just(Step::Pause)],
         1 => prop_oneof![6 => Just(Step::Resume), 1 => Just(Step::Destroy), 1 => Just(Step::Crash)],
+        1 => prop_oneof![
+            6 => (any::<usize>(), any::<bool>()).prop_map(|(nth, started)| Step::Fail { nth, started }),
+            1 => (0..500u64).prop_map(Step::Drain),
+            2 => (0..2000u64).prop_map(Step::Jump),
+            2 => any::<usize>().prop_map(Step::Trim),
+            1 => Just(Step::Seek),
+        ],
     ];
     proptest::collection::vec(step, 0..400)
 }
@@ -69,6 +81,14 @@ proptest! {
                 Step::Pause => test.machine.pause(test.now),
                 Step::Resume => test.machine.resume(test.now),
                 Step::Crash => test.crash(),
+                Step::Fail { nth, started } => test.fail(nth, started),
+                Step::Drain(ms) => test.machine.drain(test.now + Duration::from_millis(ms)),
+                Step::Jump(ms) => test.jump(Duration::from_millis(ms)),
+                Step::Trim(nth) => test.trim(nth),
+                Step::Seek => {
+                    lost_groups += 1;
+                    test.seek();
+                }
                 Step::Destroy => {
                     lost_groups += 1;
                     test.destroy();
@@ -78,9 +98,10 @@ proptest! {
         }
         test.machine.resume(test.now);
         test.settle();
-        let World { pending, fresh, acked, dead, added, .. } = &test.world;
+        let World { pending, fresh, acked, dead, trimmed, added, .. } = &test.world;
         prop_assert!(fresh.is_empty() && pending.is_empty(), "left: {} new, {pending:?}, {} with {:?}, asked {:?}", fresh.len(), test.machine.state(), test.machine.book(), test.asked);
-        prop_assert_eq!(acked.union(dead).count(), *added as usize);
+        let ended: BTreeSet<_> = acked.union(dead).chain(trimmed).collect();
+        prop_assert_eq!(ended.len(), *added as usize);
         prop_assert!(lost_groups > 0 || acked.is_disjoint(dead));
         prop_assert_eq!(test.machine.book().len(), 0);
     }
@@ -157,10 +178,9 @@ fn who_stood_still_asks_what_is_still_its_own() {
     test.now += Duration::from_secs(5);
     let (first, second) = (StreamId::new(1, 0), StreamId::new(2, 0));
     for id in [first, second] {
-        test.world.pending.insert(
-            id,
-            Pending { owner: if id == second { LeaseOwner::Us } else { LeaseOwner::Peer }, since: test.now, count: 1 },
-        );
+        test.world
+            .pending
+            .insert(id, Pending::new(if id == second { LeaseOwner::Us } else { LeaseOwner::Peer }, test.now, 1));
     }
     test.world.fresh.clear();
     test.look();
@@ -430,6 +450,57 @@ fn who_stood_still_lets_others_renew_before_it_sweeps() {
     let woke = test.now;
     sweeping(&mut test);
     assert_eq!(test.now, woke);
+}
+
+/// Ablation: with a page size that does not change, 4 entries are asked for.
+#[test]
+fn a_page_that_arrives_too_slowly_is_followed_by_smaller_ones() {
+    let mut test = reading(Terms { max_in_flight: 8, batch: 4, ..terms() });
+    let asked = |test: &Test| reads(test)[0].0;
+    assert_eq!(asked(&test), 4);
+    for wanted in [2, 1] {
+        let page: Vec<_> = (0..asked(&test))
+            .map(|_| {
+                test.add();
+                test.world.fresh.pop_back().expect("added")
+            })
+            .collect();
+        test.asked.clear();
+        // It arrives all the time: this thread is never late.
+        for _ in 0..30 {
+            test.now += Duration::from_millis(60);
+            test.look();
+        }
+        for id in &page {
+            test.world.pending.insert(*id, Pending::new(LeaseOwner::Us, test.now, 1));
+        }
+        test.asked.clear();
+        test.page(page.into_iter().map(|id| Test::arrival(id, false)).collect());
+        answer_all(&mut test);
+        assert_eq!(asked(&test), wanted);
+    }
+}
+
+/// Ablation: with what this consumer has not received taken for what somebody has handled, it is called attempt 2.
+#[test]
+fn an_own_entry_that_never_arrived_and_is_swept_is_at_its_first_attempt() {
+    let mut test = reading(terms());
+    let id = StreamId::new(1, 0);
+    test.world.added = 1;
+    test.world.pending.insert(id, Pending::new(LeaseOwner::Us, test.now, 1));
+    answer_read(&mut test);
+    for _ in 0..1_000 {
+        if !test.running.is_empty() {
+            break;
+        }
+        match test.asked.iter().position(|action| !matches!(action, Action::Read { .. })) {
+            Some(nth) => test.serve(nth, true, true),
+            None => test.now += Duration::from_millis(10),
+        }
+        test.look();
+    }
+    // `look` compares the number of the attempt with that of the handlers that were started.
+    assert_eq!((test.running.len(), test.exact), (1, true), "{:?}", test.asked);
 }
 
 /// Answers what is asked until it is a sweep, and returns that.

@@ -86,12 +86,12 @@ impl<P> Consumer<P> {
     }
 
     pub(super) fn next_unread_renewal(&mut self, now: Instant) -> Option<Action<P>> {
-        if !self.unread.is_due || !self.renew_unread.may_start(now) {
+        if !self.unread.is_due || !self.paces.renew_unread.may_start(now) {
             return None;
         }
         self.unread.is_due = false;
         let unread = self.unread(now)?;
-        self.renew_unread.start();
+        self.paces.renew_unread.start();
         self.unread.asked = Some(now);
         Some(Action::RenewUnread(unread))
     }
@@ -100,11 +100,11 @@ impl<P> Consumer<P> {
     pub(crate) fn renewed_unread(&mut self, answer: Result<(), Failure>, now: Instant) {
         match answer {
             Ok(()) => {
-                self.renew_unread.succeeded();
+                self.paces.renew_unread.succeeded();
                 self.unread.renewed = self.unread.renewed.max(self.unread.asked);
             }
             Err(failure) => {
-                self.renew_unread.failed(now, &mut self.chance);
+                self.paces.renew_unread.failed(now, &mut self.chance);
                 self.command_failed(failure);
             }
         }

@@ -48,6 +48,19 @@ pub(super) struct Pending {
     pub(super) owner: LeaseOwner,
     pub(super) since: Instant,
     pub(super) count: u64,
+    /// How far the server's clock has jumped since.
+    pub(super) skew: Duration,
+}
+
+impl Pending {
+    pub(super) fn new(owner: LeaseOwner, since: Instant, count: u64) -> Self {
+        Self { owner, since, count, skew: Duration::ZERO }
+    }
+
+    /// By the server's clock.
+    fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since) + self.skew
+    }
 }
 
 /// The server's side: what is new, what is pending for whom, what came of the rest.
@@ -57,6 +70,9 @@ pub(super) struct World {
     pub(super) pending: BTreeMap<StreamId, Pending>,
     pub(super) acked: BTreeSet<StreamId>,
     pub(super) dead: BTreeSet<StreamId>,
+    /// Entries that were removed from the stream.
+    pub(super) trimmed: BTreeSet<StreamId>,
+    skew: Duration,
     pub(super) added: u64,
     pub(super) destroyed: bool,
 }
@@ -75,10 +91,15 @@ impl World {
         }
     }
 
+    /// Takes an entry out of the pending ones that is not in the stream any more.
+    fn remove_trimmed(&mut self, id: StreamId) -> bool {
+        self.trimmed.contains(&id) && self.pending.remove(&id).is_some()
+    }
+
     fn read(&mut self, count: usize, runs: bool, ordered: bool, now: Instant) -> Vec<Arrival<StreamId>> {
         let entries = self.fresh.drain(..if runs { self.fresh.len().min(count) } else { 0 });
         let page = entries.map(|id| {
-            self.pending.insert(id, Pending { owner: LeaseOwner::Us, since: now, count: 1 });
+            self.pending.insert(id, Pending::new(LeaseOwner::Us, now, 1));
             Test::arrival(id, ordered)
         });
         page.collect()
@@ -102,6 +123,7 @@ pub(super) struct Test {
     /// Entries whose handlers have said their last word, whether the server knows it or not.
     pub(super) ended: BTreeSet<StreamId>,
     pub(super) lost_groups: u64,
+    began: Instant,
     /// Attempts that were recorded before they started, by a process that died in between.
     pub(super) gaps: BTreeMap<StreamId, u64>,
     /// Nothing has happened that makes the count of attempts unclear.
@@ -134,6 +156,7 @@ impl Test {
             uncounted: BTreeSet::new(),
             ended: BTreeSet::new(),
             lost_groups: 0,
+            began: now,
             gaps: BTreeMap::new(),
             exact: true,
             keeps_order: true,
@@ -154,6 +177,40 @@ impl Test {
         self.world.destroyed = true;
         self.world.pending.clear();
         self.world.fresh.clear();
+    }
+
+    /// An entry is removed from the stream.
+    pub(super) fn trim(&mut self, nth: usize) {
+        let there = (1..=self.world.added).map(|n| StreamId::new(n, 0));
+        let there: Vec<_> = there.filter(|id| !self.world.trimmed.contains(id)).collect();
+        if !there.is_empty() {
+            let id = there[nth % there.len()];
+            self.world.trimmed.insert(id);
+            self.world.fresh.retain(|fresh| *fresh != id);
+        }
+    }
+
+    /// The group is set back: all that is in the stream is delivered once more, and its counts begin anew.
+    pub(super) fn seek(&mut self) {
+        if !self.world.destroyed {
+            (self.exact, self.keeps_order) = (false, false);
+            self.lost_groups += 1;
+            let there = (1..=self.world.added).map(|n| StreamId::new(n, 0));
+            self.world.fresh = there.filter(|id| !self.world.trimmed.contains(id)).collect();
+        }
+    }
+
+    /// The server's clock jumps forward.
+    pub(super) fn jump(&mut self, by: Duration) {
+        self.world.skew += by;
+        self.world.pending.values_mut().for_each(|pending| pending.skew += by);
+    }
+
+    /// A consumer that has ended is followed by another one. Of what it has handed back all attempts are known.
+    fn succeed(&mut self) {
+        let exact = self.exact && self.running.is_empty() && self.machine.book().len() == 0;
+        self.crash();
+        self.exact = exact;
     }
 
     /// This process dies, and one of the same name takes its place.
@@ -191,10 +248,14 @@ impl Test {
                     }
                     self.end(id);
                 }
-                Action::PublishEvent(_) | Action::SignalLost { .. } | Action::Disconnect { .. } => {}
+                Action::PublishEvent(_) | Action::SignalLost { .. } | Action::Disconnect { .. } | Action::Finish => {}
                 Action::Unblock { .. } => {}
                 asked => self.asked.push(asked),
             }
+        }
+        self.check_leases();
+        if self.machine.is_closed() {
+            self.succeed();
         }
         let reads: Vec<_> = self.asked.iter().filter(|action| matches!(action, Action::Read { .. })).collect();
         assert!(reads.len() <= 2, "{reads:?}");
@@ -204,6 +265,17 @@ impl Test {
         );
         let most = self.terms.max_in_flight + 2 * self.terms.batch + 1;
         assert!(self.machine.book().held() <= most, "more in hand than allowed");
+    }
+
+    /// What the machine takes for its own is its own: no handler runs beside one of a peer while its lease is held.
+    fn check_leases(&self) {
+        for (id, _) in self.world.pending.iter().filter(|(_, pending)| pending.owner == LeaseOwner::Peer) {
+            let Some(hold) = self.machine.book().get(*id).filter(|hold| !hold.lost) else { continue };
+            if matches!(hold.stage, EntryStage::KeyedEntry | EntryStage::Running { .. } | EntryStage::Burying) {
+                let held = hold.renewed() + self.terms.min_idle > self.now;
+                assert!(!held, "{id} is taken for ours: {hold:?}");
+            }
+        }
     }
 
     pub(super) fn page(&mut self, page: Vec<Arrival<StreamId>>) {
@@ -294,8 +366,10 @@ impl Test {
                     if let Some(pending) =
                         world.pending.get_mut(&id).filter(|pending| runs && pending.owner == LeaseOwner::Us)
                     {
-                        (pending.count, pending.since) = (count, now);
-                        taken.push(TakeReply::Entry(Self::arrival(id, ordered)));
+                        *pending = Pending::new(LeaseOwner::Us, now, count);
+                        let gone = world.remove_trimmed(id);
+                        let entry = TakeReply::Entry(Self::arrival(id, ordered));
+                        taken.push(if gone { TakeReply::Gone(id) } else { entry });
                     }
                 }
                 self.machine.took(if answers { Ok(taken) } else { Err(lost_link()) }, now);
@@ -316,38 +390,47 @@ impl Test {
             }
             Action::RenewUnread(unread) => {
                 for (_, pending) in world.pending.range_mut(unread.from..).take(if runs { usize::MAX } else { 0 }) {
-                    let idle = now.saturating_duration_since(pending.since);
-                    if pending.owner == LeaseOwner::Us && idle <= unread.max_idle {
-                        pending.since = now;
+                    if pending.owner == LeaseOwner::Us && pending.idle(now) <= unread.max_idle {
+                        (pending.since, pending.skew) = (now, Duration::ZERO);
                     }
                 }
                 self.machine.renewed_unread(if answers { Ok(()) } else { Err(lost_link()) }, now);
             }
-            Action::Sweep { count, unread, .. } => {
+            Action::Sweep { count, unread, clock, .. } => {
                 let (mut swept, mut returned) = (Vec::new(), Vec::new());
+                let server_clock = now.saturating_duration_since(self.began) + world.skew;
+                let server_clock = u64::try_from(server_clock.as_millis()).unwrap_or(u64::MAX);
+                let as_expected = |(expected, tolerance): (u64, Duration)| {
+                    u128::from(server_clock.abs_diff(expected)) <= tolerance.as_millis()
+                };
+                let claims_idle = clock.is_none_or(as_expected);
                 for (id, pending) in &mut world.pending {
-                    let idle = now.saturating_duration_since(pending.since);
+                    let idle = pending.idle(now);
                     if !runs || swept.len() + returned.len() >= count {
                         continue;
                     }
                     if pending.owner == LeaseOwner::Returned {
                         pending.owner = LeaseOwner::Us;
                         returned.push((*id, pending.count, idle));
-                    } else if idle >= terms().min_idle {
+                    } else if claims_idle && idle >= terms().min_idle {
                         let is_unread = pending.owner == LeaseOwner::Us && unread.is_some_and(|from| *id >= from);
-                        *pending = Pending { owner: LeaseOwner::Us, since: now, ..*pending };
+                        *pending = Pending::new(LeaseOwner::Us, now, pending.count);
                         swept.push(ClaimedEntry { id: *id, deliveries: pending.count, is_unread });
                     }
                 }
                 // Without an answer what is pending for this consumer may have been a peer's.
                 self.exact &= answers;
-                let claims = ClaimReply { entries: swept, ..ClaimReply::default() };
-                let swept = SweepReply { clock: 0, returned, claims: Some(claims) };
+                let gone: Vec<_> = swept.iter().map(|entry| entry.id).filter(|id| world.remove_trimmed(*id)).collect();
+                swept.retain(|entry| !gone.contains(&entry.id));
+                let claims = ClaimReply { entries: swept, gone, ..ClaimReply::default() };
+                let swept = SweepReply { clock: server_clock, returned, claims: claims_idle.then_some(claims) };
                 self.machine.swept(if answers { Ok(swept) } else { Err(lost_link()) }, now);
             }
             Action::Peek { ids } => {
-                let order_key_of =
-                    |id: &StreamId| (*id, OrderPosition::Lane { order_key: order_key(*id, ordered), size: 10 });
+                let order_key_of = |id: &StreamId| {
+                    let there = OrderPosition::Lane { order_key: order_key(*id, ordered), size: 10 };
+                    (*id, if world.trimmed.contains(id) { OrderPosition::Gone } else { there })
+                };
                 let peeked = ids.iter().map(order_key_of).collect();
                 self.machine.peeked(if answers { Ok(peeked) } else { Err(lost_link()) }, now);
             }
@@ -360,25 +443,29 @@ impl Test {
                 self.machine.acked(flight, if answers { Ok(()) } else { Err(lost_link()) }, now);
             }
             Action::Lease { terms: wanted } => {
-                let (mut lost, mut absent) = (Vec::new(), Vec::new());
+                let (mut lost, mut absent, mut gone) = (Vec::new(), Vec::new(), Vec::new());
                 for term in wanted {
                     match world.pending.get_mut(&term.id) {
                         Some(pending) if pending.owner == LeaseOwner::Us && runs => {
-                            pending.since = now.checked_sub(term.idle).unwrap_or(now);
-                            pending.count = term.count.unwrap_or(pending.count);
-                            pending.owner = if term.returned { LeaseOwner::Returned } else { LeaseOwner::Us };
+                            let since = now.checked_sub(term.idle).unwrap_or(now);
+                            let owner = if term.returned { LeaseOwner::Returned } else { LeaseOwner::Us };
+                            *pending = Pending::new(owner, since, term.count.unwrap_or(pending.count));
+                            if world.remove_trimmed(term.id) {
+                                gone.push(term.id);
+                            }
                         }
                         Some(pending) if pending.owner == LeaseOwner::Us => {}
                         Some(_) => lost.push(term.id),
+                        None if term.forced && runs && world.trimmed.contains(&term.id) => gone.push(term.id),
                         None if term.forced && runs => {
                             let since = now.checked_sub(term.idle).unwrap_or(now);
                             let owner = if term.returned { LeaseOwner::Returned } else { LeaseOwner::Us };
-                            world.pending.insert(term.id, Pending { owner, since, count: term.count.unwrap_or(1) });
+                            world.pending.insert(term.id, Pending::new(owner, since, term.count.unwrap_or(1)));
                         }
                         None => absent.push(term.id),
                     }
                 }
-                let renewed = LeaseReply { lost, absent, gone: Vec::new() };
+                let renewed = LeaseReply { lost, absent, gone };
                 self.machine.leased(if answers { Ok(renewed) } else { Err(lost_link()) }, now);
             }
             Action::DeadLetter(dead_letter_request) => {
@@ -391,11 +478,18 @@ impl Test {
                     let most = self.terms.max_deliveries;
                     assert!(started + gaps >= most, "{} is dead after {started} starts", dead_letter_request.id);
                 }
+                let is_gone = world.trimmed.contains(&dead_letter_request.id);
                 if runs && ours {
                     world.pending.remove(&dead_letter_request.id);
-                    world.dead.insert(dead_letter_request.id);
+                    if !is_gone {
+                        world.dead.insert(dead_letter_request.id);
+                    }
                 }
-                let was_dead_lettered = if ours { DeadLetterOutcome::Written } else { DeadLetterOutcome::NotOurs };
+                let was_dead_lettered = match (ours, is_gone) {
+                    (true, true) => DeadLetterOutcome::Gone,
+                    (true, false) => DeadLetterOutcome::Written,
+                    (false, _) => DeadLetterOutcome::NotOurs,
+                };
                 self.machine.was_dead_lettered(
                     dead_letter_request,
                     if answers { Ok(was_dead_lettered) } else { Err(lost_link()) },
@@ -436,10 +530,8 @@ impl Test {
             self.end(id);
             match outcome {
                 Outcome::Ack | Outcome::Reject(_) => drop(self.ended.insert(id)),
-                Outcome::Release | Outcome::PauseFor(_) => {
-                    self.exact = false;
-                    self.uncounted.insert(id);
-                }
+                // That attempt does not count.
+                Outcome::Release | Outcome::PauseFor(_) => *self.started.entry(id).or_default() -= 1,
                 _ if self.started.get(&id).is_some_and(|started| *started >= self.terms.max_deliveries) => {
                     self.ended.insert(id);
                 }
@@ -449,12 +541,29 @@ impl Test {
         }
     }
 
+    /// A handler ends without an answer: it panicked, or its actor ended before it came to the entry.
+    pub(super) fn fail(&mut self, nth: usize, started: bool) {
+        if self.running.is_empty() {
+            return;
+        }
+        let (id, run) = self.running[nth % self.running.len()];
+        self.end(id);
+        let starts = self.started.entry(id).or_default();
+        if !started {
+            *starts -= 1;
+        } else if *starts >= self.terms.max_deliveries {
+            self.ended.insert(id);
+        }
+        let handled = if started { Handled::Unanswered } else { Handled::Unstarted };
+        self.machine.handled(id, run, handled, self.now);
+    }
+
     /// A peer takes over what has been idle, and hands it back the same way later.
     pub(super) fn steal(&mut self) {
         let min_idle = terms().min_idle;
         for (id, pending) in &mut self.world.pending {
             if self.now.saturating_duration_since(pending.since) >= min_idle {
-                *pending = Pending { owner: LeaseOwner::Peer, since: self.now, count: pending.count + 1 };
+                *pending = Pending::new(LeaseOwner::Peer, self.now, pending.count + 1);
                 // The peer starts its handler at once, and this process may be about to.
                 *self.started.entry(*id).or_default() += 1;
                 self.uncounted.insert(*id);
@@ -465,18 +574,39 @@ impl Test {
 
     /// The world is kind from now on.
     pub(super) fn settle(&mut self) {
+        let mut blocked_until: Option<Instant> = None;
         for _ in 0..2_000 {
             self.look();
             let World { pending, fresh, destroyed, .. } = &self.world;
             if pending.is_empty() && fresh.is_empty() && !destroyed && self.machine.book().len() == 0 {
                 return;
             }
-            for _ in 0..self.asked.len() {
-                self.serve(0, true, true);
+            let blocked = |test: &Self, action: &Action<StreamId>| {
+                let waits = test.world.fresh.is_empty() && !test.world.destroyed;
+                waits && matches!(action, Action::Read { blocks: true, .. })
+            };
+            let mut busy = !self.running.is_empty();
+            while let Some(nth) = self.asked.iter().position(|action| !blocked(self, action)) {
+                busy = true;
+                self.serve(nth, true, true);
                 self.look();
             }
             self.answer(0, Outcome::Ack);
-            self.now += Duration::from_millis(20);
+            if busy {
+                blocked_until = None;
+                self.now += Duration::from_millis(1);
+                continue;
+            }
+            // Nothing but the clock can go on with it.
+            let wake_at = self.machine.wake_at();
+            let block = self.terms.block;
+            let read_ends = (!self.asked.is_empty()).then(|| *blocked_until.get_or_insert(self.now + block));
+            let Some(next) = wake_at.into_iter().chain(read_ends).min() else { return };
+            self.now = next.max(self.now + Duration::from_millis(1));
+            if read_ends.is_some_and(|at| at <= self.now) {
+                blocked_until = None;
+                self.serve(0, true, true);
+            }
         }
     }
 }
