@@ -100,29 +100,6 @@ async fn a_pause_leaves_delayed_entries_to_peers() {
     assert!(handler.seen().iter().all(|seen| seen.attempt >= 2), "their attempts are known");
 }
 
-/// Ablation: with a pause of the one stream the entries of the other one are handled meanwhile.
-#[actix::test]
-async fn a_handler_that_asks_for_a_pause_gets_it_on_all_streams() {
-    let fixture = StreamFixture::start();
-    let redis = fixture.redis();
-    let mut calls = 0;
-    let handler = Recorder::start_with(move |_| {
-        calls += 1;
-        if calls == 1 { Outcome::PauseFor(ms(600)) } else { Outcome::Ack }
-    });
-    for stream in ["orders", "returns"] {
-        for n in 0..5_u64 {
-            redis.send(XAdd::new(stream).entry(&Job { n }).unwrap()).await.unwrap();
-        }
-    }
-    let consumer = quick("orders", "billing").stream("returns", 1).max_in_flight(1).min_idle(secs(5));
-    let _consumer = consumer.start::<Job>(&redis, handler.recipient()).unwrap();
-    handler.handled(11).await;
-    let seen = handler.seen();
-    let pause = seen[1].at - seen[0].at;
-    assert!(pause >= ms(590), "{pause:?}");
-}
-
 /// Ablation: with one XAUTOCLAIM in each script there are as many scripts.
 #[actix::test]
 async fn a_window_of_one_beside_many_pending_entries_sends_few_commands() {
