@@ -217,6 +217,7 @@ impl<P> Consumer<P> {
                     self.took_back(returned, now);
                     // Its clock jumped, so idle times tell nothing before every live owner has renewed its leases.
                     self.next_sweep = now + self.terms.min_idle;
+                    self.go_live_when_recovered();
                     return;
                 };
                 self.cursor = claims.cursor;
