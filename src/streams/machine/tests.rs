@@ -499,18 +499,16 @@ fn an_own_entry_that_never_arrived_and_is_swept_is_at_its_first_attempt() {
     let id = StreamId::new(1, 0);
     test.world.added = 1;
     test.world.pending.insert(id, Pending::new(LeaseOwner::Us, test.now, 1));
-    test.now += Duration::from_millis(50);
-    answer_read(&mut test);
-    for _ in 0..1_000 {
-        if !test.running.is_empty() {
-            break;
-        }
-        match test.asked.iter().position(|action| !matches!(action, Action::Read { .. })) {
-            Some(nth) => test.serve(nth, true, true),
-            None => test.now += Duration::from_millis(10),
-        }
-        test.look();
-    }
+    let Action::Sweep { unread, .. } = sweeping(&mut test) else { panic!("no sweep") };
+    assert!(unread.is_some_and(|from| from <= id), "{unread:?}");
+    let claims =
+        ClaimReply { entries: vec![ClaimedEntry { id, deliveries: 1, is_unread: true }], ..ClaimReply::default() };
+    let clock = test.world.clock(test.began, test.now);
+    test.machine.swept(Ok(SweepReply { clock, returned: Vec::new(), claims: Some(claims) }), test.now);
+    test.look();
+    let nth = test.asked.iter().position(|action| matches!(action, Action::Take { .. })).expect("it is taken");
+    test.serve(nth, true, true);
+    test.look();
     // `look` compares the number of the attempt with that of the handlers that were started.
     assert_eq!((test.running.len(), test.exact), (1, true), "{:?}", test.asked);
 }
