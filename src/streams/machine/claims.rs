@@ -150,7 +150,7 @@ impl<P> Consumer<P> {
                 if ownership_suspect {
                     self.suspect_ownership();
                 }
-                self.trimmed(gone);
+                self.removed(gone);
                 // What is in none of the answers is somebody else's by now.
                 for (id, _) in asked {
                     if self.book.stage(id) == Some(EntryStage::Taking) {
@@ -234,7 +234,10 @@ impl<P> Consumer<P> {
                     self.tally.claimed += entries as u64;
                     self.notify(Notice::Claimed { entries });
                 }
-                self.trimmed(claims.gone);
+                // Those with a handler keep their place until it answers.
+                let (in_hand, others) = claims.gone.into_iter().partition(|id| self.book.contains(*id));
+                self.removed(in_hand);
+                self.trimmed(others);
                 self.go_live_when_recovered();
             }
             Err(failure) => {
