@@ -31,6 +31,8 @@ use send_future::turn_away;
 pub use stats::Stats;
 
 use crate::actors::connection::{Connect, GetServerInfo, RedisActor, Run, RunDedicated, ShutDown, SubmitOn, Subscribe};
+use crate::cache::ClientCache;
+use crate::cache::stats::CacheStats;
 use crate::client::builder::{AuxiliaryConnections, RedisBuilder};
 use crate::client::gauges::Gauges;
 use crate::client::in_flight_limit::InFlightLimit;
@@ -42,7 +44,7 @@ use crate::cluster::topology::Topology;
 use crate::config::{Mode, RedisConfig};
 use crate::connection::driver::ShutdownReport;
 use crate::connection::params::ConnectParams;
-use crate::connection::request::{Answered, ReplySender, Unawaited, Waiter};
+use crate::connection::request::{Answered, BoxedTicket, ReplySender, Unawaited, Waiter};
 use crate::dedicated::pool::{Asking, Connector, LinkInfo, Links};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::events::{ConnectionEvent, ConnectionState, Status};
@@ -76,6 +78,8 @@ pub struct Redis {
     pub(crate) shared: Arc<Shared>,
     /// The server for reads without their own choice.
     reads: ReadFrom,
+    /// Whether reads may be answered from the cache, if there is one.
+    is_cached: bool,
 }
 
 pub(crate) struct Shared {
@@ -93,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) replicas: Option<watch::Receiver<ReplicaStatuses>>,
     pub(crate) submit_queue: Arc<SubmitQueue>,
     pub(crate) connect_params: Arc<ConnectParams>,
+    /// The cache, which is also that of all other connections of the handle.
+    pub(crate) cache: Option<Arc<ClientCache>>,
     pub(crate) resolver: Resolver,
     pub(crate) features: KnownFeatures,
 }
@@ -112,12 +118,13 @@ impl Redis {
     }
 
     pub(crate) fn assemble(addr: Addr<RedisActor>, shared: Shared, reads: ReadFrom) -> Self {
-        Self { addr, shared: Arc::new(shared), reads }
+        let is_cached = shared.connect_params.tracks;
+        Self { addr, shared: Arc::new(shared), reads, is_cached }
     }
 
     /// For internal reads, which need current values.
     pub(crate) fn at_primary(&self) -> Self {
-        Self { reads: ReadFrom::Primary, ..self.clone() }
+        Self { reads: ReadFrom::Primary, is_cached: false, ..self.clone() }
     }
 
     /// Sends a command. It is submitted when this method returns, and not when the future is first polled, so
@@ -133,8 +140,15 @@ impl Redis {
     /// dropped. A blocking command, such as [`BLPop`](crate::BLPop), is cancelled, and the elements it took are put
     /// back or reported.
     pub fn send<M: Command>(&self, message: M) -> SendFuture<M> {
+        let mut frame = message.into_frame().or_read_from(self.reads);
+        if let Some(cache) = &self.shared.cache {
+            if !self.is_cached {
+                frame = frame.fresh();
+            } else if let Some(found) = cache.find(&frame) {
+                return SendFuture::cached(found);
+            }
+        }
         let (reply, answer) = ReplySender::channel();
-        let frame = message.into_frame().or_read_from(self.reads);
         let limit = frame.own_timeout().unwrap_or_else(|| self.shared.config.command_timeout());
         let asked = clock::asked(limit);
         if self.shared.auxiliary.is_some() && frame.waits() {
@@ -169,7 +183,7 @@ impl Redis {
         let observed = Observed::start(&frame, &self.shared.config);
         let ticket = Box::new(Waiter::new(frame, reply).observed(observed));
         if let Some(pass) = pass {
-            self.shared.submit_queue.send(&self.addr, Submit { ticket: ticket.let_in(pass), asked });
+            self.enqueue(ticket.let_in(pass), asked);
             return SendFuture::under(answer);
         }
         let down = !self.shared.status.borrow().is_available();
@@ -181,6 +195,29 @@ impl Redis {
             return SendFuture::under(answer);
         }
         SendFuture::for_room(answer, self.clone(), ticket, size, asked, limit)
+    }
+
+    /// Puts a command that has room into the queue of the actor.
+    #[inline]
+    fn enqueue(&self, ticket: BoxedTicket, asked: Instant) {
+        let ticket = match &self.shared.cache {
+            None => Some(ticket),
+            Some(cache) => cache.admit(ticket, || {
+                let (addr, shared) = (self.addr.clone(), self.shared.clone());
+                Box::new(move |ticket| shared.submit_queue.send(&addr, Submit { ticket, asked }))
+            }),
+        };
+        if let Some(ticket) = ticket {
+            self.shared.submit_queue.send(&self.addr, Submit { ticket, asked });
+        }
+    }
+
+    /// Invalidates the entries of the keys that the command writes.
+    fn admit_write(&self, ticket: BoxedTicket) -> BoxedTicket {
+        match &self.shared.cache {
+            Some(cache) => cache.admit_write(ticket),
+            None => ticket,
+        }
     }
 
     /// Sends a frame that is valid on the link of this generation only.
@@ -196,7 +233,7 @@ impl Redis {
         asking: bool,
     ) -> Result<M::Reply> {
         let (reply, answer) = oneshot::channel();
-        let ticket = Box::new(Waiter::<M, _>::new(frame.pinned(), reply));
+        let ticket = self.admit_write(Box::new(Waiter::<M, _>::new(frame.pinned(), reply)));
         let ticket = if asking { Asking::of(ticket) } else { ticket };
         self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
         answer.await.unwrap_or_else(|_| Err(gone()))
@@ -204,14 +241,14 @@ impl Redis {
 
     /// Like [`send_on`](Self::send_on), without waiting for the reply.
     pub(crate) fn publish_on(&self, generation: u64, frame: Frame) {
-        let ticket = Box::new(Unawaited::new(frame.pinned()));
+        let ticket = self.admit_write(Box::new(Unawaited::new(frame.pinned())));
         self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
     }
 
     /// Like [`send_on`](Self::send_on), and returns a receiver for the reply.
     pub(crate) fn begin_on(&self, generation: u64, frame: Frame, asking: bool) -> oneshot::Receiver<Result<Value>> {
         let (reply, answer) = oneshot::channel();
-        let ticket = Box::new(Waiter::<Internal, _>::new(frame.pinned(), reply));
+        let ticket = self.admit_write(Box::new(Waiter::<Internal, _>::new(frame.pinned(), reply)));
         let ticket = if asking { Asking::of(ticket) } else { ticket };
         self.addr.do_send(SubmitOn::new(generation, Submit { ticket, asked: Instant::now() }));
         answer
@@ -335,6 +372,7 @@ impl Redis {
             status,
             nodes,
             links: self.link_infos(),
+            cache: self.shared.cache.as_ref().map(|cache| cache.stats()),
         })
     }
 
@@ -497,6 +535,8 @@ pub struct Health {
     pub subscriptions: Option<Status>,
     /// The auxiliary connections.
     pub links: Vec<LinkInfo>,
+    /// The statistics of client-side caching, if it is configured.
+    pub cache: Option<CacheStats>,
 }
 
 /// The addresses and the state of a connection; see [`Redis::connection_info`].

@@ -6,6 +6,7 @@
 mod address;
 mod address_map;
 mod builder;
+mod caching;
 mod connections;
 pub(crate) mod credentials;
 mod deployment;
@@ -38,6 +39,7 @@ pub use protocol::Protocol;
 pub use secret::Secret;
 pub use tls::{TlsSettings, TlsVerify};
 
+use crate::cache::config::CacheConfig;
 use crate::frame::{ReadFrom, WhenDown};
 use crate::prefix::KeyPrefix;
 use address_map::AddressMap;
@@ -81,6 +83,7 @@ struct Inner {
     protocol: Protocol,
     address_map: Option<AddressMap>,
     client_commands: bool,
+    cache: Option<CacheConfig>,
     limits: Limits,
     warnings: Vec<String>,
     description: Description,
@@ -303,6 +306,12 @@ impl RedisConfig {
         self.0.client_commands
     }
 
+    /// The settings of client-side caching; `None`: no reply is cached.
+    #[must_use]
+    pub fn cache(&self) -> Option<&CacheConfig> {
+        self.0.cache.as_ref()
+    }
+
     /// Maximum number of commands in flight; at least 1.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
@@ -374,6 +383,7 @@ impl fmt::Debug for RedisConfig {
             .field("protocol", &self.0.protocol)
             .field("address_map", &self.0.address_map)
             .field("client_commands", &self.0.client_commands)
+            .field("cache", &self.0.cache)
             .field("limits", &self.0.limits)
             .finish_non_exhaustive()
     }

@@ -262,6 +262,11 @@ pub enum ConnectionEvent {
         /// The event of its link.
         event: Box<Self>,
     },
+    /// The server does not report changed keys on this link, so reads are not cached. The connection is used without a cache.
+    CacheUnavailable {
+        /// The reason, with the server's words.
+        reason: String,
+    },
     /// No more commands are accepted.
     Draining,
     /// A blocking command such as `BLPOP` took elements after its caller was gone. They were put back where they

@@ -4,6 +4,7 @@
 //! actor copies bytes, and formats only the lengths of keys.
 
 mod arguments;
+mod caching;
 mod mark;
 mod origin;
 mod origin_note;
@@ -26,6 +27,8 @@ use crate::prefix::{
     channels::{self, Channel},
 };
 use arguments::{Arguments, Words};
+pub(crate) use caching::CacheChoice;
+use caching::PackedCacheChoice;
 use mark::Mark;
 use origin::Origin;
 pub(crate) use origin_note::{AnswerOrigin, OriginNote};
@@ -110,6 +113,7 @@ struct Traits {
     reads: Reads,
     /// The command's own choice of the server that replies.
     read_from: Option<ReadFrom>,
+    cache: PackedCacheChoice,
 }
 
 impl Frame {

@@ -26,6 +26,7 @@
 //! | commands by family | [`commands`], [`Raw`] for any other command, [`Command`] for your own messages |
 //! | outcome of a failed command | [`Error::fate`], [`Error::kind`], [`Error::code`] |
 //! | state of the connection | [`Redis::status`], [`ConnectionEvent`], [`Redis::health`] |
+//! | replies from this process, without a request | [`caching`] |
 //! | keys that commands can access | [`boundary`] |
 //! | guide, from the first connection to operating it | [`guide`] |
 //! | migration | [`coming_from`] redis-rs, ioredis, actix-redis |
@@ -64,6 +65,9 @@ pub mod boundary {}
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
+mod cache;
+#[doc = include_str!("../docs/caching.md")]
+pub mod caching {}
 mod clock;
 pub mod commands;
 #[doc = include_str!("../docs/coming-from.md")]
@@ -96,6 +100,8 @@ mod transport;
 
 pub use actors::connection::RedisActor;
 pub use actors::stream_consumer::DrainReport;
+pub use cache::config::CacheConfig;
+pub use cache::stats::CacheStats;
 pub use client::builder::RedisBuilder;
 pub use client::{
     ConnectionInfo, ConnectionLogin, Health, NodeInfo, Reauthentication, Redis, SendFuture, Stats, close_redis,

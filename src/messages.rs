@@ -247,6 +247,19 @@ macro_rules! command {
                 self
             }
 
+            /// Allows an answer from the cache that is at most `ttl` old, if it is a read that can be cached. See
+            /// [`Frame::cached`](crate::Frame::cached).
+            pub fn cached(mut self, ttl: std::time::Duration) -> Self {
+                self.frame = self.frame.cached(ttl);
+                self
+            }
+
+            /// Asks the server, whatever the configuration says about caching.
+            pub fn fresh(mut self) -> Self {
+                self.frame = self.frame.fresh();
+                self
+            }
+
             /// Sets how it is handled while there is no connection.
             pub fn when_down(mut self, what: $crate::frame::WhenDown) -> Self {
                 self.frame = self.frame.when_down(what);

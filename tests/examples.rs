@@ -54,6 +54,14 @@ fn quickstart() {
 }
 
 #[test]
+fn caching() {
+    let said = run("caching", &[]);
+    for line in ["answers from this process: Some(\"hello\")", "after an own write: Some(\"good evening\")"] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
 fn typed_commands() {
     let said = run("typed_commands", &[]);
     for line in ["lock taken: true, then false", "age: 37", "WRONGTYPE", "7 keys removed"] {

@@ -6,6 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context as TaskContext, Poll},
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use actix::{
 };
 use tokio::sync::oneshot;
 
+use crate::cache::ClientCache;
 use crate::client::submit_queue::{Callers, CommandsQueued, Submit, SubmitReceiver, UnbatchedSubmit, UnbatchedTurn};
 use crate::cluster::topology::RefreshTopology;
 use crate::connection::driver::login::LoginSent;
@@ -55,6 +57,8 @@ pub struct RedisActor {
     dedicated_runner: Option<DedicatedRunner>,
     /// The default server for reads.
     reads: ReadFrom,
+    /// Writes that are sent to the address invalidate their keys, too.
+    cache: Option<Arc<ClientCache>>,
     /// Messages with commands, and the commands in them, since the engine was polled.
     since_turn: (usize, usize),
 }
@@ -72,6 +76,7 @@ impl RedisActor {
         submit_receiver: SubmitReceiver,
         dedicated_runner: Option<DedicatedRunner>,
         reads: ReadFrom,
+        cache: Option<Arc<ClientCache>>,
     ) -> Self {
         Self {
             engine,
@@ -80,6 +85,7 @@ impl RedisActor {
             callers: Callers::Here,
             dedicated_runner,
             reads,
+            cache,
             since_turn: (0, 0),
         }
     }
@@ -172,6 +178,7 @@ pub struct Deferred<M> {
     engine: Rc<RefCell<Engine>>,
     dedicated_runner: Option<DedicatedRunner>,
     reads: ReadFrom,
+    cache: Option<Arc<ClientCache>>,
     message: M,
 }
 
@@ -181,10 +188,13 @@ impl<M: Command> MessageResponse<RedisActor, M> for Deferred<M> {
         let frame = catch_unwind(AssertUnwindSafe(|| self.message.into_frame()));
         let frame = frame.unwrap_or_else(|_| Frame::default().invalid(PANICKED)).or_read_from(self.reads);
         let dedicated_runner = self.dedicated_runner.filter(|_| frame.waits());
-        let ticket: BoxedTicket = match reply {
+        let mut ticket: BoxedTicket = match reply {
             Some(reply) => Box::new(Waiter::<M, _>::new(frame, reply)),
             None => Box::new(Unawaited::new(frame)),
         };
+        if let Some(cache) = &self.cache {
+            ticket = cache.admit_write(ticket);
+        }
         match dedicated_runner {
             Some(dedicated_runner) => {
                 dedicated_runner(RunDedicated { ticket, asked: Instant::now(), seen: None }, ctx.address())
@@ -201,7 +211,7 @@ impl<M: Command> Handler<M> for RedisActor {
         self.callers = Callers::Here;
         self.count(1, ctx);
         let (engine, dedicated_runner) = (self.engine.clone(), self.dedicated_runner.clone());
-        Deferred { engine, dedicated_runner, reads: self.reads, message }
+        Deferred { engine, dedicated_runner, reads: self.reads, cache: self.cache.clone(), message }
     }
 }
 

@@ -12,6 +12,7 @@ use actix::{Addr, Arbiter, ArbiterHandle, Context, Recipient, WeakAddr, dev::cha
 use tokio::sync::watch;
 
 use crate::actors::connection::{DedicatedRunner, RedisActor, VerifyEndpoint};
+use crate::cache::ClientCache;
 use crate::client::gauges::Gauges;
 use crate::client::in_flight_limit::InFlightLimit;
 use crate::client::key_resolver::Resolver;
@@ -148,6 +149,10 @@ impl RedisBuilder {
         let (config, credentials) = (self.config, self.credentials);
         let mut connect_params =
             ConnectParams { client_name, credentials, in_cluster, demotions, ..ConnectParams::new(config, target) };
+        if let Some(settings) = connect_params.config.cache() {
+            connect_params.cache = Some(ClientCache::new(*settings, connect_params.config.key_prefix().clone()));
+            connect_params.tracks = true;
+        }
         let mut sentinels = None;
         if let Mode::Sentinel { hosts, master } = connect_params.config.mode() {
             let found = Sentinels::new(
@@ -276,8 +281,11 @@ impl ConnectionSpec {
 
     /// Auxiliary connections to the same server.
     fn auxiliary(&self, limit: LinkLimit) -> AuxiliaryConnections {
-        let subscriptions = Self { link: "subscriptions".into(), ..self.clone() };
-        let links = Links::new(self.clone(), limit);
+        // Their reads must be current, and their links are of short use.
+        let connect_params = Arc::new(ConnectParams { tracks: false, ..(*self.connect_params).clone() });
+        let spec = Self { connect_params, ..self.clone() };
+        let subscriptions = Self { link: "subscriptions".into(), ..spec.clone() };
+        let links = Links::new(spec, limit);
         let pubsub = PubSub::new(subscriptions, links.clone(), limit.idle_time());
         AuxiliaryConnections { links, pubsub }
     }
@@ -336,6 +344,7 @@ impl ConnectionSpec {
             gauges: gauges.clone(),
             in_flight_limit,
             connect_params: self.connect_params.clone(),
+            cache: self.connect_params.cache.clone(),
             resolver: Resolver::default(),
             topology,
             replicas,
@@ -422,6 +431,7 @@ impl PreparedActor {
         let _follower =
             self.follows.then(|| Task(actix::spawn(follow(self.connect_params.clone(), self.addr.clone()))));
         let Self { connect_params, policy, fanout, gauges, .. } = self;
+        let cache = connect_params.cache.clone();
         let master = match &connect_params.place {
             Endpoint::Found(found) if self.follows => found.master(),
             _ => None,
@@ -456,7 +466,7 @@ impl PreparedActor {
             // A task outside of the actor, because blocking commands outlive its restarts.
             Rc::new(move |alone, main| drop(actix::spawn(blocking::run(links.clone(), main, alone))))
         });
-        let actor = RedisActor::new(driver.clone(), self.submit_receiver, dedicated_runner, self.reads);
+        let actor = RedisActor::new(driver.clone(), self.submit_receiver, dedicated_runner, self.reads, cache);
         let actor = Context::with_receiver(self.receiver).into_future(actor);
         let failures = driver.clone();
         let _sentinels = self.sentinels.map(|sentinels| sentinels.watch());

@@ -7,6 +7,7 @@ use tokio::time::timeout_at;
 
 use super::{Redis, gone};
 use crate::actors::connection::{LogIn, ReconnectNow, RedisActor};
+use crate::cache::stats::Flush;
 use crate::connection::driver::login::LoginSent;
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::frame::Frame;
@@ -70,6 +71,9 @@ impl Redis {
             Error::new(ErrorKind::Config, Fate::NotSent, words)
         })?;
         let auth = login.auth().timeout(within);
+        // The new user may have other rights: entries of before, and of reads until AUTH has run, are not for it.
+        let flush = || self.shared.cache.as_ref().into_iter().for_each(|cache| cache.flush(Flush::Login));
+        flush();
         let mut connections = self.log_in_on(self.connections(), &auth, within).await;
         let is_lost = |login: &ConnectionLogin| kind_of(login) == Some(ErrorKind::Disconnected);
         if connections.iter().filter(|login| login.purpose == SHARED).all(is_lost) {
@@ -89,6 +93,7 @@ impl Redis {
                 Err(_) => {}
             }
         }
+        flush();
         let mut results = connections.iter().map(|connection| &connection.result);
         if let Some(Err(error)) = results.next()
             && results.all(|result| result.is_err())

@@ -3,7 +3,8 @@
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -11,9 +12,9 @@ use std::{
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::{Redis, Shared, gone};
+use crate::cache::entry::CachedReply;
 use crate::client::in_flight_limit::AcquireFuture;
-use crate::client::submit_queue::Submit;
-use crate::connection::request::{Answered, Pending, ReplySender, Waiter};
+use crate::connection::request::{Answered, Pending, ReplySender, Waiter, decode_reply};
 use crate::error::{Error, ErrorKind, Fate, Result};
 use crate::messages::Command;
 
@@ -21,13 +22,22 @@ type Answer<M> = oneshot::Receiver<Answered<M>>;
 
 /// A submitted command; see [`Redis::send`].
 #[must_use = "the command was sent, but its outcome is known only after awaiting it"]
-pub struct SendFuture<M: Command> {
-    answer: Answer<M>,
-    /// `None` for most commands, of which callers may hold millions.
-    special: Option<Box<Special<M>>>,
+pub struct SendFuture<M: Command>(State<M>);
+
+/// As small as a reply channel and a pointer: callers may hold millions.
+enum State<M: Command> {
+    /// Most commands.
+    Sent(Answer<M>),
+    Special(Box<Special<M>>),
+    Cached(Arc<CachedReply>),
 }
 
-enum Special<M: Command> {
+struct Special<M: Command> {
+    answer: Answer<M>,
+    step: Option<Step<M>>,
+}
+
+enum Step<M: Command> {
     /// Runs on a dedicated connection, which is notified when the reply was received.
     RunDedicated(oneshot::Sender<()>),
     /// Waits for room in the queue.
@@ -44,11 +54,19 @@ struct ForRoom<M: Command> {
 
 impl<M: Command> SendFuture<M> {
     pub(super) fn under(answer: Answer<M>) -> Self {
-        Self { answer, special: None }
+        Self(State::Sent(answer))
+    }
+
+    pub(super) fn cached(reply: Arc<CachedReply>) -> Self {
+        Self(State::Cached(reply))
     }
 
     pub(super) fn dedicated(answer: Answer<M>, seen: oneshot::Sender<()>) -> Self {
-        Self { answer, special: Some(Box::new(Special::RunDedicated(seen))) }
+        Self::special(answer, Step::RunDedicated(seen))
+    }
+
+    fn special(answer: Answer<M>, step: Step<M>) -> Self {
+        Self(State::Special(Box::new(Special { answer, step: Some(step) })))
     }
 
     pub(super) fn for_room(
@@ -61,8 +79,7 @@ impl<M: Command> SendFuture<M> {
     ) -> Self {
         let acquiring = redis.shared.in_flight_limit.clone().enter(size);
         let deadline = Box::pin(tokio::time::sleep(limit));
-        let for_room = ForRoom { acquiring, deadline, ticket: Some(ticket), redis, asked };
-        Self { answer, special: Some(Box::new(Special::ForRoom(for_room))) }
+        Self::special(answer, Step::ForRoom(ForRoom { acquiring, deadline, ticket: Some(ticket), redis, asked }))
     }
 }
 
@@ -78,27 +95,44 @@ impl<M: Command> ForRoom<M> {
         }
         let pass = ready!(Pin::new(&mut self.acquiring).poll(cx));
         if let Some(ticket) = self.ticket.take() {
-            let Redis { addr, shared, .. } = &self.redis;
-            shared.submit_queue.send(addr, Submit { ticket: ticket.let_in(pass), asked: self.asked });
+            self.redis.enqueue(ticket.let_in(pass), self.asked);
         }
         Poll::Ready(())
     }
+}
+
+impl<M: Command> Special<M> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Reply>> {
+        if let Some(Step::ForRoom(for_room)) = &mut self.step {
+            ready!(for_room.poll(cx));
+            self.step = None;
+        }
+        let answer = ready!(poll_answer(&mut self.answer, cx));
+        if let Some(Step::RunDedicated(seen)) = self.step.take() {
+            // The receiver is gone if there was nothing to put back.
+            let _ = seen.send(());
+        }
+        Poll::Ready(answer)
+    }
+}
+
+fn poll_answer<M: Command>(answer: &mut Answer<M>, cx: &mut Context<'_>) -> Poll<Result<M::Reply>> {
+    Pin::new(answer).poll(cx).map(|answer| answer.map_or_else(|_| Err(gone()), Answered::into_reply))
 }
 
 impl<M: Command> Future for SendFuture<M> {
     type Output = Result<M::Reply>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(Special::ForRoom(for_room)) = self.special.as_deref_mut() {
-            ready!(for_room.poll(cx));
-            self.special = None;
+        match &mut self.0 {
+            State::Sent(answer) => poll_answer(answer, cx),
+            State::Special(special) => special.poll(cx),
+            State::Cached(reply) => {
+                // A task that only reads from the cache would never let the actor of its thread take in invalidations.
+                ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
+                Poll::Ready(decode_reply::<M>(reply.frame(), reply.value().clone()))
+            }
         }
-        let answer = ready!(Pin::new(&mut self.answer).poll(cx)).map_or_else(|_| Err(gone()), Answered::into_reply);
-        if let Some(Special::RunDedicated(seen)) = self.special.take().map(|special| *special) {
-            // The receiver is gone if there was nothing to put back.
-            let _ = seen.send(());
-        }
-        Poll::Ready(answer)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{LinkInfo, NodeInfo, Redis};
+use crate::cache::stats::CacheStats;
 use crate::events::{Cause, CauseKind, ConnectionState};
 
 /// Statistics of a connection and of everything that belongs to its handle; see [`Redis::stats`]. Totals count from
@@ -51,6 +52,8 @@ pub struct Stats {
     pub subscriptions: Option<ConnectionState>,
     /// The auxiliary connections.
     pub links: Vec<LinkInfo>,
+    /// The statistics of client-side caching, if it is configured.
+    pub cache: Option<CacheStats>,
 }
 
 impl Redis {
@@ -91,6 +94,7 @@ impl Redis {
             nodes: self.nodes(),
             subscriptions: self.pubsub().ok().and_then(|pubsub| pubsub.status()).map(|status| status.state),
             links: self.link_infos(),
+            cache: shared.cache.as_ref().map(|cache| cache.stats()),
         }
     }
 }

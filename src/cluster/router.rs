@@ -30,6 +30,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::cache::stats::Flush;
 use crate::client::gauges::Gauges;
 use crate::client::submit_queue::Callers;
 use crate::cluster::refresh::Refresh;
@@ -498,6 +499,10 @@ impl Router {
         if map != self.map {
             self.map = map;
             let (displaced, changed) = self.nodes.adopt(&self.map, now);
+            if let Some(cache) = self.connect_params.cache.as_ref().filter(|_| known && !changed.is_empty()) {
+                // The former owner may not report changes of these keys any more.
+                cache.flush(Flush::Topology);
+            }
             self.adopt_replicas(now);
             self.resend(displaced, &changed);
             self.announce();

@@ -12,6 +12,7 @@ use super::protocol::Protocol;
 use super::secret::Secret;
 use super::tls::TlsVerify;
 use super::{RedisConfig, env, resolve};
+use crate::cache::config::CacheConfig;
 use crate::frame::{ReadFrom, WhenDown};
 
 /// Builds a [`RedisConfig`] in code. If a setting is given twice the last value counts. Each method documents the
@@ -149,6 +150,11 @@ impl RedisConfigBuilder {
         /// There is no variable for it, because the calling code must tolerate stale reads. Default:
         /// [`ReadFrom::Primary`].
         read_from(server: ReadFrom) = server;
+        /// Enables client-side caching: see the chapter [`caching`](crate::caching). It needs RESP3. Where the server or a proxy
+        /// does not report changed keys, reads are not cached, with the event
+        /// [`CacheUnavailable`](crate::ConnectionEvent::CacheUnavailable). Default: off. The variables are
+        /// `REDIS_CACHE_BYTES` and `REDIS_CACHE_TTL`, which this method replaces.
+        cache(settings: CacheConfig) = settings;
         /// The ACL user for logins to the sentinels. Default: their default user.
         sentinel_username(username: impl Into<String>) = username.into();
         /// The password of the sentinels (their `requirepass`, or that of the user above), not empty. Logins to the

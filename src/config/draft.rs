@@ -10,6 +10,7 @@ use super::problem::ConfigProblem;
 use super::protocol::Protocol;
 use super::secret::Secret;
 use super::tls::TlsVerify;
+use crate::cache::config::CacheConfig;
 use crate::frame::{ReadFrom, WhenDown};
 
 /// Where a value comes from.
@@ -117,6 +118,10 @@ pub(super) struct Draft {
     pub(super) protocol: Option<Given<Protocol>>,
     pub(super) address_map: Option<Given<AddressMap>>,
     pub(super) client_commands: Option<Given<bool>>,
+    pub(super) cache: Option<Given<CacheConfig>>,
+    /// Only from variables.
+    pub(super) cache_bytes: Option<Given<usize>>,
+    pub(super) cache_ttl: Option<Given<Duration>>,
     pub(super) max_in_flight: Option<Given<usize>>,
     pub(super) max_in_flight_bytes: Option<Given<usize>>,
     pub(super) max_queued: Option<Given<usize>>,

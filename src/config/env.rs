@@ -14,6 +14,7 @@ use envconfig::Envconfig;
 
 use super::address::{HostList, PORT_WORDS, REDIS_PORT, SENTINEL_PORT, port};
 use super::address_map::AddressMap;
+use super::caching::CACHE_BYTES_WORDS;
 use super::connections::Connections;
 use super::draft::{Draft, Given, Origin, PrefixChoice, database};
 use super::pem::Pem;
@@ -26,7 +27,7 @@ use super::unknown;
 
 /// All known variables. Secrets and possible private keys are not part of the mirror, because it consists of plain
 /// strings that are not erased from memory.
-pub(super) const KNOWN: [&str; 31] = [
+pub(super) const KNOWN: [&str; 33] = [
     "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
@@ -45,6 +46,8 @@ pub(super) const KNOWN: [&str; 31] = [
     "REDIS_COMMAND_TIMEOUT",
     "REDIS_BUSY_POLL",
     "REDIS_CONNECTIONS",
+    "REDIS_CACHE_BYTES",
+    "REDIS_CACHE_TTL",
     "REDIS_PROTOCOL",
     "REDIS_CLIENT_COMMANDS",
     "REDIS_CLUSTER_HOSTS",
@@ -93,6 +96,10 @@ struct Mirror {
     busy_poll: Option<Read<Microseconds>>,
     #[envconfig(from = "REDIS_CONNECTIONS")]
     connections: Option<Read<Connections>>,
+    #[envconfig(from = "REDIS_CACHE_BYTES")]
+    cache_bytes: Option<Read<Bytes>>,
+    #[envconfig(from = "REDIS_CACHE_TTL")]
+    cache_ttl: Option<Read<Milliseconds>>,
     #[envconfig(from = "REDIS_PROTOCOL")]
     protocol: Option<Read<Protocol>>,
     #[envconfig(from = "REDIS_CLIENT_COMMANDS")]
@@ -159,6 +166,7 @@ reading! {
     Retries(u32) = |text| text.parse().map_err(|_| RETRIES_WORDS);
     Milliseconds(Duration) = |text| text.parse().map(Duration::from_millis).map_err(|_| TIMEOUT_WORDS);
     Microseconds(Duration) = |text| text.parse().map(Duration::from_micros).map_err(|_| BUSY_POLL_WORDS);
+    Bytes(usize) = |text| text.parse().map_err(|_| CACHE_BYTES_WORDS);
     Switch(bool) = |text| switch(text).ok_or(SWITCH_WORDS);
 }
 
@@ -261,6 +269,8 @@ impl Mirror {
         draft.command_timeout = read("REDIS_COMMAND_TIMEOUT", self.command_timeout, problems);
         draft.busy_poll = read("REDIS_BUSY_POLL", self.busy_poll, problems);
         draft.connections = read("REDIS_CONNECTIONS", self.connections, problems);
+        draft.cache_bytes = read("REDIS_CACHE_BYTES", self.cache_bytes, problems);
+        draft.cache_ttl = read("REDIS_CACHE_TTL", self.cache_ttl, problems);
         draft.protocol = read("REDIS_PROTOCOL", self.protocol, problems);
         draft.client_commands = read("REDIS_CLIENT_COMMANDS", self.client_commands, problems);
         draft.cluster_hosts = read("REDIS_CLUSTER_HOSTS", self.cluster_hosts, problems);

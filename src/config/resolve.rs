@@ -12,7 +12,7 @@ use super::problem::ConfigError;
 use super::secret::{PasswordSource, Secret};
 use super::settle::{or_default, settle};
 use super::tls::TlsSettings;
-use super::{Connections, Inner, Limits, Protocol, Username, fold_url, naming};
+use super::{Connections, Inner, Limits, Protocol, Username, caching, fold_url, naming};
 use crate::frame::{ReadFrom, WhenDown};
 
 pub(super) const DB_WORDS: &str = "must be a database number from 0 to 2147483647";
@@ -48,6 +48,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
     let client_name = naming::client_name(&mut draft, &mut rows);
     let Choices { when_down, read_from, busy_poll, connections, protocol, client_commands } =
         choices(&mut draft, &mut rows);
+    let cache = caching::cache(&mut draft, protocol, &mut rows);
     let address_map = address_map(&mut draft, &mode, &mut rows);
     let limits = limits(&mut draft, &mut rows);
 
@@ -76,6 +77,7 @@ pub(super) fn resolve(mut draft: Draft) -> Result<Inner, ConfigError> {
         protocol,
         address_map,
         client_commands,
+        cache,
         limits,
         warnings: draft.warnings,
         description: rows,

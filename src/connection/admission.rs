@@ -4,11 +4,13 @@ use std::{
     collections::VecDeque,
     ops::Add,
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use redis::Value;
 
+use crate::cache::link::{Trackable, TrackedLink};
 use crate::connection::deadline_queue::{Deadline, DeadlineQueue, Stamp};
 use crate::error::{Error, ErrorKind, Fate, Phase};
 use crate::events::{Cause, ConnectionState};
@@ -29,6 +31,12 @@ pub(crate) trait Queueable {
 
     /// It is for a node that does not own its slot yet: ASKING goes before it.
     fn is_asking(&self) -> bool {
+        false
+    }
+
+    /// It is sent on this link now, `None` if the server does not track its keys there. Returns whether its reply is to be
+    /// cached.
+    fn track(&mut self, _: Option<&Arc<TrackedLink>>) -> bool {
         false
     }
 
@@ -402,6 +410,16 @@ impl<R: Queueable> Next<R> {
 
     pub(crate) fn is_asking(&self) -> bool {
         self.queued.ticket.is_asking()
+    }
+}
+
+impl<R: Queueable> Trackable for Next<R> {
+    fn is_asking(&self) -> bool {
+        self.queued.ticket.is_asking()
+    }
+
+    fn track(&mut self, link: Option<&Arc<TrackedLink>>) -> bool {
+        self.queued.ticket.track(link)
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 pub use report::ShutdownReport;
 
 use super::request::BoxedTicket;
+use crate::cache::tracking::Tracking;
 use crate::client::gauges::Gauges;
 use crate::config::Address;
 use crate::connection::admission::{Admission, AdmissionCounters, Limits, Queueable, waiting_phase};
@@ -44,6 +45,7 @@ pub(crate) mod listening;
 pub(crate) mod login;
 mod read;
 mod report;
+mod tracking;
 mod turns;
 
 /// The number of commands after which the socket is written to during a poll. It is more than the callers that are answered in
@@ -65,6 +67,8 @@ struct Established {
     has_written: bool,
     /// No other link of this process has it.
     number: u64,
+    /// Present if the cache of the handle is filled through this link.
+    tracking: Option<Tracking>,
     /// Shows the search for the master that a link to its server is up.
     _token: Option<LinkToken>,
     /// Replies were left in the buffer, for the next turn: the number of commands in flight that were sent before they were read.
@@ -307,7 +311,7 @@ impl Driver {
     }
 
     /// As [`submit`](Self::submit), for a command whose deadline is known.
-    pub(crate) fn submit_by(&mut self, ticket: BoxedTicket, deadline: Deadline) {
+    pub(crate) fn submit_by(&mut self, mut ticket: BoxedTicket, deadline: Deadline) {
         let state = self.link.state();
         if let Some(established) = &mut self.established
             && state == ConnectionState::Ready
@@ -316,8 +320,13 @@ impl Driver {
             // One that has waited too long before it came here goes to the queue, which answers it.
             && deadline.at() > *self.now.get_or_insert_with(Instant::now)
         {
+            let opts_in = established.tracking.as_ref().is_some_and(|tracking| tracking.track(&mut ticket));
             match self.prefix.seal(ticket.frame()) {
                 Ok(sealed) => {
+                    if opts_in {
+                        established.wire.encode_caching();
+                        self.admission.sent_own(*self.now.get_or_insert_with(Instant::now));
+                    }
                     if Queueable::is_asking(&ticket) {
                         established.wire.encode_asking();
                         self.admission.sent_own(*self.now.get_or_insert_with(Instant::now));

@@ -38,6 +38,8 @@ pub(crate) struct Received {
 #[derive(Debug)]
 pub(crate) struct Liveness {
     time_limit: Duration,
+    /// How long the link is idle before it is pinged.
+    idle_limit: Duration,
     last_byte: Instant,
     /// Since when the oldest request has made no progress, if there is one.
     waiting_since: Option<Instant>,
@@ -52,7 +54,14 @@ pub(crate) struct Liveness {
 
 impl Liveness {
     pub(crate) fn new(time_limit: Duration, now: Instant) -> Self {
-        Self { time_limit, last_byte: now, waiting_since: None, held_until: None, grace: None, written: 0, partial: 0 }
+        let (waiting_since, held_until, grace) = (None, None, None);
+        let idle_limit = time_limit;
+        Self { time_limit, idle_limit, last_byte: now, waiting_since, held_until, grace, written: 0, partial: 0 }
+    }
+
+    /// Pings an idle link after this time instead of the time limit.
+    pub(crate) fn ping_after(&mut self, idle_limit: Duration) {
+        self.idle_limit = idle_limit;
     }
 
     /// A request was sent; the server may hold its answer back for `hold`.
@@ -106,9 +115,12 @@ impl Liveness {
 
     /// When [`check`](Self::check) may have something to say.
     pub(crate) fn next_check(&self) -> Instant {
-        let silent_since = self.waiting_since.unwrap_or(self.last_byte);
+        let (silent_since, limit) = match self.waiting_since {
+            Some(since) => (since, self.time_limit),
+            None => (self.last_byte, self.idle_limit),
+        };
         let free_from = self.held_until.map_or(silent_since, |until| until.max(silent_since));
-        self.grace.unwrap_or(free_from + self.time_limit)
+        self.grace.unwrap_or(free_from + limit)
     }
 
     pub(crate) fn check(&mut self, now: Instant) -> LivenessVerdict {

@@ -6,6 +6,7 @@ use futures_util::future::{Either, select};
 
 use super::demotion::Demotions;
 use super::endpoint::{Endpoint, LinkToken, Master};
+use crate::cache::ClientCache;
 use crate::client::gauges::Losses;
 use crate::config::credentials::Provider;
 use crate::config::{Address, RedisConfig, Secret};
@@ -34,6 +35,10 @@ pub(crate) struct ConnectParams {
     pub(crate) replica: Option<Replica>,
     /// The read of the password file under way.
     pub(crate) password_reads: Arc<SingleFlight<Result<Option<Secret>, io::ErrorKind>>>,
+    /// Of the handle that all these connections belong to.
+    pub(crate) cache: Option<Arc<ClientCache>>,
+    /// Reads on this connection fill the cache.
+    pub(crate) tracks: bool,
     /// Which steps of the handshake its servers hang up on.
     pub(crate) optional: Arc<OptionalSteps>,
 }
@@ -69,12 +74,14 @@ impl ConnectParams {
             replica: None,
             password_reads: Arc::default(),
             optional: Arc::default(),
+            cache: None,
+            tracks: false,
         }
     }
 
     /// The same for reads at a replica.
     pub(crate) fn for_replica(&self, address: Address, replica: Replica) -> Self {
-        Self { replica: Some(replica), ..self.for_server(address) }
+        Self { replica: Some(replica), tracks: false, ..self.for_server(address) }
     }
 
     /// Which refusals a link waits out by itself.
@@ -101,6 +108,8 @@ impl ConnectParams {
             replica: None,
             password_reads: self.password_reads.clone(),
             optional: self.optional.clone(),
+            cache: self.cache.clone(),
+            tracks: self.tracks,
         }
     }
 

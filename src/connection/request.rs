@@ -4,12 +4,14 @@ use std::{
     any::Any,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use redis::Value;
 use tokio::sync::oneshot;
 
+use crate::cache::link::{Trackable, TrackedLink};
 use crate::client::in_flight_limit::Permit;
 use crate::connection::admission::Queueable;
 use crate::connection::verdict::final_error;
@@ -28,6 +30,10 @@ pub(crate) trait Pending: Send {
         false
     }
     fn is_asking(&self) -> bool {
+        false
+    }
+    /// See [`Queueable::track`].
+    fn track(&mut self, _: Option<&Arc<TrackedLink>>) -> bool {
         false
     }
     /// Itself with all that is kept about it, if it is on its way through a cluster: see `Routed::of`.
@@ -78,12 +84,26 @@ impl Queueable for BoxedTicket {
         Pending::is_asking(&**self)
     }
 
+    fn track(&mut self, link: Option<&Arc<TrackedLink>>) -> bool {
+        Pending::track(&mut **self, link)
+    }
+
     fn note_may_have_run(&mut self) {
         Pending::note_may_have_run(&mut **self);
     }
 
     fn complete(self, outcome: Result<Value>) {
         Pending::complete(self, outcome);
+    }
+}
+
+impl Trackable for BoxedTicket {
+    fn is_asking(&self) -> bool {
+        Pending::is_asking(&**self)
+    }
+
+    fn track(&mut self, link: Option<&Arc<TrackedLink>>) -> bool {
+        Pending::track(&mut **self, link)
     }
 }
 
@@ -352,6 +372,13 @@ impl Pending for Unawaited {
         }
         true
     }
+}
+
+/// Decodes a reply on the caller's thread, with the errors of a reply that was delivered.
+pub(crate) fn decode_reply<M: Command>(frame: &Frame, value: Value) -> Result<M::Reply> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| M::reply_to(frame, value)));
+    let decoded = decoded.unwrap_or_else(|_| Err(Error::decode(PANICKED)));
+    decoded.map_err(|error| named(final_error(frame, error), frame))
 }
 
 fn named(error: Error, frame: &Frame) -> Error {

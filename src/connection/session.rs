@@ -7,8 +7,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::endpoint::Endpoint;
 use super::params::{ConnectParams, Replica};
+use crate::cache::ClientCache;
 use crate::config::Address;
 use crate::events::{Cause, CauseKind};
+use crate::frame::Frame;
 use crate::protocol::framed::Wire;
 use crate::protocol::handshake::{Handshake, dial_cause};
 use crate::protocol::optional_steps::{Omitted, OptionalStep};
@@ -127,6 +129,16 @@ async fn attempt(
     }
 }
 
+/// CLIENT TRACKING without NOLOOP: a script may write keys that are not among its arguments.
+fn tracking_request(cache: &ClientCache) -> Frame {
+    let on = Frame::known("CLIENT TRACKING").arg("ON");
+    match (cache.is_broadcast(), cache.prefix().as_str()) {
+        (false, _) => on.arg("OPTIN"),
+        (true, "") => on.arg("BCAST"),
+        (true, prefix) => on.arg("BCAST").arg("PREFIX").arg(prefix),
+    }
+}
+
 async fn converse(
     handshake: &mut Handshake<'_>,
     connect_params: &ConnectParams,
@@ -137,6 +149,9 @@ async fn converse(
         handshake.select(connect_params.config.db()).await?;
     }
     handshake.introduce(connect_params, &mut server_info).await?;
+    if let Some(cache) = connect_params.cache.as_ref().filter(|_| connect_params.tracks) {
+        server_info.tracking = Some(handshake.track(&tracking_request(cache), server_info.protocol).await?);
+    }
     handshake.until_ready().await?;
     if connect_params.place.is_master() {
         handshake.verify_master(&server_info).await?;

@@ -70,6 +70,9 @@ impl ConnectionEvent {
                 let (delay_ms, cause_kind) = (millis(*retry_in), cause.kind().as_str());
                 tracing::error!(event = "connection.refused", link, delay_ms, cause_kind, %cause, "redis refuses the connection");
             }
+            Self::CacheUnavailable { reason } => {
+                tracing::warn!(event = "cache.unavailable", link, %reason, "reads are not cached, because redis does not report changed keys");
+            }
             Self::Restarted { restarts, cause } => {
                 tracing::error!(event = "connection.restarted", link, restarts, %cause, "the redis actor was restarted");
             }

@@ -2,7 +2,7 @@
 
 /// An argument that takes the prefix, by offsets in the encoded frame. It has 12 bytes, because every queued command
 /// has one.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
     header: u32,
     /// The offset of the prefix; not the start of the body for `__keyspace@0__:name`.

@@ -114,6 +114,13 @@ impl Wire {
         self.encoded += ASKING.len() as u64;
     }
 
+    /// Encodes CLIENT CACHING YES: the server tracks the keys of the next command.
+    pub(crate) fn encode_caching(&mut self) {
+        const CACHING: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n";
+        self.output.extend_from_slice(CACHING);
+        self.encoded += CACHING.len() as u64;
+    }
+
     /// Writes the encoded bytes and then `rest` to the socket, and buffers the remainder. An error is returned by the
     /// next [`poll_flush`](Self::poll_flush).
     fn write_past(&mut self, rest: &[u8]) {

@@ -128,6 +128,30 @@ impl<'a> Handshake<'a> {
         Ok(())
     }
 
+    /// Asks the server to track the keys that this client reads, and checks the right to CLIENT CACHING, which goes before such
+    /// reads. Returns why it does not, if it does not.
+    pub(crate) async fn track(&mut self, request: &Frame, protocol: u8) -> Result<Result<(), String>, Cause> {
+        if protocol < 3 {
+            return Ok(Err("the server replies with RESP2, which has no invalidation messages".to_owned()));
+        }
+        if self.omitted.client {
+            return Ok(Err("CLIENT commands are not sent to this server: see REDIS_CLIENT_COMMANDS".to_owned()));
+        }
+        self.step = Some(OptionalStep::Client);
+        let is_opt_in = request.args().any(|word| word == b"OPTIN");
+        let caching = is_opt_in.then(|| Frame::known("CLIENT CACHING").arg("YES"));
+        let mut tracked = Ok(());
+        for frame in std::iter::once(request).chain(&caching) {
+            if let Err(error) = self.ask(frame).await? {
+                let code = error.code().unwrap_or_default();
+                tracked = Err(format!("the server refuses {}: {code} {}", frame.name(), error.message()));
+                break;
+            }
+        }
+        self.step = None;
+        Ok(tracked)
+    }
+
     /// PING proves what HELLO does not: that the server accepts commands of this user.
     pub(crate) async fn until_ready(&mut self) -> Result<(), Cause> {
         let Err(error) = self.ask_when_ready(&Frame::known("PING")).await? else { return Ok(()) };

@@ -13,6 +13,8 @@ pub(crate) struct ServerInfo {
     pub(crate) mode: Option<String>,
     pub(crate) protocol: u8,
     pub(crate) client_id: Option<i64>,
+    /// Whether it tracks the keys that this client reads, or why not. `None` if it was not asked to.
+    pub(crate) tracking: Option<Result<(), String>>,
     /// The connection attempt.
     pub(crate) generation: u64,
     /// The address that was dialled.

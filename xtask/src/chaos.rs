@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`, `soak`, `fault-table`, `failover-table` and `structure`: programs of other packages.
+//! `cargo xtask chaos`, `soak`, `fault-table`, `failover-table`, `cache-check` and `structure`: programs of other packages.
 
 use crate::{cannot, cargo, server};
 use std::path::Path;
@@ -22,6 +22,11 @@ pub(crate) fn table(args: &[String]) -> ExitCode {
 /// Every kind of failover under every kind of load, as a table.
 pub(crate) fn failovers(args: &[String]) -> ExitCode {
     start("failover-table", args)
+}
+
+/// Stale reads of client-side caching, for `--minutes N`.
+pub(crate) fn cache_check(args: &[String]) -> ExitCode {
+    start("cache-check", args)
 }
 
 /// The imports of the modules in `src`.

@@ -43,6 +43,8 @@ usage: cargo xtask <command>
   failover-table   effect of failovers on callers of every kind, in a cluster and with sentinels, as a table; fails if
                    more was lost than the servers lose; sentinel, cluster or cluster:killed selects rows
   package          packs every published crate and builds it from its archive
+  cache-check      looks for stale reads of client-side caching under faults: --minutes N (1), --seed S, --cluster,
+                   --broadcast, --per-thread; fails if one was stale
   structure        checks that modules import one way and that pure modules use no clock, socket or actor
   cluster up       starts a cluster of six nodes on loopback that keeps running, and prints the environment to set;
                    with --sentinel a master, a replica and three sentinels; `cluster status` shows it, `cluster down`
@@ -63,6 +65,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("modules", modules::run),
     ("prefix-report", prefix_report::run),
     ("package", package::run),
+    ("cache-check", chaos::cache_check),
     ("structure", chaos::structure),
     ("chaos", chaos::run),
     ("cluster", cluster::run),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use redis::Value;
 
+use crate::cache::link::TrackedLink;
 use crate::cluster::redirect;
 use crate::cluster::redirect::Redirect;
 use crate::cluster::route::{SlotList, slot_of_view};
@@ -389,6 +390,10 @@ impl Pending for Routed {
 
     fn is_asking(&self) -> bool {
         self.route_state.asking
+    }
+
+    fn track(&mut self, link: Option<&Arc<TrackedLink>>) -> bool {
+        self.asked.track(link)
     }
 
     fn into_routed(self: Box<Self>) -> Result<Box<dyn Any>, BoxedTicket> {

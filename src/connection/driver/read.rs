@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use redis::Value;
+use redis::{PushKind, Value};
 
 use super::answers::{answer, is_accepted_write, strip};
 use super::listening::{ClassifiedFrame, MESSAGES_PER_TURN, sort};
@@ -116,6 +116,9 @@ impl Driver {
                 return Err(cause);
             }
             established.liveness.received(received, now);
+            if let Some(tracking) = &established.tracking {
+                tracking.received();
+            }
         }
         // There may be more, and others of this thread wait: come back in the next turn. After a plain wake-up
         // the runtime looks at its timers and sockets only behind 61 turns like this.
@@ -157,6 +160,9 @@ impl Driver {
             if batch.owed == 0 {
                 return Err(unsolicited(&value));
             }
+            if is_error(&value) {
+                self.check_tracking(&value);
+            }
             let before = self.admission.in_flight();
             let replied = self.admission.replied(value, batch.now).map_err(|Unasked| unsolicited(&Value::Nil))?;
             batch.received.replied = true;
@@ -187,7 +193,10 @@ impl Driver {
                 }
             };
             let Some(listener) = &mut self.listener else {
-                if matches!(value, Value::Push { .. }) {
+                if let Value::Push { kind, data } = value {
+                    if let (PushKind::Invalidate, Some(tracking)) = (kind, &established.tracking) {
+                        tracking.invalidated(&data);
+                    }
                     batch.received.other = true;
                     continue;
                 }

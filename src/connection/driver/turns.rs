@@ -14,7 +14,7 @@ use crate::connection::busy_poll::BusyPoll;
 use crate::connection::link_state::Event;
 use crate::connection::liveness::{Liveness, LivenessVerdict};
 use crate::connection::session::Session;
-use crate::events::{Cause, CauseKind};
+use crate::events::{Cause, CauseKind, ConnectionEvent};
 use crate::frame::Frame;
 
 /// The number of links that this process has established.
@@ -93,7 +93,12 @@ impl Driver {
                     let token = self.connect_params.link_token(&address);
                     (self.located, self.peer) = (Some(address), peer);
                     let time_limit = self.connect_params.config.liveness().unwrap_or(NO_TIMEOUT);
-                    let liveness = Liveness::new(time_limit, self.now());
+                    let mut liveness = Liveness::new(time_limit, self.now());
+                    let (tracking, untracked) = self.tracking_of(&server_info, time_limit);
+                    if tracking.is_some() {
+                        // Entries are trusted for the time limit after the last byte.
+                        liveness.ping_after(time_limit / 2);
+                    }
                     let busy_poll =
                         self.connect_params.config.busy_poll().filter(|_| polls_its_sockets()).map(BusyPoll::new);
                     let number = LINKS.fetch_add(1, Ordering::Relaxed);
@@ -105,11 +110,15 @@ impl Driver {
                         has_written: false,
                         number,
                         partial_read: None,
+                        tracking,
                         _token: token,
                     });
                     self.server_info = server_info;
                     self.answer_logins(&Ok(()));
                     self.feed(Event::Established { generation });
+                    if let Some(reason) = untracked {
+                        self.emit(ConnectionEvent::CacheUnavailable { reason });
+                    }
                 }
                 Err(cause) => {
                     self.answer_logins(&Err(cause.clone()));
@@ -162,11 +171,16 @@ impl Driver {
         let now = self.now();
         while let Some(established) = &mut self.established
             && established.wire.has_room()
-            && let Some(next) = self.admission.next_to_send(now)
+            && let Some(mut next) = self.admission.next_to_send(now)
         {
+            let opts_in = established.tracking.as_ref().is_some_and(|tracking| tracking.track(&mut next));
             let frame = next.frame();
             // Checked when it was admitted; a frame does not change in the queue.
             let Ok(sealed) = self.prefix.seal(frame) else { continue };
+            if opts_in {
+                established.wire.encode_caching();
+                self.admission.sent_own(now);
+            }
             if next.is_asking() {
                 established.wire.encode_asking();
                 self.admission.sent_own(now);

@@ -76,6 +76,7 @@ fn connection_events() -> Vec<ConnectionEvent> {
         retrying(3),
         ConnectionEvent::Refused { cause: cause(), retry_in: delay },
         ConnectionEvent::Restarted { restarts: 1, cause: cause() },
+        ConnectionEvent::CacheUnavailable { reason: "the server replies with RESP2".to_owned() },
         ConnectionEvent::Draining,
         ConnectionEvent::PutBack { command: "BLPOP".to_owned(), elements: 1 },
         ConnectionEvent::MayBeLost { command: "BLPOP".to_owned(), elements: Some(1), reason: "no reply".to_owned() },

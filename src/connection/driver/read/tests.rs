@@ -44,6 +44,7 @@ fn driver(wire: Wire) -> Driver {
         has_written: false,
         number: 0,
         partial_read: None,
+        tracking: None,
         _token: None,
     });
     driver
