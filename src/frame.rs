@@ -97,6 +97,11 @@ pub struct Frame {
     fault: Option<Error>,
 }
 
+/// The caller declares that an unknown command has no keys.
+const WITHOUT_KEYS: u8 = 1;
+/// Its bytes were sent on a link that then broke.
+const MAY_HAVE_RUN: u8 = 2;
+
 #[derive(Clone, Copy, Default)]
 struct Traits {
     repeatable: bool,
@@ -104,10 +109,8 @@ struct Traits {
     when_down: Option<WhenDown>,
     reply_keys: ReplyKeys,
     origin: Origin,
-    /// The caller declares that an unknown command has no keys.
-    without_keys: bool,
-    /// Its bytes were sent on a link that then broke.
-    may_have_run: bool,
+    /// [`WITHOUT_KEYS`] and [`MAY_HAVE_RUN`], in one byte because every queued command has the traits.
+    flags: u8,
     /// One more than the cluster slot whose owner receives the command.
     slot: Option<NonZeroU16>,
     reads: Reads,
@@ -236,7 +239,7 @@ impl Frame {
     /// Declares that the command has no keys, for a command unknown to this version. It is sent unchanged. For known
     /// commands their own rules apply.
     pub fn without_keys(mut self) -> Self {
-        self.traits.without_keys = true;
+        self.traits.flags |= WITHOUT_KEYS;
         self
     }
 
@@ -292,11 +295,11 @@ impl Frame {
 
     /// The command is retried although it may have run, so that no later outcome reports that it did not run.
     pub(crate) fn note_may_have_run(&mut self) {
-        self.traits.may_have_run = true;
+        self.traits.flags |= MAY_HAVE_RUN;
     }
 
     pub(crate) fn may_have_run(&self) -> bool {
-        self.traits.may_have_run
+        self.traits.flags & MAY_HAVE_RUN != 0
     }
 
     /// Binds the frame to the link on which it is sent: it has no meaning on another one.

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Frame, ReplyKeys, Traits};
+use super::{Frame, ReplyKeys, Traits, WITHOUT_KEYS};
 use crate::prefix::{
     by_hand::{self, Line},
     marks::{Form, Positions},
@@ -108,7 +108,8 @@ impl Frame {
 
     /// The command line to check.
     pub(crate) fn line<'a>(&'a self, argv: &'a [&'a [u8]]) -> Line<'a> {
-        Line { argv, marked: self.marked(), without_keys: self.traits.without_keys, hold: self.longest_hold() }
+        let without_keys = self.traits.flags & WITHOUT_KEYS != 0;
+        Line { argv, marked: self.marked(), without_keys, hold: self.longest_hold() }
     }
 
     /// All [`args`](Self::args).
