@@ -130,7 +130,8 @@ pub(super) struct Test {
     pub(super) ended: BTreeSet<StreamId>,
     pub(super) lost_groups: u64,
     pub(super) began: Instant,
-    /// Attempts that were recorded before they started, by a process that died in between, and those that do not count.
+    /// Attempts that were recorded before they started, by a process that died in between, those that do not count, and
+    /// those of peers.
     pub(super) gaps: BTreeMap<StreamId, u64>,
     /// Nothing has happened that makes the count of attempts unclear.
     pub(super) exact: bool,
@@ -588,6 +589,7 @@ impl Test {
                 *pending = Pending::new(LeaseOwner::Peer, self.now, pending.count + 1);
                 // The peer starts its handler at once, and this process may be about to.
                 *self.started.entry(*id).or_default() += 1;
+                *self.gaps.entry(*id).or_default() += 1;
                 self.uncounted.insert(*id);
                 (self.exact, self.keeps_order) = (false, false);
             }
