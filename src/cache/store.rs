@@ -1,7 +1,7 @@
 //! The entries, bounded by bytes.
 //!
-//! `quick_cache` and not `moka`: a hit takes a read lock of one shard and sets no queue in motion, the weight is exact at every
-//! moment and not after a maintenance run, and it has two small dependencies. The comparison is in `docs/measurements.md`.
+//! `quick_cache` and not `moka`: the weight is exact at every moment and not after a maintenance run, and it has two small
+//! dependencies. The cost of a hit was not compared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
