@@ -60,6 +60,10 @@ impl Table {
                 if has("blocking") {
                     blocking.insert(name.clone());
                 }
+                // The published table has no flags of module commands.
+                if command["flags"].is_null() {
+                    continue;
+                }
                 let reads = flags_of.entry(name).or_insert(true);
                 *reads &= has("readonly");
             }
