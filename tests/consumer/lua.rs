@@ -96,7 +96,8 @@ fn sweep_claims_without_counting_and_not_by_a_clock_that_jumped() {
     let server = fixture();
     let script = include_str!("../../src/scripts/sweep.lua");
     let clock = tell(&server, &["TIME"]).array().unwrap()[0].text().unwrap().parse::<u64>().unwrap() * 1000;
-    let sweep = |clock: u64| eval(&server, script, &["s"], &["g", "me", "0", "0-0", "10", &clock.to_string(), "60000"]);
+    let sweep =
+        |clock: u64| eval(&server, script, &["s"], &["g", "me", "0", "0-0", "10", &clock.to_string(), "60000", ""]);
     let jumped = sweep(clock + 3_600_000);
     assert_eq!(jumped.array().unwrap().len(), 2, "{jumped:?}");
     assert!(pending(&server).contains("1-0 us 1"), "nothing is claimed");
@@ -104,7 +105,7 @@ fn sweep_claims_without_counting_and_not_by_a_clock_that_jumped() {
     let swept = swept.array().unwrap();
     assert!(swept[0].int().unwrap().abs_diff(i64::try_from(clock).unwrap()) < 60_000);
     assert_eq!((shown(&swept[1]), shown(&swept[2])), ("[]".to_owned(), "0-0".to_owned()));
-    assert_eq!(shown(&swept[3]), "[[1-0 1] [2-0 1] [3-0 1] [4-0 1]]");
+    assert_eq!(shown(&swept[3]), "[[1-0 1 0] [2-0 1 0] [3-0 1 0] [4-0 1 0]]");
     assert_eq!(pending(&server), "1-0 me 1, 2-0 me 1, 3-0 me 1, 4-0 me 1");
 }
 
