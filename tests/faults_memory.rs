@@ -168,7 +168,9 @@ async fn memory_of_a_queued_command() {
     // Beside the caller's future, the key and the value.
     let each = (grown - futures) / COMMANDS - 20;
     println!("{each} bytes for each of {COMMANDS} queued commands, beside a future of {}", futures / COMMANDS);
-    assert!(each <= 375, "{each} bytes");
+    // A recorder of metrics gets the duration of each command.
+    let most = if cfg!(feature = "metrics") { 475 } else { 383 };
+    assert!(each <= most, "{each} bytes");
 }
 
 /// Row 13. Ablation: keeping the old link until its peer closes it, which a held one never does.
