@@ -59,7 +59,7 @@ impl<R: Queueable> Admission<R> {
         {
             let evidence = match frame {
                 _ if is_own => Evidence::Proof,
-                Some(frame) => Evidence::of(frame),
+                Some(frame) => Evidence::of(frame, &value),
                 None if may_forge_late => Evidence::Unconfirmed,
                 None => Evidence::None,
             };
@@ -229,11 +229,12 @@ pub(super) fn may_forge(frame: &Frame) -> bool {
 }
 
 impl Evidence {
-    /// `frame` is a single command.
-    fn of(frame: &Frame) -> Self {
+    /// `frame` is a single command, `reply` its refusal. Other words than the server's own are evidence of nothing.
+    fn of(frame: &Frame, reply: &Value) -> Self {
         let facts = CommandFacts::of(frame);
         match facts.is_user_code() {
-            false => Self::Proof,
+            false if is_exact(reply) => Self::Proof,
+            false => Self::None,
             true if frame.is_repeatable() || !facts.may_forge() => Self::None,
             true => Self::Unconfirmed,
         }
@@ -242,12 +243,18 @@ impl Evidence {
     /// One reply of the server itself is evidence for all of a pipeline, whose commands reach it together. Without MULTI the
     /// commands of a transaction are executed one by one.
     fn of_unit(unit: &Unit, is_repeatable: bool, replies: &[Value]) -> Self {
-        match (unit_errors(unit, replies).any(|(_, facts)| !facts.is_user_code()), is_repeatable) {
+        let is_proof = |(reply, facts): (&Value, CommandFacts<'_>)| !facts.is_user_code() && is_exact(reply);
+        match (unit_errors(unit, replies).any(is_proof), is_repeatable) {
             (true, _) => Self::Proof,
             (false, true) => Self::None,
             (false, false) => Self::Unconfirmed,
         }
     }
+}
+
+/// Whether it is a refusal in the exact words of a server.
+fn is_exact(reply: &Value) -> bool {
+    not_run(reply, CommandFacts::UNKNOWN).is_some()
 }
 
 /// The server's refusal of a command that it did not execute and that must be sent to it again. `frame` is `None` if the caller
